@@ -1,0 +1,39 @@
+# Front door of the project. Every target prepares .venv/ by itself; a fresh machine needs Python 3.11+, make and a C compiler.
+SHELL := bash
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+PY := .venv/bin/python
+SOURCES := trainer operator tests
+
+.PHONY: help run test lint format generate clean
+help: ## say what the targets do
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.tools/bin/uv:
+	python3 -m venv .tools && .tools/bin/pip install --quiet uv
+
+.venv/.ready: pyproject.toml uv.lock trainer/asgd/_kernel.c | $(filter .tools/bin/uv,$(UV))
+	$(UV) sync --quiet --all-extras
+	@touch $@
+
+run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
+	.venv/bin/asgd run examples/digits.yaml
+
+test: .venv/.ready lint ## lint, types, layers, then every test that needs no cluster
+	$(PY) -m pytest
+
+lint: .venv/.ready ## ruff, mypy --strict, import contracts, generated files up to date
+	.venv/bin/ruff check $(SOURCES) tools
+	.venv/bin/ruff format --check $(SOURCES) tools
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+	$(PY) tools/generate.py --check
+
+format: .venv/.ready ## rewrite the sources in the project's format
+	.venv/bin/ruff check --fix $(SOURCES) tools
+	.venv/bin/ruff format $(SOURCES) tools
+
+generate: .venv/.ready ## refresh what is made from crds/
+	$(PY) tools/generate.py
+
+clean: ## remove everything that make made
+	rm -rf .venv .tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

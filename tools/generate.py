@@ -1,0 +1,40 @@
+"""Writes what is made from `crds/asgdjobs.asgd.dev.yaml`: the JSON copy that `asgd.spec` loads without a YAML parser.
+
+`make generate` writes, `make lint` calls it with `--check` and fails when a committed file is out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CRD = ROOT / "crds" / "asgdjobs.asgd.dev.yaml"
+
+
+def outputs() -> dict[Path, str]:
+    """Every generated file and what it must hold."""
+    crd = yaml.safe_load(CRD.read_text(encoding="utf-8"))
+    return {ROOT / "trainer/asgd/spec/crd.json": json.dumps(crd, separators=(",", ":")) + "\n"}
+
+
+def main() -> int:
+    stale = [
+        (path, text)
+        for path, text in outputs().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    for path, text in stale:
+        if "--check" in sys.argv:
+            print(f"{path.relative_to(ROOT)} is out of date: run `make generate`", file=sys.stderr)
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.relative_to(ROOT)}")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""The trainer's errors: one small tree, each mapped to the exit code that the process ends with."""
+
+from __future__ import annotations
+
+from asgd import exitcodes
+
+
+class AsgdError(Exception):
+    """Base of all errors that this package raises on purpose; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UserError(AsgdError):
+    """The user's input is wrong. The message names the field, the value and what is allowed, in one sentence."""
+
+    exit_code = exitcodes.USER_ERROR
+
+
+class Diverged(AsgdError):
+    """Training produced non-finite values and kept doing so."""
+
+    exit_code = exitcodes.DIVERGED
+
+
+class TryAgain(AsgdError):
+    """Something outside is missing for now: a server that does not answer, a store that cannot be reached."""
+
+    exit_code = exitcodes.TRY_AGAIN
+
+
+class ProtocolError(AsgdError):
+    """A message that this version cannot read, or that breaks the rules of the wire."""
+
+
+class Fenced(AsgdError):
+    """A newer server has claimed a higher term: this one must stop and write nothing more."""
+
+    exit_code = exitcodes.TRY_AGAIN

@@ -1,0 +1,8 @@
+"""Exit codes are an API: the operator's pod failure policy, `asgd run` and users' scripts rely on them."""
+
+DONE = 0
+USER_ERROR = 2
+TRY_AGAIN = 75
+DIVERGED = 78
+INTERRUPTED = 130
+DRAINED = 143

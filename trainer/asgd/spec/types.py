@@ -1,0 +1,189 @@
+"""An `AsgdJob` as typed, immutable values: one struct for each object of the CRD, names in snake_case.
+
+The CRD (`crds/asgdjobs.asgd.dev.yaml`) is the only definition of fields, defaults and limits. These structs are what a
+checked and defaulted document becomes; a test holds both against each other. Nothing here validates: see `check.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class Spec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """Base of every struct of the spec: camelCase in YAML, snake_case in Python, no field that the CRD lacks."""
+
+
+class Schedule(Spec, frozen=True):
+    """How the learning rate moves with the job-wide count of samples (algorithms.md section 11)."""
+
+    name: str = "constant"
+    unit: str = "epochs"
+    warmup: float = 0.0
+    length: float = 0.0
+    every: float = 0.0
+    gamma: float = 0.1
+    final: float = 0.0
+
+
+class Optimizer(Spec, frozen=True):
+    """Runs on the server in gradient mode, in the worker otherwise."""
+
+    name: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    schedule: Schedule = field(default_factory=Schedule)
+    clip_norm: float | None = None
+
+
+class WarmStart(Spec, frozen=True):
+    samples: int = 0
+
+
+class Staleness(Spec, frozen=True):
+    max: int | None = None
+    policy: str = "Refuse"
+
+
+class Exchange(Spec, frozen=True):
+    fetch_every: int = 1
+    push_every: int = 1
+    ahead: int = 0
+    warm_start: WarmStart = field(default_factory=WarmStart)
+    staleness: Staleness = field(default_factory=Staleness)
+
+
+class Codec(Spec, frozen=True):
+    push: str = "fp32"
+    pull: str = "fp32"
+    block_size: int = 1024
+    top_ratio: float = 0.01
+
+
+class Metric(Spec, frozen=True):
+    name: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+class StopAfter(Spec, frozen=True):
+    epochs: float | None = None
+    updates: int | None = None
+    samples: int | None = None
+    seconds: float | None = None
+    metric: Metric | None = None
+
+
+class Devices(Spec, frozen=True):
+    count: int = 0
+    resource_name: str = "nvidia.com/gpu"
+
+
+class Evaluation(Spec, frozen=True):
+    every_seconds: float = 10.0
+    devices: Devices = field(default_factory=Devices)
+
+
+class ExitCodes(Spec, frozen=True):
+    fatal: tuple[int, ...] = (2, 78)
+
+
+class ParameterServer(Spec, frozen=True):
+    shards: int = 1
+    resources: dict[str, Any] = {}
+    priority_class_name: str = ""
+    backoff_limit: int = 10
+    node_loss_timeout_seconds: int = 60
+    pod_template: dict[str, Any] = {}
+
+
+class Workers(Spec, frozen=True):
+    replicas: int = 4
+    min_replicas: int = 1
+    max_replicas: int = 64
+    devices: Devices = field(default_factory=Devices)
+    stages: int | None = None
+    resources: dict[str, Any] = {}
+    backoff_limit_per_index: int = 6
+    exit_codes: ExitCodes = field(default_factory=ExitCodes)
+    drain_seconds: float = 30
+    node_loss_timeout_seconds: int = 60
+    pod_template: dict[str, Any] = {}
+
+
+class Volume(Spec, frozen=True):
+    pvc: str | None = None
+    empty_dir: dict[str, Any] | None = None
+
+
+class Checkpoint(Spec, frozen=True):
+    uri: str = ""
+    volume: Volume | None = None
+    every_seconds: float = 60
+    keep: int = 3
+    restore: str = "Latest"
+
+
+class RunPolicy(Spec, frozen=True):
+    suspend: bool = False
+    clean_pod_policy: str = "Running"
+    ttl_seconds_after_finished: int | None = None
+    active_deadline_seconds: int | None = None
+    startup_deadline_seconds: int = 1800
+    progress_deadline_seconds: int = 600
+
+
+class Scheduling(Spec, frozen=True):
+    queue_name: str = ""
+    scheduler_name: str = ""
+    gang: dict[str, Any] | None = None
+
+
+class Network(Spec, frozen=True):
+    encryption: str = "Sealed"
+    policy: str = "Enabled"
+
+
+class Metrics(Spec, frozen=True):
+    port: int = 9090
+
+
+class JobSpec(Spec, frozen=True):
+    entrypoint: str
+    source: dict[str, str] = {}
+    args: dict[str, Any] = {}
+    image: str = ""
+    algorithm: dict[str, Any] = {"name": "asgd"}
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    outer_optimizer: Optimizer | None = None
+    batch_size: int = 32
+    seed: int = 0
+    exchange: Exchange = field(default_factory=Exchange)
+    codec: Codec = field(default_factory=Codec)
+    buffers: str = "local"
+    stop_after: StopAfter = field(default_factory=lambda: StopAfter(epochs=20))
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    parameter_server: ParameterServer = field(default_factory=ParameterServer)
+    workers: Workers = field(default_factory=Workers)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    run_policy: RunPolicy = field(default_factory=RunPolicy)
+    scheduling: Scheduling = field(default_factory=Scheduling)
+    network: Network = field(default_factory=Network)
+    metrics: Metrics = field(default_factory=Metrics)
+    managed_by: str = "asgd.dev/asgd-operator"
+
+
+class Job(Struct, frozen=True):
+    """A checked job: its name, its typed spec, the defaulted document and which fields the user gave himself."""
+
+    name: str
+    namespace: str
+    spec: JobSpec
+    document: dict[str, Any]
+    given: frozenset[str]
+    """Dotted paths below `spec` that stood in the file or in `--set`, as `checkpoint.restore`."""

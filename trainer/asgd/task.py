@@ -1,0 +1,37 @@
+"""What a user's entrypoint returns: a model, its loss, its data and, if there is one, its evaluation.
+
+The job file names `module:callable`; the callable takes `spec.args` as keyword arguments and returns a `Task`. The same
+task is built in every worker and in the evaluator, each time under the job's seed, so all start from the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(kw_only=True)
+class Task:
+    """A training task as plain PyTorch parts.
+
+    model:     any `nn.Module`; its float parameters are trained, its buffers follow `spec.buffers`. May be compiled.
+    loss:      `loss(model, batch) -> scalar Tensor`, the mean over the batch. Autocast belongs in here.
+    data:      a map-style dataset (leased in chunks: every sample once an epoch), an `IterableDataset`, or a
+               `DataLoader` (both: a stream of its own for each worker, without that guarantee).
+    evaluate:  `evaluate(model) -> {metric: value}` on held-out data, called on the job's answer.
+    collate:   how samples of a map-style dataset become a batch; PyTorch's default if not given.
+    accumulate: micro-batches that make one gradient; `spec.batchSize` is the whole batch.
+    data_workers: DataLoader processes for a map-style dataset in each worker; 0 loads in the training process.
+    """
+
+    model: nn.Module
+    loss: Callable[[nn.Module, Any], Tensor]
+    data: Iterable[Any] | torch.utils.data.Dataset[Any]
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None
+    collate: Callable[[list[Any]], Any] | None = None
+    accumulate: int = 1
+    data_workers: int = 0
