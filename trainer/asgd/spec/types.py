@@ -158,7 +158,7 @@ class JobSpec(Spec, frozen=True):
     source: dict[str, str] = {}
     args: dict[str, Any] = {}
     image: str = ""
-    algorithm: dict[str, Any] = {"name": "asgd"}
+    algorithm: dict[str, Any] = field(default_factory=lambda: {"name": "asgd"})
     optimizer: Optimizer = field(default_factory=Optimizer)
     outer_optimizer: Optimizer | None = None
     batch_size: int = 32
