@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from asgd.spec.types import StopAfter
+
 
 class StalenessView(Struct, rename="camel", frozen=True):
     """Staleness of accepted pushes in updates (shard version at apply - version computed from), over all shards."""
@@ -81,3 +83,5 @@ class Status(Struct, rename="camel", frozen=True):
     """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped, empty while running."""
     guarantee: str = ""
     """How data is visited: 'every sample once an epoch' or why not."""
+    stop_after: StopAfter = field(default_factory=StopAfter)
+    """The stop rule in force; a live field of the job, so it comes with each status."""

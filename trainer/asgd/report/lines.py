@@ -1,0 +1,173 @@
+"""The lines of history.jsonl as types, tagged by `kind`, and what two following statuses say between them.
+
+Pure: `progress`, `evaluation`, `events` turn statuses into lines, `history` writes them. Events are the
+difference of two statuses, so whoever serves `/status` needs no event log of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from asgd.spec.types import StopAfter
+from asgd.status import StalenessView, Status, WorkerView
+
+
+class Line(Struct, rename="camel", tag_field="kind", frozen=True):
+    """Base of all lines. `t` is seconds since the job's first start and never runs backwards in a file."""
+
+    t: float
+
+
+class Run(Line, tag="run", frozen=True):
+    """A run begins or resumes; all lines up to the next `Run` are its own."""
+
+    job: str
+    algorithm: str
+    samples: int = 0
+    updates: int = 0
+    stop_after: StopAfter = StopAfter()
+
+
+class Progress(Line, tag="progress", frozen=True):
+    """Once a second, and the first and last status. `loss` is null when there is none or it is not finite."""
+
+    updates: int = 0
+    samples: int = 0
+    epochs: float = 0.0
+    samples_per_second: float = 0.0
+    updates_per_second: float = 0.0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    loss: float | None = None
+    staleness: StalenessView = StalenessView()
+    workers: int = 0
+    """How many are running."""
+    refused: int = 0
+    lost_updates: int = 0
+
+
+class Evaluation(Line, tag="evaluation", frozen=True):
+    """Metrics of the weights after `updates`; `t` is when the result was known."""
+
+    updates: int
+    samples: int
+    metrics: dict[str, float | None]
+
+
+class Member(Line, tag="member", frozen=True):
+    """A worker joined, left (said goodbye) or was lost."""
+
+    event: str
+    worker: int
+    incarnation: int = 0
+    node: str = ""
+
+
+class Server(Line, tag="server", frozen=True):
+    """A parameter server came back with a new term."""
+
+    event: str
+    shard: int
+    term: int
+
+
+class Histogram(Line, tag="staleness", frozen=True):
+    """{staleness: accepted pushes} so far on shard 0; now and then and at the end, for it can be long."""
+
+    histogram: dict[int, int]
+
+
+class End(Line, tag="end", frozen=True):
+    """The last line of a run that ended by itself; a killed one has none."""
+
+    stop_reason: str = ""
+
+
+AnyLine = Run | Progress | Evaluation | Member | Server | Histogram | End
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def run(status: Status, t: float) -> Run:
+    return Run(
+        t=t,
+        job=status.job,
+        algorithm=status.algorithm,
+        samples=status.samples,
+        updates=status.updates,
+        stop_after=status.stop_after,
+    )
+
+
+def progress(status: Status, t: float) -> Progress:
+    return Progress(
+        t=t,
+        updates=status.updates,
+        samples=status.samples,
+        epochs=status.epochs,
+        samples_per_second=status.samples_per_second,
+        updates_per_second=status.updates_per_second,
+        bytes_sent=status.bytes_sent,
+        bytes_received=status.bytes_received,
+        loss=_finite(status.loss),
+        staleness=status.staleness,
+        workers=sum(worker.state == "running" for worker in status.workers),
+        refused=sum(status.refused.values()),
+        lost_updates=status.lost_updates,
+    )
+
+
+def evaluation(status: Status, t: float) -> Evaluation:
+    """Samples are scaled by updates: the weights that were measured are a little older than the status."""
+    part = status.metrics_at_updates / status.updates if status.updates else 1.0
+    return Evaluation(
+        t=t,
+        updates=status.metrics_at_updates,
+        samples=round(status.samples * min(1.0, part)),
+        metrics={name: _finite(value) for name, value in status.metrics.items()},
+    )
+
+
+def events(before: Status | None, now: Status, earliest: float, offset: float = 0.0) -> list[Member | Server]:
+    """Members that came or went and servers that came back between two statuses, in the order of their times.
+
+    The file's time is the status's plus `offset`. A worker's own times are used where they fall between
+    `earliest` and now: a server that restarted may count anew.
+    """
+    t = now.seconds + offset
+    known = {(w.index, w.incarnation): w for w in before.workers} if before else {}
+    found: list[Member | Server] = []
+    for worker in now.workers:
+        found += _of_worker(known.get((worker.index, worker.incarnation)), worker, (earliest, t), offset)
+    if before is not None:
+        found += _of_servers(before.terms, now.terms, t)
+    return sorted(found, key=lambda event: event.t)
+
+
+def _of_worker(
+    was: WorkerView | None, now: WorkerView, window: tuple[float, float], offset: float
+) -> Iterator[Member]:
+    earliest, t = window
+
+    def at(event: str, moment: float | None) -> Member:
+        time = t if moment is None else min(max(moment + offset, earliest), t)
+        return Member(t=time, event=event, worker=now.index, incarnation=now.incarnation, node=now.node)
+
+    if was is None:
+        yield at("joined", now.joined)
+    if now.state != "running" and (was is None or was.state == "running"):
+        yield at(now.state, now.ended)
+    elif was is not None and was.state != "running" and now.state == "running":
+        # Heartbeats came again: the worker was thought lost and was not.
+        yield at("joined", None)
+
+
+def _of_servers(before: list[int], now: list[int], t: float) -> Iterator[Server]:
+    for shard, (old, new) in enumerate(zip(before, now, strict=False)):
+        if new > old:
+            yield Server(t=t, event="restarted", shard=shard, term=new)

@@ -1,0 +1,178 @@
+"""summary.json: how a run ended, in the fields that scripts rely on, and closing lines for a person.
+
+Built from the last status and the spec, with averages over the whole run where a status has the rate of the
+last seconds. Figures that are not finite (a diverged loss) are null in the file.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
+
+from asgd.errors import UserError
+from asgd.report import units
+from asgd.report.files import write_atomic
+from asgd.spec.types import JobSpec
+from asgd.status import CheckpointView, StalenessView, Status
+
+_REASONS = {
+    "epochs": "the epochs of the stop rule are done",
+    "updates": "the updates of the stop rule are done",
+    "samples": "the samples of the stop rule are done",
+    "seconds": "the time of the stop rule is over",
+    "metric": "the metric of the stop rule is reached",
+    "diverged": "training diverged: the gradients stayed non-finite",
+    "interrupted": "it was interrupted",
+    "suspended": "the job was suspended",
+    "stopped": "it was told to stop",
+    "": "it ended without a stop reason",
+}
+
+
+class Summary(Struct, rename="camel", frozen=True, kw_only=True):
+    """One run in numbers. Totals and averages count from the job's first start, resumed runs included."""
+
+    job: str = ""
+    algorithm: str
+    workers: int
+    """As the job asked for; see `workers_seen`."""
+    shards: int
+    seed: int
+    updates: int
+    samples: int
+    epochs: float
+    seconds: float
+    samples_per_second: float
+    updates_per_second: float
+    bytes_sent: int
+    staleness: StalenessView
+    loss: float | None
+    metrics: dict[str, float | None]
+    stop_reason: str
+    restarts: dict[str, int]
+    """{role: restarts}"""
+    lost_updates: int
+    versions: list[int]
+    """Of each shard at the end."""
+    bytes_received: int = 0
+    metrics_at_updates: int = 0
+    refused: dict[str, int] = {}
+    """{reason: pushes}"""
+    revisited_samples: int = 0
+    guarantee: str = ""
+    workers_seen: int = 0
+    """How many worker indices ever joined."""
+    workers_lost: list[int] = field(default_factory=list)
+    """Indices that were lost at least once."""
+    checkpoint: CheckpointView | None = None
+
+
+def summarize(status: Status, spec: JobSpec) -> Summary:
+    """The summary of a run whose last status is `status`."""
+    return Summary(
+        job=status.job,
+        algorithm=status.algorithm,
+        workers=spec.workers.replicas,
+        shards=len(status.versions) or spec.parameter_server.shards,
+        seed=spec.seed,
+        updates=status.updates,
+        samples=status.samples,
+        epochs=status.epochs,
+        seconds=status.seconds,
+        samples_per_second=_average(status.samples, status),
+        updates_per_second=_average(status.updates, status),
+        bytes_sent=status.bytes_sent,
+        bytes_received=status.bytes_received,
+        staleness=status.staleness,
+        loss=status.loss,
+        metrics=dict(status.metrics),
+        metrics_at_updates=status.metrics_at_updates,
+        stop_reason=status.stop_reason,
+        restarts=status.restarts,
+        lost_updates=status.lost_updates,
+        versions=status.versions,
+        refused=status.refused,
+        revisited_samples=status.revisited_samples,
+        guarantee=status.guarantee,
+        workers_seen=len({worker.index for worker in status.workers}),
+        workers_lost=sorted({worker.index for worker in status.workers if worker.state == "lost"}),
+        checkpoint=status.checkpoint,
+    )
+
+
+def _average(total: int, status: Status) -> float:
+    return total / status.seconds if status.seconds > 0 else 0.0
+
+
+def write(summary: Summary, path: Path) -> None:
+    """Puts `summary` at `path` as indented JSON, whole or not at all. Raises OSError."""
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+
+
+def read(path: Path) -> Summary:
+    """Raises UserError where `path` is no summary."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Summary)
+    except OSError as error:
+        raise UserError(f"summary {path} cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise UserError(f"summary {path} is not a run's summary: {error}") from error
+
+
+def describe(summary: Summary, output: Path | None = None) -> list[str]:
+    """What was reached, why it stopped, speed, staleness, losses and where the files are, a line each."""
+    reason = _REASONS.get(summary.stop_reason, summary.stop_reason)
+    lines = [
+        f"reached    {_reached(summary)}",
+        f"stopped    after {units.seconds(summary.seconds)}: {reason}",
+        f"speed      {units.rate(summary.samples_per_second)} samples/s, "
+        f"{units.rate(summary.updates_per_second)} updates/s with {units.plural(summary.workers, 'worker')} "
+        f"and {units.plural(summary.shards, 'shard')}",
+        f"staleness  {staleness(summary.staleness)}",
+    ]
+    if lost := _lost(summary):
+        lines.append(f"lost       {lost}")
+    if output is not None:
+        lines.append(f"files      {output}")
+    return lines
+
+
+def staleness(view: StalenessView) -> str:
+    """`mean 3.0, p50 3, p99 5, max 9`."""
+    return f"mean {view.mean:.1f}, p50 {view.p50}, p99 {view.p99}, max {view.max}"
+
+
+def _reached(summary: Summary) -> str:
+    parts = [f"{name} {units.number(value)}" for name, value in summary.metrics.items()]
+    if summary.loss is not None:
+        parts.append(
+            f"loss {'not finite' if not math.isfinite(summary.loss) else units.number(summary.loss)}"
+        )
+    epochs = f" ({summary.epochs:.1f} epochs)" if summary.epochs else ""
+    parts.append(
+        f"{units.plural(summary.updates, 'update')}, {units.plural(summary.samples, 'sample')}{epochs}"
+    )
+    return ", ".join(parts)
+
+
+def _lost(summary: Summary) -> str:
+    """Empty for a run in which nothing was lost, refused or restarted."""
+    parts = [
+        f"{units.plural(count, 'push', 'es')} refused ({reason})"
+        for reason, count in summary.refused.items()
+        if count
+    ]
+    if summary.lost_updates:
+        parts.append(f"{units.plural(summary.lost_updates, 'update')} lost with a server")
+    if summary.revisited_samples:
+        parts.append(f"{units.plural(summary.revisited_samples, 'sample')} visited again")
+    parts += [f"{role} {units.plural(count, 'restart')}" for role, count in summary.restarts.items() if count]
+    if summary.workers_lost:
+        some = ", ".join(map(str, summary.workers_lost[:8])) + (
+            ", ..." if len(summary.workers_lost) > 8 else ""
+        )
+        parts.append(f"lost {'worker' if len(summary.workers_lost) == 1 else 'workers'} {some}")
+    return ", ".join(parts)
