@@ -1,7 +1,8 @@
 """An `AsgdJob` as typed, immutable values: one struct for each object of the CRD, names in snake_case.
 
-The CRD (`crds/asgdjobs.asgd.dev.yaml`) is the only definition of fields, defaults and limits. These structs are what a
-checked and defaulted document becomes; a test holds both against each other. Nothing here validates: see `check.py`.
+The CRD (`crds/asgdjobs.asgd.dev.yaml`) is the only definition of fields, defaults and limits. These structs
+are what a checked and defaulted document becomes; a test holds both against each other. Nothing here
+validates: see `check.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from msgspec import Struct, field
 
 
 class Spec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """Base of every struct of the spec: camelCase in YAML, snake_case in Python, no field that the CRD lacks."""
+    """Base of the spec's structs: camelCase in YAML, snake_case in Python, no field that the CRD lacks."""
 
 
 class Schedule(Spec, frozen=True):
@@ -39,6 +40,12 @@ class Optimizer(Spec, frozen=True):
     epsilon: float = 1e-8
     schedule: Schedule = field(default_factory=Schedule)
     clip_norm: float | None = None
+
+
+class OuterOptimizer(Optimizer, frozen=True):
+    """Runs on the server over pushed deltas; 1 adds a delta as it is."""
+
+    learning_rate: float = 1.0
 
 
 class WarmStart(Spec, frozen=True):
@@ -138,10 +145,17 @@ class RunPolicy(Spec, frozen=True):
     progress_deadline_seconds: int = 600
 
 
+class Gang(Spec, frozen=True):
+    """Servers and the least workers start together or not at all."""
+
+    provider: str = "coscheduling"
+    timeout_seconds: int = 300
+
+
 class Scheduling(Spec, frozen=True):
     queue_name: str = ""
     scheduler_name: str = ""
-    gang: dict[str, Any] | None = None
+    gang: Gang | None = None
 
 
 class Network(Spec, frozen=True):
@@ -160,7 +174,7 @@ class JobSpec(Spec, frozen=True):
     image: str = ""
     algorithm: dict[str, Any] = field(default_factory=lambda: {"name": "asgd"})
     optimizer: Optimizer = field(default_factory=Optimizer)
-    outer_optimizer: Optimizer | None = None
+    outer_optimizer: OuterOptimizer | None = None
     batch_size: int = 32
     seed: int = 0
     exchange: Exchange = field(default_factory=Exchange)
@@ -179,7 +193,7 @@ class JobSpec(Spec, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """A checked job: its name, its typed spec, the defaulted document and which fields the user gave himself."""
+    """A checked job: its name, its typed spec, the defaulted document and the fields the user gave himself."""
 
     name: str
     namespace: str

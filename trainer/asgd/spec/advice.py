@@ -1,0 +1,41 @@
+"""What is allowed but rarely meant: warnings about a checked job, one sentence each."""
+
+from __future__ import annotations
+
+import cmath
+import math
+
+from asgd.spec.types import Job
+
+
+def advice(job: Job) -> list[str]:
+    """Warnings for the user, none of them an error."""
+    optimizer, workers = job.spec.optimizer, job.spec.workers.replicas
+    if optimizer.momentum == 0 or workers == 1:
+        return []
+    stale = workers - 1
+    alone, together = (stable_learning_rate(optimizer.momentum, s) for s in (0, stale))
+    return [
+        f"spec.optimizer.momentum: {optimizer.momentum:g} with {workers} asynchronous workers: at their staleness "
+        f"of about {stale} the largest stable learning rate falls from {alone:.3g} to {together:.3g} "
+        "(times 1/curvature); use momentum 0, a lower learningRate or fewer workers"
+    ]
+
+
+def stable_learning_rate(momentum: float, staleness: int) -> float:
+    """The limit of eta*h for SGD with heavy ball on a quadratic of curvature h and gradients `staleness` old.
+
+    The characteristic roots leave the unit circle where eta = -z^(s-1) (z-1) (z-mu) is real and positive.
+    """
+
+    def phase(theta: float) -> float:
+        z = cmath.exp(1j * theta)
+        return (staleness - 0.5) * theta + math.pi / 2 + cmath.phase(z - momentum)
+
+    low, high = 0.0, math.pi / (2 * staleness + 1)
+    # Momentum only brings the crossing closer, so the one without momentum bounds it.
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if phase(middle) < math.pi else (low, middle)
+    z = cmath.exp(1j * high)
+    return abs(z - 1) * abs(z - momentum)

@@ -1,0 +1,140 @@
+"""A job file and `--set` options as a checked `Job`, and a checked job as text again.
+
+`load_job` is what every command starts with; it says all that is wrong at once, with the lines of the
+user's file. `job_from_json` is for servers and workers, which get a document that is checked already: it
+loads neither YAML nor schema nor CEL, and so costs them no time and no memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from asgd.errors import UserError
+from asgd.spec.problems import JobError, Path, Problem
+from asgd.spec.types import Job, JobSpec
+
+if TYPE_CHECKING:
+    from asgd.spec.document import Document
+
+_SET = "--set"
+
+
+def load_job(path: str | FilePath, sets: Sequence[str] = ()) -> Job:
+    """The one AsgdJob in a YAML file, with each of `sets` (`path=value`) written over it.
+
+    A path of `sets` starts below `spec` unless it starts with `metadata.`; a dot inside a key is written
+    `\\.`. The value is YAML, so `stopAfter={epochs: 3}` is a mapping and `image=` is null, which stands for
+    the default.
+
+    Raises JobError (a UserError) with every problem as `FILE:LINE: field: why`.
+    """
+    from asgd.spec.check import check_document  # not needed by who only reads checked jobs
+
+    source = _the_job(_read(path), str(path))
+    overridden = [_override(source.value, assignment) for assignment in sets]
+
+    def where(at: Path) -> tuple[str, int]:
+        if any(at[: len(done)] == done for done in overridden):
+            return _SET, 1 << 30
+        while at not in source.lines:
+            at = at[:-1]
+        return f"{path}:{source.lines[at]}", source.lines[at]
+
+    given = frozenset(_given(source.value.get("spec")))
+    return _job(check_document(source.value, where=where), given)
+
+
+def job_from_json(data: bytes) -> Job:
+    """A job from the JSON of a document that `load_job` or an API server has checked; it is not checked again.
+
+    Fields that the document leaves out take their defaults. `given` is empty: it belongs to the user's file.
+    Raises UserError when it is no AsgdJob of this version.
+    """
+    try:
+        return _job(msgspec.json.decode(data, type=dict[str, Any]), frozenset())
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise UserError(f"This is not the JSON of a checked AsgdJob: {error}") from error
+
+
+def job_to_json(job: Job) -> bytes:
+    """The defaulted document as JSON, as `job_from_json` reads it."""
+    return msgspec.json.encode(job.document)
+
+
+def _job(document: dict[str, Any], given: frozenset[str]) -> Job:
+    metadata = document["metadata"]
+    spec = msgspec.convert(document["spec"], JobSpec)
+    return Job(metadata["name"], metadata.get("namespace", "default"), spec, document, given)
+
+
+def _read(path: str | FilePath) -> str:
+    try:
+        return FilePath(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: cannot be read: it is not UTF-8 text") from None
+
+
+def _the_job(text: str, place: str) -> Document:
+    from asgd.spec.document import parse
+
+    documents = [found for found in parse(text, place) if found.value is not None or found.problems]
+    # A file may carry a claim or a ConfigMap beside its job, as for kubectl; a lone document is meant to be the job.
+    jobs = documents if len(documents) == 1 else [found for found in documents if _kind(found) == "AsgdJob"]
+    problems = [problem for found in documents for problem in found.problems]
+    if problems:
+        raise JobError(problems)
+    if len(jobs) != 1:
+        count = f"{len(jobs)} of its {len(documents)} documents are" if documents else "none is"
+        raise JobError([Problem((), f"must hold exactly one AsgdJob, but {count}", place)])
+    if not isinstance(jobs[0].value, dict):
+        raise JobError([Problem((), "must be a mapping with apiVersion, kind, metadata and spec", place)])
+    return jobs[0]
+
+
+def _kind(found: Document) -> Any:
+    return found.value.get("kind") if isinstance(found.value, dict) else None
+
+
+def _override(document: dict[str, Any], assignment: str) -> Path:
+    """Write one `path=value` into the document; returns the path that it wrote."""
+    from asgd.spec.document import parse
+
+    name, equals, text = assignment.partition("=")
+    steps = [step.replace("\\.", ".") for step in re.split(r"(?<!\\)\.", name.strip())]
+    if not equals or not all(steps):
+        raise JobError([Problem((), f"{assignment!r} must be path=value, as workers.replicas=8", _SET)])
+    at = tuple(steps) if steps[0] in ("metadata", "spec") else ("spec", *steps)
+    values = parse(text, _SET)
+    if len(values) > 1 or any(value.problems for value in values):
+        problems = [problem.text for value in values for problem in value.problems] or ["more than one value"]
+        raise JobError([Problem(at, problems[0], _SET)])
+    _put(document, at, values[0].value if values else None)
+    return at
+
+
+def _put(document: dict[str, Any], at: tuple[str, ...], value: Any) -> None:
+    node = document
+    for depth, step in enumerate(at[:-1]):
+        inner = node.get(step)
+        if inner is None:
+            inner = node[step] = {}
+        if not isinstance(inner, dict):
+            raise JobError([Problem(at, f"{'.'.join(at[: depth + 1])} holds no fields", _SET)])
+        node = inner
+    node[at[-1]] = value
+
+
+def _given(value: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted paths of all that is not null below a mapping, the mappings on the way included."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if inner is not None:
+                yield prefix + key
+                yield from _given(inner, f"{prefix}{key}.")

@@ -1,0 +1,111 @@
+"""Which value a YAML scalar means to `kubectl`: the rules of sigs.k8s.io/yaml, that is go-yaml v2, then JSON.
+
+PyYAML follows YAML 1.1 by the letter and reads `5e-4` as text and `1:30` as ninety. kubectl reads a number
+and a text. What may surprise in both: `y`, `yes`, `on`, `n`, `no`, `off` are booleans, `010` is eight,
+`1_000` is a thousand, dates stay text, and a float without fraction is an integer (`4.0` is 4), since JSON
+writes it so.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+
+Scalar = str | int | float | bool | None
+
+PLAIN = "plain"
+"""Stands for the tag of a plain scalar that carries no tag of its own."""
+
+_WORDS: dict[str, Scalar] = {
+    **dict.fromkeys(["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"], True),
+    **dict.fromkeys(["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"], False),
+    **dict.fromkeys(["", "~", "null", "Null", "NULL"], None),
+    **dict.fromkeys([".nan", ".NaN", ".NAN"], math.nan),
+    **dict.fromkeys([".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"], math.inf),
+    **dict.fromkeys(["-.inf", "-.Inf", "-.INF"], -math.inf),
+}
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_LEGACY_OCTAL = re.compile(r"[-+]?0[0-7]+")
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_BASED = re.compile(r"[-+]?0([xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
+_TAGS = "tag:yaml.org,2002:"
+
+
+class BadScalar(ValueError):
+    """A scalar that kubectl refuses; the message says why."""
+
+
+def resolve(text: str, tag: str = PLAIN) -> Scalar:
+    """The JSON value of a scalar. `tag` is PLAIN or the full YAML tag; quoted text has the tag `str`.
+
+    Raises BadScalar for what JSON cannot hold (infinity, not a number) and for tags that the text does not
+    fit.
+    """
+    if tag == PLAIN:
+        return _json(_untagged(text))
+    match tag.removeprefix(_TAGS):
+        case "str" | "timestamp":
+            return text
+        case "binary":
+            return _binary(text)
+        case "int" | "float" | "bool" | "null" as kind:
+            return _tagged(text, kind)
+    raise BadScalar(f"the tag {tag!r} has no meaning here")
+
+
+def _untagged(text: str) -> Scalar:
+    if text in _WORDS:
+        return _WORDS[text]
+    if text.startswith(".") and _FLOAT.fullmatch(text):
+        return float(text)
+    if text[0] not in "+-0123456789":
+        return text
+    digits = text.replace("_", "")
+    value = _integer(digits)
+    if value is not None:
+        return value
+    return _finite(digits) if _FLOAT.fullmatch(digits) else text
+
+
+def _integer(digits: str) -> int | None:
+    if _DECIMAL.fullmatch(digits):
+        value = int(digits)
+    elif _BASED.fullmatch(digits):
+        value = int(digits, 0)
+    elif _LEGACY_OCTAL.fullmatch(digits):
+        value = int(digits, 8)
+    else:
+        return None
+    # Beyond 64 bits Go falls through to a float.
+    return value if -(2**63) <= value < 2**64 and not (digits[0] == "+" and value >= 2**63) else None
+
+
+def _finite(digits: str) -> float | str:
+    value = float(digits)
+    return value if math.isfinite(value) else digits
+
+
+def _json(value: Scalar) -> Scalar:
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        raise BadScalar(f"{value} is not a finite number")
+    # Go's JSON writes floats below 1e21 without an exponent, and the API server then reads an integer.
+    return int(value) if value.is_integer() and abs(value) < 1e21 else value
+
+
+def _tagged(text: str, kind: str) -> Scalar:
+    value = _untagged(text)
+    found = {bool: "bool", int: "int", float: "float", type(None): "null"}.get(type(value), "str")
+    if found == kind or (found, kind) == ("int", "float"):
+        return _json(value)
+    raise BadScalar(f"{text!r} is no !!{kind}")
+
+
+def _binary(text: str) -> str:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise BadScalar("!!binary holds no valid base64 of text") from None

@@ -1,0 +1,28 @@
+"""`asgd validate JOB.yaml`: what the API server would say to a job, without one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from asgd import exitcodes
+from asgd.errors import UserError
+from asgd.spec.advice import advice
+from asgd.spec.load import load_job
+
+
+def main(paths: Sequence[str], sets: Sequence[str] = ()) -> int:
+    """Check each file: prints `FILE: ok` and warnings, or problems on stderr. Returns 0, or 2 if any is wrong."""
+    return max([_validate(path, sets) for path in paths], default=exitcodes.DONE)
+
+
+def _validate(path: str, sets: Sequence[str]) -> int:
+    try:
+        job = load_job(path, sets)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    for warning in advice(job):
+        print(f"{path}: warning: {warning}", file=sys.stderr)
+    print(f"{path}: ok")
+    return exitcodes.DONE
