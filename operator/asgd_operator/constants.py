@@ -1,0 +1,203 @@
+"""Every string that another program relies on: labels, annotations, environment, paths, ports, conditions,
+reasons.
+
+One place, so that documentation, tests, selectors and the trainer's containers cannot drift apart. The
+vocabulary of status (conditions with their closed list of reasons, phases, events) stands here; the rules
+that use it are in `plan`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+GROUP = "asgd.dev"
+VERSION = "v1alpha1"
+KIND = "AsgdJob"
+PLURAL = "asgdjobs"
+API_VERSION = f"{GROUP}/{VERSION}"
+MANAGER = "asgd-operator"
+"""Field manager of every server-side apply, and the value of `app.kubernetes.io/managed-by`."""
+
+
+class Role(StrEnum):
+    """What a pod of a job is; the value of the label `asgd.dev/role`."""
+
+    SERVER = "server"
+    WORKER = "worker"
+    EVALUATOR = "evaluator"
+
+
+# Labels and annotations.
+JOB_LABEL = f"{GROUP}/job-name"
+ROLE_LABEL = f"{GROUP}/role"
+SPEC_HASH = f"{GROUP}/spec-hash"
+"""Annotation: the hash of the job's frozen fields. Another value on a live Job means: delete it and make it
+anew."""
+RENDERED_HASH = f"{GROUP}/rendered-hash"
+"""Annotation: the hash of this object as rendered. An equal value on the live object means: nothing to
+apply."""
+RENDERED_BY = f"{GROUP}/rendered-by"
+"""Annotation: the operator's version. A running job keeps the templates of the version that started it."""
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+ELASTIC_ANNOTATION = "kueue.x-k8s.io/elastic-job"
+
+# Containers.
+CONTAINER = "asgd"
+"""Name of the main container in every role: what a `podTemplate` names to change it."""
+UID = 65532
+EXCHANGE_PORT = 7077
+EXCHANGE_PORT_NAME = "exchange"
+METRICS_PORT_NAME = "metrics"
+
+# Files in the containers.
+CONFIG_DIR = "/etc/asgd"
+LIVE_DIR = "/etc/asgd-live"
+JOB_FILE = "job.json"
+LIVE_FILE = "live.json"
+KEYS_PATH = "keys/keys.json"
+SERVER_KEYS = "server.json"
+CLIENT_KEYS = "client.json"
+DEFAULT_CHECKPOINT_DIR = "/var/lib/asgd/checkpoints"
+
+
+class Env(StrEnum):
+    """The contract with the trainer's containers (`asgd server`, `asgd worker`, `asgd evaluate`)."""
+
+    JOB = "ASGD_JOB"
+    KEYS = "ASGD_KEYS"
+    LIVE = "ASGD_LIVE"
+    INDEX = "ASGD_INDEX"
+    SERVERS = "ASGD_SERVERS"
+    BIND = "ASGD_BIND"
+    METRICS = "ASGD_METRICS"
+    CHECKPOINT = "ASGD_CHECKPOINT"
+    NODE = "ASGD_NODE"
+
+
+class Condition(StrEnum):
+    """Types of `status.conditions`; all stand as Unknown on first sight."""
+
+    ACCEPTED = "Accepted"
+    SUSPENDED = "Suspended"
+    SERVERS_READY = "ParameterServersReady"
+    WORKERS_READY = "WorkersReady"
+    RUNNING = "Running"
+    DEGRADED = "Degraded"
+    CHECKPOINT_READY = "CheckpointReady"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+UNKNOWN_REASON = "NotObserved"
+"""The one reason of a condition that is Unknown, allowed for each of them."""
+
+REASONS: dict[Condition, frozenset[str]] = {
+    Condition.ACCEPTED: frozenset(
+        {"Valid", "InvalidSpec", "InvalidPodTemplate", "NameConflict", "QuotaExceeded", "StorageNotFound"}
+    ),
+    Condition.SUSPENDED: frozenset({"SuspendedByUser", "Suspending", "Resumed", "NotSuspended"}),
+    Condition.SERVERS_READY: frozenset(
+        {
+            "AllReady",
+            "Starting",
+            "Restoring",
+            "NodeLost",
+            "CrashLoop",
+            "ImagePullError",
+            "Unschedulable",
+            "Suspended",
+            "Removed",
+        }
+    ),
+    Condition.WORKERS_READY: frozenset(
+        {
+            "EnoughReady",
+            "BelowMinimum",
+            "NotStarted",
+            "NodeLost",
+            "CrashLoop",
+            "ImagePullError",
+            "Unschedulable",
+            "Suspended",
+            "Removed",
+        }
+    ),
+    Condition.RUNNING: frozenset(
+        {
+            "TrainingProgressing",
+            "WaitingForParameterServers",
+            "WaitingForWorkers",
+            "Stalled",
+            "Completing",
+            "Suspended",
+            "Finished",
+        }
+    ),
+    Condition.DEGRADED: frozenset(
+        {
+            "AsExpected",
+            "FewerThanDesired",
+            "HighStaleness",
+            "CheckpointFailing",
+            "MetricsUnavailable",
+            "Stalled",
+        }
+    ),
+    Condition.CHECKPOINT_READY: frozenset({"Saved", "NeverSaved", "SaveFailed"}),
+    Condition.COMPLETE: frozenset({"TargetReached", "WallClockReached", "NotFinished"}),
+    Condition.FAILED: frozenset(
+        {
+            "ParameterServerBackoffExceeded",
+            "WorkerBackoffExceeded",
+            "FatalExitCode",
+            "DeadlineExceeded",
+            "StartupDeadlineExceeded",
+            "Diverged",
+            "NotFailed",
+        }
+    ),
+}
+"""The closed list of reasons."""
+
+
+class Phase(StrEnum):
+    """`status.phase`: derived, for people and the printer column; the conditions are the contract."""
+
+    TERMINATING = "Terminating"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    INVALID = "Invalid"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
+    COMPLETING = "Completing"
+    STARTING = "Starting"
+    RECOVERING = "Recovering"
+    WAITING_FOR_WORKERS = "WaitingForWorkers"
+    STALLED = "Stalled"
+    RUNNING = "Running"
+
+
+class EventReason(StrEnum):
+    """Reasons of the Events on an AsgdJob: one for each transition, none for routine."""
+
+    ACCEPTED = "Accepted"
+    INVALID = "InvalidSpec"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    SERVERS_STARTED = "ServersStarted"
+    SERVERS_READY = "ServersReady"
+    SERVER_RESTARTED = "ServerRestarted"
+    SERVER_FORCE_REPLACED = "ServerForceReplaced"
+    WORKER_FORCE_REPLACED = "WorkerForceReplaced"
+    CHECKPOINT_FAILED = "CheckpointFailed"
+    SCALED_UP = "WorkersScaledUp"
+    SCALED_DOWN = "WorkersScaledDown"
+    WORKER_FAILED = "WorkerFailed"
+    BELOW_MINIMUM = "WorkersBelowMinimum"
+    TRAINING_STARTED = "TrainingStarted"
+    TRAINING_STALLED = "TrainingStalled"
+    HIGH_STALENESS = "HighStaleness"
+    TARGET_REACHED = "TargetReached"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    TTL_EXPIRED = "TTLExpired"

@@ -1,0 +1,56 @@
+"""Puts the children of a job together and stamps each with the hash of what was rendered."""
+
+from __future__ import annotations
+
+from asgd.spec.types import Job
+from asgd_operator import __version__
+from asgd_operator import constants as c
+from asgd_operator.render import (
+    config,
+    disruption,
+    evaluator,
+    gang,
+    monitoring,
+    names,
+    network,
+    server,
+    worker,
+)
+from asgd_operator.render import keys as secrets
+from asgd_operator.render.model import Children, Keys, Manifest, Owner, Scope, Settings
+
+
+def children(job: Job, owner: Owner, settings: Settings, keys: Keys | None = None) -> Children:
+    """All objects that run `job`, as they stand for its spec: a suspended job has no servers and suspended
+    Jobs.
+
+    `keys` are new keys for a job without a Secret; without them no Secret is rendered.
+    Raises UserError with a sentence for the user when the spec cannot become pods.
+    """
+    scope = Scope(job, owner, settings, config.spec_hash(job))
+    suspended = job.spec.run_policy.suspend
+    return Children(
+        spec_hash=scope.spec_hash,
+        config=_stamp(config.config(scope)),
+        live=_stamp(config.live(scope)),
+        keys=_optional(secrets.keys(scope, keys) if keys else None),
+        network=_optional(network.network(scope)),
+        service=_stamp(server.service(scope)),
+        disruption=_stamp(disruption.disruption(scope)),
+        monitor=_optional(monitoring.monitor(scope)),
+        gang=_optional(gang.gang(scope)),
+        servers=_stamp(server.servers(scope, 0 if suspended else job.spec.parameter_server.shards)),
+        workers=_stamp(worker.workers(scope, job.spec.workers.replicas, suspended)),
+        evaluator=_stamp(evaluator.evaluator(scope, suspended)),
+    )
+
+
+def _optional(manifest: Manifest | None) -> Manifest | None:
+    return None if manifest is None else _stamp(manifest)
+
+
+def _stamp(manifest: Manifest) -> Manifest:
+    """NB: the version joins after the hash, so that an upgrade that renders the same changes nothing."""
+    metadata = manifest["metadata"]
+    marks = {c.RENDERED_HASH: names.digest(manifest), c.RENDERED_BY: __version__}
+    return manifest | {"metadata": metadata | {"annotations": metadata["annotations"] | marks}}

@@ -1,0 +1,83 @@
+"""The two ConfigMaps of a job: the frozen spec, immutable, with its hash in the name; and the live fields,
+mutable.
+
+A pod that restarts must read exactly what its peers read, hence the immutable one. Shard 0 reads the live one
+again and again, so the target, the deadlines and the checkpoint interval change without restarting anything.
+Paths in `LIVE` are those that the CRD lets a user edit while the job runs.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from asgd.spec.types import Job
+from asgd_operator import constants as c
+from asgd_operator.render import names
+from asgd_operator.render.meta import metadata
+from asgd_operator.render.model import Manifest, Scope
+
+LIVE: tuple[tuple[str, ...], ...] = (
+    ("workers", "replicas"),
+    ("workers", "minReplicas"),
+    ("workers", "maxReplicas"),
+    ("runPolicy",),
+    ("stopAfter",),
+    ("evaluation",),
+    ("checkpoint", "everySeconds"),
+    ("checkpoint", "keep"),
+)
+
+
+def split(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The frozen and the live part of a defaulted spec; both keep the spec's own shape, so they merge by
+    path."""
+    frozen: dict[str, Any] = copy.deepcopy(spec)
+    live: dict[str, Any] = {}
+    for *parents, leaf in LIVE:
+        source, target = frozen, live
+        for parent in parents:
+            source = source.get(parent, {})
+            target = target.setdefault(parent, {})
+        if leaf in source:
+            target[leaf] = source.pop(leaf)
+    return frozen, live
+
+
+def spec_hash(job: Job) -> str:
+    """Hash of the fields that are frozen while the job runs; live edits leave it as it is."""
+    return names.digest(split(job.document["spec"])[0])
+
+
+def config(scope: Scope) -> Manifest:
+    """The ConfigMap that every container reads as its job file."""
+    frozen, _ = split(scope.job.document["spec"])
+    document = {
+        "apiVersion": scope.owner.api_version,
+        "kind": scope.owner.kind,
+        "metadata": {"name": scope.owner.name, "namespace": scope.owner.namespace},
+        "spec": frozen,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(scope, names.config(scope.owner.name, scope.spec_hash)),
+        "immutable": True,
+        "data": {c.JOB_FILE: _json(document)},
+    }
+
+
+def live(scope: Scope) -> Manifest:
+    """The ConfigMap of the live fields, mounted as a directory so that edits reach running servers."""
+    _, fields = split(scope.job.document["spec"])
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(scope, names.live(scope.owner.name)),
+        "data": {c.LIVE_FILE: _json(fields)},
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n"

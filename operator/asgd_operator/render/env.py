@@ -1,0 +1,94 @@
+"""The contract with the trainer's containers, whole: command, environment, files and where they are mounted.
+
+`asgd server`, `asgd worker` and `asgd evaluate` read nothing but these. Kept apart from the pod's shape, so
+that a change of the contract is a change of this file.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from asgd.errors import UserError
+from asgd_operator import constants as c
+from asgd_operator.constants import Env, Role
+from asgd_operator.render import names
+from asgd_operator.render.model import Manifest, Scope
+
+COMMAND = {
+    Role.SERVER: ["asgd", "server"],
+    Role.WORKER: ["asgd", "worker"],
+    Role.EVALUATOR: ["asgd", "evaluate"],
+}
+
+
+def environment(scope: Scope, role: Role) -> list[Manifest]:
+    """Environment of the main container of a role. Nothing here depends on a live field: pods never restart
+    for one."""
+    servers = names.server_addresses(scope.owner, scope.spec.parameter_server.shards)
+    common = {
+        Env.JOB: f"{c.CONFIG_DIR}/{c.JOB_FILE}",
+        Env.KEYS: f"{c.CONFIG_DIR}/{c.KEYS_PATH}",
+        Env.SERVERS: ",".join(servers),
+        Env.METRICS: f"0.0.0.0:{scope.spec.metrics.port}",
+    }
+    values = common | (_server(scope) if role is Role.SERVER else {})
+    return [
+        *({"name": key.value, "value": value} for key, value in values.items()),
+        {"name": Env.NODE.value, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        _index(role),
+        # NB: an image without a passwd entry for the uid has no home and no user name; PyTorch's caches ask
+        # for both.
+        {"name": "HOME", "value": "/tmp"},
+        {"name": "USER", "value": "asgd"},
+    ]
+
+
+def config_volume(scope: Scope, role: Role) -> Manifest:
+    """Job file and keys as one projected volume: a Secret mounted inside a read-only ConfigMap would need a
+    directory."""
+    keys = c.SERVER_KEYS if role is Role.SERVER else c.CLIENT_KEYS
+    job_file = {"key": c.JOB_FILE, "path": c.JOB_FILE}
+    key_file = {"key": keys, "path": c.KEYS_PATH, "mode": 0o440}
+    sources = [
+        {"configMap": {"name": names.config(scope.owner.name, scope.spec_hash), "items": [job_file]}},
+        {"secret": {"name": names.keys(scope.owner.name), "items": [key_file]}},
+    ]
+    return {"name": "config", "projected": {"defaultMode": 0o444, "sources": sources}}
+
+
+def checkpoint_dir(scope: Scope) -> str | None:
+    """Where a checkpoint volume is mounted; None when checkpoints go to an object store.
+
+    Raises UserError when a volume is asked for under a URI that is no local path.
+    """
+    checkpoint = scope.spec.checkpoint
+    if not checkpoint.uri:
+        return c.DEFAULT_CHECKPOINT_DIR
+    parts = urlsplit(checkpoint.uri)
+    if parts.scheme in ("", "file") and parts.path.startswith("/") and parts.path.rstrip("/"):
+        return parts.path.rstrip("/")
+    if checkpoint.volume is not None:
+        raise UserError(
+            f"spec.checkpoint.uri: {checkpoint.uri!r} has no path to mount spec.checkpoint.volume at; "
+            "use an absolute path such as file:///checkpoints, or remove the volume"
+        )
+    return None
+
+
+def _server(scope: Scope) -> dict[Env, str]:
+    return {
+        Env.LIVE: f"{c.LIVE_DIR}/{c.LIVE_FILE}",
+        Env.BIND: f"tcp://0.0.0.0:{c.EXCHANGE_PORT}",
+        Env.CHECKPOINT: scope.spec.checkpoint.uri or f"file://{c.DEFAULT_CHECKPOINT_DIR}",
+    }
+
+
+def _index(role: Role) -> Manifest:
+    label = {
+        Role.SERVER: "apps.kubernetes.io/pod-index",
+        Role.WORKER: "batch.kubernetes.io/job-completion-index",
+    }
+    if role not in label:
+        return {"name": Env.INDEX.value, "value": "0"}
+    path = f"metadata.labels['{label[role]}']"
+    return {"name": Env.INDEX.value, "valueFrom": {"fieldRef": {"fieldPath": path}}}

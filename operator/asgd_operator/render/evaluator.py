@@ -1,0 +1,55 @@
+"""The evaluator: a Job of one pod that measures the current weights until the servers say stop, then exits 0.
+
+A Job, not a Deployment, because it ends. It runs the user's code on the user's data, so it takes the workers'
+image, resources and `podTemplate`; its devices are its own. It may fail for good without stopping the
+training.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from asgd_operator import constants as c
+from asgd_operator.constants import Role
+from asgd_operator.render import meta, names, pod, worker
+from asgd_operator.render.model import Manifest, Scope
+
+BACKOFF_LIMIT = 20
+"""Restarts before the job goes on without measurements; evictions cost none of them."""
+
+
+def evaluator(scope: Scope, suspended: bool) -> Manifest:
+    """The evaluator's Job."""
+    metadata = meta.metadata(
+        scope, names.child(scope.owner.name, Role.EVALUATOR), Role.EVALUATOR, meta.queue_labels(scope)
+    )
+    metadata["annotations"][c.SPEC_HASH] = spec_hash(scope)
+    spec = {
+        "parallelism": 1,
+        "completions": 1,
+        "backoffLimit": BACKOFF_LIMIT,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": worker.failure_policy(scope),
+        **worker.suspension(scope, suspended),
+        "template": pod.template(scope, _plan(scope)),
+    }
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def spec_hash(scope: Scope) -> str:
+    """Evaluation is live, but a Job's template is not: other devices make another Job, and restart nothing
+    else."""
+    return names.digest([scope.spec_hash, msgspec.to_builtins(scope.spec.evaluation.devices)])
+
+
+def _plan(scope: Scope) -> pod.PodPlan:
+    return pod.PodPlan(
+        role=Role.EVALUATOR,
+        image=worker.image(scope),
+        resources=scope.spec.workers.resources,
+        grace_seconds=worker.grace_seconds(scope),
+        restart_policy="Never",
+        template=scope.spec.workers.pod_template,
+        devices=scope.spec.evaluation.devices,
+        mounts=worker.mounts(),
+    )

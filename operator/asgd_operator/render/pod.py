@@ -1,0 +1,163 @@
+"""The pod template of every role: security, volumes, probes, scheduling, then the user's `podTemplate` merged
+over it.
+
+Every pod passes the `restricted` pod security standard with a read-only root. What a user's template may not
+take away are the labels that select the pod and, for the roles that need it, the restart policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from asgd.errors import UserError
+from asgd.spec.types import Devices
+from asgd_operator import constants as c
+from asgd_operator.constants import Role
+from asgd_operator.render import env, meta
+from asgd_operator.render.merge import merge
+from asgd_operator.render.model import Manifest, Scope
+
+NODE_LOSS_TOLERATION_SECONDS = 30
+"""How long a pod stays bound to a node that does not answer, instead of the cluster's 300 s."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A volume of a pod and where its container sees it."""
+
+    name: str
+    path: str
+    source: Manifest
+    """The volume without its name, as `{"emptyDir": {}}`."""
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class PodPlan:
+    """What one role asks of its pods; `template` builds the rest, which all roles share."""
+
+    role: Role
+    image: str
+    resources: dict[str, Any]
+    grace_seconds: int
+    restart_policy: str
+    template: dict[str, Any]
+    """The user's `podTemplate`."""
+    priority_class: str = ""
+    devices: Devices = field(default_factory=Devices)
+    mounts: tuple[Mount, ...] = ()
+    probes: Manifest = field(default_factory=dict)
+    extra: Manifest = field(default_factory=dict)
+    """Further fields of the pod's spec."""
+
+
+def template(scope: Scope, plan: PodPlan) -> Manifest:
+    """`spec.template` of a role's workload. Raises UserError when the user's template is no pod template."""
+    _check(plan)
+    labels = meta.labels(scope.owner.name, plan.role)
+    base = {
+        "metadata": {"labels": labels, "annotations": {c.SPEC_HASH: scope.spec_hash}},
+        "spec": _spec(scope, plan),
+    }
+    merged: Manifest = merge(base, plan.template)
+    merged["metadata"]["labels"] = {**(merged["metadata"].get("labels") or {}), **labels}
+    merged["spec"]["restartPolicy"] = plan.restart_policy
+    return merged
+
+
+def probe(path: str, period: int, failures: int) -> Manifest:
+    """An HTTP probe of the metrics port: given up after `failures` times `period` seconds."""
+    request = {"path": path, "port": c.METRICS_PORT_NAME}
+    return {"httpGet": request, "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 5}
+
+
+def _spec(scope: Scope, plan: PodPlan) -> Manifest:
+    volumes = [{"name": mount.name, **mount.source} for mount in plan.mounts]
+    spec: Manifest = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": plan.restart_policy,
+        "terminationGracePeriodSeconds": plan.grace_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": c.UID,
+            "runAsGroup": c.UID,
+            "fsGroup": c.UID,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": [_node_loss(condition) for condition in ("not-ready", "unreachable")],
+        "containers": [_container(scope, plan)],
+        "volumes": [env.config_volume(scope, plan.role), *volumes],
+        **plan.extra,
+    }
+    optional = {
+        "schedulerName": scope.spec.scheduling.scheduler_name,
+        "priorityClassName": plan.priority_class,
+        "imagePullSecrets": [{"name": name} for name in scope.settings.image_pull_secrets],
+    }
+    return spec | {key: value for key, value in optional.items() if value}
+
+
+def _container(scope: Scope, plan: PodPlan) -> Manifest:
+    ports = [{"name": c.METRICS_PORT_NAME, "containerPort": scope.spec.metrics.port, "protocol": "TCP"}]
+    if plan.role is Role.SERVER:
+        ports.insert(0, {"name": c.EXCHANGE_PORT_NAME, "containerPort": c.EXCHANGE_PORT, "protocol": "TCP"})
+    mounts = [{"name": "config", "mountPath": c.CONFIG_DIR, "readOnly": True}]
+    mounts += [_mount(mount) for mount in plan.mounts]
+    return {
+        "name": c.CONTAINER,
+        "image": plan.image,
+        "imagePullPolicy": scope.settings.image_pull_policy,
+        "command": env.COMMAND[plan.role],
+        "env": env.environment(scope, plan.role),
+        "ports": ports,
+        "resources": _resources(plan),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": mounts,
+        **plan.probes,
+    }
+
+
+def _resources(plan: PodPlan) -> Manifest:
+    """Devices are extended resources: their limit is their request, and whole by definition."""
+    if not plan.devices.count:
+        return plan.resources
+    limits = {**plan.resources.get("limits", {}), plan.devices.resource_name: str(plan.devices.count)}
+    return {**plan.resources, "limits": limits}
+
+
+def _mount(mount: Mount) -> Manifest:
+    read_only = {"readOnly": True} if mount.read_only else {}
+    return {"name": mount.name, "mountPath": mount.path, **read_only}
+
+
+def _node_loss(condition: str) -> Manifest:
+    return {
+        "key": f"node.kubernetes.io/{condition}",
+        "operator": "Exists",
+        "effect": "NoExecute",
+        "tolerationSeconds": NODE_LOSS_TOLERATION_SECONDS,
+    }
+
+
+def _check(plan: PodPlan) -> None:
+    where = "parameterServer" if plan.role is Role.SERVER else "workers"
+    unknown = plan.template.keys() - {"metadata", "spec"}
+    if unknown:
+        raise UserError(
+            f"spec.{where}.podTemplate has the field {sorted(unknown)[0]!r}; allowed are 'metadata' "
+            "and 'spec', as in a Deployment's template"
+        )
+    metadata = plan.template.get("metadata", {})
+    values = {"metadata": metadata, "spec": plan.template.get("spec", {})}
+    if isinstance(metadata, dict):
+        values["metadata.labels"] = metadata.get("labels") or {}
+    for key, value in values.items():
+        if not isinstance(value, dict):
+            raise UserError(f"spec.{where}.podTemplate.{key} must be a mapping, not {value!r}")
