@@ -82,5 +82,5 @@ def _identity(item: Any, by: tuple[str, ...]) -> tuple[str, ...]:
     """Comparable for any JSON: what is malformed is kept as it is, and the API server says what is wrong with
     it."""
     if not isinstance(item, dict):
-        return (repr(item),)
+        return ("", repr(item))
     return tuple(repr(item.get(key, DEFAULTS.get(key))) for key in by)

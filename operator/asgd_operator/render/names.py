@@ -14,7 +14,6 @@ from typing import Any
 from asgd_operator.constants import EXCHANGE_PORT, Role
 from asgd_operator.render.model import Owner
 
-
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' own for hashes in names: no word can appear, and no `1e5` that YAML would read as a number."""
 

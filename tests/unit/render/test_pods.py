@@ -1,0 +1,156 @@
+"""What pods of each role look like: security, budgets, devices, volumes, scheduling."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.render.builders import container, environment, pod, rendered
+from tests.unit.render.golden import names
+
+from asgd_operator.constants import QUEUE_LABEL
+from asgd_operator.render import Manifest
+
+
+def _workloads(*sets: str, name: str = "smallest") -> list[Manifest]:
+    made = rendered(*sets, name=name)
+    return [made.servers, made.workers, made.evaluator]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_pod_meets_the_restricted_standard_with_a_read_only_root(name: str) -> None:
+    for workload in _workloads(name=name):
+        spec, main = pod(workload), container(workload)
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert main["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+        assert "/tmp" in {mount["mountPath"] for mount in main["volumeMounts"]}
+
+
+def test_pods_leave_a_node_that_does_not_answer_after_30_seconds() -> None:
+    for workload in _workloads():
+        seconds = {item["key"]: item["tolerationSeconds"] for item in pod(workload)["tolerations"]}
+        assert seconds == {"node.kubernetes.io/not-ready": 30, "node.kubernetes.io/unreachable": 30}
+
+
+def test_evictions_and_drains_cost_a_worker_nothing_and_fatal_codes_end_the_job() -> None:
+    spec = rendered("workers.exitCodes.fatal=[78, 2]", "workers.backoffLimitPerIndex=3").workers["spec"]
+    disrupted, drained, fatal = spec["podFailurePolicy"]["rules"]
+    assert (disrupted["action"], disrupted["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
+    assert (drained["action"], drained["onExitCodes"]["values"]) == ("Ignore", [143])
+    assert (fatal["action"], fatal["onExitCodes"]["values"]) == ("FailJob", [2, 78])
+    assert spec["backoffLimitPerIndex"] == 3 and "maxFailedIndexes" not in spec
+
+
+def test_without_fatal_codes_every_failure_is_tried_again() -> None:
+    rules = rendered("workers.exitCodes.fatal=[]").workers["spec"]["podFailurePolicy"]["rules"]
+    assert {rule["action"] for rule in rules} == {"Ignore"}
+
+
+def test_scaling_is_parallelism_and_completions_of_one_indexed_job() -> None:
+    spec = rendered("workers.replicas=7").workers["spec"]
+    assert (spec["parallelism"], spec["completions"], spec["completionMode"]) == (7, 7, "Indexed")
+
+
+def test_a_worker_may_drain_as_long_as_it_was_given_and_then_has_time_to_exit() -> None:
+    assert pod(rendered("workers.drainSeconds=7.5").workers)["terminationGracePeriodSeconds"] == 13
+
+
+def test_devices_become_limits_beside_the_limits_that_were_given() -> None:
+    made = rendered(
+        "workers.devices={count: 2, resourceName: nvidia.com/mig-1g.5gb}",
+        "workers.resources={limits: {memory: 1Gi}}",
+    )
+    limits = container(made.workers)["resources"]["limits"]
+    assert limits == {"memory": "1Gi", "nvidia.com/mig-1g.5gb": "2"}
+    assert container(made.evaluator)["resources"]["limits"] == {"memory": "1Gi"}
+
+
+def test_a_job_that_asks_for_no_devices_requests_none() -> None:
+    for workload in _workloads():
+        assert "limits" not in container(workload)["resources"]
+
+
+def test_servers_run_the_slim_image_and_workers_the_users() -> None:
+    servers, workers, evaluator = (container(each)["image"] for each in _workloads("image=me/mine:1"))
+    assert (servers, workers, evaluator) == ("asgd-operator:test", "me/mine:1", "me/mine:1")
+    assert container(rendered().workers)["image"] == "asgd-trainer:test"
+
+
+def test_a_suspended_job_has_no_servers_and_suspended_jobs() -> None:
+    made = rendered("runPolicy.suspend=true")
+    assert made.servers["spec"]["replicas"] == 0
+    assert made.workers["spec"]["suspend"] is made.evaluator["spec"]["suspend"] is True
+
+
+def test_a_queue_owns_suspend_and_gets_every_workload() -> None:
+    made = rendered("scheduling.queueName=team-a")
+    for workload in (made.servers, made.workers, made.evaluator):
+        assert workload["metadata"]["labels"][QUEUE_LABEL] == "team-a"
+        assert "suspend" not in workload["spec"]
+    assert made.workers["metadata"]["annotations"]["kueue.x-k8s.io/elastic-job"] == "true"
+
+
+def test_a_gang_counts_the_least_workers_and_no_server_that_they_wait_for() -> None:
+    made = rendered("scheduling.gang={}", "workers.minReplicas=3")
+    assert made.gang is not None and made.gang["spec"]["minMember"] == 3
+    label = "scheduling.x-k8s.io/pod-group"
+    assert made.workers["spec"]["template"]["metadata"]["labels"][label] == "digits-worker"
+    assert label not in made.servers["spec"]["template"]["metadata"]["labels"]
+
+
+def test_volcano_gets_its_own_kind_of_group() -> None:
+    made = rendered("scheduling.gang={provider: volcano}")
+    assert made.gang is not None and made.gang["apiVersion"] == "scheduling.volcano.sh/v1beta1"
+    annotations = made.workers["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["scheduling.k8s.io/group-name"] == "digits-worker"
+
+
+@pytest.mark.parametrize(
+    ("sets", "directory", "source"),
+    [
+        ([], "/var/lib/asgd/checkpoints", {"emptyDir": {}}),
+        (
+            ["checkpoint={uri: /ck/, volume: {pvc: mine}}"],
+            "/ck",
+            {"persistentVolumeClaim": {"claimName": "mine"}},
+        ),
+        (
+            ["checkpoint={uri: 'file:///ck', volume: {emptyDir: {sizeLimit: 1Gi}}}"],
+            "/ck",
+            {"emptyDir": {"sizeLimit": "1Gi"}},
+        ),
+        (["checkpoint={uri: /ck}"], "/ck", {"emptyDir": {}}),
+    ],
+)
+def test_checkpoints_go_to_a_volume_at_the_path_of_the_uri(
+    sets: list[str], directory: str, source: Manifest
+) -> None:
+    servers = rendered(*sets).servers
+    volume = next(item for item in pod(servers)["volumes"] if item["name"] == "checkpoint")
+    assert volume == {"name": "checkpoint", **source}
+    mounts = {item["name"]: item["mountPath"] for item in container(servers)["volumeMounts"]}
+    assert mounts["checkpoint"] == directory
+    assert environment(servers)["ASGD_CHECKPOINT"].removeprefix("file://").rstrip("/") == directory
+
+
+def test_checkpoints_in_an_object_store_need_no_volume() -> None:
+    servers = rendered("checkpoint.uri=s3://bucket/run").servers
+    assert "checkpoint" not in {item["name"] for item in pod(servers)["volumes"]}
+    assert environment(servers)["ASGD_CHECKPOINT"] == "s3://bucket/run"
+
+
+def test_priority_class_scheduler_and_spread_reach_the_servers() -> None:
+    spec = pod(rendered("parameterServer.priorityClassName=high", "scheduling.schedulerName=mine").servers)
+    assert (spec["priorityClassName"], spec["schedulerName"]) == ("high", "mine")
+    assert spec["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "ScheduleAnyway"
+
+
+def test_each_pod_learns_its_index_from_its_label() -> None:
+    servers, workers, evaluator = (environment(each)["ASGD_INDEX"] for each in _workloads())
+    assert "apps.kubernetes.io/pod-index" in servers["fieldRef"]["fieldPath"]
+    assert "batch.kubernetes.io/job-completion-index" in workers["fieldRef"]["fieldPath"]
+    assert evaluator == "0"
