@@ -1,4 +1,4 @@
-"""Writes what is made from `crds/asgdjobs.asgd.dev.yaml`: the JSON copy that `asgd.spec` loads without a YAML parser.
+"""Writes what is made from `crds/asgdjobs.asgd.dev.yaml`: the JSON that `asgd.spec` loads without YAML.
 
 `make generate` writes, `make lint` calls it with `--check` and fails when a committed file is out of date.
 """

@@ -16,9 +16,9 @@ def advice(job: Job) -> list[str]:
     stale = workers - 1
     alone, together = (stable_learning_rate(optimizer.momentum, s) for s in (0, stale))
     return [
-        f"spec.optimizer.momentum: {optimizer.momentum:g} with {workers} asynchronous workers: at their staleness "
-        f"of about {stale} the largest stable learning rate falls from {alone:.3g} to {together:.3g} "
-        "(times 1/curvature); use momentum 0, a lower learningRate or fewer workers"
+        f"spec.optimizer.momentum: {optimizer.momentum:g} with {workers} asynchronous workers: at their "
+        f"staleness of about {stale} the largest stable learning rate falls from {alone:.3g} to "
+        f"{together:.3g} (times 1/curvature); use momentum 0, a lower learningRate or fewer workers"
     ]
 
 

@@ -50,7 +50,7 @@ def load_job(path: str | FilePath, sets: Sequence[str] = ()) -> Job:
 
 
 def job_from_json(data: bytes) -> Job:
-    """A job from the JSON of a document that `load_job` or an API server has checked; it is not checked again.
+    """A job from the JSON of a document that `load_job` or an API server has checked; it is taken as right.
 
     Fields that the document leaves out take their defaults. `given` is empty: it belongs to the user's file.
     Raises UserError when it is no AsgdJob of this version.
@@ -85,7 +85,7 @@ def _the_job(text: str, place: str) -> Document:
     from asgd.spec.document import parse
 
     documents = [found for found in parse(text, place) if found.value is not None or found.problems]
-    # A file may carry a claim or a ConfigMap beside its job, as for kubectl; a lone document is meant to be the job.
+    # As for kubectl a file may carry a claim beside its job; a lone document is meant as the job.
     jobs = documents if len(documents) == 1 else [found for found in documents if _kind(found) == "AsgdJob"]
     problems = [problem for found in documents for problem in found.problems]
     if problems:
@@ -104,19 +104,28 @@ def _kind(found: Document) -> Any:
 
 def _override(document: dict[str, Any], assignment: str) -> Path:
     """Write one `path=value` into the document; returns the path that it wrote."""
-    from asgd.spec.document import parse
-
     name, equals, text = assignment.partition("=")
     steps = [step.replace("\\.", ".") for step in re.split(r"(?<!\\)\.", name.strip())]
     if not equals or not all(steps):
         raise JobError([Problem((), f"{assignment!r} must be path=value, as workers.replicas=8", _SET)])
     at = tuple(steps) if steps[0] in ("metadata", "spec") else ("spec", *steps)
-    values = parse(text, _SET)
-    if len(values) > 1 or any(value.problems for value in values):
-        problems = [problem.text for value in values for problem in value.problems] or ["more than one value"]
-        raise JobError([Problem(at, problems[0], _SET)])
-    _put(document, at, values[0].value if values else None)
+    _put(document, at, _value(text, at))
     return at
+
+
+def _value(text: str, at: Path) -> Any:
+    from asgd.spec.document import parse
+
+    try:
+        values = parse(text, _SET)
+    except JobError as error:
+        raise JobError([Problem(at, problem.text, _SET) for problem in error.problems]) from None
+    problems = [problem.text for value in values for problem in value.problems]
+    if len(values) > 1:
+        problems.append("takes one value, not several documents")
+    if problems:
+        raise JobError([Problem(at, problem, _SET) for problem in problems])
+    return values[0].value if values else None
 
 
 def _put(document: dict[str, Any], at: tuple[str, ...], value: Any) -> None:

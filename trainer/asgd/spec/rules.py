@@ -1,4 +1,4 @@
-"""The CRD's own CEL rules (`x-kubernetes-validations`), evaluated as the API server would, by Google's CEL library.
+"""The CRD's own CEL rules (`x-kubernetes-validations`), evaluated as the API server does by Google's library.
 
 Values are typed by the schema first, since the API server compares a `number` as a double even when it is
 written without a fraction. Rules about a change (`oldSelf`) run only when there is an old document.
@@ -56,8 +56,9 @@ def _apply(rule: dict[str, str], value: Any, old: Any, path: Path) -> Iterator[P
 def _with_value(text: str, value: Any, where: Path) -> str:
     for step in where:
         value = value.get(step) if isinstance(value, dict) else None
-    scalar = isinstance(value, (str, int, float)) and str(value) and str(value) not in text
-    return f"{value} {text}" if scalar else text
+    # A rule that only says what must be reads as a sentence behind the value that is not so.
+    verb = text.split(" ", 1)[0] in ("must", "needs", "is")
+    return f"{value} {text}" if verb and isinstance(value, (str, int, float)) and value != "" else text
 
 
 def _evaluate(expression: str, data: dict[str, Any]) -> Any:

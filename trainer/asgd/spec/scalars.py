@@ -27,6 +27,7 @@ _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(["-.inf", "-.Inf", "-.INF"], -math.inf),
 }
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_DOT_FLOAT = re.compile(r"\.[0-9]+(_[0-9]+)*([eE][-+]?[0-9]+(_[0-9]+)*)?")
 _LEGACY_OCTAL = re.compile(r"[-+]?0[0-7]+")
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _BASED = re.compile(r"[-+]?0([xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
@@ -58,7 +59,7 @@ def resolve(text: str, tag: str = PLAIN) -> Scalar:
 def _untagged(text: str) -> Scalar:
     if text in _WORDS:
         return _WORDS[text]
-    if text.startswith(".") and _FLOAT.fullmatch(text):
+    if _DOT_FLOAT.fullmatch(text):
         return float(text)
     if text[0] not in "+-0123456789":
         return text
@@ -78,8 +79,8 @@ def _integer(digits: str) -> int | None:
         value = int(digits, 8)
     else:
         return None
-    # Beyond 64 bits Go falls through to a float.
-    return value if -(2**63) <= value < 2**64 and not (digits[0] == "+" and value >= 2**63) else None
+    # Beyond 64 bits Go sees a float, or text where the digits are no decimal ones.
+    return value if -(2**63) <= value < 2**64 else None
 
 
 def _finite(digits: str) -> float | str:
@@ -88,12 +89,13 @@ def _finite(digits: str) -> float | str:
 
 
 def _json(value: Scalar) -> Scalar:
-    if not isinstance(value, float):
-        return value
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise BadScalar(f"{value} is not a finite number")
-    # Go's JSON writes floats below 1e21 without an exponent, and the API server then reads an integer.
-    return int(value) if value.is_integer() and abs(value) < 1e21 else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    # JSON has one kind of number: whole ones become integers, and those beyond 64 bits become floats.
+    whole = isinstance(value, int) or value.is_integer()
+    return int(value) if whole and -(2**63) <= value < 2**63 else float(value)
 
 
 def _tagged(text: str, kind: str) -> Scalar:

@@ -147,11 +147,27 @@ def _problems(error: Any) -> list[Problem]:
             return [Problem((*path, key), _unknown(key, known)) for key in error.kind.unexpected]
         case "required":
             return [Problem((*path, error.kind.property), "is required")]
+    return [Problem(path, f"{_short(error.instance)} {_complaint(error)}")]
+
+
+def _complaint(error: Any) -> str:
+    """What is wrong with a value, to stand behind it; the library's words where they are good."""
+    match error.kind.name:
+        case "enum":
+            return f"is not one of {', '.join(map(_raw, error.kind.options))}"
+        case "exclusiveMinimum":
+            return f"must be greater than {error.kind.limit:g}"
+        case "exclusiveMaximum":
+            return f"must be less than {error.kind.limit:g}"
         case "pattern" if error.kind.pattern.startswith("^[+]?("):
-            return [Problem(path, f"{_short(error.kind.value)} is not a quantity, as 500m, 2 or 4Gi")]
+            return "is not a quantity, as 500m, 2 or 4Gi"
+        case "pattern":
+            meaning = _at(error.schema_path[:-1]).get("description", "").split(". ")[0].rstrip(".")
+            return f"does not match {error.kind.pattern} ({meaning})"
         case "anyOf":
-            return [Problem(path, f"{_short(error.kind.value)} is neither a number nor text")]
-    return [Problem(path, error.message.replace(_raw(error.instance), _short(error.instance)))]
+            return "is neither a number nor text"
+    message: str = error.message
+    return message.removeprefix(_raw(error.instance)).strip()
 
 
 def _at(schema_path: list[str | int]) -> Schema:

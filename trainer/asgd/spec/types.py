@@ -172,7 +172,9 @@ class JobSpec(Spec, frozen=True):
     source: dict[str, str] = {}
     args: dict[str, Any] = {}
     image: str = ""
-    algorithm: dict[str, Any] = field(default_factory=lambda: {"name": "asgd"})
+    algorithm: dict[str, Any] = field(
+        default_factory=lambda: {"name": "asgd", "mode": "auto", "deltaScale": "sum"}
+    )
     optimizer: Optimizer = field(default_factory=Optimizer)
     outer_optimizer: OuterOptimizer | None = None
     batch_size: int = 32
@@ -193,7 +195,7 @@ class JobSpec(Spec, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """A checked job: its name, its typed spec, the defaulted document and the fields the user gave himself."""
+    """A checked job: its name, its typed spec, the defaulted document and the fields that the user gave."""
 
     name: str
     namespace: str

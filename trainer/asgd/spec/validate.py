@@ -12,7 +12,7 @@ from asgd.spec.load import load_job
 
 
 def main(paths: Sequence[str], sets: Sequence[str] = ()) -> int:
-    """Check each file: prints `FILE: ok` and warnings, or problems on stderr. Returns 0, or 2 if any is wrong."""
+    """Check each file: prints `FILE: ok` and warnings, or problems on stderr. Returns 0 or 2."""
     return max([_validate(path, sets) for path in paths], default=exitcodes.DONE)
 
 

@@ -1,0 +1,42 @@
+"""The warning about momentum rests on the stability limits of algorithms' table 2e."""
+
+from __future__ import annotations
+
+import pytest
+
+from asgd.spec.advice import stable_learning_rate
+
+TABLE = {
+    0: (2.0, 3.0, 3.8),
+    1: (1.0, 0.5, 0.1),
+    2: (0.6180, 0.2808, 0.0513),
+    3: (0.4450, 0.1993, 0.0348),
+    4: (0.3473, 0.1559, 0.0265),
+    8: (0.1845, 0.0851, 0.0139),
+    15: (0.1013, 0.0480, 0.0079),
+}
+
+
+@pytest.mark.parametrize("staleness", TABLE)
+def test_the_stable_learning_rate_is_that_of_the_table(staleness: int) -> None:
+    found = [stable_learning_rate(momentum, staleness) for momentum in (0.0, 0.5, 0.9)]
+    assert found == pytest.approx(TABLE[staleness], abs=1.1e-4)
+
+
+@pytest.mark.parametrize(("momentum", "staleness"), [(0.0, 3), (0.9, 3), (0.5, 7), (0.3, 0)])
+def test_descent_on_a_quadratic_converges_below_the_limit_and_diverges_above(
+    momentum: float, staleness: int
+) -> None:
+    limit = stable_learning_rate(momentum, staleness)
+    assert descend(0.97 * limit, momentum, staleness) < 1
+    assert descend(1.03 * limit, momentum, staleness) > 1
+
+
+def descend(rate: float, momentum: float, staleness: int) -> float:
+    """|x| after 3000 steps of heavy ball on x^2/2 from x = 1, with gradients of `staleness` steps ago."""
+    xs = [1.0] * (staleness + 2)
+    for _ in range(3000):
+        xs.append(xs[-1] + momentum * (xs[-1] - xs[-2]) - rate * xs[-1 - staleness])
+        if abs(xs[-1]) > 1e6:
+            break
+    return abs(xs[-1])
