@@ -1,4 +1,4 @@
-"""Writes what is made from `crds/asgdjobs.asgd.dev.yaml`: the JSON that `asgd.spec` loads without YAML.
+"""Writes what is made from `crds/asgdjobs.asgd.dev.yaml`: the loader's JSON and the reference.
 
 `make generate` writes, `make lint` calls it with `--check` and fails when a committed file is out of date.
 """
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from reference import page
 
 ROOT = Path(__file__).resolve().parent.parent
 CRD = ROOT / "crds" / "asgdjobs.asgd.dev.yaml"
@@ -18,7 +19,10 @@ CRD = ROOT / "crds" / "asgdjobs.asgd.dev.yaml"
 def outputs() -> dict[Path, str]:
     """Every generated file and what it must hold."""
     crd = yaml.safe_load(CRD.read_text(encoding="utf-8"))
-    return {ROOT / "trainer/asgd/spec/crd.json": json.dumps(crd, separators=(",", ":")) + "\n"}
+    return {
+        ROOT / "trainer/asgd/spec/crd.json": json.dumps(crd, separators=(",", ":")) + "\n",
+        ROOT / "docs/reference/asgdjob.md": page(crd),
+    }
 
 
 def main() -> int:
@@ -31,6 +35,7 @@ def main() -> int:
         if "--check" in sys.argv:
             print(f"{path.relative_to(ROOT)} is out of date: run `make generate`", file=sys.stderr)
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path.relative_to(ROOT)}")
     return 1 if stale and "--check" in sys.argv else 0
