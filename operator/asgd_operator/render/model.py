@@ -6,8 +6,10 @@ and the engine can apply them, while neither needs to know how one of them is bu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
+
+from msgspec import Struct
 
 from asgd.spec.types import Job, JobSpec
 from asgd_operator import constants as c
@@ -37,17 +39,15 @@ class Keys:
     client_secret: str
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     """Pods that may reach a job's metrics port: both selectors must hold; empty namespace labels mean any
     namespace."""
 
-    namespace_labels: dict[str, str] = field(default_factory=dict)
-    pod_labels: dict[str, str] = field(default_factory=dict)
+    namespace_labels: dict[str, str] = {}
+    pod_labels: dict[str, str] = {}
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     """What an installation decides for all of its jobs."""
 
     server_image: str
@@ -61,7 +61,7 @@ class Settings:
     prometheus: Peer = Peer(pod_labels={"app.kubernetes.io/name": "prometheus"})
     pod_monitor: bool = False
     """One PodMonitor a job; needs the Prometheus operator's CRDs."""
-    pod_monitor_labels: dict[str, str] = field(default_factory=dict)
+    pod_monitor_labels: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
