@@ -68,7 +68,7 @@ def _allowed(field: Schema) -> str:
 
 
 def _rules(schema: Schema, path: str) -> Iterator[str]:
-    """What must hold, in words if the CRD has constant ones; the frozen fields are described at `spec` already."""
+    """What must hold, in words if the CRD has constant ones; `spec` itself tells which fields are frozen."""
     for rule in schema.get("x-kubernetes-validations", []):
         if "frozen while" not in rule.get("message", ""):
             place = (path + rule.get("fieldPath", "")).strip(".")
