@@ -47,7 +47,7 @@ def micro_batches(batch: Any, parts: int) -> list[tuple[Any, float]]:
     parts = min(parts, samples)
     bounds = [samples * part // parts for part in range(parts + 1)]
     return [
-        (_map_arrays(batch, _Rows(samples, start, stop)), (stop - start) / samples)
+        (map_arrays(batch, _Rows(samples, start, stop)), (stop - start) / samples)
         for start, stop in pairwise(bounds)
     ]
 
@@ -83,7 +83,7 @@ def _children(value: Any) -> Sequence[Any]:
     return ()
 
 
-def _map_arrays(value: Any, change: Callable[[Array], Array]) -> Any:
+def map_arrays(value: Any, change: Callable[[Array], Array]) -> Any:
     if isinstance(value, (torch.Tensor, np.ndarray)):
         return change(value)
     if isinstance(value, Mapping):
@@ -91,12 +91,12 @@ def _map_arrays(value: Any, change: Callable[[Array], Array]) -> Any:
         # access).
         changed: Any = copy.copy(value)
         for key, child in value.items():
-            changed[key] = _map_arrays(child, change)
+            changed[key] = map_arrays(child, change)
         return changed
     if isinstance(value, (list, tuple)):
-        children = [_map_arrays(child, change) for child in value]
+        children = [map_arrays(child, change) for child in value]
         return type(value)(*children) if hasattr(value, "_fields") else type(value)(children)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _map_arrays(getattr(value, f.name), change) for f in dataclasses.fields(value)}
+        fields = {f.name: map_arrays(getattr(value, f.name), change) for f in dataclasses.fields(value)}
         return dataclasses.replace(value, **fields)
     return value

@@ -1,0 +1,30 @@
+"""Lanes: ways for messages and payload to reach a shard, behind one small interface.
+
+Which lane a worker and a shard use is agreed at Hello (`lanes` offered, `lane` chosen). ZeroMQ always works and carries
+membership and control; faster lanes for bulk payload take its place for Exchange, Pull and Reply only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from asgd.wire.messages import AnyMessage, Message
+
+
+class Lane(Protocol):
+    """One peer's connection to one shard; not thread-safe, owned by whoever exchanges."""
+
+    name: str
+
+    @property
+    def socket(self) -> Any:
+        """What a zmq.Poller can wait for."""
+
+    def send(self, message: Message, payload: Any = None) -> None:
+        """Queues a message; `payload` (float32 or packed) may be read until its reply has come."""
+
+    def receive(self) -> tuple[AnyMessage, Any] | None:
+        """The next message and its payload (a buffer that lives as long as it is referenced), or None."""
+
+    def close(self) -> None:
+        """Ends the connection; what is queued may still go out."""

@@ -1,0 +1,111 @@
+"""A-SGD: workers push gradients or accumulated local steps, shards apply them in the order in which they arrive.
+
+Paine et al. 2013 (arXiv 1312.6186) and Downpour (Dean et al. 2012); rules in algorithms.md 2a. Gradient mode sends g and
+the shard's optimizer applies it; delta mode sends x_i - x_base after local steps and the shard adds it. Deltas are summed;
+`deltaScale: mean` divides each by the number of live workers. Bounded staleness: `Refuse` drops a push that is too
+old, `Scale` shrinks it (Zhang et al. 2015, with max 1: rate / staleness), `Wait` holds a worker that is too far
+ahead (SSP, Ho et al. 2013).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgd.algorithms.base import Push, ServerStrategy, ShardState, Strategy, Turn, Vector, WorkerStrategy
+from asgd.algorithms.optimizers import add_scaled, make_optimizer
+from asgd.algorithms.schedule import learning_rate
+from asgd.kernel import F32
+from asgd.spec.types import JobSpec
+
+
+def sends_gradients(spec: JobSpec) -> bool:
+    """Gradient mode: asked for, or `auto` with an exchange after every step."""
+    mode = spec.algorithm.get("mode", "auto")
+    return mode == "gradient" or (mode == "auto" and spec.exchange.fetch_every == spec.exchange.push_every == 1)
+
+
+class AsgdServer(ServerStrategy):
+    def __init__(self, spec: JobSpec) -> None:
+        super().__init__(spec)
+        self.gradients = sends_gradients(spec)
+        self.rule = spec.optimizer if self.gradients else spec.outer_optimizer
+        self.optimizer = make_optimizer(self.rule) if self.rule else None
+        self.slots = self.optimizer.slots if self.optimizer else ()
+        self.bound = spec.exchange.staleness
+        self.mean = spec.algorithm.get("deltaScale", "sum") == "mean"
+        self.pulls_wait = self.bound.max is not None and self.bound.policy == "Wait"
+
+    def admit(self, push: Push, state: ShardState) -> str:
+        if self.rule:
+            push.rate = learning_rate(self.rule, state.samples, state.dataset)
+        limit = self.bound.max
+        if limit is None or push.staleness <= limit:
+            return ""
+        if self.bound.policy == "Refuse":
+            return "stale"
+        if self.bound.policy == "Scale":
+            push.scale = max(1, limit) / push.staleness
+        return ""
+
+    def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
+        weights, scratch = state.weights[span], state.scratch[: vector.size]
+        scale = push.scale if self.gradients or not self.mean else push.scale / max(1, state.workers)
+        if self.optimizer is None:
+            add_scaled(weights, vector, scale, scratch)
+            return
+        slots = {name: array[span] for name, array in state.slots.items()}
+        rate = push.rate * scale if self.gradients else -push.rate * scale
+        self.optimizer.update(weights, vector, rate, slots, scratch, state.version)
+
+    def may_pull(self, state: ShardState, worker: int) -> bool:
+        if not self.pulls_wait or worker not in state.clocks:
+            return True
+        return state.clocks[worker] - min(state.clocks.values()) <= (self.bound.max or 0)
+
+
+class AsgdWorker(WorkerStrategy):
+    def __init__(self, spec: JobSpec) -> None:
+        super().__init__(spec)
+        self.gradients = sends_gradients(spec)
+        self.optimizer = None if self.gradients else make_optimizer(spec.optimizer)
+        self.state: dict[str, Any] = {}
+        self.steps = 0
+
+    def joined(self, w: Vector) -> None:
+        if not self.gradients:
+            self.anchor = w * 1
+            self.delta = w * 0
+            self.scratch = w * 0
+
+    def step(self, w: Vector, g: Vector, rate: float) -> None:
+        if self.optimizer is None:
+            return
+        self.steps += 1
+        if not self.state:
+            self.state = {name: w * 0 for name in self.optimizer.slots}
+        self.optimizer.update(w, g, rate, self.state, self.scratch, self.steps)
+
+    def turn(self, step: int) -> Turn:
+        exchange = self.spec.exchange
+        return Turn(push=step % exchange.push_every == 0, pull=step % exchange.fetch_every == 0)
+
+    def outgoing(self, w: Vector, g: Vector) -> Vector:
+        """The gradient, or the local steps since the last push; those count as pushed from now on."""
+        if self.gradients:
+            return g
+        self.delta[:] = w
+        self.delta -= self.anchor
+        self.anchor[:] = w
+        return self.delta
+
+    def incoming(self, w: Vector, pulled: Vector) -> None:
+        """The centre replaces the weights; local steps that are not pushed yet are kept on top of it."""
+        if self.gradients:
+            w[:] = pulled
+            return
+        w -= self.anchor
+        w += pulled
+        self.anchor[:] = pulled
+
+
+STRATEGY = Strategy("asgd", AsgdServer, AsgdWorker)

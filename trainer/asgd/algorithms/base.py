@@ -1,0 +1,137 @@
+"""The one interface of all strategies: what a worker sends and when, how a shard folds it in, what comes back.
+
+A strategy is a pair of small objects without sockets, files, clocks or torch. The worker's half sees the flat parameter
+vector (a torch tensor there, a numpy array in the simulator), the server's half sees one shard's slice of it, chunk
+by chunk. Both use only the in-place operators that numpy and torch share (`t[:] = g; t *= a; w += t`), so the same
+bits come out of pods, processes, the simulator and a replay. Who calls: `server/shard.py` and `worker/replica.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from asgd.kernel import F32
+from asgd.spec.types import JobSpec
+
+Vector = Any
+"""A flat float32 vector of shape (n,): a numpy array, or a torch tensor on the worker's device."""
+
+
+@dataclass(slots=True)
+class Push:
+    """One push as a shard sees it while it is applied, chunk by chunk."""
+
+    worker: int
+    sequence: int
+    base: int
+    """Version of this shard that the worker computed from."""
+    staleness: int
+    """Version at the first chunk's application minus `base`, in updates."""
+    samples: int
+    steps: int
+    """Local steps since the last push."""
+    loss: float | None = None
+    rate: float = 0.0
+    """Learning rate of this update after schedule and staleness; set when the push is admitted."""
+    scale: float = 1.0
+    """Factor that a staleness policy puts on the update."""
+    meta: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ShardState:
+    """What a shard holds: its slice of the centre and everything a strategy keeps beside it.
+
+    weights: (n,) float32; slots: more (n,) float32 arrays by name (momentum, accumulators), saved with the checkpoint;
+    clocks: {live worker: pushes completed}; scratch: (chunk,) float32 that any call may overwrite.
+    """
+
+    weights: F32
+    slots: dict[str, F32]
+    scratch: F32
+    version: int = 0
+    samples: int = 0
+    workers: int = 1
+    clocks: dict[int, int] = field(default_factory=dict)
+    dataset: int | None = None
+    """Samples in one epoch; None for streams."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a worker does after a local step."""
+
+    push: bool
+    pull: bool
+
+
+class ServerStrategy(ABC):
+    """The shard's half. One instance a shard; holds no arrays of its own, they live in `ShardState.slots`."""
+
+    slots: tuple[str, ...] = ()
+    """Names of the full-size arrays it needs; each costs 4 bytes a parameter of the shard."""
+
+    pulls_wait: bool = False
+    """True when a pull may be held back (`may_pull`): workers then push first and pull in a message of its own."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self.spec = spec
+
+    def admit(self, push: Push, state: ShardState) -> str:
+        """Decides on a push before its first chunk: '' accepts it, else the reason of the refusal. May set `push.scale`."""
+        return ""
+
+    @abstractmethod
+    def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
+        """Folds one chunk (`vector`, read-only, the elements `span` of the shard) into the state."""
+
+    def finish(self, state: ShardState, push: Push) -> None:  # noqa: B027  (most strategies need nothing here)
+        """Called once after a push's last chunk."""
+
+    def may_pull(self, state: ShardState, worker: int) -> bool:
+        """False holds the worker's pull back until something changes."""
+        return True
+
+    def answer(self, state: ShardState, span: slice, worker: int) -> F32:
+        """The elements `span` of what `worker` pulls."""
+        return state.weights[span]
+
+
+class WorkerStrategy(ABC):
+    """The worker's half: one instance a worker, called between steps on the worker's own vectors."""
+
+    sends: ClassVar[str] = "gradient"
+
+    def __init__(self, spec: JobSpec) -> None:
+        self.spec = spec
+
+    def joined(self, w: Vector) -> None:  # noqa: B027  (gradient mode keeps nothing)
+        """The centre has just been copied into `w` (n,) for the first time or after a reconnect."""
+
+    @abstractmethod
+    def step(self, w: Vector, g: Vector, rate: float) -> None:
+        """After each backward pass: may move `w` by the gradient `g`; `rate` is the job-wide learning rate."""
+
+    @abstractmethod
+    def turn(self, step: int) -> Turn:
+        """Whether to push and to pull after local step number `step` (from 1)."""
+
+    @abstractmethod
+    def outgoing(self, w: Vector, g: Vector) -> Vector:
+        """The vector to push; read before the next call of this object."""
+
+    @abstractmethod
+    def incoming(self, w: Vector, pulled: Vector) -> None:
+        """Merges what was pulled into `w`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A strategy as the registry knows it. `answer` says what the job's result is: centre | mean | best."""
+
+    name: str
+    server: type[ServerStrategy]
+    worker: type[WorkerStrategy]
+    answer: str = "centre"

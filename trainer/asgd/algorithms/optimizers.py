@@ -1,0 +1,142 @@
+"""First-order optimizers on flat vectors, the same code for a server's numpy chunk and a worker's torch vector.
+
+Each update is elementwise, so it does not depend on where chunks or shards begin. The arithmetic is fixed: products are
+rounded before they are added (algorithms.md 2e). Momentum follows algorithms.md 2a: `v = mu v - lr (g + wd w); w += v`.
+Names and defaults are those of `torch.optim`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from asgd import kernel
+from asgd.spec.types import Optimizer as OptimizerSpec
+
+
+def add_scaled(w: Any, g: Any, a: float, t: Any) -> None:
+    """w += g * a, two roundings an element; t (like w) is scratch for tensors."""
+    if isinstance(w, np.ndarray):
+        kernel.axpy(w, g, a)
+        return
+    t[:] = g
+    t *= a
+    w += t
+
+
+def _root(t: Any) -> None:
+    """Square root in place, correctly rounded in both libraries (a power of 0.5 is not)."""
+    if isinstance(t, np.ndarray):
+        np.sqrt(t, out=t)
+    else:
+        t.sqrt_()
+
+
+class Optimizer(ABC):
+    """`update(w, g, rate, slots, t, count)` moves w (n,) by gradient g (n,); nothing of g is changed.
+
+    slots: {name: (n,)} of this object's `slots`, zero at the start; t: (n,) scratch; count: updates so far, from 1.
+    A negative rate ascends, which is how a pushed delta is fed to an outer optimizer.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, spec: OptimizerSpec) -> None:
+        self.spec = spec
+
+    def update(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
+        decay = self.spec.weight_decay if rate >= 0 else -self.spec.weight_decay
+        if decay:
+            t[:] = w
+            t *= decay
+            t += g
+            g = t
+        self.move(w, g, rate, slots, t, count)
+
+    @abstractmethod
+    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
+        """The update proper; g may be t itself."""
+
+
+class Sgd(Optimizer):
+    """w += -rate * g: one pass of memory in the compiled kernel."""
+
+    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
+        if g is t:
+            t *= -rate
+            w += t
+        else:
+            add_scaled(w, g, -rate, t)
+
+
+class Momentum(Optimizer):
+    """Heavy ball, or Nesterov's form of it: w += mu v - rate g after v was updated."""
+
+    slots = ("momentum",)
+
+    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
+        v, mu = slots["momentum"], self.spec.momentum
+        if g is not t:
+            t[:] = g
+        t *= -rate
+        v *= mu
+        v += t
+        if self.spec.nesterov:
+            w += t
+            t[:] = v
+            t *= mu
+            w += t
+        else:
+            w += v
+
+
+class Adagrad(Optimizer):
+    """Downpour's server rule: every coordinate has its own rate, rate / sqrt(sum of its squared gradients)."""
+
+    slots = ("squares",)
+
+    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
+        h = slots["squares"]
+        step = g * -rate
+        t[:] = g
+        t *= t
+        h += t
+        t[:] = h
+        _root(t)
+        t += self.spec.epsilon
+        step /= t
+        w += step
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015, algorithm 1) with bias correction by the shard's own count of updates."""
+
+    slots = ("first", "second")
+
+    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
+        m, v, (b1, b2) = slots["first"], slots["second"], self.spec.betas
+        step = g * (1 - b1)
+        m *= b1
+        m += step
+        t[:] = g
+        t *= t
+        t *= 1 - b2
+        v *= b2
+        v += t
+        t[:] = v
+        t /= 1 - b2**count
+        _root(t)
+        t += self.spec.epsilon
+        step[:] = m
+        step *= -rate / (1 - b1**count)
+        step /= t
+        w += step
+
+
+def make_optimizer(spec: OptimizerSpec) -> Optimizer:
+    """The optimizer that `optimizer.name` and its fields ask for."""
+    if spec.name == "sgd":
+        return Momentum(spec) if spec.momentum else Sgd(spec)
+    return {"adagrad": Adagrad, "adam": Adam}[spec.name](spec)

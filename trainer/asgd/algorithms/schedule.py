@@ -1,0 +1,47 @@
+"""The learning rate as a function of the job-wide count of samples (algorithms.md section 11).
+
+A worker's own steps never count: a slow pod would train at another rate than its peers.
+"""
+
+from __future__ import annotations
+
+import math
+
+from asgd.errors import UserError
+from asgd.spec.types import Optimizer, Schedule
+
+
+def learning_rate(optimizer: Optimizer, samples: int, dataset: int | None) -> float:
+    """The rate after `samples` samples of the whole job; `dataset` is an epoch's size, None for streams."""
+    schedule = optimizer.schedule
+    if schedule.name == "constant" and not schedule.warmup:
+        return optimizer.learning_rate
+    position = _position(schedule, samples, dataset)
+    if position < schedule.warmup:
+        return optimizer.learning_rate * position / schedule.warmup
+    return optimizer.learning_rate * _factor(schedule, position - schedule.warmup)
+
+
+def _position(schedule: Schedule, samples: int, dataset: int | None) -> float:
+    if schedule.unit == "samples":
+        return float(samples)
+    if dataset is None:
+        raise UserError(
+            "spec.optimizer.schedule.unit: epochs needs data of a known size, and this entrypoint's data is a stream;"
+            " allowed here: samples"
+        )
+    return samples / dataset
+
+
+def _factor(schedule: Schedule, position: float) -> float:
+    match schedule.name:
+        case "step":
+            return float(schedule.gamma ** math.floor(position / schedule.every))
+        case "exponential":
+            return float(schedule.gamma ** (position / schedule.every))
+        case "linear" | "cosine":
+            done = min(1.0, position / max(schedule.length - schedule.warmup, 1e-9))
+            shape = 1 - done if schedule.name == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+            return schedule.final + (1 - schedule.final) * shape
+        case _:
+            return 1.0

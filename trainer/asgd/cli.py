@@ -1,0 +1,107 @@
+"""The `asgd` command. Starts in a fraction of a second: each subcommand imports what it needs, torch only in workers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from asgd import __version__, exitcodes
+from asgd.errors import AsgdError, UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="asgd", description="Train PyTorch models by asynchronous SGD with sharded parameter servers."
+    )
+    top.add_argument("--version", action="version", version=f"asgd {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="train an AsgdJob on this machine")
+    run.add_argument("job", metavar="JOB.yaml", help="the same file that kubectl apply takes")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="a field of the spec, as workers.replicas=2; may be given several times",
+    )
+    run.add_argument("--output", metavar="DIR", help="where to leave results (default: the next free runs/NAME)")
+    run.add_argument("--quiet", action="store_true", help="only what matters, and the end")
+    run.add_argument(
+        "--transport",
+        choices=("ipc", "tcp"),
+        default="ipc",
+        help="between the processes: ipc, or tcp with encryption as between pods (default: ipc)",
+    )
+
+    validate = commands.add_parser("validate", help="check job files as the API server would")
+    validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
+    validate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
+
+    worker = commands.add_parser("worker", help="one worker of a job (a container's entry point)")
+    worker.add_argument("--join", metavar="DIR", help="join the run of `asgd run` that writes to DIR")
+    worker.add_argument("--index", type=int, help="with --join: this worker's index (default: the next free one)")
+    commands.add_parser("server", help="one parameter server shard (a container's entry point)")
+    commands.add_parser("evaluate", help="the evaluator of a job (a container's entry point)")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code. Errors become one line on stderr."""
+    arguments = parser().parse_args(argv)
+    try:
+        return _dispatch(arguments)
+    except AsgdError as error:
+        print("\n".join(f"asgd: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return exitcodes.INTERRUPTED
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    if arguments.command == "run":
+        from asgd.drivers import local
+        from asgd.spec import load_job
+
+        job = load_job(arguments.job, arguments.set)
+        return local.run(job, arguments.output, quiet=arguments.quiet, transport=arguments.transport)
+    if arguments.command == "validate":
+        from asgd.spec import validate
+
+        return validate.main(arguments.jobs, arguments.set)
+    if arguments.command == "server":
+        from asgd.env import read_config
+        from asgd.server.service import Service
+
+        Service(read_config()).run()
+        return exitcodes.DONE
+    if arguments.command == "evaluate":
+        from asgd.worker import evaluator
+
+        return evaluator.main()
+    if arguments.join:
+        _join(Path(arguments.join), arguments.index)
+    from asgd.worker import process
+
+    return process.main()
+
+
+def _join(folder: Path, index: int | None) -> None:
+    """Sets this process's environment so that it joins the run in `folder`."""
+    try:
+        told = json.loads((folder / "connect.json").read_text(encoding="utf-8"))
+        rows = json.loads((folder / "processes.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--join: no run of `asgd run` is going on in {folder}") from error
+    taken = [row["index"] for row in rows if row["role"] == "worker"]
+    os.environ.update(told)
+    os.environ["ASGD_INDEX"] = str(index if index is not None else max(taken, default=-1) + 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

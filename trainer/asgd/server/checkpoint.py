@@ -1,0 +1,279 @@
+"""Checkpoints in any store that fsspec knows: one safetensors file a shard, a manifest written last, fenced by terms.
+
+    <uri>/terms/shard-0/000002                 claimed by a server start; the highest one may write
+    <uri>/000017/shard-0-of-2.safetensors      weights and slots of a shard, its state as JSON in the metadata
+    <uri>/000017/manifest.json                 written last: a round without it does not exist
+
+Files go out under another name and are moved when complete, so a reader never sees half of one. The writer streams from the
+live arrays (the safetensors library's own would copy all of them first); reading and checking is the library's. A round
+can be read back by any number of shards: each takes the ranges it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from asgd.errors import Fenced, TryAgain, UserError
+from asgd.kernel import F32
+from asgd.wire.partition import Range
+
+_BLOCK = 1 << 22
+
+
+class Part(Struct, rename="camel"):
+    """One shard's file of a round."""
+
+    file: str
+    start: int
+    stop: int
+    version: int
+    bytes: int
+
+
+class Manifest(Struct, rename="camel"):
+    """A complete round."""
+
+    job: str
+    round: int
+    term: int
+    size: int
+    layout: str
+    tensors: list[tuple[str, list[int]]]
+    algorithm: str
+    updates: int
+    samples: int
+    parts: list[Part]
+    time: float
+    restored_from: str = ""
+
+
+class Store:
+    """The checkpoints of one job under `uri`. Raises UserError when the URI can't be used at all."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(uri)
+            self.fs.makedirs(self.root, exist_ok=True)
+        except (OSError, ValueError, ImportError) as error:
+            raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be written: {error}") from error
+        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+
+    def path(self, *names: str) -> str:
+        return posixpath.join(self.root, *names)
+
+    # -- terms -------------------------------------------------------------------------------------------------------
+
+    def claim_term(self, shard: int) -> int:
+        """Claims the next term of a shard: whoever started last may write."""
+        term = self.newest_term(shard) + 1
+        folder = self.path("terms", f"shard-{shard}")
+        self.fs.makedirs(folder, exist_ok=True)
+        while not self._create(f"{folder}/{term:06d}"):
+            term += 1
+        return term
+
+    def newest_term(self, shard: int) -> int:
+        """The highest term claimed for a shard; 0 if none was."""
+        return max((int(name) for name in self._names("terms", f"shard-{shard}")), default=0)
+
+    def check_term(self, shard: int, term: int) -> None:
+        """Raises Fenced when a newer server of this shard has started."""
+        if self.newest_term(shard) > term:
+            raise Fenced(f"shard {shard} of term {term} was replaced by term {self.newest_term(shard)}")
+
+    def _create(self, path: str) -> bool:
+        if self.local:
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            except FileExistsError:
+                return False
+            return True
+        if self.fs.exists(path):
+            return False
+        self.fs.pipe_file(path, b"")
+        return True
+
+    # -- rounds ------------------------------------------------------------------------------------------------------
+
+    def rounds(self) -> list[int]:
+        """Complete rounds, oldest first."""
+        return sorted(r for r in self.all_rounds() if self.fs.exists(self.path(f"{r:06d}", "manifest.json")))
+
+    def all_rounds(self) -> list[int]:
+        """Rounds that were begun, complete or not."""
+        return sorted(int(name) for name in self._names() if name.isdigit())
+
+    def newest(self) -> Manifest | None:
+        """The newest complete round."""
+        rounds = self.rounds()
+        return self.manifest(rounds[-1]) if rounds else None
+
+    def manifest(self, number: int) -> Manifest:
+        return read_manifest(self.fs, self.path(f"{number:06d}"))
+
+    def write_part(self, number: int, shard: int, shards: int, arrays: dict[str, F32], meta: dict[str, Any]) -> Part:
+        """Writes a shard's file of a round. Raises TryAgain when the store refuses (full, gone)."""
+        folder = self.path(f"{number:06d}")
+        name = f"shard-{shard}-of-{shards}.safetensors"
+        try:
+            self.fs.makedirs(folder, exist_ok=True)
+            written = self._replace(f"{folder}/{name}", arrays, meta)
+        except OSError as error:
+            raise TryAgain(f"checkpoint {folder}/{name} was not written: {error}") from error
+        return Part(name, 0, 0, int(meta["version"]), written)
+
+    def _replace(self, path: str, arrays: dict[str, F32], meta: dict[str, Any]) -> int:
+        head = _header(arrays, {"asgd": json.dumps(meta)})
+        partial = path + ".partial"
+        with self.fs.open(partial, "wb") as file:
+            file.write(head)
+            for array in arrays.values():
+                data = array.view(np.uint8).data
+                for start in range(0, len(data), _BLOCK):
+                    file.write(data[start : start + _BLOCK])
+        self._move(partial, path)
+        return len(head) + sum(array.nbytes for array in arrays.values())
+
+    def _move(self, source: str, target: str) -> None:
+        if self.local:
+            with Path(source).open("rb") as file:
+                os.fsync(file.fileno())
+            Path(source).replace(target)
+        else:
+            self.fs.mv(source, target)
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Makes a round exist. Raises TryAgain when the store refuses."""
+        path = self.path(f"{manifest.round:06d}", "manifest.json")
+        try:
+            self.fs.pipe_file(path + ".partial", msgspec.json.format(msgspec.json.encode(manifest)))
+            self._move(path + ".partial", path)
+        except OSError as error:
+            raise TryAgain(f"checkpoint {path} was not written: {error}") from error
+
+    def prune(self, keep: int) -> None:
+        """Removes all but the newest `keep` complete rounds, and rounds before them that were never completed."""
+        complete = self.rounds()
+        if not complete:
+            return
+        kept = set(complete[-keep:])
+        for number in self.all_rounds():
+            if number not in kept and number < complete[-1]:
+                self.fs.rm(self.path(f"{number:06d}"), recursive=True)
+
+    def _names(self, *folder: str) -> list[str]:
+        path = self.path(*folder)
+        if not self.fs.exists(path):
+            return []
+        return [posixpath.basename(entry.rstrip("/")) for entry in self.fs.ls(path, detail=False)]
+
+
+def _header(arrays: dict[str, F32], metadata: dict[str, str]) -> bytes:
+    """The safetensors header: 8 bytes of length, then JSON padded to 8 bytes."""
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    offset = 0
+    for name, array in arrays.items():
+        entries[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
+    text = json.dumps(entries).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def read_manifest(fs: Any, folder: str) -> Manifest:
+    """The manifest in a round's folder. Raises UserError when there is none or it is damaged."""
+    try:
+        return msgspec.json.decode(fs.cat_file(posixpath.join(folder, "manifest.json")), type=Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UserError(f"spec.checkpoint.restore: {folder} holds no complete checkpoint ({error})") from error
+
+
+def locate(store: Store, restore: str) -> tuple[Any, str, Manifest] | None:
+    """Where to restore from: the job's own newest round, or the URI of a round; None for a fresh start."""
+    newest = store.newest()
+    if restore not in ("Latest", "Never") and (newest is None or newest.restored_from != restore):
+        try:
+            fs, folder = fsspec.core.url_to_fs(restore)
+        except (OSError, ValueError, ImportError) as error:
+            raise UserError(f"spec.checkpoint.restore: {restore!r} cannot be read: {error}") from error
+        return fs, folder, read_manifest(fs, folder)
+    if newest is None:
+        return None
+    return store.fs, store.path(f"{newest.round:06d}"), newest
+
+
+def read_range(fs: Any, folder: str, manifest: Manifest, wanted: Range) -> tuple[dict[str, F32], dict[str, Any]]:
+    """The arrays of elements `wanted` and a shard's state; the state of a shard with other borders is left out.
+
+    Reads only the bytes it needs. Raises UserError when a file is missing or damaged.
+    """
+    arrays: dict[str, F32] = {}
+    meta: dict[str, Any] = {"version": manifest.updates, "samples": manifest.samples}
+    for part in manifest.parts:
+        begin, end = max(part.start, wanted.start), min(part.stop, wanted.stop)
+        same = (part.start, part.stop) == (wanted.start, wanted.stop)
+        if begin >= end and not same:
+            continue
+        try:
+            with fs.open(posixpath.join(folder, part.file), "rb") as file:
+                entries, base = _read_header(file)
+                for name, entry in entries.items():
+                    if name == "__metadata__":
+                        continue
+                    target = arrays.setdefault(name, np.zeros(wanted.size, np.float32))
+                    file.seek(base + entry["data_offsets"][0] + 4 * (begin - part.start))
+                    _read_into(file, target[begin - wanted.start : end - wanted.start])
+                if same:
+                    meta = json.loads(entries["__metadata__"]["asgd"])
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"spec.checkpoint.restore: {folder}/{part.file} cannot be read: {error}") from error
+    return arrays, meta
+
+
+def read_state(fs: Any, folder: str, manifest: Manifest) -> dict[str, Any]:
+    """The job's own state, which shard 0 wrote."""
+    with fs.open(posixpath.join(folder, manifest.parts[0].file), "rb") as file:
+        entries, _ = _read_header(file)
+    state: dict[str, Any] = json.loads(entries["__metadata__"]["asgd"])["job"]
+    return state
+
+
+def _read_header(file: Any) -> tuple[dict[str, Any], int]:
+    length = int.from_bytes(file.read(8), "little")
+    if not 0 < length < 1 << 28:
+        raise ValueError("not a safetensors file")
+    entries: dict[str, Any] = json.loads(file.read(length))
+    return entries, 8 + length
+
+
+def _read_into(file: Any, target: F32) -> None:
+    if not target.size:
+        return
+    view = target.view(np.uint8).data
+    done = 0
+    while done < len(view):
+        count = file.readinto(view[done:]) if hasattr(file, "readinto") else 0
+        if not count:
+            raise ValueError(f"the file ends {len(view) - done} bytes early")
+        done += count
+
+
+def assemble(fs: Any, folder: str, manifest: Manifest) -> dict[str, F32]:
+    """The whole model of a round, {parameter name: array of its shape}."""
+    arrays, _ = read_range(fs, folder, manifest, Range(0, manifest.size))
+    flat, offset, tensors = arrays["weights"], 0, {}
+    for name, shape in manifest.tensors:
+        count = int(np.prod(shape)) if shape else 1
+        tensors[name] = flat[offset : offset + count].reshape(shape)
+        offset += count
+    return tensors

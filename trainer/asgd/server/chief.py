@@ -1,0 +1,244 @@
+"""What shard 0 does beside serving its slice: it runs the coordinator, answers its messages and collects the others' reports.
+
+Between the pure `Coordinator` and the socket loop; builds the job's `Status`, which the display, `/status` and the
+operator read.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import msgspec
+
+from asgd.env import ProcessConfig
+from asgd.errors import TryAgain, UserError
+from asgd.server.checkpoint import Manifest, Part, Store
+from asgd.server.coordinator import Coordinator, Member
+from asgd.server.live import LiveFields
+from asgd.server.metrics import Traffic
+from asgd.server.saver import Rounds, Saver
+from asgd.server.shard import Shard
+from asgd.server.view import build_status
+from asgd.status import Status
+from asgd.wire.messages import Beat, Beaten, Bye, Command, Done, Evaluated, Exchange, Fault, Hello, Lease, Message, Reply
+
+STATUS_SECONDS = 0.2
+
+
+class Chief:
+    """Shard 0's extra duties. Times are monotonic seconds."""
+
+    def __init__(self, config: ProcessConfig, shard: Shard, store: Store | None, traffic: Traffic) -> None:
+        self.config, self.shard, self.traffic = config, shard, traffic
+        self.coordinator = Coordinator(config.job.spec)
+        self.rounds = Rounds(store, shard.shards) if store else None
+        self.coordinator.save_round = max(store.all_rounds(), default=0) if store else 0
+        self.coordinator.saved_round = self.coordinator.save_round
+        self.reports: dict[int, dict[str, Any]] = {}
+        self.terms: dict[int, int] = {0: shard.term}
+        self.status_json = b"{}"
+        self.restored_from = ""
+        self.checkpoint_error = ""
+        self._live = LiveFields(config.live)
+        self._status_due = 0.0
+
+    def restore(self, manifest: Manifest, state: dict[str, Any]) -> None:
+        """Takes over the job's state from a checkpoint."""
+        self.coordinator.load(state)
+        self.coordinator.last_save = time.monotonic()
+        if state["stopReason"] == "" and self.rounds:
+            self.coordinator.restarts["server"] += 1
+        self.shard.state.dataset = self.coordinator.dataset
+        restore = self.config.job.spec.checkpoint.restore
+        self.restored_from = "" if restore in ("Latest", "Never") else restore
+        if self.rounds:
+            self.rounds.newest = manifest
+
+    # -- messages ----------------------------------------------------------------------------------------------------
+
+    def hello(self, message: Hello) -> Fault | None:
+        """A worker joins the job; the first one describes the data."""
+        now, chief = time.monotonic(), self.coordinator
+        if message.role == "evaluator":
+            chief.evaluator_heard = now
+            return None
+        if chief.stop_reason:
+            return Fault("stopped", chief.stop_reason, self.shard.term)
+        fault = self._check_data(message)
+        if fault:
+            return fault
+        chief.hello(message.index, message.incarnation, message.node, now)
+        chief.describe_data(message.dataset, message.guarantee, message.tensors)
+        self.shard.state.dataset = chief.dataset
+        return None
+
+    def _check_data(self, message: Hello) -> Fault | None:
+        known = self.coordinator.dataset
+        if message.dataset is None and self.config.job.spec.stop_after.epochs is not None:
+            text = "spec.stopAfter.epochs needs data of a known size, and this entrypoint's data is a stream"
+            return Fault("layout", f"{text}; allowed here: updates, samples, seconds, metric", self.shard.term)
+        if known is not None and message.dataset != known:
+            return Fault("layout", f"this job's data has {known} samples, not {message.dataset}", self.shard.term)
+        return None
+
+    def pushed(self, message: Exchange, reply: Reply) -> None:
+        """Shard 0 gave a push its verdict (at its first chunk)."""
+        if reply.verdict == "duplicate":
+            return
+        self.coordinator.pushed(
+            message.index, message.visits, message.samples, message.loss, reply.verdict, time.monotonic()
+        )
+
+    def bye(self, message: Bye) -> None:
+        """A member leaves."""
+        if message.role == "worker":
+            self.coordinator.bye(message.index, message.incarnation, message.lost, time.monotonic())
+        elif message.role == "evaluator":
+            self.coordinator.evaluator_heard = None
+
+    def serve(self, message: Lease | Beat | Evaluated | Command) -> Message:
+        """Answers the coordinator's messages."""
+        now = time.monotonic()
+        match message:
+            case Lease():
+                return self._lease(message)
+            case Beat():
+                return self._beat(message, now)
+            case Evaluated():
+                self.coordinator.evaluated(message.version, message.metrics, message.final, now)
+                return Done()
+            case Command():
+                return self._command(message, now)
+
+    def _lease(self, message: Lease) -> Message:
+        member = self.coordinator.members.get(message.index)
+        if member is None or member.incarnation != message.incarnation:
+            return Fault("hello", "say hello first", self.shard.term)
+        try:
+            return self.coordinator.lease(message.index)
+        except UserError as error:
+            return Fault("layout", str(error), self.shard.term)
+
+    def _beat(self, message: Beat, now: float) -> Message:
+        chief = self.coordinator
+        if message.role == "worker":
+            if not chief.heard(message.index, message.incarnation, now) and not chief.stop_reason:
+                return Fault("hello", "say hello first", self.shard.term)
+        elif message.role == "evaluator":
+            chief.evaluator_heard = now
+        else:
+            self._shard_report(message)
+        return Beaten(
+            workers=len(chief.members),
+            members={member.index: member.incarnation for member in chief.members.values()},
+            stop=chief.stop_reason,
+            final=chief.phase in ("evaluating", "finished"),
+            save=chief.save_round if chief.save_asked is not None else 0,
+            save_at=chief.save_at,
+            saved=chief.saved_round,
+            dataset=chief.dataset,
+            every_seconds=chief.spec.evaluation.every_seconds,
+        )
+
+    def _shard_report(self, message: Beat) -> None:
+        known = self.terms.get(message.index)
+        if known is not None and message.incarnation > known:
+            self.coordinator.restarts["server"] += 1
+        self.terms[message.index] = message.incarnation
+        report = self.reports[message.index] = message.report
+        if report.get("leaving") and self.coordinator.save_asked is None:
+            self.ask_save()
+        if self.rounds and report.get("saved"):
+            part = msgspec.convert(report["part"], Part) if report.get("part") else None
+            self.rounds.report(message.index, report["saved"], part, report.get("error", ""))
+
+    def _command(self, message: Command, now: float) -> Message:
+        if message.verb == "status":
+            return Done(self.status_json)
+        if message.verb == "stop":
+            self.coordinator.stop(message.argument or "stopped", now)
+        elif message.verb == "save":
+            self.ask_save()
+        else:
+            return Fault("protocol", f"unknown command {message.verb!r}; known: status, stop, save")
+        return Done()
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def ask_save(self) -> None:
+        """Starts a save round at once, if there is anything new to save."""
+        if self.shard.ready and not self.all_saved:
+            self.coordinator.ask_save(time.monotonic(), 0)
+
+    @property
+    def all_saved(self) -> bool:
+        """Nothing has changed since the newest complete round."""
+        newest = self.rounds.newest if self.rounds else None
+        return newest is not None and newest.updates == self.coordinator.updates
+
+    def save_order(self) -> tuple[int, int] | None:
+        """The round under way and its version."""
+        if self.coordinator.save_asked is None or self.rounds is None:
+            return None
+        self.rounds.begin(self.coordinator.save_round)
+        return self.coordinator.save_round, self.coordinator.save_at
+
+    def save_done(self, saver: Saver) -> None:
+        """Looks whether the round is complete; writes its manifest, or gives the round up when a shard failed."""
+        if self.rounds is None or self.coordinator.save_asked is None:
+            return
+        if saver.round == self.rounds.round:
+            self.rounds.report(0, saver.round, saver.result, saver.error)
+        if self.rounds.errors:
+            self.checkpoint_error = self.rounds.errors[0]
+        elif self.rounds.complete:
+            try:
+                self.rounds.write(self._manifest(), self.coordinator.spec.checkpoint.keep)
+                self.checkpoint_error = ""
+            except TryAgain as error:
+                self.checkpoint_error = str(error)
+        else:
+            return
+        self.coordinator.saved(time.monotonic())
+
+    def _manifest(self) -> Manifest:
+        chief, shard = self.coordinator, self.shard
+        assert self.rounds is not None
+        return Manifest(
+            job=self.config.job.name,
+            round=self.rounds.round,
+            term=shard.term,
+            size=shard.size or 0,
+            layout=shard.layout,
+            tensors=json.loads(chief.tensors or b"[]"),
+            algorithm=str(self.config.job.spec.algorithm["name"]),
+            updates=chief.updates,
+            samples=chief.samples,
+            parts=[],
+            time=time.time(),
+            restored_from=self.restored_from,
+        )
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[Member]:
+        """Moves time on; returns workers that were given up. A fresh model is saved as soon as it is there."""
+        chief = self.coordinator
+        if spec := self._live.changed(chief.spec):
+            chief.spec = spec
+        gone = chief.tick(now)
+        fresh = self.rounds is not None and self.rounds.newest is None and chief.save_asked is None
+        if fresh and self.shard.ready and not self.checkpoint_error:
+            self.ask_save()
+        if self.rounds is None and chief.phase == "saving":
+            chief.saved(now)
+        if now >= self._status_due:
+            self._status_due = now + STATUS_SECONDS
+            self.status_json = msgspec.json.encode(self.status(now))
+        return gone
+
+    def status(self, now: float) -> Status:
+        """The job at this moment."""
+        return build_status(self, now)

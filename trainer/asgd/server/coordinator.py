@@ -1,0 +1,290 @@
+"""What shard 0 decides for the whole job: members, leases of data, save rounds, evaluation, and when to stop.
+
+Pure: it is told what happened and what time it is (seconds, monotonic) and changes its state; `service.py` asks it and sends.
+The life of a job: starting -> running -> stopping (no more leases, workers finish their push and leave) -> saving (final
+checkpoint) -> evaluating -> finished. A finished coordinator keeps answering Stop until its process is removed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from asgd.errors import UserError
+from asgd.server.leases import Pool, Span
+from asgd.server.rates import Rates
+from asgd.spec.types import JobSpec
+from asgd.wire.messages import Granted
+
+MEMBER_TIMEOUT_SECONDS = 10.0
+"""Heartbeats come once a second from a thread of their own; a compile or a long step does not silence them."""
+
+EVALUATOR_TIMEOUT_SECONDS = 15.0
+DIVERGED_LEAST = 10
+"""So many non-finite pushes in a row (and at least 3 for each worker) end the job as diverged."""
+LOSS_EXPLODED = 1e4
+"""So many times the first loss, over a whole window of pushes, counts as diverged too."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A worker that joined; kept after its end for the report."""
+
+    index: int
+    incarnation: int
+    joined: float
+    heard: float
+    node: str = ""
+    ended: float | None = None
+    state: str = "running"
+    samples: int = 0
+    loss: float | None = None
+
+
+class Coordinator:
+    """Decides for one job. `now` is seconds on a monotonic clock that starts when this object is made."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        self.spec = spec
+        self.members: dict[int, Member] = {}
+        self.past: list[Member] = []
+        self.pool: Pool | None = None
+        self.dataset: int | None = None
+        self.tensors = b""
+        self.guarantee = ""
+        self.phase = "starting"
+        self.stop_reason = ""
+        self.updates = 0
+        self.samples = 0
+        self.seconds_before = 0.0
+        self.first_push: float | None = None
+        self.last_push = 0.0
+        self.loss: float | None = None
+        self.first_loss: float | None = None
+        self.metrics: dict[str, float] = {}
+        self.metrics_at = -1
+        self.rates = Rates()
+        self.evaluator_heard: float | None = None
+        self.save_round = 0
+        self.save_at = 0
+        self.save_asked: float | None = None
+        self.saved_round = 0
+        self.last_save = 0.0
+        self._bad = 0
+        self._exploded = 0
+        self._stopping_since = 0.0
+        self.restarts: dict[str, int] = {"worker": 0, "server": 0}
+
+    # -- members -----------------------------------------------------------------------------------------------------
+
+    def hello(self, index: int, incarnation: int, node: str, now: float) -> None:
+        """A worker joined or came back."""
+        known = self.members.get(index)
+        if known and known.incarnation == incarnation:
+            known.heard = now
+            return
+        if known:
+            self._end(known, "lost", now)
+        if any(member.index == index for member in self.past):
+            self.restarts["worker"] += 1
+        self.members[index] = Member(index, incarnation, now, now, node)
+
+    def describe_data(self, dataset: int | None, guarantee: str, tensors: bytes) -> None:
+        """The first worker tells the data's size and the model's layout."""
+        self.guarantee, self.tensors = guarantee or self.guarantee, tensors or self.tensors
+        if dataset is None or self.pool is not None:
+            return
+        self.dataset = dataset
+        self.pool = Pool(dataset, self.spec.batch_size, self.spec.stop_after.epochs)
+
+    def bye(self, index: int, incarnation: int, lost: bool, now: float) -> None:
+        """A worker left, or its parent says that it died."""
+        member = self.members.get(index)
+        if member and member.incarnation == incarnation:
+            self._end(member, "lost" if lost else "left", now)
+
+    def _end(self, member: Member, state: str, now: float) -> None:
+        member.state, member.ended = state, now
+        self.past.append(self.members.pop(member.index))
+        if self.pool:
+            self.pool.release(member.index)
+
+    def heard(self, index: int, incarnation: int, now: float) -> bool:
+        """A worker's heartbeat; False when it is not a member (it was given up) and must say hello again."""
+        member = self.members.get(index)
+        if member is None or member.incarnation != incarnation:
+            return False
+        member.heard = now
+        return True
+
+    # -- data and pushes -----------------------------------------------------------------------------------------
+
+    def lease(self, index: int) -> Granted:
+        """The next range of samples for a worker."""
+        if self.stop_reason or index not in self.members:
+            return Granted(over=bool(self.stop_reason), wait=not self.stop_reason)
+        if self.pool is None:
+            raise UserError("leases are for map-style datasets; this job's data is a stream")
+        span = self.pool.lease(index, len(self.members))
+        if span:
+            return Granted(*span)
+        return Granted(wait=not self.pool.done, over=self.pool.done)
+
+    def pushed(
+        self, index: int, visits: list[Span], samples: int, loss: float | None, verdict: str, now: float
+    ) -> None:
+        """Shard 0 gave a push its verdict."""
+        if verdict == "refused:nonfinite":
+            self._bad += 1
+        if verdict != "applied":
+            if self.pool:
+                self.pool.refuse(index, visits)
+            if self._bad >= max(DIVERGED_LEAST, 3 * len(self.members)):
+                self.stop("diverged", now)
+            return
+        self._bad = 0
+        self.updates += 1
+        self.samples += samples
+        self.first_push = now if self.first_push is None else self.first_push
+        self.last_push = now
+        self.rates.add(now, samples)
+        if self.pool and visits:
+            self.pool.visit(index, visits)
+        if member := self.members.get(index):
+            member.samples += samples
+            member.loss = loss if member.loss is None or loss is None else 0.9 * member.loss + 0.1 * loss
+        if loss is not None:
+            self._note_loss(loss, now)
+        self._check_stop(now)
+
+    def _note_loss(self, loss: float, now: float) -> None:
+        self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
+        if self.first_loss is None:
+            self.first_loss = loss
+        exploded = not math.isfinite(loss) or loss > LOSS_EXPLODED * max(abs(self.first_loss), 1.0)
+        self._exploded = self._exploded + 1 if exploded else 0
+        if self._exploded >= max(2 * DIVERGED_LEAST, 5 * len(self.members)):
+            self.stop("diverged", now)
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the data, as visited samples / size; for streams 0."""
+        return self.pool.visited / self.pool.size if self.pool else 0.0
+
+    def trained_seconds(self, now: float) -> float:
+        """Seconds since the first accepted push, earlier starts included."""
+        if self.first_push is None:
+            return self.seconds_before
+        end = self.last_push if self.stop_reason else now
+        return self.seconds_before + end - self.first_push
+
+    # -- stop --------------------------------------------------------------------------------------------------------
+
+    def _check_stop(self, now: float) -> None:
+        rule = self.spec.stop_after
+        if self.pool and self.pool.done:
+            self.stop("epochs", now)
+        elif rule.updates is not None and self.updates >= rule.updates:
+            self.stop("updates", now)
+        elif rule.samples is not None and self.samples >= rule.samples:
+            self.stop("samples", now)
+        elif rule.seconds is not None and self.trained_seconds(now) >= rule.seconds:
+            self.stop("seconds", now)
+
+    def stop(self, reason: str, now: float) -> None:
+        """Ends the job; the first reason stays."""
+        if not self.stop_reason:
+            self.stop_reason, self.phase, self._stopping_since = reason, "stopping", now
+
+    def evaluated(self, version: int, metrics: dict[str, float], final: bool, now: float) -> None:
+        """The evaluator's result."""
+        self.metrics, self.metrics_at = dict(metrics), version
+        if final and self.phase == "evaluating":
+            self.phase = "finished"
+        rule = self.spec.stop_after.metric
+        if rule is None or rule.name not in metrics:
+            return
+        value = metrics[rule.name]
+        if (rule.at_least is not None and value >= rule.at_least) or (
+            rule.at_most is not None and value <= rule.at_most
+        ):
+            self.stop("metric", now)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[Member]:
+        """Moves time on; returns workers that were given up."""
+        gone = [m for m in self.members.values() if now - m.heard > MEMBER_TIMEOUT_SECONDS]
+        for member in gone:
+            self._end(member, "lost", now)
+        if self.phase == "starting" and self.updates:
+            self.phase = "running"
+        if not self.stop_reason:
+            self._check_stop(now)
+            self._check_save(now)
+        if self.phase == "stopping" and self._drained(now):
+            self._finish(now)
+        if self.phase == "saving" and self.saved_round == self.save_round:
+            self.phase = "evaluating"
+        if self.phase == "evaluating" and not self._evaluator_alive(now):
+            self.phase = "finished"
+        return gone
+
+    def _finish(self, now: float) -> None:
+        """Workers are gone: a final checkpoint, except of weights that diverged (nobody wants those back)."""
+        if self.stop_reason == "diverged" or not self.updates:
+            self.phase = "finished"
+            return
+        self.ask_save(now, self.updates)
+        self.phase = "saving"
+
+    def _drained(self, now: float) -> bool:
+        return not self.members or now - self._stopping_since > self.spec.workers.drain_seconds
+
+    def _evaluator_alive(self, now: float) -> bool:
+        return self.evaluator_heard is not None and now - self.evaluator_heard < EVALUATOR_TIMEOUT_SECONDS
+
+    def _check_save(self, now: float) -> None:
+        if self.save_asked is None and self.updates and now - self.last_save >= self.spec.checkpoint.every_seconds:
+            ahead = math.ceil(self.rates.updates_per_second(now) * 0.6) + 1
+            self.ask_save(now, self.updates + ahead)
+
+    def ask_save(self, now: float, version: int) -> None:
+        """Starts a save round: every shard saves when it reaches `version`."""
+        self.save_round += 1
+        self.save_at, self.save_asked = version, now
+
+    def saved(self, now: float) -> None:
+        """The manifest of the newest round was written."""
+        self.saved_round, self.save_asked, self.last_save = self.save_round, None, now
+
+    # -- checkpoint --------------------------------------------------------------------------------------------------
+
+    def state(self, now: float) -> dict[str, Any]:
+        """What shard 0's checkpoint keeps of the job."""
+        return {
+            "dataset": self.dataset,
+            "stopReason": self.stop_reason,
+            "tensors": self.tensors.decode(),
+            "guarantee": self.guarantee,
+            "updates": self.updates,
+            "samples": self.samples,
+            "seconds": self.trained_seconds(now),
+            "loss": self.loss,
+            "metrics": self.metrics,
+            "metricsAt": self.metrics_at,
+            "restarts": self.restarts,
+            "pool": self.pool.state() if self.pool else None,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Takes over a checkpoint's state; leases that were out are open again."""
+        self.tensors, self.guarantee = state["tensors"].encode(), state["guarantee"]
+        self.updates, self.samples = state["updates"], state["samples"]
+        self.seconds_before, self.loss = state["seconds"], state["loss"]
+        self.metrics, self.metrics_at = state["metrics"], state["metricsAt"]
+        self.restarts = dict(state["restarts"])
+        self.describe_data(state["dataset"], self.guarantee, self.tensors)
+        if self.pool and state["pool"]:
+            self.pool.load(state["pool"])

@@ -1,0 +1,106 @@
+"""Prometheus metrics of a server (prefix asgd_server_), read from the shard's own counters when scraped."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from asgd import __version__
+from asgd.server.shard import Shard
+
+STALENESS_BUCKETS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+SECONDS_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+class Traffic:
+    """Counters that the service feeds: bytes, requests and their durations."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.sent = 0
+        self.counts = {op: [0] * (len(SECONDS_BUCKETS) + 1) for op in ("push", "pull")}
+        self.seconds = {"push": 0.0, "pull": 0.0}
+        self.checkpoints: Counter[str] = Counter()
+        self.checkpoint_seconds = 0.0
+        self.checkpoint_bytes = 0
+        self.checkpoint_time = 0.0
+
+    def served(self, op: str, seconds: float) -> None:
+        """One request of kind `op` took `seconds`."""
+        self.counts[op][bisect_left(SECONDS_BUCKETS, seconds)] += 1
+        self.seconds[op] += seconds
+
+
+def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
+    """All metrics of a server at this moment."""
+    state = shard.state
+    yield _counter("updates", "Pushes accepted by this shard.", state.version)
+    yield _counter("samples", "Samples in accepted pushes.", state.samples)
+    refused = CounterMetricFamily("asgd_server_updates_rejected", "Pushes refused, by reason.", labels=["reason"])
+    for reason in ("stale", "nonfinite", "rollback", "norm"):
+        refused.add_metric([reason], shard.refused.get(reason, 0))
+    yield refused
+    yield _staleness(shard)
+    yield from _requests(traffic)
+    yield _counter("received_bytes", "Payload bytes received.", traffic.received)
+    yield _counter("sent_bytes", "Payload bytes sent.", traffic.sent)
+    yield _counter("lost_updates", "Acknowledged updates lost by restarts.", shard.lost + shard.lost_before)
+    yield _gauge("version", "Version of this shard: updates applied to it.", state.version)
+    yield _gauge("term", "Term of this server: how often the shard was started.", shard.term)
+    yield _gauge("connected_workers", "Workers that are members.", len(shard.members))
+    yield _gauge("parked_requests", "Pulls held back for now (warm start, SSP).", parked)
+    yield _gauge("parameters", "Parameters that this shard holds.", state.weights.size)
+    size = state.weights.nbytes + sum(slot.nbytes for slot in state.slots.values())
+    yield _gauge("parameter_size_bytes", "Memory of parameters and optimizer state.", size)
+    checkpoints = CounterMetricFamily("asgd_server_checkpoints", "Checkpoints, by result.", labels=["result"])
+    for result in ("saved", "failed"):
+        checkpoints.add_metric([result], traffic.checkpoints[result])
+    yield checkpoints
+    yield _gauge("checkpoint_duration_seconds", "Duration of the newest checkpoint.", traffic.checkpoint_seconds)
+    yield _gauge("checkpoint_size_bytes", "Size of the newest checkpoint's part.", traffic.checkpoint_bytes)
+    yield _gauge(
+        "checkpoint_last_success_timestamp_seconds", "When a checkpoint was last saved.", traffic.checkpoint_time
+    )
+    info = GaugeMetricFamily("asgd_server_build_info", "Version of the program.", labels=["version"])
+    info.add_metric([__version__], 1)
+    yield info
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"asgd_server_{name}", text, value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"asgd_server_{name}", text, value=value)
+
+
+def _staleness(shard: Shard) -> Metric:
+    histogram = Counter(shard.histogram)
+    buckets = [
+        (str(float(limit)), float(sum(n for s, n in histogram.items() if s <= limit)))
+        for limit in STALENESS_BUCKETS
+    ]
+    buckets.append(("+Inf", float(histogram.total())))
+    return HistogramMetricFamily(
+        "asgd_server_gradient_staleness_updates",
+        "Staleness of accepted pushes: updates between pull and apply.",
+        buckets=buckets,
+        sum_value=float(sum(s * n for s, n in histogram.items())),
+    )
+
+
+def _requests(traffic: Traffic) -> Iterator[Metric]:
+    family = HistogramMetricFamily(
+        "asgd_server_request_duration_seconds", "Time to serve one chunk of a push or pull.", labels=["op"]
+    )
+    for op, counts in traffic.counts.items():
+        total, buckets = 0, []
+        for limit, count in zip([*map(str, SECONDS_BUCKETS), "+Inf"], counts, strict=True):
+            total += count
+            buckets.append((limit, float(total)))
+        family.add_metric([op], buckets=buckets, sum_value=traffic.seconds[op])
+    yield family

@@ -1,0 +1,142 @@
+"""A shard's side of a checkpoint round: write the part at the announced version, flush it in a thread, tell the result.
+
+On a local store the part is streamed from the live arrays between two messages (memory speed, no copy) and only made
+durable in the thread; on a remote store the arrays are copied first and sent from there, so serving never waits for a
+network.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from asgd.errors import Fenced, TryAgain
+from asgd.server.checkpoint import Manifest, Part, Store
+from asgd.server.metrics import Traffic
+from asgd.server.shard import Shard
+from asgd.wire.partition import shard_range
+
+OVERDUE_SECONDS = 2.0
+"""A round is not put off longer than this when the announced version does not come."""
+
+
+@dataclass(slots=True)
+class Order:
+    """A save round that was announced."""
+
+    round: int
+    version: int
+    since: float
+
+
+class Saver:
+    """Saves one shard. `result` is the part of the newest finished round, `error` why it failed."""
+
+    def __init__(self, store: Store, shard: Shard, traffic: Traffic) -> None:
+        self._store, self._shard, self._traffic = store, shard, traffic
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._order: Order | None = None
+        self._running: Future[Part] | None = None
+        self._started = 0.0
+        self._taken = 0
+        self.round = 0
+        self.result: Part | None = None
+        self.error = ""
+
+    def order(self, round_: int, version: int, now: float) -> None:
+        """Shard 0 announced a round."""
+        if round_ > self._taken and (self._order is None or self._order.round < round_):
+            self._order = Order(round_, version, now)
+
+    def due(self, now: float) -> bool:
+        """Whether the announced version has come (or will not)."""
+        order = self._order
+        if order is None or self._running is not None or not self._shard.ready:
+            return False
+        return self._shard.state.version >= order.version or now - order.since > OVERDUE_SECONDS
+
+    def start(self, job: dict[str, Any] | None) -> None:
+        """Writes the part now; `job` is the coordinator's state on shard 0."""
+        assert self._order is not None
+        order, self._order = self._order, None
+        self._taken = order.round
+        shard = self._shard
+        meta = shard.meta() | ({"job": job} if job is not None else {})
+        arrays = shard.arrays()
+        if not self._store.local:
+            arrays = {name: array.copy() for name, array in arrays.items()}
+        self._started = time.monotonic()
+        self._running = self._pool.submit(self._write, order.round, arrays, meta)
+        if self._store.local:
+            # NB: nothing may touch the live arrays until the part holds them.
+            self._running.exception()
+
+    def _write(self, round_: int, arrays: dict[str, Any], meta: dict[str, Any]) -> Part:
+        shard = self._shard
+        self._store.check_term(shard.index, shard.term)
+        part = self._store.write_part(round_, shard.index, shard.shards, arrays, meta)
+        span = shard_range(shard.size or 0, shard.index, shard.shards)
+        part.start, part.stop = span.start, span.stop
+        return part
+
+    def poll(self) -> bool:
+        """Takes in a finished write; True when there was one. Raises Fenced when a newer server has started."""
+        if self._running is None or not self._running.done():
+            return False
+        running, self._running = self._running, None
+        self.round = self._taken
+        try:
+            self.result, self.error = running.result(), ""
+            self._traffic.checkpoints["saved"] += 1
+            self._traffic.checkpoint_bytes = self.result.bytes
+            self._traffic.checkpoint_time = time.time()
+        except Fenced:
+            raise
+        except TryAgain as error:
+            self.result, self.error = None, str(error)
+            self._traffic.checkpoints["failed"] += 1
+        self._traffic.checkpoint_seconds = time.monotonic() - self._started
+        return True
+
+    def close(self) -> None:
+        """Waits for a write under way."""
+        self._pool.shutdown(wait=True)
+
+
+class Rounds:
+    """Shard 0's side: collects the parts of a round and writes its manifest when all are there."""
+
+    def __init__(self, store: Store, shards: int) -> None:
+        self._store, self._shards = store, shards
+        self._parts: dict[int, Part] = {}
+        self.round = 0
+        self.errors: list[str] = []
+        self.newest: Manifest | None = None
+
+    def begin(self, round_: int) -> None:
+        """A new round was announced."""
+        if round_ != self.round:
+            self.round, self._parts, self.errors = round_, {}, []
+
+    def report(self, shard: int, round_: int, part: Part | None, error: str) -> None:
+        """A shard is through with `round_`."""
+        if round_ != self.round:
+            return
+        if part:
+            self._parts[shard] = part
+        elif error and error not in self.errors:
+            self.errors.append(error)
+
+    @property
+    def complete(self) -> bool:
+        """Every shard's part was written."""
+        return len(self._parts) == self._shards
+
+    def write(self, manifest: Manifest, keep: int) -> None:
+        """Writes the manifest and removes old rounds. Raises TryAgain when the store refuses."""
+        manifest.parts = [self._parts[i] for i in range(self._shards)]
+        self._store.write_manifest(manifest)
+        self._store.prune(keep)
+        self.newest = manifest

@@ -1,0 +1,271 @@
+"""A parameter server: the socket loop around one `Shard`, and on shard 0 around the `Coordinator` as well.
+
+One thread serves: it receives a message, asks the pure objects, sends what they answer. Replies with weights copy one chunk
+into the message, so what leaves is never half updated. Everything slow (checkpoints, HTTP) runs beside it. No lock is
+held and nothing blocks; requests that must wait are parked and asked again after the next change.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from typing import Any
+
+import zmq
+
+from asgd.algorithms.registry import strategy
+from asgd.env import ProcessConfig
+from asgd.errors import Fenced, ProtocolError, UserError
+from asgd.exporter import Exporter, Views
+from asgd.server import metrics
+from asgd.server.chief import Chief
+from asgd.server.checkpoint import Store, locate, read_range, read_state
+from asgd.server.link import Link
+from asgd.server.saver import Saver
+from asgd.server.shard import Parked, Shard
+from asgd.wire import codec, control
+from asgd.wire.messages import (
+    AnyMessage,
+    Beat,
+    Bye,
+    Command,
+    Done,
+    Evaluated,
+    Exchange,
+    Fault,
+    Hello,
+    Init,
+    Lease,
+    Message,
+    Pull,
+    Reply,
+    decode,
+    encode,
+)
+from asgd.wire.partition import shard_range
+
+TICK_SECONDS = 0.1
+LEAVE_SECONDS = 15.0
+"""How long a server that was told to end waits for the checkpoint round that holds its state."""
+PARKED_MOST = 10_000
+
+
+class Service:
+    """Serves shard `config.index`. Raises UserError on a bad address or checkpoint, Fenced when replaced."""
+
+    def __init__(self, config: ProcessConfig) -> None:
+        spec = config.job.spec
+        self.config = config
+        self.store = Store(config.checkpoint) if config.checkpoint else None
+        term = self.store.claim_term(config.index) if self.store else 1
+        rule = strategy(str(spec.algorithm["name"])).server(spec)
+        self.shard = Shard(spec, rule, config.index, spec.parameter_server.shards, term)
+        self.traffic = metrics.Traffic()
+        self.saver = Saver(self.store, self.shard, self.traffic) if self.store else None
+        self.context: zmq.Context[Any] = zmq.Context()
+        needs_guard = config.keys and not control.is_local(config.bind)
+        self.guard = control.guard(self.context, config.keys) if needs_guard and config.keys else None
+        self.router = control.router(self.context, config.bind, config.keys)
+        self.chief = Chief(config, self.shard, self.store, self.traffic) if config.index == 0 else None
+        self.link = None if self.chief else Link(self.context, config, self.shard, self.traffic)
+        self.parked: dict[bytes, tuple[bytes, Pull]] = {}
+        self.leaving_since: float | None = None
+        self._restore()
+        self.exporter = Exporter(config.metrics, self._views())
+
+    def _views(self) -> Views:
+        return Views(
+            collect=lambda: metrics.collect(self.shard, self.traffic, len(self.parked)),
+            status=lambda: self.chief.status_json if self.chief else b"{}",
+            ready=lambda: True,
+        )
+
+    def _restore(self) -> None:
+        found = locate(self.store, self.config.job.spec.checkpoint.restore) if self.store else None
+        if found is None:
+            if self.shard.term > 1:
+                self.shard.start_over()
+            return
+        fs, folder, manifest = found
+        part = shard_range(manifest.size, self.shard.index, self.shard.shards)
+        arrays, meta = read_range(fs, folder, manifest, part)
+        try:
+            self.shard.restore(manifest.size, manifest.layout, arrays, meta)
+        except ProtocolError as error:
+            raise UserError(f"spec.checkpoint.restore: {folder}: {error}") from error
+        if self.chief:
+            self.chief.restore(manifest, read_state(fs, folder, manifest))
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serves until SIGTERM. Raises Fenced when a newer server of this shard shows up."""
+        signal.signal(signal.SIGTERM, self._on_term)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.config.announce_address("server", self.exporter.address)
+        poller = zmq.Poller()
+        poller.register(self.router, zmq.POLLIN)
+        if self.link:
+            poller.register(self.link.socket, zmq.POLLIN)
+        due = 0.0
+        while not self._may_leave(time.monotonic()):
+            ready = dict(poller.poll(max(0, math.ceil((due - time.monotonic()) * 1000))))
+            if self.router in ready:
+                self._receive()
+            if self.link and self.link.socket in ready:
+                self.link.receive()
+            self._save(time.monotonic())
+            if time.monotonic() >= due:
+                due = time.monotonic() + TICK_SECONDS
+                self._tick(time.monotonic())
+        self._close()
+
+    def _on_term(self, *_: object) -> None:
+        self.leaving_since = time.monotonic()
+        if self.chief:
+            self.chief.ask_save()
+        elif self.link:
+            self.link.leave()
+
+    def _may_leave(self, now: float) -> bool:
+        """After SIGTERM: gone as soon as what is in memory is in the store, at the latest when the time is up."""
+        if self.leaving_since is None:
+            return False
+        if not self.saver or not self.shard.ready or now - self.leaving_since > LEAVE_SECONDS:
+            return True
+        return self.chief.all_saved if self.chief else bool(self.link and self.link.all_saved)
+
+    def _close(self) -> None:
+        if self.saver:
+            self.saver.close()
+        self.exporter.close()
+        self.router.close()
+        if self.guard:
+            self.guard.close()
+        self.context.destroy(linger=200)
+
+    def _receive(self) -> None:
+        """Serves what has arrived, up to a bound so that time goes on under load."""
+        for _ in range(64):
+            try:
+                frames = self.router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            if len(frames) < 2:
+                continue
+            sender, header = frames[0].bytes, frames[1].buffer
+            payload = frames[2].buffer if len(frames) > 2 else None
+            try:
+                message = decode(header)
+                self._serve(sender, message, payload)
+            except ProtocolError as error:
+                self._send(sender, Fault("protocol", str(error), self.shard.term))
+        self._retry()
+
+    def _serve(self, sender: bytes, message: AnyMessage, payload: Any) -> None:
+        started = time.perf_counter()
+        shard = self.shard
+        match message:
+            case Exchange():
+                self.traffic.received += len(payload) if payload is not None else 0
+                self._exchange(sender, message, payload)
+                self.traffic.served("push", time.perf_counter() - started)
+            case Pull():
+                self._pull(sender, message)
+                self.traffic.served("pull", time.perf_counter() - started)
+            case Hello():
+                self._send(sender, self._hello(message))
+            case Init():
+                fault = shard.init(message, payload)
+                self._send(sender, fault or Done())
+            case Bye():
+                if message.role == "worker":
+                    shard.leave(message.index, message.incarnation)
+                if self.chief:
+                    self.chief.bye(message)
+                self._send(sender, Done())
+            case Lease() | Beat() | Evaluated() | Command() if self.chief:
+                self._send(sender, self.chief.serve(message))
+            case _:
+                self._send(sender, Fault("protocol", f"shard {shard.index} does not serve {type(message).__name__}"))
+
+    def _hello(self, message: Hello) -> Message:
+        if message.job != self.config.job.name:
+            return Fault("job", f"this is job {self.config.job.name}, not {message.job}", self.shard.term)
+        if message.term > self.shard.term:
+            raise Fenced(f"shard {self.shard.index}: term {message.term} has taken over from {self.shard.term}")
+        if self.chief and (fault := self.chief.hello(message)):
+            return fault
+        return self.shard.hello(message)
+
+    def _exchange(self, sender: bytes, message: Exchange, payload: Any) -> None:
+        answer = self.shard.exchange(message, payload)
+        if self.chief and isinstance(answer, Reply) and message.chunk == 0:
+            self.chief.pushed(message, answer)
+        self._answer(sender, answer, message.chunk, message.index, message.pull)
+
+    def _pull(self, sender: bytes, message: Pull) -> None:
+        try:
+            answer = self.shard.pull(message)
+        except Parked:
+            self._park(sender, message)
+            return
+        self._answer(sender, answer, message.chunk, message.index, True)
+
+    def _park(self, sender: bytes, message: Pull) -> None:
+        """Kept until something changes, unless the job is over: then the worker must hear that."""
+        if self._stop_reason:
+            reply = self.shard.reply(message.request, message.chunk, "pulled", True)
+            self._answer(sender, reply, message.chunk, message.index, True)
+        elif len(self.parked) < PARKED_MOST:
+            self.parked[sender + message.chunk.to_bytes(4, "big")] = (sender, message)
+
+    @property
+    def _stop_reason(self) -> str:
+        return self.chief.coordinator.stop_reason if self.chief else self.link.stop if self.link else ""
+
+    def _retry(self) -> None:
+        if self.parked:
+            waiting, self.parked = list(self.parked.values()), {}
+            for sender, message in waiting:
+                self._pull(sender, message)
+
+    def _answer(self, sender: bytes, answer: Reply | Fault, chunk: int, worker: int, pull: bool) -> None:
+        if not isinstance(answer, Reply) or not pull:
+            self._send(sender, answer)
+            return
+        answer.stop = self._stop_reason
+        body = codec.pack(answer.codec, self.shard.weights(chunk, worker))
+        self.traffic.sent += body.nbytes
+        self.router.send_multipart([sender, encode(answer), memoryview(body)], copy=True)
+
+    def _send(self, sender: bytes, message: Message) -> None:
+        if isinstance(message, Reply):
+            message.stop = self._stop_reason
+        self.router.send_multipart([sender, encode(message)])
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def _save(self, now: float) -> None:
+        if self.saver and self.saver.due(now):
+            self.saver.start(self.chief.coordinator.state(now) if self.chief else None)
+
+    def _tick(self, now: float) -> None:
+        if self.saver:
+            self.saver.poll()
+            if self.chief:
+                self.chief.save_done(self.saver)
+            elif self.link:
+                self.link.report_save(self.saver)
+        if self.chief:
+            for member in self.chief.tick(now):
+                self.shard.leave(member.index, member.incarnation)
+            order = self.chief.save_order()
+        else:
+            assert self.link is not None
+            self.link.tick(now)
+            order = self.link.save_order()
+        if self.saver and order:
+            self.saver.order(*order, now)
+        self._retry()

@@ -1,0 +1,272 @@
+"""One shard of the centre: a pure state machine from messages to new state and replies.
+
+Weights are cut into chunks; a push is a run of chunk messages, each applied on arrival and answered at once, so pushes of
+several workers interleave chunk by chunk and nobody waits for a slow link. Every push is applied exactly once: the
+shard remembers each worker's last sequence number and how many of its chunks are in, and that table is saved with the
+weights. Sockets are `service.py`'s business, files are `checkpoint.py`'s, members and stop are the coordinator's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from asgd import kernel
+from asgd.algorithms.base import Push, ServerStrategy, ShardState
+from asgd.errors import ProtocolError
+from asgd.kernel import F32
+from asgd.spec.types import JobSpec
+from asgd.wire import codec
+from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
+from asgd.wire.partition import CHUNK, chunk_count, chunk_slice, shard_range
+
+
+class Seen(Struct):
+    """What a shard remembers of a worker's newest push."""
+
+    incarnation: int
+    sequence: int = 0
+    chunks: int = 0
+    verdict: str = "applied"
+
+
+class Parked(Exception):
+    """The request can't be answered yet; the service keeps it and asks again when something has changed."""
+
+
+class Shard:
+    """Slice number `index` of `shards`. Weights exist once a worker told the model's size and brought them."""
+
+    def __init__(self, spec: JobSpec, strategy: ServerStrategy, index: int, shards: int, term: int) -> None:
+        self.spec, self.strategy = spec, strategy
+        self.index, self.shards, self.term = index, shards, term
+        self.size: int | None = None
+        self.layout = ""
+        self.ready = False
+        self.state = ShardState(np.empty(0, np.float32), {}, np.empty(0, np.float32))
+        self.members: dict[int, int] = {}
+        """{worker: incarnation} that said hello and is not known to be gone."""
+        self.seen: dict[int, Seen] = {}
+        self.histogram: Counter[int] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.lost = 0
+        """Acknowledged updates that this term's restart lost; `lost_before` sums up earlier terms."""
+        self.lost_before = 0
+        self._restored: int | None = None
+        self._bringer: tuple[int, int] | None = None
+        self._brought = 0
+        self._pushes: dict[int, Push] = {}
+
+    # -- joining ---------------------------------------------------------------------------------------------------
+
+    def allocate(self, size: int, layout: str) -> None:
+        """Makes the arrays for a model of `size` parameters."""
+        self.size, self.layout = size, layout
+        part = shard_range(size, self.index, self.shards)
+        self.state.weights = np.zeros(part.size, np.float32)
+        self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
+        self.state.scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
+        self._decoded = np.empty_like(self.state.scratch)
+
+    def hello(self, message: Hello) -> Welcome | Fault:
+        """Admits a worker or evaluator; the first worker is asked to bring the initial weights."""
+        if self.size is None:
+            self.allocate(message.size, message.layout)
+        elif message.layout != self.layout:
+            return Fault("layout", f"this job's model has layout {self.layout}, not {message.layout}", self.term)
+        worker = message.role == "worker"
+        if worker:
+            if self.members.get(message.index, 0) > message.incarnation:
+                return Fault("session", f"a newer worker {message.index} has joined", self.term)
+            self._join(message)
+        bring = worker and not self.ready and self._bringer in (None, (message.index, message.incarnation))
+        if bring:
+            self._bringer, self._brought = (message.index, message.incarnation), 0
+        part = shard_range(self.size or 0, self.index, self.shards)
+        return Welcome(
+            self.term, self.index, self.shards, self.state.version, part.start, part.stop, CHUNK, self.ready, bring,
+            self.state.samples,
+        )  # fmt: skip
+
+    def _join(self, message: Hello) -> None:
+        self.members[message.index] = message.incarnation
+        clocks = self.state.clocks
+        clocks.setdefault(message.index, min(clocks.values(), default=0))
+        self.state.workers = max(1, len(self.members))
+        known = self.seen.get(message.index)
+        if known is None or known.incarnation != message.incarnation:
+            self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
+        if self._restored is not None and message.term < self.term:
+            self.lost = max(self.lost, message.seen - self._restored)
+
+    def leave(self, index: int, incarnation: int | None = None) -> None:
+        """A worker is gone (or an older incarnation of it: then nothing happens)."""
+        if incarnation is not None and self.members.get(index) != incarnation:
+            return
+        self.members.pop(index, None)
+        self.state.clocks.pop(index, None)
+        self._pushes.pop(index, None)
+        self.state.workers = max(1, len(self.members))
+        if self._bringer and self._bringer[0] == index and not self.ready:
+            self._bringer = None
+
+    def init(self, message: Init, payload: Any) -> Fault | None:
+        """One chunk of the initial weights; the last one makes the shard ready."""
+        if self.ready:
+            return None
+        if self._bringer != (message.index, message.incarnation) or message.chunk != self._brought:
+            return Fault("order", "these initial weights were not asked for", self.term)
+        span = chunk_slice(self.state.weights.size, message.chunk)
+        target = self.state.weights[span]
+        target[:] = codec.decode("fp32", payload, target.size, self.spec.codec, target)
+        self._brought += 1
+        self.ready = self._brought == self.chunks
+        return None
+
+    @property
+    def chunks(self) -> int:
+        return chunk_count(self.state.weights.size)
+
+    # -- push and pull -------------------------------------------------------------------------------------------
+
+    def exchange(self, message: Exchange, payload: Any) -> Reply | Fault:
+        """Applies one chunk of a push exactly once. Raises ProtocolError on a payload of the wrong size."""
+        fault = self._stranger(message.index, message.incarnation)
+        if fault:
+            return fault
+        seen = self.seen[message.index]
+        if message.sequence < seen.sequence or (
+            message.sequence == seen.sequence and message.chunk < seen.chunks
+        ):
+            return self.reply(message.sequence, message.chunk, "duplicate", message.pull)
+        if message.sequence > seen.sequence and message.chunk == 0:
+            seen = self._begin(message)
+        if message.sequence != seen.sequence or message.chunk != seen.chunks:
+            return Fault("order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term)
+        if seen.verdict == "applied":
+            self._apply(message, payload, seen)
+        seen.chunks += 1
+        if seen.chunks == self.chunks and (push := self._pushes.pop(message.index, None)):
+            self.strategy.finish(self.state, push)
+            self.state.clocks[message.index] = self.state.clocks.get(message.index, 0) + 1
+        return self.reply(message.sequence, message.chunk, seen.verdict, message.pull)
+
+    def _stranger(self, index: int, incarnation: int) -> Fault | None:
+        if not self.ready or self.members.get(index) is None:
+            return Fault("hello", "say hello first", self.term)
+        if self.members[index] != incarnation:
+            return Fault("session", f"worker {index} has another session now", self.term)
+        return None
+
+    def _begin(self, message: Exchange) -> Seen:
+        """The first chunk of a new push: it gets its verdict, and if accepted its version."""
+        state = self.state
+        push = self._make(message)
+        reason = "" if message.finite else "nonfinite"
+        if not reason and message.base > state.version:
+            reason = "rollback"
+        reason = reason or self.strategy.admit(push, state)
+        verdict = f"refused:{reason}" if reason else "applied"
+        if reason:
+            self.refused[reason] += 1
+        else:
+            state.version += 1
+            state.samples += message.samples
+            self.histogram[push.staleness] += 1
+            self._pushes[message.index] = push
+        seen = self.seen[message.index] = Seen(message.incarnation, message.sequence, 0, verdict)
+        return seen
+
+    def _apply(self, message: Exchange, payload: Any, seen: Seen) -> None:
+        span = chunk_slice(self.state.weights.size, message.chunk)
+        vector = codec.decode(
+            message.codec, payload, self.state.weights[span].size, self.spec.codec, self._decoded
+        )
+        if not kernel.finite(vector):
+            # A worker that checks its own push never gets here; one that lies can spoil at most this chunk's turn.
+            seen.verdict = "refused:nonfinite"
+            self.refused["nonfinite"] += 1
+            self._pushes.pop(message.index, None)
+            return
+        self.strategy.apply(self.state, span, self._push(message), vector)
+
+    def _push(self, message: Exchange) -> Push:
+        """The push under way; after a restart in the middle of one it is known from `seen` alone and made again."""
+        if message.index not in self._pushes:
+            push = self._make(message)
+            self.strategy.admit(push, self.state)
+            self._pushes[message.index] = push
+        return self._pushes[message.index]
+
+    def _make(self, message: Exchange) -> Push:
+        return Push(
+            message.index, message.sequence, message.base, max(0, self.state.version - message.base),
+            message.samples, message.steps, message.loss,
+        )  # fmt: skip
+
+    def pull(self, message: Pull) -> Reply | Fault:
+        """Answers one chunk of the weights. Raises Parked when the worker has to wait."""
+        if message.role == "worker":
+            fault = self._stranger(message.index, message.incarnation)
+            if fault:
+                return fault
+            if self.warming(message.index) or not self.strategy.may_pull(self.state, message.index):
+                raise Parked
+        elif not self.ready:
+            raise Parked
+        return self.reply(message.request, message.chunk, "pulled", True)
+
+    def warming(self, index: int) -> bool:
+        """Warm start: until enough samples are in, only the lowest live worker trains (algorithms.md 2a)."""
+        return self.state.samples < self.spec.exchange.warm_start.samples and index != min(self.members)
+
+    def reply(self, sequence: int, chunk: int, verdict: str, pull: bool) -> Reply:
+        state = self.state
+        return Reply(
+            self.term, sequence, chunk, state.version, verdict, state.workers, state.samples,
+            self.spec.codec.pull if pull else "",
+        )  # fmt: skip
+
+    def weights(self, chunk: int, worker: int) -> F32:
+        """The chunk that goes with a reply that carries weights: a view, to be copied before the next update."""
+        return self.strategy.answer(self.state, chunk_slice(self.state.weights.size, chunk), worker)
+
+    # -- checkpoint ------------------------------------------------------------------------------------------------
+
+    def arrays(self) -> dict[str, F32]:
+        """Everything of full size that a checkpoint holds."""
+        return {"weights": self.state.weights, **self.state.slots}
+
+    def meta(self) -> dict[str, Any]:
+        """The rest of what a checkpoint holds, as JSON-able values."""
+        return {
+            "version": self.state.version,
+            "samples": self.state.samples,
+            "seen": {str(k): msgspec.to_builtins(v) for k, v in self.seen.items()},
+            "histogram": {str(k): v for k, v in self.histogram.items()},
+            "refused": dict(self.refused),
+            "lost": self.lost + self.lost_before,
+        }
+
+    def start_over(self) -> None:
+        """A restart without any checkpoint: a worker will bring its copy, everything acknowledged counts as lost."""
+        self._restored = 0
+
+    def restore(self, size: int, layout: str, arrays: dict[str, F32], meta: dict[str, Any]) -> None:
+        """Takes over a checkpoint; `meta` without `seen` (another shard count) forgets old pushes."""
+        self.allocate(size, layout)
+        for name, array in self.arrays().items():
+            if name not in arrays:
+                raise ProtocolError(f"the checkpoint has no {name}: it was made with another algorithm or optimizer")
+            array[:] = arrays[name]
+        self.state.version, self.state.samples = meta["version"], meta["samples"]
+        self.seen = {int(k): msgspec.convert(v, Seen) for k, v in meta.get("seen", {}).items()}
+        self.histogram = Counter({int(k): v for k, v in meta.get("histogram", {}).items()})
+        self.refused = Counter(meta.get("refused", {}))
+        self.lost_before = meta.get("lost", 0)
+        self._restored = self.state.version
+        self.ready = True

@@ -1,0 +1,42 @@
+"""Question and answer over the control channel: leases, evaluation results, commands.
+
+An unanswered question is asked again on a fresh socket, so a late answer is never taken for the next question's; whatever
+is asked this way must therefore be idempotent or harmless twice.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import zmq
+
+from asgd.errors import TryAgain
+from asgd.wire import control
+from asgd.wire.messages import AnyMessage, Message, decode, encode
+
+ASK_AGAIN_SECONDS = 1.0
+
+
+class Asker:
+    """Asks the server at `endpoint`; one question at a time, from one thread."""
+
+    def __init__(self, endpoint: str, keys: control.Keys | None) -> None:
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._endpoint, self._keys = endpoint, keys
+        self._socket = control.dealer(self._context, endpoint, keys)
+
+    def ask(self, message: Message, patience_seconds: float) -> AnyMessage:
+        """The answer to `message`. Raises TryAgain when none comes within `patience_seconds`."""
+        deadline = time.monotonic() + patience_seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._socket.send(encode(message))
+            if self._socket.poll(int(min(ASK_AGAIN_SECONDS, left) * 1000)):
+                return decode(self._socket.recv())
+            self._socket.close(0)
+            self._socket = control.dealer(self._context, self._endpoint, self._keys)
+        raise TryAgain(f"{self._endpoint} has not answered for {patience_seconds:.0f} s")
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._context.destroy(linger=0)

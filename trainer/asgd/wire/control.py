@@ -1,0 +1,109 @@
+"""ZeroMQ sockets of the control channel: made, secured and read in one place.
+
+A shard binds a ROUTER, every peer connects a DEALER. Outside `ipc` and `inproc` both ends use CURVE: the server proves its key, and
+only clients that hold the job's client key are let in (ZAP). Frames: header, then payload frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from asgd.errors import UserError
+
+RECONNECT_MS = 20
+RECONNECT_MAX_MS = 500
+
+
+class Keys(msgspec.Struct, rename="camel", omit_defaults=True):
+    """CURVE keys of a job, Z85 text. Workers get no `serverSecret`."""
+
+    server_public: str
+    client_public: str
+    client_secret: str
+    server_secret: str = ""
+
+    @staticmethod
+    def make() -> Keys:
+        """Fresh random keys."""
+        server_public, server_secret = zmq.curve_keypair()
+        client_public, client_secret = zmq.curve_keypair()
+        return Keys(
+            server_public.decode(), client_public.decode(), client_secret.decode(), server_secret.decode()
+        )
+
+    @staticmethod
+    def load(path: Path) -> Keys:
+        """Reads a keys file. Raises UserError when it is missing or malformed."""
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Keys)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise UserError(f"keys file {path}: {error}") from error
+
+
+@dataclass(slots=True)
+class Guard:
+    """Lets in only clients with the job's key, by ZAP in a thread of its own; `close` ends it."""
+
+    authenticator: ThreadAuthenticator
+
+    def close(self) -> None:
+        self.authenticator.stop()
+
+
+class _OnlyClient:
+    def __init__(self, public: str) -> None:
+        self.public = public.encode()
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Whether the client's public key (32 bytes) is the job's."""
+        return zmq.utils.z85.encode(key) == self.public
+
+
+def is_local(endpoint: str) -> bool:
+    """Endpoints that never leave this machine are protected by file permissions instead of CURVE."""
+    return endpoint.startswith(("ipc://", "inproc://"))
+
+
+def guard(context: zmq.Context[Any], keys: Keys) -> Guard:
+    """Starts the authenticator that `router` with keys needs."""
+    authenticator = ThreadAuthenticator(context)
+    authenticator.start()
+    authenticator.configure_curve_callback(domain="*", credentials_provider=_OnlyClient(keys.client_public))
+    return Guard(authenticator)
+
+
+def router(context: zmq.Context[Any], endpoint: str, keys: Keys | None) -> zmq.Socket[bytes]:
+    """A shard's socket, bound. Raises UserError when the address is in use."""
+    socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+    socket.linger = 1000
+    if keys and not is_local(endpoint):
+        socket.curve_server = True
+        socket.curve_secretkey = keys.server_secret.encode()
+        socket.curve_publickey = keys.server_public.encode()
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        socket.close(0)
+        raise UserError(f"cannot listen on {endpoint}: {error}") from error
+    return socket
+
+
+def dealer(context: zmq.Context[Any], endpoint: str, keys: Keys | None) -> zmq.Socket[bytes]:
+    """A peer's socket, connecting; it reconnects by itself when the server comes back."""
+    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    socket.linger = 200
+    socket.reconnect_ivl = RECONNECT_MS
+    socket.reconnect_ivl_max = RECONNECT_MAX_MS
+    if keys and not is_local(endpoint):
+        socket.curve_serverkey = keys.server_public.encode()
+        socket.curve_publickey = keys.client_public.encode()
+        socket.curve_secretkey = keys.client_secret.encode()
+    socket.connect(endpoint)
+    return socket
+

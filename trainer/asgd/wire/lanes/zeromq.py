@@ -1,0 +1,44 @@
+"""The lane that always works: a ZeroMQ DEALER to the shard's ROUTER, CURVE outside `ipc`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zmq
+
+from asgd.errors import ProtocolError
+from asgd.wire import control
+from asgd.wire.messages import AnyMessage, Message, decode, encode
+
+_COPY_BELOW = 1 << 16
+"""Bytes under which copying a payload is cheaper than tracking it (pyzmq#1032)."""
+
+
+class ZmqLane:
+    """A DEALER to `endpoint`; reconnects by itself."""
+
+    name = "zmq"
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str, keys: control.Keys | None) -> None:
+        self.socket = control.dealer(context, endpoint, keys)
+
+    def send(self, message: Message, payload: Any = None) -> None:
+        header = encode(message)
+        if payload is None:
+            self.socket.send(header)
+            return
+        self.socket.send(header, zmq.SNDMORE)
+        size = payload.nbytes if hasattr(payload, "nbytes") else len(payload)
+        self.socket.send(payload, copy=size < _COPY_BELOW)
+
+    def receive(self) -> tuple[AnyMessage, Any] | None:
+        try:
+            frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        if not frames:
+            raise ProtocolError("an empty message")
+        return decode(frames[0].buffer), frames[1].buffer if len(frames) > 1 else None
+
+    def close(self) -> None:
+        self.socket.close()

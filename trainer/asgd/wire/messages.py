@@ -1,0 +1,244 @@
+"""Every message of the wire as a typed, versioned struct; payload (parameters, gradients) travels in frames beside it.
+
+A header is one byte of protocol version and a msgpack array of one of these structs (msgspec, tagged union): unknown
+versions and malformed headers are refused before anything is believed. No pickle anywhere. Requests carry who asks
+(role, index, incarnation) because ZeroMQ's routing identities do not survive a reconnect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from asgd.errors import ProtocolError
+
+PROTOCOL = 1
+
+
+class Message(Struct, tag=True, tag_field="t", array_like=True):
+    """Base of all messages."""
+
+
+class Hello(Message):
+    """Joins, at any time. Sent to each shard; answered by Welcome."""
+
+    job: str
+    role: str
+    """worker | evaluator | shard"""
+    index: int
+    incarnation: int
+    size: int
+    """Parameters of the whole model, N."""
+    layout: str
+    """Hash of names and shapes: who differs is refused."""
+    dataset: int | None = None
+    seen: int = 0
+    """Highest version this peer has seen acknowledged by this shard: what a restored shard lost."""
+    term: int = 0
+    sequence: int = 0
+    """The last push this peer knows acknowledged."""
+    node: str = ""
+    guarantee: str = ""
+    tensors: bytes = b""
+    """JSON of [[name, shape], ...] in flat order; to shard 0 only, it goes into checkpoints."""
+    lanes: tuple[str, ...] = ("zmq",)
+
+
+class Welcome(Message):
+    term: int
+    shard: int
+    shards: int
+    version: int
+    start: int
+    """First element of the flat vector that this shard holds."""
+    stop: int
+    chunk: int
+    """Elements of one payload chunk."""
+    ready: bool
+    """False: weights are not there yet."""
+    bring: bool
+    """You are asked to bring the initial weights (Init, chunk by chunk)."""
+    samples: int = 0
+    lane: str = "zmq"
+
+
+class Init(Message):
+    """One chunk of the seeded initial weights, payload fp32."""
+
+    index: int
+    incarnation: int
+    chunk: int
+
+
+class Exchange(Message):
+    """One chunk of a push, and with `pull` the request for the same chunk of the weights: one round trip for both."""
+
+    index: int
+    incarnation: int
+    sequence: int
+    chunk: int
+    base: int
+    samples: int
+    steps: int
+    pull: bool
+    finite: bool
+    """False: the worker saw inf or nan; there is no payload and the push is refused by every shard alike."""
+    codec: str = "fp32"
+    answer: str = "fp32"
+    """Codec of the weights in the reply."""
+    loss: float | None = None
+    visits: list[tuple[int, int, int]] = []
+    """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
+
+
+class Pull(Message):
+    """Asks for one chunk of the answer. A worker's may be held back (warm start, SSP); an evaluator's never is."""
+
+    role: str
+    index: int
+    incarnation: int
+    chunk: int
+    request: int
+    answer: str = "fp32"
+
+
+class Reply(Message):
+    """To Exchange and Pull; the payload is there when weights were asked for."""
+
+    term: int
+    sequence: int
+    chunk: int
+    version: int
+    verdict: str
+    """applied | duplicate | pulled | refused:<reason>"""
+    workers: int = 1
+    samples: int = 0
+    codec: str = ""
+    stop: str = ""
+
+
+class Lease(Message):
+    """Asks shard 0 for the next chunk of sample indices."""
+
+    index: int
+    incarnation: int
+
+
+class Granted(Message):
+    """A range of an epoch's order, or `wait` (others hold the rest of the last epoch), or `over`."""
+
+    epoch: int = 0
+    start: int = 0
+    stop: int = 0
+    wait: bool = False
+    over: bool = False
+
+
+class Beat(Message):
+    """Sign of life from a thread that does not compute, once a second; shards and evaluators send it too."""
+
+    role: str
+    index: int
+    incarnation: int
+    report: dict[str, Any] = {}
+
+
+class Beaten(Message):
+    """Answer to Beat: what everybody must know."""
+
+    workers: int = 0
+    members: dict[int, int] = {}
+    """{live worker: incarnation}"""
+    stop: str = ""
+    final: bool = False
+    """To the evaluator: training is over, evaluate these weights and leave."""
+    save: int = 0
+    """To shards: number of the newest save round and at which version it falls due."""
+    save_at: int = 0
+    saved: int = 0
+    """The newest round that is complete."""
+    dataset: int | None = None
+    every_seconds: float = 0.0
+    """To the evaluator: how often to evaluate."""
+
+
+class Evaluated(Message):
+    """The evaluator's result on the weights of `version`."""
+
+    version: int
+    samples: int
+    metrics: dict[str, float]
+    final: bool
+
+
+class Bye(Message):
+    """A member leaves, or its parent process says that it died (`lost`)."""
+
+    role: str
+    index: int
+    incarnation: int
+    lost: bool = False
+    reason: str = ""
+
+
+class Command(Message):
+    """From `asgd run`, the operator or a person: status | stop | save | fail."""
+
+    verb: str
+    argument: str = ""
+
+
+class Done(Message):
+    """Plain acknowledgement; `body` is JSON for `status`."""
+
+    body: bytes = b""
+
+
+class Fault(Message):
+    """A request that cannot be served. code: hello | session | protocol | job | layout | fenced | order | stopped."""
+
+    code: str
+    text: str
+    term: int = 0
+
+
+AnyMessage = (
+    Hello
+    | Welcome
+    | Init
+    | Exchange
+    | Pull
+    | Reply
+    | Lease
+    | Granted
+    | Beat
+    | Beaten
+    | Evaluated
+    | Bye
+    | Command
+    | Done
+    | Fault
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+_PREFIX = bytes([PROTOCOL])
+
+
+def encode(message: Message) -> bytes:
+    """The header frame of a message."""
+    return _PREFIX + _encoder.encode(message)
+
+
+def decode(frame: bytes | memoryview) -> AnyMessage:
+    """The message of a header frame. Raises ProtocolError on another version or a malformed header."""
+    view = memoryview(frame)
+    if len(view) == 0 or view[0] != PROTOCOL:
+        spoken = view[0] if len(view) else "nothing"
+        raise ProtocolError(f"peer speaks protocol {spoken}, this version speaks {PROTOCOL}")
+    try:
+        return _decoder.decode(view[1:])
+    except msgspec.MsgspecError as error:
+        raise ProtocolError(f"malformed header: {error}") from error

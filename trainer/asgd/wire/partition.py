@@ -1,0 +1,38 @@
+"""How the flat vector is cut: into equal contiguous shards, and each shard into equal chunks.
+
+Workers and servers compute the same cuts from N and the shard count; nothing is negotiated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHUNK = 1 << 18
+"""Elements of a chunk: 1 MiB of float32 (performance.md, prototype lesson 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Elements [start, stop) of the flat vector."""
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+
+def shard_range(size: int, shard: int, shards: int) -> Range:
+    """The slice of a vector of `size` elements that shard number `shard` of `shards` holds."""
+    return Range(size * shard // shards, size * (shard + 1) // shards)
+
+
+def chunk_count(size: int, chunk: int = CHUNK) -> int:
+    """Chunks of a shard with `size` elements; at least one, so that an empty shard still counts versions."""
+    return max(1, -(-size // chunk))
+
+
+def chunk_slice(size: int, index: int, chunk: int = CHUNK) -> slice:
+    """Elements of chunk number `index` within a shard of `size` elements."""
+    return slice(index * chunk, min(size, (index + 1) * chunk))

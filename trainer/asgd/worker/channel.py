@@ -1,0 +1,261 @@
+"""One worker's conversation with one shard: join, push, pull, retry; a state machine without a loop of its own.
+
+`Centre` (centre.py) owns one channel for each shard and feeds them what arrives. A push is a run of chunks with a few in
+flight; each is acknowledged alone. Whatever happens to the shard, the answer is the same: say hello again and start the same
+push over; the shard knows which chunks it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asgd.errors import ProtocolError, TryAgain, UserError
+from asgd.kernel import F32
+from asgd.spec.types import Codec
+from asgd.wire import codec as wire_codec
+from asgd.wire.lanes import Lane
+from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
+from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice
+
+WINDOW = 4
+"""Chunks in flight to one shard: enough to keep the link busy, little memory on the server."""
+
+RETRY_SECONDS = 1.0
+"""Silence after which a request is sent again."""
+
+HELLO_SECONDS = 0.05
+"""Pause between two hellos to a shard that has no weights yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who speaks: what stands in each of a peer's messages."""
+
+    job: str
+    role: str
+    index: int
+    incarnation: int
+    size: int
+    layout: str
+    dataset: int | None = None
+    node: str = ""
+    guarantee: str = ""
+    tensors: bytes = b""
+
+
+@dataclass(slots=True)
+class PushMeta:
+    """What a push says beside its payload."""
+
+    sequence: int
+    samples: int
+    steps: int
+    finite: bool
+    loss: float | None
+    visits: list[tuple[int, int, int]]
+
+
+class Channel:
+    """The conversation with shard number `shard`, which holds elements `part` of the flat vector."""
+
+    def __init__(self, lane: Lane, identity: Identity, codec: Codec, shard: int, part: Range, split: bool) -> None:
+        self.lane, self.identity, self.codec, self.shard, self.part = lane, identity, codec, shard, part
+        self.split = split
+        """Push first, pull in a message of its own: the strategy may hold pulls back."""
+        self.chunks = chunk_count(part.size)
+        self.encoder = wire_codec.Encoder(codec, part.size)
+        self.term = 0
+        self.seen = 0
+        self.version = 0
+        """Version of the shard that the last pull brought: the base of the next push."""
+        self.acknowledged = 0
+        self.samples = 0
+        self.workers = 1
+        self.stop = ""
+        self.verdict = ""
+        self.joined = False
+        self.busy = False
+        self.retries = 0
+        self.bring: Callable[[], F32] | None = None
+        self._first_version = 0
+        self._deadline = 0.0
+        self._requests = 0
+        self._scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
+        self._frames: dict[int, Any] = {}
+        self._push: F32 | None = None
+        self._pull: F32 | None = None
+
+    # -- what the owner asks for -----------------------------------------------------------------------------------
+
+    def start(self, push: F32 | None, meta: PushMeta, pull: F32 | None, now: float) -> None:
+        """Begins an exchange; `push` and `pull` are this shard's slices, either may be None."""
+        self._push, self._meta, self._pull = push, meta, pull
+        self._pushing = push is not None
+        self._frames = {}
+        self._base = self.version
+        self._next, self._done = 0, 0
+        self._requests += 1
+        self.verdict = ""
+        self.busy = True
+        self._begin(now)
+
+    def hello(self, now: float) -> None:
+        """Says hello; what was under way starts over when the shard has welcomed us."""
+        self.joined = False
+        self._deadline = now + RETRY_SECONDS
+        self.lane.send(self.greeting())
+
+    def greeting(self) -> Hello:
+        """The hello of this moment: who speaks and what it has seen of this shard."""
+        who = self.identity
+        return Hello(
+            job=who.job, role=who.role, index=who.index, incarnation=who.incarnation, size=who.size,
+            layout=who.layout, dataset=who.dataset, seen=self.seen, term=self.term, sequence=self.acknowledged,
+            node=who.node, guarantee=who.guarantee, tensors=who.tensors if self.shard == 0 else b"",
+        )  # fmt: skip
+
+    def tick(self, now: float) -> None:
+        """Sends again what has not been answered in time."""
+        if now < self._deadline or (self.joined and not self.busy):
+            return
+        self.retries += 1
+        if self.joined:
+            self._begin(now)
+        else:
+            self.hello(now)
+
+    # -- what arrives --------------------------------------------------------------------------------------------
+
+    def handle(self, message: AnyMessage, payload: Any, now: float) -> None:
+        """Takes in one message. Raises UserError, TryAgain on faults that a retry can't mend."""
+        match message:
+            case Reply():
+                if message.term >= self.term and self.joined and self.busy:
+                    self._reply(message, payload, now)
+            case Welcome():
+                self._welcome(message, now)
+            case Done():
+                self._initialised(now)
+            case Fault():
+                self._fault(message, now)
+            case _:
+                raise ProtocolError(f"a shard never sends {type(message).__name__}")
+
+    def _welcome(self, message: Welcome, now: float) -> None:
+        if self.joined or message.term < self.term:
+            return
+        if message.chunk != CHUNK or (message.start, message.stop) != (self.part.start, self.part.stop):
+            raise ProtocolError(f"shard {self.shard} cuts the model differently: another version of this program?")
+        self.term = message.term
+        self.samples = message.samples
+        if message.ready:
+            self.joined = True
+            self.seen = message.version
+            if self.busy:
+                self._begin(now)
+        elif message.bring and self.bring:
+            self._bringing, self._weights = 0, self.bring()[self.part.start : self.part.stop]
+            self._send_init(now)
+        else:
+            self._deadline = now + HELLO_SECONDS
+
+    def _send_init(self, now: float) -> None:
+        span = chunk_slice(self.part.size, self._bringing)
+        self._deadline = now + RETRY_SECONDS
+        self.lane.send(Init(self.identity.index, self.identity.incarnation, self._bringing), self._weights[span])
+
+    def _initialised(self, now: float) -> None:
+        if self.joined:
+            return
+        self._bringing += 1
+        if self._bringing < self.chunks:
+            self._send_init(now)
+        else:
+            self.hello(now)
+
+    def _fault(self, fault: Fault, now: float) -> None:
+        if fault.code == "hello":
+            if self.joined:
+                self.hello(now)
+        elif fault.code == "order":
+            if self.busy:
+                self._begin(now)
+        elif fault.code == "stopped":
+            self.stop, self.busy, self.joined = fault.text, False, True
+        elif fault.code == "session":
+            raise TryAgain(f"shard {self.shard}: {fault.text}; this worker ends")
+        else:
+            raise UserError(f"shard {self.shard}: {fault.text}")
+
+    # -- an exchange, chunk by chunk -------------------------------------------------------------------------------
+
+    def _begin(self, now: float) -> None:
+        self._next, self._done = 0, 0
+        if self.joined:
+            self._fill(now)
+        elif now >= self._deadline:
+            self.hello(now)
+
+    def _fill(self, now: float) -> None:
+        while self._next < self.chunks and self._next - self._done < WINDOW:
+            self._send_chunk(self._next)
+            self._next += 1
+        self._deadline = now + RETRY_SECONDS
+
+    def _send_chunk(self, chunk: int) -> None:
+        who, meta = self.identity, self._meta
+        if not self._pushing:
+            self.lane.send(Pull(who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull))
+            return
+        pull = self._pull is not None and not self.split
+        visits = meta.visits if chunk == 0 and self.shard == 0 else []
+        self.lane.send(
+            Exchange(
+                who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
+                meta.finite, self.codec.push, self.codec.pull, meta.loss, visits,
+            ),
+            self._frame(chunk) if meta.finite else None,
+        )  # fmt: skip
+
+    def _frame(self, chunk: int) -> Any:
+        """A chunk's payload; kept until the push is through, for error feedback must encode it only once."""
+        if chunk not in self._frames:
+            assert self._push is not None
+            self._frames[chunk] = self.encoder.encode(self._push[chunk_slice(self.part.size, chunk)], chunk)
+        return self._frames[chunk]
+
+    def _reply(self, message: Reply, payload: Any, now: float) -> None:
+        expected = self._meta.sequence if self._pushing else self._requests
+        if message.sequence != expected or message.chunk != self._done:
+            return
+        self.term, self.samples, self.workers = message.term, message.samples, message.workers
+        self.stop = message.stop or self.stop
+        self.seen = max(self.seen, message.version)
+        if message.chunk == 0:
+            self._first_version = message.version
+        if self._pushing and message.chunk == 0:
+            self.verdict = message.verdict
+        if self._pull is not None and payload is not None:
+            target = self._pull[chunk_slice(self.part.size, message.chunk)]
+            target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
+        self._done += 1
+        if self._done < self.chunks:
+            self._fill(now)
+        else:
+            self._complete(now)
+
+    def _complete(self, now: float) -> None:
+        if self._pushing:
+            self.acknowledged = self._meta.sequence
+            self._frames = {}
+            self._pushing = False
+            if self.split and self._pull is not None and not self.stop:
+                self._begin(now)
+                return
+        if self._pull is not None:
+            self.version = self._first_version
+        self.busy = False

@@ -1,0 +1,73 @@
+"""Where a worker computes: CPU or CUDA by the same path, with staging buffers between the device and the wire.
+
+On the CPU the staging buffer is the vector itself, nothing is copied. On a GPU it is pinned host memory and copies run
+on a stream of their own; this part has never run on a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+
+from asgd.errors import UserError
+from asgd.kernel import F32
+from asgd.worker.nested import map_arrays
+
+
+def choose_device(count: int, index: int) -> torch.device:
+    """The device of worker `index` when each asks for `count`; workers on one machine share what there is."""
+    if count == 0:
+        return torch.device("cpu")
+    visible = torch.cuda.device_count()
+    if visible == 0:
+        raise UserError(
+            f"spec.workers.devices.count: {count} asked for, but PyTorch sees no CUDA device here; allowed: 0"
+        )
+    return torch.device("cuda", index * count % visible)
+
+
+def limit_threads() -> None:
+    """One thread a process unless the user says otherwise: busy cores make more of them far slower."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch with all its tensors on `device`."""
+    if device.type == "cpu":
+        return batch
+    return map_arrays(batch, lambda a: a.to(device, non_blocking=True) if isinstance(a, torch.Tensor) else a)
+
+
+class Staging:
+    """A host buffer of N float32 beside a device vector: `out` fills it, `into` copies it to the device."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self._device = device
+        pinned = device.type == "cuda"
+        self.tensor = torch.empty(size, dtype=torch.float32, pin_memory=pinned)
+        self.host: F32 = np.asarray(self.tensor.numpy())
+        self._stream = torch.cuda.Stream(device) if pinned else None  # type: ignore[no-untyped-call]
+
+    def out(self, vector: torch.Tensor) -> F32:
+        """The vector's values in host memory: its own memory on the CPU, this buffer otherwise."""
+        if self._stream is None:
+            return np.asarray(vector.numpy())
+        return self.copy(vector)
+
+    def copy(self, vector: torch.Tensor) -> F32:
+        """The vector's values in this buffer, where the next step cannot change them."""
+        if self._stream is None:
+            self.tensor.copy_(vector)
+            return self.host
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            self.tensor.copy_(vector, non_blocking=True)
+        self._stream.synchronize()
+        return self.host
+
+    def on_device(self) -> torch.Tensor:
+        """This buffer's values as a tensor where the model is."""
+        return self.tensor if self._stream is None else self.tensor.to(self._device, non_blocking=True)

@@ -1,0 +1,114 @@
+"""`asgd evaluate`: measures the job's answer every now and then, and once more at the end, on the weights it pulls.
+
+The answer of the A-SGD family is the centre. Batch-norm statistics are not parameters and never travel, so before a
+measurement they are estimated anew by a dry pass over training data (algorithms.md section 11).
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from asgd import exitcodes
+from asgd.env import ProcessConfig, read_config
+from asgd.errors import TryAgain, UserError
+from asgd.exporter import Exporter, Views
+from asgd.task import Task
+from asgd.wire.ask import Asker
+from asgd.wire.messages import Evaluated
+from asgd.worker.batchnorm import recompute
+from asgd.worker.build import build_task
+from asgd.worker.centre import Centre
+from asgd.worker.channel import Identity
+from asgd.worker.devices import Staging, choose_device, limit_threads
+from asgd.worker.flat import Flat
+from asgd.worker.heartbeat import Heartbeat
+from asgd.worker.meters import Meters
+from asgd.worker.process import catch_term
+
+POLL_SECONDS = 0.05
+
+
+class Evaluator:
+    """Pulls the answer into `task.model` and measures it."""
+
+    def __init__(self, config: ProcessConfig, task: Task) -> None:
+        spec = config.job.spec
+        device = choose_device(spec.evaluation.devices.count, config.index)
+        self.config, self.task = config, task
+        self.flat = Flat(task.model, device)
+        identity = Identity(
+            config.job.name, "evaluator", 0, config.incarnation, self.flat.size, self.flat.hash
+        )
+        self.centre = Centre(
+            config.servers, config.keys, identity, spec.codec, patience_seconds=config.join_timeout_seconds
+        )
+        self._staging = Staging(self.flat.size, device)
+        self.heartbeat = Heartbeat(config.servers[0], config.keys, identity, dict)
+        self._asker = Asker(config.servers[0], config.keys)
+        self.measured = -1
+
+    def measure(self, final: bool) -> None:
+        """Pulls, evaluates and reports; weights that were measured already are not measured again."""
+        outcome = self.centre.pull(self._staging.host)
+        version = self.centre.channels[0].version
+        if version != self.measured:
+            self.flat.weights.copy_(self._staging.on_device())
+            self.metrics = self._evaluate()
+            self.measured = version
+        self._asker.ask(Evaluated(version, outcome.samples, self.metrics, final), 30.0)
+
+    def _evaluate(self) -> dict[str, float]:
+        task = self.task
+        assert task.evaluate is not None
+        recompute(task, self.config.job.spec)
+        was_training = task.model.training
+        task.model.eval()
+        with torch.no_grad():
+            metrics = {name: float(value) for name, value in task.evaluate(task.model).items()}
+        task.model.train(was_training)
+        return metrics
+
+    def close(self) -> None:
+        """Says goodbye."""
+        self.heartbeat.close()
+        self.centre.leave()
+        self._asker.close()
+
+
+def main() -> int:
+    """Runs the evaluator as its environment says. Raises UserError, TryAgain."""
+    config = read_config()
+    limit_threads()
+    leaving = catch_term()
+    task = build_task(config.job.spec)
+    if task.evaluate is None:
+        raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
+    evaluator = Evaluator(config, task)
+    exporter = Exporter(config.metrics, Views(collect=Meters().collect))
+    config.announce_address("evaluator", exporter.address)
+    evaluator.centre.join()
+    watch(evaluator, lambda: bool(leaving))
+    evaluator.close()
+    exporter.close()
+    return exitcodes.DONE
+
+
+def watch(evaluator: Evaluator, leaving: object) -> None:
+    """Measures at the pace of `evaluation.everySeconds` until training is over, then the final weights."""
+    assert callable(leaving)
+    due = 0.0
+    while not leaving():
+        heard = evaluator.heartbeat.heard
+        if heard.final:
+            evaluator.measure(final=True)
+            return
+        every = heard.every_seconds or evaluator.config.job.spec.evaluation.every_seconds
+        if time.monotonic() >= due and not heard.stop:
+            due = time.monotonic() + every
+            try:
+                evaluator.measure(final=False)
+            except TryAgain:
+                continue
+        time.sleep(POLL_SECONDS)

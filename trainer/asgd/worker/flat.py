@@ -1,0 +1,78 @@
+"""A model's trainable parameters as one flat float32 vector, and its gradients as another.
+
+Parameters become views of the flat vector, so pushing and pulling need no gather. Gradients are views too; should
+something have replaced a `.grad` (zero_grad(set_to_none=True) does), it is gathered and the view put back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import torch
+from torch import Tensor, nn
+
+from asgd.errors import UserError
+
+
+def layout_of(model: nn.Module) -> list[tuple[str, list[int]]]:
+    """[(name, shape)] of the trainable parameters in flat order. Raises UserError on what cannot be trained."""
+    layout: list[tuple[str, list[int]]] = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.dtype != torch.float32:
+            raise UserError(
+                f"model parameter {name} is {str(parameter.dtype).removeprefix('torch.')}; allowed: float32"
+                " (keep master weights in float32 and compute in less by torch.autocast)"
+            )
+        layout.append((name.removeprefix("_orig_mod."), list(parameter.shape)))
+    if not layout:
+        raise UserError("the model has no trainable parameter; at least 1 is needed")
+    return layout
+
+
+def layout_hash(layout: list[tuple[str, list[int]]]) -> str:
+    """Twelve hex digits that differ when any name, shape or order does."""
+    return hashlib.sha256(json.dumps(layout).encode()).hexdigest()[:12]
+
+
+class Flat:
+    """`weights` and `grads`, (N,) float32 on `device`; the model's parameters are views from here on."""
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self.layout = layout_of(model)
+        self.hash = layout_hash(self.layout)
+        model.to(device)
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self.size = sum(p.numel() for p in self._parameters)
+        self.weights = torch.empty(self.size, dtype=torch.float32, device=device)
+        self.grads = torch.zeros(self.size, dtype=torch.float32, device=device)
+        self._views: list[Tensor] = []
+        offset = 0
+        for parameter in self._parameters:
+            span = slice(offset, offset + parameter.numel())
+            view = self.weights[span].view(parameter.shape)
+            view.copy_(parameter.data)
+            parameter.data = view
+            parameter.grad = self.grads[span].view(parameter.shape)
+            self._views.append(parameter.grad)
+            offset = span.stop
+
+    def zero(self) -> None:
+        """All gradients are 0 and views again."""
+        self.grads.zero_()
+        for parameter, view in zip(self._parameters, self._views, strict=True):
+            parameter.grad = view
+
+    def gather(self) -> Tensor:
+        """The (N,) gradient; a parameter without one counts as 0."""
+        for parameter, view in zip(self._parameters, self._views, strict=True):
+            if parameter.grad is view:
+                continue
+            if parameter.grad is None:
+                view.zero_()
+            else:
+                view.copy_(parameter.grad)
+            parameter.grad = view
+        return self.grads

@@ -1,0 +1,55 @@
+"""The training loop of `asgd worker`, on one screen: read a batch, compute its gradient, hand it to the replica."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from asgd.task import Task
+from asgd.worker.batches import WAIT, Lease, LeasedBatch, Waiting
+from asgd.worker.data import open_batches
+from asgd.worker.devices import to_device
+from asgd.worker.leases import Leases
+from asgd.worker.nested import micro_batches
+from asgd.worker.replica import Replica
+
+
+def train(task: Task, replica: Replica, leases: Leases, leaving: Callable[[], bool]) -> str:
+    """Trains until the job stops or `leaving` (SIGTERM): the push in flight is finished. Returns why it ended."""
+    task.model.train()
+
+    def next_lease() -> Lease | Waiting | None:
+        if leaving() or replica.stop:
+            return None
+        granted = leases.next()
+        if granted.wait or granted.over:
+            # What is computed but not pushed would never count as visited.
+            replica.flush()
+            return None if granted.over else WAIT
+        return granted.epoch, granted.start, granted.stop
+
+    batches = open_batches(task, replica.spec, replica.config.index, next_lease)
+    while not replica.stop and not leaving():
+        with replica.meters.timed("data"):
+            item = next(batches, None)
+        if item is None:
+            break
+        with replica.meters.timed("compute"):
+            loss = backward(task, replica, item)
+        replica.step(item.samples, loss, item.visits)
+    replica.flush()
+    return replica.stop
+
+
+def backward(task: Task, replica: Replica, item: LeasedBatch) -> float:
+    """The gradient of the batch's mean loss, accumulated over `task.accumulate` micro-batches; returns the loss."""
+    replica.flat.zero()
+    batch: Any = to_device(item.batch, replica.device)
+    total = 0.0
+    for part, share in micro_batches(batch, task.accumulate):
+        loss: Tensor = task.loss(task.model, part)
+        (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach()) * share
+    return total

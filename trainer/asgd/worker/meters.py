@@ -1,0 +1,105 @@
+"""A worker's own figures: plain counters that the loop feeds and the exporter reads when it is scraped."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from asgd import __version__
+
+if TYPE_CHECKING:
+    from asgd.worker.centre import Outcome
+
+_BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+STAGES = ("data", "compute", "exchange", "wait")
+
+
+class Meters:
+    """Counts steps, samples, seconds by stage, refusals."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.steps = 0
+        self.loss: float | None = None
+        self.gradient_norm: float | None = None
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.step_counts = [0] * (len(_BUCKETS) + 1)
+        self.step_seconds = 0.0
+        self.refused: Counter[str] = Counter()
+        self.versions: list[int] = []
+        self._last = time.perf_counter()
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the block's duration to a stage."""
+        began = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - began
+
+    def step(self, samples: int, loss: float | None) -> None:
+        """A step over `samples` samples is done."""
+        now = time.perf_counter()
+        took, self._last = now - self._last, now
+        self.step_seconds += took
+        self.step_counts[sum(took > limit for limit in _BUCKETS)] += 1
+        self.samples += samples
+        self.steps += 1
+        self.loss = loss if loss is not None else self.loss
+
+    def exchanged(self, outcome: Outcome, versions: list[int]) -> None:
+        """An exchange came back."""
+        self.versions = versions
+        for verdict in outcome.verdicts:
+            if verdict.startswith("refused:"):
+                self.refused[verdict.removeprefix("refused:")] += 1
+
+    def report(self) -> dict[str, Any]:
+        """What goes along with a heartbeat."""
+        return {"samples": self.samples, "steps": self.steps}
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of a worker (prefix asgd_worker_)."""
+        yield CounterMetricFamily("asgd_worker_samples", "Samples computed by this worker.", value=self.samples)
+        yield CounterMetricFamily("asgd_worker_steps", "Steps computed by this worker.", value=self.steps)
+        yield self._durations()
+        stages = CounterMetricFamily(
+            "asgd_worker_stage_duration_seconds", "Seconds spent by stage of a step.", labels=["stage"]
+        )
+        for stage, seconds in self.seconds.items():
+            stages.add_metric([stage], seconds)
+        yield stages
+        if self.loss is not None:
+            yield GaugeMetricFamily("asgd_worker_loss", "Loss of the newest step.", value=self.loss)
+        if self.gradient_norm is not None:
+            yield GaugeMetricFamily(
+                "asgd_worker_gradient_norm", "Norm of the newest gradient.", value=self.gradient_norm
+            )
+        pulled = GaugeMetricFamily("asgd_worker_pulled_version", "Version last pulled.", labels=["shard"])
+        for shard, version in enumerate(list(self.versions)):
+            pulled.add_metric([str(shard)], version)
+        yield pulled
+        refused = CounterMetricFamily(
+            "asgd_worker_pushes_refused", "Pushes of this worker that a shard refused.", labels=["reason"]
+        )
+        for reason, count in dict(self.refused).items():
+            refused.add_metric([reason], count)
+        yield refused
+        info = GaugeMetricFamily("asgd_worker_build_info", "Version of the program.", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+
+    def _durations(self) -> Metric:
+        total, buckets = 0, []
+        for limit, count in zip([*map(str, _BUCKETS), "+Inf"], list(self.step_counts), strict=True):
+            total += count
+            buckets.append((limit, float(total)))
+        return HistogramMetricFamily(
+            "asgd_worker_step_duration_seconds", "Time from one step to the next.", buckets=buckets,
+            sum_value=self.step_seconds,
+        )  # fmt: skip

@@ -1,0 +1,66 @@
+"""`asgd worker`: builds the user's task, joins the job, trains until told to stop. Exit codes in `exitcodes.py`."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+
+from asgd import exitcodes
+from asgd.env import ProcessConfig, read_config
+from asgd.exporter import Exporter, Views
+from asgd.worker.build import build_task, is_script, seed_everything
+from asgd.worker.data import dataset_size, guarantee, worker_environment
+from asgd.worker.devices import limit_threads
+from asgd.worker.leases import Leases
+from asgd.worker.loop import train
+from asgd.worker.replica import Replica
+
+
+def main() -> int:
+    """Runs one worker as its environment says. Raises UserError, TryAgain."""
+    config = read_config()
+    limit_threads()
+    os.environ.update(worker_environment(config.job.spec, config.index))
+    if is_script(config.job.spec.entrypoint):
+        return run_script(config)
+    leaving = catch_term()
+    task = build_task(config.job.spec)
+    replica = Replica(config, task.model, dataset_size(task, config.job.spec.entrypoint), guarantee(task))
+    exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
+    config.announce_address("worker", exporter.address)
+    reason = replica.join()
+    leases = Leases(config, replica.centre.channels[0].greeting)
+    if not reason:
+        reason = train(task, replica, leases, lambda: bool(leaving))
+    replica.close("drained" if leaving else reason)
+    leases.close()
+    exporter.close()
+    return exit_code(reason, bool(leaving))
+
+
+def catch_term() -> list[int]:
+    """A list that gets an element on SIGTERM: the step and the push in flight are finished first."""
+    caught: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return caught
+
+
+def exit_code(reason: str, leaving: bool) -> int:
+    """What a worker's end means to whoever restarts it."""
+    if reason == "diverged":
+        return exitcodes.DIVERGED
+    return exitcodes.DRAINED if leaving and not reason else exitcodes.DONE
+
+
+def run_script(config: ProcessConfig) -> int:
+    """Runs a user's own training script, which joins by `asgd.connect()`."""
+    path = config.job.spec.entrypoint
+    seed_everything(config.job.spec.seed)
+    sys.argv = [path, *(f"--{key}={value}" for key, value in config.job.spec.args.items())]
+    runpy.run_path(path, run_name="__main__")
+    return exitcodes.DONE
+
+

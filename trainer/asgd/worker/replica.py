@@ -1,0 +1,186 @@
+"""One worker's replica of the model between the user's loop and the centre: what `asgd worker` and `connect()` share.
+
+After each backward pass the owner calls `step`; the replica asks the strategy what to do, pushes and pulls. With
+`exchange.ahead: 1` the exchange runs in a thread while the next step computes, on weights that are one version older; the
+order of what touches the weights stays fixed: merge what came, take out what goes, then compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from asgd import kernel
+from asgd.algorithms.registry import strategy
+from asgd.algorithms.schedule import learning_rate
+from asgd.env import ProcessConfig
+from asgd.worker.centre import Centre, Outcome
+from asgd.worker.channel import Identity, PushMeta
+from asgd.worker.devices import Staging, choose_device
+from asgd.worker.flat import Flat
+from asgd.worker.heartbeat import Heartbeat
+from asgd.worker.meters import Meters
+
+Visits = Sequence[tuple[int, int, int]]
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What has been computed since the last push."""
+
+    samples: int = 0
+    steps: int = 0
+    visits: list[tuple[int, int, int]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+class Replica:
+    """A model joined to the job of `config`. Raises UserError when the model does not fit, TryAgain without servers."""
+
+    def __init__(self, config: ProcessConfig, model: nn.Module, dataset: int | None, guarantee: str) -> None:
+        spec = config.job.spec
+        self.spec, self.config = spec, config
+        self.device = choose_device(spec.workers.devices.count, config.index)
+        self.flat = Flat(model, self.device)
+        chosen = strategy(str(spec.algorithm["name"]))
+        self.rule = chosen.worker(spec)
+        self.meters = Meters()
+        self.identity = Identity(
+            config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
+            config.node, guarantee, _tensors(self.flat),
+        )  # fmt: skip
+        self.centre = Centre(
+            config.servers, config.keys, self.identity, spec.codec,
+            split=chosen.server(spec).pulls_wait, patience_seconds=config.join_timeout_seconds,
+        )  # fmt: skip
+        self._dataset = dataset
+        self._push = Staging(self.flat.size, self.device)
+        self._pulled = Staging(self.flat.size, self.device)
+        self._thread = ThreadPoolExecutor(1, "exchange") if spec.exchange.ahead else None
+        self._flying: Future[Outcome] | None = None
+        self._flying_pull = False
+        self._pending = _Pending()
+        self._steps = 0
+        self.samples = 0
+        """Samples of the whole job, as far as this worker knows."""
+        self.stop = ""
+        self.heartbeat: Heartbeat | None = None
+
+    def join(self) -> str:
+        """Joins all shards and takes their weights; returns why the job is over, if it is."""
+        self.stop = self.centre.join(lambda: self._push.out(self.flat.weights))
+        self.heartbeat = Heartbeat(
+            self.config.servers[0], self.config.keys, self.identity, self.meters.report
+        )
+        if not self.stop:
+            self._take(self.centre.pull(self._pulled.host))
+        if not self.stop:
+            self.flat.weights.copy_(self._pulled.on_device())
+            self.rule.joined(self.flat.weights)
+        return self.stop
+
+    # -- one step ----------------------------------------------------------------------------------------------------
+
+    def step(self, samples: int, loss: float | None, visits: Visits = ()) -> str:
+        """After a backward pass over `samples` samples; returns why the job stops, or ''."""
+        gradient = self.flat.gather()
+        if self.spec.optimizer.clip_norm is not None:
+            self._clip(gradient, self.spec.optimizer.clip_norm)
+        self._land()
+        self._steps += 1
+        rate = learning_rate(self.spec.optimizer, self.samples, self._dataset)
+        self.rule.step(self.flat.weights, gradient, rate)
+        self._note(samples, loss, visits)
+        turn = self.rule.turn(self._steps)
+        if turn.push or turn.pull:
+            self._exchange(turn.push, turn.pull)
+        return self.stop
+
+    def flush(self) -> str:
+        """Pushes local steps that are not pushed yet, and waits for an exchange under way."""
+        self._land()
+        if self._pending.steps and not self.stop:
+            self._exchange(True, True)
+            self._land()
+        return self.stop
+
+    def _note(self, samples: int, loss: float | None, visits: Visits) -> None:
+        self._pending.samples += samples
+        self._pending.steps += 1
+        self._pending.visits.extend(visits)
+        if loss is not None:
+            self._pending.losses.append(loss)
+        self.meters.step(samples, loss)
+
+    def _clip(self, gradient: torch.Tensor, limit: float) -> None:
+        norm = float(gradient.norm())
+        self.meters.gradient_norm = norm
+        if norm > limit:
+            gradient.mul_(limit / norm)
+
+    # -- exchange ----------------------------------------------------------------------------------------------------
+
+    def _exchange(self, push: bool, pull: bool) -> None:
+        vector, meta = None, PushMeta(0, 0, 0, True, None, [])
+        if push:
+            outgoing = self.rule.outgoing(self.flat.weights, self.flat.grads)
+            # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
+            vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
+            meta = self._meta(kernel.finite(vector))
+        into = self._pulled.host if pull else None
+        self._flying_pull = pull
+        if self._thread:
+            self._flying = self._thread.submit(self._timed, vector, into, meta)
+        else:
+            self._merge(self._timed(vector, into, meta))
+
+    def _timed(self, vector: Any, into: Any, meta: PushMeta) -> Outcome:
+        with self.meters.timed("exchange"):
+            return self.centre.exchange(vector, into, meta)
+
+    def _meta(self, finite: bool) -> PushMeta:
+        pending, self._pending = self._pending, _Pending()
+        self.centre.sequence += 1
+        loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
+        return PushMeta(
+            self.centre.sequence, pending.samples, max(1, pending.steps), finite, loss, pending.visits
+        )
+
+    def _land(self) -> None:
+        """Waits for the exchange under way and merges it."""
+        if self._flying is None:
+            return
+        flying, self._flying = self._flying, None
+        with self.meters.timed("wait"):
+            outcome = flying.result()
+        self._merge(outcome)
+
+    def _merge(self, outcome: Outcome) -> None:
+        self._take(outcome)
+        if self._flying_pull and not self.stop:
+            self.rule.incoming(self.flat.weights, self._pulled.on_device())
+
+    def _take(self, outcome: Outcome) -> None:
+        self.samples = outcome.samples
+        self.stop = outcome.stop or self.stop
+        self.meters.exchanged(outcome, [channel.version for channel in self.centre.channels])
+
+    def close(self, reason: str = "") -> None:
+        """Finishes what is on its way and says goodbye to every shard."""
+        self._land()
+        if self._thread:
+            self._thread.shutdown()
+        if self.heartbeat:
+            self.heartbeat.close()
+        self.centre.leave(reason)
+
+
+def _tensors(flat: Flat) -> bytes:
+    import json
+
+    return json.dumps(flat.layout).encode()
