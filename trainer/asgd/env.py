@@ -11,6 +11,7 @@
 | ASGD_CHECKPOINT | URI of the checkpoint store |
 | ASGD_ANNOUNCE | file that gets {pid, metrics} as soon as the process serves |
 | ASGD_LIVE | file with the live fields of the spec, read again when it changes |
+| ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for happens once a run |
 | ASGD_NODE | name of the machine, for strategies that group by node |
 | ASGD_JOIN_TIMEOUT | seconds a worker waits for servers before it exits with 75 |
 """
@@ -42,6 +43,7 @@ class ProcessConfig:
     checkpoint: str
     announce: Path | None
     live: Path | None
+    run: str
     node: str
     join_timeout_seconds: float
     incarnation: int
@@ -81,6 +83,7 @@ def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
         checkpoint=env.get("ASGD_CHECKPOINT", ""),
         announce=Path(env["ASGD_ANNOUNCE"]) if env.get("ASGD_ANNOUNCE") else None,
         live=Path(env["ASGD_LIVE"]) if env.get("ASGD_LIVE") else None,
+        run=env.get("ASGD_RUN", ""),
         node=env.get("ASGD_NODE", ""),
         join_timeout_seconds=float(env.get("ASGD_JOIN_TIMEOUT", "300")),
         incarnation=time.time_ns(),

@@ -77,7 +77,7 @@ class LocalRun:
         return self.job.spec.checkpoint.uri or self.output.checkpoints
 
     def _check_checkpoint(self, findings: Findings) -> None:
-        found = locate(Store(self.checkpoint_uri), self.job.spec.checkpoint.restore)
+        found = locate(Store(self.checkpoint_uri), self.job.spec.checkpoint.restore, self._private.name)
         if found is None or not findings.layout:
             return
         _, folder, manifest = found
@@ -152,6 +152,7 @@ class LocalRun:
             "ASGD_SERVERS": ",".join(self._servers),
             "ASGD_CHECKPOINT": self.checkpoint_uri,
             "ASGD_METRICS": metrics,
+            "ASGD_RUN": self._private.name,
             "ASGD_NODE": socket.gethostname(),
             "ASGD_JOIN_TIMEOUT": "120",
         }

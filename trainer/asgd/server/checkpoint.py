@@ -53,7 +53,8 @@ class Manifest(Struct, rename="camel"):
     samples: int
     parts: list[Part]
     time: float
-    restored_from: str = ""
+    run: str = ""
+    """Which start of the job wrote it: a restore that was asked for happens once a run."""
 
 
 class Store:
@@ -198,10 +199,17 @@ def read_manifest(fs: Any, folder: str) -> Manifest:
         raise UserError(f"spec.checkpoint.restore: {folder} holds no complete checkpoint ({error})") from error
 
 
-def locate(store: Store, restore: str) -> tuple[Any, str, Manifest] | None:
-    """Where to restore from: the job's own newest round, or the URI of a round; None for a fresh start."""
+def locate(store: Store, restore: str, run: str) -> tuple[Any, str, Manifest] | None:
+    """Where a server of `run` restores from; None for a fresh start.
+
+    A server that comes back within its run always takes the newest round. At the run's start `restore` decides:
+    Latest, None (start afresh although there are rounds) or the URI of a round.
+    """
     newest = store.newest()
-    if restore not in ("Latest", "Never") and (newest is None or newest.restored_from != restore):
+    own = newest is not None and newest.run == run
+    if restore == "None" and not own:
+        return None
+    if restore not in ("Latest", "None") and not own:
         try:
             fs, folder = fsspec.core.url_to_fs(restore)
         except (OSError, ValueError, ImportError) as error:

@@ -39,7 +39,6 @@ class Chief:
         self.reports: dict[int, dict[str, Any]] = {}
         self.terms: dict[int, int] = {0: shard.term}
         self.status_json = b"{}"
-        self.restored_from = ""
         self.checkpoint_error = ""
         self._live = LiveFields(config.live)
         self._status_due = 0.0
@@ -51,8 +50,6 @@ class Chief:
         if state["stopReason"] == "" and self.rounds:
             self.coordinator.restarts["server"] += 1
         self.shard.state.dataset = self.coordinator.dataset
-        restore = self.config.job.spec.checkpoint.restore
-        self.restored_from = "" if restore in ("Latest", "Never") else restore
         if self.rounds:
             self.rounds.newest = manifest
 
@@ -218,7 +215,7 @@ class Chief:
             samples=chief.samples,
             parts=[],
             time=time.time(),
-            restored_from=self.restored_from,
+            run=self.config.run,
         )
 
     # -- time --------------------------------------------------------------------------------------------------------

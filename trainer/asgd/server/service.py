@@ -20,7 +20,7 @@ from asgd.errors import Fenced, ProtocolError, UserError
 from asgd.exporter import Exporter, Views
 from asgd.server import metrics
 from asgd.server.chief import Chief
-from asgd.server.checkpoint import Store, locate, read_range, read_state
+from asgd.server.checkpoint import Manifest, Store, locate, read_range, read_state
 from asgd.server.link import Link
 from asgd.server.saver import Saver
 from asgd.server.shard import Parked, Shard
@@ -81,8 +81,13 @@ class Service:
             ready=lambda: True,
         )
 
+    def _locate(self) -> tuple[Any, str, Manifest] | None:
+        if self.store is None:
+            return None
+        return locate(self.store, self.config.job.spec.checkpoint.restore, self.config.run)
+
     def _restore(self) -> None:
-        found = locate(self.store, self.config.job.spec.checkpoint.restore) if self.store else None
+        found = self._locate()
         if found is None:
             if self.shard.term > 1:
                 self.shard.start_over()

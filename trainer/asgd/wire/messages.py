@@ -161,7 +161,7 @@ class Beaten(Message):
     """The newest round that is complete."""
     dataset: int | None = None
     every_seconds: float = 0.0
-    """To the evaluator: how often to evaluate."""
+    """To the evaluator: how often to evaluate; 0 only at the end."""
 
 
 class Evaluated(Message):

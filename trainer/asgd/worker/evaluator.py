@@ -104,8 +104,9 @@ def watch(evaluator: Evaluator, leaving: object) -> None:
         if heard.final:
             evaluator.measure(final=True)
             return
-        every = heard.every_seconds or evaluator.config.job.spec.evaluation.every_seconds
-        if time.monotonic() >= due and not heard.stop:
+        # NB: until shard 0 has answered a heartbeat, `heard` is empty.
+        every = heard.every_seconds if heard.workers else evaluator.config.job.spec.evaluation.every_seconds
+        if every and time.monotonic() >= due and not heard.stop:
             due = time.monotonic() + every
             try:
                 evaluator.measure(final=False)

@@ -13,7 +13,7 @@ from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Message, decode, encode
 from asgd.worker.channel import Identity
 
-BEAT_SECONDS = 1.0
+BEAT_SECONDS = 0.5
 
 
 class Heartbeat:
