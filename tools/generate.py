@@ -1,4 +1,4 @@
-"""Writes what is made from `crds/asgdjobs.asgd.dev.yaml`: the loader's JSON and the reference.
+"""Writes what is made from `crds/asgdjobs.asgd.dev.yaml`: the loader's JSON, the reference, the chart's CRD.
 
 `make generate` writes, `make lint` calls it with `--check` and fails when a committed file is out of date.
 """
@@ -22,7 +22,18 @@ def outputs() -> dict[Path, str]:
     return {
         ROOT / "trainer/asgd/spec/crd.json": json.dumps(crd, separators=(",", ":")) + "\n",
         ROOT / "docs/reference/asgdjob.md": page(crd),
+        ROOT / "charts/asgd-operator/templates/crd.yaml": chart_crd(CRD.read_text(encoding="utf-8")),
     }
+
+
+def chart_crd(text: str) -> str:
+    """The CRD as a template of the chart: optional, and kept with all jobs when the release goes."""
+    name = "metadata:\n  name: asgdjobs.asgd.dev\n"
+    keep = "  {{- if .Values.crds.keep }}\n  annotations: {helm.sh/resource-policy: keep}\n  {{- end }}\n"
+    if text.count(name) != 1 or "{{" in text:
+        raise ValueError("the CRD no longer has the form that the chart's copy is made from")
+    made = "{{/* Made by tools/generate.py from crds/. */}}\n{{- if .Values.crds.enabled }}\n"
+    return f"{made}{text.replace(name, name + keep)}{{{{- end }}}}\n"
 
 
 def main() -> int:

@@ -1,0 +1,74 @@
+"""What the chart grants: only what the operator does, only where it watches, and roles that users get by
+themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.chart.helm import Values, one, template
+
+WRITES_NOTHING_BUT_CREATES = {"secrets": {"create"}, "events": {"create"}}
+NAMESPACED: Values = {"watch": {"namespaces": ["a", "b"], "nodes": False}, "rbac": {"aggregate": False}}
+
+
+def _granted(role: dict[str, Any]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for rule in role["rules"]:
+        for resource in rule["resources"]:
+            found.setdefault(resource, set()).update(rule["verbs"])
+    return found
+
+
+def test_secrets_are_created_and_never_read() -> None:
+    granted = _granted(one(template(), "ClusterRole", "asgd-asgd-operator"))
+    assert {key: granted[key] for key in WRITES_NOTHING_BUT_CREATES} == WRITES_NOTHING_BUT_CREATES
+
+
+def test_nothing_is_granted_by_a_wildcard_and_pods_are_never_created_or_entered() -> None:
+    granted = _granted(one(template(), "ClusterRole", "asgd-asgd-operator"))
+    assert not any("*" in {key, *verbs} for key, verbs in granted.items())
+    assert granted["pods"] == {"get", "list", "watch", "delete"}
+    assert not granted.keys() & {"pods/exec", "pods/log", "asgdjobs/finalizers", "customresourcedefinitions"}
+    assert granted["asgdjobs"] == {"get", "list", "watch", "delete"}
+
+
+def test_an_installation_for_some_namespaces_has_rights_in_these_alone() -> None:
+    objects = template(NAMESPACED)
+    assert not {item["kind"] for item in objects} & {"ClusterRole", "ClusterRoleBinding"}
+    roles = [item for item in objects if item["kind"] == "Role"]
+    assert [item["metadata"]["namespace"] for item in roles] == ["a", "b"]
+    everywhere = _granted(one(template(), "ClusterRole", "asgd-asgd-operator"))
+    del everywhere["nodes"]
+    assert all(_granted(role) == everywhere for role in roles)
+
+
+def test_watching_nodes_is_the_only_right_beyond_the_watched_namespaces() -> None:
+    objects = template({"watch": {"namespaces": ["a"]}})
+    assert _granted(one(objects, "ClusterRole", "asgd-asgd-operator")) == {"nodes": {"get", "list", "watch"}}
+
+
+def test_optional_kinds_are_granted_only_when_they_are_used() -> None:
+    def resources(values: Values) -> set[str]:
+        return set(_granted(one(template(values), "ClusterRole", "asgd-asgd-operator")))
+
+    base = resources({})
+    assert resources({"jobs": {"podMonitor": {"enabled": True}}}) - base == {"podmonitors"}
+    assert resources({"jobs": {"podGroups": {"enabled": True}}}) - base == {"podgroups"}
+
+
+def test_a_lease_is_granted_by_its_name_and_only_with_leader_election() -> None:
+    assert "Role" not in {item["kind"] for item in template()}
+    role = one(template({"leaderElection": {"enabled": True}}), "Role")
+    create, hold = role["rules"]
+    assert create["verbs"] == ["create"]
+    assert (hold["resourceNames"], hold["verbs"]) == (["asgd-asgd-operator"], ["get", "update", "patch"])
+
+
+def test_view_and_edit_of_the_cluster_include_jobs() -> None:
+    objects = template()
+    viewer = one(objects, "ClusterRole", "asgd-asgd-operator-jobs-viewer")
+    editor = one(objects, "ClusterRole", "asgd-asgd-operator-jobs-editor")
+    assert viewer["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
+    assert editor["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
+    assert _granted(viewer)["asgdjobs"] == {"get", "list", "watch"}
+    assert "asgdjobs/status" not in _granted(editor)
