@@ -51,6 +51,7 @@ class LocalRun:
         self._asker: Asker | None = None
         self._signals: list[int] = []
         self._asked_to_stop = False
+        self._said_addresses = False
         self._failure: AsgdError | None = None
         self._stopped_at: float | None = None
         self.status: Status | None = None
@@ -191,6 +192,7 @@ class LocalRun:
 
     def _watch(self) -> None:
         self.children.publish()
+        self._say_addresses()
         for child, status in self.children.ended():
             if child.role == "server":
                 self._server_ended(child, status)
@@ -198,6 +200,16 @@ class LocalRun:
                 self._worker_ended(child, status)
             else:
                 self._evaluator_ended(child, status)
+
+    def _say_addresses(self) -> None:
+        """Once every process serves its metrics: where."""
+        if self._said_addresses:
+            return
+        told = [(child.name, self.children.announced(child)) for child in self.children.all.values()]
+        if all(address is not None for _, address in told):
+            self._said_addresses = True
+            places = ", ".join(f"{name} :{a['metrics'].rpartition(':')[2]}" for name, a in told if a)
+            self.display.note(f"metrics at http://127.0.0.1:PORT/metrics: {places}", matters=False)
 
     def _server_ended(self, child: Child, status: int) -> None:
         if status == exitcodes.USER_ERROR:
@@ -340,7 +352,6 @@ def _announce(job: Job, findings: Findings, output: Output) -> str:
     spec = job.spec
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
     return (
-        f"{job.name}: {findings.size:,} parameters on {spec.parameter_server.shards} parameter servers,"
-        f" {spec.workers.replicas} workers, {data}; files in {output.folder}, processes and their metrics in"
-        f" {output.file('processes.json')}"
+        f"{job.name}: {findings.size:,} parameters, {data}, {spec.parameter_server.shards} parameter servers,"
+        f" {spec.workers.replicas} workers\nfiles in {output.folder}"
     )

@@ -72,6 +72,7 @@ def build_status(chief: Chief, now: float) -> Status:
         eta_seconds=eta,
         stop_reason=coordinator.stop_reason,
         guarantee=coordinator.guarantee,
+        stop_after=coordinator.spec.stop_after,
     )
 
 
