@@ -1,4 +1,4 @@
-"""The `asgd` command. Starts in a fraction of a second: each subcommand imports what it needs, torch only in workers."""
+"""The `asgd` command. Starts in a fraction of a second: each subcommand imports only what it needs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH=VALUE",
         help="a field of the spec, as workers.replicas=2; may be given several times",
     )
-    run.add_argument("--output", metavar="DIR", help="where to leave results (default: the next free runs/NAME)")
+    run.add_argument(
+        "--output", metavar="DIR", help="where to leave results (default: the next free runs/NAME)"
+    )
     run.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     run.add_argument(
         "--transport",
@@ -45,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
 
     worker = commands.add_parser("worker", help="one worker of a job (a container's entry point)")
     worker.add_argument("--join", metavar="DIR", help="join the run of `asgd run` that writes to DIR")
-    worker.add_argument("--index", type=int, help="with --join: this worker's index (default: the next free one)")
+    worker.add_argument(
+        "--index", type=int, help="with --join: this worker's index (default: the next free one)"
+    )
     commands.add_parser("server", help="one parameter server shard (a container's entry point)")
     commands.add_parser("evaluate", help="the evaluator of a job (a container's entry point)")
     return top
