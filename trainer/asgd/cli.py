@@ -78,6 +78,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from asgd.spec import validate
 
         return validate.main(arguments.jobs, arguments.set)
+    return _process(arguments)
+
+
+def _process(arguments: argparse.Namespace) -> int:
+    """One process of a job."""
+    from asgd.drivers.orphans import end_with_parent
+
+    end_with_parent()
     if arguments.command == "server":
         from asgd.env import read_config
         from asgd.server.service import Service

@@ -111,7 +111,7 @@ class LocalRun:
 
     def run(self, findings: Findings) -> int:
         """Trains; returns the exit code. Raises UserError or TryAgain when the job can't go on."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._asker = Asker(self._servers[0], self._keys)
         self._start(findings)
