@@ -73,7 +73,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from asgd.spec import load_job
 
         job = load_job(arguments.job, arguments.set)
-        return local.run(job, arguments.output, quiet=arguments.quiet, transport=arguments.transport)
+        folder = Path(arguments.job).absolute().parent
+        return local.run(job, folder, arguments.output, quiet=arguments.quiet, transport=arguments.transport)
     if arguments.command == "validate":
         from asgd.spec import validate
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from asgd.task import Task
 from asgd.worker.batches import WAIT, Lease, LeasedBatch, Waiting
 from asgd.worker.data import open_batches
 from asgd.worker.devices import to_device
+from asgd.worker.flat import Flat
 from asgd.worker.leases import Leases
 from asgd.worker.nested import micro_batches
 from asgd.worker.replica import Replica
@@ -37,16 +39,16 @@ def train(task: Task, replica: Replica, leases: Leases, leaving: Callable[[], bo
         if item is None:
             break
         with replica.meters.timed("compute"):
-            loss = backward(task, replica, item)
+            loss = backward(task, replica.flat, replica.device, item)
         replica.step(item.samples, loss, item.visits)
     replica.flush()
     return replica.stop
 
 
-def backward(task: Task, replica: Replica, item: LeasedBatch) -> float:
+def backward(task: Task, flat: Flat, device: torch.device, item: LeasedBatch) -> float:
     """The gradient of the batch's mean loss, accumulated over `task.accumulate` micro-batches; returns the loss."""
-    replica.flat.zero()
-    batch: Any = to_device(item.batch, replica.device)
+    flat.zero()
+    batch: Any = to_device(item.batch, device)
     total = 0.0
     for part, share in micro_batches(batch, task.accumulate):
         loss: Tensor = task.loss(task.model, part)
