@@ -29,6 +29,8 @@ class Push:
     """Version of this shard that the worker computed from."""
     staleness: int
     """Version at the first chunk's application minus `base`, in updates."""
+    version: int
+    """The version of this shard that the push makes, from 1: the same for all its chunks."""
     samples: int
     steps: int
     """Local steps since the last push."""

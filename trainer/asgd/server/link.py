@@ -103,3 +103,5 @@ class Link:
             if isinstance(message, Beaten):
                 self._heard = message
                 self._shard.state.dataset = message.dataset
+                for index in message.resting:
+                    self._shard.rest(index)
