@@ -78,6 +78,7 @@ class Coordinator:
         self.save_asked: float | None = None
         self.saved_round = 0
         self.last_save = 0.0
+        self._finished: set[int] = set()
         self._bad = 0
         self._exploded = 0
         self._stopping_since = 0.0
@@ -111,6 +112,12 @@ class Coordinator:
         member = self.members.get(index)
         if member and member.incarnation == incarnation:
             self._end(member, "lost" if lost else "left", now)
+
+    def finished(self, index: int, now: float) -> None:
+        """A worker's own loop or stream came to its end; when all have, so has the job."""
+        self._finished.add(index)
+        if not self.members and len(self._finished) >= self.spec.workers.replicas:
+            self.stop("ended", now)
 
     def _end(self, member: Member, state: str, now: float) -> None:
         member.state, member.ended = state, now
