@@ -3,6 +3,7 @@
     <uri>/terms/shard-0/000002                 claimed by a server start; the highest one may write
     <uri>/000017/shard-0-of-2.safetensors      weights and slots of a shard, its state as JSON in the metadata
     <uri>/000017/manifest.json                 written last: a round without it does not exist
+    <uri>/000017/manifest-shard-1.json         where shards share no store (a pod's own volume): shard 1's view of it
 
 Files go out under another name and are moved when complete, so a reader never sees half of one. The writer
 streams from the
@@ -119,13 +120,33 @@ class Store:
         """Rounds that were begun, complete or not."""
         return sorted(int(name) for name in self._names() if name.isdigit())
 
-    def newest(self) -> Manifest | None:
-        """The newest complete round."""
-        rounds = self.rounds()
-        return self.manifest(rounds[-1]) if rounds else None
+    def newest(self, shard: int | None = None) -> Manifest | None:
+        """The newest complete round; where there is none, the newest that `shard` kept for itself."""
+        if rounds := self.rounds():
+            return self.manifest(rounds[-1])
+        if shard is not None and (own := self._own_rounds(shard)):
+            return read_manifest(self.fs, self.path(f"{own[-1]:06d}"), _own_name(shard))
+        return None
 
     def manifest(self, number: int) -> Manifest:
         return read_manifest(self.fs, self.path(f"{number:06d}"))
+
+    def _own_rounds(self, shard: int) -> list[int]:
+        name = _own_name(shard)
+        return sorted(r for r in self.all_rounds() if self.fs.exists(self.path(f"{r:06d}", name)))
+
+    def keep_own(self, manifest: Manifest, shard: int, keep: int) -> None:
+        """Shard 0 has completed a round, but in a store that this shard does not see: it keeps its part for itself.
+
+        Does nothing where the round's manifest is visible. Raises TryAgain when the store refuses.
+        """
+        if self.fs.exists(self.path(f"{manifest.round:06d}", "manifest.json")):
+            return
+        self.write_manifest(manifest, _own_name(shard))
+        kept = self._own_rounds(shard)[-keep:]
+        for number in self.all_rounds():
+            if number not in kept and number < manifest.round:
+                self.fs.rm(self.path(f"{number:06d}"), recursive=True)
 
     def write_part(
         self, number: int, shard: int, shards: int, arrays: dict[str, F32], meta: dict[str, Any]
@@ -160,9 +181,9 @@ class Store:
         else:
             self.fs.mv(source, target)
 
-    def write_manifest(self, manifest: Manifest) -> None:
+    def write_manifest(self, manifest: Manifest, name: str = "manifest.json") -> None:
         """Makes a round exist. Raises TryAgain when the store refuses."""
-        path = self.path(f"{manifest.round:06d}", "manifest.json")
+        path = self.path(f"{manifest.round:06d}", name)
         try:
             self.fs.pipe_file(path + ".partial", msgspec.json.format(msgspec.json.encode(manifest)))
             self._move(path + ".partial", path)
@@ -204,23 +225,29 @@ def _header(arrays: dict[str, F32], metadata: dict[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def read_manifest(fs: Any, folder: str) -> Manifest:
+def _own_name(shard: int) -> str:
+    return f"manifest-shard-{shard}.json"
+
+
+def read_manifest(fs: Any, folder: str, name: str = "manifest.json") -> Manifest:
     """The manifest in a round's folder. Raises UserError when there is none or it is damaged."""
     try:
-        return msgspec.json.decode(fs.cat_file(posixpath.join(folder, "manifest.json")), type=Manifest)
+        return msgspec.json.decode(fs.cat_file(posixpath.join(folder, name)), type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
         raise UserError(
             f"spec.checkpoint.restore: {folder} holds no complete checkpoint ({error})"
         ) from error
 
 
-def locate(store: Store, restore: str, run: str) -> tuple[Any, str, Manifest] | None:
+def locate(
+    store: Store, restore: str, run: str, shard: int | None = None
+) -> tuple[Any, str, Manifest] | None:
     """Where a server of `run` restores from; None for a fresh start.
 
     A server that comes back within its run always takes the newest round. At the run's start `restore` decides:
     Latest, None (start afresh although there are rounds) or the URI of a round.
     """
-    newest = store.newest()
+    newest = store.newest(shard)
     own = newest is not None and newest.run == run
     if restore == "None" and not own:
         return None

@@ -73,6 +73,7 @@ class Service:
         self.link = None if self.chief else Link(self.context, config, self.shard, self.traffic)
         self.parked: dict[bytes, tuple[bytes, Pull]] = {}
         self.leaving_since: float | None = None
+        self._kept = 0
         self._restore()
         self.exporter = Exporter(config.metrics, self._views())
 
@@ -86,7 +87,7 @@ class Service:
     def _locate(self) -> tuple[Any, str, Manifest] | None:
         if self.store is None:
             return None
-        return locate(self.store, self.config.job.spec.checkpoint.restore, self.config.run)
+        return locate(self.store, self.config.job.spec.checkpoint.restore, self.config.run, self.shard.index)
 
     def _restore(self) -> None:
         found = self._locate()
@@ -268,6 +269,27 @@ class Service:
         if self.saver and self.saver.due(now):
             self.saver.start(self.chief.coordinator.state(now) if self.chief else None)
 
+    def _keep_own(self, saved: int) -> None:
+        """A round is complete; where this shard's store is its own (a pod's volume), it keeps its part itself."""
+        saver, shard = self.saver, self.shard
+        if (
+            saver is None
+            or self.store is None
+            or saver.result is None
+            or not self._kept < saver.round == saved
+        ):
+            return
+        self._kept = saved
+        self.store.keep_own(
+            Manifest(
+                job=self.config.job.name, round=saved, term=shard.term, size=shard.size or 0, layout=shard.layout,
+                tensors=[], algorithm=str(self.config.job.spec.algorithm["name"]), updates=saver.result.version,
+                samples=shard.state.samples, parts=[saver.result], time=time.time(), run=self.config.run,
+            ),
+            shard.index,
+            self.config.job.spec.checkpoint.keep,
+        )  # fmt: skip
+
     def _tick(self, now: float) -> None:
         if self.saver:
             self.saver.poll()
@@ -275,6 +297,7 @@ class Service:
                 self.chief.save_done(self.saver)
             elif self.link:
                 self.link.report_save(self.saver)
+                self._keep_own(self.link.saved)
         if self.chief:
             for member in self.chief.tick(now):
                 self.shard.leave(member.index, member.incarnation)
