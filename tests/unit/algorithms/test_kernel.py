@@ -15,7 +15,20 @@ from asgd.kernel import F32
 Axpy = Callable[[F32, F32, float], None]
 
 SPECIAL = np.array(
-    [0, -0.0, 1e-45, -1e-45, 1.1754942e-38, 1.17549435e-38, 1, 3.4028235e38, -3.4028235e38, np.inf, -np.inf, np.nan],
+    [
+        0,
+        -0.0,
+        1e-45,
+        -1e-45,
+        1.1754942e-38,
+        1.17549435e-38,
+        1,
+        3.4028235e38,
+        -3.4028235e38,
+        np.inf,
+        -np.inf,
+        np.nan,
+    ],
     np.float32,
 )
 

@@ -32,7 +32,10 @@ def rate(samples: int, dataset: int | None = SIZE, **schedule: Any) -> float:
         ({"name": "linear", "length": 4}, {0: 0.4, 1000: 0.3, 3000: 0.1, 4000: 0, 9000: 0}),
         ({"name": "linear", "length": 4, "final": 0.5}, {0: 0.4, 2000: 0.3, 4000: 0.2, 9000: 0.2}),
         ({"name": "cosine", "length": 4}, {0: 0.4, 2000: 0.2, 4000: 0, 9000: 0}),
-        ({"name": "cosine", "length": 5, "warmup": 1, "final": 0.1}, {500: 0.2, 1000: 0.4, 3000: 0.22, 5000: 0.04}),
+        (
+            {"name": "cosine", "length": 5, "warmup": 1, "final": 0.1},
+            {500: 0.2, 1000: 0.4, 3000: 0.22, 5000: 0.04},
+        ),
         ({"name": "step", "unit": "samples", "every": 100, "gamma": 0.1}, {99: 0.4, 100: 0.04}),
     ],
 )
