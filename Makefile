@@ -4,7 +4,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
 SOURCES := trainer operator tests
 
-.PHONY: help run test lint format generate clean
+.PHONY: help run test lint format generate cluster-api clean
 help: ## say what the targets do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -18,8 +18,11 @@ help: ## say what the targets do
 run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
 	.venv/bin/asgd run examples/digits.yaml
 
-test: .venv/.ready lint ## lint, types, layers, then every test that needs no cluster
-	$(PY) -m pytest
+test: .venv/.ready lint cluster-api ## lint, types, layers, then every test that needs no node: real processes, a real API server
+	$(PY) -m pytest --ignore=tests/e2e --ignore=tests/cluster/test_node_tier.py
+
+cluster-api: ## build the API server's programs from their Go modules, once, into a cache
+	python3 -m tests.cluster build --tier api
 
 lint: .venv/.ready ## ruff, mypy --strict, import contracts, generated files up to date
 	.venv/bin/ruff check $(SOURCES) tools
