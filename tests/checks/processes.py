@@ -1,4 +1,4 @@
-"""A job's real processes, started as the operator or `asgd run` start them: by environment variables and nothing else."""
+"""A job's real processes, started as the operator or `asgd run` start them: by environment variables alone."""
 
 from __future__ import annotations
 

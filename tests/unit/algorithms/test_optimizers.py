@@ -45,7 +45,9 @@ def start() -> F32:
 def ours(kind: str, w: Any, convert: Any, sign: float = 1.0) -> Any:
     spec = spec_of(kind)
     optimizer = make_optimizer(spec)
-    slots = {name: w * 0 for name in optimizer.slots}
+    slots: dict[str, Any] = {}
+    for name in optimizer.slots:
+        slots[name] = w * 0
     scratch = w * 0
     for count, gradient in enumerate(gradients(), 1):
         g = convert(gradient * np.float32(sign))

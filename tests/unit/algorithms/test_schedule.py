@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -54,7 +55,7 @@ def test_after_its_warmup_no_schedule_ever_rises_and_none_leaves_its_bounds(
 ) -> None:
     how = {"name": name, "warmup": warmup, "length": warmup + 4, "every": 2.0, "gamma": 0.5, "final": final}
     rates = [rate(at, **how) for at in sorted(places) if at / SIZE >= warmup]
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(rates))
     assert all(0 <= found <= 0.4 + 1e-12 and math.isfinite(found) for found in rates)
 
 

@@ -1,4 +1,4 @@
-"""Codecs: nothing is lost for good, errors stay within bounds, and a frame that is not theirs is refused, never believed."""
+"""Codecs: nothing is lost for good, errors stay within bounds, and a frame that is not theirs is refused."""
 
 from __future__ import annotations
 
