@@ -61,6 +61,7 @@ class LocalRun:
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
         self._stop_reason = ""
+        self._checkpoint_error = ""
         self._said_addresses = False
         self._stopped_at: float | None = None
         self.status: Status | None = None
@@ -130,6 +131,7 @@ class LocalRun:
                     self.status = status
                     history.record(status)
                     self.display.update(status)
+                    self._note_checkpoint(status)
                 time.sleep(POLL_SECONDS)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
@@ -204,6 +206,11 @@ class LocalRun:
         self._stop_reason = self._stop_reason or reason
         if self._stop_reason and not reason:
             self._tell(Command("stop", self._stop_reason))
+
+    def _note_checkpoint(self, status: Status) -> None:
+        if status.checkpoint_error and status.checkpoint_error != self._checkpoint_error:
+            self.display.note(f"warning: {status.checkpoint_error}; training goes on without it")
+        self._checkpoint_error = status.checkpoint_error
 
     # -- children ----------------------------------------------------------------------------------
 

@@ -79,12 +79,15 @@ class Store:
     # -- terms -------------------------------------------------------------------------------------
 
     def claim_term(self, shard: int) -> int:
-        """Claims the next term of a shard: whoever started last may write."""
+        """Claims the next term of a shard: whoever started last may write. Raises TryAgain when the store refuses."""
         term = self.newest_term(shard) + 1
         folder = self.path("terms", f"shard-{shard}")
-        self.fs.makedirs(folder, exist_ok=True)
-        while not self._create(f"{folder}/{term:06d}"):
-            term += 1
+        try:
+            self.fs.makedirs(folder, exist_ok=True)
+            while not self._create(f"{folder}/{term:06d}"):
+                term += 1
+        except OSError as error:
+            raise TryAgain(f"checkpoint store {self.uri} cannot be written: {error}") from error
         return term
 
     def newest_term(self, shard: int) -> int:
@@ -93,9 +96,13 @@ class Store:
         return max((int(name) for name in names if name.isdigit()), default=0)
 
     def check_term(self, shard: int, term: int) -> None:
-        """Raises Fenced when a newer server of this shard has started."""
-        if self.newest_term(shard) > term:
-            raise Fenced(f"shard {shard} of term {term} was replaced by term {self.newest_term(shard)}")
+        """Raises Fenced when a newer server of this shard has started, TryAgain when the store does not tell."""
+        try:
+            newest = self.newest_term(shard)
+        except OSError as error:
+            raise TryAgain(f"checkpoint store {self.uri} cannot be read: {error}") from error
+        if newest > term:
+            raise Fenced(f"shard {shard} of term {term} was replaced by term {newest}")
 
     def _create(self, path: str) -> bool:
         if self.local:
@@ -146,7 +153,7 @@ class Store:
         kept = self._own_rounds(shard)[-keep:]
         for number in self.all_rounds():
             if number not in kept and number < manifest.round:
-                self.fs.rm(self.path(f"{number:06d}"), recursive=True)
+                self._remove(number)
 
     def write_part(
         self, number: int, shard: int, shards: int, arrays: dict[str, F32], meta: dict[str, Any]
@@ -191,14 +198,24 @@ class Store:
             raise TryAgain(f"checkpoint {path} was not written: {error}") from error
 
     def prune(self, keep: int) -> None:
-        """Removes all but the newest `keep` complete rounds, and rounds before them that were never completed."""
+        """Removes all but the newest `keep` complete rounds, and rounds before them that were never completed.
+
+        Raises TryAgain when the store refuses.
+        """
         complete = self.rounds()
         if not complete:
             return
         kept = set(complete[-keep:])
         for number in self.all_rounds():
             if number not in kept and number < complete[-1]:
-                self.fs.rm(self.path(f"{number:06d}"), recursive=True)
+                self._remove(number)
+
+    def _remove(self, number: int) -> None:
+        folder = self.path(f"{number:06d}")
+        try:
+            self.fs.rm(folder, recursive=True)
+        except OSError as error:
+            raise TryAgain(f"old checkpoint {folder} was not removed: {error}") from error
 
     def _names(self, *folder: str) -> list[str]:
         path = self.path(*folder)

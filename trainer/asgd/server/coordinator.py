@@ -191,6 +191,11 @@ class Coordinator:
         if self._exploded >= max(2 * DIVERGED_LEAST, 5 * len(self.members)):
             self.stop("diverged", now)
 
+    def rolled_back(self, samples: int) -> None:
+        """A restart of shard 0 has lost updates: their samples are visited again."""
+        if self.pool:
+            self.pool.revisited += samples
+
     @property
     def epochs(self) -> float:
         """Passes over the data, as visited samples / size; for streams 0."""

@@ -142,7 +142,9 @@ class Service:
             return False
         if not self.saver or not self.shard.ready or now - self.leaving_since > LEAVE_SECONDS:
             return True
-        return self.chief.all_saved if self.chief else bool(self.link and self.link.all_saved)
+        if self.chief:
+            return self.chief.all_saved or self.chief.coordinator.phase == "finished"
+        return bool(self.link and self.link.all_saved)
 
     def _close(self) -> None:
         if self.saver:
@@ -267,7 +269,7 @@ class Service:
 
     def _save(self, now: float) -> None:
         if self.saver and self.saver.due(now):
-            self.saver.start(self.chief.coordinator.state(now) if self.chief else None)
+            self.saver.start(self.chief.state(now) if self.chief else None)
 
     def _keep_own(self, saved: int) -> None:
         """A round is complete; where this shard's store is its own (a pod's volume), it keeps its part itself."""

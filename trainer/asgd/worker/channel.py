@@ -82,6 +82,8 @@ class Channel:
         self.stop = ""
         self.verdict = ""
         self.joined = False
+        self.joins = 0
+        """How often the shard has welcomed this worker: after the first time it had forgotten it."""
         self.busy = False
         self.retries = 0
         self.bring: Callable[[], F32] | None = None
@@ -120,6 +122,7 @@ class Channel:
             job=who.job, role=who.role, index=who.index, incarnation=who.incarnation, size=who.size,
             layout=who.layout, dataset=who.dataset, seen=self.seen, term=self.term, sequence=self.acknowledged,
             node=who.node, guarantee=who.guarantee, tensors=who.tensors if self.shard == 0 else b"",
+            samples=self.samples,
         )  # fmt: skip
 
     def tick(self, now: float) -> None:
@@ -160,6 +163,7 @@ class Channel:
         self.samples = message.samples
         if message.ready:
             self.joined = True
+            self.joins += 1
             self.seen = message.version
             if self.busy:
                 self._begin(now)

@@ -36,9 +36,10 @@ def train(task: Task, replica: Replica, leases: Leases, leaving: Callable[[], bo
     item = next(batches, None)
     replica.refresh()
     while item is not None and not replica.stop and not leaving():
-        with replica.meters.timed("compute"):
-            loss = backward(task, replica.flat, replica.device, item)
-        replica.step(item.samples, loss, item.visits)
+        if leases.holds(item.visits):
+            with replica.meters.timed("compute"):
+                loss = backward(task, replica.flat, replica.device, item)
+            replica.step(item.samples, loss, item.visits)
         with replica.meters.timed("data"):
             item = next(batches, None)
     replica.flush()

@@ -36,7 +36,7 @@ def main() -> int:
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)
     reason = replica.join()
-    leases = Leases(config, replica.centre.channels[0].greeting)
+    leases = Leases(config, replica.centre.channels[0])
     if not reason:
         reason = train(task, replica, leases, lambda: bool(leaving))
     replica.close("drained" if leaving else reason)
