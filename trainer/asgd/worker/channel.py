@@ -244,6 +244,9 @@ class Channel:
         expected = self._meta.sequence if self._pushing else self._requests
         if message.sequence != expected or message.chunk != self._done:
             return
+        if (message.verdict == "pulled") == self._pushing:
+            # NB: pushes and pulls are numbered apart; a late answer to one may bear the other's number.
+            return
         self.term, self.samples, self.workers = message.term, message.samples, message.workers
         self.stop = message.stop or self.stop
         self.seen = max(self.seen, message.version)
