@@ -1,4 +1,4 @@
-"""A worker's channel and a shard over a network that loses, repeats and reorders, and a server that dies and comes back."""
+"""A worker's channel and a shard over a network that loses, repeats and reorders; the server dies and comes back."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from asgd.kernel import F32
 from asgd.wire.partition import Range
 
 _BLOCK = 1 << 22
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError)
+"""What reading a torn or foreign file may raise."""
 
 
 class Part(Struct, rename="camel"):
@@ -288,6 +292,7 @@ def read_range(
     """
     arrays: dict[str, F32] = {}
     meta: dict[str, Any] = {"version": manifest.updates, "samples": manifest.samples}
+    found: Counter[str] = Counter(weights=0)
     for part in manifest.parts:
         begin, end = max(part.start, wanted.start), min(part.stop, wanted.stop)
         same = (part.start, part.stop) == (wanted.start, wanted.stop)
@@ -302,28 +307,41 @@ def read_range(
                     target = arrays.setdefault(name, np.zeros(wanted.size, np.float32))
                     file.seek(base + entry["data_offsets"][0] + 4 * (begin - part.start))
                     _read_into(file, target[begin - wanted.start : end - wanted.start])
+                    found[name] += max(0, end - begin)
                 if same:
                     meta = json.loads(entries["__metadata__"]["asgd"])
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"spec.checkpoint.restore: {folder}/{part.file} cannot be read: {error}"
-            ) from error
+        except _DAMAGE as error:
+            raise _unreadable(folder, part, error) from error
+    for name, count in found.items():
+        if count != wanted.size:
+            text = f"{folder} has {count} of the {wanted.size} {name} that this shard needs"
+            raise UserError(f"spec.checkpoint.restore: {text}")
     return arrays, meta
 
 
 def read_state(fs: Any, folder: str, manifest: Manifest) -> dict[str, Any]:
-    """The job's own state, which shard 0 wrote."""
-    with fs.open(posixpath.join(folder, manifest.parts[0].file), "rb") as file:
-        entries, _ = _read_header(file)
-    state: dict[str, Any] = json.loads(entries["__metadata__"]["asgd"])["job"]
+    """The job's own state, which shard 0 wrote. Raises UserError when its file is missing or damaged."""
+    part = manifest.parts[0]
+    try:
+        with fs.open(posixpath.join(folder, part.file), "rb") as file:
+            entries, _ = _read_header(file)
+        state: dict[str, Any] = json.loads(entries["__metadata__"]["asgd"])["job"]
+    except _DAMAGE as error:
+        raise _unreadable(folder, part, error) from error
     return state
+
+
+def _unreadable(folder: str, part: Part, error: Exception) -> UserError:
+    return UserError(f"spec.checkpoint.restore: {folder}/{part.file} cannot be read: {error}")
 
 
 def _read_header(file: Any) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(file.read(8), "little")
     if not 0 < length < 1 << 28:
         raise ValueError("not a safetensors file")
-    entries: dict[str, Any] = json.loads(file.read(length))
+    entries = json.loads(file.read(length))
+    if not isinstance(entries, dict):
+        raise ValueError("not a safetensors file")
     return entries, 8 + length
 
 
