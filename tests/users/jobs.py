@@ -67,9 +67,15 @@ def run(job: Path, cwd: Path, *options: str) -> Ran:
     return Ran(process.returncode, said, cwd / "out")
 
 
-def run_spec(folder: Path, spec: dict[str, Any]) -> Ran:
-    """`asgd run` in `folder`; small defaults: one worker, 40 updates."""
+def write_job(folder: Path, spec: dict[str, Any]) -> Path:
+    """Writes job.yaml with small defaults: one worker, 40 updates, batches of 8."""
     small = {"workers": {"replicas": 1}, "stopAfter": {"updates": 40}, "batchSize": 8}
     document = {"apiVersion": "asgd.dev/v1alpha1", "kind": "AsgdJob", "metadata": {"name": "mine"}}
-    (folder / "job.yaml").write_text(json.dumps(document | {"spec": small | spec}))
-    return run(folder / "job.yaml", folder)
+    job = folder / "job.yaml"
+    job.write_text(json.dumps(document | {"spec": small | spec}))
+    return job
+
+
+def run_spec(folder: Path, spec: dict[str, Any]) -> Ran:
+    """`asgd run` of such a job in `folder`."""
+    return run(write_job(folder, spec), folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
@@ -65,7 +66,13 @@ def test_autocast_computes_in_half_precision_and_pushes_float32() -> None:
     torch.testing.assert_close(gradient, exact, rtol=0.05, atol=0.01)
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+COMPILER = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+INDUCTOR = pytest.param(
+    "inductor", marks=pytest.mark.skipif(not COMPILER, reason="inductor needs a C++ compiler; none is here")
+)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", INDUCTOR])
 def test_a_compiled_model_has_the_layout_and_the_gradient_of_the_plain_one(backend: str) -> None:
     compiled = torch.compile(net(), backend=backend)
     assert layout_of(compiled) == layout_of(net())
