@@ -35,8 +35,9 @@ def test_a_plain_script_becomes_asynchronous_in_at_most_four_changed_lines() -> 
     lines = changed_lines()
     assert sum(line[0] == "+" for line in lines) <= 4
     assert sum(line[0] == "-" for line in lines) <= 4
-    shown = PAGE.read_text().partition("```diff\n")[2].partition("```")[0].splitlines()
-    assert [line[0] + line[2:] for line in lines] == shown
+    for page in (PAGE, ROOT / "README.md"):
+        shown = page.read_text().partition("```diff\n")[2].partition("```")[0].splitlines()
+        assert [line[0] + line[2:] for line in lines] == shown, page
 
 
 def test_the_example_trains_from_any_directory_and_leaves_its_accuracy_in_the_logs(tmp_path: Path) -> None:

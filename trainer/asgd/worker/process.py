@@ -58,4 +58,3 @@ def exit_code(reason: str, leaving: bool) -> int:
     if reason == "diverged":
         return exitcodes.DIVERGED
     return exitcodes.DRAINED if leaving and not reason else exitcodes.DONE
-
