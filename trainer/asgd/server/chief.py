@@ -228,7 +228,12 @@ class Chief:
     def _save_losses(self) -> None:
         """What a restart lost is known to memory alone until the next checkpoint: another death would forget it."""
         lost, chief = self.lost_updates, self.coordinator
-        if lost > self._lost_saved and self.shard.ready and chief.save_asked is None and not chief.stop_reason:
+        if (
+            lost > self._lost_saved
+            and self.shard.ready
+            and chief.save_asked is None
+            and not chief.stop_reason
+        ):
             self._lost_saved = lost
             chief.ask_save(time.monotonic(), 0)
 
