@@ -335,6 +335,32 @@ def test_metrics_tell_of_jobs_and_go_with_them(
     assert job.list("asgdjobs") == []
 
 
+def test_a_namespaced_operator_serves_only_its_namespaces(kubectl: Kubectl, tmp_path: Path) -> None:
+    inside, outside = Job(kubectl, "inside"), Job(kubectl, "outside")
+    kubectl("delete", "asgdjobs", "-A", "--all")
+    with operator(kubectl, tmp_path, WATCH__NAMESPACES="[inside]", WATCH__NODES="false", **QUICK) as process:
+        outside.create(managedBy="asgd.dev/asgd-operator")
+        inside.create()
+        until(lambda: inside.get("statefulset", "inside-server"), "its own job is started")
+        assert process.samples("asgd_operator_jobs") == {'{phase="Starting"}': 1}
+        assert outside.list("statefulsets,asgdjobs")[0].get("status") is None
+
+
+def test_a_spent_quota_is_a_sentence_and_its_end_is_noticed(
+    kubectl: Kubectl, running: OperatorProcess
+) -> None:
+    job = Job(kubectl, "late")
+    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "late"}})
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
+    kubectl.apply(quota | {"spec": {"hard": {"count/statefulsets.apps": "0"}}}, namespace="late")
+    until(lambda: job.get("resourcequota", "small").get("status"), "the quota counts")
+    job.apply()
+    until(lambda: job.condition("Accepted").get("reason") == "QuotaExceeded", "the quota is seen")
+    assert "exceeded quota: small" in job.condition("Accepted")["message"]
+    kubectl("-n", "late", "delete", "resourcequota", "small")
+    until(lambda: job.get("statefulset", "late-server"), "the job goes on")
+
+
 def test_a_second_operator_waits_for_the_lease(kubectl: Kubectl, tmp_path: Path) -> None:
     lease = {"LEADER_ELECTION__ENABLED": "true", "LEADER_ELECTION__NAMESPACE": "default"}
     with operator(kubectl, tmp_path, **QUICK, **lease) as first:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.cluster import api_tier, binaries, debian, node_tier
 from tests.cluster.access import Cluster, unavailable
 from tests.cluster.kubectl import Kubectl
