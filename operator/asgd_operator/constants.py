@@ -203,6 +203,7 @@ class EventReason(StrEnum):
     COMPLETED = "Completed"
     FAILED = "Failed"
     TTL_EXPIRED = "TTLExpired"
+    APPLY_FAILED = "ApplyFailed"
 
 
 LIVE_MANAGER = f"{MANAGER}-live"

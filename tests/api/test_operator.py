@@ -343,7 +343,7 @@ def test_a_namespaced_operator_serves_only_its_namespaces(kubectl: Kubectl, tmp_
         inside.create()
         until(lambda: inside.get("statefulset", "inside-server"), "its own job is started")
         assert process.samples("asgd_operator_jobs") == {'{phase="Starting"}': 1}
-        assert outside.list("statefulsets,asgdjobs")[0].get("status") is None
+        assert 'namespace="outside"' not in process.get("/metrics")[1]
 
 
 def test_a_spent_quota_is_a_sentence_and_its_end_is_noticed(

@@ -18,13 +18,13 @@ import msgspec
 from asgd.errors import UserError
 from asgd.spec import Job, job_from_json
 from asgd_operator import curve
-from asgd_operator.constants import MANAGED_BY
+from asgd_operator.constants import MANAGED_BY, EventReason
 from asgd_operator.engine import accept
 from asgd_operator.engine.observe import Indices, observe, with_newer_status
 from asgd_operator.engine.reports import Reports
 from asgd_operator.engine.views import JobSeen
 from asgd_operator.engine.wanted import wanted
-from asgd_operator.errors import Conflict, NotFound, OperatorError
+from asgd_operator.errors import Conflict, Forbidden, Invalid, NotFound, OperatorError
 from asgd_operator.kube import Kube
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.plan import plan
@@ -36,6 +36,7 @@ from asgd_operator.plan.actions import (
     Delete,
     DeletePod,
     DeleteSelf,
+    Event,
     Plan,
 )
 from asgd_operator.plan.model import Observed, Problem
@@ -71,6 +72,11 @@ class Reconciler:
         try:
             for action in planned.actions:
                 await self._do(found, action)
+        except (Invalid, Forbidden) as error:
+            # No retry mends these by itself, so the user is told; a broken connection is nobody's business.
+            told = Event(EventReason.APPLY_FAILED, str(error), warning=True)
+            planned = replace(planned, events=(*planned.events, told))
+            raise
         finally:
             await self._say(found, planned)
         return planned.requeue_after

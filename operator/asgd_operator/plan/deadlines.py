@@ -27,7 +27,7 @@ def verdict(o: Observed) -> Verdict | None:
             "DeadlineExceeded",
             f"Ran longer than runPolicy.activeDeadlineSeconds, {policy.active_deadline_seconds} s.",
         )
-    if "runningTime" not in o.status and _passed(_left(o, "startTime", policy.startup_deadline_seconds)):
+    if _starting(o) and _passed(_left(o, "startTime", policy.startup_deadline_seconds)):
         return failed(
             "StartupDeadlineExceeded",
             "Training did not begin within runPolicy.startupDeadlineSeconds, "
@@ -42,7 +42,7 @@ def look_again(o: Observed) -> float | None:
         return None
     policy = o.spec.run_policy
     waits = [_left(o, "startTime", policy.active_deadline_seconds), _progress_left(o)]
-    if "runningTime" not in o.status:
+    if _starting(o):
         waits.append(_left(o, "startTime", policy.startup_deadline_seconds))
     return min((wait for wait in waits if wait is not None and wait > 0), default=None)
 
@@ -94,6 +94,12 @@ def progress_time(o: Observed) -> datetime | None:
 
 def latest(moments: Iterable[datetime | None]) -> datetime | None:
     return max((moment for moment in moments if moment is not None), default=None)
+
+
+def _starting(o: Observed) -> bool:
+    """NB: a job that waits in a queue for its turn has not been started yet."""
+    waits = o.queued and (o.workers is None or o.workers.suspended)
+    return "runningTime" not in o.status and not waits
 
 
 def _progress_left(o: Observed) -> float | None:

@@ -134,5 +134,5 @@ class AnyInterleaving(RuleBasedStateMachine):
         assert found.status == world.scene.seen.status
 
 
-AnyInterleaving.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+AnyInterleaving.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestAnyInterleavingComesToRest = AnyInterleaving.TestCase
