@@ -60,14 +60,15 @@ def register(
         kopf.index("", "v1", "nodes", id="nodes", registry=registry)(_node)
 
 
-def configure(settings: kopf.OperatorSettings, *, namespaced: bool, timeout_seconds: float) -> None:
+def configure(settings: kopf.OperatorSettings, *, timeout_seconds: float) -> None:
     """kopf's own settings: filters at the server, patience with it, and nothing written by kopf."""
     for plural, (group, version) in CHILDREN.items():
         settings.watching.label_selectors[(group, version, plural) if group else plural] = c.MANAGED_SELECTOR
     settings.watching.chunk_size = 500
     settings.posting.enabled = False
     settings.persistence.finalizer = f"{c.GROUP}/unused"
-    settings.scanning.disabled = namespaced
+    # Kinds and namespaces are looked up once, at start: watching CRDs would take a right that nothing else needs.
+    settings.scanning.disabled = True
     settings.networking.request_timeout = timeout_seconds
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = (1, 2, 3, 5, 8)

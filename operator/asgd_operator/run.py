@@ -73,7 +73,6 @@ class Operator:
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
         handlers.configure(
             settings,
-            namespaced=bool(namespaces),
             timeout_seconds=self.settings.queue.request_timeout_seconds,
         )
         handlers.register(registry, self.queue, self.metrics, nodes=self.settings.watch.nodes)
