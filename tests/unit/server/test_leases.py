@@ -185,3 +185,24 @@ def test_a_push_after_the_range_went_to_somebody_else_counts_as_done_twice() -> 
     assert (restored.visited, restored.revisited) == (0, 5)
     restored.visit(1, [held])
     assert (restored.visited, restored.revisited) == (5, 5)
+
+
+def test_a_push_that_comes_right_after_a_restart_counts_and_is_not_done_again() -> None:
+    pool = Pool(20, 5, 1)
+    held = pool.lease(0, 1)
+    assert held == (0, 0, 5)
+    restored = Pool(20, 5, 1)
+    restored.load(json.loads(json.dumps(pool.state())))
+    restored.visit(0, [held])
+    assert (restored.visited, restored.revisited) == (5, 0)
+    assert restored.lease(1, 1) == (0, 5, 10)
+
+
+def test_what_a_refused_push_covered_goes_to_the_next_who_asks() -> None:
+    pool = Pool(20, 5, 1)
+    held = pool.lease(0, 1)
+    assert held == (0, 0, 5)
+    pool.refuse(0, [(0, 0, 3)])
+    assert pool.lease(1, 2) == (0, 0, 3)
+    pool.visit(0, [(0, 3, 5)])
+    assert (pool.visited, pool.revisited) == (2, 0)
