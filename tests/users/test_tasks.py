@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from asgd.drivers.probe import look
 from asgd.errors import UserError
 from asgd.spec.types import JobSpec
+from asgd.worker.buffers import LEAST_STEPS
 from asgd.worker.build import build_task
 from asgd.worker.data import open_batches
 from asgd.worker.flat import Flat
@@ -37,8 +38,11 @@ WHOLE = """
             self.tied = nn.Linear(4, 4, bias=False)
             self.tied.weight = self.inside.weight
             self.frozen = nn.Linear(4, 1).requires_grad_(False)
+            self.register_buffer("seen", torch.zeros(1))
 
         def forward(self, x):
+            if self.training:
+                self.seen += 1
             return self.frozen(self.tied(torch.relu(self.norm(self.inside(x))))).squeeze(1)
 
     def task():
@@ -50,7 +54,8 @@ WHOLE = """
 
         def evaluate(model):
             assert not model.training and not torch.is_grad_enabled()
-            return {"mean": model.norm.running_mean.abs().sum(), "test_loss": F.mse_loss(model(x), x.sum(1))}
+            mean = model.norm.running_mean.abs().sum()
+            return {"mean": mean, "seen": model.seen, "test_loss": F.mse_loss(model(x), x.sum(1))}
 
         return asgd.Task(model=torch.compile(Net(), backend="eager"), loss=loss, accumulate=2,
                          evaluate=evaluate,
@@ -83,6 +88,9 @@ def test_a_compiled_half_precision_model_with_tied_and_frozen_parts_is_saved_who
         },
     )
     assert ran.summary["metrics"]["mean"] > 0
+    assert ran.summary["metrics"]["seen"] >= 2 * LEAST_STEPS, (
+        "workers' own buffers, not those that were built"
+    )
     path = ran.output / "model.safetensors"
     model = build_task(JobSpec(entrypoint="whole.py:task")).model._orig_mod  # type: ignore[union-attr]
     built = model.inside.weight.detach().clone()
