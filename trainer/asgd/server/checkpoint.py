@@ -319,6 +319,17 @@ def read_range(
     return arrays, meta
 
 
+def array_names(fs: Any, folder: str, manifest: Manifest) -> set[str]:
+    """What a round holds of each shard: weights and the optimizer's state. Raises UserError as `read_state`."""
+    part = manifest.parts[0]
+    try:
+        with fs.open(posixpath.join(folder, part.file), "rb") as file:
+            entries, _ = _read_header(file)
+    except _DAMAGE as error:
+        raise _unreadable(folder, part, error) from error
+    return set(entries) - {"__metadata__"}
+
+
 def read_state(fs: Any, folder: str, manifest: Manifest) -> dict[str, Any]:
     """The job's own state, which shard 0 wrote. Raises UserError when its file is missing or damaged."""
     part = manifest.parts[0]
