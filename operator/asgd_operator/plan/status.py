@@ -112,7 +112,7 @@ def _training(o: Observed) -> dict[str, Any]:
     if o.report is None or o.finished:
         return kept
     before = o.status.get("training", {})
-    if _fresh(o, before) and before.get("stopReason", "") == o.report.stop_reason:
+    if _fresh(o, before) and not _leaving(o) and before.get("stopReason", "") == o.report.stop_reason:
         return kept
     figures = _figures(o.report)
     moved = before.get("updates") != figures["updates"]
@@ -122,6 +122,11 @@ def _training(o: Observed) -> dict[str, Any]:
     if o.report.terms:
         kept["term"] = max(o.report.terms)
     return kept | _checkpoint(o, o.report)
+
+
+def _leaving(o: Observed) -> bool:
+    """The servers end next: these figures are the last, and a suspended job goes on from them."""
+    return o.spec is not None and o.spec.run_policy.suspend
 
 
 def _fresh(o: Observed, before: Mapping[str, Any]) -> bool:

@@ -63,6 +63,12 @@ def test_figures_are_written_at_most_every_half_minute() -> None:
     assert soon.after(1).written().seen.status["training"]["updates"] == 100
 
 
+def test_the_last_figures_of_a_job_that_is_put_away_are_written_at_once() -> None:
+    scene = make_job().running().with_report(updates=1).written()
+    leaving = scene.suspended().after(5).with_report(updates=100).written()
+    assert leaving.seen.status["training"]["updates"] == 100
+
+
 def test_a_loss_that_is_not_finite_is_left_out() -> None:
     status = make_job().running().with_report(updates=1, loss=float("nan")).written().seen.status
     assert "loss" not in status["training"]
