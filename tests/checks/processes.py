@@ -115,14 +115,21 @@ class Processes:
             child.wait()
 
 
-def centre_of(run: Processes, index: int, *, patience_seconds: float = 30.0) -> Centre:
+def centre_of(
+    run: Processes,
+    index: int,
+    *,
+    patience_seconds: float = 30.0,
+    dataset: int | None = None,
+    split: bool = False,
+) -> Centre:
     """A worker inside the test's own process: it speaks the wire and computes nothing."""
     config = run.config(index)
-    identity = Identity("check", "worker", index, config.incarnation, SIZE, "layout")
-    return Centre(config.servers, None, identity, Codec(), patience_seconds=patience_seconds)
+    identity = Identity("check", "worker", index, config.incarnation, SIZE, "layout", dataset)
+    return Centre(config.servers, None, identity, Codec(), split=split, patience_seconds=patience_seconds)
 
 
-def push_of(centre: Centre) -> PushMeta:
+def push_of(centre: Centre, *visits: tuple[int, int, int]) -> PushMeta:
     """What the next push of 8 samples says beside its payload."""
     centre.sequence += 1
-    return PushMeta(centre.sequence, 8, 1, True, 0.5, [])
+    return PushMeta(centre.sequence, 8, 1, True, 0.5, list(visits))

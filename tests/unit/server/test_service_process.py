@@ -7,10 +7,13 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 import zmq
 
-from asgd.wire.messages import Exchange, Fault, Hello, Init, Lease, Message, Pull, decode, encode
+from asgd.wire.ask import Asker
+from asgd.wire.messages import Exchange, Fault, Granted, Hello, Init, Lease, Message, Pull, decode, encode
 from asgd.worker.centre import Centre
+from asgd.worker.heartbeat import Heartbeat
 from tests.checks.processes import SIZE, Processes, centre_of, push_of
 
 SPEC = {
@@ -90,3 +93,43 @@ def test_a_worker_that_is_held_back_for_longer_than_its_patience_does_not_give_u
         assert pulled.tolist() == [0.75] * SIZE
         for centre in (first, held):
             centre.leave()
+
+
+@pytest.mark.timeout(60)
+def test_under_wait_the_end_of_an_epoch_is_reached_although_some_have_no_data_left(tmp_path: Path) -> None:
+    """Worker 0 holds all that is left; nobody of the two shards may make it wait for worker 1, which has nothing."""
+    wait = {"staleness": {"max": 0, "policy": "Wait"}}
+    spec = SPEC | {
+        "exchange": wait,
+        "parameterServer": {"shards": 2},
+        "stopAfter": {"epochs": 1},
+        "batchSize": 8,
+    }
+    with Processes(tmp_path, spec) as run:
+        busy, idle = (centre_of(run, index, dataset=64, split=True) for index in (0, 1))
+        hearts = []
+        for centre in (busy, idle):
+            centre.join(lambda: np.ones(SIZE, np.float32))
+            hearts.append(Heartbeat(run.config(0).servers[0], None, centre.identity, dict))
+        leases: list[tuple[int, int, int]] = []
+        asker = Asker(run.config(0).servers[0], None)
+        while (
+            isinstance(granted := asker.ask(ask_of(busy, len(leases) + 1), 30.0), Granted)
+            and not granted.wait
+        ):
+            leases.append((granted.epoch, granted.start, granted.stop))
+        assert [stop - start for _, start, stop in leases] == [8] * 8
+        assert asker.ask(ask_of(idle, 1), 30.0) == Granted(wait=True)
+        stops = [
+            busy.exchange(np.ones(SIZE, np.float32), np.zeros(SIZE, np.float32), push_of(busy, lease)).stop
+            for lease in leases
+        ]
+        assert stops == [""] * 7 + ["epochs"]
+        for ended in (*hearts, asker):
+            ended.close()
+        for centre in (busy, idle):
+            centre.leave()
+
+
+def ask_of(centre: Centre, request: int) -> Lease:
+    return Lease(centre.identity.index, centre.identity.incarnation, request)
