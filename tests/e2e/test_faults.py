@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.jobs import SAMPLES, Job, paced, until
 from tests.e2e.release import SYSTEM, Release
 
-pytest_plugins = ["tests.cluster.fixtures", "tests.e2e.release"]
+pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(900)
 EPOCHS = 40
 
