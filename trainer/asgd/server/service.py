@@ -17,7 +17,7 @@ import zmq
 
 from asgd.algorithms.registry import strategy
 from asgd.env import ProcessConfig
-from asgd.errors import Fenced, ProtocolError, UserError
+from asgd.errors import Fenced, ProtocolError, TryAgain, UserError
 from asgd.exporter import Exporter, Views
 from asgd.say import say
 from asgd.server import metrics
@@ -60,7 +60,7 @@ class Service:
     def __init__(self, config: ProcessConfig) -> None:
         spec = config.job.spec
         self.config = config
-        self.store = Store(config.checkpoint) if config.checkpoint else None
+        self.store = _open(config.checkpoint) if config.checkpoint else None
         term = self.store.claim_term(config.index) if self.store else 1
         rule = strategy(str(spec.algorithm["name"])).server(spec)
         self.shard = Shard(spec, rule, config.index, spec.parameter_server.shards, term)
@@ -290,15 +290,16 @@ class Service:
         ):
             return
         self._kept = saved
-        self.store.keep_own(
-            Manifest(
-                job=self.config.job.name, round=saved, term=shard.term, size=shard.size or 0, layout=shard.layout,
-                tensors=[], algorithm=str(self.config.job.spec.algorithm["name"]), updates=saver.result.version,
-                samples=shard.state.samples, parts=[saver.result], time=time.time(), run=self.config.run,
-            ),
-            shard.index,
-            self.config.job.spec.checkpoint.keep,
+        own = Manifest(
+            job=self.config.job.name, round=saved, term=shard.term, size=shard.size or 0, layout=shard.layout,
+            tensors=[], algorithm=str(self.config.job.spec.algorithm["name"]), updates=saver.result.version,
+            samples=shard.state.samples, parts=[saver.result], time=time.time(), run=self.config.run,
         )  # fmt: skip
+        try:
+            self.store.keep_own(own, shard.index, self.config.job.spec.checkpoint.keep)
+        except TryAgain:
+            # A store that fails must not end the server that it serves.
+            self.traffic.checkpoints["failed"] += 1
 
     def _tick(self, now: float) -> None:
         if self.saver:
@@ -319,3 +320,13 @@ class Service:
         if self.saver and order:
             self.saver.order(*order, now)
         self._retry()
+
+
+def _open(uri: str) -> Store:
+    """The checkpoint store. It was good when the job began, so that one that can't be reached now may come back."""
+    try:
+        return Store(uri)
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise TryAgain(str(error)) from error
+        raise
