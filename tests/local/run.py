@@ -247,7 +247,7 @@ class Counting(Run):
 
     def __init__(
         self, folder: Path, epochs: float = 1000, *options: str, size: int = 512, shards: int = 2,
-        workers: int = 2, pace: float = 0.05, **more: Any,
+        workers: int | dict[str, Any] = 2, pace: float = 0.05, **more: Any,
     ) -> None:  # fmt: skip
         self.size = size
         self._pace = folder / "pace"
@@ -256,7 +256,7 @@ class Counting(Run):
             "entrypoint": "tasks:counting",
             "args": {"size": size, "pace": str(self._pace)} | more.pop("args", {}),
             "parameterServer": {"shards": shards},
-            "workers": {"replicas": workers},
+            "workers": workers if isinstance(workers, dict) else {"replicas": workers},
             "optimizer": {"learningRate": 1},
             "batchSize": 8,
             "stopAfter": {"epochs": epochs},

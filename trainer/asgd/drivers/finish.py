@@ -8,31 +8,43 @@ from safetensors.numpy import load_file, save_file
 
 from asgd.drivers.output import Output
 from asgd.drivers.probe import Findings
+from asgd.errors import UserError
 from asgd.report import curves, summary
 from asgd.server.checkpoint import Store, assemble
 from asgd.spec import Job
 from asgd.status import Status
 
 
-def leave_files(job: Job, status: Status, output: Output, checkpoint_uri: str, findings: Findings) -> None:
-    """Writes the files and prints the closing lines."""
+def leave_files(job: Job, status: Status, output: Output, checkpoint_uri: str, findings: Findings) -> str:
+    """Writes the files and prints the closing lines; returns why the final weights are not among them, or ''."""
     told = summary.summarize(status, job.spec)
     summary.write(told, output.file("summary.json"))
     if status.updates:
         curves.draw(output.file("history.jsonl"), output.file("curves.png"), job.name)
+    saved = None
     if status.stop_reason != "diverged":  # a diverged model is nobody's model
-        _save_model(output, checkpoint_uri, findings)
+        saved = _save_model(output, checkpoint_uri, findings)
     for line in summary.describe(told, output.folder):
         print(line)
     sys.stdout.flush()
+    if status.stop_reason == "diverged" or not status.checkpoint_error or saved == status.updates:
+        return ""
+    left = "there is no model.safetensors" if saved is None else f"model.safetensors is of update {saved:,}"
+    return f"the weights of update {status.updates:,} are lost, {left}: {status.checkpoint_error}"
 
 
-def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> None:
-    """The newest checkpoint's parameters under all their names, with the evaluator's extras; `lacks` names the rest."""
-    store = Store(checkpoint_uri)
+def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> int | None:
+    """Writes the newest checkpoint's model and returns its update count; None when there is no checkpoint.
+
+    Parameters stand under all their names, with the evaluator's extras; `lacks` in the metadata names the rest.
+    """
+    try:
+        store = Store(checkpoint_uri)
+    except UserError:  # it could be written when the run began: the servers have said what became of it
+        return None
     newest = store.newest()
     if newest is None:
-        return
+        return None
     tensors = assemble(store.fs, store.path(f"{newest.round:06d}"), newest)
     tensors |= {second: tensors[name].copy() for second, name in findings.aliases.items() if name in tensors}
     if output.extras.exists():
@@ -44,3 +56,4 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> None
     partial = output.file("model.safetensors.partial")
     save_file(tensors, partial, metadata={"updates": str(newest.updates), "job": newest.job, "lacks": lacks})
     partial.replace(output.file("model.safetensors"))
+    return newest.updates

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -179,7 +180,7 @@ class LocalRun:
             self._tell(Command("stop", self._stop_reason))
 
     def _note_checkpoint(self, status: Status) -> None:
-        if status.checkpoint_error and status.checkpoint_error != self._checkpoint_error:
+        if status.checkpoint_error and not self._checkpoint_error:
             self.display.note(f"warning: {status.checkpoint_error}; training goes on without it")
         self._checkpoint_error = status.checkpoint_error
 
@@ -264,7 +265,11 @@ def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transp
         if local.status is None:
             raise TryAgain("no parameter server has told the job's state")
         status: Any = local.status
-    finish.leave_files(job, status, output, local.checkpoint_uri, findings)
+    lost = finish.leave_files(job, status, output, local.checkpoint_uri, findings)
+    if lost and code == exitcodes.DONE:
+        raise TryAgain(lost)
+    if lost:
+        print(f"asgd: {lost}", file=sys.stderr)
     return code
 
 

@@ -1,0 +1,34 @@
+"""An evaluator that dies or never works does not end the training."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from tests.local.run import Counting
+
+NO_REST = {"everySeconds": 0.2}
+
+
+def test_an_evaluation_that_always_fails_does_not_end_the_job(tmp_path: Path) -> None:
+    limits = {"replicas": 1, "backoffLimitPerIndex": 1}
+    with Counting(tmp_path, 3, args={"crash": True}, evaluation=NO_REST, workers=limits) as run:
+        run.until_says("evaluator-0 ended with exit code 1; it starts again")
+        run.until_says("evaluator-0 ended with exit code 1 and is given up")
+        run.until_says("RuntimeError: this evaluation never works")
+        assert run.finish() == 0, run.words()
+        assert (run.summary().stop_reason, run.summary().epochs, run.summary().metrics) == ("epochs", 3.0, {})
+
+
+def test_a_killed_evaluator_comes_back_and_measures_the_final_weights(tmp_path: Path) -> None:
+    with Counting(tmp_path, 3, args={"evaluates": True}, evaluation=NO_REST, workers=1) as run:
+        run.until("something was measured", lambda: (status := run.status()) and status.metrics)
+        killed = run.signal("evaluator-0", signal.SIGKILL)
+        run.until(
+            "it is back",
+            lambda: run.rows().get("evaluator-0", {}).get("metrics") and run.pid("evaluator-0") != killed,
+        )
+        assert run.finish() == 0, run.words()
+        summary = run.summary()
+        assert (summary.metrics, summary.metrics_at_updates) == ({"visits": 3.0}, summary.updates)
+        assert run.history("evaluation")[-1]["metrics"] == {"visits": 3.0}
