@@ -25,7 +25,8 @@ from asgd.wire.messages import Command, Done
 from asgd.worker.centre import Centre
 from asgd.worker.channel import Identity, PushMeta
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 150.0
+"""For machines that have much else to do."""
 SIZE = 30
 """Parameters of the model that workers without a model say they have."""
 
@@ -93,7 +94,8 @@ class Processes:
         raise AssertionError(f"it never came; the last status: {status}\n{self.logs()}")
 
     def logs(self) -> str:
-        return "\n".join(f"{p.name}: {p.read_text()}" for p in sorted(self.folder.glob("*.log")))
+        codes = "\n".join(f"{child.args} {child.poll()}" for child in self._children)
+        return codes + "".join(f"\n{p.name}: {p.read_text()}" for p in sorted(self.folder.glob("*.log")))
 
     def model(self) -> dict[str, F32]:
         """The newest checkpoint."""
@@ -108,6 +110,8 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error:
+            error.add_note(self.logs())
         self._asker.close()
         for child in self._children:
             child.kill()
@@ -119,7 +123,7 @@ def centre_of(
     run: Processes,
     index: int,
     *,
-    patience_seconds: float = 30.0,
+    patience_seconds: float = PATIENCE_SECONDS,
     dataset: int | None = None,
     split: bool = False,
 ) -> Centre:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from asgd.dataorder import epoch_order
@@ -36,25 +40,14 @@ def _batches(spec: JobSpec, epoch: int, size: int) -> list[list[int]]:
     return [order[start : start + spec.batch_size] for start in range(0, size, spec.batch_size)]
 
 
+@pytest.mark.timeout(400)
 def test_200_steps_of_one_worker_on_1_2_and_3_shards_equal_plain_pytorch_sgd_bit_for_bit(
     tmp_path: Path,
 ) -> None:
-    runs = []
-    for shards in (1, 2, 3):
-        spec = {
-            "entrypoint": "asgd.examples.digits:task",
-            "args": {"model": "mlp"},
-            "optimizer": {"learningRate": RATE},
-            "stopAfter": {"updates": STEPS},
-            "workers": {"replicas": 1},
-            "parameterServer": {"shards": shards},
-        }
-        run = Processes(tmp_path / str(shards), spec)
-        run.start("worker", 0)
-        runs.append(run)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with ExitStack() as stack, one_thread():
+        runs = [stack.enter_context(Processes(tmp_path / str(shards), spec(shards))) for shards in (1, 2, 3)]
+        for run in runs:
+            run.start("worker", 0)
         expected = plain_torch(runs[0].job.spec)
         for run in runs:
             status = run.until(lambda status: status.phase == "finished")
@@ -63,7 +56,23 @@ def test_200_steps_of_one_worker_on_1_2_and_3_shards_equal_plain_pytorch_sgd_bit
             assert found.keys() == expected.keys()
             for name, tensor in expected.items():
                 assert np.array_equal(found[name].view(np.uint32), tensor.view(np.uint32)), name
-    finally:
-        torch.set_num_threads(threads)
-        for run in runs:
-            run.__exit__(None, None, None)
+
+
+def spec(shards: int) -> dict[str, Any]:
+    return {
+        "entrypoint": "asgd.examples.digits:task",
+        "args": {"model": "mlp"},
+        "optimizer": {"learningRate": RATE},
+        "stopAfter": {"updates": STEPS},
+        "workers": {"replicas": 1},
+        "parameterServer": {"shards": shards},
+    }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As in a worker: a sum over two threads is rounded otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from asgd.worker.centre import Centre
 from tests.checks.processes import SIZE, Processes, centre_of, push_of
@@ -12,6 +13,7 @@ from tests.checks.processes import SIZE, Processes, centre_of, push_of
 WORKERS, ROUNDS = 4, 25
 
 
+@pytest.mark.timeout(400)
 def test_four_workers_in_turns_over_sockets_are_stale_by_exactly_3_on_every_shard(tmp_path: Path) -> None:
     spec = {
         "entrypoint": "nobody:asks",

@@ -88,6 +88,7 @@ def test_a_fused_multiply_add_would_be_noticed() -> None:
     assert not same(fused, written_down(w, g, -0.1))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 200), st.integers(0, 200))
 def test_the_result_does_not_depend_on_where_a_vector_is_cut(seed: int, size: int, cut: int) -> None:
     g = bits(seed, size)
@@ -98,6 +99,7 @@ def test_the_result_does_not_depend_on_where_a_vector_is_cut(seed: int, size: in
     assert same(whole, parts)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(width=32), max_size=80))
 @example([float("inf")])
 @example([1e-45, 3.4028235e38, -0.0])

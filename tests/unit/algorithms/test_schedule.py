@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgd.algorithms.schedule import learning_rate
@@ -44,6 +44,7 @@ def test_a_schedule_gives_the_rate_of_its_formula(schedule: dict[str, Any], poin
     assert {at: rate(at, **schedule) for at in points} == pytest.approx(points, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["constant", "linear", "cosine", "step", "exponential"]),
     st.floats(0, 3),

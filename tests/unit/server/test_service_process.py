@@ -16,6 +16,8 @@ from asgd.worker.centre import Centre
 from asgd.worker.heartbeat import Heartbeat
 from tests.checks.processes import SIZE, Processes, centre_of, push_of
 
+pytestmark = pytest.mark.timeout(400)
+
 SPEC = {
     "entrypoint": "nobody:asks",
     "optimizer": {"learningRate": 0.25},
@@ -95,7 +97,6 @@ def test_a_worker_that_is_held_back_for_longer_than_its_patience_does_not_give_u
             centre.leave()
 
 
-@pytest.mark.timeout(60)
 def test_under_wait_the_end_of_an_epoch_is_reached_although_some_have_no_data_left(tmp_path: Path) -> None:
     """Worker 0 holds all that is left; nobody of the two shards may make it wait for worker 1, which has nothing."""
     wait = {"staleness": {"max": 0, "policy": "Wait"}}

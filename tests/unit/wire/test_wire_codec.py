@@ -65,6 +65,7 @@ def test_a_lossy_codec_sends_a_constant_gradient_in_the_long_run(name: str) -> N
     assert np.abs(mean - g).max() < 0.2 < np.abs(g).max() / 15
 
 
+@settings(deadline=None)
 @given(vectors)
 def test_fp32_is_exact_and_copies_nothing(vector: F32) -> None:
     how = Codec()
@@ -77,6 +78,7 @@ def test_fp32_is_exact_and_copies_nothing(vector: F32) -> None:
         assert np.shares_memory(decoded, np.frombuffer(arrived, np.uint8))
 
 
+@settings(deadline=None)
 @given(vectors)
 def test_bf16_and_fp16_round_to_nearest_even_as_pytorch_does(vector: F32) -> None:
     for name, kind in (("bf16", torch.bfloat16), ("fp16", torch.float16)):
@@ -97,6 +99,7 @@ def test_bf16_keeps_inf_and_nan_and_rounds_ties_to_even() -> None:
     assert to_bf16(ties).tolist() == [0x3F80, 0x3F82]
 
 
+@settings(deadline=None)
 @given(vectors, st.integers(16, 40))
 @example(np.full(16, 190 * 1.4e-45, np.float32), 16)
 def test_int8_is_wrong_by_at_most_half_a_level_of_its_block(vector: F32, block: int) -> None:
@@ -110,6 +113,7 @@ def test_int8_is_wrong_by_at_most_half_a_level_of_its_block(vector: F32, block: 
         assert np.abs(found[part].astype(np.float64) - vector[part]).max() <= largest / 254 + slack
 
 
+@settings(deadline=None)
 @given(vectors.filter(lambda v: v.size > 0), st.floats(0.001, 1))
 def test_topk_sends_the_largest_entries_exactly_and_only_those(vector: F32, ratio: float) -> None:
     how = Codec(push="topk", top_ratio=ratio)

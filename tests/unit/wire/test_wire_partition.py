@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgd.wire.partition import chunk_count, chunk_slice, shard_range
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3000), st.integers(1, 40), st.integers(1, 50))
 def test_shards_and_their_chunks_cover_the_vector_once_and_in_order(
     size: int, shards: int, chunk: int
@@ -23,6 +24,7 @@ def test_shards_and_their_chunks_cover_the_vector_once_and_in_order(
     assert seen == list(range(size))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12), st.integers(1, 1000))
 def test_no_shard_is_larger_than_another_by_more_than_one_element(size: int, shards: int) -> None:
     sizes = [shard_range(size, shard, shards).size for shard in range(shards)]
