@@ -11,6 +11,7 @@ from asgd.task import Task
 from asgd.worker.batches import WAIT, Lease, LeasedBatch, Waiting
 from asgd.worker.data import open_batches
 from asgd.worker.devices import to_device
+from asgd.worker.flat import Flat
 from asgd.worker.leases import Leases
 from asgd.worker.nested import micro_batches
 from asgd.worker.replica import Replica
@@ -45,8 +46,12 @@ def train(task: Task, replica: Replica, leases: Leases, leaving: Callable[[], bo
 
 def backward(task: Task, replica: Replica, item: LeasedBatch) -> float:
     """The gradient of the batch's mean loss, accumulated over `task.accumulate` micro-batches; returns the loss."""
-    replica.flat.zero()
-    batch: Any = to_device(item.batch, replica.device)
+    return gradient(task, replica.flat, to_device(item.batch, replica.device))
+
+
+def gradient(task: Task, flat: Flat, batch: Any) -> float:
+    """As `backward`, for a model of any owner; the batch is on the model's device."""
+    flat.zero()
     total = 0.0
     for part, share in micro_batches(batch, task.accumulate):
         loss: Tensor = task.loss(task.model, part)
