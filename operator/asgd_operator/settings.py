@@ -1,21 +1,28 @@
-"""The operator's own configuration: one YAML file, which the chart writes; a field that is not known is
-refused.
+"""The operator's own configuration: one YAML file, which the chart writes, and variables that go over it.
 
-Read once at start. What decides how jobs look stands under `jobs` and goes to `render` as it is; the rest is
-about the operator's process: what it watches, where it serves, how it logs, and whether it takes a Lease
-first.
+A field or a variable that is not known is refused: a misspelt one would be an installation that does not do
+what it says. `ASGD_OPERATOR_WATCH__NODES=false` is `watch: {nodes: false}`. Read once at start, and printed
+whole. What decides how jobs look stands under `jobs` and goes to `render` as it is; the rest is about the
+operator's process: what it watches, how fast it works, where it serves, how it logs, and whether it takes a
+Lease first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from asgd.errors import UserError
 from asgd_operator.render import Settings
+
+PREFIX = "ASGD_OPERATOR_"
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
 
 
 class _Part(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
@@ -40,10 +47,21 @@ class LeaderElection(_Part, frozen=True):
 
 
 class Logging(_Part, frozen=True):
-    level: str = "info"
-    """debug | info | warning | error"""
-    format: str = "json"
-    """json | text"""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class Queue(_Part, frozen=True):
+    """How fast jobs are worked on."""
+
+    workers: Count = 4
+    """Jobs that are looked at at the same time."""
+    per_second: Positive = 10.0
+    """Looks a second for long; five times as many at once."""
+    resync_seconds: Positive = 600.0
+    """How often every job is looked at without a reason. `/readyz` fails after three of these without a round."""
+    request_timeout_seconds: Positive = 30.0
+    """Of one request to the API server."""
 
 
 class OperatorSettings(_Part, frozen=True):
@@ -53,13 +71,45 @@ class OperatorSettings(_Part, frozen=True):
     watch: Watch = Watch()
     leader_election: LeaderElection = LeaderElection()
     logging: Logging = Logging()
-    port: int = 8080
+    queue: Queue = Queue()
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8080
     """Serves /healthz, /readyz and /metrics."""
 
+    def describe(self) -> str:
+        """The effective settings as JSON; none of them is a secret."""
+        return msgspec.json.encode(self).decode()
 
-def load(path: Path) -> OperatorSettings:
-    """The settings in a YAML file. Raises UserError when it is missing, unreadable or has a wrong field."""
+
+def load(path: Path | None, environment: Mapping[str, str] | None = None) -> OperatorSettings:
+    """The settings in a YAML file (none: the defaults) and in `ASGD_OPERATOR_*` over it.
+
+    Raises UserError when the file is missing or unreadable, or a field is unknown or has a wrong value.
+    """
+    place = str(path) if path else f"{PREFIX}*"
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), OperatorSettings)
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
+        for name, text in sorted((environment or {}).items()):
+            if name.startswith(PREFIX):
+                place = name
+                _put(document, [_camel(part) for part in name.removeprefix(PREFIX).split("__")], text)
+                # Each is checked as it is put, so that the message names the one that is wrong.
+                msgspec.convert({"jobs": _NO_JOBS, **document}, OperatorSettings)
+        place = str(path) if path else f"{PREFIX}*"
+        return msgspec.convert(document, OperatorSettings)
     except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{place}: {error}") from error
+
+
+_NO_JOBS = {"serverImage": "", "trainerImage": ""}
+
+
+def _put(document: dict[str, Any], path: list[str], text: str) -> None:
+    *parents, leaf = path
+    for parent in parents:
+        document = document.setdefault(parent, {})
+    document[leaf] = yaml.safe_load(text)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.lower().split("_")
+    return first + "".join(part.capitalize() for part in rest)

@@ -1,4 +1,4 @@
-"""The `asgd` command. Starts in a fraction of a second: each subcommand imports what it needs, torch only in workers."""
+"""The `asgd` command. Starts in a fraction of a second: each subcommand imports only what it needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH=VALUE",
         help="a field of the spec, as workers.replicas=2; may be given several times",
     )
-    run.add_argument("--output", metavar="DIR", help="where to leave results (default: the next free runs/NAME)")
+    run.add_argument(
+        "--output", metavar="DIR", help="where to leave results (default: the next free runs/NAME)"
+    )
     run.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     run.add_argument(
         "--transport",
@@ -53,7 +55,9 @@ def parser() -> argparse.ArgumentParser:
 
     worker = commands.add_parser("worker", help="one worker of a job (a container's entry point)")
     worker.add_argument("--join", metavar="DIR", help="join the run of `asgd run` that writes to DIR")
-    worker.add_argument("--index", type=int, help="with --join: this worker's index (default: the next free one)")
+    worker.add_argument(
+        "--index", type=int, help="with --join: this worker's index (default: the next free one)"
+    )
     commands.add_parser("server", help="one parameter server shard (a container's entry point)")
     commands.add_parser("evaluate", help="the evaluator of a job (a container's entry point)")
     return top
@@ -89,6 +93,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from asgd.spec import validate
 
         return validate.main(arguments.jobs, arguments.set)
+    return _process(arguments)
+
+
+def _process(arguments: argparse.Namespace) -> int:
+    """One process of a job."""
+    from asgd.drivers.orphans import end_with_parent
+
+    end_with_parent()
     if arguments.command == "server":
         from asgd.env import read_config
         from asgd.server.service import Service

@@ -11,7 +11,8 @@
 | ASGD_CHECKPOINT | URI of the checkpoint store |
 | ASGD_ANNOUNCE | file that gets {pid, metrics} as soon as the process serves |
 | ASGD_LIVE | file with the live fields of the spec, read again when it changes |
-| ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for happens once a run |
+| ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for
+happens once a run |
 | ASGD_NODE | name of the machine, for strategies that group by node |
 | ASGD_JOIN_TIMEOUT | seconds a worker waits for servers before it exits with 75 |
 """

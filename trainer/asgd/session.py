@@ -56,7 +56,9 @@ class Connection(torch.optim.Optimizer):
         """All gradients are 0; they stay views of the flat vector whatever `set_to_none` says."""
         self._replica.flat.zero()
 
-    def step(self, closure: Callable[[], float] | None = None, *, loss: Any = None, samples: int | None = None) -> Any:
+    def step(
+        self, closure: Callable[[], float] | None = None, *, loss: Any = None, samples: int | None = None
+    ) -> Any:
         """Hands the gradient to the servers. `loss` is shown and recorded; `samples` default to spec.batchSize."""
         value: Any = None
         if closure is not None:
@@ -95,7 +97,8 @@ class Connection(torch.optim.Optimizer):
 def connect(model: nn.Module) -> Connection:
     """Joins `model` to the job that this process is a worker of.
 
-    Its parameters become views of one flat vector and take the servers' weights. Raises UserError outside `asgd run` and
+    Its parameters become views of one flat vector and take the servers' weights. Raises UserError outside
+    `asgd run` and
     pods, or when the model does not fit the job; TryAgain when no server answers.
     """
     config = read_config()

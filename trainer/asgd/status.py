@@ -1,4 +1,5 @@
-"""What shard 0 tells about a job at one moment: the one source of the display, history, summary and the operator's status.
+"""What shard 0 tells about a job at one moment: the one source of the display, history, summary and the
+operator's status.
 
 The coordinator builds a `Status`; `/status` serves it as JSON (camelCase), `asgd run` shows it and writes it down.
 Nothing is computed twice: a consumer that needs another figure adds a field here.
@@ -80,7 +81,7 @@ class Status(Struct, rename="camel", frozen=True):
     """0..1 towards the stop rule that will be reached first; None when no rule can be foreseen (a metric)."""
     eta_seconds: float | None = None
     stop_reason: str = ""
-    """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped, empty while running."""
+    """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped, or empty."""
     guarantee: str = ""
     """How data is visited: 'every sample once an epoch' or why not."""
     stop_after: StopAfter = field(default_factory=StopAfter)

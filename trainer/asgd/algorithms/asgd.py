@@ -1,7 +1,9 @@
 """A-SGD: workers push gradients or accumulated local steps, shards apply them in the order in which they arrive.
 
-Paine et al. 2013 (arXiv 1312.6186) and Downpour (Dean et al. 2012); rules in algorithms.md 2a. Gradient mode sends g and
-the shard's optimizer applies it; delta mode sends x_i - x_base after local steps and the shard adds it. Deltas are summed;
+Paine et al. 2013 (arXiv 1312.6186) and Downpour (Dean et al. 2012); rules in algorithms.md 2a. Gradient mode
+sends g and
+the shard's optimizer applies it; delta mode sends x_i - x_base after local steps and the shard adds it.
+Deltas are summed;
 `deltaScale: mean` divides each by the number of live workers. Bounded staleness: `Refuse` drops a push that is too
 old, `Scale` shrinks it (Zhang et al. 2015, with max 1: rate / staleness), `Wait` holds a worker that is too far
 ahead (SSP, Ho et al. 2013).
@@ -21,7 +23,9 @@ from asgd.spec.types import JobSpec
 def sends_gradients(spec: JobSpec) -> bool:
     """Gradient mode: asked for, or `auto` with an exchange after every step."""
     mode = spec.algorithm.get("mode", "auto")
-    return mode == "gradient" or (mode == "auto" and spec.exchange.fetch_every == spec.exchange.push_every == 1)
+    return mode == "gradient" or (
+        mode == "auto" and spec.exchange.fetch_every == spec.exchange.push_every == 1
+    )
 
 
 class AsgdServer(ServerStrategy):
@@ -82,7 +86,8 @@ class AsgdWorker(WorkerStrategy):
             return
         self.steps += 1
         if not self.state:
-            self.state = {name: w * 0 for name in self.optimizer.slots}
+            for name in self.optimizer.slots:
+                self.state[name] = w * 0
         self.optimizer.update(w, g, rate, self.state, self.scratch, self.steps)
 
     def turn(self, step: int) -> Turn:

@@ -80,7 +80,7 @@ class ServerStrategy(ABC):
         self.spec = spec
 
     def admit(self, push: Push, state: ShardState) -> str:
-        """Decides on a push before its first chunk: '' accepts it, else the reason of the refusal. May set `push.scale`."""
+        """Before a push's first chunk: '' accepts it, else the reason of the refusal. May set `push.scale`."""
         return ""
 
     @abstractmethod

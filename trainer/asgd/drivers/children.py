@@ -61,7 +61,12 @@ class Children:
     def _spawn(self, role: str, index: int, env: dict[str, str]) -> subprocess.Popen[bytes]:
         announce = self._output.file(f"logs/{role}-{index}.json")
         announce.unlink(missing_ok=True)
-        own = {"ASGD_INDEX": str(index), "ASGD_ANNOUNCE": str(announce.absolute()), "PYTHONUNBUFFERED": "1"}
+        own = {
+            "ASGD_INDEX": str(index),
+            "ASGD_ANNOUNCE": str(announce.absolute()),
+            "ASGD_PARENT": str(os.getpid()),
+            "PYTHONUNBUFFERED": "1",
+        }
         with self.log(role, index).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "asgd.cli", _COMMANDS[role]],

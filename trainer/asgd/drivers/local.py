@@ -1,6 +1,7 @@
 """`asgd run`: a job on this machine, one process for each shard and worker, from the YAML that kubectl takes.
 
-The parent never trains: it checks the user's input before anything starts, starts processes, restarts what dies, shows what
+The parent never trains: it checks the user's input before anything starts, starts processes, restarts what
+dies, shows what
 shard 0 says and writes it down. All decisions about training are shard 0's; Ctrl-C only asks it to stop.
 """
 
@@ -56,7 +57,7 @@ class LocalRun:
         self._stopped_at: float | None = None
         self.status: Status | None = None
 
-    # -- before anything starts ------------------------------------------------------------------------------------
+    # -- before anything starts --------------------------------------------------------------------
 
     def prepare(self) -> Findings:
         """Writes the job down and looks at the user's code, data, checkpoint and ports. Raises UserError."""
@@ -106,11 +107,11 @@ class LocalRun:
                         f" takes one from {spec.metrics.port} on; leave it out for any free ones"
                     ) from error
 
-    # -- the run -----------------------------------------------------------------------------------------------------
+    # -- the run -----------------------------------------------------------------------------------
 
     def run(self, findings: Findings) -> int:
         """Trains; returns the exit code. Raises UserError or TryAgain when the job can't go on."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._asker = Asker(self._servers[0], self._keys)
         self._start(findings)
@@ -162,7 +163,9 @@ class LocalRun:
         assert self._asker is not None
         if self._signals and not self._asked_to_stop:
             self._asked_to_stop = self._tell(Command("stop", "interrupted"))
-            self.display.note("stopping: workers finish their push, then a checkpoint (Ctrl-C again ends at once)")
+            self.display.note(
+                "stopping: workers finish their push, then a checkpoint (Ctrl-C again ends at once)"
+            )
         try:
             answer = self._asker.ask(Command("status"), 1.0)
         except TryAgain:
@@ -188,7 +191,7 @@ class LocalRun:
         self._stopped_at = self._stopped_at or time.monotonic()
         return self.status.phase == "finished" or time.monotonic() - self._stopped_at > FINISH_SECONDS
 
-    # -- children ----------------------------------------------------------------------------------------------------
+    # -- children ----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         self.children.publish()
@@ -220,7 +223,9 @@ class LocalRun:
                 f" (spec.parameterServer.backoffLimit); its log: {self.children.log(child.role, child.index)}"
             )
         else:
-            self.display.note(f"{child.name} ended {_how(status)}; it starts again from the newest checkpoint")
+            self.display.note(
+                f"{child.name} ended {_how(status)}; it starts again from the newest checkpoint"
+            )
             self.children.restart(child)
 
     def _worker_ended(self, child: Child, status: int) -> None:
@@ -265,7 +270,11 @@ class LocalRun:
 
     def _evaluator_ended(self, child: Child, status: int) -> None:
         finishing = self.status is not None and self.status.phase in ("evaluating", "finished")
-        if status == exitcodes.DONE or finishing or child.restarts >= self.job.spec.workers.backoff_limit_per_index:
+        if (
+            status == exitcodes.DONE
+            or finishing
+            or child.restarts >= self.job.spec.workers.backoff_limit_per_index
+        ):
             child.ended = status
             if status:
                 self.display.note(
@@ -277,7 +286,7 @@ class LocalRun:
             self.display.note(f"{child.name} ended {_how(status)}; it starts again")
             self.children.restart(child)
 
-    # -- the end -----------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
 
     def _exit_code(self) -> int:
         reason = self.status.stop_reason if self.status else ""

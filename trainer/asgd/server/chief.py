@@ -1,4 +1,5 @@
-"""What shard 0 does beside serving its slice: it runs the coordinator, answers its messages and collects the others' reports.
+"""What shard 0 does beside serving its slice: it runs the coordinator, answers its messages and collects the
+others' reports.
 
 Between the pure `Coordinator` and the socket loop; builds the job's `Status`, which the display, `/status` and the
 operator read.
@@ -22,7 +23,20 @@ from asgd.server.saver import Rounds, Saver
 from asgd.server.shard import Shard
 from asgd.server.view import build_status
 from asgd.status import Status
-from asgd.wire.messages import Beat, Beaten, Bye, Command, Done, Evaluated, Exchange, Fault, Hello, Lease, Message, Reply
+from asgd.wire.messages import (
+    Beat,
+    Beaten,
+    Bye,
+    Command,
+    Done,
+    Evaluated,
+    Exchange,
+    Fault,
+    Hello,
+    Lease,
+    Message,
+    Reply,
+)
 
 STATUS_SECONDS = 0.2
 
@@ -53,7 +67,7 @@ class Chief:
         if self.rounds:
             self.rounds.newest = manifest
 
-    # -- messages ----------------------------------------------------------------------------------------------------
+    # -- messages ----------------------------------------------------------------------------------
 
     def hello(self, message: Hello) -> Fault | None:
         """A worker joins the job; the first one describes the data."""
@@ -75,9 +89,13 @@ class Chief:
         known = self.coordinator.dataset
         if message.dataset is None and self.config.job.spec.stop_after.epochs is not None:
             text = "spec.stopAfter.epochs needs data of a known size, and this entrypoint's data is a stream"
-            return Fault("layout", f"{text}; allowed here: updates, samples, seconds, metric", self.shard.term)
+            return Fault(
+                "layout", f"{text}; allowed here: updates, samples, seconds, metric", self.shard.term
+            )
         if known is not None and message.dataset != known:
-            return Fault("layout", f"this job's data has {known} samples, not {message.dataset}", self.shard.term)
+            return Fault(
+                "layout", f"this job's data has {known} samples, not {message.dataset}", self.shard.term
+            )
         return None
 
     def pushed(self, message: Exchange, reply: Reply) -> None:
@@ -162,7 +180,7 @@ class Chief:
             return Fault("protocol", f"unknown command {message.verb!r}; known: status, stop, save")
         return Done()
 
-    # -- checkpoints -------------------------------------------------------------------------------------------------
+    # -- checkpoints -------------------------------------------------------------------------------
 
     def ask_save(self) -> None:
         """Starts a save round at once, if there is anything new to save."""
@@ -218,7 +236,7 @@ class Chief:
             run=self.config.run,
         )
 
-    # -- time --------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Member]:
         """Moves time on; returns workers that were given up. A fresh model is saved as soon as it is there."""

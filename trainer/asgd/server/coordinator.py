@@ -1,7 +1,9 @@
 """What shard 0 decides for the whole job: members, leases of data, save rounds, evaluation, and when to stop.
 
-Pure: it is told what happened and what time it is (seconds, monotonic) and changes its state; `service.py` asks it and sends.
-The life of a job: starting -> running -> stopping (no more leases, workers finish their push and leave) -> saving (final
+Pure: it is told what happened and what time it is (seconds, monotonic) and changes its state; `service.py`
+asks it and sends.
+The life of a job: starting -> running -> stopping (no more leases, workers finish their push and leave) ->
+saving (final
 checkpoint) -> evaluating -> finished. A finished coordinator keeps answering Stop until its process is removed.
 """
 
@@ -76,7 +78,7 @@ class Coordinator:
         self._stopping_since = 0.0
         self.restarts: dict[str, int] = {"worker": 0, "server": 0}
 
-    # -- members -----------------------------------------------------------------------------------------------------
+    # -- members -----------------------------------------------------------------------------------
 
     def hello(self, index: int, incarnation: int, node: str, now: float) -> None:
         """A worker joined or came back."""
@@ -118,7 +120,7 @@ class Coordinator:
         member.heard = now
         return True
 
-    # -- data and pushes -----------------------------------------------------------------------------------------
+    # -- data and pushes ---------------------------------------------------------------------------
 
     def lease(self, index: int) -> Granted:
         """The next range of samples for a worker."""
@@ -179,7 +181,7 @@ class Coordinator:
         end = self.last_push if self.stop_reason else now
         return self.seconds_before + end - self.first_push
 
-    # -- stop --------------------------------------------------------------------------------------------------------
+    # -- stop --------------------------------------------------------------------------------------
 
     def _check_stop(self, now: float) -> None:
         rule = self.spec.stop_after
@@ -211,7 +213,7 @@ class Coordinator:
         ):
             self.stop("metric", now)
 
-    # -- time --------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Member]:
         """Moves time on; returns workers that were given up."""
@@ -246,7 +248,11 @@ class Coordinator:
         return self.evaluator_heard is not None and now - self.evaluator_heard < EVALUATOR_TIMEOUT_SECONDS
 
     def _check_save(self, now: float) -> None:
-        if self.save_asked is None and self.updates and now - self.last_save >= self.spec.checkpoint.every_seconds:
+        if (
+            self.save_asked is None
+            and self.updates
+            and now - self.last_save >= self.spec.checkpoint.every_seconds
+        ):
             ahead = math.ceil(self.rates.updates_per_second(now) * 0.6) + 1
             self.ask_save(now, self.updates + ahead)
 
@@ -259,7 +265,7 @@ class Coordinator:
         """The manifest of the newest round was written."""
         self.saved_round, self.save_asked, self.last_save = self.save_round, None, now
 
-    # -- checkpoint --------------------------------------------------------------------------------------------------
+    # -- checkpoint --------------------------------------------------------------------------------
 
     def state(self, now: float) -> dict[str, Any]:
         """What shard 0's checkpoint keeps of the job."""

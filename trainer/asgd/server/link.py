@@ -25,7 +25,9 @@ GRACE_SECONDS = 3.0
 class Link:
     """The connection of shard `config.index` to shard 0."""
 
-    def __init__(self, context: zmq.Context[Any], config: ProcessConfig, shard: Shard, traffic: Traffic) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], config: ProcessConfig, shard: Shard, traffic: Traffic
+    ) -> None:
         self.socket = control.dealer(context, config.servers[0], config.keys)
         # NB: reports are snapshots; while shard 0 is away only the newest is worth keeping.
         self.socket.sndhwm = 4

@@ -40,7 +40,9 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
     state = shard.state
     yield _counter("updates", "Pushes accepted by this shard.", state.version)
     yield _counter("samples", "Samples in accepted pushes.", state.samples)
-    refused = CounterMetricFamily("asgd_server_updates_rejected", "Pushes refused, by reason.", labels=["reason"])
+    refused = CounterMetricFamily(
+        "asgd_server_updates_rejected", "Pushes refused, by reason.", labels=["reason"]
+    )
     for reason in ("stale", "nonfinite", "rollback", "norm"):
         refused.add_metric([reason], shard.refused.get(reason, 0))
     yield refused
@@ -60,10 +62,14 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
     for result in ("saved", "failed"):
         checkpoints.add_metric([result], traffic.checkpoints[result])
     yield checkpoints
-    yield _gauge("checkpoint_duration_seconds", "Duration of the newest checkpoint.", traffic.checkpoint_seconds)
+    yield _gauge(
+        "checkpoint_duration_seconds", "Duration of the newest checkpoint.", traffic.checkpoint_seconds
+    )
     yield _gauge("checkpoint_size_bytes", "Size of the newest checkpoint's part.", traffic.checkpoint_bytes)
     yield _gauge(
-        "checkpoint_last_success_timestamp_seconds", "When a checkpoint was last saved.", traffic.checkpoint_time
+        "checkpoint_last_success_timestamp_seconds",
+        "When a checkpoint was last saved.",
+        traffic.checkpoint_time,
     )
     info = GaugeMetricFamily("asgd_server_build_info", "Version of the program.", labels=["version"])
     info.add_metric([__version__], 1)

@@ -1,6 +1,7 @@
 """A parameter server: the socket loop around one `Shard`, and on shard 0 around the `Coordinator` as well.
 
-One thread serves: it receives a message, asks the pure objects, sends what they answer. Replies with weights copy one chunk
+One thread serves: it receives a message, asks the pure objects, sends what they answer. Replies with weights
+copy one chunk
 into the message, so what leaves is never half updated. Everything slow (checkpoints, HTTP) runs beside it. No lock is
 held and nothing blocks; requests that must wait are parked and asked again after the next change.
 """
@@ -19,8 +20,8 @@ from asgd.env import ProcessConfig
 from asgd.errors import Fenced, ProtocolError, UserError
 from asgd.exporter import Exporter, Views
 from asgd.server import metrics
-from asgd.server.chief import Chief
 from asgd.server.checkpoint import Manifest, Store, locate, read_range, read_state
+from asgd.server.chief import Chief
 from asgd.server.link import Link
 from asgd.server.saver import Saver
 from asgd.server.shard import Parked, Shard
@@ -102,7 +103,7 @@ class Service:
         if self.chief:
             self.chief.restore(manifest, read_state(fs, folder, manifest))
 
-    # -- the loop ----------------------------------------------------------------------------------------------------
+    # -- the loop ----------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serves until SIGTERM. Raises Fenced when a newer server of this shard shows up."""
@@ -193,13 +194,17 @@ class Service:
             case Lease() | Beat() | Evaluated() | Command() if self.chief:
                 self._send(sender, self.chief.serve(message))
             case _:
-                self._send(sender, Fault("protocol", f"shard {shard.index} does not serve {type(message).__name__}"))
+                self._send(
+                    sender, Fault("protocol", f"shard {shard.index} does not serve {type(message).__name__}")
+                )
 
     def _hello(self, message: Hello) -> Message:
         if message.job != self.config.job.name:
             return Fault("job", f"this is job {self.config.job.name}, not {message.job}", self.shard.term)
         if message.term > self.shard.term:
-            raise Fenced(f"shard {self.shard.index}: term {message.term} has taken over from {self.shard.term}")
+            raise Fenced(
+                f"shard {self.shard.index}: term {message.term} has taken over from {self.shard.term}"
+            )
         if self.chief and (fault := self.chief.hello(message)):
             return fault
         return self.shard.hello(message)
@@ -250,7 +255,7 @@ class Service:
             message.stop = self._stop_reason
         self.router.send_multipart([sender, encode(message)])
 
-    # -- time --------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def _save(self, now: float) -> None:
         if self.saver and self.saver.due(now):

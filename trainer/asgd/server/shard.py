@@ -1,6 +1,7 @@
 """One shard of the centre: a pure state machine from messages to new state and replies.
 
-Weights are cut into chunks; a push is a run of chunk messages, each applied on arrival and answered at once, so pushes of
+Weights are cut into chunks; a push is a run of chunk messages, each applied on arrival and answered at once,
+so pushes of
 several workers interleave chunk by chunk and nobody waits for a slow link. Every push is applied exactly once: the
 shard remembers each worker's last sequence number and how many of its chunks are in, and that table is saved with the
 weights. Sockets are `service.py`'s business, files are `checkpoint.py`'s, members and stop are the coordinator's.
@@ -61,7 +62,7 @@ class Shard:
         self._brought = 0
         self._pushes: dict[int, Push] = {}
 
-    # -- joining ---------------------------------------------------------------------------------------------------
+    # -- joining -----------------------------------------------------------------------------------
 
     def allocate(self, size: int, layout: str) -> None:
         """Makes the arrays for a model of `size` parameters."""
@@ -77,7 +78,9 @@ class Shard:
         if self.size is None:
             self.allocate(message.size, message.layout)
         elif message.layout != self.layout:
-            return Fault("layout", f"this job's model has layout {self.layout}, not {message.layout}", self.term)
+            return Fault(
+                "layout", f"this job's model has layout {self.layout}, not {message.layout}", self.term
+            )
         worker = message.role == "worker"
         if worker:
             if self.members.get(message.index, 0) > message.incarnation:
@@ -131,7 +134,7 @@ class Shard:
     def chunks(self) -> int:
         return chunk_count(self.state.weights.size)
 
-    # -- push and pull -------------------------------------------------------------------------------------------
+    # -- push and pull -----------------------------------------------------------------------------
 
     def exchange(self, message: Exchange, payload: Any) -> Reply | Fault:
         """Applies one chunk of a push exactly once. Raises ProtocolError on a payload of the wrong size."""
@@ -146,7 +149,9 @@ class Shard:
         if message.sequence > seen.sequence and message.chunk == 0:
             seen = self._begin(message)
         if message.sequence != seen.sequence or message.chunk != seen.chunks:
-            return Fault("order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term)
+            return Fault(
+                "order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term
+            )
         if seen.verdict == "applied":
             self._apply(message, payload, seen)
         seen.chunks += 1
@@ -235,7 +240,7 @@ class Shard:
         """The chunk that goes with a reply that carries weights: a view, to be copied before the next update."""
         return self.strategy.answer(self.state, chunk_slice(self.state.weights.size, chunk), worker)
 
-    # -- checkpoint ------------------------------------------------------------------------------------------------
+    # -- checkpoint --------------------------------------------------------------------------------
 
     def arrays(self) -> dict[str, F32]:
         """Everything of full size that a checkpoint holds."""
@@ -261,7 +266,9 @@ class Shard:
         self.allocate(size, layout)
         for name, array in self.arrays().items():
             if name not in arrays:
-                raise ProtocolError(f"the checkpoint has no {name}: it was made with another algorithm or optimizer")
+                raise ProtocolError(
+                    f"the checkpoint has no {name}: it was made with another algorithm or optimizer"
+                )
             array[:] = arrays[name]
         self.state.version, self.state.samples = meta["version"], meta["samples"]
         self.seen = {int(k): msgspec.convert(v, Seen) for k, v in meta.get("seen", {}).items()}

@@ -1,7 +1,9 @@
 """How a chunk of float32 looks on the wire: full precision, 16 bits, or packed with error feedback.
 
-`Encoder` belongs to the worker: the lossy codecs keep what they could not send and add it to the next push (algorithms.md
-section 10: `a = g + e; q = C(a); e = a - q`). `decode` is stateless. Everything works on one chunk at a time, since 16-bit
+`Encoder` belongs to the worker: the lossy codecs keep what they could not send and add it to the next push
+(algorithms.md
+section 10: `a = g + e; q = C(a); e = a - q`). `decode` is stateless. Everything works on one chunk at a
+time, since 16-bit
 arithmetic on whole tensors is many times slower (performance.md, prototype lesson 5). bf16 rounds to nearest even.
 """
 
@@ -41,7 +43,8 @@ def _int8(a: F32, block: int) -> tuple[bytes, F32]:
     rows = padded.reshape(-1, block)
     scale = np.abs(rows).max(axis=1) / np.float32(127)
     safe = np.where(scale > 0, scale, np.float32(1))
-    levels = np.rint(rows / safe[:, None]).astype(np.int8)
+    # NB: the scale of a block of denormals is so coarse that levels beyond 127 would come out and wrap round.
+    levels = np.clip(np.rint(rows / safe[:, None]), -127, 127).astype(np.int8)
     sent = (levels * scale[:, None]).astype(np.float32).reshape(-1)[: a.size]
     return scale.tobytes() + levels.reshape(-1)[: a.size].tobytes(), sent
 
@@ -105,16 +108,21 @@ def pack(name: str, vector: F32) -> Any:
 def decode(name: str, frame: Any, size: int, codec: Codec, scratch: F32) -> F32:
     """The (size,) float32 vector of a frame: a view of the frame for fp32, else written into `scratch` (>= size,).
 
-    Raises ProtocolError when the frame's length is not what the codec and size ask for.
+    Raises ProtocolError when there is no frame, or its length is not what the codec and size ask for.
     """
+    if frame is None:
+        raise ProtocolError(f"a {name} chunk of {size} elements came without its payload")
     out = scratch[:size]
     try:
         if name == "fp32":
-            return np.frombuffer(frame, np.float32, size) if _exact(frame, 4 * size) else out
+            _exact(frame, 4 * size)
+            return np.frombuffer(frame, np.float32, size)
         if name == "fp16":
-            out[:] = np.frombuffer(frame, np.float16)
+            _exact(frame, 2 * size)
+            out[:] = np.frombuffer(frame, np.float16, size)
         elif name == "bf16":
-            from_bf16(np.frombuffer(frame, np.uint16), out)
+            _exact(frame, 2 * size)
+            from_bf16(np.frombuffer(frame, np.uint16, size), out)
         elif name == "topk":
             _from_topk(frame, out)
         elif name in ("int8", "onebit"):
@@ -122,18 +130,18 @@ def decode(name: str, frame: Any, size: int, codec: Codec, scratch: F32) -> F32:
         else:
             raise ProtocolError(f"unknown codec {name!r}")
     except (ValueError, IndexError) as error:
-        raise ProtocolError(f"payload of {len(frame)} bytes is no {name} chunk of {size} elements") from error
+        sent = memoryview(frame).nbytes
+        raise ProtocolError(f"payload of {sent} bytes is no {name} chunk of {size} elements") from error
     return out
 
 
-def _exact(frame: Any, expected: int) -> bool:
-    if len(memoryview(frame).cast("B")) != expected:
+def _exact(frame: Any, expected: int) -> None:
+    if memoryview(frame).nbytes != expected:
         raise ValueError("length")
-    return True
 
 
 def _from_topk(frame: Any, out: F32) -> None:
-    count = len(frame) // 8
+    count = memoryview(frame).nbytes // 8
     _exact(frame, count * 8)
     out[:] = 0
     out[np.frombuffer(frame, np.uint32, count)] = np.frombuffer(frame, np.float32, count, 4 * count)

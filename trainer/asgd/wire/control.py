@@ -1,6 +1,7 @@
 """ZeroMQ sockets of the control channel: made, secured and read in one place.
 
-A shard binds a ROUTER, every peer connects a DEALER. Outside `ipc` and `inproc` both ends use CURVE: the server proves its key, and
+A shard binds a ROUTER, every peer connects a DEALER. Outside `ipc` and `inproc` both ends use CURVE: the
+server proves its key, and
 only clients that hold the job's client key are let in (ZAP). Frames: header, then payload frames.
 """
 
@@ -106,4 +107,3 @@ def dealer(context: zmq.Context[Any], endpoint: str, keys: Keys | None) -> zmq.S
         socket.curve_secretkey = keys.client_secret.encode()
     socket.connect(endpoint)
     return socket
-

@@ -1,20 +1,23 @@
 """Every message of the wire as a typed, versioned struct; payload (parameters, gradients) travels in frames beside it.
 
 A header is one byte of protocol version and a msgpack array of one of these structs (msgspec, tagged union): unknown
-versions and malformed headers are refused before anything is believed. No pickle anywhere. Requests carry who asks
+versions, malformed headers and counts below zero are refused before anything is believed. No pickle anywhere. Requests carry who asks
 (role, index, incarnation) because ZeroMQ's routing identities do not survive a reconnect.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from asgd.errors import ProtocolError
 
 PROTOCOL = 1
+
+Natural = Annotated[int, Meta(ge=0, lt=1 << 63)]
+"""Indices, counts and versions: a negative one would reach array slices."""
 
 
 class Message(Struct, tag=True, tag_field="t", array_like=True):
@@ -27,17 +30,17 @@ class Hello(Message):
     job: str
     role: str
     """worker | evaluator | shard"""
-    index: int
-    incarnation: int
-    size: int
+    index: Natural
+    incarnation: Natural
+    size: Natural
     """Parameters of the whole model, N."""
     layout: str
     """Hash of names and shapes: who differs is refused."""
-    dataset: int | None = None
-    seen: int = 0
+    dataset: Annotated[int, Meta(ge=1)] | None = None
+    seen: Natural = 0
     """Highest version this peer has seen acknowledged by this shard: what a restored shard lost."""
-    term: int = 0
-    sequence: int = 0
+    term: Natural = 0
+    sequence: Natural = 0
     """The last push this peer knows acknowledged."""
     node: str = ""
     guarantee: str = ""
@@ -47,41 +50,41 @@ class Hello(Message):
 
 
 class Welcome(Message):
-    term: int
-    shard: int
-    shards: int
-    version: int
-    start: int
+    term: Natural
+    shard: Natural
+    shards: Natural
+    version: Natural
+    start: Natural
     """First element of the flat vector that this shard holds."""
-    stop: int
-    chunk: int
+    stop: Natural
+    chunk: Natural
     """Elements of one payload chunk."""
     ready: bool
     """False: weights are not there yet."""
     bring: bool
     """You are asked to bring the initial weights (Init, chunk by chunk)."""
-    samples: int = 0
+    samples: Natural = 0
     lane: str = "zmq"
 
 
 class Init(Message):
     """One chunk of the seeded initial weights, payload fp32."""
 
-    index: int
-    incarnation: int
-    chunk: int
+    index: Natural
+    incarnation: Natural
+    chunk: Natural
 
 
 class Exchange(Message):
     """One chunk of a push, and with `pull` the request for the same chunk of the weights: one round trip for both."""
 
-    index: int
-    incarnation: int
-    sequence: int
-    chunk: int
-    base: int
-    samples: int
-    steps: int
+    index: Natural
+    incarnation: Natural
+    sequence: Natural
+    chunk: Natural
+    base: Natural
+    samples: Natural
+    steps: Natural
     pull: bool
     finite: bool
     """False: the worker saw inf or nan; there is no payload and the push is refused by every shard alike."""
@@ -89,7 +92,7 @@ class Exchange(Message):
     answer: str = "fp32"
     """Codec of the weights in the reply."""
     loss: float | None = None
-    visits: list[tuple[int, int, int]] = []
+    visits: list[tuple[Natural, Natural, Natural]] = []
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
 
 
@@ -97,24 +100,24 @@ class Pull(Message):
     """Asks for one chunk of the answer. A worker's may be held back (warm start, SSP); an evaluator's never is."""
 
     role: str
-    index: int
-    incarnation: int
-    chunk: int
-    request: int
+    index: Natural
+    incarnation: Natural
+    chunk: Natural
+    request: Natural
     answer: str = "fp32"
 
 
 class Reply(Message):
     """To Exchange and Pull; the payload is there when weights were asked for."""
 
-    term: int
-    sequence: int
-    chunk: int
-    version: int
+    term: Natural
+    sequence: Natural
+    chunk: Natural
+    version: Natural
     verdict: str
     """applied | duplicate | pulled | refused:<reason>"""
-    workers: int = 1
-    samples: int = 0
+    workers: Natural = 1
+    samples: Natural = 0
     codec: str = ""
     stop: str = ""
 
@@ -122,16 +125,16 @@ class Reply(Message):
 class Lease(Message):
     """Asks shard 0 for the next chunk of sample indices."""
 
-    index: int
-    incarnation: int
+    index: Natural
+    incarnation: Natural
 
 
 class Granted(Message):
     """A range of an epoch's order, or `wait` (others hold the rest of the last epoch), or `over`."""
 
-    epoch: int = 0
-    start: int = 0
-    stop: int = 0
+    epoch: Natural = 0
+    start: Natural = 0
+    stop: Natural = 0
     wait: bool = False
     over: bool = False
 
@@ -140,24 +143,24 @@ class Beat(Message):
     """Sign of life from a thread that does not compute, once a second; shards and evaluators send it too."""
 
     role: str
-    index: int
-    incarnation: int
+    index: Natural
+    incarnation: Natural
     report: dict[str, Any] = {}
 
 
 class Beaten(Message):
     """Answer to Beat: what everybody must know."""
 
-    workers: int = 0
+    workers: Natural = 0
     members: dict[int, int] = {}
     """{live worker: incarnation}"""
     stop: str = ""
     final: bool = False
     """To the evaluator: training is over, evaluate these weights and leave."""
-    save: int = 0
+    save: Natural = 0
     """To shards: number of the newest save round and at which version it falls due."""
-    save_at: int = 0
-    saved: int = 0
+    save_at: Natural = 0
+    saved: Natural = 0
     """The newest round that is complete."""
     dataset: int | None = None
     every_seconds: float = 0.0
@@ -167,8 +170,8 @@ class Beaten(Message):
 class Evaluated(Message):
     """The evaluator's result on the weights of `version`."""
 
-    version: int
-    samples: int
+    version: Natural
+    samples: Natural
     metrics: dict[str, float]
     final: bool
 
@@ -177,8 +180,8 @@ class Bye(Message):
     """A member leaves, or its parent process says that it died (`lost`)."""
 
     role: str
-    index: int
-    incarnation: int
+    index: Natural
+    incarnation: Natural
     lost: bool = False
     reason: str = ""
 
@@ -201,7 +204,7 @@ class Fault(Message):
 
     code: str
     text: str
-    term: int = 0
+    term: Natural = 0
 
 
 AnyMessage = (
@@ -240,5 +243,5 @@ def decode(frame: bytes | memoryview) -> AnyMessage:
         raise ProtocolError(f"peer speaks protocol {spoken}, this version speaks {PROTOCOL}")
     try:
         return _decoder.decode(view[1:])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"malformed header: {error}") from error

@@ -81,7 +81,9 @@ def _load_module(place: str) -> ModuleType:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name and (place == error.name or place.startswith(error.name + ".")):
-            raise UserError(f"spec.entrypoint: no module named {place!r} in {Path.cwd()} or installed") from error
+            raise UserError(
+                f"spec.entrypoint: no module named {place!r} in {Path.cwd()} or installed"
+            ) from error
         raise UserError(f"spec.entrypoint: importing {place} failed: {error}") from error
     except Exception as error:
         raise UserError(f"spec.entrypoint: importing {place} failed: {_sentence(error)}") from error

@@ -1,7 +1,9 @@
 """One worker's conversation with one shard: join, push, pull, retry; a state machine without a loop of its own.
 
-`Centre` (centre.py) owns one channel for each shard and feeds them what arrives. A push is a run of chunks with a few in
-flight; each is acknowledged alone. Whatever happens to the shard, the answer is the same: say hello again and start the same
+`Centre` (centre.py) owns one channel for each shard and feeds them what arrives. A push is a run of chunks
+with a few in
+flight; each is acknowledged alone. Whatever happens to the shard, the answer is the same: say hello again
+and start the same
 push over; the shard knows which chunks it has.
 """
 
@@ -62,7 +64,9 @@ class PushMeta:
 class Channel:
     """The conversation with shard number `shard`, which holds elements `part` of the flat vector."""
 
-    def __init__(self, lane: Lane, identity: Identity, codec: Codec, shard: int, part: Range, split: bool) -> None:
+    def __init__(
+        self, lane: Lane, identity: Identity, codec: Codec, shard: int, part: Range, split: bool
+    ) -> None:
         self.lane, self.identity, self.codec, self.shard, self.part = lane, identity, codec, shard, part
         self.split = split
         """Push first, pull in a message of its own: the strategy may hold pulls back."""
@@ -89,7 +93,7 @@ class Channel:
         self._push: F32 | None = None
         self._pull: F32 | None = None
 
-    # -- what the owner asks for -----------------------------------------------------------------------------------
+    # -- what the owner asks for -------------------------------------------------------------------
 
     def start(self, push: F32 | None, meta: PushMeta, pull: F32 | None, now: float) -> None:
         """Begins an exchange; `push` and `pull` are this shard's slices, either may be None."""
@@ -128,7 +132,7 @@ class Channel:
         else:
             self.hello(now)
 
-    # -- what arrives --------------------------------------------------------------------------------------------
+    # -- what arrives ------------------------------------------------------------------------------
 
     def handle(self, message: AnyMessage, payload: Any, now: float) -> None:
         """Takes in one message. Raises UserError, TryAgain on faults that a retry can't mend."""
@@ -149,7 +153,9 @@ class Channel:
         if self.joined or message.term < self.term:
             return
         if message.chunk != CHUNK or (message.start, message.stop) != (self.part.start, self.part.stop):
-            raise ProtocolError(f"shard {self.shard} cuts the model differently: another version of this program?")
+            raise ProtocolError(
+                f"shard {self.shard} cuts the model differently: another version of this program?"
+            )
         self.term = message.term
         self.samples = message.samples
         if message.ready:
@@ -166,7 +172,9 @@ class Channel:
     def _send_init(self, now: float) -> None:
         span = chunk_slice(self.part.size, self._bringing)
         self._deadline = now + RETRY_SECONDS
-        self.lane.send(Init(self.identity.index, self.identity.incarnation, self._bringing), self._weights[span])
+        self.lane.send(
+            Init(self.identity.index, self.identity.incarnation, self._bringing), self._weights[span]
+        )
 
     def _initialised(self, now: float) -> None:
         if self.joined:
@@ -191,7 +199,7 @@ class Channel:
         else:
             raise UserError(f"shard {self.shard}: {fault.text}")
 
-    # -- an exchange, chunk by chunk -------------------------------------------------------------------------------
+    # -- an exchange, chunk by chunk ---------------------------------------------------------------
 
     def _begin(self, now: float) -> None:
         self._next, self._done = 0, 0

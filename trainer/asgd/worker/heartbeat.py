@@ -20,7 +20,11 @@ class Heartbeat:
     """Beats to shard 0 until `close`; `heard` is its newest answer. `report` is asked for figures to send along."""
 
     def __init__(
-        self, endpoint: str, keys: control.Keys | None, identity: Identity, report: Callable[[], dict[str, Any]]
+        self,
+        endpoint: str,
+        keys: control.Keys | None,
+        identity: Identity,
+        report: Callable[[], dict[str, Any]],
     ) -> None:
         self.heard = Beaten()
         self._endpoint, self._keys, self._identity, self._report = endpoint, keys, identity, report

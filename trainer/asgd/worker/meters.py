@@ -65,7 +65,9 @@ class Meters:
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of a worker (prefix asgd_worker_)."""
-        yield CounterMetricFamily("asgd_worker_samples", "Samples computed by this worker.", value=self.samples)
+        yield CounterMetricFamily(
+            "asgd_worker_samples", "Samples computed by this worker.", value=self.samples
+        )
         yield CounterMetricFamily("asgd_worker_steps", "Steps computed by this worker.", value=self.steps)
         yield self._durations()
         stages = CounterMetricFamily(

@@ -62,5 +62,3 @@ def run_script(config: ProcessConfig) -> int:
     sys.argv = [path, *(f"--{key}={value}" for key, value in config.job.spec.args.items())]
     runpy.run_path(path, run_name="__main__")
     return exitcodes.DONE
-
-

@@ -1,7 +1,8 @@
 """One worker's replica of the model between the user's loop and the centre: what `asgd worker` and `connect()` share.
 
 After each backward pass the owner calls `step`; the replica asks the strategy what to do, pushes and pulls. With
-`exchange.ahead: 1` the exchange runs in a thread while the next step computes, on weights that are one version older; the
+`exchange.ahead: 1` the exchange runs in a thread while the next step computes, on weights that are one
+version older; the
 order of what touches the weights stays fixed: merge what came, take out what goes, then compute.
 """
 
@@ -84,7 +85,7 @@ class Replica:
             self.rule.joined(self.flat.weights)
         return self.stop
 
-    # -- one step ----------------------------------------------------------------------------------------------------
+    # -- one step ----------------------------------------------------------------------------------
 
     def step(self, samples: int, loss: float | None, visits: Visits = ()) -> str:
         """After a backward pass over `samples` samples; returns why the job stops, or ''."""
@@ -123,7 +124,7 @@ class Replica:
         if norm > limit:
             gradient.mul_(limit / norm)
 
-    # -- exchange ----------------------------------------------------------------------------------------------------
+    # -- exchange ----------------------------------------------------------------------------------
 
     def _exchange(self, push: bool, pull: bool) -> None:
         vector, meta = None, PushMeta(0, 0, 0, True, None, [])

@@ -1,0 +1,101 @@
+"""What a parameter server takes: measured from outside on a real process, held against the README's formula."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asgd.spec import job_to_json, load_job
+from asgd.spec.types import Job
+from asgd.worker.centre import Centre
+from asgd.worker.channel import Identity, PushMeta
+
+MIB = 1 << 20
+PARAMETERS = 8_000_000
+WORKERS = 3
+
+JOB = """
+apiVersion: asgd.dev/v1alpha1
+kind: AsgdJob
+metadata: {name: memory}
+spec:
+  entrypoint: none:needed
+  stopAfter: {updates: 1000000}
+  checkpoint: {everySeconds: 1}
+"""
+
+
+@contextmanager
+def server(folder: Path, job: Job) -> Iterator[tuple[str, int]]:
+    """A real `asgd server`; gives its endpoint and pid."""
+    endpoint = f"ipc://{folder}/s"
+    (folder / "job.json").write_bytes(job_to_json(job))
+    env = {
+        **os.environ,
+        "ASGD_JOB": str(folder / "job.json"),
+        "ASGD_SERVERS": endpoint,
+        "ASGD_BIND": endpoint,
+        "ASGD_INDEX": "0",
+        "ASGD_CHECKPOINT": str(folder / "checkpoints"),
+        "ASGD_METRICS": "127.0.0.1:0",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "asgd.cli", "server"], env=env)
+    try:
+        yield endpoint, process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def peak_mib(pid: int) -> float:
+    """The most memory the process ever held."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError("the kernel tells no VmHWM")
+
+
+def exchange_for(seconds: float, endpoint: str, job: Job) -> None:
+    """`WORKERS` workers push and pull whole vectors as fast as they can."""
+    tensors = b'[["w", [%d]]]' % PARAMETERS
+    initial = np.zeros(PARAMETERS, np.float32)
+
+    def work(index: int) -> None:
+        who = Identity(job.name, "worker", index, time.time_ns(), PARAMETERS, "x", 1 << 30, tensors=tensors)
+        centre = Centre([endpoint], None, who, job.spec.codec)
+        centre.join(lambda: initial)
+        gradient, pulled = np.full(PARAMETERS, 1e-3, np.float32), np.empty(PARAMETERS, np.float32)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            centre.sequence += 1
+            centre.exchange(gradient, pulled, PushMeta(centre.sequence, 32, 1, True, 1.0, []))
+        centre.leave()
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(WORKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize(("optimizer", "arrays"), [("sgd", 0), ("adagrad", 1), ("adam", 2)])
+def test_a_server_takes_what_the_readme_says_while_workers_push_and_checkpoints_are_written(
+    tmp_path: Path, optimizer: str, arrays: int
+) -> None:
+    (tmp_path / "job.yaml").write_text(JOB)
+    job = load_job(tmp_path / "job.yaml", [f"optimizer.name={optimizer}", "parameterServer.shards=1"])
+    with server(tmp_path, job) as (endpoint, pid):
+        exchange_for(4.0, endpoint, job)
+        peak = peak_mib(pid)
+    assert list((tmp_path / "checkpoints").glob("*/manifest.json")), "no checkpoint was written meanwhile"
+    model = PARAMETERS * 4 / MIB
+    assert model * (1 + arrays) < peak < 70 + model * (1 + arrays) + WORKERS * 8

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Builds the project's images with buildah, without a container engine and without a registry.
+#
+#   tools/build_images.sh [slim] [trainer]      default: slim
+#
+# Writes $CACHE/images/asgd-operator.tar (slim) and asgd-trainer.tar, docker archives of localhost/NAME:VERSION, and
+# prints a line an image: name, archive, bytes (the archive is not compressed).
+#
+# BASE                 image to build on; not given: Debian trixie made by debootstrap, once, kept in the cache
+# VERSION              tag; default: the project's version
+# ASGD_CLUSTER_CACHE   where base and archives are kept; default ~/.cache/asgd-cluster
+set -euo pipefail
+cd "$(dirname "$0")/.."
+CACHE=${ASGD_CLUSTER_CACHE:-$HOME/.cache/asgd-cluster}
+VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)}
+SUITE=trixie MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
+
+need() {
+  command -v "$1" >/dev/null || { echo "error: $1 is missing: apt-get install $1" >&2; exit 1; }
+}
+
+debian_base() {  # sets BASE to a plain Debian of our own
+  local tar=$CACHE/debian-$SUITE.tar root
+  BASE=localhost/debian:$SUITE
+  if [ ! -f "$tar" ]; then
+    need debootstrap
+    root=$(mktemp -d)
+    # What debian:*-slim leaves out as well; the other exclusions hold for packages that are installed later.
+    debootstrap --variant=minbase "$SUITE" "$root" "$MIRROR" >&2
+    printf 'path-exclude /usr/share/%s/*\n' doc man info locale > "$root/etc/dpkg/dpkg.cfg.d/slim"
+    rm -rf "$root"/usr/share/{doc,man,info,locale}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*
+    tar -C "$root" --numeric-owner -cf "$tar.partial" . && mv "$tar.partial" "$tar"
+    rm -rf "$root"
+  fi
+  buildah inspect --type image "$BASE" >/dev/null 2>&1 && return
+  local container
+  container=$(buildah from scratch)
+  buildah add -q "$container" "$tar" / >/dev/null
+  buildah commit -q "$container" "$BASE" >/dev/null
+  buildah rm "$container" >/dev/null
+}
+
+build() {  # target name
+  local image=localhost/$2:$VERSION archive=$CACHE/images/$2.tar extra=() name
+  # The machine's own certificates and index hold while building, and stay out of the image.
+  if [ -f "${SSL_CERT_FILE:-}" ]; then
+    mkdir -p "$CACHE/ca" && cp "$SSL_CERT_FILE" "$CACHE/ca/ca.crt"
+    # NB: onto a directory that exists; a mount point that buildah has to make would stay in the image.
+    extra+=(--volume "$CACHE/ca:/mnt:ro" --build-arg SSL_CERT_FILE=/mnt/ca.crt)
+  fi
+  for name in PIP_INDEX_URL UV_DEFAULT_INDEX; do
+    [ -z "${!name:-}" ] || extra+=(--build-arg "$name=${!name}")
+  done
+  buildah build --layers --pull=never --target "$1" --build-arg "BASE=$BASE" "${extra[@]}" -t "$image" . >&2
+  mkdir -p "$CACHE/images"
+  rm -f "$archive"
+  buildah push -q "$image" "docker-archive:$archive:$image" >/dev/null
+  echo "$image $archive $(stat -c %s "$archive")"
+}
+
+need buildah
+mkdir -p "$CACHE"
+[ -n "${BASE:-}" ] || debian_base
+for target in "${@:-slim}"; do
+  case $target in
+    slim) build slim asgd-operator ;;
+    trainer) build trainer asgd-trainer ;;
+    *) sed -n '2,13p' "$0"; exit 2 ;;
+  esac
+done
