@@ -12,7 +12,15 @@ from importlib.metadata import entry_points
 from asgd.algorithms.base import Strategy
 from asgd.errors import UserError
 
-_OURS = {"asgd": "asgd.algorithms.asgd"}
+_OURS = {
+    "asgd": "asgd.algorithms.asgd",
+    "dc-asgd": "asgd.algorithms.dcasgd",
+    "downpour": "asgd.algorithms.downpour",
+    "fasgd": "asgd.algorithms.fasgd",
+    "ssp": "asgd.algorithms.ssp",
+    "staleness-aware": "asgd.algorithms.staleness",
+    "sync": "asgd.algorithms.sync",
+}
 
 
 def strategy(name: str) -> Strategy:

@@ -50,6 +50,7 @@ class Chief:
         self.rounds = Rounds(store, shard.shards) if store else None
         self.coordinator.save_round = max(store.all_rounds(), default=0) if store else 0
         self.coordinator.saved_round = self.coordinator.save_round
+        shard.state.idle = self.coordinator.idle
         self.reports: dict[int, dict[str, Any]] = {}
         self.terms: dict[int, int] = {0: shard.term}
         self.status_json = b"{}"
@@ -155,6 +156,7 @@ class Chief:
             saved=chief.saved_round,
             dataset=chief.dataset,
             every_seconds=chief.spec.evaluation.every_seconds,
+            idle=sorted(chief.idle),
         )
 
     def _shard_report(self, message: Beat) -> None:

@@ -51,6 +51,8 @@ class Coordinator:
         self.spec = spec
         self.members: dict[int, Member] = {}
         self.past: list[Member] = []
+        self.idle: set[int] = set()
+        """Members that asked for data when there was none."""
         self.pool: Pool | None = None
         self.dataset: int | None = None
         self.tensors = b""
@@ -109,6 +111,7 @@ class Coordinator:
     def _end(self, member: Member, state: str, now: float) -> None:
         member.state, member.ended = state, now
         self.past.append(self.members.pop(member.index))
+        self.idle.discard(member.index)
         if self.pool:
             self.pool.release(member.index)
 
@@ -130,7 +133,9 @@ class Coordinator:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
         span = self.pool.lease(index, len(self.members))
         if span:
+            self.idle.discard(index)
             return Granted(*span)
+        self.idle.add(index)
         return Granted(wait=not self.pool.done, over=self.pool.done)
 
     def pushed(

@@ -39,6 +39,11 @@ class Parked(Exception):
     """The request can't be answered yet; the service keeps it and asks again when something has changed."""
 
 
+def asker(message: Pull) -> int:
+    """The worker that pulls; -1 for whoever asks for the job's answer."""
+    return message.index if message.role == "worker" else -1
+
+
 class Shard:
     """Slice number `index` of `shards`. Weights exist once a worker told the model's size and brought them."""
 
@@ -72,6 +77,7 @@ class Shard:
         self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
         self.state.scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
         self._decoded = np.empty_like(self.state.scratch)
+        self.strategy.allocated(self.state)
 
     def hello(self, message: Hello) -> Welcome | Fault:
         """Admits a worker or evaluator; the first worker is asked to bring the initial weights."""
@@ -103,6 +109,8 @@ class Shard:
         known = self.seen.get(message.index)
         if known is None or known.incarnation != message.incarnation:
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
+            self._forget_push(message.index)
+            self.state.inbox.pop(message.index, None)
         if self._restored is not None and message.term < self.term:
             self.lost = max(self.lost, message.seen - self._restored)
 
@@ -112,7 +120,8 @@ class Shard:
             return
         self.members.pop(index, None)
         self.state.clocks.pop(index, None)
-        self._pushes.pop(index, None)
+        self.state.kept.pop(index, None)
+        self._forget_push(index)
         self.state.workers = max(1, len(self.members))
         if self._bringer and self._bringer[0] == index and not self.ready:
             self._bringer = None
@@ -145,7 +154,7 @@ class Shard:
         if message.sequence < seen.sequence or (
             message.sequence == seen.sequence and message.chunk < seen.chunks
         ):
-            return self.reply(message.sequence, message.chunk, "duplicate", message.pull)
+            return self.reply(message.index, message.sequence, message.chunk, "duplicate", message.pull)
         if message.sequence > seen.sequence and message.chunk == 0:
             seen = self._begin(message)
         if message.sequence != seen.sequence or message.chunk != seen.chunks:
@@ -158,7 +167,7 @@ class Shard:
         if seen.chunks == self.chunks and (push := self._pushes.pop(message.index, None)):
             self.strategy.finish(self.state, push)
             self.state.clocks[message.index] = self.state.clocks.get(message.index, 0) + 1
-        return self.reply(message.sequence, message.chunk, seen.verdict, message.pull)
+        return self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
 
     def _stranger(self, index: int, incarnation: int) -> Fault | None:
         if not self.ready or self.members.get(index) is None:
@@ -179,7 +188,8 @@ class Shard:
         if reason:
             self.refused[reason] += 1
         else:
-            state.version += 1
+            if not self.strategy.rounds:
+                state.version += 1
             state.samples += message.samples
             self.histogram[push.staleness] += 1
             self._pushes[message.index] = push
@@ -195,9 +205,16 @@ class Shard:
             # A worker that checks its own push never gets here; one that lies can spoil at most this chunk's turn.
             seen.verdict = "refused:nonfinite"
             self.refused["nonfinite"] += 1
-            self._pushes.pop(message.index, None)
+            self._forget_push(message.index)
             return
         self.strategy.apply(self.state, span, self._push(message), vector)
+
+    def _forget_push(self, index: int) -> None:
+        """The push under way will never be complete."""
+        self._pushes.pop(index, None)
+        part = self.state.inbox.get(index)
+        if part and not part.complete:
+            del self.state.inbox[index]
 
     def _push(self, message: Exchange) -> Push:
         """The push under way; after a restart in the middle of one it is known from `seen` alone and made again."""
@@ -210,7 +227,7 @@ class Shard:
     def _make(self, message: Exchange) -> Push:
         return Push(
             message.index, message.sequence, message.base, max(0, self.state.version - message.base),
-            message.samples, message.steps, message.loss,
+            message.samples, message.steps, message.loss, meta=message.meta,
         )  # fmt: skip
 
     def pull(self, message: Pull) -> Reply | Fault:
@@ -223,17 +240,17 @@ class Shard:
                 raise Parked
         elif not self.ready:
             raise Parked
-        return self.reply(message.request, message.chunk, "pulled", True)
+        return self.reply(asker(message), message.request, message.chunk, "pulled", True)
 
     def warming(self, index: int) -> bool:
         """Warm start: until enough samples are in, only the lowest live worker trains (algorithms.md 2a)."""
         return self.state.samples < self.spec.exchange.warm_start.samples and index != min(self.members)
 
-    def reply(self, sequence: int, chunk: int, verdict: str, pull: bool) -> Reply:
+    def reply(self, worker: int, sequence: int, chunk: int, verdict: str, pull: bool) -> Reply:
         state = self.state
         return Reply(
             self.term, sequence, chunk, state.version, verdict, state.workers, state.samples,
-            self.spec.codec.pull if pull else "",
+            self.spec.codec.pull if pull else "", notes=self.strategy.notes(state, worker),
         )  # fmt: skip
 
     def weights(self, chunk: int, worker: int) -> F32:
@@ -255,6 +272,7 @@ class Shard:
             "histogram": {str(k): v for k, v in self.histogram.items()},
             "refused": dict(self.refused),
             "lost": self.lost + self.lost_before,
+            "facts": self.state.facts,
         }
 
     def start_over(self) -> None:
@@ -275,5 +293,6 @@ class Shard:
         self.histogram = Counter({int(k): v for k, v in meta.get("histogram", {}).items()})
         self.refused = Counter(meta.get("refused", {}))
         self.lost_before = meta.get("lost", 0)
+        self.state.facts = dict(meta.get("facts", {}))
         self._restored = self.state.version
         self.ready = True

@@ -133,6 +133,7 @@ class Replica:
             # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
             vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
             meta = self._meta(kernel.finite(vector))
+            meta.meta = self.rule.meta()
         into = self._pulled.host if pull else None
         self._flying_pull = pull
         if self._thread:
@@ -168,6 +169,7 @@ class Replica:
 
     def _take(self, outcome: Outcome) -> None:
         self.samples = outcome.samples
+        self.rule.workers, self.rule.notes = outcome.workers, outcome.notes
         self.stop = outcome.stop or self.stop
         self.meters.exchanged(outcome, [channel.version for channel in self.centre.channels])
 

@@ -7,17 +7,20 @@ after the other, pulls that must wait are parked and asked again after each chan
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from asgd.algorithms.registry import strategy
-from asgd.drivers.virtual.clock import Clock
+from asgd.algorithms.rounds import RoundServer
+from asgd.drivers.virtual.clock import Action, Clock
 from asgd.drivers.virtual.models import World
 from asgd.drivers.virtual.network import Network
 from asgd.server.coordinator import Coordinator
 from asgd.server.metrics import Traffic
+from asgd.server.rounds import RoundPart, RoundTable
 from asgd.server.shard import Parked, Shard
 from asgd.server.view import build_status
 from asgd.spec.types import Job
@@ -52,6 +55,8 @@ class VirtualServer:
         rule = strategy(str(spec.algorithm["name"])).server(spec)
         self.cluster, self.index = cluster, index
         self.shard = Shard(spec, rule, index, spec.parameter_server.shards, 1)
+        self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
+        self.table = RoundTable(self.part, self.shard.shards) if self.part and index == 0 else None
         self.traffic = Traffic()
         self._parked: list[tuple[VirtualLane, Pull]] = []
         self._waiting: deque[tuple[VirtualLane, AnyMessage, Any]] = deque()
@@ -103,6 +108,33 @@ class VirtualServer:
                     self.cluster.bye(message)
             case _:
                 raise AssertionError(f"no simulated worker sends {type(message).__name__}")
+        self.meet()
+        self.retry()
+
+    def meet(self) -> None:
+        """Closes rounds that can be closed (shard 0), or reports what is new (the others)."""
+        if self.table:
+            while order := self.table.next():
+                for peer in self.cluster.servers[1:]:
+                    self._tell(peer, partial(peer.obey, order))
+        elif self.part and (news := self.part.news()):
+            first = self.cluster.servers[0]
+            self._tell(first, partial(first.hear, news))
+
+    def _tell(self, peer: VirtualServer, deliver: Action) -> None:
+        self.cluster.network.send(("server", self.index), ("server", peer.index), 0, deliver)
+
+    def obey(self, order: Decided) -> None:
+        """Shard 0 has decided."""
+        if self.part and self.part.take(order):
+            self.meet()
+            self.retry()
+
+    def hear(self, report: Gathered) -> None:
+        """Another shard reports to this one, shard 0."""
+        assert self.table is not None
+        self.table.hear(report)
+        self.meet()
         self.retry()
 
     def _pull(self, lane: VirtualLane, message: Pull) -> None:
@@ -112,7 +144,7 @@ class VirtualServer:
             if not self.cluster.coordinator.stop_reason:
                 self._parked.append((lane, message))
                 return
-            answer = self.shard.reply(message.request, message.chunk, "pulled", True)
+            answer = self.shard.reply(message.index, message.request, message.chunk, "pulled", True)
         self._answer(lane, answer, message.chunk, message.index, True)
 
     def retry(self) -> None:
@@ -146,6 +178,8 @@ class Cluster:
         self.network = Network(clock, world)
         self.coordinator = Coordinator(job.spec)
         self.servers = [VirtualServer(self, index) for index in range(job.spec.parameter_server.shards)]
+        for server in self.servers:
+            server.shard.state.idle = self.coordinator.idle
 
     # -- shard 0's part ------------------------------------------------------------------------------------------
 
@@ -173,7 +207,12 @@ class Cluster:
 
     def lease(self, index: int) -> Granted:
         """A worker asks for data."""
-        return self.coordinator.lease(index)
+        granted = self.coordinator.lease(index)
+        # Who has nothing to compute is not waited for any longer.
+        for server in self.servers:
+            server.meet()
+            server.retry()
+        return granted
 
     def tick(self) -> None:
         """What servers do every tenth of a second."""
@@ -181,6 +220,7 @@ class Cluster:
             for server in self.servers:
                 server.shard.leave(member.index, member.incarnation)
         for server in self.servers:
+            server.meet()
             server.retry()
 
     def lost(self, index: int, incarnation: int) -> None:
@@ -188,6 +228,7 @@ class Cluster:
         bye = Bye("worker", index, incarnation, lost=True)
         for server in self.servers:
             server.shard.leave(index, incarnation)
+            server.meet()
             server.retry()
         self.bye(bye)
 

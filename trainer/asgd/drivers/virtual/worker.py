@@ -219,6 +219,7 @@ class VirtualWorker:
         if push:
             vector = np.array(self.rule.outgoing(self.weights, self._gradient))
             meta = self._meta(kernel.finite(vector))
+            meta.meta = self.rule.meta()
         self._start(vector, pull, meta)
         if not self.spec.exchange.ahead:
             yield from self._land()
@@ -241,7 +242,9 @@ class VirtualWorker:
     def _answered(self) -> Life:
         while any(channel.busy for channel in self.channels):
             yield
-        self.samples = self.channels[0].samples
+        first = self.channels[0]
+        self.samples = first.samples
+        self.rule.workers, self.rule.notes = first.workers, first.notes
 
     def _land(self) -> Life:
         """Waits for the exchange under way and merges what it brought."""
