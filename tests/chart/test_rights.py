@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.chart.helm import Values, one, template
 
-WRITES_NOTHING_BUT_CREATES = {"secrets": {"create"}, "events": {"create"}}
+CREATES_ONLY = {"secrets": {"create"}, "events": {"create"}}
 NAMESPACED: Values = {"watch": {"namespaces": ["a", "b"], "nodes": False}, "rbac": {"aggregate": False}}
 
 
@@ -21,7 +21,7 @@ def _granted(role: dict[str, Any]) -> dict[str, set[str]]:
 
 def test_secrets_are_created_and_never_read() -> None:
     granted = _granted(one(template(), "ClusterRole", "asgd-asgd-operator"))
-    assert {key: granted[key] for key in WRITES_NOTHING_BUT_CREATES} == WRITES_NOTHING_BUT_CREATES
+    assert {key: granted[key] for key in CREATES_ONLY} == CREATES_ONLY
 
 
 def test_nothing_is_granted_by_a_wildcard_and_pods_are_never_created_or_entered() -> None:

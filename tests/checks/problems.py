@@ -1,90 +1,143 @@
-"""Problems with known answers, and a simulator at their service: the checks of algorithms.md run on these.
+"""The problems of algorithms.md section 1, small enough to be checked in closed form.
 
-A `Problem` gives gradients without torch and without data, so a check is a matter of milliseconds; `digits` is the real
-thing. Everything runs through `Simulation`: the strategies, shards, channels and messages are those of a run.
+Each has a flat float32 start vector, and a gradient (with its loss) that a worker draws with its own random numbers. All
+in numpy: a check of the update path needs no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Protocol
 
 import numpy as np
 
-from asgd.drivers.virtual.models import ComputeTime, World
-from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import Batches, NextLease, TorchWork
 from asgd.kernel import F32
-from asgd.spec.check import check_document
-from asgd.spec.load import _job
-from asgd.spec.types import Job
-from asgd.worker.batches import LeasedBatch
-
-CONSTANT = World(compute=ComputeTime("constant", 1.0))
-Gradient = Callable[[F32, int], F32]
 
 
-def job(**spec: Any) -> Job:
-    """A job as a user would write it, checked against the CRD; optional is only what differs from the defaults."""
-    document = {
-        "apiVersion": "asgd.dev/v1alpha1",
-        "kind": "AsgdJob",
-        "metadata": {"name": "check"},
-        "spec": {"entrypoint": "asgd.examples.digits:task", "args": {"model": "mlp"}, **spec},
-    }
-    return _job(check_document(document), frozenset())
+class Problem(Protocol):
+    """What a virtual worker trains. `batch`: samples that one gradient stands for."""
+
+    batch: int
+
+    def start(self) -> F32:
+        """The initial weights, (n,)."""
+
+    def gradient(self, w: F32, out: F32, rng: np.random.Generator) -> float:
+        """Writes a minibatch gradient at `w` (n,) into `out` (n,); returns the loss."""
 
 
-class Problem:
-    """Starts at `start`; `slope(weights, worker)` is a worker's gradient, `loss` what it reports."""
+@dataclass(frozen=True)
+class Quadratic:
+    """Q1: h/2 x^2 in each of `n` independent coordinates, with gradient noise of standard deviation sigma."""
 
-    layout, tensors, dataset, guarantee = "problem", b"[]", None, "no data"
+    n: int = 1
+    h: float = 1.0
+    sigma: float = 0.0
+    x0: float = 1.0
+    batch: int = 1
 
-    def __init__(self, start: Any, slope: Gradient, loss: Callable[[F32], float] = lambda _: 0.0) -> None:
-        self._start = np.array(start, np.float32)
-        self.size, self._slope, self._loss = self._start.size, slope, loss
+    def start(self) -> F32:
+        return np.full(self.n, self.x0, np.float32)
 
-    def initial(self) -> F32:
-        return self._start.copy()
-
-    def open(self, worker: int, lease: NextLease) -> Batches:
-        return _Endless()
-
-    def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
-        out[:] = self._slope(weights, worker)
-        return self._loss(weights)
-
-    def evaluate(self, weights: F32) -> dict[str, float]:
-        return {}
+    def gradient(self, w: F32, out: F32, rng: np.random.Generator) -> float:
+        np.multiply(w, np.float32(self.h), out=out)
+        if self.sigma:
+            out += np.float32(self.sigma) * rng.standard_normal(self.n, np.float32)
+        return float(self.h / 2 * np.mean(np.square(w, dtype=np.float64)))
 
 
-class _Endless:
-    def next(self) -> LeasedBatch:
-        return LeasedBatch(None, 1, ())
+@dataclass(frozen=True)
+class Quartic:
+    """x^4 / 4: flat at its minimum, curved without bound far from it (check A6)."""
+
+    x0: float = 2.0
+    batch: int = 1
+
+    def start(self) -> F32:
+        return np.full(1, self.x0, np.float32)
+
+    def gradient(self, w: F32, out: F32, rng: np.random.Generator) -> float:
+        np.power(w, 3, out=out)
+        return float(w[0]) ** 4 / 4
 
 
-def simulation(the_job: Job, work: Any, world: World = CONSTANT) -> Simulation:
-    """A fresh simulation."""
-    return Simulation(the_job, work, world)
+@dataclass(frozen=True)
+class DoubleWell:
+    """DW: (x^2 - 1)^2 + 0.3 x, global minimum at -1.03558, another at +0.96015."""
+
+    x0: float = 0.0
+    batch: int = 1
+
+    def start(self) -> F32:
+        return np.full(1, self.x0, np.float32)
+
+    def gradient(self, w: F32, out: F32, rng: np.random.Generator) -> float:
+        x = w[0]
+        out[0] = 4 * x * (x * x - 1) + np.float32(0.3)
+        return float((x * x - 1) ** 2 + 0.3 * x)
 
 
-def train(work: Any, world: World = CONSTANT, **spec: Any) -> Simulation:
-    """Runs a whole job and returns the simulation at its end."""
-    done = simulation(job(**spec), work, world)
-    done.run()
-    return done
+@cache
+def _digits() -> tuple[F32, np.ndarray, F32, np.ndarray]:
+    from asgd.examples.parts import packaged_table, stratified_split
+
+    table = packaged_table("scikit-learn", "sklearn/datasets/data/digits.csv.gz")
+    train, test = stratified_split(table[:, 64], 360)
+    images, labels = table[:, :64] / np.float32(16), table[:, 64].astype(np.int64)
+    return images[train], labels[train], images[test], labels[test]
 
 
-def digits(seed: int = 0, world: World | None = None, **spec: Any) -> tuple[float, float, Simulation]:
-    """(final test accuracy, virtual seconds to 95 % or inf, simulation); a gradient takes 1 to 1.2 seconds."""
-    world = world or World(compute=ComputeTime("uniform", 1.0, 1.2))
-    the_job = job(seed=seed, evaluation={"everySeconds": 1}, **spec)
-    reached: list[float] = []
+@dataclass(frozen=True)
+class Digits:
+    """DIGITS: a 64-64-10 ReLU network (4,810 parameters), cross-entropy, batches of 32 drawn with replacement."""
 
-    def observe(status: Any) -> None:
-        if status.metrics.get("accuracy", 0.0) >= 0.95 and not reached:
-            reached.append(status.seconds)
+    seed: int = 0
+    batch: int = 32
+    shapes: tuple[tuple[int, ...], ...] = field(default=((64, 64), (64,), (64, 10), (10,)))
 
-    done = Simulation(the_job, TorchWork(the_job.spec), world, observe)
-    status = done.run()
-    return status.metrics["accuracy"], reached[0] if reached else float("inf"), done
+    def start(self) -> F32:
+        rng = np.random.default_rng([0xD161, self.seed])
+        first = rng.standard_normal((64, 64)) * np.sqrt(2 / 64)
+        second = rng.standard_normal((64, 10)) * np.sqrt(2 / 64)
+        parts = (first.ravel(), np.zeros(64), second.ravel(), np.zeros(10))
+        return np.concatenate(parts).astype(np.float32)
+
+    def _views(self, flat: F32) -> list[F32]:
+        views, start = [], 0
+        for shape in self.shapes:
+            stop = start + int(np.prod(shape))
+            views.append(flat[start:stop].reshape(shape))
+            start = stop
+        return views
+
+    def gradient(self, w: F32, out: F32, rng: np.random.Generator) -> float:
+        images, labels, _, _ = _digits()
+        rows = rng.integers(0, len(images), self.batch)
+        x, y = images[rows], labels[rows]
+        w1, b1, w2, b2 = self._views(w)
+        g1, c1, g2, c2 = self._views(out)
+        hidden = x @ w1 + b1
+        np.maximum(hidden, 0, out=hidden)
+        p = hidden @ w2 + b2
+        p -= p.max(axis=1, keepdims=True)
+        np.exp(p, out=p)
+        p /= p.sum(axis=1, keepdims=True)
+        index = np.arange(self.batch)
+        loss = -float(np.log(np.maximum(p[index, y], 1e-30)).mean())
+        p[index, y] -= 1
+        p /= self.batch
+        np.matmul(hidden.T, p, out=g2)
+        p.sum(axis=0, out=c2)
+        back = p @ w2.T
+        back[hidden <= 0] = 0
+        np.matmul(x.T, back, out=g1)
+        back.sum(axis=0, out=c1)
+        return loss
+
+    def accuracy(self, w: F32) -> float:
+        """Of the weights on the 360 held-out images."""
+        _, _, images, labels = _digits()
+        w1, b1, w2, b2 = self._views(w)
+        answers = (np.maximum(images @ w1 + b1, 0) @ w2 + b2).argmax(axis=1)
+        return float((answers == labels).mean())

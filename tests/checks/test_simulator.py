@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.checks.problems import CONSTANT, Problem, digits, job, simulation, train
+from tests.checks.virtual import CONSTANT, Problem, digits, job, simulation, train
 
 from asgd.cli import main
 from asgd.drivers.virtual.models import ComputeTime, Mishap, World

@@ -9,7 +9,7 @@ import pytest
 
 from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
-from tests.checks.problems import Problem, digits, job, simulation, train
+from tests.checks.virtual import Problem, digits, job, simulation, train
 
 
 def bowl(size: int = 5) -> Problem:

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         help="between the processes: ipc, or tcp with encryption as between pods (default: ipc)",
     )
 
-    simulate = commands.add_parser("simulate", help="train an AsgdJob in virtual time, on a cluster that you describe")
+    simulate = commands.add_parser("simulate", help="train an AsgdJob in virtual time, on a cluster of your making")
     simulate.add_argument("job", metavar="JOB.yaml")
     simulate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     simulate.add_argument("--output", metavar="DIR", help="as for run")
@@ -81,14 +81,16 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from asgd.spec import load_job
 
         job = load_job(arguments.job, arguments.set)
-        return local.run(job, arguments.output, quiet=arguments.quiet, transport=arguments.transport)
+        folder = Path(arguments.job).absolute().parent
+        return local.run(job, folder, arguments.output, quiet=arguments.quiet, transport=arguments.transport)
     if arguments.command == "simulate":
         from asgd.drivers import simulate
         from asgd.spec import load_job
 
         job = load_job(arguments.job, simulate.sets(arguments))
         described = simulate.world(arguments, job.spec.workers.replicas)
-        return simulate.run(job, described, arguments.output, quiet=arguments.quiet)
+        folder = Path(arguments.job).absolute().parent
+        return simulate.run(job, folder, described, arguments.output, quiet=arguments.quiet)
     if arguments.command == "validate":
         from asgd.spec import validate
 

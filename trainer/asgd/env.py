@@ -11,6 +11,9 @@
 | ASGD_CHECKPOINT | URI of the checkpoint store |
 | ASGD_ANNOUNCE | file that gets {pid, metrics} as soon as the process serves |
 | ASGD_LIVE | file with the live fields of the spec, read again when it changes |
+| ASGD_JOB_FOLDER | folder of the user's job file, where entrypoints and their imports are looked for last |
+| ASGD_SOURCE | folder for the files of spec.source; a temporary one if not set |
+| ASGD_EXTRAS | file in which the evaluator leaves the model's state beside its trained parameters |
 | ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for
 happens once a run |
 | ASGD_NODE | name of the machine, for strategies that group by node |
@@ -49,6 +52,7 @@ class ProcessConfig:
     join_timeout_seconds: float
     incarnation: int
     """Grows with every start of the same index: who came last is the real one."""
+    extras: Path | None = None
 
     def announce_address(self, role: str, metrics: str) -> None:
         """Tells the parent process (or a person) where this process is."""
@@ -88,6 +92,7 @@ def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
         node=env.get("ASGD_NODE", ""),
         join_timeout_seconds=float(env.get("ASGD_JOIN_TIMEOUT", "300")),
         incarnation=time.time_ns(),
+        extras=Path(env["ASGD_EXTRAS"]) if env.get("ASGD_EXTRAS") else None,
     )
 
 

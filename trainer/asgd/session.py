@@ -1,92 +1,152 @@
 """`asgd.connect()`: the same worker for people who keep their own training loop.
 
-It gives back something to use as the optimizer: `zero_grad()`, `step()`, also under `torch.amp.GradScaler` and with
-gradient accumulation. The script runs under `asgd run` with `entrypoint: train.py`, once in each worker.
-
-    import asgd
-    optimizer = asgd.connect(model)             # was: torch.optim.SGD(model.parameters(), lr=0.1)
-    for batch in optimizer.until_stopped(loader):   # was: for epoch in range(...): for batch in loader:
+    import asgd                                         # 1
+    optimizer = asgd.connect(model)                     # 2  was: torch.optim.SGD(model.parameters(), lr=0.1)
+    for images, labels in optimizer.until_stopped(loader):  # 3  was: in loader
+        optimizer.zero_grad()
         loss = ...
-        optimizer.zero_grad(); loss.backward(); optimizer.step()
+        loss.backward()
+        optimizer.step(loss=loss)                       # 4  was: optimizer.step()
 
-The loop's data is the script's own: each worker reads a stream of its own, so `stopAfter.epochs` can't be counted.
+The script runs under `asgd run` with `entrypoint: train.py`, once in each worker. Its data is its own: each
+worker reads a stream of its own, so `stopAfter.epochs` can't be counted. The job file sets the learning rate
+and the optimizer.
 """
 
 from __future__ import annotations
 
 import atexit
+import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from asgd.algorithms.schedule import learning_rate
 from asgd.env import read_config
+from asgd.errors import UserError
 from asgd.exporter import Exporter, Views
+from asgd.wire.ask import Asker
+from asgd.wire.messages import Evaluated
+from asgd.worker.data import seed_worker, worker_environment
 from asgd.worker.devices import limit_threads
 from asgd.worker.process import catch_term, exit_code
 from asgd.worker.replica import Replica
 
-Batch = TypeVar("Batch")
+Item = TypeVar("Item")
 GUARANTEE = "no promise for each sample: every worker runs its own loop (asgd.connect)"
+REPORT_SECONDS = 30.0
+
+connection: Connection | None = None
+"""This process's connection; a worker has one model."""
+
+
+class Stopped(SystemExit):
+    """The job is over. Raised by a `step` that comes after its end; uncaught it ends the script well."""
 
 
 class Connection(torch.optim.Optimizer):
-    """A model joined to the running job; `step` pushes the gradient and pulls the weights as the job says."""
+    """A model joined to the running job, to be used as its optimizer: `step` pushes gradients and pulls weights.
+
+    `param_groups` hold the job's learning rate of the moment, to be read; what a scheduler writes there is
+    overwritten, with a warning. `state` stays empty: momentum and the like live in the servers.
+    """
 
     def __init__(self, replica: Replica, model: nn.Module, batch_size: int) -> None:
-        rate = replica.spec.optimizer.learning_rate
-        super().__init__([p for p in model.parameters() if p.requires_grad], {"lr": rate})
+        self._rate = replica.spec.optimizer.learning_rate
+        super().__init__([p for p in model.parameters() if p.requires_grad], {"lr": self._rate})
         self._replica = replica
         self._batch_size = batch_size
         self._leaving = catch_term()
+        self._asker: Asker | None = None
         self._exporter = Exporter(replica.config.metrics, Views(collect=replica.meters.collect))
         self._closed = False
-        self._loss: float | None = None
+        self._warned = False
         replica.config.announce_address("worker", self._exporter.address)
         replica.join()
-        atexit.register(self.close)
+
+    @property
+    def index(self) -> int:
+        """Number of this worker, from 0."""
+        return self._replica.config.index
 
     @property
     def stopped(self) -> bool:
         """The job is over, or this worker was told to leave."""
         return bool(self._replica.stop) or bool(self._leaving)
 
+    def until_stopped(self, items: Iterable[Item]) -> Iterator[Item]:
+        """One pass over `items`, batches or epochs, that ends early when the job is over."""
+        if self.stopped:
+            return
+        for item in items:
+            yield item
+            if self.stopped:
+                return
+
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """All gradients are 0; they stay views of the flat vector whatever `set_to_none` says."""
+        """All gradients are 0, also where `set_to_none` would make them None: they stay views of one vector."""
         self._replica.flat.zero()
 
     def step(
-        self, closure: Callable[[], float] | None = None, *, loss: Any = None, samples: int | None = None
+        self, closure: Callable[[], Any] | None = None, *, loss: Any = None, samples: int | None = None
     ) -> Any:
-        """Hands the gradient to the servers. `loss` is shown and recorded; `samples` default to spec.batchSize."""
-        value: Any = None
+        """Hands the gradient over to the servers and takes their weights, as often as the job says.
+
+        `loss`, a number or scalar tensor, is shown and recorded. `samples` behind this gradient default to
+        spec.batchSize. With `closure` its result is the loss and is returned. Raises Stopped, which ends the
+        script, when the job was over before.
+        """
+        if self.stopped:
+            raise Stopped
         if closure is not None:
             with torch.enable_grad():
-                value = loss = closure()
-        figure = float(loss) if loss is not None else None
-        self._replica.step(samples or self._batch_size, figure)
-        return value
+                loss = closure()
+        self._look_at_rate()
+        self._replica.step(samples or self._batch_size, None if loss is None else float(loss))
+        self._show_rate()
+        return loss if closure is not None else None
 
-    def until_stopped(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches over and over until the job stops."""
-        while not self.stopped:
-            count = 0
-            for batch in batches:
-                count += 1
-                if self.stopped:
-                    return
-                yield batch
-            if count == 0:
-                return
+    def _look_at_rate(self) -> None:
+        if self._warned or all(group["lr"] == self._rate for group in self.param_groups):
+            return
+        self._warned = True
+        warnings.warn(
+            "the script changed the learning rate of asgd.connect()'s optimizer, which has no effect: the job file"
+            " sets it (spec.optimizer.learningRate and spec.optimizer.schedule)",
+            stacklevel=3,
+        )
 
-    def close(self) -> None:
+    def _show_rate(self) -> None:
+        self._rate = learning_rate(self._replica.spec.optimizer, self._replica.samples, None)
+        for group in self.param_groups:
+            group["lr"] = self._rate
+
+    def report(self, **metrics: float) -> None:
+        """Tells the job evaluation metrics of the weights as they are here now; stopAfter.metric goes by them.
+
+        One worker's word is enough: `if optimizer.index == 0`. Raises TryAgain when no server answers.
+        """
+        config = self._replica.config
+        if self._asker is None:
+            self._asker = Asker(config.servers[0], config.keys)
+        version = self._replica.centre.channels[0].version
+        figures = {name: float(value) for name, value in metrics.items()}
+        self._asker.ask(Evaluated(version, self._replica.samples, figures, False), REPORT_SECONDS)
+
+    def close(self, reason: str = "") -> None:
         """Finishes the push in flight and says goodbye; called by itself when the script ends."""
-        if not self._closed:
-            self._closed = True
+        if self._closed:
+            return
+        self._closed = True
+        if not reason:
             self._replica.flush()
-            self._replica.close("drained" if self._leaving else self._replica.stop)
-            self._exporter.close()
+        self._replica.close(reason or ("drained" if self._leaving else self._replica.stop))
+        if self._asker:
+            self._asker.close()
+        self._exporter.close()
 
     @property
     def exit_code(self) -> int:
@@ -95,13 +155,26 @@ class Connection(torch.optim.Optimizer):
 
 
 def connect(model: nn.Module) -> Connection:
-    """Joins `model` to the job that this process is a worker of.
+    """Joins `model` to the job that this process is a worker of; what comes back takes the optimizer's place.
 
-    Its parameters become views of one flat vector and take the servers' weights. Raises UserError outside
-    `asgd run` and
-    pods, or when the model does not fit the job; TryAgain when no server answers.
+    Its parameters become views of one flat vector, stay on their device and take the servers' weights. From here
+    on random numbers differ from worker to worker, so that each shuffles its own way. Raises UserError outside
+    `asgd run` and pods, or when the model does not fit the job; TryAgain when no server answers.
     """
+    global connection
+    if connection is not None:
+        raise UserError("asgd.connect(): called twice; a worker trains one model")
+    if not os.environ.get("ASGD_JOB"):
+        raise UserError(
+            "asgd.connect(): this process is no worker of a job; start the script by `asgd run JOB.yaml` whose"
+            " spec.entrypoint names it"
+        )
     config = read_config()
     limit_threads()
-    replica = Replica(config, model, None, GUARANTEE)
-    return Connection(replica, model, config.job.spec.batch_size)
+    os.environ.update(worker_environment(config.job.spec, config.index))
+    device = next((p.device for p in model.parameters()), None)
+    replica = Replica(config, model, None, GUARANTEE, device=device)
+    connection = Connection(replica, model, config.job.spec.batch_size)
+    atexit.register(connection.close)
+    seed_worker(config.job.spec.seed, config.index)
+    return connection

@@ -81,7 +81,8 @@ class Status(Struct, rename="camel", frozen=True):
     """0..1 towards the stop rule that will be reached first; None when no rule can be foreseen (a metric)."""
     eta_seconds: float | None = None
     stop_reason: str = ""
-    """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped, or empty."""
+    """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped |
+    ended (every worker's own loop did), or empty."""
     guarantee: str = ""
     """How data is visited: 'every sample once an epoch' or why not."""
     stop_after: StopAfter = field(default_factory=StopAfter)

@@ -65,6 +65,7 @@ leaderElection:
   namespace: {{ .Release.Namespace | quote }}
   name: {{ include "asgd.fullname" . }}
 logging: {{ toJson .Values.logging }}
+queue: {{ toJson .Values.queue }}
 port: {{ .Values.port }}
 {{- end }}
 
@@ -112,6 +113,9 @@ capabilities: {drop: [ALL]}
   resources: [secrets]
   verbs: [create]
 - apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
+- apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete]
 - apiGroups: [""]
@@ -120,12 +124,12 @@ capabilities: {drop: [ALL]}
 {{- if .Values.jobs.podMonitor.enabled }}
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
-  verbs: [create, patch]
+  verbs: [get, create, patch]
 {{- end }}
 {{- if .Values.jobs.podGroups.enabled }}
 - apiGroups: [scheduling.x-k8s.io, scheduling.volcano.sh]
   resources: [podgroups]
-  verbs: [create, patch]
+  verbs: [get, create, patch]
 {{- end }}
 {{- end }}
 

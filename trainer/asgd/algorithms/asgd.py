@@ -59,7 +59,7 @@ class AsgdServer(ServerStrategy):
             return
         slots = {name: array[span] for name, array in state.slots.items()}
         rate = push.rate * scale if self.gradients else -push.rate * scale
-        self.optimizer.update(weights, vector, rate, slots, scratch, state.version)
+        self.optimizer.update(weights, vector, rate, slots, scratch, push.version)
 
     def may_pull(self, state: ShardState, worker: int) -> bool:
         if not self.pulls_wait or worker not in state.clocks:
@@ -74,6 +74,7 @@ class AsgdWorker(WorkerStrategy):
         self.optimizer = None if self.gradients else make_optimizer(spec.optimizer)
         self.state: dict[str, Any] = {}
         self.steps = 0
+        self.unpushed = 0
 
     def joined(self, w: Vector) -> None:
         if not self.gradients:
@@ -85,6 +86,7 @@ class AsgdWorker(WorkerStrategy):
         if self.optimizer is None:
             return
         self.steps += 1
+        self.unpushed += 1
         if not self.state:
             for name in self.optimizer.slots:
                 self.state[name] = w * 0
@@ -98,6 +100,7 @@ class AsgdWorker(WorkerStrategy):
         """The gradient, or the local steps since the last push; those count as pushed from now on."""
         if self.gradients:
             return g
+        self.unpushed = 0
         self.delta[:] = w
         self.delta -= self.anchor
         self.anchor[:] = w
@@ -108,8 +111,12 @@ class AsgdWorker(WorkerStrategy):
         if self.gradients:
             w[:] = pulled
             return
-        w -= self.anchor
-        w += pulled
+        # NB: weights that became inf or nan are replaced, never corrected: inf - inf would stay nan for ever.
+        if self.unpushed:
+            w -= self.anchor
+            w += pulled
+        else:
+            w[:] = pulled
         self.anchor[:] = pulled
 
 

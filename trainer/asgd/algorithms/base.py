@@ -29,6 +29,8 @@ class Push:
     """Version of this shard that the worker computed from."""
     staleness: int
     """Version at the first chunk's application minus `base`, in updates."""
+    version: int
+    """The version of this shard that the push makes, from 1: the same for all its chunks."""
     samples: int
     steps: int
     """Local steps since the last push."""
@@ -55,7 +57,7 @@ class ShardState:
     """What a shard holds: its slice of the centre and everything a strategy keeps beside it.
 
     weights: (n,) float32; slots: more (n,) float32 arrays by name (momentum, accumulators), saved with the checkpoint;
-    clocks: {live worker: pushes completed}; scratch: (chunk,) float32 that any call may overwrite.
+    clocks: {live worker that has data: pushes completed}; scratch: (chunk,) float32 that any call may overwrite.
     """
 
     weights: F32
@@ -67,8 +69,6 @@ class ShardState:
     clocks: dict[int, int] = field(default_factory=dict)
     dataset: int | None = None
     """Samples in one epoch; None for streams."""
-    idle: set[int] = field(default_factory=set)
-    """Members that have nothing to compute at the end of the data: nobody waits for them."""
     kept: dict[int, F32] = field(default_factory=dict)
     """An (n,) vector a worker that the strategy may keep; not saved, gone with the worker."""
     inbox: dict[int, Contribution] = field(default_factory=dict)

@@ -19,9 +19,8 @@ class SspServer(GradientServer):
         self.bound = int(spec.algorithm.get("bound", 3))
 
     def may_pull(self, state: ShardState, worker: int) -> bool:
-        clocks = [clock for index, clock in state.clocks.items() if index not in state.idle]
         mine = state.clocks.get(worker)
-        return mine is None or not clocks or mine - min(clocks) <= self.bound
+        return mine is None or mine - min(state.clocks.values()) <= self.bound
 
 
 STRATEGY = Strategy("ssp", SspServer, GradientWorker, fields=("bound",))

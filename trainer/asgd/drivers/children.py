@@ -105,6 +105,8 @@ class Children:
 
     def publish(self) -> None:
         """Keeps processes.json current: role, index, pid, metrics address of every process that runs."""
+        if not self.all:
+            return
         rows = []
         for child in self.all.values():
             if child.ended is None and child.process.poll() is None:
@@ -140,8 +142,9 @@ class Children:
                 child.process.wait()
 
     def kill(self) -> None:
-        """Ends everything at once."""
-        for child in self.all.values():
-            if child.process.poll() is None:
-                child.process.kill()
-                child.process.wait()
+        """Ends everything at once, what children have started themselves (data loaders) included."""
+        running = [child.process for child in self.all.values() if child.process.poll() is None]
+        for process in running:
+            os.killpg(process.pid, signal.SIGKILL)
+        for process in running:
+            process.wait()

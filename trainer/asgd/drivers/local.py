@@ -1,20 +1,17 @@
 """`asgd run`: a job on this machine, one process for each shard and worker, from the YAML that kubectl takes.
 
-The parent never trains: it checks the user's input before anything starts, starts processes, restarts what
-dies, shows what
-shard 0 says and writes it down. All decisions about training are shard 0's; Ctrl-C only asks it to stop.
+The parent never trains: it checks the user's input before anything starts, starts processes, shows what shard 0
+says and writes it down. All decisions about training are shard 0's; Ctrl-C only asks it to stop. What dies is
+`watch.py`'s.
 """
 
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
-import sys
 import tempfile
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -22,10 +19,12 @@ import msgspec
 from asgd import exitcodes
 from asgd.display import Display
 from asgd.drivers import finish
-from asgd.drivers.children import Child, Children
+from asgd.drivers.children import Children
 from asgd.drivers.output import Output, choose_output
 from asgd.drivers.probe import Findings, probe
-from asgd.errors import AsgdError, TryAgain, UserError
+from asgd.drivers.signals import Interrupts
+from asgd.drivers.watch import Watch
+from asgd.errors import TryAgain, UserError
 from asgd.report.history import HistoryWriter
 from asgd.server.checkpoint import Store, locate
 from asgd.spec import Job, advice, dump_job, job_to_json
@@ -40,20 +39,29 @@ FINISH_SECONDS = 120.0
 
 
 class LocalRun:
-    """One run of `job` into `output`."""
+    """One run of `job`, whose file lies in `folder`, into `output`."""
 
-    def __init__(self, job: Job, output: Output, display: Display, transport: str) -> None:
+    def __init__(
+        self,
+        job: Job,
+        folder: Path,
+        output: Output,
+        display: Display,
+        interrupts: Interrupts,
+        transport: str,
+    ) -> None:
         self.job, self.output, self.display = job, output, display
+        self._folder = folder
         self.children = Children(output)
         # NB: a socket's path may have 107 characters at most; the output folder's may be longer.
         self._private = Path(tempfile.mkdtemp(prefix="asgd-"))
         self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
         self._keys = Keys.make()
         self._asker: Asker | None = None
-        self._signals: list[int] = []
-        self._asked_to_stop = False
+        self.interrupts = interrupts
+        self.watch = Watch(job.spec, self.children, display.note, self._tell)
+        self._stop_reason = ""
         self._said_addresses = False
-        self._failure: AsgdError | None = None
         self._stopped_at: float | None = None
         self.status: Status | None = None
 
@@ -63,7 +71,8 @@ class LocalRun:
         """Writes the job down and looks at the user's code, data, checkpoint and ports. Raises UserError."""
         self._write_private("job.json", job_to_json(self.job))
         self._write_private("keys.json", msgspec.json.encode(self._keys))
-        findings = probe(self._private / "job.json")
+        self.output.extras.unlink(missing_ok=True)
+        findings = probe(self._private / "job.json", self._places)
         self._check_ports()
         self._check_checkpoint(findings)
         self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
@@ -111,9 +120,8 @@ class LocalRun:
 
     def run(self, findings: Findings) -> int:
         """Trains; returns the exit code. Raises UserError or TryAgain when the job can't go on."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
         self._asker = Asker(self._servers[0], self._keys)
+        self.interrupts.orderly = True
         self._start(findings)
         with HistoryWriter(self.output.file("history.jsonl")) as history:
             while not self._over():
@@ -125,15 +133,7 @@ class LocalRun:
                 time.sleep(POLL_SECONDS)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
-        self.children.publish()
         return self._exit_code()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._signals.append(number)
-        if len(self._signals) > 1:
-            self.children.kill()
-            self.close()
-            sys.exit(exitcodes.INTERRUPTED)
 
     def _start(self, findings: Findings) -> None:
         spec = self.job.spec
@@ -147,8 +147,15 @@ class LocalRun:
         connect = self._env("127.0.0.1:0")
         self.output.file("connect.json").write_text(msgspec.json.encode(connect).decode(), encoding="utf-8")
 
+    @property
+    def _places(self) -> dict[str, str]:
+        """Where users' code is looked for."""
+        return {"ASGD_JOB_FOLDER": str(self._folder), "ASGD_SOURCE": str(self._private / "source")}
+
     def _env(self, metrics: str) -> dict[str, str]:
         return {
+            **self._places,
+            "ASGD_EXTRAS": str(self.output.extras),
             "ASGD_JOB": str(self._private / "job.json"),
             "ASGD_KEYS": str(self._private / "keys.json"),
             "ASGD_SERVERS": ",".join(self._servers),
@@ -161,11 +168,6 @@ class LocalRun:
 
     def _ask_status(self) -> Status | None:
         assert self._asker is not None
-        if self._signals and not self._asked_to_stop:
-            self._asked_to_stop = self._tell(Command("stop", "interrupted"))
-            self.display.note(
-                "stopping: workers finish their push, then a checkpoint (Ctrl-C again ends at once)"
-            )
         try:
             answer = self._asker.ask(Command("status"), 1.0)
         except TryAgain:
@@ -183,26 +185,32 @@ class LocalRun:
         return True
 
     def _over(self) -> bool:
-        if self._failure:
-            self.children.kill()
-            raise self._failure
+        if self.watch.failure:
+            raise self.watch.failure
+        self._hold_stop()
         if self.status is None or not self.status.stop_reason:
             return False
         self._stopped_at = self._stopped_at or time.monotonic()
         return self.status.phase == "finished" or time.monotonic() - self._stopped_at > FINISH_SECONDS
+
+    def _hold_stop(self) -> None:
+        """Asks shard 0 to stop after a signal, and again should it have come back from before the stop."""
+        reason = self.status.stop_reason if self.status else ""
+        if self.interrupts.asked and not self._stop_reason:
+            self._stop_reason = "interrupted"
+            self.display.note(
+                "stopping: workers finish their push, then a checkpoint (Ctrl-C again ends at once)"
+            )
+        self._stop_reason = self._stop_reason or reason
+        if self._stop_reason and not reason:
+            self._tell(Command("stop", self._stop_reason))
 
     # -- children ----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         self.children.publish()
         self._say_addresses()
-        for child, status in self.children.ended():
-            if child.role == "server":
-                self._server_ended(child, status)
-            elif child.role == "worker":
-                self._worker_ended(child, status)
-            else:
-                self._evaluator_ended(child, status)
+        self.watch.look(self.status)
 
     def _say_addresses(self) -> None:
         """Once every process serves its metrics: where."""
@@ -213,78 +221,6 @@ class LocalRun:
             self._said_addresses = True
             places = ", ".join(f"{name} :{a['metrics'].rpartition(':')[2]}" for name, a in told if a)
             self.display.note(f"metrics at http://127.0.0.1:PORT/metrics: {places}", matters=False)
-
-    def _server_ended(self, child: Child, status: int) -> None:
-        if status == exitcodes.USER_ERROR:
-            self._failure = UserError(self.children.last_words(child).removeprefix("asgd: "))
-        elif child.restarts >= self.job.spec.parameter_server.backoff_limit:
-            self._failure = TryAgain(
-                f"{child.name} ended {_how(status)} after {child.restarts} restarts"
-                f" (spec.parameterServer.backoffLimit); its log: {self.children.log(child.role, child.index)}"
-            )
-        else:
-            self.display.note(
-                f"{child.name} ended {_how(status)}; it starts again from the newest checkpoint"
-            )
-            self.children.restart(child)
-
-    def _worker_ended(self, child: Child, status: int) -> None:
-        stopping = self.status is not None and bool(self.status.stop_reason)
-        if status == exitcodes.DONE or stopping or status == exitcodes.DIVERGED:
-            child.ended = status
-            return
-        if status == exitcodes.DRAINED:
-            child.ended = status
-            self.display.note(f"{child.name} has left (it was told to); the others go on")
-            return
-        log = self.children.log(child.role, child.index)
-        if status == exitcodes.USER_ERROR:
-            self._failure = UserError(self.children.last_words(child).removeprefix("asgd: "))
-        elif child.restarts >= self.job.spec.workers.backoff_limit_per_index:
-            child.ended = status
-            self._given_up(child, status, log)
-        else:
-            self._say_lost(child)
-            self.display.note(f"{child.name} ended {_how(status)}; it starts again ({log})")
-            self.children.restart(child)
-
-    def _given_up(self, child: Child, status: int, log: Path) -> None:
-        self._say_lost(child)
-        self.display.note(
-            f"{child.name} ended {_how(status)} and is given up after {child.restarts} restarts"
-            f" (spec.workers.backoffLimitPerIndex); its last words: {self.children.last_words(child)} ({log})"
-        )
-        alive = [c for c in self.children.all.values() if c.role == "worker" and c.ended is None]
-        if len(alive) < self.job.spec.workers.min_replicas:
-            self._failure = TryAgain(
-                f"{len(alive)} workers are left, fewer than spec.workers.minReplicas:"
-                f" {self.job.spec.workers.min_replicas}; the last one said: {self.children.last_words(child)}"
-            )
-
-    def _say_lost(self, child: Child) -> None:
-        """Shard 0 need not wait for missing heartbeats: the newest member of this index is gone."""
-        member = next((w for w in self.status.workers if w.index == child.index and w.state == "running"), None) \
-            if self.status else None  # fmt: skip
-        if member:
-            self._tell(Bye("worker", child.index, member.incarnation, lost=True))
-
-    def _evaluator_ended(self, child: Child, status: int) -> None:
-        finishing = self.status is not None and self.status.phase in ("evaluating", "finished")
-        if (
-            status == exitcodes.DONE
-            or finishing
-            or child.restarts >= self.job.spec.workers.backoff_limit_per_index
-        ):
-            child.ended = status
-            if status:
-                self.display.note(
-                    f"{child.name} ended {_how(status)}: {self.children.last_words(child)}"
-                    f" ({self.children.log(child.role, child.index)})"
-                )
-            self._tell(Command("status"))
-        else:
-            self.display.note(f"{child.name} ended {_how(status)}; it starts again")
-            self.children.restart(child)
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -303,6 +239,7 @@ class LocalRun:
             self._asker.close()
         self.output.file("connect.json").unlink(missing_ok=True)
         shutil.rmtree(self._private, ignore_errors=True)
+        self.children.publish()
 
 
 class _Ports:
@@ -331,19 +268,15 @@ def _endpoints(shards: int, transport: str, folder: Path) -> list[str]:
     return [f"tcp://127.0.0.1:{port}" for port in ports]
 
 
-def _how(status: int) -> str:
-    if status >= 0:
-        return f"with exit code {status}"
-    return f"by signal {signal.Signals(-status).name}"
-
-
-def run(job: Job, asked_output: str | None, *, quiet: bool, transport: str) -> int:
-    """Runs `job` here; returns the exit code. Raises UserError, TryAgain."""
+def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transport: str) -> int:
+    """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
+    interrupts = Interrupts()
+    interrupts.watch()
     output = choose_output(job, asked_output)
     with Display(quiet=quiet) as display:
         for line in advice(job):
             display.note(f"warning: {line}")
-        local = LocalRun(job, output, display, transport)
+        local = LocalRun(job, folder, output, display, interrupts, transport)
         try:
             findings = local.prepare()
             display.note(_announce(job, findings, output), matters=False)
@@ -353,7 +286,7 @@ def run(job: Job, asked_output: str | None, *, quiet: bool, transport: str) -> i
         if local.status is None:
             raise TryAgain("no parameter server has told the job's state")
         status: Any = local.status
-    finish.leave_files(job, status, output, local.checkpoint_uri)
+    finish.leave_files(job, status, output, local.checkpoint_uri, findings)
     return code
 
 

@@ -28,6 +28,11 @@ class Output:
         return self.folder / name
 
     @property
+    def extras(self) -> Path:
+        """The evaluator's part of the model, until the run puts it into model.safetensors."""
+        return (self.folder / "extras.safetensors").absolute()
+
+    @property
     def checkpoints(self) -> str:
         """The default checkpoint store."""
         return str((self.folder / "checkpoints").absolute())

@@ -5,11 +5,12 @@ Runs as a process of its own, since it needs torch and the parent must not; answ
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -20,77 +21,99 @@ from asgd.spec.types import JobSpec
 
 
 class Findings(Struct):
-    """What the user's code is: empty layout for a script that joins by itself."""
+    """What the user's code is. A script joins by itself when it runs, so that little is known of one."""
 
+    script: bool = False
     layout: str = ""
     size: int = 0
     dataset: int | None = None
     guarantee: str = ""
     evaluates: bool = False
+    extras: list[str] = []
+    """Names in the model's state_dict that are no trained parameters: buffers, frozen ones."""
+    aliases: dict[str, str] = {}
+    """{second name of a tied parameter: its name in the layout}"""
 
 
-def probe(job: Path) -> Findings:
+def probe(job: Path, env: Mapping[str, str]) -> Findings:
     """Runs the probe on a checked job file. Raises UserError with the probe's own sentence."""
     with tempfile.TemporaryDirectory(prefix="asgd-probe-") as folder:
         answer = Path(folder) / "findings.json"
         done = subprocess.run(
             [sys.executable, "-m", "asgd.drivers.probe", str(job), str(answer)],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+            env={"OMP_NUM_THREADS": "1", **os.environ, **env},
         )
+        said = (done.stderr.strip() or "no message").splitlines()[-1]
         if done.returncode == UserError.exit_code:
-            raise UserError(done.stderr.strip().splitlines()[-1].removeprefix("asgd: "))
+            raise UserError(said.removeprefix("asgd: "))
         if done.returncode:
-            raise UserError(
-                f"spec.entrypoint: looking at it ended with {done.returncode}:\n{done.stderr.strip()}"
-            )
+            raise UserError(f"spec.entrypoint: looking at it ended with {done.returncode}: {said}")
         return msgspec.json.decode(answer.read_bytes(), type=Findings)
 
 
 def look(spec: JobSpec) -> Findings:
-    """Builds the task here and describes it. Raises UserError."""
-    from asgd.worker.build import build_task, is_script
-    from asgd.worker.data import dataset_size, guarantee, open_batches
+    """Builds the task here and describes it, or reads the script. Raises UserError."""
     from asgd.worker.devices import choose_device
-    from asgd.worker.flat import layout_hash, layout_of
+    from asgd.worker.entrypoint import is_script
 
     choose_device(spec.workers.devices.count, 0)
     if is_script(spec.entrypoint):
-        if not Path(spec.entrypoint).is_file():
-            raise UserError(f"spec.entrypoint: no file {spec.entrypoint} in {Path.cwd()}")
-        return Findings()
+        return _look_at_script(spec)
+    from asgd.worker.build import build_task
+    from asgd.worker.data import dataset_size, guarantee, open_batches
+    from asgd.worker.flat import layout_hash, layout_of
+    from asgd.worker.state import aliases, extras
+
     task = build_task(spec)
     layout = layout_of(task.model)
     dataset = dataset_size(task, spec.entrypoint)
-    rule = spec.stop_after
-    if dataset is None and rule.epochs is not None:
-        raise UserError(
-            "spec.stopAfter.epochs: needs data of a known size, and this entrypoint's data is a stream;"
-            " allowed here: updates, samples, seconds, metric"
-        )
-    if (
-        dataset is None
-        and spec.optimizer.schedule.name != "constant"
-        and spec.optimizer.schedule.unit == "epochs"
-    ):
-        raise UserError(
-            "spec.optimizer.schedule.unit: epochs needs data of a known size, and this entrypoint's data is a"
-            " stream; allowed here: samples"
-        )
-    if rule.metric is not None and task.evaluate is None:
+    if dataset is None:
+        _refuse_epochs(spec, "this entrypoint's data is a stream")
+    if spec.stop_after.metric is not None and task.evaluate is None:
         raise UserError(f"spec.stopAfter.metric: {spec.entrypoint} returns a Task without `evaluate`")
     leases = iter([(0, 0, 1)])
     open_batches(task, spec, 0, lambda: next(leases, None))
-    size = sum(_count(shape) for _, shape in layout)
-    return Findings(layout_hash(layout), size, dataset, guarantee(task), task.evaluate is not None)
+    return Findings(
+        layout=layout_hash(layout),
+        size=sum(math.prod(shape) for _, shape in layout),
+        dataset=dataset,
+        guarantee=guarantee(task),
+        evaluates=task.evaluate is not None,
+        extras=sorted(extras(task.model)),
+        aliases=aliases(task.model),
+    )
 
 
-def _count(shape: list[int]) -> int:
-    count = 1
-    for extent in shape:
-        count *= extent
-    return count
+def _look_at_script(spec: JobSpec) -> Findings:
+    """A script is only read: running it would train."""
+    from asgd.worker.entrypoint import expose, find_file, sentence
+
+    path = find_file(spec.entrypoint, expose(spec))
+    try:
+        compile(path.read_bytes(), str(path), "exec")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(
+            f"spec.entrypoint: {spec.entrypoint} is no Python script: {sentence(error)}"
+        ) from error
+    _refuse_epochs(spec, "a script reads data of its own")
+    return Findings(script=True)
+
+
+def _refuse_epochs(spec: JobSpec, why: str) -> None:
+    """Epochs can be counted only over data of a known size."""
+    schedule = spec.optimizer.schedule
+    if spec.stop_after.epochs is not None:
+        raise UserError(
+            f"spec.stopAfter.epochs: {spec.stop_after.epochs:g}, which is also what an absent stopAfter means, needs"
+            f" data of a known size, and {why}; allowed here: updates, samples, seconds, metric"
+        )
+    if schedule.unit == "epochs" and (schedule.name != "constant" or schedule.warmup):
+        raise UserError(
+            f"spec.optimizer.schedule.unit: epochs needs data of a known size, and {why}; allowed here: samples"
+        )
 
 
 def main() -> int:
@@ -102,7 +125,7 @@ def main() -> int:
     except UserError as error:
         print(f"asgd: {error}", file=sys.stderr)
         return UserError.exit_code
-    Path(sys.argv[2]).write_text(json.dumps(msgspec.to_builtins(findings)), encoding="utf-8")
+    Path(sys.argv[2]).write_bytes(msgspec.json.encode(findings))
     return 0
 
 

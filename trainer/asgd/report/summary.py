@@ -28,6 +28,7 @@ _REASONS = {
     "interrupted": "it was interrupted",
     "suspended": "the job was suspended",
     "stopped": "it was told to stop",
+    "ended": "every worker's own loop came to its end",
     "": "it ended without a stop reason",
 }
 

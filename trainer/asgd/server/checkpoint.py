@@ -88,7 +88,8 @@ class Store:
 
     def newest_term(self, shard: int) -> int:
         """The highest term claimed for a shard; 0 if none was."""
-        return max((int(name) for name in self._names("terms", f"shard-{shard}")), default=0)
+        names = self._names("terms", f"shard-{shard}")
+        return max((int(name) for name in names if name.isdigit()), default=0)
 
     def check_term(self, shard: int, term: int) -> None:
         """Raises Fenced when a newer server of this shard has started."""
@@ -102,9 +103,10 @@ class Store:
             except FileExistsError:
                 return False
             return True
-        if self.fs.exists(path):
+        try:
+            self.fs.pipe_file(path, b"", mode="create")
+        except FileExistsError:
             return False
-        self.fs.pipe_file(path, b"")
         return True
 
     # -- rounds ------------------------------------------------------------------------------------
@@ -179,6 +181,8 @@ class Store:
 
     def _names(self, *folder: str) -> list[str]:
         path = self.path(*folder)
+        # NB: object stores cache listings, and others write here.
+        self.fs.invalidate_cache(path)
         if not self.fs.exists(path):
             return []
         return [posixpath.basename(entry.rstrip("/")) for entry in self.fs.ls(path, detail=False)]
@@ -243,7 +247,7 @@ def read_range(
     for part in manifest.parts:
         begin, end = max(part.start, wanted.start), min(part.stop, wanted.stop)
         same = (part.start, part.stop) == (wanted.start, wanted.stop)
-        if begin >= end and not same:
+        if begin >= end and not same and wanted.size:
             continue
         try:
             with fs.open(posixpath.join(folder, part.file), "rb") as file:

@@ -50,7 +50,6 @@ class Chief:
         self.rounds = Rounds(store, shard.shards) if store else None
         self.coordinator.save_round = max(store.all_rounds(), default=0) if store else 0
         self.coordinator.saved_round = self.coordinator.save_round
-        shard.state.idle = self.coordinator.idle
         self.reports: dict[int, dict[str, Any]] = {}
         self.terms: dict[int, int] = {0: shard.term}
         self.status_json = b"{}"
@@ -70,21 +69,24 @@ class Chief:
 
     # -- messages ----------------------------------------------------------------------------------
 
-    def hello(self, message: Hello) -> Fault | None:
-        """A worker joins the job; the first one describes the data."""
+    def refuse(self, message: Hello) -> Fault | None:
+        """Why a peer can't join, as far as the job is concerned; None when it may."""
+        if message.role != "worker":
+            return None
+        if self.coordinator.stop_reason:
+            return Fault("stopped", self.coordinator.stop_reason, self.shard.term)
+        return self._check_data(message)
+
+    def joined(self, message: Hello) -> None:
+        """The shard has welcomed a peer; the first worker describes the data."""
         now, chief = time.monotonic(), self.coordinator
         if message.role == "evaluator":
             chief.evaluator_heard = now
-            return None
-        if chief.stop_reason:
-            return Fault("stopped", chief.stop_reason, self.shard.term)
-        fault = self._check_data(message)
-        if fault:
-            return fault
+        if message.role != "worker":
+            return
         chief.hello(message.index, message.incarnation, message.node, now)
         chief.describe_data(message.dataset, message.guarantee, message.tensors)
         self.shard.state.dataset = chief.dataset
-        return None
 
     def _check_data(self, message: Hello) -> Fault | None:
         known = self.coordinator.dataset
@@ -133,9 +135,12 @@ class Chief:
         if member is None or member.incarnation != message.incarnation:
             return Fault("hello", "say hello first", self.shard.term)
         try:
-            return self.coordinator.lease(message.index)
+            granted = self.coordinator.lease(message.index, message.request)
         except UserError as error:
             return Fault("layout", str(error), self.shard.term)
+        if granted.wait:
+            self.shard.rest(message.index)
+        return granted
 
     def _beat(self, message: Beat, now: float) -> Message:
         chief = self.coordinator
@@ -155,8 +160,8 @@ class Chief:
             save_at=chief.save_at,
             saved=chief.saved_round,
             dataset=chief.dataset,
+            resting=[member.index for member in chief.members.values() if member.resting],
             every_seconds=chief.spec.evaluation.every_seconds,
-            idle=sorted(chief.idle),
         )
 
     def _shard_report(self, message: Beat) -> None:
@@ -244,7 +249,7 @@ class Chief:
         """Moves time on; returns workers that were given up. A fresh model is saved as soon as it is there."""
         chief = self.coordinator
         if spec := self._live.changed(chief.spec):
-            chief.spec = spec
+            chief.change(spec)
         gone = chief.tick(now)
         fresh = self.rounds is not None and self.rounds.newest is None and chief.save_asked is None
         if fresh and self.shard.ready and not self.checkpoint_error:

@@ -42,6 +42,11 @@ class Member:
     state: str = "running"
     samples: int = 0
     loss: float | None = None
+    resting: bool = False
+    """No data for it now: it neither computes nor pushes, and nobody must wait for it."""
+    asked: int = 0
+    granted: Granted | None = None
+    """The answer to its newest request for a lease: a request that is repeated gets no second one."""
 
 
 class Coordinator:
@@ -51,8 +56,6 @@ class Coordinator:
         self.spec = spec
         self.members: dict[int, Member] = {}
         self.past: list[Member] = []
-        self.idle: set[int] = set()
-        """Members that asked for data when there was none."""
         self.pool: Pool | None = None
         self.dataset: int | None = None
         self.tensors = b""
@@ -75,6 +78,7 @@ class Coordinator:
         self.save_asked: float | None = None
         self.saved_round = 0
         self.last_save = 0.0
+        self._finished: set[int] = set()
         self._bad = 0
         self._exploded = 0
         self._stopping_since = 0.0
@@ -85,8 +89,9 @@ class Coordinator:
     def hello(self, index: int, incarnation: int, node: str, now: float) -> None:
         """A worker joined or came back."""
         known = self.members.get(index)
-        if known and known.incarnation == incarnation:
-            known.heard = now
+        if known and known.incarnation >= incarnation:
+            # An older one is a zombie: the shard refuses it.
+            known.heard = now if known.incarnation == incarnation else known.heard
             return
         if known:
             self._end(known, "lost", now)
@@ -108,10 +113,15 @@ class Coordinator:
         if member and member.incarnation == incarnation:
             self._end(member, "lost" if lost else "left", now)
 
+    def finished(self, index: int, now: float) -> None:
+        """A worker's own loop or stream came to its end; when all have, so has the job."""
+        self._finished.add(index)
+        if not self.members and len(self._finished) >= self.spec.workers.replicas:
+            self.stop("ended", now)
+
     def _end(self, member: Member, state: str, now: float) -> None:
         member.state, member.ended = state, now
         self.past.append(self.members.pop(member.index))
-        self.idle.discard(member.index)
         if self.pool:
             self.pool.release(member.index)
 
@@ -125,18 +135,25 @@ class Coordinator:
 
     # -- data and pushes ---------------------------------------------------------------------------
 
-    def lease(self, index: int) -> Granted:
-        """The next range of samples for a worker."""
-        if self.stop_reason or index not in self.members:
+    def lease(self, index: int, request: int) -> Granted:
+        """The next range of samples for a worker; the same one again when its request number `request` is repeated."""
+        member = self.members.get(index)
+        if self.stop_reason or member is None:
             return Granted(over=bool(self.stop_reason), wait=not self.stop_reason)
         if self.pool is None:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
-        span = self.pool.lease(index, len(self.members))
-        if span:
-            self.idle.discard(index)
-            return Granted(*span)
-        self.idle.add(index)
-        return Granted(wait=not self.pool.done, over=self.pool.done)
+        if member.granted is None or member.asked != request:
+            span = self.pool.lease(index, len(self.members))
+            over = span is None and self.pool.done
+            member.granted = Granted(*span) if span else Granted(wait=not over, over=over)
+            member.asked, member.resting = request, member.granted.wait
+        return member.granted
+
+    def change(self, spec: JobSpec) -> None:
+        """Live fields of the spec have changed."""
+        self.spec = spec
+        if self.pool:
+            self.pool.end_after(spec.stop_after.epochs)
 
     def pushed(
         self, index: int, visits: list[Span], samples: int, loss: float | None, verdict: str, now: float
@@ -160,16 +177,16 @@ class Coordinator:
             self.pool.visit(index, visits)
         if member := self.members.get(index):
             member.samples += samples
-            member.loss = loss if member.loss is None or loss is None else 0.9 * member.loss + 0.1 * loss
+            member.loss = _smooth(member.loss, loss, 0.9)
         if loss is not None:
             self._note_loss(loss, now)
         self._check_stop(now)
 
     def _note_loss(self, loss: float, now: float) -> None:
-        self.loss = loss if self.loss is None else 0.95 * self.loss + 0.05 * loss
-        if self.first_loss is None:
+        self.loss = _smooth(self.loss, loss, 0.95)
+        if self.first_loss is None and math.isfinite(loss):
             self.first_loss = loss
-        exploded = not math.isfinite(loss) or loss > LOSS_EXPLODED * max(abs(self.first_loss), 1.0)
+        exploded = not math.isfinite(loss) or loss > LOSS_EXPLODED * max(abs(self.first_loss or 0.0), 1.0)
         self._exploded = self._exploded + 1 if exploded else 0
         if self._exploded >= max(2 * DIVERGED_LEAST, 5 * len(self.members)):
             self.stop("diverged", now)
@@ -299,3 +316,10 @@ class Coordinator:
         self.describe_data(state["dataset"], self.guarantee, self.tensors)
         if self.pool and state["pool"]:
             self.pool.load(state["pool"])
+
+
+def _smooth(mean: float | None, value: float | None, keep: float) -> float | None:
+    """The running mean with one more value; one that is no number would stay in it for ever, and is left out."""
+    if value is None or not math.isfinite(value):
+        return mean
+    return value if mean is None else keep * mean + (1 - keep) * value

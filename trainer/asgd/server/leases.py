@@ -22,13 +22,17 @@ class Pool:
 
     def __init__(self, size: int, batch: int, epochs: float | None) -> None:
         self.size, self.batch = size, batch
-        self.limit = None if epochs is None else math.ceil(epochs * size)
+        self.end_after(epochs)
         self.cursor = 0
         """Samples leased for the first time, over all epochs."""
         self.visited = 0
         self.revisited = 0
         self.returned: list[Span] = []
         self.leased: dict[int, list[Span]] = defaultdict(list)
+
+    def end_after(self, epochs: float | None) -> None:
+        """Sets the end, also while leases are out."""
+        self.limit = None if epochs is None else math.ceil(epochs * self.size)
 
     def lease(self, worker: int, workers: int) -> Span | None:
         """The next range for `worker` out of `workers` live ones; None when nothing is left to hand out."""

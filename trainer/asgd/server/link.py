@@ -112,5 +112,6 @@ class Link:
             elif isinstance(message, Beaten):
                 self._heard = message
                 self._shard.state.dataset = message.dataset
-                self._shard.state.idle = set(message.idle)
+                for index in message.resting:
+                    self._shard.rest(index)
         return orders

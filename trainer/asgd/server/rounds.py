@@ -118,9 +118,8 @@ class RoundTable:
         shard = self.part.shard
         inboxes = [set(report.have) for report in self._reports.values()]
         common = {worker for worker, _ in set.intersection(*inboxes)}
-        wanted = {
-            worker for worker in shard.members if worker not in shard.state.idle and not shard.warming(worker)
-        }
+        # Who rests for want of data has no clock.
+        wanted = {worker for worker in shard.state.clocks if not shard.warming(worker)}
         if not wanted <= common or not set.union(*inboxes):
             return None
         members = sorted(common)

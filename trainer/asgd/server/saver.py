@@ -135,7 +135,8 @@ class Rounds:
         return len(self._parts) == self._shards
 
     def write(self, manifest: Manifest, keep: int) -> None:
-        """Writes the manifest and removes old rounds. Raises TryAgain when the store refuses."""
+        """Writes the manifest and removes old rounds. Raises TryAgain when the store refuses, Fenced when replaced."""
+        self._store.check_term(0, manifest.term)
         manifest.parts = [self._parts[i] for i in range(self._shards)]
         self._store.write_manifest(manifest)
         self._store.prune(keep)

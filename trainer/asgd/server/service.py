@@ -45,6 +45,7 @@ from asgd.wire.messages import (
     Message,
     Pull,
     Reply,
+    Welcome,
     decode,
     encode,
 )
@@ -220,9 +221,12 @@ class Service:
             raise Fenced(
                 f"shard {self.shard.index}: term {message.term} has taken over from {self.shard.term}"
             )
-        if self.chief and (fault := self.chief.hello(message)):
+        if self.chief and (fault := self.chief.refuse(message)):
             return fault
-        return self.shard.hello(message)
+        answer = self.shard.hello(message)
+        if self.chief and isinstance(answer, Welcome):
+            self.chief.joined(message)
+        return answer
 
     def _exchange(self, sender: bytes, message: Exchange, payload: Any) -> None:
         answer = self.shard.exchange(message, payload)
@@ -230,11 +234,14 @@ class Service:
             self.chief.pushed(message, answer)
         self._answer(sender, answer, message.chunk, message.index, message.pull)
 
-    def _pull(self, sender: bytes, message: Pull) -> None:
+    def _pull(self, sender: bytes, message: Pull, *, again: bool = False) -> None:
         try:
             answer = self.shard.pull(message)
         except Parked:
             self._park(sender, message)
+            if not again:
+                # NB: who waits long must know that this server lives.
+                self._send(sender, self.shard.reply(asker(message), 0, message.chunk, "waiting", False))
             return
         self._answer(sender, answer, message.chunk, asker(message), True)
 
@@ -254,7 +261,7 @@ class Service:
         if self.parked:
             waiting, self.parked = list(self.parked.values()), {}
             for sender, message in waiting:
-                self._pull(sender, message)
+                self._pull(sender, message, again=True)
 
     def _answer(self, sender: bytes, answer: Reply | Fault, chunk: int, worker: int, pull: bool) -> None:
         if not isinstance(answer, Reply) or not pull:

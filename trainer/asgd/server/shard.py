@@ -33,6 +33,8 @@ class Seen(Struct):
     sequence: int = 0
     chunks: int = 0
     verdict: str = "applied"
+    push: Push | None = None
+    """The accepted push while its chunks come in; saved too, so that a restart in the middle goes on alike."""
 
 
 class Parked(Exception):
@@ -65,7 +67,6 @@ class Shard:
         self._restored: int | None = None
         self._bringer: tuple[int, int] | None = None
         self._brought = 0
-        self._pushes: dict[int, Push] = {}
 
     # -- joining -----------------------------------------------------------------------------------
 
@@ -109,7 +110,6 @@ class Shard:
         known = self.seen.get(message.index)
         if known is None or known.incarnation != message.incarnation:
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
-            self._forget_push(message.index)
             self.state.inbox.pop(message.index, None)
         if self._restored is not None and message.term < self.term:
             self.lost = max(self.lost, message.seen - self._restored)
@@ -121,10 +121,20 @@ class Shard:
         self.members.pop(index, None)
         self.state.clocks.pop(index, None)
         self.state.kept.pop(index, None)
-        self._forget_push(index)
+        self._drop_unfinished(index)
         self.state.workers = max(1, len(self.members))
         if self._bringer and self._bringer[0] == index and not self.ready:
             self._bringer = None
+
+    def _drop_unfinished(self, index: int) -> None:
+        """A contribution to the open round that will never be complete."""
+        part = self.state.inbox.get(index)
+        if part and not part.complete:
+            del self.state.inbox[index]
+
+    def rest(self, index: int) -> None:
+        """A worker has no data for now: nobody waits for its clock, which starts again with its next push."""
+        self.state.clocks.pop(index, None)
 
     def init(self, message: Init, payload: Any) -> Fault | None:
         """One chunk of the initial weights; the last one makes the shard ready."""
@@ -150,24 +160,32 @@ class Shard:
         fault = self._stranger(message.index, message.incarnation)
         if fault:
             return fault
+        if message.chunk >= self.chunks:
+            raise ProtocolError(f"chunk {message.chunk} of a push: this shard has {self.chunks}")
         seen = self.seen[message.index]
-        if message.sequence < seen.sequence or (
-            message.sequence == seen.sequence and message.chunk < seen.chunks
-        ):
+        if (message.sequence, message.chunk) < (seen.sequence, seen.chunks):
             return self.reply(message.index, message.sequence, message.chunk, "duplicate", message.pull)
-        if message.sequence > seen.sequence and message.chunk == 0:
-            seen = self._begin(message)
-        if message.sequence != seen.sequence or message.chunk != seen.chunks:
+        fresh = message.sequence > seen.sequence and message.chunk == 0
+        if not fresh and (message.sequence, message.chunk) != (seen.sequence, seen.chunks):
             return Fault(
                 "order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term
             )
-        if seen.verdict == "applied":
-            self._apply(message, payload, seen)
+        vector = self._decode(message, payload) if fresh or seen.push else None
+        if fresh:
+            seen = self._begin(message, vector is not None)
+        if seen.push:
+            self._apply(message, vector, seen, seen.push)
         seen.chunks += 1
-        if seen.chunks == self.chunks and (push := self._pushes.pop(message.index, None)):
-            self.strategy.finish(self.state, push)
-            self.state.clocks[message.index] = self.state.clocks.get(message.index, 0) + 1
         return self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
+
+    def _decode(self, message: Exchange, payload: Any) -> F32 | None:
+        """The chunk's vector; None when the worker, or this look at it, found inf or nan."""
+        if not message.finite:
+            return None
+        span = chunk_slice(self.state.weights.size, message.chunk)
+        size = self.state.weights[span].size
+        vector = codec.decode(message.codec, payload, size, self.spec.codec, self._decoded)
+        return vector if kernel.finite(vector) else None
 
     def _stranger(self, index: int, incarnation: int) -> Fault | None:
         if not self.ready or self.members.get(index) is None:
@@ -176,59 +194,44 @@ class Shard:
             return Fault("session", f"worker {index} has another session now", self.term)
         return None
 
-    def _begin(self, message: Exchange) -> Seen:
+    def _begin(self, message: Exchange, finite: bool) -> Seen:
         """The first chunk of a new push: it gets its verdict, and if accepted its version."""
         state = self.state
-        push = self._make(message)
-        reason = "" if message.finite else "nonfinite"
+        push = Push(
+            message.index, message.sequence, message.base, max(0, state.version - message.base),
+            state.version + 1, message.samples, message.steps, message.loss, meta=message.meta,
+        )  # fmt: skip
+        reason = "" if finite else "nonfinite"
         if not reason and message.base > state.version:
             reason = "rollback"
         reason = reason or self.strategy.admit(push, state)
-        verdict = f"refused:{reason}" if reason else "applied"
+        seen = self.seen[message.index] = Seen(message.incarnation, message.sequence)
         if reason:
+            seen.verdict = f"refused:{reason}"
             self.refused[reason] += 1
-        else:
-            if not self.strategy.rounds:
-                state.version += 1
-            state.samples += message.samples
-            self.histogram[push.staleness] += 1
-            self._pushes[message.index] = push
-        seen = self.seen[message.index] = Seen(message.incarnation, message.sequence, 0, verdict)
+            return seen
+        seen.push = push
+        if not self.strategy.rounds:
+            state.version += 1
+        state.samples += message.samples
+        self.histogram[push.staleness] += 1
         return seen
 
-    def _apply(self, message: Exchange, payload: Any, seen: Seen) -> None:
-        span = chunk_slice(self.state.weights.size, message.chunk)
-        vector = codec.decode(
-            message.codec, payload, self.state.weights[span].size, self.spec.codec, self._decoded
-        )
-        if not kernel.finite(vector):
-            # A worker that checks its own push never gets here; one that lies can spoil at most this chunk's turn.
-            seen.verdict = "refused:nonfinite"
+    def _apply(self, message: Exchange, vector: F32 | None, seen: Seen, push: Push) -> None:
+        """One chunk of an accepted push; the last one completes it."""
+        if vector is None:
+            # A worker that checks its own push never gets here; one that lies can spoil at most the chunks before.
+            seen.verdict, seen.push = "refused:nonfinite", None
             self.refused["nonfinite"] += 1
-            self._forget_push(message.index)
+            self._drop_unfinished(message.index)
             return
-        self.strategy.apply(self.state, span, self._push(message), vector)
-
-    def _forget_push(self, index: int) -> None:
-        """The push under way will never be complete."""
-        self._pushes.pop(index, None)
-        part = self.state.inbox.get(index)
-        if part and not part.complete:
-            del self.state.inbox[index]
-
-    def _push(self, message: Exchange) -> Push:
-        """The push under way; after a restart in the middle of one it is known from `seen` alone and made again."""
-        if message.index not in self._pushes:
-            push = self._make(message)
-            self.strategy.admit(push, self.state)
-            self._pushes[message.index] = push
-        return self._pushes[message.index]
-
-    def _make(self, message: Exchange) -> Push:
-        return Push(
-            message.index, message.sequence, message.base, max(0, self.state.version - message.base),
-            message.samples, message.steps, message.loss, meta=message.meta,
-        )  # fmt: skip
+        state = self.state
+        self.strategy.apply(state, chunk_slice(state.weights.size, message.chunk), push, vector)
+        if message.chunk + 1 == self.chunks:
+            seen.push = None
+            self.strategy.finish(state, push)
+            slowest = min(state.clocks.values(), default=0)
+            state.clocks[message.index] = state.clocks.get(message.index, slowest) + 1
 
     def pull(self, message: Pull) -> Reply | Fault:
         """Answers one chunk of the weights. Raises Parked when the worker has to wait."""

@@ -1,8 +1,8 @@
 """Every message of the wire as a typed, versioned struct; payload (parameters, gradients) travels in frames beside it.
 
 A header is one byte of protocol version and a msgpack array of one of these structs (msgspec, tagged union): unknown
-versions, malformed headers and counts below zero are refused before anything is believed. No pickle anywhere. Requests carry who asks
-(role, index, incarnation) because ZeroMQ's routing identities do not survive a reconnect.
+versions, malformed headers and negative counts are refused before anything is believed. No pickle anywhere. Requests
+carry who asks (role, index, incarnation) because ZeroMQ's routing identities do not survive a reconnect.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from asgd.errors import ProtocolError
 
 PROTOCOL = 1
 
-Natural = Annotated[int, Meta(ge=0, lt=1 << 63)]
+Natural = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 """Indices, counts and versions: a negative one would reach array slices."""
 
 
@@ -117,7 +117,7 @@ class Reply(Message):
     chunk: Natural
     version: Natural
     verdict: str
-    """applied | duplicate | pulled | refused:<reason>"""
+    """applied | duplicate | pulled | refused:<reason> | waiting (a pull that is held back; the answer comes later)"""
     workers: Natural = 1
     samples: Natural = 0
     codec: str = ""
@@ -127,10 +127,11 @@ class Reply(Message):
 
 
 class Lease(Message):
-    """Asks shard 0 for the next chunk of sample indices."""
+    """Asks shard 0 for the next chunk of sample indices; asked again with the same `request`, it is the same one."""
 
     index: Natural
     incarnation: Natural
+    request: Natural
 
 
 class Granted(Message):
@@ -167,10 +168,10 @@ class Beaten(Message):
     saved: Natural = 0
     """The newest round that is complete."""
     dataset: int | None = None
+    resting: list[Natural] = []
+    """Workers without data for now: no clock waits for them."""
     every_seconds: float = 0.0
     """To the evaluator: how often to evaluate; 0 only at the end."""
-    idle: list[int] = []
-    """To shards: members that have nothing to compute at the moment."""
 
 
 class Gathered(Message):
@@ -219,14 +220,14 @@ class Bye(Message):
 
 
 class Command(Message):
-    """From `asgd run`, the operator or a person: status | stop | save | fail."""
+    """From `asgd run`, the operator or a person: status | stop | save; from the evaluator: buffers."""
 
     verb: str
     argument: str = ""
 
 
 class Done(Message):
-    """Plain acknowledgement; `body` is JSON for `status`."""
+    """Plain acknowledgement; `body` is JSON for `status`, a msgpack list of float32 vectors for `buffers`."""
 
     body: bytes = b""
 

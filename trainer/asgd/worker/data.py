@@ -39,6 +39,8 @@ __all__ = [
     "guarantee",
     "micro_batches",
     "open_batches",
+    "seed_worker",
+    "stream_loader",
     "worker_environment",
 ]
 
@@ -70,12 +72,12 @@ def open_batches(
     if size is not None:
         with _Opening(spec.entrypoint):
             fetch(task.data, [0], task.collate)
-    _seed(spec.seed, worker_index)
+    seed_worker(spec.seed, worker_index)
     if size is not None:
         how = (spec.batch_size, spec.seed, task.collate, task.data_workers, next_lease)
         return iter(LeasedBatches(task.data, *how))
     with _Opening(spec.entrypoint):
-        batches = iter(StreamedBatches(_stream_loader(task, spec)))
+        batches = iter(StreamedBatches(stream_loader(task, spec)))
         first = next(batches, None)
     if first is None:
         kind = type(task.data).__name__
@@ -124,7 +126,8 @@ def worker_environment(spec: JobSpec, worker_index: int) -> dict[str, str]:
     return {"ASGD_WORKER_INDEX": index, "ASGD_WORKERS": workers, "RANK": index, "WORLD_SIZE": workers}
 
 
-def _stream_loader(task: Task, spec: JobSpec) -> Iterable[Any]:
+def stream_loader(task: Task, spec: JobSpec) -> Iterable[Any]:
+    """The batches of a task whose data is a stream."""
     if isinstance(task.data, IterableDataset):
         return DataLoader(
             task.data, batch_size=spec.batch_size, collate_fn=task.collate, num_workers=task.data_workers
@@ -139,8 +142,11 @@ def fetch(dataset: Any, indices: list[int], collate: Callable[[list[Any]], Any] 
     return (collate or torch.utils.data.default_collate)(samples)
 
 
-def _seed(seed: int, worker_index: int) -> None:
-    """NB: the leading word keeps these numbers apart from the epochs' orders, which use (seed, epoch)."""
+def seed_worker(seed: int, worker_index: int) -> None:
+    """Gives this process random numbers of its own.
+
+    NB: the leading word keeps these numbers apart from the epochs' orders, which use (seed, epoch).
+    """
     state = np.random.SeedSequence([0xA5D, seed, worker_index]).generate_state(3)
     random.seed(int(state[0]))
     np.random.seed(int(state[1]))

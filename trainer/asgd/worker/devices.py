@@ -18,7 +18,10 @@ from asgd.worker.nested import map_arrays
 
 
 def choose_device(count: int, index: int) -> torch.device:
-    """The device of worker `index` when each asks for `count`; workers on one machine share what there is."""
+    """The (first) device of worker `index` when each asks for `count`; workers on one machine share what there is.
+
+    Raises UserError when PyTorch sees no device.
+    """
     if count == 0:
         return torch.device("cpu")
     visible = torch.cuda.device_count()
@@ -50,6 +53,7 @@ class Staging:
         self.tensor = torch.empty(size, dtype=torch.float32, pin_memory=pinned)
         self.host: F32 = np.asarray(self.tensor.numpy())
         self._stream = torch.cuda.Stream(device) if pinned else None  # type: ignore[no-untyped-call]
+        self._there = torch.empty(size, dtype=torch.float32, device=device) if pinned else self.tensor
 
     def out(self, vector: torch.Tensor) -> F32:
         """The vector's values in host memory: its own memory on the CPU, this buffer otherwise."""
@@ -69,5 +73,11 @@ class Staging:
         return self.host
 
     def on_device(self) -> torch.Tensor:
-        """This buffer's values as a tensor where the model is."""
-        return self.tensor if self._stream is None else self.tensor.to(self._device, non_blocking=True)
+        """This buffer's values as a tensor where the model is; valid until the next call."""
+        if self._stream is not None:
+            # NB: what still reads the last values goes first, and the host's may change as soon as this returns.
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+            with torch.cuda.stream(self._stream):
+                self._there.copy_(self.tensor, non_blocking=True)
+            self._stream.synchronize()
+        return self._there

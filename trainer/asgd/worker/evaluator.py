@@ -1,13 +1,15 @@
 """`asgd evaluate`: measures the job's answer every now and then, and once more at the end, on the weights it pulls.
 
-The answer of the A-SGD family is the centre. Batch-norm statistics are not parameters and never travel, so before a
-measurement they are estimated anew by a dry pass over training data (algorithms.md section 11).
+The answer of the A-SGD family is the centre. Buffers are not parameters; `spec.buffers` says whose the answer
+has (`buffers.py`, `batchnorm.py`). At the end the evaluator leaves what of the model's state_dict is no trained
+parameter in ASGD_EXTRAS, so that the saved model is whole.
 """
 
 from __future__ import annotations
 
 import time
 
+import msgspec
 import torch
 
 from asgd import exitcodes
@@ -16,8 +18,10 @@ from asgd.errors import TryAgain, UserError
 from asgd.exporter import Exporter, Views
 from asgd.task import Task
 from asgd.wire.ask import Asker
-from asgd.wire.messages import Evaluated
+from asgd.wire.messages import Command, Done, Evaluated
+from asgd.worker import state
 from asgd.worker.batchnorm import recompute
+from asgd.worker.buffers import Buffers
 from asgd.worker.build import build_task
 from asgd.worker.centre import Centre
 from asgd.worker.channel import Identity
@@ -44,6 +48,7 @@ class Evaluator:
         self.centre = Centre(
             config.servers, config.keys, identity, spec.codec, patience_seconds=config.join_timeout_seconds
         )
+        self._device, self._buffers = device, Buffers(task.model)
         self._staging = Staging(self.flat.size, device)
         self.heartbeat = Heartbeat(config.servers[0], config.keys, identity, dict)
         self._asker = Asker(config.servers[0], config.keys)
@@ -57,18 +62,30 @@ class Evaluator:
             self.flat.weights.copy_(self._staging.on_device())
             self.metrics = self._evaluate()
             self.measured = version
+        if final and self.config.extras:
+            state.save_extras(self.task.model, self.config.extras)
         self._asker.ask(Evaluated(version, outcome.samples, self.metrics, final), 30.0)
 
     def _evaluate(self) -> dict[str, float]:
         task = self.task
         assert task.evaluate is not None
-        recompute(task, self.config.job.spec)
+        spec = self.config.job.spec
+        with torch.no_grad():
+            if not self._buffers.settle(spec.buffers, self._told()):
+                recompute(task, spec, self._device)
         was_training = task.model.training
         task.model.eval()
         with torch.no_grad():
             metrics = {name: float(value) for name, value in task.evaluate(task.model).items()}
         task.model.train(was_training)
         return metrics
+
+    def _told(self) -> list[bytes]:
+        """The buffers that shard 0 has of the workers."""
+        if self.config.job.spec.buffers == "recompute" or not self._buffers.size:
+            return []
+        answer = self._asker.ask(Command("buffers"), 30.0)
+        return msgspec.msgpack.decode(answer.body, type=list[bytes]) if isinstance(answer, Done) else []
 
     def close(self) -> None:
         """Says goodbye."""

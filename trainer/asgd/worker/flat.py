@@ -11,6 +11,7 @@ import json
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from asgd.errors import UserError
 
@@ -21,15 +22,28 @@ def layout_of(model: nn.Module) -> list[tuple[str, list[int]]]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
+        if isinstance(parameter, UninitializedParameter):
+            raise UserError(
+                f"spec.entrypoint: the model's parameter {plain(name)} has no shape yet; run one batch through a lazy"
+                " module before it is handed over"
+            )
         if parameter.dtype != torch.float32:
             raise UserError(
-                f"model parameter {name} is {str(parameter.dtype).removeprefix('torch.')}; allowed: float32"
-                " (keep master weights in float32 and compute in less by torch.autocast)"
+                f"spec.entrypoint: the model's parameter {plain(name)} is"
+                f" {str(parameter.dtype).removeprefix('torch.')}; allowed: float32 (keep the weights in float32"
+                " and compute in less by torch.autocast)"
             )
-        layout.append((name.removeprefix("_orig_mod."), list(parameter.shape)))
+        layout.append((plain(name), list(parameter.shape)))
     if not layout:
-        raise UserError("the model has no trainable parameter; at least 1 is needed")
+        raise UserError(
+            "spec.entrypoint: the model has no parameter that requires a gradient; at least 1 is needed"
+        )
     return layout
+
+
+def plain(name: str) -> str:
+    """A tensor's name without the marks that torch.compile puts into it."""
+    return name.replace("_orig_mod.", "")
 
 
 def layout_hash(layout: list[tuple[str, list[int]]]) -> str:

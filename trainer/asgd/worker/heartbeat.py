@@ -38,14 +38,20 @@ class Heartbeat:
         # NB: while the server is away only the newest beat is worth keeping.
         socket.sndhwm = 2
         while not self._ended.wait(BEAT_SECONDS):
-            who = self._identity
-            try:
-                socket.send(encode(Beat(who.role, who.index, who.incarnation, self._report())), zmq.NOBLOCK)
-            except zmq.Again:
-                continue
-            while socket.poll(int(BEAT_SECONDS * 500)):
-                self._take(socket.recv())
+            self._beat(socket)
+        self._beat(socket)
         context.destroy(linger=0)
+
+    def _beat(self, socket: zmq.Socket[Any]) -> None:
+        who = self._identity
+        try:
+            socket.send(encode(Beat(who.role, who.index, who.incarnation, self._report())), zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        while socket.poll(int(BEAT_SECONDS * 500)):
+            self._take(socket.recv())
+            if self._ended.is_set():
+                return
 
     def _take(self, frame: bytes) -> None:
         try:
@@ -56,6 +62,6 @@ class Heartbeat:
             self.heard = message
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the thread after a last beat."""
         self._ended.set()
         self._thread.join(timeout=2)

@@ -16,10 +16,12 @@ class Leases:
     def __init__(self, config: ProcessConfig, hello: Callable[[], Hello]) -> None:
         self._asker = Asker(config.servers[0], config.keys)
         self._config, self._hello = config, hello
+        self._requests = 0
 
     def next(self) -> Granted:
         """The next range, `wait` or `over`. Raises TryAgain when shard 0 stays away, UserError when it refuses."""
-        question = Lease(self._config.index, self._config.incarnation)
+        self._requests += 1
+        question = Lease(self._config.index, self._config.incarnation, self._requests)
         patience = self._config.join_timeout_seconds
         while True:
             answer = self._asker.ask(question, patience)

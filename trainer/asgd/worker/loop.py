@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from asgd.task import Task
@@ -38,20 +39,16 @@ def train(task: Task, replica: Replica, leases: Leases, leaving: Callable[[], bo
         if item is None:
             break
         with replica.meters.timed("compute"):
-            loss = backward(task, replica, item)
+            loss = backward(task, replica.flat, replica.device, item)
         replica.step(item.samples, loss, item.visits)
     replica.flush()
     return replica.stop
 
 
-def backward(task: Task, replica: Replica, item: LeasedBatch) -> float:
+def backward(task: Task, flat: Flat, device: torch.device, item: LeasedBatch) -> float:
     """The gradient of the batch's mean loss, accumulated over `task.accumulate` micro-batches; returns the loss."""
-    return gradient(task, replica.flat, to_device(item.batch, replica.device))
-
-
-def gradient(task: Task, flat: Flat, batch: Any) -> float:
-    """As `backward`, for a model of any owner; the batch is on the model's device."""
     flat.zero()
+    batch: Any = to_device(item.batch, device)
     total = 0.0
     for part, share in micro_batches(batch, task.accumulate):
         loss: Tensor = task.loss(task.model, part)

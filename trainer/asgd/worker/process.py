@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import runpy
 import signal
-import sys
 
 from asgd import exitcodes
-from asgd.env import ProcessConfig, read_config
+from asgd.env import read_config
 from asgd.exporter import Exporter, Views
-from asgd.worker.build import build_task, is_script, seed_everything
+from asgd.worker.buffers import Buffers
+from asgd.worker.build import build_task
 from asgd.worker.data import dataset_size, guarantee, worker_environment
 from asgd.worker.devices import limit_threads
+from asgd.worker.entrypoint import is_script
 from asgd.worker.leases import Leases
 from asgd.worker.loop import train
 from asgd.worker.replica import Replica
@@ -24,10 +24,15 @@ def main() -> int:
     limit_threads()
     os.environ.update(worker_environment(config.job.spec, config.index))
     if is_script(config.job.spec.entrypoint):
+        from asgd.worker.script import run_script
+
         return run_script(config)
     leaving = catch_term()
     task = build_task(config.job.spec)
-    replica = Replica(config, task.model, dataset_size(task, config.job.spec.entrypoint), guarantee(task))
+    replica = Replica(
+        config, task.model, dataset_size(task, config.job.spec.entrypoint), guarantee(task),
+        buffers=Buffers(task.model) if task.evaluate and config.job.spec.buffers != "recompute" else None,
+    )  # fmt: skip
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)
     reason = replica.join()
@@ -54,11 +59,3 @@ def exit_code(reason: str, leaving: bool) -> int:
         return exitcodes.DIVERGED
     return exitcodes.DRAINED if leaving and not reason else exitcodes.DONE
 
-
-def run_script(config: ProcessConfig) -> int:
-    """Runs a user's own training script, which joins by `asgd.connect()`."""
-    path = config.job.spec.entrypoint
-    seed_everything(config.job.spec.seed)
-    sys.argv = [path, *(f"--{key}={value}" for key, value in config.job.spec.args.items())]
-    runpy.run_path(path, run_name="__main__")
-    return exitcodes.DONE

@@ -8,6 +8,7 @@ order of what touches the weights stays fixed: merge what came, take out what go
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from asgd import kernel
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
 from asgd.env import ProcessConfig
+from asgd.worker.buffers import Buffers
 from asgd.worker.centre import Centre, Outcome
 from asgd.worker.channel import Identity, PushMeta
 from asgd.worker.devices import Staging, choose_device
@@ -41,13 +43,20 @@ class _Pending:
 
 
 class Replica:
-    """A model joined to the job of `config`. Raises UserError when the model does not fit, TryAgain without servers."""
+    """A model joined to the job of `config`. Raises UserError when the model does not fit, TryAgain without servers.
 
-    def __init__(self, config: ProcessConfig, model: nn.Module, dataset: int | None, guarantee: str) -> None:
+    `device`: where the model is to be, if not where the spec puts it. `buffers`: told to the evaluator.
+    """
+
+    def __init__(
+        self, config: ProcessConfig, model: nn.Module, dataset: int | None, guarantee: str, *,
+        device: torch.device | None = None, buffers: Buffers | None = None,
+    ) -> None:  # fmt: skip
         spec = config.job.spec
         self.spec, self.config = spec, config
-        self.device = choose_device(spec.workers.devices.count, config.index)
+        self.device = device or choose_device(spec.workers.devices.count, config.index)
         self.flat = Flat(model, self.device)
+        self._buffers = buffers
         chosen = strategy(str(spec.algorithm["name"]))
         self.rule = chosen.worker(spec)
         self.meters = Meters()
@@ -71,19 +80,24 @@ class Replica:
         """Samples of the whole job, as far as this worker knows."""
         self.stop = ""
         self.heartbeat: Heartbeat | None = None
+        self._closing = False
 
     def join(self) -> str:
         """Joins all shards and takes their weights; returns why the job is over, if it is."""
         self.stop = self.centre.join(lambda: self._push.out(self.flat.weights))
-        self.heartbeat = Heartbeat(
-            self.config.servers[0], self.config.keys, self.identity, self.meters.report
-        )
+        self.heartbeat = Heartbeat(self.config.servers[0], self.config.keys, self.identity, self._report)
         if not self.stop:
             self._take(self.centre.pull(self._pulled.host))
         if not self.stop:
             self.flat.weights.copy_(self._pulled.on_device())
             self.rule.joined(self.flat.weights)
         return self.stop
+
+    def _report(self) -> dict[str, Any]:
+        report = self.meters.report()
+        if self._buffers and self.heartbeat:
+            report |= self._buffers.report(self._steps, self.heartbeat.heard.every_seconds, self._closing)
+        return report
 
     # -- one step ----------------------------------------------------------------------------------
 
@@ -176,6 +190,7 @@ class Replica:
     def close(self, reason: str = "") -> None:
         """Finishes what is on its way and says goodbye to every shard."""
         self._land()
+        self._closing = True
         if self._thread:
             self._thread.shutdown()
         if self.heartbeat:
@@ -184,6 +199,4 @@ class Replica:
 
 
 def _tensors(flat: Flat) -> bytes:
-    import json
-
     return json.dumps(flat.layout).encode()

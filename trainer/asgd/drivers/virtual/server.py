@@ -178,8 +178,6 @@ class Cluster:
         self.network = Network(clock, world)
         self.coordinator = Coordinator(job.spec)
         self.servers = [VirtualServer(self, index) for index in range(job.spec.parameter_server.shards)]
-        for server in self.servers:
-            server.shard.state.idle = self.coordinator.idle
 
     # -- shard 0's part ------------------------------------------------------------------------------------------
 
@@ -205,11 +203,12 @@ class Cluster:
         """A worker left, or was found dead."""
         self.coordinator.bye(message.index, message.incarnation, message.lost, self.clock.now)
 
-    def lease(self, index: int) -> Granted:
+    def lease(self, index: int, request: int) -> Granted:
         """A worker asks for data."""
-        granted = self.coordinator.lease(index)
-        # Who has nothing to compute is not waited for any longer.
+        granted = self.coordinator.lease(index, request)
         for server in self.servers:
+            if granted.wait:
+                server.shard.rest(index)
             server.meet()
             server.retry()
         return granted

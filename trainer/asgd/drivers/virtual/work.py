@@ -23,7 +23,9 @@ from asgd.worker.batches import Lease, LeasedBatch, Waiting
 from asgd.worker.batchnorm import recompute
 from asgd.worker.build import build_task
 from asgd.worker.flat import Flat, layout_hash, layout_of
-from asgd.worker.loop import gradient
+from asgd.worker.loop import backward
+
+CPU = torch.device("cpu")
 
 NextLease = Callable[[], Lease | Waiting | None]
 
@@ -66,7 +68,7 @@ class TorchWork:
         self.task = build_task(spec)
         layout = layout_of(self.task.model)
         self.layout, self.tensors = layout_hash(layout), json.dumps(layout).encode()
-        self.flat = Flat(self.task.model, torch.device("cpu"))
+        self.flat = Flat(self.task.model, CPU)
         self.size = self.flat.size
         self.dataset = data.dataset_size(self.task, spec.entrypoint)
         self.guarantee = data.guarantee(self.task)
@@ -75,7 +77,7 @@ class TorchWork:
         self._fresh = [buffer.clone() for buffer in self._buffers]
         self._persons: dict[int, _Person] = {}
         self._judge = build_task(spec)
-        self._judged = Flat(self._judge.model, torch.device("cpu"))
+        self._judged = Flat(self._judge.model, CPU)
         self.task.model.train()
 
     def initial(self) -> F32:
@@ -108,7 +110,7 @@ class TorchWork:
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         with self.turn(worker):
             self.flat.weights.copy_(torch.from_numpy(weights))
-            loss = gradient(self.task, self.flat, item.batch)
+            loss = backward(self.task, self.flat, CPU, item)
             out[:] = self.flat.gather().numpy()
         return loss
 

@@ -83,6 +83,7 @@ class VirtualWorker:
         self.weights, self._gradient, self._pulled = (np.zeros(work.size, np.float32) for _ in range(3))
         self.channels = [self._channel(server) for server in cluster.servers]
         self._sequence = 0
+        self._requests = 0
         self._pending = _Pending()
         self._steps = 0
         self._pulling = False
@@ -169,7 +170,8 @@ class VirtualWorker:
         return bool(self.stop)
 
     def _lease(self) -> Lease | Waiting | None:
-        granted = self.cluster.lease(self.index)
+        self._requests += 1
+        granted = self.cluster.lease(self.index, self._requests)
         if granted.over:
             return None
         return Waiting.WAIT if granted.wait else (granted.epoch, granted.start, granted.stop)

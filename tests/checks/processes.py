@@ -1,0 +1,110 @@
+"""A job's real processes, started as the operator or `asgd run` start them: by environment variables and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import yaml
+
+from asgd.env import ProcessConfig, read_config
+from asgd.kernel import F32
+from asgd.server.checkpoint import Store, assemble
+from asgd.spec import Job, job_to_json, load_job
+from asgd.status import Status
+from asgd.wire.ask import Asker
+from asgd.wire.messages import Command, Done
+
+PATIENCE_SECONDS = 60.0
+
+
+class Processes:
+    """Servers of one job, and workers as they are asked for; all are gone when the context ends."""
+
+    def __init__(self, folder: Path, spec: dict[str, Any]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.job = self._write(spec)
+        shards = self.job.spec.parameter_server.shards
+        self._endpoints = [f"ipc://{folder}/{index}.sock" for index in range(shards)]
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.servers = [self.start("server", i, ASGD_BIND=self._endpoints[i]) for i in range(shards)]
+        self._asker = Asker(self._endpoints[0], None)
+
+    def _write(self, spec: dict[str, Any]) -> Job:
+        document = {
+            "apiVersion": "asgd.dev/v1alpha1",
+            "kind": "AsgdJob",
+            "metadata": {"name": "check"},
+            "spec": spec,
+        }
+        (self.folder / "job.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+        job = load_job(self.folder / "job.yaml")
+        (self.folder / "job.json").write_bytes(job_to_json(job))
+        return job
+
+    def environment(self, index: int) -> dict[str, str]:
+        return {
+            "ASGD_JOB": str(self.folder / "job.json"),
+            "ASGD_INDEX": str(index),
+            "ASGD_SERVERS": ",".join(self._endpoints),
+            "ASGD_CHECKPOINT": str(self.folder / "checkpoints"),
+        }
+
+    def config(self, index: int) -> ProcessConfig:
+        """For a worker inside the test's own process."""
+        return read_config(self.environment(index))
+
+    def start(self, role: str, index: int, **extra: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "asgd.cli", role]
+        with (self.folder / f"{role}-{index}.log").open("ab") as log:
+            child = subprocess.Popen(
+                command, env=os.environ | self.environment(index) | extra, stdout=log, stderr=log
+            )
+        self._children.append(child)
+        return child
+
+    def status(self) -> Status | None:
+        """What shard 0 says; None before it has anything to say."""
+        answer = self._asker.ask(Command("status"), PATIENCE_SECONDS)
+        assert isinstance(answer, Done)
+        return msgspec.json.decode(answer.body, type=Status) if len(answer.body) > 2 else None
+
+    def until(self, holds: Callable[[Status], bool]) -> Status:
+        """The first status that `holds`."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            status = self.status()
+            if status and holds(status):
+                return status
+            time.sleep(0.05)
+        raise AssertionError(f"it never came; the last status: {status}\n{self.logs()}")
+
+    def logs(self) -> str:
+        return "\n".join(f"{p.name}: {p.read_text()}" for p in sorted(self.folder.glob("*.log")))
+
+    def model(self) -> dict[str, F32]:
+        """The newest checkpoint."""
+        store = Store(str(self.folder / "checkpoints"))
+        newest = store.newest()
+        assert newest is not None
+        return assemble(store.fs, store.path(f"{newest.round:06d}"), newest)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._asker.close()
+        for child in self._children:
+            child.kill()
+        for child in self._children:
+            child.wait()

@@ -1,0 +1,141 @@
+"""Finds and imports what `spec.entrypoint` names: a module's callable, a file's callable, or a script.
+
+A file is looked for in `spec.source`, in the current directory and then in the job file's folder (`asgd run`
+tells it by ASGD_JOB_FOLDER; pods have none). The same three places stand on the import path, so that users'
+files find each other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import operator
+import os
+import site
+import sys
+import sysconfig
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import asgd
+from asgd.errors import AsgdError, UserError
+from asgd.spec.types import JobSpec
+
+_NOT_USERS = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    *site.getsitepackages(),
+    *asgd.__path__,
+    "<",
+)
+"""Where files lie that are not the user's: a message names the user's own line."""
+
+
+def is_script(entrypoint: str) -> bool:
+    """`train.py` is a script that calls asgd.connect() itself; `train.py:task` and `module:task` give a Task."""
+    return entrypoint.endswith(".py")
+
+
+def load_entrypoint(spec: JobSpec) -> Callable[..., Any]:
+    """The callable that `spec.entrypoint` names. Raises UserError when there is none, or importing it fails."""
+    place, _, name = spec.entrypoint.rpartition(":")
+    module = _import(place, expose(spec))
+    try:
+        function = operator.attrgetter(name)(module)
+    except AttributeError as error:
+        raise UserError(f"spec.entrypoint: {place} has no {name!r}; it has {_callables(module)}") from error
+    if not callable(function):
+        raise UserError(f"spec.entrypoint: {spec.entrypoint} is {type(function).__name__}, not a callable")
+    return function  # type: ignore[no-any-return]  # checked above as far as Python can
+
+
+def _import(place: str, folders: list[Path]) -> ModuleType:
+    try:
+        return _load_file(find_file(place, folders)) if place.endswith(".py") else _load_module(place)
+    except AsgdError:
+        raise
+    except (Exception, SystemExit) as error:
+        # Whatever users' code raises while it is imported is theirs to mend; the sentence says where.
+        raise UserError(f"spec.entrypoint: importing {place} failed: {sentence(error)}") from error
+
+
+def expose(spec: JobSpec) -> list[Path]:
+    """Puts `spec.source`, the current directory and the job file's folder on the import path; returns them."""
+    folders = [Path.cwd()]
+    if spec.source:
+        folders.insert(0, _write_source(spec.source))
+    if os.environ.get("ASGD_JOB_FOLDER"):
+        folders.append(Path(os.environ["ASGD_JOB_FOLDER"]))
+    _prepend(*folders)
+    return folders
+
+
+def find_file(path: str, folders: list[Path]) -> Path:
+    """The first of `folders` that holds `path`. Raises UserError when none does."""
+    found = next((folder / path for folder in folders if (folder / path).is_file()), None)
+    if found is None:
+        raise UserError(f"spec.entrypoint: no file {path} in {' or '.join(map(str, dict.fromkeys(folders)))}")
+    _prepend(found.parent)
+    return found
+
+
+def _prepend(*folders: Path) -> None:
+    names = dict.fromkeys(str(folder) for folder in folders)
+    sys.path[:0] = [name for name in names if name not in sys.path]
+
+
+def _write_source(source: dict[str, str]) -> Path:
+    """The files of `spec.source` in a folder that all processes of a run may share (ASGD_SOURCE)."""
+    folder = Path(os.environ.get("ASGD_SOURCE") or tempfile.mkdtemp(prefix="asgd-source-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in source.items():
+        partial = folder / f"{name}.{os.getpid()}"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)
+    os.environ["ASGD_SOURCE"] = str(folder)
+    return folder
+
+
+def _load_module(place: str) -> ModuleType:
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name and (place == error.name or place.startswith(error.name + ".")):
+            raise UserError(
+                f"spec.entrypoint: no module named {place!r} in {Path.cwd()} or installed"
+            ) from error
+        raise
+
+
+def _load_file(path: Path) -> ModuleType:
+    # NB: a user's file may be called like a module that is loaded already (types.py).
+    name = path.stem if path.stem not in sys.modules else f"asgd_entrypoint_{path.stem}"
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    assert module_spec is not None and module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    module_spec.loader.exec_module(module)
+    return module
+
+
+def _callables(module: ModuleType) -> str:
+    names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+    return ", ".join(names[:8]) or "no callables"
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong in users' code, on one line, with the last line of their own that took part."""
+    text = " ".join(str(error).split()) or "no message"
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}:{error.lineno})"
+    frames = _users_frames(error) or traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text}{place}"
+
+
+def _users_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return [frame for frame in frames if not frame.filename.startswith(_NOT_USERS)]
