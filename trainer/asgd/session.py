@@ -105,7 +105,8 @@ class Connection(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._look_at_rate()
-        self._replica.step(samples or self._batch_size, None if loss is None else float(loss))
+        figure = float(loss.detach() if isinstance(loss, torch.Tensor) else loss) if loss is not None else None
+        self._replica.step(samples or self._batch_size, figure)
         self._show_rate()
         return loss if closure is not None else None
 

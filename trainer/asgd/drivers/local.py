@@ -293,7 +293,8 @@ def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transp
 def _announce(job: Job, findings: Findings, output: Output) -> str:
     spec = job.spec
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
+    what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
     return (
-        f"{job.name}: {findings.size:,} parameters, {data}, {spec.parameter_server.shards} parameter servers,"
+        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers,"
         f" {spec.workers.replicas} workers\nfiles in {output.folder}"
     )

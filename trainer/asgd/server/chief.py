@@ -54,6 +54,8 @@ class Chief:
         self.terms: dict[int, int] = {0: shard.term}
         self.status_json = b"{}"
         self.checkpoint_error = ""
+        self._buffers: dict[int, bytes] = {}
+        """{worker: its newest float buffers}, for the evaluator."""
         self._live = LiveFields(config.live)
         self._status_due = 0.0
 
@@ -112,7 +114,10 @@ class Chief:
     def bye(self, message: Bye) -> None:
         """A member leaves."""
         if message.role == "worker":
+            member = self.coordinator.members.get(message.index)
             self.coordinator.bye(message.index, message.incarnation, message.lost, time.monotonic())
+            if member and member.incarnation == message.incarnation and not (message.lost or message.reason):
+                self.coordinator.finished(message.index, time.monotonic())
         elif message.role == "evaluator":
             self.coordinator.evaluator_heard = None
 
@@ -147,6 +152,8 @@ class Chief:
         if message.role == "worker":
             if not chief.heard(message.index, message.incarnation, now) and not chief.stop_reason:
                 return Fault("hello", "say hello first", self.shard.term)
+            if buffers := message.report.get("buffers"):
+                self._buffers[message.index] = buffers
         elif message.role == "evaluator":
             chief.evaluator_heard = now
         else:
@@ -183,9 +190,17 @@ class Chief:
             self.coordinator.stop(message.argument or "stopped", now)
         elif message.verb == "save":
             self.ask_save()
+        elif message.verb == "buffers":
+            return Done(msgspec.msgpack.encode(self._told_buffers()))
         else:
-            return Fault("protocol", f"unknown command {message.verb!r}; known: status, stop, save")
+            return Fault("protocol", f"unknown command {message.verb!r}; known: status, stop, save, buffers")
         return Done()
+
+    def _told_buffers(self) -> list[bytes]:
+        """Buffers of the live workers, lowest first; of those that were, when none is left."""
+        told = sorted(self._buffers.items())
+        live = [buffers for index, buffers in told if index in self.coordinator.members]
+        return live or [buffers for _, buffers in told]
 
     # -- checkpoints -------------------------------------------------------------------------------
 
