@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.checks.virtual import Problem, digits, job, simulation, train
 
 from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
-from tests.checks.virtual import Problem, digits, job, simulation, train
 
 
 def bowl(size: int = 5) -> Problem:
@@ -32,7 +32,9 @@ def test_s1_staleness_aware_is_asgd_to_the_bit_while_staleness_is_at_most_one(wo
 
 def test_s1_a_gradient_that_is_three_versions_old_moves_the_centre_by_a_third() -> None:
     slope = Problem([0.0], lambda w, i: np.ones(1, np.float32))
-    done = train(slope, algorithm={"name": "staleness-aware"}, stopAfter={"updates": 8}, workers={"replicas": 4})
+    done = train(
+        slope, algorithm={"name": "staleness-aware"}, stopAfter={"updates": 8}, workers={"replicas": 4}
+    )
     moved = -float(weights(done)[0])
     expected = {s: count * 0.1 / max(1, s) for s, count in done.cluster.servers[0].shard.histogram.items()}
     assert moved == pytest.approx(sum(expected.values()), rel=1e-5) and 3 in expected
@@ -54,7 +56,7 @@ def test_s2_the_compensated_gradient_is_exact_on_a_quadratic(centre: float) -> N
     server = DcServer(job(algorithm={"name": "dc-asgd", "lambda": 1}, optimizer={"learningRate": 1}).spec)
     one = np.ones(1, np.float32)
     state = ShardState(one * np.float32(centre), {}, np.empty(1, np.float32), kept={0: one.copy()})
-    push = Push(0, 1, 0, 1, 1, 1)
+    push = Push(0, 1, 0, 1, 2, 1, 1)
     server.admit(push, state)
     server.apply(state, slice(0, 1), push, one)
     # At rate 1 the centre lands where x - x = 0 is, up to the rounding of float32.
@@ -98,7 +100,9 @@ def test_s3_fast_workers_stop_exactly_bound_plus_one_clocks_ahead(bound: int, ah
 
 def test_s3_bound_zero_is_bulk_synchronous() -> None:
     """Each clock's gradients are all taken at the weights that the clock before left: the order of one step a round."""
-    ssp = train(bowl(), algorithm={"name": "ssp", "bound": 0}, stopAfter={"updates": 30}, workers={"replicas": 3})
+    ssp = train(
+        bowl(), algorithm={"name": "ssp", "bound": 0}, stopAfter={"updates": 30}, workers={"replicas": 3}
+    )
     w = np.linspace(1, 2, 5).astype(np.float32)
     for _ in range(10):
         at = w.copy()
@@ -110,7 +114,11 @@ def test_s3_bound_zero_is_bulk_synchronous() -> None:
 def test_s3_a_dead_worker_stalls_nobody() -> None:
     world = World(compute=ComputeTime("constant", 1.0), deaths=(Mishap(0, 5.0),))
     done = train(
-        bowl(), world, algorithm={"name": "ssp", "bound": 2}, stopAfter={"updates": 100}, workers={"replicas": 3}
+        bowl(),
+        world,
+        algorithm={"name": "ssp", "bound": 2},
+        stopAfter={"updates": 100},
+        workers={"replicas": 3},
     )
     assert done.cluster.status().stop_reason == "updates"
 
@@ -168,8 +176,9 @@ def test_sync_goes_on_when_a_worker_dies_comes_back_or_joins(shards: int) -> Non
 )
 def test_digits_reach_96_percent(algorithm: dict[str, Any], rate: float, updates: int) -> None:
     accuracy, _, _ = digits(
-        algorithm=algorithm, optimizer={"learningRate": rate}, stopAfter={"updates": updates}, workers={"replicas": 4}
+        algorithm=algorithm,
+        optimizer={"learningRate": rate},
+        stopAfter={"updates": updates},
+        workers={"replicas": 4},
     )
     assert accuracy >= 0.96
-
-

@@ -1,7 +1,7 @@
 """Problems with known answers, and a simulator at their service: the checks of algorithms.md run on these.
 
-A `Problem` gives gradients without torch and without data, so a check is a matter of milliseconds; `digits` is the real
-thing. Everything runs through `Simulation`: the strategies, shards, channels and messages are those of a run.
+A `Problem` gives gradients without torch and without data, so a check is a matter of milliseconds; `digits` is the
+real thing. Everything runs through `Simulation`: the strategies, shards, channels and messages are those of a run.
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
         help="between the processes: ipc, or tcp with encryption as between pods (default: ipc)",
     )
 
-    simulate = commands.add_parser("simulate", help="train an AsgdJob in virtual time, on a cluster of your making")
+    simulate = commands.add_parser(
+        "simulate", help="train an AsgdJob in virtual time, on a cluster of your making"
+    )
     simulate.add_argument("job", metavar="JOB.yaml")
     simulate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     simulate.add_argument("--output", metavar="DIR", help="as for run")

@@ -1,8 +1,9 @@
-"""Delay-compensated A-SGD (Zheng et al. 2016): a stale gradient is corrected to first order for how far the centre moved.
+"""Delay-compensated A-SGD (Zheng et al. 2016): a stale gradient is corrected to first order for how far the centre
+moved.
 
-`g + lambda g*g*(x - backup)`, where backup is the centre as it was sent to that worker; the shard keeps one a worker, so
-the correction costs no bytes on the wire. `adaptive` divides lambda by the root of a running mean of g*g.
-See algorithms.md section 3.
+`g + lambda g*g*(x - backup)`, where backup is the centre as it was sent to that worker; the shard keeps one a
+worker, so the correction costs no bytes on the wire. `adaptive` divides lambda by the root of a running mean of
+g*g. See algorithms.md section 3.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Downpour SGD (Dean et al. 2012): the shape of A-SGD with Adagrad on the server.
 
-Between exchanges a worker steps locally by plain SGD and adds its gradients up; a push sends their sum, which the server
-scales coordinate by coordinate (rate / sqrt of the sum of squared pushes); a pull replaces the worker's weights.
-See algorithms.md section 2.
+Between exchanges a worker steps locally by plain SGD and adds its gradients up; a push sends their sum, which the
+server scales coordinate by coordinate (rate / sqrt of the sum of squared pushes); a pull replaces the worker's
+weights. See algorithms.md section 2.
 """
 
 from __future__ import annotations
@@ -45,4 +45,3 @@ class DownpourWorker(WorkerStrategy):
 
 
 STRATEGY = Strategy("downpour", DownpourServer, DownpourWorker)
-

@@ -1,7 +1,7 @@
 """FASGD (Odena 2016): each coordinate's rate is divided by the staleness and by the spread of its recent gradients.
 
-Running means n of g*g and b of g give the spread sqrt(n - b*b), itself averaged into v, which starts at 1; the centre moves
-by rate / (v max(1, s)) g. See algorithms.md section 3.
+Running means n of g*g and b of g give the spread sqrt(n - b*b), itself averaged into v, which starts at 1; the
+centre moves by rate / (v max(1, s)) g. See algorithms.md section 3.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Stale synchronous parallel (Ho et al. 2013): asynchronous SGD in which nobody runs too far ahead of the slowest.
 
-A worker that has completed c pushes may start its next step only while c - min over live workers <= `bound`; 0 makes all
-wait for each other after every step. Dead workers' clocks go with them, and workers that are out of data do not count.
+A worker that has completed c pushes may start its next step only while c - min over live workers <= `bound`; 0
+makes all wait for each other after every step. Dead workers' clocks go with them, and workers that are out of data
+do not count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Staleness-aware asynchronous SGD (Zhang et al. 2015): a gradient that is s versions old moves the centre by rate / s.
+"""Staleness-aware asynchronous SGD (Zhang et al. 2015): a gradient that is s versions old moves the centre by rate
+/ s.
 
 Gradients with s <= 1 are applied as in A-SGD, to the bit. See algorithms.md section 3.
 """

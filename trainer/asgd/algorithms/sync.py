@@ -1,4 +1,5 @@
-"""Synchronous SGD, the baseline: a round is one gradient of every live worker at the same weights; their mean moves the centre.
+"""Synchronous SGD, the baseline: a round is one gradient of every live worker at the same weights; their mean moves
+the centre.
 
 The sum goes through workers in order of index, so a run does not depend on who was first. Momentum is safe here.
 """

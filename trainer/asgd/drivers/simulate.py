@@ -1,7 +1,7 @@
 """`asgd simulate`: a job in virtual time, to ask what another cluster would do to its accuracy and time.
 
-It leaves the same files as `asgd run`. The training is real, down to the bits of shards and strategies; only time is made up
-(`virtual/models.py`).
+It leaves the same files as `asgd run`. The training is real, down to the bits of shards and strategies; only time
+is made up (`virtual/models.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 import sys
+from pathlib import Path
 
 import msgspec
 from safetensors.numpy import save_file
@@ -52,8 +54,8 @@ def world(arguments: argparse.Namespace, workers: int) -> World:
     return dataclasses.replace(described, bandwidth=models.amount("--bandwidth", arguments.bandwidth))
 
 
-def run(job: Job, described: World, asked_output: str | None, *, quiet: bool) -> int:
-    """Simulates `job`; returns the exit code. Raises UserError."""
+def run(job: Job, folder: Path, described: World, asked_output: str | None, *, quiet: bool) -> int:
+    """Simulates `job`, whose file lies in `folder`; returns the exit code. Raises UserError."""
     from asgd.drivers.virtual.simulation import Simulation
     from asgd.drivers.virtual.work import TorchWork  # torch takes a second to load
 
@@ -62,6 +64,8 @@ def run(job: Job, described: World, asked_output: str | None, *, quiet: bool) ->
         for line in advice(job):
             display.note(f"warning: {line}")
         output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")
+        # Where an entrypoint that is a file is looked for.
+        os.environ["ASGD_JOB_FOLDER"] = str(folder)
         work = TorchWork(job.spec)
 
         def observe(status: Status) -> None:
@@ -72,7 +76,7 @@ def run(job: Job, described: World, asked_output: str | None, *, quiet: bool) ->
         status = simulation.run()
     _leave_files(job, status, output)
     if status.stop_reason != "diverged":
-        _save_model(job, simulation.answer(), work.tensors, status, output)
+        _save_model(simulation.answer(), work.tensors, status, output)
     return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
 
 
@@ -87,13 +91,11 @@ def _leave_files(job: Job, status: Status, output: Output) -> None:
     sys.stdout.flush()
 
 
-def _save_model(job: Job, answer: F32, tensors: bytes, status: Status, output: Output) -> None:
+def _save_model(answer: F32, tensors: bytes, status: Status, output: Output) -> None:
     """The job's answer under its parameters' own names."""
     named, offset = {}, 0
     for name, shape in msgspec.json.decode(tensors, type=list[tuple[str, list[int]]]):
         count = math.prod(shape)
         named[name] = answer[offset : offset + count].reshape(shape)
         offset += count
-    save_file(
-        named, output.file("model.safetensors"), metadata={"updates": str(status.updates), "job": job.name}
-    )
+    save_file(named, output.file("model.safetensors"), metadata={"updates": str(status.updates)})

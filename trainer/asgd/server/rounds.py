@@ -1,10 +1,11 @@
 """Rounds over several shards: every shard closes the same round with the same workers, and shard 0 says which.
 
 `RoundPart` is each shard's side: it reports which contributions are complete and carries out what shard 0 decides.
-`RoundTable` is shard 0's side: a round closes when every shard holds the contribution of every worker that is waited
-for. A strategy that decides by the vectors themselves has its shards measure them first (partial Gram matrices, p x p
-numbers) and decides on the sums. Both are pure; reports are snapshots and decisions carry numbers, so each may be sent
-twice. A shard that was started anew has lost its contributions: the round is then void, and everybody goes on.
+`RoundTable` is shard 0's side: a round closes when every shard holds the contribution of every worker that is
+waited for. A strategy that decides by the vectors themselves has its shards measure them first (partial Gram
+matrices, p x p numbers) and decides on the sums. Both are pure; reports are snapshots and decisions carry numbers,
+so each may be sent twice. A shard that was started anew has lost its contributions: the round is then void, and
+everybody goes on.
 """
 
 from __future__ import annotations
@@ -141,7 +142,9 @@ class RoundTable:
         pushes = [state.inbox[worker].push for worker in members]
         return self.part.strategy.decide(state, pushes, measures) if members else {}
 
-    def _order(self, members: list[int], *, measure: bool = False, decision: Decision | None = None) -> Decided:
+    def _order(
+        self, members: list[int], *, measure: bool = False, decision: Decision | None = None
+    ) -> Decided:
         number = self._number + 1
         if not measure:
             self._number, self._members = number, None

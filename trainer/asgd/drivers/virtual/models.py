@@ -1,7 +1,8 @@
-"""What a simulated cluster is like: how long gradients take, how fast wires and servers are, who is slow, pauses or dies.
+"""What a simulated cluster is like: how long gradients take, how fast wires and servers are, who is slow, pauses or
+dies.
 
-Each option of `asgd simulate` is read here into a number or a small frozen value; wrong ones are told in one sentence.
-Times are seconds, sizes bytes. All randomness comes from generators seeded by (seed, worker).
+Each option of `asgd simulate` is read here into a number or a small frozen value; wrong ones are told in one
+sentence. Times are seconds, sizes bytes. All randomness comes from generators seeded by (seed, worker).
 """
 
 from __future__ import annotations

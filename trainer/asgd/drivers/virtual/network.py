@@ -1,7 +1,7 @@
 """Wires in virtual time: every process has one link, busy in each direction with one message after the other.
 
-A message leaves when the sender's link is free, takes the latency, and has arrived when the receiver's link has let it
-in; so many workers that push to one server at once queue up at its link, as in a real rack.
+A message leaves when the sender's link is free, takes the latency, and has arrived when the receiver's link has let
+it in; so many workers that push to one server at once queue up at its link, as in a real rack.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Parameter servers in virtual time: the very same `Shard` and `Coordinator`, fed by the simulated network.
 
-What `server/service.py` and `server/chief.py` do around them with sockets is done here with the event queue: one message
-after the other, pulls that must wait are parked and asked again after each change. Nothing is saved.
+What `server/service.py` and `server/chief.py` do around them with sockets is done here with the event queue: one
+message after the other, pulls that must wait are parked and asked again after each change. Nothing is saved.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ from asgd.wire import codec
 from asgd.wire.messages import (
     AnyMessage,
     Bye,
+    Decided,
     Done,
     Exchange,
     Fault,
+    Gathered,
     Granted,
     Hello,
     Init,
@@ -201,7 +203,10 @@ class Cluster:
 
     def bye(self, message: Bye) -> None:
         """A worker left, or was found dead."""
+        member = self.coordinator.members.get(message.index)
         self.coordinator.bye(message.index, message.incarnation, message.lost, self.clock.now)
+        if member and member.incarnation == message.incarnation and not (message.lost or message.reason):
+            self.coordinator.finished(message.index, self.clock.now)
 
     def lease(self, index: int, request: int) -> Granted:
         """A worker asks for data."""

@@ -1,7 +1,7 @@
 """One job in virtual time: servers, workers, mishaps and the clock that drives them.
 
-The same inputs give the same bits: no clock of the machine, no threads, all random numbers seeded. Evaluation takes no
-virtual time. `observe` is called with each status worth writing down.
+The same inputs give the same bits: no clock of the machine, no threads, all random numbers seeded. Evaluation takes
+no virtual time. `observe` is called with each status worth writing down.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ class Simulation:
         return answer
 
     def advance(self) -> bool:
-        """Lets the next thing happen; False when the job is over."""
-        return not self._over and self.clock.step()
+        """Lets the next thing happen; False when nothing is left to happen: the job is over."""
+        return self.clock.step()
 
     def run(self) -> Status:
         """The whole job; returns its last status."""

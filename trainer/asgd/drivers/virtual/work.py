@@ -1,7 +1,7 @@
 """What simulated workers compute: a job's own PyTorch task, or any object that gives gradients (`Work`).
 
-All workers share one model; a worker's weights, buffers and random numbers are put in before its turn and taken out after
-it, so each sees what it would see in a process of its own. Data is read by leases as in a run.
+All workers share one model; a worker's weights, buffers and random numbers are put in before its turn and taken out
+after it, so each sees what it would see in a process of its own. Data is read by leases as in a run.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class TorchWork:
             return {}
         model, before = self._judge.model, _random_state()
         self._judged.weights.copy_(torch.from_numpy(weights))
-        recompute(self._judge, self.spec)
+        recompute(self._judge, self.spec, CPU)
         model.eval()
         with torch.no_grad():
             metrics = {name: float(value) for name, value in self._judge.evaluate(model).items()}

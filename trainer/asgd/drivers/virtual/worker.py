@@ -1,8 +1,8 @@
 """A worker in virtual time: the same strategy and the same `Channel`s as a real one, the life of `worker/replica.py`.
 
-`life` is that life as a generator: it stops where a real worker would wait and is resumed by whatever arrives. Gradients are
-really computed, at once; that they take time is the clock's doing. `exchange.ahead` works as in the replica: the next
-gradient is computed on the weights that were there when the exchange began.
+`life` is that life as a generator: it stops where a real worker would wait and is resumed by whatever arrives.
+Gradients are really computed, at once; that they take time is the clock's doing. `exchange.ahead` works as in the
+replica: the next gradient is computed on the weights that were there when the exchange began.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class VirtualWorker:
             yield from self._step(item, loss)
         yield from self._flush()
         for channel in self.channels:
-            channel.lane.send(Bye("worker", self.index, self.incarnation))
+            channel.lane.send(Bye("worker", self.index, self.incarnation, reason=self.stop))
 
     def _stopped(self) -> bool:
         self.stop = next((channel.stop for channel in self.channels if channel.stop), self.stop)
