@@ -9,6 +9,7 @@ bits come out of pods, processes, the simulator and a replay. Who calls: `server
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,8 +167,8 @@ class Strategy:
     """A strategy as the registry knows it. `answer` says what the job's result is: centre | mean | best."""
 
     name: str
-    server: type[ServerStrategy]
-    worker: type[WorkerStrategy]
+    server: Callable[[JobSpec], ServerStrategy]
+    worker: Callable[[JobSpec], WorkerStrategy]
     answer: str = "centre"
     fields: tuple[str, ...] = ()
     """Names of its own fields beside `algorithm.name`."""

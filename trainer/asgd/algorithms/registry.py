@@ -13,20 +13,26 @@ from asgd.algorithms.base import Strategy
 from asgd.errors import UserError
 
 _OURS = {
-    "asgd": "asgd.algorithms.asgd",
-    "dc-asgd": "asgd.algorithms.dcasgd",
-    "downpour": "asgd.algorithms.downpour",
-    "fasgd": "asgd.algorithms.fasgd",
-    "ssp": "asgd.algorithms.ssp",
-    "staleness-aware": "asgd.algorithms.staleness",
-    "sync": "asgd.algorithms.sync",
+    "asgd": "asgd.algorithms.asgd:STRATEGY",
+    "async-diloco": "asgd.algorithms.asyncdiloco:STRATEGY",
+    "dc-asgd": "asgd.algorithms.dcasgd:STRATEGY",
+    "diloco": "asgd.algorithms.diloco:DILOCO",
+    "downpour": "asgd.algorithms.downpour:STRATEGY",
+    "eamsgd": "asgd.algorithms.easgd:EAMSGD",
+    "easgd": "asgd.algorithms.easgd:EASGD",
+    "fasgd": "asgd.algorithms.fasgd:STRATEGY",
+    "local-sgd": "asgd.algorithms.diloco:LOCAL_SGD",
+    "ssp": "asgd.algorithms.ssp:STRATEGY",
+    "staleness-aware": "asgd.algorithms.staleness:STRATEGY",
+    "sync": "asgd.algorithms.sync:STRATEGY",
 }
 
 
 def strategy(name: str) -> Strategy:
     """The strategy called `name`. Raises UserError with the known names."""
     if name in _OURS:
-        found: Strategy = import_module(_OURS[name]).STRATEGY
+        module, _, attribute = _OURS[name].partition(":")
+        found: Strategy = getattr(import_module(module), attribute)
         return found
     for point in entry_points(group="asgd.algorithms", name=name):
         loaded: Strategy = point.load()
