@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from msgspec.structs import replace
-
-from asgd.spec.types import Job
-from asgd.drivers.virtual.simulation import Simulation
 from tests.checks.virtual import Problem, digits, job, simulation, train
+
+from asgd.drivers.virtual.simulation import Simulation
+from asgd.spec.types import Job
 
 
 def easgd(workers: int, beta: float, **spec: Any) -> Job:
@@ -18,7 +18,11 @@ def easgd(workers: int, beta: float, **spec: Any) -> Job:
     rules = {"name": "easgd", "period": 1, **spec.pop("algorithm", {})}
     made = job(algorithm=rules, workers={"replicas": workers, "maxReplicas": 256}, **spec)
     return Job(
-        made.name, made.namespace, replace(made.spec, algorithm={**rules, "beta": beta}), made.document, made.given
+        made.name,
+        made.namespace,
+        replace(made.spec, algorithm={**rules, "beta": beta}),
+        made.document,
+        made.given,
     )
 
 
@@ -41,7 +45,8 @@ def until(run: Simulation, updates: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "centre", "worker"), [(4, 0.010456, 0.024502), (8, 0.005767, 0.028934), (16, 0.003043, 0.035651)]
+    ("workers", "centre", "worker"),
+    [(4, 0.010456, 0.024502), (8, 0.005767, 0.028934), (16, 0.003043, 0.035651)],
 )
 def test_e1_synchronous_variances_are_the_exact_ones(workers: int, centre: float, worker: float) -> None:
     rounds, chains = 120, 8_000
@@ -58,16 +63,25 @@ def test_e2_the_bound_of_round_robin_stability_is_sharp(workers: int, rate: floa
     bound = (4 - 2 * rate) / (4 - rate)
     ends = []
     for factor in (0.99, 1.01):
-        made = easgd(workers, bound * factor * workers, optimizer={"learningRate": rate}, stopAfter={"updates": 800 * workers})
+        made = easgd(
+            workers,
+            bound * factor * workers,
+            optimizer={"learningRate": rate},
+            stopAfter={"updates": 800 * workers},
+        )
         run = simulation(made, Problem([1.0], lambda w, _: w))
         run.run()
-        ends.append(max(abs(float(run.answer()[0])), *(abs(float(one.weights[0])) for one in run.workers.values())))
+        ends.append(
+            max(abs(float(run.answer()[0])), *(abs(float(one.weights[0])) for one in run.workers.values()))
+        )
     assert ends[0] < 1 < ends[1]
 
 
 def test_e3_without_force_workers_are_independent_and_the_centre_stays() -> None:
     start = np.linspace(1, 2, 5)
-    run = simulation(easgd(3, 0.0, stopAfter={"updates": 40}), Problem(start, lambda w, i: w * np.float32(i + 1)))
+    run = simulation(
+        easgd(3, 0.0, stopAfter={"updates": 40}), Problem(start, lambda w, i: w * np.float32(i + 1))
+    )
     until(run, 30)
     assert run.answer().tobytes() == start.astype(np.float32).tobytes()
     for index, one in run.workers.items():
@@ -78,7 +92,9 @@ def test_e3_without_force_workers_are_independent_and_the_centre_stays() -> None
 
 
 @pytest.mark.parametrize("shards", [1, 2])
-def test_e3_without_gradients_the_distance_shrinks_by_1_minus_2_alpha_and_the_sum_is_kept(shards: int) -> None:
+def test_e3_without_gradients_the_distance_shrinks_by_1_minus_2_alpha_and_the_sum_is_kept(
+    shards: int,
+) -> None:
     made = easgd(1, 0.225, stopAfter={"updates": 7}, parameterServer={"shards": shards})
     run = simulation(made, Problem([0.0, 4.0], lambda w, _: w * 0))
     moved: list[tuple[float, float]] = []
@@ -104,7 +120,9 @@ def test_e3_without_gradients_the_distance_shrinks_by_1_minus_2_alpha_and_the_su
 @pytest.mark.parametrize("period", [1, 10, 64])
 def test_e4_digits_at_every_period(period: int) -> None:
     accuracy, _, _ = digits(
-        algorithm={"name": "easgd", "period": period}, stopAfter={"updates": 8000 // period}, workers={"replicas": 4}
+        algorithm={"name": "easgd", "period": period},
+        stopAfter={"updates": 8000 // period},
+        workers={"replicas": 4},
     )
     assert accuracy >= 0.96
 
@@ -122,5 +140,10 @@ def test_the_force_follows_the_number_of_live_workers() -> None:
     run = simulation(easgd(4, 0.9, stopAfter={"updates": 100}), Problem([1.0], lambda w, _: w))
     run.run()
     assert {one.rule.alpha for one in run.workers.values()} <= {0.9 / count for count in (1, 2, 3, 4)}
-    alone = train(Problem([1.0], lambda w, _: w), algorithm={"name": "easgd"}, stopAfter={"updates": 5}, workers={"replicas": 1})
+    alone = train(
+        Problem([1.0], lambda w, _: w),
+        algorithm={"name": "easgd"},
+        stopAfter={"updates": 5},
+        workers={"replicas": 1},
+    )
     assert alone.workers[0].rule.alpha == 0.9

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.checks.virtual import Problem, digits, job, train
 
 from asgd.algorithms.asyncdiloco import AsyncDilocoServer
 from asgd.algorithms.base import Push, ShardState
 from asgd.drivers.virtual.models import ComputeTime, World
-from tests.checks.virtual import Problem, digits, job, train
 
 
 def bowl() -> Problem:
@@ -69,7 +69,9 @@ def test_a_slow_worker_sends_after_fewer_steps() -> None:
     world = World(compute=ComputeTime("constant", 1.0), stragglers=((0, 4.0),))
     spec: dict[str, Any] = {"stopAfter": {"updates": 120}, "workers": {"replicas": 3}}
     run = train(bowl(), world, algorithm={"name": "async-diloco", "period": 16}, **spec)
-    fixed = train(bowl(), world, algorithm={"name": "async-diloco", "period": 16, "dynamicSteps": False}, **spec)
+    fixed = train(
+        bowl(), world, algorithm={"name": "async-diloco", "period": 16, "dynamicSteps": False}, **spec
+    )
     assert run.cluster.status().staleness.max < fixed.cluster.status().staleness.max
 
 
@@ -84,6 +86,9 @@ def test_a_slow_worker_sends_after_fewer_steps() -> None:
 )
 def test_digits_reach_96_percent(algorithm: dict[str, Any], rate: float, updates: int) -> None:
     accuracy, _, _ = digits(
-        algorithm=algorithm, optimizer={"learningRate": rate}, stopAfter={"updates": updates}, workers={"replicas": 4}
+        algorithm=algorithm,
+        optimizer={"learningRate": rate},
+        stopAfter={"updates": updates},
+        workers={"replicas": 4},
     )
     assert accuracy >= 0.96

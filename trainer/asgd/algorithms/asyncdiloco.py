@@ -1,8 +1,9 @@
 """Asynchronous local SGD with delayed Nesterov and dynamic local steps (Liu et al. 2024, arXiv 2401.09135).
 
-Each push moves theta by eps D / N at once; its momentum waits until N pushes (the live workers, unless `buffer` says
-otherwise) are in, and is then applied on their mean: m = mu m + buf / N; theta -= eps (D / N + mu m). Slow workers send after
-fewer steps (`dynamicSteps`): the server knows how many steps each has sent of late, so no clock is needed.
+Each push moves theta by eps D / N at once; its momentum waits until N pushes (the live workers, unless `buffer`
+says otherwise) are in, and is then applied on their mean: m = mu m + buf / N; theta -= eps (D / N + mu m). Slow
+workers send after fewer steps (`dynamicSteps`): the server knows how many steps each has sent of late, so no clock
+is needed.
 """
 
 from __future__ import annotations

@@ -135,6 +135,8 @@ class WorkerStrategy(ABC):
         self.spec = spec
         self.workers = 1
         """Live workers as the newest reply told; set by who drives this object."""
+        self.dataset: int | None = None
+        """Samples in one epoch; None for streams. Set before `joined`."""
         self.notes: dict[str, float] = {}
         """What the server's half said in its newest reply."""
 

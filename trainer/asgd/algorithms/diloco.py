@@ -1,8 +1,9 @@
-"""Local SGD (FedAvg) and DiLoCo (Douillard et al. 2023): rounds of local steps, whose mean an outer optimizer applies.
+"""Local SGD (FedAvg) and DiLoCo (Douillard et al. 2023): rounds of local steps, whose mean an outer optimizer
+applies.
 
-With D = mean(x_base - x_i): local SGD moves theta by -D, DiLoCo by Nesterov momentum, m = mu m + D; theta -= eps (D + mu m).
-Nesterov on rounds is safe: nothing is stale. A worker that missed a round has computed from weights that are gone; its
-steps are refused and it goes on from the new ones. See algorithms.md section 9.
+With D = mean(x_base - x_i): local SGD moves theta by -D, DiLoCo by Nesterov momentum, m = mu m + D; theta -= eps (D
++ mu m). Nesterov on rounds is safe: nothing is stale. A worker that missed a round has computed from weights that
+are gone; its steps are refused and it goes on from the new ones. See algorithms.md section 9.
 """
 
 from __future__ import annotations
@@ -44,4 +45,6 @@ class DilocoWorker(LocalWorker):
 
 
 LOCAL_SGD = Strategy("local-sgd", LocalSgdServer, LocalWorker, fields=("period",))
-DILOCO = Strategy("diloco", DilocoServer, DilocoWorker, fields=("period", "outerLearningRate", "outerMomentum"))
+DILOCO = Strategy(
+    "diloco", DilocoServer, DilocoWorker, fields=("period", "outerLearningRate", "outerMomentum")
+)

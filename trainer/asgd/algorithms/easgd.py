@@ -1,9 +1,10 @@
 """EASGD and EAMSGD (Zhang, Choromanska, LeCun 2015): workers and centre pull at each other with an elastic force.
 
-With alpha = beta / p, every `period` steps a worker sends x_i; the shard moves the centre by e = alpha (x_i - centre) and
-answers with it; from the new centre the worker knows e = alpha / (1 - alpha) (x_i - centre), so the shard keeps nothing for
-it. As in the authors' code the gradient step is taken at the old x_i, and then x_i -= e. `synchronous` closes rounds
-instead, in which both sides use the old values. EAMSGD steps by Nesterov's momentum. See algorithms.md section 4.
+With alpha = beta / p, every `period` steps a worker sends x_i; the shard moves the centre by e = alpha (x_i -
+centre) and answers with it; from the new centre the worker knows e = alpha / (1 - alpha) (x_i - centre), so the
+shard keeps nothing for it. As in the authors' code the gradient step is taken at the old x_i, and then x_i -= e.
+`synchronous` closes rounds instead, in which both sides use the old values. EAMSGD steps by Nesterov's momentum.
+See algorithms.md section 4.
 """
 
 from __future__ import annotations
@@ -12,7 +13,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asgd.algorithms.base import Contribution, Push, ServerStrategy, ShardState, Strategy, Turn, Vector, WorkerStrategy
+from asgd.algorithms.base import (
+    Contribution,
+    Push,
+    ServerStrategy,
+    ShardState,
+    Strategy,
+    Turn,
+    Vector,
+    WorkerStrategy,
+)
 from asgd.algorithms.rounds import Decision, RoundServer
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec

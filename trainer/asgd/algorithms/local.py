@@ -1,7 +1,8 @@
 """What the strategies share that train locally for a while and then send how far they came: the worker's half.
 
-Every `period` steps of `spec.optimizer` a worker sends x_i - x_base and goes on from what it gets back. Steps that it makes
-while an exchange is under way (`exchange.ahead: 1`) stay on top of that. Optimizer state is the worker's own and survives.
+Every `period` steps of `spec.optimizer` a worker sends x_i - x_base and goes on from what it gets back. Steps that
+it makes while an exchange is under way (`exchange.ahead: 1`) stay on top of that. Optimizer state is the worker's
+own and survives.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class LocalWorker(WorkerStrategy):
         self.steps += 1
         self.since += 1
         if not self.slots:
-            self.slots = {name: w * 0 for name in self.optimizer.slots}
+            self.slots = dict.fromkeys(self.optimizer.slots, w * 0)
         self.optimizer.update(w, g, rate, self.slots, self.scratch, self.steps)
 
     def turn(self, step: int) -> Turn:

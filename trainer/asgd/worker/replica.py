@@ -59,6 +59,7 @@ class Replica:
         self._buffers = buffers
         chosen = strategy(str(spec.algorithm["name"]))
         self.rule = chosen.worker(spec)
+        self.rule.dataset = dataset
         self.meters = Meters()
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,

@@ -71,6 +71,7 @@ class VirtualWorker:
         spec = self.spec = cluster.job.spec
         chosen = strategy(str(spec.algorithm["name"]))
         self.rule = chosen.worker(spec)
+        self.rule.dataset = work.dataset
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )
@@ -188,6 +189,7 @@ class VirtualWorker:
             return
         self._start(None, True, PushMeta(0, 0, 0, True, None, []))
         yield from self._answered()
+        self._pulling = False
         if not self._stopped():
             self.weights[:] = self._pulled
             self.rule.joined(self.weights)
