@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 from asgd import exitcodes
 from asgd.display import Display
 from asgd.drivers.output import Output, choose_output
-from asgd.drivers.virtual import models
+from asgd.drivers.virtual import attacks, models
 from asgd.drivers.virtual.models import World
 from asgd.kernel import F32
 from asgd.report import curves, summary
@@ -47,6 +47,7 @@ def world(arguments: argparse.Namespace, workers: int) -> World:
         server_seconds_per_byte=1 / speed if speed else 0.0,
         deaths=tuple(models.mishap("--death", text) for text in arguments.death),
         pauses=tuple(models.mishap("--pause", text) for text in arguments.pause),
+        attacks=tuple(attacks.parse(text, workers) for text in arguments.attack),
         joins=tuple(models.mishap("--join", text) for text in arguments.join),
     )
     if not arguments.bandwidth:

@@ -209,6 +209,9 @@ class Shard:
         if reason:
             seen.verdict = f"refused:{reason}"
             self.refused[reason] += 1
+            if self.strategy.rounds:
+                # The round that is open goes on without this worker.
+                self.rest(message.index)
             return seen
         seen.push = push
         if not self.strategy.rounds:

@@ -60,6 +60,8 @@ class World:
     deaths: tuple[Mishap, ...] = ()
     pauses: tuple[Mishap, ...] = ()
     joins: tuple[Mishap, ...] = ()
+    attacks: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """(kind, workers) of those who lie (`attacks.py`)."""
     detect_seconds: float = 1.0
     """How long after a worker's death the parameter servers are told."""
 

@@ -50,4 +50,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX@S+S",
         help="a worker stands still from a second on, for so many",
     )
+    option("--attack", action="append", default=[], metavar="KIND:INDEX,...", help="workers that lie, as sign-flip:0,1")
     option("--join", action="append", default=[], metavar="INDEX@S", help="a worker that comes later")

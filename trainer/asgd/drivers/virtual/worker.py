@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from asgd import kernel
+from asgd.kernel import F32
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
+from asgd.drivers.virtual.attacks import Attack, Eavesdropper
 from asgd.drivers.virtual.server import Cluster, VirtualServer
 from asgd.drivers.virtual.work import Work
 from asgd.errors import TryAgain
@@ -91,6 +93,8 @@ class VirtualWorker:
         self.samples = 0
         self.stop = ""
         self.alive = True
+        self.heard = Eavesdropper()
+        self.attack: Attack | None = None
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
         self._life = self.life()
@@ -160,11 +164,19 @@ class VirtualWorker:
                 yield from self._sleep(WAIT_SECONDS)
                 continue
             yield from self._sleep(self.cluster.world.compute.draw(self._random) * self._factor)
+            item = self._studied(item)
             loss = self.work.gradient(self.index, self.weights, item, self._gradient)
             yield from self._step(item, loss)
         yield from self._flush()
         for channel in self.channels:
             channel.lane.send(Bye("worker", self.index, self.incarnation, reason=self.stop))
+
+    def _studied(self, item: LeasedBatch) -> LeasedBatch:
+        """The batch as this worker looks at it."""
+        if self.attack is None or self.attack.kind != "label-flip":
+            return item
+        inputs, labels = item.batch
+        return LeasedBatch((inputs, 9 - labels), item.samples, item.visits)
 
     def _stopped(self) -> bool:
         self.stop = next((channel.stop for channel in self.channels if channel.stop), self.stop)
@@ -221,12 +233,19 @@ class VirtualWorker:
     def _exchange(self, push: bool, pull: bool) -> Life:
         vector, meta = None, PushMeta(0, 0, 0, True, None, [])
         if push:
-            vector = np.array(self.rule.outgoing(self.weights, self._gradient))
+            vector = self._spoken(np.array(self.rule.outgoing(self.weights, self._gradient)))
             meta = self._meta(kernel.finite(vector))
             meta.meta = self.rule.meta()
         self._start(vector, pull, meta)
         if not self.spec.exchange.ahead:
             yield from self._land()
+
+    def _spoken(self, vector: F32) -> F32:
+        """What is really pushed: an honest worker's own vector."""
+        if self.attack:
+            return self.attack.spoil(vector)
+        self.heard.heard[self.index] = vector
+        return vector
 
     def _meta(self, finite: bool) -> PushMeta:
         pending, self._pending = self._pending, _Pending()
