@@ -4,9 +4,9 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
 SOURCES := trainer operator tests
 
-.PHONY: help run test lint format generate clean
+.PHONY: help run test e2e lint format generate cluster-api clean
 help: ## say what the targets do
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .tools/bin/uv:
 	python3 -m venv .tools && .tools/bin/pip install --quiet uv
@@ -18,8 +18,16 @@ help: ## say what the targets do
 run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
 	.venv/bin/asgd run examples/digits.yaml
 
-test: .venv/.ready lint ## lint, types, layers, then every test that needs no cluster
-	$(PY) -m pytest
+test: .venv/.ready lint cluster-api ## lint, types, layers, then every test that needs no node: real processes, a real API server
+	$(PY) -m pytest --ignore=tests/e2e --ignore=tests/cluster/test_node_tier.py
+
+e2e: .venv/.ready ## both images, then a real two-node Kubernetes with the chart and real jobs; needs root and buildah
+	python3 -m tests.cluster build
+	tools/build_images.sh slim trainer
+	trap 'python3 -m tests.cluster down' EXIT; python3 -m tests.cluster up >/dev/null && CI=true $(PY) -m pytest tests/e2e
+
+cluster-api: ## build the API server's programs from their Go modules, once, into a cache
+	python3 -m tests.cluster build --tier api
 
 lint: .venv/.ready ## ruff, mypy --strict, import contracts, generated files up to date
 	.venv/bin/ruff check $(SOURCES) tools

@@ -72,6 +72,7 @@ class Env(StrEnum):
     METRICS = "ASGD_METRICS"
     CHECKPOINT = "ASGD_CHECKPOINT"
     NODE = "ASGD_NODE"
+    RUN = "ASGD_RUN"
 
 
 class Condition(StrEnum):
@@ -141,6 +142,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "CheckpointFailing",
             "MetricsUnavailable",
             "Stalled",
+            "Outdated",
         }
     ),
     Condition.CHECKPOINT_READY: frozenset({"Saved", "NeverSaved", "SaveFailed"}),
@@ -201,3 +203,12 @@ class EventReason(StrEnum):
     COMPLETED = "Completed"
     FAILED = "Failed"
     TTL_EXPIRED = "TTLExpired"
+    APPLY_FAILED = "ApplyFailed"
+
+
+LIVE_MANAGER = f"{MANAGER}-live"
+"""Field manager of the few fields of a workload that change while it runs: its size and its suspension."""
+MANAGED_SELECTOR = f"app.kubernetes.io/managed-by={MANAGER}"
+"""Label selector of every watch on children: what others made is never even sent to this operator."""
+MANAGED_BY = f"{GROUP}/{MANAGER}"
+"""`spec.managedBy` of the jobs that this operator takes care of; it keeps its hands off all others."""

@@ -18,6 +18,8 @@ import yaml
 from msgspec import Meta, Struct
 
 from asgd.errors import UserError
+from asgd_operator import __version__
+from asgd_operator.engine.queue import Pace
 from asgd_operator.render import Settings
 
 PREFIX = "ASGD_OPERATOR_"
@@ -59,7 +61,9 @@ class Queue(_Part, frozen=True):
     per_second: Positive = 10.0
     """Looks a second for long; five times as many at once."""
     resync_seconds: Positive = 600.0
-    """How often every job is looked at without a reason. `/readyz` fails after three of these without a round."""
+    """How often every job is looked at without a reason. `/readyz` fails after three of these without a
+    round.
+    """
     request_timeout_seconds: Positive = 30.0
     """Of one request to the API server."""
 
@@ -67,13 +71,25 @@ class Queue(_Part, frozen=True):
 class OperatorSettings(_Part, frozen=True):
     """The whole file."""
 
-    jobs: Settings
+    jobs: Settings = Settings(
+        server_image=f"asgd-operator:{__version__}", trainer_image=f"asgd-trainer:{__version__}"
+    )
     watch: Watch = Watch()
     leader_election: LeaderElection = LeaderElection()
     logging: Logging = Logging()
     queue: Queue = Queue()
     port: Annotated[int, Meta(ge=1, le=65535)] = 8080
     """Serves /healthz, /readyz and /metrics."""
+
+    def pace(self) -> Pace:
+        """Of the work queue."""
+        queue = self.queue
+        return Pace(
+            workers=queue.workers,
+            per_second=queue.per_second,
+            burst=5 * queue.per_second,
+            resync=queue.resync_seconds,
+        )
 
     def describe(self) -> str:
         """The effective settings as JSON; none of them is a secret."""
@@ -93,14 +109,15 @@ def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Ope
                 place = name
                 _put(document, [_camel(part) for part in name.removeprefix(PREFIX).split("__")], text)
                 # Each is checked as it is put, so that the message names the one that is wrong.
-                msgspec.convert({"jobs": _NO_JOBS, **document}, OperatorSettings)
+                msgspec.convert(_with_images(document), OperatorSettings)
         place = str(path) if path else f"{PREFIX}*"
         return msgspec.convert(document, OperatorSettings)
     except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise UserError(f"{place}: {error}") from error
 
 
-_NO_JOBS = {"serverImage": "", "trainerImage": ""}
+def _with_images(document: dict[str, Any]) -> dict[str, Any]:
+    return document | {"jobs": {"serverImage": "", "trainerImage": ""} | document.get("jobs", {})}
 
 
 def _put(document: dict[str, Any], path: list[str], text: str) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+
+from asgd.spec import JobError, check_document, load_job
 from tests.cluster import api_tier
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.shell import ClusterError
 from tests.unit.spec.test_spec_scalars import SCALARS
-
-from asgd.spec import JobError, check_document, load_job
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests" / "corpus"

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from asgd_operator.render import Manifest
 from tests.cluster import api_tier
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.shell import ClusterError
 from tests.unit.render.builders import rendered
 from tests.unit.render.golden import names
-
-from asgd_operator.render import Manifest
 
 DRY = ("--dry-run=server", "--validate=strict", "--warnings-as-errors")
 FOREIGN = {"PodMonitor", "PodGroup"}

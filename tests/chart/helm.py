@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from tests.cluster.binaries import find
 from tests.cluster.shell import ClusterError
 

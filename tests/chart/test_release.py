@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
+
 from tests.chart.helm import CHART, Values, helm
 from tests.cluster import api_tier
 from tests.cluster.kubectl import Kubectl

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.chart.helm import CHART, KUBE, Values, helm, one, template
 
 from asgd_operator import settings
+from tests.chart.helm import CHART, KUBE, Values, helm, one, template
 
 ROOT = CHART.parents[1]
 MONITOR = {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"}

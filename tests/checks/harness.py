@@ -224,7 +224,10 @@ class Node:
         for channel in self.channels:
             part = slice(channel.part.start, channel.part.stop)
             channel.start(
-                None if push is None else push[part], meta, self.pulled[part] if pull else None, self.cluster.now
+                None if push is None else push[part],
+                meta,
+                self.pulled[part] if pull else None,
+                self.cluster.now,
             )
         self.pump()
 

@@ -1,7 +1,7 @@
 """The problems of algorithms.md section 1, small enough to be checked in closed form.
 
-Each has a flat float32 start vector, and a gradient (with its loss) that a worker draws with its own random numbers. All
-in numpy: a check of the update path needs no torch.
+Each has a flat float32 start vector, and a gradient (with its loss) that a worker draws with its own random numbers.
+All in numpy: a check of the update path needs no torch.
 """
 
 from __future__ import annotations

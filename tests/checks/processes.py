@@ -1,4 +1,4 @@
-"""A job's real processes, started as the operator or `asgd run` start them: by environment variables and nothing else."""
+"""A job's real processes, started as the operator or `asgd run` start them: by environment variables alone."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from asgd.env import ProcessConfig, read_config
 from asgd.kernel import F32
 from asgd.server.checkpoint import Store, assemble
 from asgd.spec import Job, job_to_json, load_job
+from asgd.spec.types import Codec
 from asgd.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done
+from asgd.worker.centre import Centre
+from asgd.worker.channel import Identity, PushMeta
 
 PATIENCE_SECONDS = 60.0
+SIZE = 30
+"""Parameters of the model that workers without a model say they have."""
 
 
 class Processes:
@@ -108,3 +113,23 @@ class Processes:
             child.kill()
         for child in self._children:
             child.wait()
+
+
+def centre_of(
+    run: Processes,
+    index: int,
+    *,
+    patience_seconds: float = 30.0,
+    dataset: int | None = None,
+    split: bool = False,
+) -> Centre:
+    """A worker inside the test's own process: it speaks the wire and computes nothing."""
+    config = run.config(index)
+    identity = Identity("check", "worker", index, config.incarnation, SIZE, "layout", dataset)
+    return Centre(config.servers, None, identity, Codec(), split=split, patience_seconds=patience_seconds)
+
+
+def push_of(centre: Centre, *visits: tuple[int, int, int]) -> PushMeta:
+    """What the next push of 8 samples says beside its payload."""
+    centre.sequence += 1
+    return PushMeta(centre.sequence, 8, 1, True, 0.5, list(visits))

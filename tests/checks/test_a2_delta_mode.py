@@ -99,3 +99,13 @@ def test_an_outer_optimizer_takes_the_deltas_as_its_gradients() -> None:
     delta = 0.5**K - 1
     cluster.round_robin(1)
     assert cluster.centre[0] == pytest.approx(1 + 1.5 * delta, abs=1e-6)
+
+
+def test_local_steps_are_pushed_once_although_pulls_are_rarer_than_pushes() -> None:
+    """Push after each step, pull after three: the centre follows the worker step by step."""
+    spec = asgd_spec(0.5, exchange={"fetchEvery": 3, "pushEvery": 1})
+    cluster = Cluster(spec, Quadratic())
+    node = cluster.nodes[0]
+    for step in range(1, 7):
+        node.finish()
+        assert float(node.weights[0]) == float(cluster.centre[0]) == 0.5**step

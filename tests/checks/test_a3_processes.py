@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from asgd.spec.types import Codec
 from asgd.worker.centre import Centre
-from asgd.worker.channel import Identity, PushMeta
-from tests.checks.processes import Processes
+from tests.checks.processes import SIZE, Processes, centre_of, push_of
 
-WORKERS, ROUNDS, SIZE = 4, 25, 30
+WORKERS, ROUNDS = 4, 25
 
 
 def test_four_workers_in_turns_over_sockets_are_stale_by_exactly_3_on_every_shard(tmp_path: Path) -> None:
@@ -28,8 +26,7 @@ def test_four_workers_in_turns_over_sockets_are_stale_by_exactly_3_on_every_shar
             gradient = np.full(SIZE, np.float32(1 / (1 + turn)))
             pulled = np.empty(SIZE, np.float32)
             centre = centres[turn % WORKERS]
-            centre.sequence += 1
-            outcome = centre.exchange(gradient, pulled, PushMeta(centre.sequence, 8, 1, True, 0.5, []))
+            outcome = centre.exchange(gradient, pulled, push_of(centre))
             expected += gradient * np.float32(-0.25)
             assert outcome.verdicts == ("applied", "applied")
             assert np.array_equal(pulled, expected)
@@ -43,9 +40,7 @@ def test_four_workers_in_turns_over_sockets_are_stale_by_exactly_3_on_every_shar
 
 
 def join(run: Processes, index: int) -> Centre:
-    config = run.config(index)
-    identity = Identity("check", "worker", index, config.incarnation, SIZE, "layout")
-    centre = Centre(config.servers, None, identity, Codec(), patience_seconds=30.0)
+    centre = centre_of(run, index)
     centre.join(lambda: np.ones(SIZE, np.float32))
     centre.pull(np.empty(SIZE, np.float32))
     return centre

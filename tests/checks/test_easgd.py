@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from tests.checks.virtual import Problem, digits, job, simulation, train
 
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.spec.types import Job
+from tests.checks.virtual import Problem, digits, job, simulation, train
 
 
 def easgd(workers: int, beta: float, **spec: Any) -> Job:
@@ -112,7 +113,7 @@ def test_e3_without_gradients_the_distance_shrinks_by_1_minus_2_alpha_and_the_su
     # The last answer comes with the word to stop and is not taken in.
     distances, moved = distances[:-1], moved[:-1]
     assert len(moved) >= 5
-    for before, after in zip(distances, distances[1:], strict=False):
+    for before, after in pairwise(distances):
         assert after == pytest.approx(0.55 * before, rel=1e-4)
     assert all(total == pytest.approx(6.0, rel=1e-5) for _, total in moved)
 

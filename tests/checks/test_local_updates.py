@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.checks.virtual import Problem, digits, job, train
 
 from asgd.algorithms.asyncdiloco import AsyncDilocoServer
 from asgd.algorithms.base import Push, ShardState
 from asgd.drivers.virtual.models import ComputeTime, World
+from tests.checks.virtual import Problem, job, train
 
 
 def bowl() -> Problem:
@@ -73,22 +73,3 @@ def test_a_slow_worker_sends_after_fewer_steps() -> None:
         bowl(), world, algorithm={"name": "async-diloco", "period": 16, "dynamicSteps": False}, **spec
     )
     assert run.cluster.status().staleness.max < fixed.cluster.status().staleness.max
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "rate", "updates"),
-    [
-        ({"name": "local-sgd", "period": 10}, 0.2, 800),
-        ({"name": "diloco", "period": 10}, 0.05, 800),
-        ({"name": "async-diloco", "period": 10}, 0.05, 800),
-    ],
-    ids=["local-sgd", "diloco", "async-diloco"],
-)
-def test_digits_reach_96_percent(algorithm: dict[str, Any], rate: float, updates: int) -> None:
-    accuracy, _, _ = digits(
-        algorithm=algorithm,
-        optimizer={"learningRate": rate},
-        stopAfter={"updates": updates},
-        workers={"replicas": 4},
-    )
-    assert accuracy >= 0.96

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from tests.checks.virtual import Problem, digits, job, simulation, train
 
 from asgd.algorithms.parle import EntropyWorker
+from tests.checks.virtual import Problem, digits, job, simulation, train
 
 
 def bowl() -> Problem:
@@ -73,7 +74,7 @@ def test_p3_without_gradients_the_spread_shrinks_by_a_tenth_an_exchange_and_the_
         if pulled_apart and len(rounds) == 1 and len(seen) == rounds.copy().pop():
             seen.append(flat(run))
     assert len(seen) >= 8
-    for before, after in zip(seen[:-1], seen[1:], strict=True):
+    for before, after in pairwise(seen):
         assert after[0] == pytest.approx(0.9 * before[0], rel=1e-4)
     assert [mean for _, mean in seen] == pytest.approx([1.5] * len(seen), rel=1e-5)
 

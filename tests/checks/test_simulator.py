@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.checks.virtual import CONSTANT, Problem, digits, job, simulation, train
 
 from asgd.cli import main
 from asgd.drivers.virtual.models import ComputeTime, Mishap, World
+from tests.checks.virtual import CONSTANT, Problem, digits, job, simulation, train
 
 JOB = """
 apiVersion: asgd.dev/v1alpha1

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.checks.virtual import Problem, digits, job, simulation, train
 
 from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
+from tests.checks.virtual import Problem, digits, job, simulation, train
 
 
 def bowl(size: int = 5) -> Problem:
@@ -159,26 +159,3 @@ def test_sync_goes_on_when_a_worker_dies_comes_back_or_joins(shards: int) -> Non
     status = done.cluster.status()
     assert status.stop_reason == "epochs" and accuracy > 0.8
     assert len(set(status.versions)) == 1
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "rate", "updates"),
-    [
-        ({"name": "downpour"}, 0.02, 4000),
-        ({"name": "staleness-aware"}, 0.3, 4000),
-        ({"name": "dc-asgd"}, 0.1, 4000),
-        ({"name": "dc-asgd", "adaptive": True, "lambda": 0.5}, 0.1, 4000),
-        ({"name": "fasgd"}, 0.01, 4000),
-        ({"name": "ssp"}, 0.1, 4000),
-        ({"name": "sync"}, 0.3, 4000),
-    ],
-    ids=lambda value: value["name"] if isinstance(value, dict) else None,
-)
-def test_digits_reach_96_percent(algorithm: dict[str, Any], rate: float, updates: int) -> None:
-    accuracy, _, _ = digits(
-        algorithm=algorithm,
-        optimizer={"learningRate": rate},
-        stopAfter={"updates": updates},
-        workers={"replicas": 4},
-    )
-    assert accuracy >= 0.96

@@ -71,8 +71,10 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def _up(arguments: argparse.Namespace) -> None:
+    if arguments.tier == "node":
+        node_tier.need_root()
     _build(arguments)
-    with binaries.locked(cache() / f"{arguments.tier}.lock"):
+    with binaries.locked(cache() / "bin"):
         if arguments.tier == "node":
             plane = node_tier.up()
         else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
 from tests.cluster import addons, node_tier
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.layout import nodes

@@ -16,7 +16,7 @@ from tests.cluster.processes import Processes, kill_all
 def up(state: Path, tied: bool = False) -> ControlPlane:
     """Start a control plane with its files in `state`; `tied`: it dies with this process."""
     down(state)
-    state.mkdir(parents=True)
+    state.mkdir(parents=True, mode=0o700)
     plane = _plane(Processes(state, tied), free_ports(1)[0])
     plane.start()
     return plane

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.cluster import api_tier, binaries, debian, node_tier
 from tests.cluster.access import Cluster, unavailable
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.layout import cache
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +50,14 @@ def cluster() -> Iterator[Cluster]:
         unavailable("a cluster with nodes needs root")
     if packages := debian.missing_packages():
         unavailable(f"these Debian packages are missing: {' '.join(packages)}")
-    found = node_tier.is_up()
-    try:
-        yield Cluster(node_tier.up().kubectl, ours=True)
-    finally:
-        if not found:
-            node_tier.down()
+    # Tests stop nodes: two test runs on one machine take turns.
+    with binaries.locked(cache() / "nodes-in-use"):
+        found = node_tier.is_up()
+        try:
+            yield Cluster(node_tier.up().kubectl, ours=True)
+        finally:
+            if not found:
+                node_tier.down()
 
 
 def _need(programs: list[binaries.Program]) -> None:

@@ -102,7 +102,9 @@ def _inside(node: Node) -> tuple[str, ...]:
 def _running_pid(node: Node) -> int:
     pid = init_pid(node)
     if pid is None:
-        raise ClusterError(f"{node.name} is off: start it with `start-node {node.name}`")
+        raise ClusterError(
+            f"{node.name} is off: start it with `start-node {node.name}`, or the cluster with `up`"
+        )
     return pid
 
 

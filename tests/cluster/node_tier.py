@@ -48,12 +48,12 @@ def is_up() -> bool:
 
 def up() -> ControlPlane:
     """Start the cluster, or keep the one that runs; returns when both nodes are ready."""
-    _need_root()
+    need_root()
     if is_up():
         return control_plane()
     down()
     plane, state = control_plane(), node_state()
-    state.mkdir(parents=True)
+    state.mkdir(parents=True, mode=0o700)
     _remember_kernel_settings(state)
     network.create_bridge()
     plane.start()
@@ -73,7 +73,7 @@ def down() -> None:
 
     ClusterError names what could not be removed.
     """
-    _need_root()
+    need_root()
     state = node_state()
     kill_all(state)
     for each in nodes(state):
@@ -110,7 +110,7 @@ def named(name: str) -> Node:
 
 def stop_node(target: Node, partition: bool = False) -> None:
     """A power cut, or with `partition` a cut cable: then its pods keep running and nobody hears them."""
-    _need_root()
+    need_root()
     if partition:
         network.pull_cable(target)
     else:
@@ -119,7 +119,8 @@ def stop_node(target: Node, partition: bool = False) -> None:
 
 def start_node(target: Node) -> None:
     """Power `target` on, or plug its cable in again; returns when it is ready."""
-    _need_root()
+    need_root()
+    _need_disk(target)
     plane = control_plane()
     before = _heard_from(plane, target.name)
     if node.init_pid(target) is not None:
@@ -139,12 +140,15 @@ def start_node(target: Node) -> None:
 
 def set_gpus(target: Node, count: int) -> None:
     """Advertise GPUs on `target`, also after its next restart (a new kubelet starts with none)."""
+    need_root()
+    _need_disk(target)
     _gpu_file(target).write_text(str(count))
     addons.set_gpus(control_plane().kubectl, target.name, count)
 
 
 def load(archive: Path, targets: list[Node]) -> None:
     """Import an image archive into `targets`, at the same time."""
+    need_root()
     if not archive.is_file():
         raise ClusterError(f"there is no image archive {archive}")
     with ThreadPoolExecutor() as pool:
@@ -157,6 +161,11 @@ def _complete() -> Path:
 
 def _metrics_served(plane: ControlPlane) -> bool:
     return plane.kubectl.succeeds("get", "--raw", "/apis/metrics.k8s.io/v1beta1")
+
+
+def _need_disk(target: Node) -> None:
+    if not target.disk.is_dir():
+        raise ClusterError("no cluster with nodes is up: run `python3 -m tests.cluster up`")
 
 
 def _gpu_file(target: Node) -> Path:
@@ -173,7 +182,8 @@ def _heard_from(plane: ControlPlane, name: str) -> str:
     return plane.kubectl(*lease, "-o", "jsonpath={.spec.renewTime}")
 
 
-def _need_root() -> None:
+def need_root() -> None:
+    """ClusterError for any other user."""
     if os.getuid() != 0:
         raise ClusterError("the node tier needs root (namespaces, mounts, cgroups); `--tier api` does not")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.cluster import api_tier
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.processes import owned_by

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.cluster import prometheus
 from tests.cluster.access import Cluster
 from tests.cluster.debian import BUSYBOX

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.cluster.scrape import scrape_configs
 from tests.cluster.shell import ClusterError
 

@@ -6,11 +6,11 @@ import io
 
 import pytest
 from rich.console import Console
-from tests.unit.report.statuses import status, trouble, worker
 
 from asgd.report.frame import fold, frame, hidden_line
 from asgd.spec.types import Metric, StopAfter
 from asgd.status import Status
+from tests.unit.report.statuses import status, trouble, worker
 
 
 def screen(now: Status, width: int = 80, height: int = 23) -> list[str]:

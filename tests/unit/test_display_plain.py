@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.unit.report.statuses import status, trouble, worker
 
 from asgd.display import Display, plain_line
 from asgd.spec.types import Metric, StopAfter
+from tests.unit.report.statuses import status, trouble, worker
 
 
 class Clock:

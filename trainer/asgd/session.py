@@ -105,7 +105,9 @@ class Connection(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         self._look_at_rate()
-        figure = float(loss.detach() if isinstance(loss, torch.Tensor) else loss) if loss is not None else None
+        figure = (
+            float(loss.detach() if isinstance(loss, torch.Tensor) else loss) if loss is not None else None
+        )
         self._replica.step(samples or self._batch_size, figure)
         self._show_rate()
         return loss if closure is not None else None

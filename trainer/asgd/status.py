@@ -62,7 +62,8 @@ class Status(Struct, rename="camel", frozen=True):
     bytes_sent: int = 0
     bytes_received: int = 0
     loss: float | None = None
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float | None] = {}
+    """{name: value}, null when it is not finite."""
     metrics_at_updates: int = 0
     """The update count of the weights that `metrics` were measured on."""
     staleness: StalenessView = field(default_factory=StalenessView)
@@ -79,6 +80,8 @@ class Status(Struct, rename="camel", frozen=True):
     lost_updates: int = 0
     revisited_samples: int = 0
     checkpoint: CheckpointView | None = None
+    checkpoint_error: str = ""
+    """Why the newest attempt at a checkpoint failed; empty when it did not."""
     progress: float | None = None
     """0..1 towards the stop rule that will be reached first; None when no rule can be foreseen (a metric)."""
     eta_seconds: float | None = None

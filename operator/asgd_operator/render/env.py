@@ -80,6 +80,8 @@ def _server(scope: Scope) -> dict[Env, str]:
         Env.LIVE: f"{c.LIVE_DIR}/{c.LIVE_FILE}",
         Env.BIND: f"tcp://0.0.0.0:{c.EXCHANGE_PORT}",
         Env.CHECKPOINT: scope.spec.checkpoint.uri or f"file://{c.DEFAULT_CHECKPOINT_DIR}",
+        # A restore that was asked for happens once in the job's life, not at each restart of a server.
+        Env.RUN: scope.owner.uid,
     }
 
 

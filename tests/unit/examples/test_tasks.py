@@ -104,7 +104,7 @@ def test_the_language_model_beats_the_frequencies_of_single_characters() -> None
     text = charlm.encode(charlm.topics(charlm.HELD_OUT))
     share = torch.tensor([count / len(text) for count in Counter(text.tolist()).values()])
     assert after["bitsPerCharacter"] < float(-(share * share.log2()).sum())
-    assert after["loss"] == pytest.approx(after["bitsPerCharacter"] * 0.6931, rel=1e-3)
+    assert after["test_loss"] == pytest.approx(after["bitsPerCharacter"] * 0.6931, rel=1e-3)
 
 
 def test_a_language_model_cannot_look_ahead() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.unit.render.builders import JOBS, SETTINGS, rendered
 
 from asgd_operator.constants import RENDERED_BY
 from asgd_operator.render import Settings
+from tests.unit.render.builders import JOBS, SETTINGS, rendered
 
 GOLDEN = Path(__file__).parent / "golden"
 WITH_MONITOR = Settings(SETTINGS.server_image, SETTINGS.trainer_image, pod_monitor=True)

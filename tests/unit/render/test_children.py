@@ -8,14 +8,14 @@ import re
 import pytest
 import zmq
 import zmq.utils.z85
-from tests.unit.render.builders import SETTINGS, environment, job, rendered
-from tests.unit.render.golden import names
 
 from asgd.spec import job_from_json
 from asgd_operator import curve
 from asgd_operator.constants import JOB_LABEL, RENDERED_HASH, SPEC_HASH
 from asgd_operator.render import Owner, Settings, children
 from asgd_operator.render.names import digest
+from tests.unit.render.builders import SETTINGS, environment, job, rendered
+from tests.unit.render.golden import names
 
 ALL = pytest.mark.parametrize("name", names())
 LONGEST = "metadata.name=" + "a" * 40

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.render.builders import container, environment, pod, rendered
 
 from asgd.errors import UserError
 from asgd_operator.constants import JOB_LABEL
 from asgd_operator.render.merge import merge
+from tests.unit.render.builders import container, environment, pod, rendered
 
 
 def _with(template: dict[str, Any]) -> Any:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.render.builders import container, environment, pod, rendered
-from tests.unit.render.golden import names
 
 from asgd_operator.constants import QUEUE_LABEL
 from asgd_operator.render import Manifest
+from tests.unit.render.builders import container, environment, pod, rendered
+from tests.unit.render.golden import names
 
 
 def _workloads(*sets: str, name: str = "smallest") -> list[Manifest]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from tests.unit.report.statuses import run, status
 
 from asgd.errors import UserError
 from asgd.report import curves, history, series
@@ -16,6 +15,7 @@ from asgd.report.history import History, HistoryWriter
 from asgd.report.lines import Evaluation, Histogram, Member, Progress, Run, Server
 from asgd.spec.types import Metric, StopAfter
 from asgd.status import Status
+from tests.unit.report.statuses import run, status
 
 
 def recorded(path: Path, *runs: Iterable[Status]) -> History:

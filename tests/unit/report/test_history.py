@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.report.statuses import run, status, worker
 
 from asgd.errors import UserError
 from asgd.report import history
 from asgd.report.history import HistoryWriter
 from asgd.report.lines import Member, Progress
+from tests.unit.report.statuses import run, status, worker
 
 
 def record(path: Path, *statuses: Any) -> list[dict[str, Any]]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.report.statuses import status, trouble, worker
 
 from asgd.errors import UserError
 from asgd.report import summary
 from asgd.report.files import write_atomic
 from asgd.spec.types import JobSpec, ParameterServer, Workers
 from asgd.status import Status
+from tests.unit.report.statuses import status, trouble, worker
 
 CONTRACT = {
     "algorithm",

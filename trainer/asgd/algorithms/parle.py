@@ -28,7 +28,7 @@ class MeanServer(RoundServer):
 
 
 class Replica(WorkerStrategy):
-    """What the three share: steps of `spec.optimizer`, an exchange every `period` steps, scopes that shrink with rounds."""
+    """Shared by the three: steps of `spec.optimizer`, an exchange every `period` steps, scopes that shrink."""
 
     default_period: ClassVar[int] = 25
 

@@ -35,6 +35,11 @@ _OURS = {
 }
 
 
+def names() -> list[str]:
+    """Our own strategies."""
+    return sorted(_OURS)
+
+
 def strategy(name: str) -> Strategy:
     """The strategy called `name`. Raises UserError with the known names."""
     if name in _OURS:

@@ -1,8 +1,9 @@
 """Rules that bear wrong gradients, in synchronous rounds: Krum, geometric median, coordinate median.
 
-Krum (Blanchard et al. 2017) takes the gradient with the least sum of squared distances to its m - f - 2 nearest. The
-geometric median (Weiszfeld) and Krum need inner products only, which shards add up: m x m numbers a shard and round. The
-coordinate median needs none. The optimizer (momentum, weight decay) runs after the rule. See algorithms.md section 7.
+Krum (Blanchard et al. 2017) takes the gradient with the least sum of squared distances to its m - f - 2 nearest.
+The geometric median (Weiszfeld) and Krum need inner products only, which shards add up: m x m numbers a shard and
+round. The coordinate median needs none. The optimizer (momentum, weight decay) runs after the rule. See
+algorithms.md section 7.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """SafeguardSGD (Allen-Zhu et al., ICLR 2021): workers whose summed gradients wander off from the others' are removed.
 
-In synchronous rounds each shard sums every worker's gradients over a short and a long window. Distances between the sums
-(m x m numbers a shard, added up on shard 0) give a median worker; who is further from it than `multiplier` times
-max(the median's own score, a calibrated floor) is no longer listened to until the long window ends. A purely adaptive
-threshold removes honest workers: the floors come from a clean run (`facts`: largestShort, largestLong). The move of a round
-still uses those who were trusted before it. See algorithms.md section 7.
+In synchronous rounds each shard sums every worker's gradients over a short and a long window. Distances between the
+sums (m x m numbers a shard, added up on shard 0) give a median worker; who is further from it than `multiplier`
+times max(the median's own score, a calibrated floor) is no longer listened to until the long window ends. A purely
+adaptive threshold removes honest workers: the floors come from a clean run (`facts`: largestShort, largestLong).
+The move of a round still uses those who were trusted before it. See algorithms.md section 7.
 """
 
 from __future__ import annotations

@@ -21,12 +21,12 @@ from asgd.display import Display
 from asgd.drivers import finish
 from asgd.drivers.children import Children
 from asgd.drivers.output import Output, choose_output
+from asgd.drivers.precheck import check_checkpoint, check_ports
 from asgd.drivers.probe import Findings, probe
 from asgd.drivers.signals import Interrupts
 from asgd.drivers.watch import Watch
 from asgd.errors import TryAgain, UserError
 from asgd.report.history import HistoryWriter
-from asgd.server.checkpoint import Store, locate
 from asgd.spec import Job, advice, dump_job, job_to_json
 from asgd.status import Status
 from asgd.wire.ask import Asker
@@ -61,6 +61,7 @@ class LocalRun:
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
         self._stop_reason = ""
+        self._checkpoint_error = ""
         self._said_addresses = False
         self._stopped_at: float | None = None
         self.status: Status | None = None
@@ -73,8 +74,8 @@ class LocalRun:
         self._write_private("keys.json", msgspec.json.encode(self._keys))
         self.output.extras.unlink(missing_ok=True)
         findings = probe(self._private / "job.json", self._places)
-        self._check_ports()
-        self._check_checkpoint(findings)
+        check_ports(self.job)
+        check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
         self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
         return findings
 
@@ -86,35 +87,6 @@ class LocalRun:
     @property
     def checkpoint_uri(self) -> str:
         return self.job.spec.checkpoint.uri or self.output.checkpoints
-
-    def _check_checkpoint(self, findings: Findings) -> None:
-        found = locate(Store(self.checkpoint_uri), self.job.spec.checkpoint.restore, self._private.name)
-        if found is None or not findings.layout:
-            return
-        _, folder, manifest = found
-        if manifest.layout != findings.layout:
-            raise UserError(
-                f"spec.checkpoint.restore: {folder} holds a model of {manifest.size:,} parameters with layout"
-                f" {manifest.layout}, but {self.job.spec.entrypoint} gives {findings.size:,} with layout"
-                f" {findings.layout}; allowed: the same model, or another output or checkpoint.uri"
-            )
-
-    def _check_ports(self) -> None:
-        if "metrics.port" not in self.job.given:
-            return
-        spec = self.job.spec
-        for port in range(
-            spec.metrics.port, spec.metrics.port + spec.parameter_server.shards + spec.workers.replicas + 1
-        ):
-            with socket.socket() as probe_socket:
-                probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe_socket.bind(("127.0.0.1", port))
-                except OSError as error:
-                    raise UserError(
-                        f"spec.metrics.port: {port} cannot be used on this machine ({error.strerror}); each process"
-                        f" takes one from {spec.metrics.port} on; leave it out for any free ones"
-                    ) from error
 
     # -- the run -----------------------------------------------------------------------------------
 
@@ -130,6 +102,7 @@ class LocalRun:
                     self.status = status
                     history.record(status)
                     self.display.update(status)
+                    self._note_checkpoint(status)
                 time.sleep(POLL_SECONDS)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
@@ -205,6 +178,11 @@ class LocalRun:
         if self._stop_reason and not reason:
             self._tell(Command("stop", self._stop_reason))
 
+    def _note_checkpoint(self, status: Status) -> None:
+        if status.checkpoint_error and status.checkpoint_error != self._checkpoint_error:
+            self.display.note(f"warning: {status.checkpoint_error}; training goes on without it")
+        self._checkpoint_error = status.checkpoint_error
+
     # -- children ----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
@@ -278,7 +256,7 @@ def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transp
             display.note(f"warning: {line}")
         local = LocalRun(job, folder, output, display, interrupts, transport)
         try:
-            findings = local.prepare()
+            findings = _prepare(local)
             display.note(_announce(job, findings, output), matters=False)
             code = local.run(findings)
         finally:
@@ -288,6 +266,14 @@ def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transp
         status: Any = local.status
     finish.leave_files(job, status, output, local.checkpoint_uri, findings)
     return code
+
+
+def _prepare(local: LocalRun) -> Findings:
+    try:
+        return local.prepare()
+    except UserError:
+        local.output.discard()
+        raise
 
 
 def _announce(job: Job, findings: Findings, output: Output) -> str:

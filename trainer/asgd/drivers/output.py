@@ -10,6 +10,7 @@ folder that holds a run, it must be told to continue (`checkpoint.restore`).
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +24,18 @@ class Output:
 
     folder: Path
     continued: bool
+    made: bool
+    """The folder was not there before."""
 
     def file(self, name: str) -> Path:
         return self.folder / name
+
+    def discard(self) -> None:
+        """Leaves no trace of a run that never began; what holds files stays."""
+        with suppress(OSError):
+            (self.folder / "logs").rmdir()
+            if self.made:
+                self.folder.rmdir()
 
     @property
     def extras(self) -> Path:
@@ -51,8 +61,9 @@ def choose_output(job: Job, asked: str | None) -> Output:
             )
     else:
         folder, holds = _default(job.name, restoring)
+    made = not folder.exists()
     _make(folder, asked)
-    return Output(folder, holds)
+    return Output(folder, holds, made)
 
 
 def _default(name: str, restoring: bool) -> tuple[Path, bool]:
@@ -60,7 +71,7 @@ def _default(name: str, restoring: bool) -> tuple[Path, bool]:
     folder, number = Path("runs") / name, 1
     newest = None
     while folder.exists():
-        newest = folder
+        newest = folder if (folder / "job.yaml").exists() else newest
         number += 1
         folder = Path("runs") / f"{name}-{number}"
     if restoring and newest is not None:

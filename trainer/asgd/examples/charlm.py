@@ -29,7 +29,7 @@ _PLAIN = str.maketrans("“”‘’–—", "\"\"''--")
 
 
 def task(context: int = 64, width: int = 64, layers: int = 2) -> Task:
-    """Predicts each next character from `context` at most; metrics: bitsPerCharacter, accuracy and loss."""
+    """Predicts each next character from `context` at most; metrics: bitsPerCharacter, accuracy and test_loss."""
     learnt, held_out = windows(encode(topics(LEARNT)), context), windows(encode(topics(HELD_OUT)), context)
 
     @torch.no_grad()
@@ -38,7 +38,7 @@ def task(context: int = 64, width: int = 64, layers: int = 2) -> Task:
         answers, truth = model(text[:, :-1]).flatten(0, 1), text[:, 1:].flatten()
         loss = float(F.cross_entropy(answers, truth))
         accuracy = float((answers.argmax(1) == truth).float().mean())
-        return {"bitsPerCharacter": loss / math.log(2), "accuracy": accuracy, "loss": loss}
+        return {"bitsPerCharacter": loss / math.log(2), "accuracy": accuracy, "test_loss": loss}
 
     model = Transformer(context, width, layers)
     return Task(model=model, loss=next_character, data=Rows(learnt), evaluate=evaluate, collate=as_it_is)

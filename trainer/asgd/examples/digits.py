@@ -16,7 +16,7 @@ from asgd.task import Task
 
 
 def task(model: str = "cnn") -> Task:
-    """Sorts digits by `model`, "cnn" or "mlp"; metrics: accuracy and loss on the test set."""
+    """Sorts digits by `model`, "cnn" or "mlp"; metrics: accuracy and test_loss on the test set."""
     models = {"cnn": cnn, "mlp": mlp}
     if model not in models:
         raise UserError(f"spec.args.model is {model!r}; allowed are {', '.join(models)}")

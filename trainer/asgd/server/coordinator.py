@@ -26,7 +26,10 @@ EVALUATOR_TIMEOUT_SECONDS = 15.0
 DIVERGED_LEAST = 10
 """So many non-finite pushes in a row (and at least 3 for each worker) end the job as diverged."""
 LOSS_EXPLODED = 1e4
-"""So many times the first loss, over a whole window of pushes, counts as diverged too."""
+"""So many times the first loss (at least 1), push after push, is diverged before anything is non-finite."""
+LOSS_HIGH, HIGH_LEAST = 100.0, 200
+"""So many times the first loss in most of so many pushes is diverged too: dead units and Adam's bounded steps can keep
+a ruined model's loss finite for ever. A spike that training recovers from is shorter."""
 
 
 @dataclass(slots=True)
@@ -81,6 +84,7 @@ class Coordinator:
         self._finished: set[int] = set()
         self._bad = 0
         self._exploded = 0
+        self._high = 0
         self._stopping_since = 0.0
         self.restarts: dict[str, int] = {"worker": 0, "server": 0}
 
@@ -186,10 +190,18 @@ class Coordinator:
         self.loss = _smooth(self.loss, loss, 0.95)
         if self.first_loss is None and math.isfinite(loss):
             self.first_loss = loss
-        exploded = not math.isfinite(loss) or loss > LOSS_EXPLODED * max(abs(self.first_loss or 0.0), 1.0)
-        self._exploded = self._exploded + 1 if exploded else 0
-        if self._exploded >= max(2 * DIVERGED_LEAST, 5 * len(self.members)):
+        times = loss / max(abs(self.first_loss or 0.0), 1.0) if math.isfinite(loss) else math.inf
+        self._exploded = self._exploded + 1 if times > LOSS_EXPLODED else 0
+        self._high = self._high + 1 if times > LOSS_HIGH else max(0, self._high - 2)
+        workers = len(self.members)
+        exploded = self._exploded >= max(2 * DIVERGED_LEAST, 5 * workers)
+        if exploded or self._high >= max(HIGH_LEAST, 20 * workers):
             self.stop("diverged", now)
+
+    def rolled_back(self, samples: int) -> None:
+        """A restart of shard 0 has lost updates: their samples are visited again."""
+        if self.pool:
+            self.pool.revisited += samples
 
     @property
     def epochs(self) -> float:
@@ -300,6 +312,7 @@ class Coordinator:
             "samples": self.samples,
             "seconds": self.trained_seconds(now),
             "loss": self.loss,
+            "firstLoss": self.first_loss,
             "metrics": self.metrics,
             "metricsAt": self.metrics_at,
             "restarts": self.restarts,
@@ -311,6 +324,7 @@ class Coordinator:
         self.tensors, self.guarantee = state["tensors"].encode(), state["guarantee"]
         self.updates, self.samples = state["updates"], state["samples"]
         self.seconds_before, self.loss = state["seconds"], state["loss"]
+        self.first_loss = state["firstLoss"]
         self.metrics, self.metrics_at = state["metrics"], state["metricsAt"]
         self.restarts = dict(state["restarts"])
         self.describe_data(state["dataset"], self.guarantee, self.tensors)

@@ -44,9 +44,15 @@ class Link:
         return self._heard.stop
 
     @property
+    def saved(self) -> int:
+        """The newest round that is complete."""
+        return self._heard.saved
+
+    @property
     def all_saved(self) -> bool:
-        """A round that began after `leave` is complete, or the job is over and saved."""
-        return self._leaving_after is not None and self._heard.saved > self._leaving_after
+        """A round that began after `leave` is complete, or the job is over and its last round too, well or not."""
+        later = self._leaving_after is not None and self._heard.saved > self._leaving_after
+        return later or self._heard.final
 
     def leave(self) -> None:
         """This server was told to end: ask shard 0 for a round first."""

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from asgd import kernel
 from asgd.errors import Fenced, TryAgain
 from asgd.server.checkpoint import Manifest, Part, Store
 from asgd.server.metrics import Traffic
@@ -75,6 +76,8 @@ class Saver:
 
     def _write(self, round_: int, arrays: dict[str, Any], meta: dict[str, Any]) -> Part:
         shard = self._shard
+        if not all(kernel.finite(array) for array in arrays.values()):
+            raise TryAgain(f"shard {shard.index} holds inf or nan, which nobody wants back: not saved")
         self._store.check_term(shard.index, shard.term)
         part = self._store.write_part(round_, shard.index, shard.shards, arrays, meta)
         span = shard_range(shard.size or 0, shard.index, shard.shards)
@@ -139,5 +142,5 @@ class Rounds:
         self._store.check_term(0, manifest.term)
         manifest.parts = [self._parts[i] for i in range(self._shards)]
         self._store.write_manifest(manifest)
-        self._store.prune(keep)
         self.newest = manifest
+        self._store.prune(keep)

@@ -81,6 +81,7 @@ class Service:
         """{shard: routing identity} of the shards that take part in rounds; on shard 0."""
         self.parked: dict[bytes, tuple[bytes, Pull]] = {}
         self.leaving_since: float | None = None
+        self._kept = 0
         self._restore()
         if self.part and self.chief:
             self.table = RoundTable(self.part, self.shard.shards)
@@ -96,7 +97,7 @@ class Service:
     def _locate(self) -> tuple[Any, str, Manifest] | None:
         if self.store is None:
             return None
-        return locate(self.store, self.config.job.spec.checkpoint.restore, self.config.run)
+        return locate(self.store, self.config.job.spec.checkpoint.restore, self.config.run, self.shard.index)
 
     def _restore(self) -> None:
         found = self._locate()
@@ -151,7 +152,9 @@ class Service:
             return False
         if not self.saver or not self.shard.ready or now - self.leaving_since > LEAVE_SECONDS:
             return True
-        return self.chief.all_saved if self.chief else bool(self.link and self.link.all_saved)
+        if self.chief:
+            return self.chief.all_saved or self.chief.coordinator.phase == "finished"
+        return bool(self.link and self.link.all_saved)
 
     def _close(self) -> None:
         if self.saver:
@@ -290,7 +293,8 @@ class Service:
 
     def _obey(self, orders: list[Decided]) -> None:
         """Carries out what shard 0 ordered."""
-        if self.part and any([self.part.take(order) for order in orders]):
+        taken = [order for order in orders if self.part and self.part.take(order)]
+        if taken:
             self._meet()
             self._retry()
 
@@ -298,7 +302,28 @@ class Service:
 
     def _save(self, now: float) -> None:
         if self.saver and self.saver.due(now):
-            self.saver.start(self.chief.coordinator.state(now) if self.chief else None)
+            self.saver.start(self.chief.state(now) if self.chief else None)
+
+    def _keep_own(self, saved: int) -> None:
+        """A round is complete; where this shard's store is its own (a pod's volume), it keeps its part itself."""
+        saver, shard = self.saver, self.shard
+        if (
+            saver is None
+            or self.store is None
+            or saver.result is None
+            or not self._kept < saver.round == saved
+        ):
+            return
+        self._kept = saved
+        self.store.keep_own(
+            Manifest(
+                job=self.config.job.name, round=saved, term=shard.term, size=shard.size or 0, layout=shard.layout,
+                tensors=[], algorithm=str(self.config.job.spec.algorithm["name"]), updates=saver.result.version,
+                samples=shard.state.samples, parts=[saver.result], time=time.time(), run=self.config.run,
+            ),
+            shard.index,
+            self.config.job.spec.checkpoint.keep,
+        )  # fmt: skip
 
     def _tick(self, now: float) -> None:
         if self.saver:
@@ -307,6 +332,7 @@ class Service:
                 self.chief.save_done(self.saver)
             elif self.link:
                 self.link.report_save(self.saver)
+                self._keep_own(self.link.saved)
         if self.chief:
             for member in self.chief.tick(now):
                 self.shard.leave(member.index, member.incarnation)

@@ -64,7 +64,10 @@ class Shard:
         self.lost = 0
         """Acknowledged updates that this term's restart lost; `lost_before` sums up earlier terms."""
         self.lost_before = 0
-        self._restored: int | None = None
+        self.lost_samples = 0
+        """Samples in the updates that this term's restart lost."""
+        self._restored: tuple[int, int] | None = None
+        """The (version, samples) that a restart began with."""
         self._bringer: tuple[int, int] | None = None
         self._brought = 0
 
@@ -112,7 +115,9 @@ class Shard:
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
             self.state.inbox.pop(message.index, None)
         if self._restored is not None and message.term < self.term:
-            self.lost = max(self.lost, message.seen - self._restored)
+            version, samples = self._restored
+            self.lost = max(self.lost, message.seen - version)
+            self.lost_samples = max(self.lost_samples, message.samples - samples)
 
     def leave(self, index: int, incarnation: int | None = None) -> None:
         """A worker is gone (or an older incarnation of it: then nothing happens)."""
@@ -157,11 +162,9 @@ class Shard:
 
     def exchange(self, message: Exchange, payload: Any) -> Reply | Fault:
         """Applies one chunk of a push exactly once. Raises ProtocolError on a payload of the wrong size."""
-        fault = self._stranger(message.index, message.incarnation)
+        fault = self._stranger(message.index, message.incarnation) or self._beyond(message.chunk)
         if fault:
             return fault
-        if message.chunk >= self.chunks:
-            raise ProtocolError(f"chunk {message.chunk} of a push: this shard has {self.chunks}")
         seen = self.seen[message.index]
         if (message.sequence, message.chunk) < (seen.sequence, seen.chunks):
             return self.reply(message.index, message.sequence, message.chunk, "duplicate", message.pull)
@@ -193,6 +196,11 @@ class Shard:
         if self.members[index] != incarnation:
             return Fault("session", f"worker {index} has another session now", self.term)
         return None
+
+    def _beyond(self, chunk: int) -> Fault | None:
+        if chunk < self.chunks:
+            return None
+        return Fault("protocol", f"chunk {chunk}: this shard has {self.chunks}", self.term)
 
     def _begin(self, message: Exchange, finite: bool) -> Seen:
         """The first chunk of a new push: it gets its verdict, and if accepted its version."""
@@ -246,7 +254,8 @@ class Shard:
                 raise Parked
         elif not self.ready:
             raise Parked
-        return self.reply(asker(message), message.request, message.chunk, "pulled", True)
+        beyond = self._beyond(message.chunk)
+        return beyond or self.reply(asker(message), message.request, message.chunk, "pulled", True)
 
     def warming(self, index: int) -> bool:
         """Warm start: until enough samples are in, only the lowest live worker trains (algorithms.md 2a)."""
@@ -283,7 +292,7 @@ class Shard:
 
     def start_over(self) -> None:
         """A restart without any checkpoint: a worker will bring its copy, everything acknowledged counts as lost."""
-        self._restored = 0
+        self._restored = (0, 0)
 
     def restore(self, size: int, layout: str, arrays: dict[str, F32], meta: dict[str, Any]) -> None:
         """Takes over a checkpoint; `meta` without `seen` (another shard count) forgets old pushes."""
@@ -300,5 +309,5 @@ class Shard:
         self.refused = Counter(meta.get("refused", {}))
         self.lost_before = meta.get("lost", 0)
         self.state.facts = dict(meta.get("facts", {}))
-        self._restored = self.state.version
+        self._restored = (self.state.version, self.state.samples)
         self.ready = True

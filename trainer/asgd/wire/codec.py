@@ -64,8 +64,10 @@ def _onebit(a: F32, block: int) -> tuple[bytes, F32]:
     rows = padded.reshape(-1, block)
     positive = rows > 0
     counts = positive.sum(axis=1)
+    others = block - counts
+    others[-1:] -= padded.size - a.size
     high = np.where(positive, rows, 0).sum(axis=1) / np.maximum(counts, 1)
-    low = np.where(positive, 0, rows).sum(axis=1) / np.maximum(block - counts, 1)
+    low = np.where(positive, 0, rows).sum(axis=1) / np.maximum(others, 1)
     means = np.stack([high, low]).astype(np.float32)
     sent = np.where(positive, means[0][:, None], means[1][:, None]).reshape(-1)[: a.size]
     return means.tobytes() + np.packbits(positive).tobytes(), sent.astype(np.float32)

@@ -47,6 +47,8 @@ class Hello(Message):
     tensors: bytes = b""
     """JSON of [[name, shape], ...] in flat order; to shard 0 only, it goes into checkpoints."""
     lanes: tuple[str, ...] = ("zmq",)
+    samples: Natural = 0
+    """Samples of the whole job that this peer has seen accepted by this shard."""
 
 
 class Welcome(Message):

@@ -84,6 +84,8 @@ class Channel:
         self.verdict = ""
         self.notes: dict[str, float] = {}
         self.joined = False
+        self.joins = 0
+        """How often the shard has welcomed this worker: after the first time it had forgotten it."""
         self.busy = False
         self.retries = 0
         self.bring: Callable[[], F32] | None = None
@@ -122,6 +124,7 @@ class Channel:
             job=who.job, role=who.role, index=who.index, incarnation=who.incarnation, size=who.size,
             layout=who.layout, dataset=who.dataset, seen=self.seen, term=self.term, sequence=self.acknowledged,
             node=who.node, guarantee=who.guarantee, tensors=who.tensors if self.shard == 0 else b"",
+            samples=self.samples,
         )  # fmt: skip
 
     def tick(self, now: float) -> None:
@@ -162,6 +165,7 @@ class Channel:
         self.samples = message.samples
         if message.ready:
             self.joined = True
+            self.joins += 1
             self.seen = message.version
             if self.busy:
                 self._begin(now)
@@ -241,6 +245,9 @@ class Channel:
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
         expected = self._meta.sequence if self._pushing else self._requests
         if message.sequence != expected or message.chunk != self._done:
+            return
+        if (message.verdict == "pulled") == self._pushing:
+            # NB: pushes and pulls are numbered apart; a late answer to one may bear the other's number.
             return
         self.term, self.samples, self.workers = message.term, message.samples, message.workers
         self.stop = message.stop or self.stop

@@ -122,7 +122,13 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _callables(module: ModuleType) -> str:
-    names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+    names = [
+        name
+        for name, value in vars(module).items()
+        if callable(value)
+        and not name.startswith("_")
+        and getattr(value, "__module__", "") == module.__name__
+    ]
     return ", ".join(names[:8]) or "no callables"
 
 

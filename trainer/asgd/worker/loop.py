@@ -33,14 +33,15 @@ def train(task: Task, replica: Replica, leases: Leases, leaving: Callable[[], bo
         return granted.epoch, granted.start, granted.stop
 
     batches = open_batches(task, replica.spec, replica.config.index, next_lease)
-    while not replica.stop and not leaving():
+    item = next(batches, None)
+    replica.refresh()
+    while item is not None and not replica.stop and not leaving():
+        if leases.holds(item.visits):
+            with replica.meters.timed("compute"):
+                loss = backward(task, replica.flat, replica.device, item)
+            replica.step(item.samples, loss, item.visits)
         with replica.meters.timed("data"):
             item = next(batches, None)
-        if item is None:
-            break
-        with replica.meters.timed("compute"):
-            loss = backward(task, replica.flat, replica.device, item)
-        replica.step(item.samples, loss, item.visits)
     replica.flush()
     return replica.stop
 

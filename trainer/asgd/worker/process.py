@@ -36,7 +36,7 @@ def main() -> int:
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)
     reason = replica.join()
-    leases = Leases(config, replica.centre.channels[0].greeting)
+    leases = Leases(config, replica.centre.channels[0])
     if not reason:
         reason = train(task, replica, leases, lambda: bool(leaving))
     replica.close("drained" if leaving else reason)
@@ -58,4 +58,3 @@ def exit_code(reason: str, leaving: bool) -> int:
     if reason == "diverged":
         return exitcodes.DIVERGED
     return exitcodes.DRAINED if leaving and not reason else exitcodes.DONE
-

@@ -87,8 +87,11 @@ class Replica:
         """Joins all shards and takes their weights; returns why the job is over, if it is."""
         self.stop = self.centre.join(lambda: self._push.out(self.flat.weights))
         self.heartbeat = Heartbeat(self.config.servers[0], self.config.keys, self.identity, self._report)
-        if not self.stop:
-            self._take(self.centre.pull(self._pulled.host))
+        return self.stop or self.refresh()
+
+    def refresh(self) -> str:
+        """Takes the servers' weights as they are now: what a worker loaded before its first step is old by then."""
+        self._take(self.centre.pull(self._pulled.host))
         if not self.stop:
             self.flat.weights.copy_(self._pulled.on_device())
             self.rule.joined(self.flat.weights)

@@ -1,7 +1,8 @@
 """Workers that lie, for study and tests: what they push in place of their gradient (`asgd simulate --attack`).
 
-Attackers see what honest workers push, the newest gradient of each: `variance` hides within their spread (ALIE), `inner` is
-their mean turned round. `label-flip` computes honestly on labels 9 - l; the others start from their own gradient.
+Attackers see what honest workers push, the newest gradient of each: `variance` hides within their spread (ALIE),
+`inner` is their mean turned round. `label-flip` computes honestly on labels 9 - l; the others start from their own
+gradient.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 @dataclass(frozen=True, slots=True)
 class ComputeTime:
-    """How long one gradient takes: `constant:S`, `uniform:LOW,HIGH` or `lognormal:MEAN,SIGMA` (sigma of the logarithm)."""
+    """One gradient's seconds: `constant:S`, `uniform:LOW,HIGH` or `lognormal:MEAN,SIGMA` (sigma of the log)."""
 
     kind: str
     first: float

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compute",
         default="lognormal:0.1,0.1",
         metavar="MODEL",
-        help="seconds of one gradient: constant:S, uniform:LOW,HIGH or lognormal:MEAN,SIGMA (default: lognormal:0.1,0.1)",
+        help="of a gradient: constant:S, uniform:LOW,HIGH or lognormal:MEAN,SIGMA (default: lognormal:0.1,0.1)",
     )
     option(
         "--straggler",
@@ -50,5 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX@S+S",
         help="a worker stands still from a second on, for so many",
     )
-    option("--attack", action="append", default=[], metavar="KIND:INDEX,...", help="workers that lie, as sign-flip:0,1")
+    option(
+        "--attack",
+        action="append",
+        default=[],
+        metavar="KIND:INDEX,...",
+        help="workers that lie, as sign-flip:0,1",
+    )
     option("--join", action="append", default=[], metavar="INDEX@S", help="a worker that comes later")

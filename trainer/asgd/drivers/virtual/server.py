@@ -253,6 +253,7 @@ class Cluster:
         chief = SimpleNamespace(
             coordinator=self.coordinator, shard=first.shard, traffic=first.traffic, reports=reports, rounds=None,
             terms={server.index: 1 for server in self.servers}, config=SimpleNamespace(job=self.job),
+            lost_updates=0, checkpoint_error="",
         )  # fmt: skip
         # NB: a Chief has sockets and files; the view reads no more than these fields of it.
         return build_status(cast("Chief", chief), self.clock.now)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from asgd import kernel
-from asgd.kernel import F32
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
 from asgd.drivers.virtual.attacks import Attack, Eavesdropper
 from asgd.drivers.virtual.server import Cluster, VirtualServer
 from asgd.drivers.virtual.work import Work
 from asgd.errors import TryAgain
+from asgd.kernel import F32
 from asgd.wire.messages import AnyMessage, Bye, Message
 from asgd.wire.partition import shard_range
 from asgd.worker.batches import WAIT_SECONDS, Lease, LeasedBatch, Waiting

@@ -1,0 +1,97 @@
+"""Acceptance: would the API server take this job's children? Asked before any of them is made.
+
+The schema leaves `podTemplate` open, so only a dry run can judge it. Its answer becomes a condition with the
+server's own sentence instead of an operator that retries for ever. Children that exist already are not asked
+about again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from asgd_operator import constants as c
+from asgd_operator.engine.views import owner_uid
+from asgd_operator.errors import Conflict, Forbidden, Invalid, NotFound, Transient
+from asgd_operator.kube import Kube
+from asgd_operator.plan.model import Observed, Problem, Wanted
+
+FIELDS = {"server": "spec.parameterServer", "worker": "spec.workers", "evaluator": "spec.evaluation"}
+
+
+async def problem(kube: Kube, o: Observed) -> Problem | None:
+    """What stands against the job, or None. Raises OperatorError where the question could not be asked."""
+    for wanted, exists in _unproved(o):
+        # Kinds that are made once are never read: the operator has no right to.
+        found = await _taken(kube, o, wanted) if not exists and not wanted.once else None
+        found = found or await _refused(kube, wanted, exists=exists)
+        if found is not None:
+            return found
+    return await _no_storage(kube, o)
+
+
+def accepted(o: Observed) -> bool:
+    """Whether a former pass has accepted this very generation."""
+    found = o.condition(c.Condition.ACCEPTED)
+    return found.get("status") == "True" and found.get("observedGeneration") == o.generation
+
+
+def _unproved(o: Observed) -> Iterator[tuple[Wanted, bool]]:
+    """Children that are yet to be made, and whether one of that name is there to be replaced."""
+    made = {"server": o.servers, "worker": o.workers, "evaluator": o.evaluator}
+    for wanted in o.wanted:
+        if wanted.stage == "support":
+            exists = o.child(wanted.kind, wanted.name) is not None or (wanted.once and o.servers is not None)
+            if not exists and wanted.kind != "Secret":
+                yield wanted, False
+        elif (child := made[wanted.stage]) is None or child.spec_hash != wanted.spec_hash:
+            yield wanted, child is not None
+
+
+async def _taken(kube: Kube, o: Observed, wanted: Wanted) -> Problem | None:
+    live = await kube.get(wanted.kind, o.namespace, wanted.name, str(wanted.manifest["apiVersion"]))
+    if live is None or owner_uid(live) == o.uid:
+        return None
+    if owner_uid(live):
+        raise Transient(f"{wanted.kind} {wanted.name} of a former job of this name is still being removed")
+    sentence = f"{wanted.kind} {wanted.name} exists already and belongs to something else; rename the job."
+    return Problem("NameConflict", sentence)
+
+
+async def _refused(kube: Kube, wanted: Wanted, *, exists: bool) -> Problem | None:
+    where = FIELDS.get(wanted.stage, "spec")
+    try:
+        await kube.apply(_renamed(wanted.manifest) if exists else wanted.manifest, dry_run=True)
+    except (Invalid, Conflict) as error:
+        reason = "InvalidPodTemplate" if wanted.stage in FIELDS else "InvalidSpec"
+        return Problem(reason, f"{where}: the API server refuses the {wanted.kind} made from it: {error}")
+    except Forbidden as error:
+        if "exceeded quota" in str(error):
+            return Problem("QuotaExceeded", f"{where}: {error}")
+        raise
+    except NotFound as error:
+        if 'namespaces "' in str(error):
+            raise  # the whole namespace is going
+        return Problem(
+            "InvalidSpec", f"{where}: the cluster knows no kind {wanted.kind}; install what defines it."
+        )
+    return None
+
+
+async def _no_storage(kube: Kube, o: Observed) -> Problem | None:
+    volume = o.spec.checkpoint.volume if o.spec else None
+    if volume is None or not volume.pvc:
+        return None
+    try:
+        if await kube.get("PersistentVolumeClaim", o.namespace, volume.pvc):
+            return None
+    except Forbidden:
+        return None  # an installation without this right: the pods will say it
+    sentence = f"spec.checkpoint.volume.pvc: there is no PersistentVolumeClaim {volume.pvc} in {o.namespace}."
+    return Problem("StorageNotFound", sentence)
+
+
+def _renamed(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Under its own name a template that differs would be refused for that alone."""
+    metadata = manifest["metadata"]
+    return {**manifest, "metadata": {**metadata, "name": f"{metadata['name']}-check"}}

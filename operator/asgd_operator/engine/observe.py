@@ -1,0 +1,88 @@
+"""Reads what the watches have seen of one job: kopf's indices in, an `Observed` out.
+
+Children are found by the UID of their owner, pods by the job's name and the workload that made them: what
+only wears the right name or label is not ours. Nothing is asked of the API server here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from asgd_operator.constants import Role
+from asgd_operator.engine.views import JobSeen
+from asgd_operator.plan.model import BatchJob, Child, Node, Observed, Pod, ServerSet
+
+T = TypeVar("T")
+Index = Mapping[Any, Collection[T]]
+
+
+@dataclass(frozen=True)
+class Indices:
+    """What the handlers keep. `jobs` by (namespace, name), children by owner's UID, pods by (namespace, job)."""
+
+    jobs: Index[JobSeen] = field(default_factory=dict)
+    servers: Index[ServerSet] = field(default_factory=dict)
+    batch: Index[BatchJob] = field(default_factory=dict)
+    supports: tuple[Index[Child], ...] = ()
+    pods: Index[Pod] = field(default_factory=dict)
+    nodes: Index[Node] | None = None
+    """None where nodes may not be watched."""
+
+    def job(self, key: str) -> JobSeen | None:
+        namespace, _, name = key.partition("/")
+        return _newest(self.jobs, (namespace, name))
+
+    def keys(self) -> list[str]:
+        return [key_of(*place) for place in self.jobs]
+
+
+def key_of(namespace: str, name: str) -> str:
+    """A job's key in the queue."""
+    return f"{namespace}/{name}"
+
+
+def observe(indices: Indices, seen: JobSeen, now: datetime) -> Observed:
+    """The job and its children as last seen. The spec, what it renders to, and the report are added by the
+    caller.
+    """
+    jobs = list(_all(indices.batch, seen.uid))
+    evaluators = [job for job in jobs if job.name.endswith(f"-{Role.EVALUATOR}")]
+    return Observed(
+        name=seen.name,
+        namespace=seen.namespace,
+        uid=seen.uid,
+        generation=seen.generation,
+        spec=None,
+        now=now,
+        status=seen.status,
+        deleting=seen.deleting,
+        servers=next(_all(indices.servers, seen.uid), None),
+        workers=next((job for job in jobs if job not in evaluators), None),
+        evaluator=next(iter(evaluators), None),
+        others=tuple(child for index in indices.supports for child in _all(index, seen.uid)),
+        pods=tuple(sorted(_all(indices.pods, (seen.namespace, seen.name)), key=lambda pod: pod.name)),
+        nodes=_nodes(indices),
+    )
+
+
+def _nodes(indices: Indices) -> dict[str, Node] | None:
+    if indices.nodes is None:
+        return None
+    return {name: next(iter(found)) for name, found in indices.nodes.items() if found}
+
+
+def _all(index: Index[T], key: object) -> Iterator[T]:
+    return iter(index[key]) if key in index else iter(())
+
+
+def _newest(index: Index[JobSeen], key: object) -> JobSeen | None:
+    """NB: a job that was deleted and made again may stand twice for a moment."""
+    return max(_all(index, key), key=lambda seen: seen.version, default=None)
+
+
+def with_newer_status(seen: JobSeen, written: tuple[int, Mapping[str, Any]] | None) -> JobSeen:
+    """Our own last write, where the watch has not brought it yet: a pass must not tell a transition twice."""
+    return replace(seen, status=written[1]) if written is not None and seen.version < written[0] else seen

@@ -1,0 +1,184 @@
+"""Reduces live objects to the few fields that the plan reads; this is all that the operator keeps of them.
+
+A thousand pods are a thousand small tuples. Bodies are read as the API writes them: what is absent has its
+default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from asgd_operator import constants as c
+from asgd_operator.plan import times
+from asgd_operator.plan.model import BatchJob, Child, Node, Pod, ServerSet
+
+Body = Mapping[str, Any]
+_INDEX_LABELS = ("apps.kubernetes.io/pod-index", "batch.kubernetes.io/job-completion-index")
+
+
+def owner_uid(body: Body) -> str:
+    """UID of the AsgdJob that controls this object; empty where none does."""
+    for owner in body["metadata"].get("ownerReferences", ()):
+        if (
+            owner.get("controller")
+            and owner["kind"] == c.KIND
+            and owner["apiVersion"].startswith(f"{c.GROUP}/")
+        ):
+            return str(owner["uid"])
+    return ""
+
+
+def job_of_pod(body: Body) -> tuple[str, str] | None:
+    """(namespace, job) of a pod that one of our workloads made; None for a pod that only wears our labels.
+
+    Its owner is a StatefulSet or a Job, never the AsgdJob, and may be gone already: so it is known by name.
+    """
+    metadata = body["metadata"]
+    labels = metadata.get("labels", {})
+    job, role = labels.get(c.JOB_LABEL, ""), labels.get(c.ROLE_LABEL, "")
+    owners = [owner for owner in metadata.get("ownerReferences", ()) if owner.get("controller")]
+    mine = any(
+        owner["kind"] in ("StatefulSet", "Job") and owner["name"] == f"{job}-{role}" for owner in owners
+    )
+    return (metadata["namespace"], job) if mine else None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSeen:
+    """An AsgdJob as it was last seen."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    version: int
+    """`metadata.resourceVersion`, to tell what is older than our own last write."""
+    deleting: bool
+    spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        metadata = {"name": self.name, "namespace": self.namespace, "uid": self.uid}
+        return {"apiVersion": c.API_VERSION, "kind": c.KIND, "metadata": metadata, "spec": self.spec}
+
+
+def job(body: Body) -> JobSeen:
+    metadata = body["metadata"]
+    version = metadata.get("resourceVersion", "0")
+    return JobSeen(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 0),
+        version=int(version) if version.isdigit() else 0,
+        deleting="deletionTimestamp" in metadata,
+        spec=body.get("spec", {}),
+        status=body.get("status", {}),
+    )
+
+
+def child(body: Body) -> Child:
+    """A supporting child."""
+    return Child(kind=body["kind"], **_common(body))
+
+
+def server_set(body: Body) -> ServerSet:
+    status = body.get("status", {})
+    return ServerSet(
+        **_common(body),
+        replicas=body.get("spec", {}).get("replicas", 1),
+        ready=status.get("readyReplicas", 0),
+    )
+
+
+def batch_job(body: Body) -> BatchJob:
+    spec, status = body.get("spec", {}), body.get("status", {})
+    ends = {item["type"]: item for item in status.get("conditions", ()) if item.get("status") == "True"}
+    failed, complete = ends.get("Failed"), ends.get("Complete")
+    return BatchJob(
+        **_common(body),
+        parallelism=spec.get("parallelism", 1),
+        completions=spec.get("completions", 0),
+        suspended=bool(spec.get("suspend")),
+        active=status.get("active", 0),
+        ready=status.get("ready", 0),
+        succeeded=status.get("succeeded", 0),
+        failed=status.get("failed", 0),
+        failed_indexes=count_indexes(status.get("failedIndexes", "")),
+        complete=complete is not None,
+        failure=(failed.get("reason", ""), failed.get("message", "")) if failed else None,
+        finished_at=times.read((failed or complete or {}).get("lastTransitionTime")),
+    )
+
+
+def count_indexes(text: str) -> int:
+    """How many indices `1,3-5` names."""
+    total = 0
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        total += int(last or first) - int(first) + 1
+    return total
+
+
+def pod(body: Body) -> Pod:
+    metadata, status = body["metadata"], body.get("status", {})
+    labels = metadata.get("labels", {})
+    containers = [item for item in status.get("containerStatuses", ()) if item["name"] == c.CONTAINER]
+    conditions = {item["type"]: item for item in status.get("conditions", ())}
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        role=labels.get(c.ROLE_LABEL, ""),
+        index=next((int(labels[label]) for label in _INDEX_LABELS if labels.get(label, "").isdigit()), -1),
+        phase=status.get("phase", "Pending"),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        node=body.get("spec", {}).get("nodeName", ""),
+        address=status.get("podIP", ""),
+        created=times.read(metadata.get("creationTimestamp")),
+        deletion=times.read(metadata.get("deletionTimestamp")),
+        restarts=sum(item.get("restartCount", 0) for item in containers),
+        exit_code=next(_exit_codes(containers), None),
+        waiting=next((_waiting(item) for item in containers if _waiting(item)), ""),
+        unschedulable=_reason(conditions, "PodScheduled", "False") == "Unschedulable",
+        disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True",
+    )
+
+
+def node(body: Body) -> Node | None:
+    """None for a node that has not said yet whether it is ready."""
+    for item in body.get("status", {}).get("conditions", ()):
+        if item["type"] == "Ready" and (since := times.read(item.get("lastTransitionTime"))):
+            return Node(item["status"] == "True", since)
+    return None
+
+
+def _common(body: Body) -> dict[str, Any]:
+    metadata = body["metadata"]
+    marks = metadata.get("annotations", {})
+    return {
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "spec_hash": marks.get(c.SPEC_HASH, ""),
+        "rendered_hash": marks.get(c.RENDERED_HASH, ""),
+        "deleting": "deletionTimestamp" in metadata,
+    }
+
+
+def _exit_codes(containers: list[Body]) -> Iterator[int]:
+    """NB: a running container's former end counts, or a crash would be forgotten with the restart."""
+    for item in containers:
+        for state in (item.get("state", {}), item.get("lastState", {})):
+            if "terminated" in state:
+                yield int(state["terminated"]["exitCode"])
+
+
+def _waiting(container: Body) -> str:
+    return str(container.get("state", {}).get("waiting", {}).get("reason", ""))
+
+
+def _reason(conditions: Mapping[str, Body], kind: str, status: str) -> str:
+    found = conditions.get(kind, {})
+    return str(found.get("reason", "")) if found.get("status") == status else ""

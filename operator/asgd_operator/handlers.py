@@ -1,0 +1,129 @@
+"""What kopf is used for: watching. A handler adds a key to the queue or keeps a few fields in an index,
+nothing else.
+
+No handler here detects changes, so kopf writes nothing: no finalizer, no annotation, no status. Events of
+children are keyed to the job that their labels name; whether they are really its children is asked when the
+job is looked at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+
+from asgd_operator import constants as c
+from asgd_operator.engine import views
+from asgd_operator.engine.observe import Indices, key_of
+from asgd_operator.engine.queue import WorkQueue
+from asgd_operator.metrics import OperatorMetrics
+
+Body = Mapping[str, Any]
+SUPPORTS = {
+    "configmaps": ("", "v1"),
+    "services": ("", "v1"),
+    "networkpolicies": ("networking.k8s.io", "v1"),
+    "poddisruptionbudgets": ("policy", "v1"),
+}
+CHILDREN = {"statefulsets": ("apps", "v1"), "jobs": ("batch", "v1"), "pods": ("", "v1"), **SUPPORTS}
+
+
+def register(
+    registry: kopf.OperatorRegistry, queue: WorkQueue, metrics: OperatorMetrics, *, nodes: bool
+) -> None:
+    """Every handler of the operator. `nodes`: whether nodes may be watched."""
+
+    def told(resource: str, key: str) -> None:
+        metrics.last_event.labels(resource).set(time.time())
+        if key:
+            queue.add(key)
+
+    async def job(**seen: Any) -> None:
+        told(c.PLURAL, key_of(seen["namespace"], seen["name"]))
+
+    async def child(**seen: Any) -> None:
+        name = seen["labels"].get(c.JOB_LABEL, "")
+        told(seen["resource"].plural, key_of(seen["namespace"], name) if name else "")
+
+    kopf.on.event(c.GROUP, c.VERSION, c.PLURAL, id="job", registry=registry)(job)
+    kopf.index(c.GROUP, c.VERSION, c.PLURAL, id="jobs", registry=registry)(_job)
+    for plural, (group, version) in CHILDREN.items():
+        kopf.on.event(group, version, plural, id=f"child-{plural}", registry=registry)(child)
+    for plural, (group, version) in SUPPORTS.items():
+        kopf.index(group, version, plural, id=plural, registry=registry)(_support)
+    kopf.index("apps", "v1", "statefulsets", id="servers", registry=registry)(_servers)
+    kopf.index("batch", "v1", "jobs", id="batch", registry=registry)(_batch)
+    kopf.index("", "v1", "pods", id="pods", registry=registry)(_pod)
+    if nodes:
+        kopf.index("", "v1", "nodes", id="nodes", registry=registry)(_node)
+
+
+def configure(settings: kopf.OperatorSettings, *, timeout_seconds: float) -> None:
+    """kopf's own settings: filters at the server, patience with it, and nothing written by kopf."""
+    for plural, (group, version) in CHILDREN.items():
+        settings.watching.label_selectors[(group, version, plural) if group else plural] = c.MANAGED_SELECTOR
+    settings.watching.chunk_size = 500
+    settings.posting.enabled = False
+    settings.persistence.finalizer = f"{c.GROUP}/unused"
+    # Kinds and namespaces are looked up once, at start: watching CRDs would take a right that nothing else needs.
+    settings.scanning.disabled = True
+    settings.networking.request_timeout = timeout_seconds
+    settings.networking.connect_timeout = 5
+    settings.networking.error_backoffs = (1, 2, 3, 5, 8)
+    settings.networking.enforce_retry_after = True
+    settings.queueing.worker_limit = 50
+    settings.execution.max_workers = 8
+    settings.process.ultimate_exiting_timeout = 25
+
+
+def indices(found: Mapping[str, Any]) -> Indices:
+    """The indices among a kopf handler's keyword arguments."""
+    return Indices(
+        jobs=found["jobs"],
+        servers=found["servers"],
+        batch=found["batch"],
+        supports=tuple(found[plural] for plural in SUPPORTS),
+        pods=found["pods"],
+        nodes=found.get("nodes"),
+    )
+
+
+async def _job(**seen: Any) -> dict[Any, Any]:
+    return {(seen["namespace"], seen["name"]): views.job(seen["body"])}
+
+
+def _owned(body: Body, value: object) -> dict[Any, Any]:
+    """NB: an empty result takes the object out of the index, as when it was orphaned."""
+    uid = views.owner_uid(body)
+    return {uid: value} if uid else {}
+
+
+async def _support(**seen: Any) -> dict[Any, Any]:
+    return _owned(seen["body"], views.child(seen["body"]))
+
+
+async def _servers(**seen: Any) -> dict[Any, Any]:
+    return _owned(seen["body"], views.server_set(seen["body"]))
+
+
+async def _batch(**seen: Any) -> dict[Any, Any]:
+    return _owned(seen["body"], views.batch_job(seen["body"]))
+
+
+async def _pod(**seen: Any) -> dict[Any, Any]:
+    place = views.job_of_pod(seen["body"])
+    return {place: views.pod(seen["body"])} if place else {}
+
+
+async def _node(**seen: Any) -> dict[Any, Any]:
+    node = views.node(seen["body"])
+    return {seen["name"]: node} if node else {}
+
+
+def login(**given: Any) -> kopf.ConnectionInfo | None:
+    """kopf's credentials: the pod's service account, else whatever the official client makes of the
+    kubeconfig.
+    """
+    return kopf.login_with_service_account(**given) or kopf.login_via_client(**given)

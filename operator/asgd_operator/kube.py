@@ -1,0 +1,229 @@
+"""The API client: a handful of verbs on plain dicts, and errors that say what to do about them.
+
+It is a thin layer over the official client's asyncio `ApiClient`, which brings configuration, TLS, token
+refresh and connection pooling; its generated models are left out, because children are rendered as plain
+manifests. Beside kopf, which imports the same package, it costs about 2 MB. Nothing is retried here: the
+queue knows better when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from asgd_operator import constants as c
+from asgd_operator.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    OperatorError,
+    TooManyRequests,
+    Transient,
+)
+from asgd_operator.plan.actions import Event
+
+Manifest = Mapping[str, Any]
+APPLY = "application/apply-patch+yaml"
+
+_PLACES = {
+    "ConfigMap": ("api/v1", "configmaps"),
+    "Lease": ("apis/coordination.k8s.io/v1", "leases"),
+    "Event": ("api/v1", "events"),
+    "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
+    "Pod": ("api/v1", "pods"),
+    "Secret": ("api/v1", "secrets"),
+    "Service": ("api/v1", "services"),
+    "StatefulSet": ("apis/apps/v1", "statefulsets"),
+    "Job": ("apis/batch/v1", "jobs"),
+    "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
+    "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
+    "PodMonitor": ("apis/monitoring.coreos.com/v1", "podmonitors"),
+    c.KIND: (f"apis/{c.API_VERSION}", c.PLURAL),
+}
+_ERRORS: dict[int, type[OperatorError]] = {
+    400: Invalid,
+    401: Forbidden,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    422: Invalid,
+    429: TooManyRequests,
+}
+
+
+async def connect() -> client.ApiClient:
+    """A client for the cluster that this pod runs in, else for the one of the kubeconfig. Raises Transient."""
+    configuration = client.Configuration()
+    try:
+        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            await config.load_kube_config(client_configuration=configuration)
+    except (config.ConfigException, OSError) as error:
+        raise Transient(f"no cluster to talk to: {error}") from error
+    return client.ApiClient(configuration)
+
+
+@dataclass
+class Kube:
+    """`on_request(verb, resource, code)` is called for each answer; code 0 is a connection that broke.
+
+    The verb is the HTTP method, and DRYRUN for what changes nothing.
+    """
+
+    api: client.ApiClient
+    timeout_seconds: float = 30.0
+    on_request: Callable[[str, str, int], None] = field(default=lambda verb, resource, code: None)
+
+    async def apply(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
+        """Server-side apply of a whole manifest; what others set on the object stays."""
+        return await self._apply(manifest, _path(manifest), c.MANAGER, dry_run=dry_run)
+
+    async def apply_live(self, kind: str, namespace: str, name: str, spec: Manifest) -> None:
+        """Server-side apply of `spec` by a manager of its own. Raises NotFound where nothing is to be
+        changed.
+        """
+        place, _ = _PLACES[kind]
+        manifest = {
+            "apiVersion": place.removeprefix("apis/").removeprefix("api/"),
+            "kind": kind,
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": dict(spec),
+        }
+        await self._apply(manifest, _path(manifest), c.LIVE_MANAGER)
+
+    async def apply_status(self, namespace: str, name: str, uid: str, status: Manifest) -> Manifest:
+        """The whole status of the job with this UID. Raises Conflict where another took its name."""
+        metadata = {"name": name, "namespace": namespace, "uid": uid}
+        manifest = {"apiVersion": c.API_VERSION, "kind": c.KIND, "metadata": metadata, "status": dict(status)}
+        return await self._apply(manifest, f"{_path(manifest)}/status", c.MANAGER)
+
+    async def create(self, manifest: Manifest) -> None:
+        """Raises Conflict where it exists already."""
+        path, _ = _path(manifest).rsplit("/", 1)
+        await self._request("POST", path, manifest["kind"], body=manifest, query={"fieldManager": c.MANAGER})
+
+    async def replace(self, manifest: Manifest) -> None:
+        """Raises Conflict where another wrote after the version that `manifest` carries."""
+        await self._request("PUT", _path(manifest), manifest["kind"], body=manifest)
+
+    async def get(self, kind: str, namespace: str, name: str, api_version: str = "") -> Manifest | None:
+        """None where there is no such object."""
+        manifest = {
+            "apiVersion": api_version,
+            "kind": kind,
+            "metadata": {"name": name, "namespace": namespace},
+        }
+        try:
+            return await self._request("GET", _path(manifest), kind)
+        except NotFound:
+            return None
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str, *, force: bool = False) -> None:
+        """Deletes the object with this UID and its dependents after it; one that is gone already is deleted."""
+        body: dict[str, Any] = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        if force:
+            body["gracePeriodSeconds"] = 0
+        path = _path({"kind": kind, "metadata": {"name": name, "namespace": namespace}})
+        try:
+            await self._request("DELETE", path, kind, body=body)
+        except (NotFound, Conflict):
+            # NB: a conflict is another object under this name, which nobody asked to delete.
+            return
+
+    async def event(self, job: Manifest, event: Event) -> None:
+        """Tells `event` about `job` once: its name is made of what it says, so that a repeated pass repeats
+        nothing.
+        """
+        try:
+            await self.create(event_manifest(job, event, datetime.now(UTC)))
+        except Conflict:
+            return
+
+    async def _apply(self, manifest: Manifest, path: str, manager: str, *, dry_run: bool = False) -> Manifest:
+        query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        return await self._request("PATCH", path, manifest["kind"], body=manifest, query=query, content=APPLY)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        kind: str,
+        *,
+        body: Manifest | None = None,
+        query: Mapping[str, str] | None = None,
+        content: str = "application/json",
+    ) -> Manifest:
+        headers = {"Content-Type": content, "Accept": "application/json"}
+        request = await self.api.param_serialize(
+            method=method,
+            resource_path=path,
+            query_params=list((query or {}).items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        code = 0
+        try:
+            answer = await self.api.call_api(*request, _request_timeout=self.timeout_seconds)
+            text = await answer.read()
+            code = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Transient(f"{method} {path}: {error or type(error).__name__}") from error
+        finally:
+            self.on_request(
+                "DRYRUN" if query and "dryRun" in query else method, _PLACES.get(kind, ("", kind))[1], code
+            )
+        if code >= 400:
+            raise _error(code, text, answer.headers.get("Retry-After"), f"{method} {path}")
+        return cast(Manifest, json.loads(text))
+
+
+def event_manifest(job: Manifest, event: Event, now: datetime) -> Manifest:
+    """A core/v1 Event. `job` is its metadata: name, namespace, uid, generation."""
+    says = json.dumps([job["uid"], job["generation"], event.reason, event.message])
+    moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    place = {"namespace": job["namespace"], "name": job["name"], "uid": job["uid"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{job['name']}.{hashlib.sha256(says.encode()).hexdigest()[:16]}",
+            "namespace": job["namespace"],
+        },
+        "involvedObject": {"apiVersion": c.API_VERSION, "kind": c.KIND, **place},
+        "type": "Warning" if event.warning else "Normal",
+        "reason": event.reason.value,
+        "message": event.message[:1024],
+        "source": {"component": c.MANAGER},
+        "firstTimestamp": moment,
+        "lastTimestamp": moment,
+        "count": 1,
+    }
+
+
+def _path(manifest: Manifest) -> str:
+    kind, metadata = manifest["kind"], manifest["metadata"]
+    # The kinds of gang schedulers live in two groups; their manifests say which.
+    place, plural = _PLACES.get(kind) or (f"apis/{manifest['apiVersion']}", f"{kind.lower()}s")
+    return f"/{place}/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}"
+
+
+def _error(code: int, text: bytes, retry_after: str | None, request: str) -> OperatorError:
+    try:
+        message = json.loads(text)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = text.decode(errors="replace")[:200]
+    # NB: a field of the wrong type in a server-side apply is answered with 500, as if it were the server's fault.
+    kind = Invalid if "failed to create typed patch object" in message else _ERRORS.get(code, Transient)
+    seconds = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
+    return kind(message if kind in (Invalid, Forbidden) else f"{request}: {code} {message}", seconds)

@@ -1,0 +1,150 @@
+"""All metrics of the operator, `asgd_operator_*`, in a registry of their own.
+
+Series of a job are made at each scrape from the status that was last written, and go with the job: a counter
+that outlives its object counts nothing. No label repeats what the scrape adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from asgd_operator import __version__
+from asgd_operator.constants import Role
+from asgd_operator.errors import OperatorError
+from asgd_operator.plan import times
+from asgd_operator.plan.actions import Plan
+from asgd_operator.plan.model import Observed
+
+PREFIX = "asgd_operator_"
+Status = Mapping[str, Any]
+
+
+class JobSeries(Collector):
+    """The series of the jobs that exist, from their last status."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[tuple[str, str], Status] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._phases()
+        yield self._conditions()
+        yield self._workers()
+        yield self._restarts()
+
+    def _phases(self) -> Metric:
+        family = GaugeMetricFamily(f"{PREFIX}jobs", "AsgdJobs by phase", labels=["phase"])
+        counts: dict[str, int] = {}
+        for status in self.statuses.values():
+            counts[status["phase"]] = counts.get(status["phase"], 0) + 1
+        for phase, count in sorted(counts.items()):
+            family.add_metric([phase], count)
+        return family
+
+    def _conditions(self) -> Metric:
+        labels = ["namespace", "name", "type", "status"]
+        family = GaugeMetricFamily(
+            f"{PREFIX}job_condition", "1 for the status that a condition has", labels=labels
+        )
+        for place, status in self.statuses.items():
+            for item in status["conditions"]:
+                family.add_metric([*place, item["type"], item["status"]], 1)
+        return family
+
+    def _workers(self) -> Metric:
+        labels = ["namespace", "name", "state"]
+        family = GaugeMetricFamily(f"{PREFIX}job_workers", "Workers of a job by state", labels=labels)
+        for place, status in self.statuses.items():
+            for state in ("desired", "ready"):
+                family.add_metric([*place, state], status["workers"][state])
+        return family
+
+    def _restarts(self) -> Metric:
+        labels = ["namespace", "name", "role", "reason"]
+        family = CounterMetricFamily(f"{PREFIX}job_restarts", "Restarts of a job's pods", labels=labels)
+        for place, status in self.statuses.items():
+            servers = status["parameterServer"]
+            failures = servers.get("failures", 0)
+            family.add_metric([*place, Role.SERVER, "failure"], failures)
+            family.add_metric([*place, Role.SERVER, "disruption"], servers.get("restarts", 0) - failures)
+            family.add_metric([*place, Role.WORKER, "failure"], status["workers"]["restarts"])
+        return family
+
+
+class OperatorMetrics:
+    """One object a process; `text` is what a scrape gets."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()
+        self.registry = CollectorRegistry()
+        self.series = JobSeries()
+        self.registry.register(self.series)
+        self.reconciles = self._counter("reconcile", "Passes over a job", "result")
+        self.errors = self._counter(
+            "reconcile_errors", "Passes that failed, by what the API answered", "reason"
+        )
+        self.requests = self._counter(
+            "kube_requests", "Requests to the API server", "verb", "resource", "code"
+        )
+        self.duration = self._histogram("reconcile_duration_seconds", "Duration of a pass")
+        self.to_running = self._histogram(
+            "job_time_to_running_seconds",
+            "From a job's start until it trains",
+            (5, 10, 20, 40, 80, 160, 320, 640, 1800),
+        )
+        self.last_event = self._gauge(
+            "watch_last_event_timestamp_seconds", "Newest event of a watch", "resource"
+        )
+        self.leader = self._gauge("leader", "1 while this process holds the Lease, or needs none")
+        self._gauge("build_info", "Version of the operator", "version").labels(__version__).set(1)
+
+    def watch_queue(self, depth: Callable[[], float], oldest: Callable[[], float]) -> None:
+        """Asked at each scrape."""
+        self._gauge("queue_depth", "Jobs that wait for a pass").set_function(depth)
+        self._gauge("queue_oldest_age_seconds", "How long the first of them is overdue").set_function(oldest)
+
+    def passed(self, key: str, seconds: float, error: OperatorError | None) -> None:
+        """A pass over `key` ended."""
+        self.duration.observe(seconds)
+        self.reconciles.labels("error" if error else "success").inc()
+        if error is not None:
+            self.errors.labels(error.reason).inc()
+
+    def requested(self, verb: str, resource: str, code: int) -> None:
+        self.requests.labels(verb, resource, str(code)).inc()
+
+    def observe_job(self, o: Observed, planned: Plan) -> None:
+        if planned.status is None:
+            return
+        self.series.statuses[(o.namespace, o.name)] = planned.status
+        if "runningTime" in planned.status and "runningTime" not in o.status:
+            begun = times.read(planned.status.get("startTime"))
+            self.to_running.observe(max(0.0, (o.now - begun).total_seconds()) if begun else 0.0)
+
+    def forget_job(self, namespace: str, name: str) -> None:
+        self.series.statuses.pop((namespace, name), None)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, says: str, *labels: str) -> Counter:
+        return Counter(PREFIX + name, says, labels, registry=self.registry)
+
+    def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
+        return Gauge(PREFIX + name, says, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, says: str, buckets: tuple[float, ...] = Histogram.DEFAULT_BUCKETS
+    ) -> Histogram:
+        return Histogram(PREFIX + name, says, buckets=buckets, registry=self.registry)

@@ -1,0 +1,93 @@
+"""What a plan may ask for: a closed set of writes, each safe to repeat, and the events and status that go
+with them.
+
+Every write names its target by a name that is a pure function of the job, and every delete carries the UID it
+saw, so a plan made from a stale view does no harm. What is not here, the operator cannot do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from asgd_operator.constants import EventReason
+from asgd_operator.plan.model import Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Server-side apply of a whole rendered child."""
+
+    child: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOnce:
+    """Create a child; that it exists already is success, and its content is left alone."""
+
+    child: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyLive:
+    """Server-side apply of only the fields of a workload that change while it runs."""
+
+    kind: str
+    name: str
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a child in the background, if it still has this UID."""
+
+    kind: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePod:
+    """Delete a pod, if it still has this UID; `force` does not wait for a node that may never answer."""
+
+    name: str
+    uid: str
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSelf:
+    """Delete the job itself; its children follow it."""
+
+
+Action = Apply | CreateOnce | ApplyLive | Delete | DeletePod | DeleteSelf
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One transition, told to the user once."""
+
+    reason: EventReason
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one policy contributes to a plan."""
+
+    actions: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = ()
+    look_again: float | None = None
+    """Seconds after which time alone may change the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Writes to make, in order; the status as it should stand (None: leave it alone); when to look again."""
+
+    status: Mapping[str, Any] | None = None
+    actions: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = field(default=())
+    requeue_after: float | None = None

@@ -1,0 +1,88 @@
+"""One pass: from what is observed to what is to be done and said. Pure; every rule it composes stands in its
+own file.
+
+A verdict is written before anything is cleaned up: the servers that would be removed are its evidence, and a
+lost write must find them again. That is why a pass either concludes or acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from asgd_operator.plan import (
+    deadlines,
+    failure,
+    nodeloss,
+    scale,
+    start,
+    status,
+    success,
+    suspend,
+    transitions,
+    ttl,
+)
+from asgd_operator.plan.actions import Action, Plan, Step
+from asgd_operator.plan.model import Observed
+from asgd_operator.plan.verdict import Verdict
+
+POLL_SECONDS = 10.0
+"""How often shard 0 of a running job is asked for its report."""
+RECHECK_SECONDS = 30.0
+"""How often a job that was not accepted is judged again: a claim or a quota may have come since."""
+
+
+def plan(o: Observed) -> Plan:
+    """The writes, the status and the events of this pass, and when to look again."""
+    if o.deleting:
+        return Plan()
+    found = _verdict(o)
+    rescue = Step() if found or _idle(o) else deadlines.rescue(o)
+    steps = [*_steps(o, found), rescue]
+    derived = status.derive(o, found, rescued=bool(rescue.actions))
+    told = [event for step in steps for event in step.events]
+    return Plan(
+        status=derived,
+        actions=_distinct(steps),
+        events=(*transitions.events(o, derived), *told),
+        requeue_after=_look_again(o, steps),
+    )
+
+
+def _verdict(o: Observed) -> Verdict | None:
+    if _idle(o) or (o.problem is not None and not o.launched):
+        return None
+    return success.verdict(o) or failure.verdict(o) or deadlines.verdict(o)
+
+
+def _idle(o: Observed) -> bool:
+    """Nothing is being trained, by decision."""
+    return o.finished or o.spec is None or o.spec.run_policy.suspend
+
+
+def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
+    if o.finished:
+        return [ttl.step(o), nodeloss.step(o)]
+    if verdict is not None or o.spec is None:
+        return []
+    if o.spec.run_policy.suspend:
+        return [suspend.step(o), nodeloss.step(o)]
+    if o.problem is not None:
+        return [nodeloss.step(o)]
+    return [start.step(o), scale.step(o), nodeloss.step(o)]
+
+
+def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
+    """Two policies may ask for the same write; it is made once."""
+    found: list[Action] = []
+    for step in steps:
+        found += [action for action in step.actions if action not in found]
+    return tuple(found)
+
+
+def _look_again(o: Observed, steps: Iterable[Step]) -> float | None:
+    waits = [step.look_again for step in steps]
+    if not _idle(o):
+        waits += [deadlines.look_again(o), success.look_again(o), POLL_SECONDS if o.launched else None]
+    if o.problem is not None and not o.finished:
+        waits.append(RECHECK_SECONDS)
+    return min((wait for wait in waits if wait is not None), default=None)

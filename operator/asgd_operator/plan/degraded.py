@@ -1,0 +1,83 @@
+"""What is worth a person's look while training goes on: Degraded, and whether checkpoints are made.
+
+A degraded job still trains. Thresholds are generous and named, for a condition that cries every minute is
+read by no one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from asgd.spec.types import JobSpec
+from asgd_operator.constants import Condition
+from asgd_operator.plan import deadlines, success
+from asgd_operator.plan.conditions import Judgement
+from asgd_operator.plan.model import Observed
+from asgd_operator.plan.start import pinned
+
+STALENESS_FACTOR = 4
+"""A push waits for about one update of each other worker; a 99th percentile this many times above is a
+straggler's.
+"""
+LATE_FACTOR = 3
+LATE_SECONDS = 300
+"""A checkpoint is late when it is older than both: this many intervals, and the interval and this time."""
+
+
+def degraded(o: Observed, spec: JobSpec) -> Judgement:
+    """The first of the reasons that holds."""
+    kind = Condition.DEGRADED
+    if spec.run_policy.suspend or not o.launched or success.completing(o):
+        return Judgement(kind, False, "AsExpected")
+    if o.servers_ready and deadlines.stalled(o) and deadlines.tried(o):
+        return Judgement(
+            kind, True, "Stalled", "A restart of shard 0 did not help; see the logs of the workers."
+        )
+    if o.servers_ready and o.report is None:
+        return Judgement(kind, True, "MetricsUnavailable", "Shard 0 does not answer on its metrics port.")
+    if late(o, spec):
+        return Judgement(
+            kind, True, "CheckpointFailing", "The newest checkpoint is too old; see the log of shard 0."
+        )
+    if o.workers is not None and o.workers.ready + o.workers.succeeded < spec.workers.replicas:
+        return Judgement(
+            kind, True, "FewerThanDesired", "Fewer workers are ready than workers.replicas asks for."
+        )
+    if stale(o, spec):
+        return Judgement(
+            kind,
+            True,
+            "HighStaleness",
+            "The 99th percentile of staleness is far above the number of workers.",
+        )
+    if pinned(o):
+        return Judgement(
+            kind, True, "Outdated", "It runs from a former spec; suspend and resume it to apply the edit."
+        )
+    return Judgement(kind, False, "AsExpected")
+
+
+def stale(o: Observed, spec: JobSpec) -> bool:
+    return o.report is not None and o.report.staleness.p99 > STALENESS_FACTOR * max(4, spec.workers.replicas)
+
+
+def late(o: Observed, spec: JobSpec) -> bool:
+    every = spec.checkpoint.every_seconds
+    saved = o.report.checkpoint if o.report else None
+    return saved is not None and saved.seconds_ago > max(LATE_FACTOR * every, every + LATE_SECONDS)
+
+
+def saving(o: Observed, spec: JobSpec) -> Iterator[Judgement]:
+    """CheckpointReady, when shard 0 answers; what was known of it stays otherwise."""
+    kind = Condition.CHECKPOINT_READY
+    if o.report is None:
+        if not o.condition(kind):
+            yield Judgement(kind, False, "NeverSaved")
+    elif o.report.checkpoint is None:
+        yield Judgement(kind, False, "NeverSaved")
+    elif late(o, spec):
+        yield Judgement(
+            kind, False, "SaveFailed", "No new checkpoint for several intervals; see the log of shard 0."
+        )
+    else:
+        yield Judgement(kind, True, "Saved")

@@ -1,0 +1,151 @@
+"""Judges each condition from what is there: the sentences that a user reads in `kubectl describe`.
+
+Messages name what is missing and hold no figure that moves all the time, or every pass would write. The order
+of the checks is the order of usefulness: a pod that cannot be scheduled says more than a count that is too
+low.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from asgd.spec.types import JobSpec
+from asgd_operator.constants import Condition, Role
+from asgd_operator.plan import deadlines, success, suspend
+from asgd_operator.plan.conditions import Judgement
+from asgd_operator.plan.degraded import degraded, saving
+from asgd_operator.plan.model import Observed, Pod
+from asgd_operator.plan.verdict import Verdict
+
+IMAGE_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+
+
+def judge(o: Observed, verdict: Verdict | None) -> Iterator[Judgement]:
+    """The conditions that this pass can speak about. A finished job keeps what it had when it ended."""
+    if o.finished:
+        return
+    yield accepted(o)
+    if o.spec is None:
+        return
+    yield suspended(o, o.spec)
+    yield servers(o, o.spec)
+    yield workers(o, o.spec)
+    yield running(o, o.spec, verdict)
+    yield degraded(o, o.spec)
+    yield from saving(o, o.spec)
+    yield from _ends(verdict)
+
+
+def accepted(o: Observed) -> Judgement:
+    problem = o.problem
+    if problem is None:
+        return Judgement(Condition.ACCEPTED, True, "Valid")
+    return Judgement(Condition.ACCEPTED, False, problem.reason, problem.message)
+
+
+def suspended(o: Observed, spec: JobSpec) -> Judgement:
+    before = o.condition(Condition.SUSPENDED)
+    if spec.run_policy.suspend:
+        if suspend.stopped(o):
+            return Judgement(Condition.SUSPENDED, True, "SuspendedByUser")
+        return Judgement(
+            Condition.SUSPENDED, False, "Suspending", "Workers leave, then the servers save and end."
+        )
+    again = before.get("status") == "True" or before.get("reason") in ("Suspending", "Resumed")
+    return Judgement(Condition.SUSPENDED, False, "Resumed" if again else "NotSuspended")
+
+
+def servers(o: Observed, spec: JobSpec) -> Judgement:
+    kind = Condition.SERVERS_READY
+    if spec.run_policy.suspend:
+        return Judgement(kind, False, "Suspended")
+    shards = spec.parameter_server.shards
+    if o.servers_ready:
+        return Judgement(kind, True, "AllReady")
+    ready = o.servers.ready if o.servers else 0
+    reason, sentence = trouble(o, o.pods_of(Role.SERVER)) or ("Restoring" if o.launched else "Starting", "")
+    return Judgement(
+        kind, False, reason, f"{ready} of {shards} parameter servers are ready. {sentence}".strip()
+    )
+
+
+def workers(o: Observed, spec: JobSpec) -> Judgement:
+    kind = Condition.WORKERS_READY
+    if spec.run_policy.suspend:
+        return Judgement(kind, False, "Suspended")
+    if not o.launched or o.workers is None:
+        return Judgement(kind, False, "NotStarted", "Workers start when all parameter servers are ready.")
+    if enough(o, spec):
+        return Judgement(kind, True, "EnoughReady")
+    reason, sentence = trouble(o, o.pods_of(Role.WORKER)) or _crashing(o) or ("BelowMinimum", "")
+    counts = f"{o.workers.ready} workers are ready; workers.minReplicas is {spec.workers.min_replicas}."
+    return Judgement(kind, False, reason, f"{counts} {sentence}".strip())
+
+
+def running(o: Observed, spec: JobSpec, verdict: Verdict | None) -> Judgement:
+    kind = Condition.RUNNING
+    if verdict is not None:
+        return Judgement(kind, False, "Finished")
+    if spec.run_policy.suspend:
+        return Judgement(kind, False, "Suspended")
+    if success.completing(o):
+        return Judgement(
+            kind, False, "Completing", "The stop rule is met; workers end and the last state is saved."
+        )
+    if not o.launched or not o.servers_ready:
+        return Judgement(kind, False, "WaitingForParameterServers")
+    if not enough(o, spec):
+        return Judgement(kind, False, "WaitingForWorkers")
+    if deadlines.stalled(o):
+        limit = spec.run_policy.progress_deadline_seconds
+        return Judgement(kind, False, "Stalled", f"Shard 0 accepted no update for more than {limit} s.")
+    return Judgement(kind, True, "TrainingProgressing")
+
+
+def enough(o: Observed, spec: JobSpec) -> bool:
+    """NB: while the job ends, workers that have done their part are not missing."""
+    if o.workers is None or not o.launched:
+        return False
+    return o.workers.ready + o.workers.succeeded >= spec.workers.min_replicas
+
+
+def trouble(o: Observed, pods: tuple[Pod, ...]) -> tuple[str, str] | None:
+    """The reason and sentence of the first pod that cannot go on by itself."""
+    for pod in pods:
+        if _node_lost(o, pod):
+            return "NodeLost", f"{pod.name} is on {pod.node}, which does not answer."
+        if pod.unschedulable:
+            return "Unschedulable", f"No node has room for {pod.name}."
+        if pod.waiting in IMAGE_ERRORS:
+            return "ImagePullError", f"The image of {pod.name} cannot be pulled ({pod.waiting})."
+        if pod.waiting == "CrashLoopBackOff":
+            return (
+                "CrashLoop",
+                f"{pod.name} ends with exit code {pod.exit_code} again and again; see its log.",
+            )
+        if pod.waiting in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+            return "CrashLoop", f"The container of {pod.name} cannot be started ({pod.waiting})."
+    return None
+
+
+def _node_lost(o: Observed, pod: Pod) -> bool:
+    node = (o.nodes or {}).get(pod.node)
+    return node is not None and not node.ready and not pod.over
+
+
+def _crashing(o: Observed) -> tuple[str, str] | None:
+    ended = [
+        pod for pod in o.pods_of(Role.WORKER) if pod.phase == "Failed" and not pod.disrupted and pod.exit_code
+    ]
+    if not ended:
+        return None
+    return "CrashLoop", f"{ended[0].name} ended with exit code {ended[0].exit_code}; see its log."
+
+
+def _ends(verdict: Verdict | None) -> Iterator[Judgement]:
+    none = {Condition.COMPLETE: "NotFinished", Condition.FAILED: "NotFailed"}
+    for kind, reason in none.items():
+        if verdict is not None and verdict.kind is kind:
+            yield Judgement(kind, True, verdict.reason, verdict.message)
+        else:
+            yield Judgement(kind, False, reason)

@@ -1,0 +1,208 @@
+"""What the plan sees: a job and its surroundings at one moment, reduced to the fields that a rule reads.
+
+The driver fills these values from its watches; tests fill them with a builder. Nothing here does I/O or knows
+a client, so that every rule is a function of values. Bodies of live objects never get this far: comparing
+them with what was rendered is how operators come to restart pods for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from asgd.spec.types import JobSpec
+from asgd_operator.constants import Condition, Role
+from asgd_operator.plan.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One rendered child: its manifest, and what the plan must know of it."""
+
+    kind: str
+    name: str
+    spec_hash: str
+    """Of the job's frozen fields."""
+    rendered_hash: str
+    """Of this manifest."""
+    manifest: Mapping[str, Any]
+    stage: str
+    """support (before the servers) | server | worker | evaluator."""
+    once: bool = False
+    """Made once beside the servers and never read or changed again (keys; kinds that are not watched)."""
+
+    @property
+    def immutable(self) -> bool:
+        return bool(self.manifest.get("immutable"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A child as it exists in the cluster, owned by the job's UID."""
+
+    kind: str
+    name: str
+    uid: str = ""
+    spec_hash: str = ""
+    rendered_hash: str = ""
+    """Both as they were written when the child was applied; the live object itself is never compared."""
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSet(Child):
+    """The StatefulSet of the parameter server."""
+
+    kind: str = "StatefulSet"
+    replicas: int = 0
+    ready: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchJob(Child):
+    """The Indexed Job of the workers, or the Job of the evaluator."""
+
+    kind: str = "Job"
+    parallelism: int = 0
+    completions: int = 0
+    suspended: bool = False
+    active: int = 0
+    ready: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    failed_indexes: int = 0
+    complete: bool = False
+    failure: tuple[str, str] | None = None
+    """(reason, message) of the Job's Failed condition."""
+    finished_at: datetime | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.complete or self.failure is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A pod of the job in the few fields that rules read."""
+
+    name: str
+    uid: str
+    role: str
+    index: int
+    """Of the shard or of the worker; -1 where the pod has none."""
+    phase: str = "Running"
+    ready: bool = False
+    node: str = ""
+    address: str = ""
+    created: datetime | None = None
+    deletion: datetime | None = None
+    """When its grace ends or ended (`metadata.deletionTimestamp`); None while nobody deletes it."""
+    restarts: int = 0
+    exit_code: int | None = None
+    """Of the container's last end, also when it has been started again since."""
+    waiting: str = ""
+    """Why the container does not run: CrashLoopBackOff, ImagePullBackOff, ..."""
+    unschedulable: bool = False
+    disrupted: bool = False
+    """Evicted, preempted, or deleted with its node: no fault of its own."""
+
+    @property
+    def over(self) -> bool:
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`since`: when it last turned Ready or NotReady."""
+
+    ready: bool
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a job cannot be accepted: a reason of the closed list and a sentence that its user can act on."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A job and everything that its next step depends on."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    spec: JobSpec | None
+    """None when the document could not be read; `problem` then says why."""
+    now: datetime
+    status: Mapping[str, Any] = field(default_factory=dict)
+    deleting: bool = False
+    problem: Problem | None = None
+    wanted: tuple[Wanted, ...] = ()
+    servers: ServerSet | None = None
+    workers: BatchJob | None = None
+    evaluator: BatchJob | None = None
+    others: tuple[Child, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    nodes: Mapping[str, Node] | None = None
+    """None when nodes may not be watched."""
+    report: Report | None = None
+
+    def wanted_at(self, stage: str) -> tuple[Wanted, ...]:
+        return tuple(item for item in self.wanted if item.stage == stage)
+
+    def pods_of(self, role: str) -> tuple[Pod, ...]:
+        return tuple(pod for pod in self.pods if pod.role == role)
+
+    def child(self, kind: str, name: str) -> Child | None:
+        return next((child for child in self.others if (child.kind, child.name) == (kind, name)), None)
+
+    def condition(self, kind: Condition) -> Mapping[str, Any]:
+        """The condition as the previous status has it; empty when it has none."""
+        return next((item for item in self.status.get("conditions", ()) if item.get("type") == kind), {})
+
+    def holds(self, kind: Condition) -> bool:
+        return self.condition(kind).get("status") == "True"
+
+    @property
+    def running_workers(self) -> tuple[Pod, ...]:
+        return tuple(pod for pod in self.pods_of(Role.WORKER) if not pod.over)
+
+    @property
+    def finished(self) -> bool:
+        """A written verdict is final: nothing that is seen later takes it back."""
+        return self.holds(Condition.COMPLETE) or self.holds(Condition.FAILED)
+
+    @property
+    def queued(self) -> bool:
+        """Kueue decides when the workers run, and owns `suspend` of their Job."""
+        return self.spec is not None and bool(self.spec.scheduling.queue_name)
+
+    @property
+    def launched(self) -> bool:
+        """Workers have been let go since the last start, so the servers were all ready once."""
+        return (
+            self.workers is not None
+            and not self.workers.deleting
+            and (self.queued or not self.workers.suspended)
+        )
+
+    @property
+    def servers_ready(self) -> bool:
+        """As many as the StatefulSet has been told to run, which are the shards whenever it may be told."""
+        servers = self.servers
+        return servers is not None and not servers.deleting and 0 < servers.replicas <= servers.ready
+
+    @property
+    def servers_stopped(self) -> bool:
+        return (self.servers is None or self.servers.replicas == 0) and not self.pods_of(Role.SERVER)
+
+    @property
+    def workers_stopped(self) -> bool:
+        job = self.workers
+        return (job is None or job.suspended or job.finished) and not self.running_workers

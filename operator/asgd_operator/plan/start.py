@@ -1,0 +1,115 @@
+"""Start and resume: supporting objects, then servers, and workers only when every server is ready.
+
+GPUs are asked for by workers, so a job whose servers wait for room never holds any. Workloads of a running
+job are left as they are, whatever this version would render today; only a stopped one whose frozen fields
+were edited is removed, and made anew when it is really gone.
+"""
+
+from __future__ import annotations
+
+from asgd_operator.constants import EventReason
+from asgd_operator.plan import success
+from asgd_operator.plan.actions import Action, Apply, ApplyLive, CreateOnce, Delete, Event, Step
+from asgd_operator.plan.model import BatchJob, Observed, ServerSet, Wanted
+from asgd_operator.plan.scale import live_fields
+
+
+def step(o: Observed) -> Step:
+    """The next writes on the way to a running job."""
+    if o.spec is None:
+        return Step()
+    stale = outdated(o)
+    if stale:
+        return Step(tuple(stale))
+    events: list[Event] = []
+    actions = [*_supports(o), *_servers(o, events)]
+    if o.servers_ready:
+        actions += [*_workers(o), *_evaluator(o)]
+    return Step(tuple(actions), tuple(events))
+
+
+def outdated(o: Observed) -> list[Action]:
+    """Deletes stopped workloads that were made from other frozen fields than the job has now."""
+    found: list[Action] = []
+    if o.servers is not None and o.servers_stopped and _differs(o, o.servers, "server"):
+        found.append(Delete(o.servers.kind, o.servers.name, o.servers.uid))
+    if o.workers is not None and o.workers_stopped and o.servers_stopped and _differs(o, o.workers, "worker"):
+        found.append(Delete(o.workers.kind, o.workers.name, o.workers.uid))
+    return found
+
+
+def _differs(o: Observed, child: ServerSet | BatchJob, stage: str) -> bool:
+    return not child.deleting and any(child.spec_hash != wanted.spec_hash for wanted in o.wanted_at(stage))
+
+
+def _supports(o: Observed) -> list[Action]:
+    found: list[Action] = []
+    for wanted in o.wanted_at("support"):
+        if wanted.once:
+            found += [_beside_servers(wanted)] if o.servers is None else []
+        elif _needed(o, wanted):
+            found.append(Apply(wanted))
+    return [*found, *_leftovers(o)]
+
+
+def _beside_servers(wanted: Wanted) -> Action:
+    """NB: keys are never applied over existing ones, or pods of two times would not understand each other."""
+    return CreateOnce(wanted) if wanted.kind == "Secret" else Apply(wanted)
+
+
+def _needed(o: Observed, wanted: Wanted) -> bool:
+    child = o.child(wanted.kind, wanted.name)
+    if child is None:
+        return True
+    return not wanted.immutable and not child.deleting and child.rendered_hash != wanted.rendered_hash
+
+
+def pinned(o: Observed) -> bool:
+    """The servers run from what another version took for the same fields; what they read stays."""
+    return o.servers is not None and any(
+        o.servers.spec_hash != item.spec_hash for item in o.wanted_at("server")
+    )
+
+
+def _leftovers(o: Observed) -> list[Action]:
+    """Immutable ConfigMaps of former frozen fields, once nothing reads them any more."""
+    if o.servers is None or o.workers is None or pinned(o):
+        return []
+    if any(o.workers.spec_hash != wanted.spec_hash for wanted in o.wanted_at("worker")):
+        return []
+    names = {wanted.name for wanted in o.wanted}
+    return [
+        Delete(child.kind, child.name, child.uid)
+        for child in o.others
+        if child.kind == "ConfigMap" and child.name not in names and not child.deleting
+    ]
+
+
+def _servers(o: Observed, events: list[Event]) -> list[Action]:
+    if o.servers is None:
+        events.append(Event(EventReason.SERVERS_STARTED, "Starting the parameter servers."))
+        return [Apply(wanted) for wanted in o.wanted_at("server")]
+    shards = o.spec.parameter_server.shards if o.spec else 0
+    if o.servers.deleting or o.servers.replicas == shards or (o.servers.replicas > 0 and pinned(o)):
+        return []
+    return [ApplyLive(o.servers.kind, o.servers.name, {"replicas": shards})]
+
+
+def _workers(o: Observed) -> list[Action]:
+    job = o.workers
+    if job is None:
+        return [Apply(wanted) for wanted in o.wanted_at("worker")]
+    if job.suspended and not job.deleting and not job.finished and not o.queued:
+        return [ApplyLive(job.kind, job.name, live_fields(o, suspend=False))]
+    return []
+
+
+def _evaluator(o: Observed) -> list[Action]:
+    """Made beside the workers; made anew when its devices changed, removed when nothing is to be evaluated
+    any more.
+    """
+    wanted, job = o.wanted_at("evaluator"), o.evaluator
+    if job is None:
+        return [Apply(item) for item in wanted]
+    fits = pinned(o) or any(item.spec_hash == job.spec_hash for item in wanted)
+    return [] if fits or job.deleting or success.completing(o) else [Delete(job.kind, job.name, job.uid)]

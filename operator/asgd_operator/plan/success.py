@@ -1,0 +1,100 @@
+"""Success: shard 0 says that the stop rule is met, and the workers have ended.
+
+Never a server's exit: servers have no end of their own, and one that went away proves nothing. Between the
+target and the verdict the job is Completing; workers that do not end within their drain time and a margin do
+not hold the job for ever.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from asgd_operator.constants import Condition
+from asgd_operator.plan import times
+from asgd_operator.plan.model import Observed
+from asgd_operator.plan.verdict import Verdict, complete
+
+STOPPED_FOR_NOW = frozenset({"", "interrupted", "suspended"})
+"""Stop reasons after which the job goes on when its servers are started again."""
+DIVERGED = "diverged"
+MARGIN_SECONDS = 60.0
+"""Beside the drain time: what the final checkpoint, the last evaluation and the end of the pods may take."""
+REPORT_SECONDS = 120.0
+"""How long shard 0 may stay silent after all workers ended well."""
+
+
+def target(o: Observed) -> str:
+    """The stop reason that ends the job; empty while there is none."""
+    reason = o.report.stop_reason if o.report else ""
+    return "" if reason in STOPPED_FOR_NOW or reason == DIVERGED else reason
+
+
+def completing(o: Observed) -> bool:
+    """The target is reached, or every worker ended well, which they do only when they are told that it is."""
+    return bool(target(o)) or (o.workers is not None and o.workers.complete)
+
+
+def verdict(o: Observed) -> Verdict | None:
+    """Complete, or None while something is missing."""
+    reason = target(o)
+    if reason and (_all_ended(o) or _waited_long(o)):
+        return complete("WallClockReached" if reason == "seconds" else "TargetReached", _sentence(o, reason))
+    if not reason and o.workers is not None and o.workers.complete and _silent_long(o):
+        return complete(
+            "TargetReached", "All workers were told to stop and ended well; shard 0 no longer answers."
+        )
+    return None
+
+
+def look_again(o: Observed) -> float | None:
+    """Seconds until one of the waits here ends."""
+    if not completing(o) or o.spec is None:
+        return None
+    since, silent = _completing_since(o), _job_ended(o)
+    waits = (
+        times.seconds_until(since, o.spec.workers.drain_seconds + MARGIN_SECONDS, o.now),
+        times.seconds_until(silent, REPORT_SECONDS, o.now) if not target(o) else None,
+    )
+    return min((wait for wait in waits if wait is not None and wait > 0), default=None)
+
+
+def _all_ended(o: Observed) -> bool:
+    """Also the evaluator: its last word is the metric of the final weights."""
+    jobs = (job for job in (o.workers, o.evaluator) if job is not None)
+    return not o.running_workers and all(job.finished or job.active == 0 for job in jobs)
+
+
+def _waited_long(o: Observed) -> bool:
+    if o.spec is None:
+        return False
+    wait = times.seconds_until(_completing_since(o), o.spec.workers.drain_seconds + MARGIN_SECONDS, o.now)
+    return wait is not None and wait <= 0
+
+
+def _silent_long(o: Observed) -> bool:
+    if o.report is not None and o.report.phase == "running":
+        return False
+    wait = times.seconds_until(_job_ended(o), REPORT_SECONDS, o.now)
+    return wait is not None and wait <= 0
+
+
+def _completing_since(o: Observed) -> datetime | None:
+    running = o.condition(Condition.RUNNING)
+    if running.get("reason") != "Completing":
+        return None
+    # A job that was Stalled or Recovering before was not Running for longer than it has been Completing.
+    moments = (
+        times.read(running.get("lastTransitionTime")),
+        times.read(o.status.get("training", {}).get("progressTime")),
+    )
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+def _job_ended(o: Observed) -> datetime | None:
+    return o.workers.finished_at if o.workers else None
+
+
+def _sentence(o: Observed, reason: str) -> str:
+    if o.report is None:
+        return f"The stop rule {reason} is met."
+    return f"The stop rule {reason} is met after {o.report.updates} updates and {o.report.samples} samples."

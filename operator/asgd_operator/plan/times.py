@@ -1,0 +1,31 @@
+"""Times as the API writes them: RFC 3339 in UTC, whole seconds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+
+def write(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read(text: object) -> datetime | None:
+    """None for what is absent or no time."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def seconds_until(moment: datetime | None, after: float, now: datetime) -> float | None:
+    """Seconds from `now` until `after` seconds past `moment`; zero or less when that has passed, None without
+    a start.
+    """
+    return None if moment is None else after - (now - moment).total_seconds()
+
+
+def before(moment: datetime, seconds: float) -> datetime:
+    return moment - timedelta(seconds=max(0.0, seconds))

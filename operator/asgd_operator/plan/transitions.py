@@ -1,0 +1,97 @@
+"""Events from the difference of two statuses: one for each transition, none for routine.
+
+Because they come from what is about to be written, an operator that restarts, or a pass that is repeated,
+tells nothing twice. Checkpoints are metrics, not events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from asgd_operator.constants import Condition, Phase, Role
+from asgd_operator.constants import EventReason as Reason
+from asgd_operator.plan.actions import Event
+from asgd_operator.plan.model import Observed
+
+Status = Mapping[str, Any]
+
+
+def events(o: Observed, after: Status) -> Iterator[Event]:
+    """What happened between the previous status and `after`."""
+    for kind, status, reason, warning in _CONDITIONS:
+        now = _find(after, kind)
+        if now.get("status") == status and o.condition(kind).get("status") != status:
+            yield Event(reason, now.get("message") or _PLAIN.get(reason, reason), warning)
+    yield from _accepted(o, after)
+    yield from _suspension(o, after)
+    yield from _training(o, after)
+    yield from _restarts(o, after)
+
+
+_CONDITIONS = (
+    (Condition.SERVERS_READY, "True", Reason.SERVERS_READY, False),
+    (Condition.COMPLETE, "True", Reason.COMPLETED, False),
+    (Condition.FAILED, "True", Reason.FAILED, True),
+)
+_PLAIN = {Reason.SERVERS_READY: "All parameter servers are ready."}
+
+
+def _accepted(o: Observed, after: Status) -> Iterator[Event]:
+    now, before = _find(after, Condition.ACCEPTED), o.condition(Condition.ACCEPTED)
+    if now.get("status") == "True" and before.get("status") != "True":
+        yield Event(Reason.ACCEPTED, "The job is valid.")
+    if now.get("status") == "False" and now.get("message") != before.get("message"):
+        yield Event(Reason.INVALID, now["message"], warning=True)
+
+
+def _suspension(o: Observed, after: Status) -> Iterator[Event]:
+    now, before = _find(after, Condition.SUSPENDED), o.condition(Condition.SUSPENDED)
+    if now.get("status") == "True" and before.get("status") != "True":
+        yield Event(
+            Reason.SUSPENDED, "All pods have ended; the job goes on from its checkpoint when it is resumed."
+        )
+    if now.get("reason") == "Resumed" and before.get("reason") != "Resumed":
+        yield Event(Reason.RESUMED, "The job goes on.")
+
+
+def _training(o: Observed, after: Status) -> Iterator[Event]:
+    if "runningTime" in after and "runningTime" not in o.status:
+        yield Event(Reason.TRAINING_STARTED, "All parameter servers and enough workers are ready.")
+    if after["phase"] == Phase.COMPLETING and o.status.get("phase") != Phase.COMPLETING:
+        yield Event(Reason.TARGET_REACHED, "The stop rule is met; workers end and the last state is saved.")
+    if o.holds(Condition.WORKERS_READY) and after["phase"] == Phase.WAITING_FOR_WORKERS:
+        message = _find(after, Condition.WORKERS_READY).get("message", "")
+        yield Event(Reason.BELOW_MINIMUM, message, warning=True)
+    degraded, before = _find(after, Condition.DEGRADED), o.condition(Condition.DEGRADED)
+    if degraded.get("status") == "True" and degraded.get("reason") != before.get("reason"):
+        reason = {"HighStaleness": Reason.HIGH_STALENESS, "CheckpointFailing": Reason.CHECKPOINT_FAILED}
+        if degraded["reason"] in reason:
+            yield Event(reason[degraded["reason"]], degraded["message"], warning=True)
+
+
+def _restarts(o: Observed, after: Status) -> Iterator[Event]:
+    servers = after["parameterServer"].get("restarts", 0) - o.status.get("parameterServer", {}).get(
+        "restarts", 0
+    )
+    if servers > 0:
+        limit = o.spec.parameter_server.backoff_limit if o.spec else 0
+        spent = after["parameterServer"].get("failures", 0)
+        message = (
+            f"A parameter server was started again ({spent} of {limit} restarts of its budget are spent)."
+        )
+        yield Event(Reason.SERVER_RESTARTED, message, warning=True)
+    if after["workers"]["restarts"] > o.status.get("workers", {}).get("restarts", 0):
+        yield Event(Reason.WORKER_FAILED, _worker(o), warning=True)
+
+
+def _worker(o: Observed) -> str:
+    ended = [pod for pod in o.pods_of(Role.WORKER) if pod.phase == "Failed" and pod.exit_code]
+    newest = max(ended, key=lambda pod: (str(pod.created), pod.name), default=None)
+    if newest is None:
+        return "A worker ended and was replaced."
+    return f"{newest.name} ended with exit code {newest.exit_code} on node {newest.node or 'unknown'}."
+
+
+def _find(status: Status, kind: Condition) -> Mapping[str, Any]:
+    return next((item for item in status["conditions"] if item["type"] == kind), {})

@@ -1,0 +1,135 @@
+"""`asgd-operator run`: puts the parts together and keeps them going until a signal, or until the Lease is
+lost.
+
+kopf watches, the queue works, one small server answers probes and scrapes. When any of them ends the process
+ends, and Kubernetes starts it again: nothing is kept in memory that a new process does not find in the
+cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import kopf
+from kubernetes.aio import client
+
+from asgd_operator import handlers, health
+from asgd_operator.engine.observe import Indices
+from asgd_operator.engine.queue import WorkQueue
+from asgd_operator.engine.reconcile import Reconciler
+from asgd_operator.engine.reports import Reports
+from asgd_operator.kube import Kube, connect
+from asgd_operator.lease import Lease
+from asgd_operator.metrics import OperatorMetrics
+from asgd_operator.settings import OperatorSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Operator:
+    """The parts of one process."""
+
+    settings: OperatorSettings
+    api: client.ApiClient
+    session: aiohttp.ClientSession
+    metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    leading: bool = False
+
+    def __post_init__(self) -> None:
+        self.kube = Kube(self.api, self.settings.queue.request_timeout_seconds, self.metrics.requested)
+        reports = Reports(self.session)
+        self.reconciler = Reconciler(self.kube, Indices(), self.settings.jobs, reports, self.metrics)
+        self.queue = WorkQueue(
+            self.reconciler,
+            known=lambda: self.reconciler.indices.keys(),
+            pace=self.settings.pace(),
+            on_result=self.metrics.passed,
+        )
+        self.metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest_age)
+
+    async def work(self) -> None:
+        """Watches and reconciles until a signal comes. Raises what ended it otherwise."""
+        self.leading = True
+        self.metrics.leader.set(1)
+        working = asyncio.create_task(self.queue.run(), name="queue")
+        watching = asyncio.create_task(self._watch(), name="kopf")
+        done, rest = await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel(rest)
+        for task in done:
+            task.result()
+
+    async def _watch(self) -> None:
+        namespaces = self.settings.watch.namespaces
+        registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
+        handlers.configure(
+            settings,
+            timeout_seconds=self.settings.queue.request_timeout_seconds,
+        )
+        handlers.register(registry, self.queue, self.metrics, nodes=self.settings.watch.nodes)
+        kopf.on.login(registry=registry, id="login", retries=3)(handlers.login)
+        kopf.on.startup(registry=registry, id="indices")(self._take_indices)
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            ready_flag=self.ready,
+        )
+
+    async def _take_indices(self, **found: Any) -> None:
+        self.reconciler.indices = handlers.indices(found)
+
+    def sick(self) -> str:
+        """Why the process should be started again."""
+        if not self.leading:
+            return ""
+        now = asyncio.get_running_loop().time()
+        return health.overdue(self.queue.heartbeat, now, self.settings.queue.resync_seconds)
+
+    def unready(self) -> str:
+        """Why nobody should count on it. One that waits for the Lease is as ready as it can be."""
+        if self.leading and not self.ready.is_set():
+            return "starting"
+        return self.sick()
+
+
+async def run(settings: OperatorSettings) -> None:
+    """Returns after a signal. Raises OperatorError when there is no cluster or the Lease is lost."""
+    _end_on_signals()
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(await connect())
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        operator = Operator(settings, api, session)
+        server = await health.serve(settings.port, operator.metrics.text, operator.sick, operator.unready)
+        stack.push_async_callback(server.cleanup)
+        log.info("started with settings %s", settings.describe())
+        if settings.leader_election.enabled:
+            lease = settings.leader_election
+            identity = f"{socket.gethostname()}-{os.getpid()}"
+            await Lease(operator.kube, lease.namespace, lease.name, identity).lead(operator.work)
+        else:
+            await operator.work()
+
+
+def _end_on_signals() -> None:
+    """Until kopf takes the signals over: one that waits for the Lease has nothing to save."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel if task else loop.stop)
+
+
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,70 @@
+"""A real Prometheus, told by the chart's monitors alone, finds every process and agrees with the job's status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import prometheus
+from tests.cluster.prometheus import Prometheus
+from tests.e2e.jobs import Job, paced, until
+from tests.e2e.release import Release
+
+pytest_plugins = ["tests.cluster.fixtures", "tests.e2e.release"]
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def job(release: Release) -> Iterator[Job]:
+    found = release.job("measured")
+    found.apply(paced(epochs=200, shards=2)).trains_with(2)
+    yield found
+    found.delete()
+
+
+@pytest.fixture
+def scraper(release: Release, tmp_path: Path) -> Iterator[Prometheus]:
+    started = prometheus.start(release.kubectl, tmp_path / "prometheus")
+    yield started
+    started.stop()
+
+
+def value(scraper: Prometheus, promql: str) -> float:
+    """The one sample that `promql` gives; -1 while there is none."""
+    found = scraper.query(promql)
+    return float(found[0]["value"][1]) if found else -1.0
+
+
+def test_prometheus_finds_all_by_the_chart_s_monitors_and_agrees_with_status(
+    release: Release, job: Job, scraper: Prometheus
+) -> None:
+    def healthy(names: str) -> int:
+        return sum(t["health"] == "up" and names in str(t["labels"]) for t in scraper.targets())
+
+    until(lambda: healthy("asgd-operator") == 1, "the operator is scraped")
+    until(lambda: healthy("measured-server-") == 2, "both servers are scraped")
+    until(lambda: healthy("measured-worker-") == 2, "both workers are scraped")
+    assert value(scraper, 'asgd_operator_jobs{phase="Running"}') >= 1
+
+    shard = 'asgd_server_samples_total{pod="measured-server-0"}'
+    until(
+        lambda: value(scraper, f"count_over_time({shard}[30s])") >= 14, "there is a series of half a minute"
+    )
+    told, speed = job.told(), value(scraper, f"rate({shard}[30s])")
+    assert speed == pytest.approx(told["samplesPerSecond"], rel=0.25)
+    workers = value(scraper, 'sum(rate(asgd_worker_samples_total{namespace="measured"}[30s]))')
+    assert workers == pytest.approx(speed, rel=0.25)
+
+    training = until(lambda: (t := job.status["training"])["updates"] > 50 and t, "status has figures")
+    assert training["samplesPerSecond"] == pytest.approx(speed, rel=0.25)
+    buckets = 'sum by (le) (asgd_server_gradient_staleness_updates_bucket{namespace="measured"})'
+    for quantile, name in ((0.5, "stalenessP50"), (0.99, "stalenessP99")):
+        limit = value(scraper, f"histogram_quantile({quantile}, {buckets})")
+        # A histogram knows the bucket only: its bounds are the powers of two around the true value.
+        assert limit / 2 - 1 <= training[name] <= 2 * limit + 1
+    counted = value(scraper, 'asgd_server_updates_total{pod="measured-server-0"}')
+    assert told["updates"] <= counted + 1 and counted <= job.updates()
+    restarts = 'asgd_operator_job_restarts_total{name="measured",role="server",reason="failure"}'
+    assert value(scraper, restarts) == 0

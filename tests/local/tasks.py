@@ -1,0 +1,128 @@
+"""Tasks for runs on real processes: small enough to start fast, shaped so that weights tell what happened.
+
+`counting` is the important one. Its gradient is -1 at each sample of the batch, so with `learningRate: 1` every
+weight is the number of accepted pushes that named its sample: the model file itself proves which samples were
+visited, and how often. It has the counters twice; with two shards each shard keeps one copy.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
+
+from asgd import Task
+
+
+class Indices(Dataset[int]):
+    """Sample i is the number i."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> int:
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        return index
+
+
+class Counters(nn.Module):
+    """How often each of `size` samples was visited, as `first` on shard 0 and `second` on shard 1 of two."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.zeros(size))
+        self.second = nn.Parameter(torch.zeros(size))
+
+    def forward(self, indices: Tensor) -> Tensor:
+        return self.first[indices].sum() + self.second[indices].sum()
+
+
+def counting(size: int = 512, pace: str = "", evaluates: bool = False, crash: bool = False) -> Task:
+    """Counts visits; each step sleeps the seconds that stand in the file `pace`. `crash` fails every evaluation."""
+
+    def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        if pace:
+            time.sleep(float(Path(pace).read_text(encoding="utf-8")))
+        counted: Tensor = model(batch)
+        return -counted
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        if crash:
+            raise RuntimeError("this evaluation never works")
+        return {"visits": float(sum(p.detach().mean() for p in model.parameters()) / 2)}
+
+    return Task(
+        model=Counters(size), loss=loss, data=Indices(size), evaluate=evaluate if evaluates or crash else None
+    )
+
+
+def blobs(size: int = 600) -> Task:
+    """Three clouds of points in 16 dimensions, a fifth of them under wrong labels, which no model gets right."""
+    source = torch.Generator().manual_seed(1)
+    label = torch.arange(size) % 3
+    points = torch.randn(3, 16, generator=source)[label] + 0.5 * torch.randn(size, 16, generator=source)
+    wrong = torch.rand(size, generator=source) < 0.2
+    given = torch.where(wrong, torch.randint(0, 3, (size,), generator=source), label)
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        return {"sum": float(model(points).sum())}
+
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 3))
+    return Task(model=model, loss=loss, data=torch.utils.data.TensorDataset(points, given), evaluate=evaluate)
+
+
+def line(size: int = 256) -> Task:
+    """A straight line whose x are so large that squares explode step by step at ordinary rates."""
+    x = torch.linspace(-10, 10, size).unsqueeze(1)
+    data = torch.utils.data.TensorDataset(x, 3 * x)
+    return Task(model=nn.Linear(1, 1), loss=lambda m, b: nn.functional.mse_loss(m(b[0]), b[1]), data=data)
+
+
+class Endless(IterableDataset[int]):
+    """Numbers without an end."""
+
+    def __iter__(self) -> Iterator[int]:
+        number = 0
+        while True:
+            yield number % 8
+            number += 1
+
+
+def stream() -> Task:
+    """Data of unknown size."""
+    return Task(model=Counters(8), loss=lambda m, b: -m(b), data=Endless())
+
+
+def nothing() -> str:
+    """No task at all."""
+    return "a task"
+
+
+def empty() -> Task:
+    """A dataset of no samples."""
+    return counting(size=0)
+
+
+def unreadable() -> Task:
+    """A dataset whose file is not there."""
+
+    class Missing(Indices):
+        def __getitem__(self, index: int) -> int:
+            return len(Path("/nowhere/digits.bin").read_bytes())
+
+    return Task(model=Counters(4), loss=lambda m, b: -m(b), data=Missing(4))
+
+
+NUMBER = 7
+"""Not a callable."""

@@ -1,0 +1,46 @@
+"""Training that explodes: the run stops by itself, says why and leaves no exploded model behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.local.run import Run
+
+CASES: dict[str, dict[str, Any]] = {
+    "sgd 1e6, two shards": {"optimizer": {"learningRate": 1e6}, "parameterServer": {"shards": 2}},
+    "adam 1e3": {"optimizer": {"name": "adam", "learningRate": 1e3}},
+    "digits, sgd 1e3": {
+        "entrypoint": "asgd.examples.digits:task",
+        "args": {"model": "mlp"},
+        "optimizer": {"learningRate": 1e3},
+    },
+    "delta 1e6": {"optimizer": {"learningRate": 1e6}, "exchange": {"fetchEvery": 5, "pushEvery": 5}},
+    "a line, one step after another": {"entrypoint": "tasks:line", "optimizer": {"learningRate": 0.05}},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_learning_rate_far_too_high_ends_as_diverged(tmp_path: Path, case: str) -> None:
+    spec = {
+        "entrypoint": "tasks:blobs",
+        "workers": {"replicas": 1},
+        "stopAfter": {"updates": 1_000_000},
+        "evaluation": {"everySeconds": 0.5},
+        "checkpoint": {"everySeconds": 0.2, "keep": 100},
+    } | CASES[case]
+    with Run(tmp_path, spec) as run:
+        assert run.wait() == 78, run.words()
+        summary = run.summary()
+        assert summary.stop_reason == "diverged"
+        assert summary.updates < 5000, "it went on for long"
+        assert "training diverged" in run.said
+        assert not (run.output / "model.safetensors").exists()
+        assert "Traceback" not in run.said
+        # Whoever continues from a checkpoint gets numbers.
+        for part in (run.output / "checkpoints").glob("*/*.safetensors"):
+            assert np.isfinite(load_file(part)["weights"]).all(), part

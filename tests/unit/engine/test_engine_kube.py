@@ -1,0 +1,152 @@
+"""The API client against a small HTTP server: what goes over the wire, and which error each answer becomes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes.aio import client
+
+from asgd_operator.constants import EventReason
+from asgd_operator.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    OperatorError,
+    TooManyRequests,
+    Transient,
+)
+from asgd_operator.kube import Kube
+from asgd_operator.plan.actions import Event
+
+MANIFEST = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "a", "namespace": "n"}}
+JOB = {"name": "x", "namespace": "n", "uid": "u", "generation": 3}
+
+
+def talk(
+    script: Callable[[Kube], Awaitable[Any]],
+    code: int = 200,
+    message: str = "why",
+    headers: dict[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Runs `script` against a server that answers with `code`; the requests that it saw."""
+    seen: list[dict[str, Any]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        text = await request.text()
+        told = {
+            "method": request.method,
+            "path": request.path,
+            "query": dict(request.query),
+            "type": request.content_type,
+        }
+        seen.append(told | {"body": json.loads(text) if text else None})
+        return web.json_response({"message": message}, status=code, headers=headers)
+
+    async def main() -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]  # the port that was chosen
+        async with client.ApiClient(client.Configuration(host=f"http://127.0.0.1:{port}")) as api:
+            try:
+                await script(Kube(api))
+            finally:
+                await runner.cleanup()
+
+    asyncio.run(main())
+    return seen
+
+
+def test_an_apply_is_server_side_and_by_our_manager() -> None:
+    (request,) = talk(lambda kube: kube.apply(MANIFEST))
+    assert (request["method"], request["type"]) == ("PATCH", "application/apply-patch+yaml")
+    assert request["path"] == "/apis/apps/v1/namespaces/n/statefulsets/a"
+    assert request["query"] == {"fieldManager": "asgd-operator", "force": "true"}
+    assert request["body"] == MANIFEST
+
+
+def test_live_fields_have_a_manager_of_their_own() -> None:
+    (request,) = talk(lambda kube: kube.apply_live("Job", "n", "w", {"parallelism": 2}))
+    assert request["query"]["fieldManager"] == "asgd-operator-live"
+    assert (request["body"]["apiVersion"], request["body"]["spec"]) == ("batch/v1", {"parallelism": 2})
+
+
+def test_status_is_written_to_its_subresource_of_the_job_with_this_uid() -> None:
+    (request,) = talk(lambda kube: kube.apply_status("n", "x", "u", {"phase": "Running"}))
+    assert request["path"] == "/apis/asgd.dev/v1alpha1/namespaces/n/asgdjobs/x/status"
+    assert request["body"]["metadata"] == {"name": "x", "namespace": "n", "uid": "u"}
+
+
+def test_a_delete_is_of_the_object_that_was_seen() -> None:
+    (request,) = talk(lambda kube: kube.delete("Pod", "n", "p", "u-1", force=True))
+    assert request["method"] == "DELETE"
+    assert request["body"] == {
+        "preconditions": {"uid": "u-1"},
+        "propagationPolicy": "Background",
+        "gracePeriodSeconds": 0,
+    }
+
+
+@pytest.mark.parametrize("code", [404, 409])
+def test_deleting_what_is_gone_or_another_is_done(code: int) -> None:
+    talk(lambda kube: kube.delete("Pod", "n", "p", "u-1"), code)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (400, Invalid),
+        (403, Forbidden),
+        (404, NotFound),
+        (409, Conflict),
+        (422, Invalid),
+        (429, TooManyRequests),
+        (500, Transient),
+        (503, Transient),
+    ],
+)
+def test_answers_become_errors_that_say_what_to_do(code: int, error: type[OperatorError]) -> None:
+    with pytest.raises(error, match="why"):
+        talk(lambda kube: kube.apply(MANIFEST), code)
+
+
+def test_the_server_says_when_to_come_back() -> None:
+    with pytest.raises(TooManyRequests) as caught:
+        talk(lambda kube: kube.apply(MANIFEST), 429, headers={"Retry-After": "7"})
+    assert caught.value.retry_after == 7
+
+
+def test_a_field_of_the_wrong_type_is_the_users_fault_though_the_server_says_500() -> None:
+    with pytest.raises(Invalid, match="nodeSelector"):
+        talk(
+            lambda kube: kube.apply(MANIFEST),
+            500,
+            "failed to create typed patch object (n/a): .spec.nodeSelector: x",
+        )
+
+
+def test_no_server_is_worth_another_try() -> None:
+    async def main() -> None:
+        async with client.ApiClient(client.Configuration(host="http://127.0.0.1:1")) as api:
+            with pytest.raises(Transient, match="Cannot connect"):
+                await Kube(api).apply(MANIFEST)
+
+    asyncio.run(main())
+
+
+def test_an_event_that_is_told_again_has_the_same_name() -> None:
+    event = Event(EventReason.FAILED, "m", warning=True)
+    (first,), (second,) = (talk(lambda kube: kube.event(JOB, event)) for _ in range(2))
+    assert first["body"]["metadata"]["name"] == second["body"]["metadata"]["name"]
+    assert (first["body"]["type"], first["body"]["involvedObject"]["uid"]) == ("Warning", "u")
+    (later,) = talk(lambda kube: kube.event({**JOB, "generation": 4}, event))
+    assert later["body"]["metadata"]["name"] != first["body"]["metadata"]["name"]

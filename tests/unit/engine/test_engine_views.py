@@ -1,0 +1,105 @@
+"""Live objects are reduced to what rules read, as the API writes them and as a broken object would have them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asgd_operator.engine import views
+
+OWNER = {
+    "apiVersion": "asgd.dev/v1alpha1",
+    "kind": "AsgdJob",
+    "name": "x",
+    "uid": "u-job",
+    "controller": True,
+}
+
+
+def worker_pod(**status: Any) -> dict[str, Any]:
+    labels = {
+        "asgd.dev/job-name": "x",
+        "asgd.dev/role": "worker",
+        "batch.kubernetes.io/job-completion-index": "3",
+    }
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "x-worker", "uid": "u-w", "controller": True}
+    metadata = {
+        "name": "x-worker-3-abcde",
+        "namespace": "n",
+        "uid": "u",
+        "labels": labels,
+        "ownerReferences": [owner],
+    }
+    return {"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": status}
+
+
+def container(**fields: Any) -> dict[str, Any]:
+    return {"name": "asgd", "restartCount": 0, "state": {}} | fields
+
+
+def test_a_pod_is_known_by_the_workload_that_made_it() -> None:
+    assert views.job_of_pod(worker_pod()) == ("n", "x")
+
+
+@pytest.mark.parametrize(
+    "change", [{"ownerReferences": []}, {"labels": {"asgd.dev/job-name": "y", "asgd.dev/role": "worker"}}]
+)
+def test_a_pod_that_only_wears_our_labels_is_nobodys(change: dict[str, Any]) -> None:
+    body = worker_pod()
+    body["metadata"] |= change
+    assert views.job_of_pod(body) is None
+
+
+def test_only_the_controller_owns_a_child() -> None:
+    assert views.owner_uid({"metadata": {"ownerReferences": [OWNER]}}) == "u-job"
+    assert views.owner_uid({"metadata": {"ownerReferences": [OWNER | {"controller": False}]}}) == ""
+    assert views.owner_uid({"metadata": {"ownerReferences": [OWNER | {"kind": "TFJob"}]}}) == ""
+    assert views.owner_uid({"metadata": {}}) == ""
+
+
+def test_a_pods_last_exit_counts_though_its_container_runs_again() -> None:
+    ended = container(restartCount=2, state={"running": {}}, lastState={"terminated": {"exitCode": 137}})
+    pod = views.pod(worker_pod(phase="Running", containerStatuses=[ended]))
+    assert (pod.exit_code, pod.restarts, pod.index, pod.node) == (137, 2, 3, "node-1")
+
+
+def test_a_sidecars_end_is_not_ours() -> None:
+    sidecar = container(name="proxy", restartCount=9, state={"terminated": {"exitCode": 2}})
+    pod = views.pod(worker_pod(containerStatuses=[sidecar, container()]))
+    assert (pod.exit_code, pod.restarts) == (None, 0)
+
+
+def test_why_a_pod_does_not_run_is_seen() -> None:
+    waiting = views.pod(
+        worker_pod(containerStatuses=[container(state={"waiting": {"reason": "ErrImagePull"}})])
+    )
+    assert waiting.waiting == "ErrImagePull"
+    placed = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    assert views.pod(worker_pod(conditions=[placed])).unschedulable
+    assert views.pod(worker_pod(conditions=[{"type": "DisruptionTarget", "status": "True"}])).disrupted
+
+
+@pytest.mark.parametrize(("text", "count"), [("", 0), ("4", 1), ("1,3-5,7", 5), ("0-9", 10)])
+def test_failed_indexes_are_counted(text: str, count: int) -> None:
+    assert views.count_indexes(text) == count
+
+
+def test_the_end_of_a_job_comes_with_its_reason() -> None:
+    failed = {
+        "type": "Failed",
+        "status": "True",
+        "reason": "PodFailurePolicy",
+        "message": "m",
+        "lastTransitionTime": "2026-11-01T12:00:00Z",
+    }
+    job = views.batch_job({"metadata": {"name": "x-worker", "uid": "u"}, "status": {"conditions": [failed]}})
+    assert (job.failure, job.complete, job.finished) == (("PodFailurePolicy", "m"), False, True)
+    assert job.finished_at is not None
+
+
+def test_a_node_that_said_nothing_yet_is_unknown() -> None:
+    assert views.node({"status": {}}) is None
+    lost = {"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-11-01T12:00:00Z"}
+    node = views.node({"status": {"conditions": [lost]}})
+    assert node is not None and not node.ready

@@ -1,0 +1,73 @@
+"""Deadlines of the run, of its start, and of progress."""
+
+from asgd_operator.constants import Condition
+from asgd_operator.plan.actions import DeletePod
+from tests.unit.plan.builders import condition, make_job, names, told
+
+RESCUE = DeletePod("x-server-0", "u-x-server-0")
+
+
+def test_the_active_deadline_fails_a_running_job() -> None:
+    scene = make_job().having(runPolicy={"activeDeadlineSeconds": 100}).running()
+    assert condition(scene.after(99).plan(), Condition.FAILED)["status"] == "False"
+    assert condition(scene.after(100).plan(), Condition.FAILED)["reason"] == "DeadlineExceeded"
+    assert scene.after(97).plan().requeue_after == 3
+
+
+def test_the_startup_deadline_says_what_was_missing() -> None:
+    scene = make_job().with_supports().with_servers(ready=0).written().after(1800)
+    found = condition(scene.plan(), Condition.FAILED)
+    assert found["reason"] == "StartupDeadlineExceeded"
+    assert found["message"].endswith("1800 s: 0 of 2 parameter servers are ready.")
+
+
+def test_waiting_in_a_queue_is_not_starting() -> None:
+    queued = make_job().having(scheduling={"queueName": "gpu"}).with_supports().with_servers().written()
+    waiting = queued.with_workers(ready=0, suspended=True).after(5000)
+    assert condition(waiting.plan(), Condition.FAILED)["status"] == "False"
+    assert condition(waiting.with_workers(ready=0).plan(), Condition.FAILED)["status"] == "True"
+
+
+def test_the_startup_deadline_is_over_once_training_began() -> None:
+    later = make_job().running().after(5000).with_report(updates=10_000)
+    assert condition(later.plan(), Condition.FAILED)["status"] == "False"
+
+
+def test_a_stalled_job_has_shard_0_restarted_once() -> None:
+    scene = make_job().running().with_report(updates=7).written()
+    assert scene.after(599).actions() == ()
+    stalled = scene.after(601)
+    assert stalled.actions() == (RESCUE,)
+    assert "TrainingStalled" in told(stalled.plan())
+    found = stalled.plan()
+    assert found.status is not None and found.status["phase"] == "Stalled"
+    assert stalled.written().actions() == ()
+
+
+def test_a_stall_that_a_restart_did_not_mend_degrades_the_job() -> None:
+    stalled = make_job().running().with_report(updates=7).written().after(601).written()
+    again = stalled.changing_pod("x-server-0", uid="second").written().after(700)
+    assert RESCUE not in again.actions()
+    assert condition(again.plan(), Condition.DEGRADED)["reason"] == "Stalled"
+    assert condition(again.plan(), Condition.FAILED)["status"] == "False"
+
+
+def test_an_advance_ends_the_stall_and_the_next_one_is_rescued_again() -> None:
+    stalled = make_job().running().with_report(updates=7).written().after(601).written()
+    moving = stalled.after(60).with_report(updates=8).written()
+    assert moving.seen.status["phase"] == "Running"
+    assert moving.after(601).actions() == (RESCUE,)
+
+
+def test_a_shard_that_cannot_be_asked_is_not_taken_for_a_stall() -> None:
+    silent = make_job().running().with_report(updates=7).written().seeing(report=None).after(5000)
+    assert names(silent.actions()) == []
+    assert condition(silent.plan(), Condition.DEGRADED)["reason"] == "MetricsUnavailable"
+
+
+def test_time_without_servers_is_no_stall() -> None:
+    scene = make_job().running().with_report(updates=7).written()
+    out = scene.with_servers(ready=1).after(3600).written()
+    assert out.seen.status["phase"] == "Recovering"
+    back = out.with_servers(ready=2).with_report(updates=7).written()
+    assert back.after(10).actions() == ()

@@ -1,0 +1,111 @@
+"""Status: what is said, when it is written, and when it is not."""
+
+import json
+
+import pytest
+
+from asgd_operator.constants import REASONS, Condition
+from asgd_operator.plan.conditions import Judgement
+from asgd_operator.plan.report import Saved, Staleness
+from tests.unit.plan.builders import condition, make_job, told
+
+
+def test_every_condition_stands_from_the_first_pass() -> None:
+    found = make_job().plan()
+    assert found.status is not None
+    assert [item["type"] for item in found.status["conditions"]] == [kind.value for kind in Condition]
+    assert {item["observedGeneration"] for item in found.status["conditions"]} == {1}
+
+
+def test_a_reason_that_is_not_on_the_list_cannot_be_written() -> None:
+    with pytest.raises(ValueError, match="no reason of condition Running"):
+        Judgement(Condition.RUNNING, True, "Whatever")
+    assert all(REASONS[kind] for kind in Condition)
+
+
+def test_a_transition_time_moves_only_with_its_status() -> None:
+    starting = make_job().with_supports().with_servers(ready=0).written()
+    later = starting.after(50).with_servers(ready=1).edited().plan()
+    found = condition(later, Condition.SERVERS_READY)
+    assert found["lastTransitionTime"] == "2026-11-01T12:00:00Z"
+    assert found["message"].startswith("1 of 2")
+    assert found["observedGeneration"] == 2
+    ready = condition(starting.after(50).with_servers(ready=2).plan(), Condition.SERVERS_READY)
+    assert ready["lastTransitionTime"] == "2026-11-01T12:00:50Z"
+
+
+def test_training_figures_come_from_shard_0() -> None:
+    staleness = Staleness(p50=3, p99=11)
+    found = (
+        make_job()
+        .running()
+        .with_report(
+            updates=412,
+            samples=5273,
+            loss=0.41234567,
+            samples_per_second=9120.55,
+            staleness=staleness,
+            progress=0.419,
+        )
+    )
+    assert found.plan().status is not None
+    training = found.written().seen.status["training"]
+    assert training["updates"] == 412
+    assert training["loss"] == 0.41235
+    assert (training["stalenessP50"], training["stalenessP99"]) == (3, 11)
+    assert training["progressPercent"] == 41
+
+
+def test_figures_are_written_at_most_every_half_minute() -> None:
+    scene = make_job().running().with_report(updates=1).written()
+    soon = scene.after(29).with_report(updates=100)
+    assert soon.plan().status == scene.seen.status
+    assert soon.after(1).written().seen.status["training"]["updates"] == 100
+
+
+def test_the_last_figures_of_a_job_that_is_put_away_are_written_at_once() -> None:
+    scene = make_job().running().with_report(updates=1).written()
+    leaving = scene.suspended().after(5).with_report(updates=100).written()
+    assert leaving.seen.status["training"]["updates"] == 100
+
+
+def test_a_loss_that_is_not_finite_is_left_out() -> None:
+    status = make_job().running().with_report(updates=1, loss=float("nan")).written().seen.status
+    assert "loss" not in status["training"]
+    json.dumps(status, allow_nan=False)
+
+
+def test_figures_stay_when_shard_0_is_silent() -> None:
+    scene = make_job().running().with_report(updates=1).written().seeing(report=None).after(40)
+    assert scene.written().seen.status["training"]["updates"] == 1
+
+
+def test_a_checkpoint_is_told_once_and_not_on_every_pass() -> None:
+    saved = Saved(updates=40, uri="file:///c/40", seconds_ago=5, bytes=9)
+    scene = make_job().running().with_report(updates=50, checkpoint=saved).written()
+    assert scene.seen.status["checkpoint"]["lastTime"] == "2026-11-01T11:59:55Z"
+    older = Saved(updates=40, uri="file:///c/40", seconds_ago=46, bytes=9)
+    again = scene.after(40).with_report(updates=50, checkpoint=older)
+    assert again.plan().status == scene.seen.status
+
+
+def test_a_checkpoint_that_is_far_too_old_degrades_the_job() -> None:
+    saved = Saved(updates=40, seconds_ago=400)
+    found = make_job().running().with_report(updates=50, checkpoint=saved).plan()
+    assert condition(found, Condition.CHECKPOINT_READY)["reason"] == "SaveFailed"
+    assert condition(found, Condition.DEGRADED)["reason"] == "CheckpointFailing"
+    assert "CheckpointFailed" in told(found)
+
+
+def test_the_scale_selector_names_the_workers() -> None:
+    status = make_job().written().seen.status
+    assert status["selector"] == "asgd.dev/job-name=x,asgd.dev/role=worker"
+
+
+def test_the_newest_term_is_shown() -> None:
+    assert make_job().running().with_report(updates=1, terms=[3, 5]).written().seen.status["term"] == 5
+
+
+def test_a_job_that_is_being_deleted_is_left_alone() -> None:
+    found = make_job().running().seeing(deleting=True).plan()
+    assert (found.status, found.actions) == (None, ())

@@ -1,0 +1,24 @@
+"""What tests of a server share: chunks of four elements, so that small models are pushed in several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from asgd.server import shard
+from asgd.wire import codec, partition
+from asgd.worker import channel
+
+CHUNK = 4
+
+
+@pytest.fixture(scope="module")
+def small_chunks() -> Iterator[int]:
+    """Both ends cut after `CHUNK` elements while a module's tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (partition, shard, channel, codec):
+            patch.setattr(module, "CHUNK", CHUNK)
+        for function in (partition.chunk_count, partition.chunk_slice):
+            patch.setattr(function, "__defaults__", (CHUNK,))
+        yield CHUNK

@@ -1,0 +1,397 @@
+"""One shard: who may join, what is refused and counted, who has to wait, and what a restart keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asgd.errors import ProtocolError
+from asgd.server.shard import Parked
+from asgd.wire.messages import Fault, Init, Reply, Welcome
+from tests.checks.harness import as_frame, asgd_spec
+from tests.unit.server.peers import (
+    bring,
+    hello,
+    make_shard,
+    pull,
+    push,
+    ready_shard,
+    reborn,
+    snapshot,
+    verdict,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _chunks(small_chunks: int) -> int:
+    return small_chunks
+
+
+def ones(size: int = 4, value: float = 1.0) -> np.ndarray:
+    return np.full(size, value, np.float32)
+
+
+# -- joining -------------------------------------------------------------------------------------------
+
+
+def test_the_first_worker_is_asked_for_the_weights_and_the_others_wait_for_it() -> None:
+    shard = make_shard()
+    first = hello(shard, 0, 1, 10)
+    assert isinstance(first, Welcome) and first.bring and not first.ready
+    second = hello(shard, 1, 1, 10)
+    assert isinstance(second, Welcome) and not second.bring and not second.ready
+    assert verdict(push(shard, 1, 1, ones(10))) == "fault:hello"
+    bring(shard, 0, 1, np.arange(10, dtype=np.float32))
+    again = hello(shard, 1, 1, 10)
+    assert isinstance(again, Welcome) and again.ready and not again.bring
+    assert shard.state.weights.tolist() == list(range(10))
+
+
+def test_when_the_bringer_dies_half_way_the_next_worker_brings_all_of_it() -> None:
+    shard = make_shard()
+    hello(shard, 0, 1, 10)
+    assert shard.init(Init(0, 1, 0), as_frame(ones(4, 9.0))) is None
+    shard.leave(0, 1)
+    second = hello(shard, 1, 1, 10)
+    assert isinstance(second, Welcome) and second.bring
+    late = shard.init(Init(0, 1, 1), as_frame(ones(4, 9.0)))
+    assert isinstance(late, Fault) and late.code == "order"
+    bring(shard, 1, 1, ones(10, 2.0))
+    assert shard.ready and shard.state.weights.tolist() == [2.0] * 10
+
+
+def test_initial_weights_that_come_twice_or_too_late_change_nothing() -> None:
+    shard = ready_shard(4)
+    assert shard.init(Init(0, 1, 0), as_frame(ones(4, 9.0))) is None
+    assert shard.state.weights.tolist() == [1.0] * 4
+
+
+def test_initial_weights_without_or_with_a_wrong_payload_are_refused_and_can_be_sent_again() -> None:
+    shard = make_shard()
+    hello(shard, 0, 1, 4)
+    for payload in (None, as_frame(ones(3))):
+        with pytest.raises(ProtocolError):
+            shard.init(Init(0, 1, 0), payload)
+    bring(shard, 0, 1, ones(4))
+    assert shard.ready
+
+
+def test_a_model_of_another_layout_is_refused_and_the_refused_one_is_no_member() -> None:
+    shard = ready_shard(4)
+    answer = hello(shard, 1, 1, 4, layout="another")
+    assert isinstance(answer, Fault) and answer.code == "layout" and "another" in answer.text
+    assert list(shard.members) == [0]
+
+
+def test_a_worker_that_came_back_shuts_out_its_former_self() -> None:
+    shard = ready_shard(4)
+    hello(shard, 0, 2, 4)
+    assert verdict(push(shard, 0, 1, ones(), incarnation=1)) == "fault:session"
+    assert verdict(push(shard, 0, 1, ones(), incarnation=2)) == "applied"
+    zombie = hello(shard, 0, 1, 4)
+    assert isinstance(zombie, Fault) and zombie.code == "session"
+    assert verdict(push(shard, 0, 2, ones(), incarnation=2)) == "applied"
+    shard.leave(0, 1)
+    assert shard.members == {0: 2}
+
+
+def test_whoever_has_not_said_hello_is_asked_to() -> None:
+    shard = ready_shard(4)
+    assert verdict(push(shard, 7, 1, ones())) == "fault:hello"
+    assert verdict(pull(shard, 7)) == "fault:hello"
+    assert verdict(pull(shard, 0, role="evaluator")) == "pulled"
+
+
+# -- verdicts ------------------------------------------------------------------------------------------
+
+
+def test_a_push_is_applied_by_the_optimizer_and_its_reply_carries_the_new_weights() -> None:
+    shard = ready_shard(6)
+    vector = np.array([1, 2, 3, 4, 5, 6], np.float32)
+    first = push(shard, 0, 1, vector, 0, pull=True)
+    assert isinstance(first, Reply)
+    assert (first.verdict, first.version, first.samples, first.codec) == ("applied", 1, 8, "fp32")
+    assert shard.weights(0, 0).tolist() == [0.5, 0, -0.5, -1]
+    assert shard.weights(1, 0).tolist() == [1, 1]
+    second = push(shard, 0, 1, vector, 1)
+    assert isinstance(second, Reply) and (second.version, second.codec) == (1, "")
+    assert shard.state.weights.tolist() == [0.5, 0, -0.5, -1, -1.5, -2]
+
+
+def test_a_push_beyond_the_bound_is_refused_once_and_counted_once() -> None:
+    spec = asgd_spec(0.5, exchange={"staleness": {"max": 1, "policy": "Refuse"}})
+    shard = ready_shard(6, spec)
+    for worker in (1, 2):
+        hello(shard, worker, 1, 6)
+        for chunk in range(2):
+            assert verdict(push(shard, worker, 1, ones(6), chunk)) == "applied"
+    assert verdict(push(shard, 0, 1, ones(6), 0, base=0)) == "refused:stale"
+    assert verdict(push(shard, 0, 1, ones(6), 1, base=0)) == "refused:stale"
+    assert verdict(push(shard, 0, 1, ones(6), 0, base=0)) == "duplicate"
+    assert verdict(push(shard, 0, 2, ones(6), 0, base=1)) == "applied"
+    assert dict(shard.refused) == {"stale": 1}
+    assert shard.state.version == 3
+    assert dict(shard.histogram) == {0: 1, 1: 2}
+
+
+@pytest.mark.parametrize(
+    ("limit", "scales"), [(1, [1, 1, 1 / 2, 1 / 3]), (2, [1, 1, 1, 2 / 3]), (0, [1, 1, 1 / 2, 1 / 3])]
+)
+def test_the_policy_scale_shrinks_a_push_by_its_staleness(limit: int, scales: list[float]) -> None:
+    spec = asgd_spec(1.0, exchange={"staleness": {"max": limit, "policy": "Scale"}})
+    shard = ready_shard(4, spec)
+    steps = []
+    for sequence in range(1, 5):
+        before = float(shard.state.weights[0])
+        assert verdict(push(shard, 0, sequence, ones(), base=0)) == "applied"
+        steps.append(before - float(shard.state.weights[0]))
+    assert steps == pytest.approx(scales, abs=1e-6)
+
+
+def test_a_push_from_a_future_that_a_restart_lost_is_refused_as_rollback() -> None:
+    shard = ready_shard(4)
+    assert verdict(push(shard, 0, 1, ones(), base=5)) == "refused:rollback"
+    assert shard.state.weights.tolist() == [1.0] * 4
+    assert (shard.state.version, dict(shard.refused)) == (0, {"rollback": 1})
+
+
+@pytest.mark.parametrize("codec", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_inf_or_nan_is_refused_although_the_worker_vouched_for_it(codec: str, bad: float) -> None:
+    from asgd.wire.codec import pack
+
+    shard = ready_shard(4)
+    vector = np.array([1, bad, 1, 1], np.float32)
+    assert verdict(push(shard, 0, 1, pack(codec, vector), codec=codec)) == "refused:nonfinite"
+    assert shard.state.weights.tolist() == [1.0] * 4
+    assert (shard.state.version, shard.state.samples, dict(shard.refused)) == (0, 0, {"nonfinite": 1})
+    assert not shard.histogram
+
+
+def test_a_push_that_its_worker_found_non_finite_needs_no_payload() -> None:
+    shard = ready_shard(6)
+    assert verdict(push(shard, 0, 1, ones(0), 0, finite=False)) == "refused:nonfinite"
+    assert verdict(push(shard, 0, 1, ones(0), 1, finite=False)) == "refused:nonfinite"
+    assert shard.refused["nonfinite"] == 1
+    assert verdict(push(shard, 0, 2, ones(6), 0)) == "applied"
+
+
+def test_a_later_chunk_that_is_not_finite_ends_its_push_and_no_other() -> None:
+    shard = ready_shard(6)
+    vector = np.array([1, 1, 1, 1, np.nan, 1], np.float32)
+    assert verdict(push(shard, 0, 1, vector, 0)) == "applied"
+    assert verdict(push(shard, 0, 1, vector, 1)) == "refused:nonfinite"
+    assert np.isfinite(shard.state.weights).all()
+    assert [verdict(push(shard, 0, 2, ones(6), chunk, base=1)) for chunk in (0, 1)] == ["applied"] * 2
+
+
+@pytest.mark.parametrize(
+    ("frame", "fields"),
+    [
+        (None, {}),
+        (b"", {}),
+        (b"\x00" * 15, {}),
+        (b"\x00" * 16, {"codec": "zip"}),
+        (b"\x00\x3c", {"codec": "fp16"}),
+    ],
+)
+def test_a_malformed_payload_is_refused_before_anything_is_believed(
+    frame: bytes | None, fields: dict[str, Any]
+) -> None:
+    from asgd.wire.messages import Exchange
+
+    shard = ready_shard(4)
+    before = snapshot(shard)[1]
+    with pytest.raises(ProtocolError):
+        shard.exchange(Exchange(0, 1, 1, 0, 0, 8, 1, True, True, **fields), frame)
+    assert snapshot(shard)[1] == before
+    assert verdict(push(shard, 0, 1, ones())) == "applied"
+
+
+def test_a_chunk_that_the_shard_does_not_have_is_a_fault_of_the_protocol() -> None:
+    shard = ready_shard(4)
+    push(shard, 0, 1, ones())
+    assert verdict(push(shard, 0, 1, ones(), 1)) == "fault:protocol"
+    assert verdict(pull(shard, 0, chunk=1)) == "fault:protocol"
+    assert verdict(pull(shard, 0, chunk=1, role="evaluator")) == "fault:protocol"
+
+
+def test_pushes_of_two_workers_interleave_chunk_by_chunk() -> None:
+    shard = ready_shard(6)
+    hello(shard, 1, 1, 6)
+    assert verdict(push(shard, 0, 1, ones(6), 0)) == "applied"
+    assert verdict(push(shard, 1, 1, ones(6, 2.0), 0)) == "applied"
+    assert verdict(push(shard, 1, 1, ones(6, 2.0), 1)) == "applied"
+    assert verdict(push(shard, 0, 1, ones(6), 1)) == "applied"
+    assert shard.state.weights.tolist() == [-0.5] * 6
+    assert dict(shard.histogram) == {0: 1, 1: 1}
+
+
+def test_adam_corrects_its_bias_alike_in_every_chunk_of_a_push_whoever_pushes_between() -> None:
+    spec = asgd_spec(0.1, optimizer={"name": "adam"})
+    shard = ready_shard(8, spec)
+    hello(shard, 1, 1, 8)
+    for worker, chunk in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        push(shard, worker, 1, ones(8), chunk)
+    assert shard.state.weights[:4].tolist() == shard.state.weights[4:].tolist()
+
+
+# -- waiting -------------------------------------------------------------------------------------------
+
+
+def waits(call: Any) -> bool:
+    try:
+        call()
+    except Parked:
+        return True
+    return False
+
+
+def ssp(bound: int) -> Any:
+    return asgd_spec(0.5, exchange={"staleness": {"max": bound, "policy": "Wait"}})
+
+
+@pytest.mark.parametrize("bound", [0, 1, 3])
+def test_under_wait_a_fast_worker_stops_exactly_bound_plus_1_pushes_ahead(bound: int) -> None:
+    shard = ready_shard(4, ssp(bound))
+    hello(shard, 1, 1, 4)
+    done = 0
+    while not waits(lambda: pull(shard, 0)):
+        done += 1
+        assert verdict(push(shard, 0, done, ones())) == "applied"
+    assert done == bound + 1
+    assert not waits(lambda: pull(shard, 1))
+    push(shard, 1, 1, ones())
+    assert not waits(lambda: pull(shard, 0))
+
+
+def test_under_wait_nobody_waits_for_a_worker_that_is_gone_or_has_no_data() -> None:
+    for absent in ("leave", "rest"):
+        shard = ready_shard(4, ssp(0))
+        hello(shard, 1, 1, 4)
+        push(shard, 0, 1, ones())
+        assert waits(lambda shard=shard: pull(shard, 0))
+        getattr(shard, absent)(1)
+        assert not waits(lambda shard=shard: pull(shard, 0))
+
+
+def test_a_worker_that_rested_or_joins_late_starts_with_the_clock_of_the_slowest() -> None:
+    shard = ready_shard(4, ssp(1))
+    hello(shard, 1, 1, 4)
+    for sequence in range(1, 6):
+        push(shard, 0, sequence, ones())
+        push(shard, 1, sequence, ones())
+    shard.rest(1)
+    push(shard, 0, 6, ones())
+    push(shard, 1, 6, ones())
+    hello(shard, 2, 1, 4)
+    assert shard.state.clocks == {0: 6, 1: 7, 2: 6}
+    assert not any(waits(lambda worker=worker: pull(shard, worker)) for worker in range(3))
+
+
+def test_a_refused_push_moves_no_clock() -> None:
+    shard = ready_shard(4, ssp(0))
+    push(shard, 0, 1, ones(), base=9)
+    push(shard, 0, 2, ones(), finite=False)
+    assert shard.state.clocks == {0: 0}
+
+
+def test_in_a_warm_start_only_the_lowest_live_worker_gets_weights() -> None:
+    shard = make_shard(asgd_spec(0.5, exchange={"warmStart": {"samples": 16}}))
+    for worker in (1, 2, 3):
+        hello(shard, worker, 1, 4)
+    bring(shard, 1, 1, ones())
+    assert [waits(lambda worker=worker: pull(shard, worker)) for worker in (1, 2, 3)] == [False, True, True]
+    shard.leave(1)
+    assert [waits(lambda worker=worker: pull(shard, worker)) for worker in (2, 3)] == [False, True]
+    assert not waits(lambda: pull(shard, 0, role="evaluator"))
+    for sequence in (1, 2):
+        push(shard, 2, sequence, ones())
+    assert not waits(lambda: pull(shard, 3))
+
+
+def test_an_evaluator_waits_until_there_are_weights() -> None:
+    shard = make_shard()
+    hello(shard, 0, 1, 4)
+    assert waits(lambda: pull(shard, 0, role="evaluator"))
+
+
+# -- restarts ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [{}, {"momentum": 0.9}, {"name": "adagrad"}, {"name": "adam"}])
+def test_a_restart_between_two_chunks_of_a_push_leaves_the_same_bits_as_none(
+    optimizer: dict[str, Any],
+) -> None:
+    schedule = {"name": "exponential", "unit": "samples", "every": 8.0, "gamma": 0.5}
+    staleness = {"max": 1, "policy": "Scale"}
+    spec = asgd_spec(0.5, optimizer={**optimizer, "schedule": schedule}, exchange={"staleness": staleness})
+    results = []
+    for restart in (False, True):
+        shard = ready_shard(10, spec)
+        hello(shard, 1, 1, 10)
+        rng = np.random.default_rng(1)
+        for sequence in range(1, 5):
+            vectors = rng.standard_normal((2, 10)).astype(np.float32)
+            for chunk, worker in ((0, 0), (0, 1), (1, 1), (1, 0), (2, 0), (2, 1)):
+                answer = push(shard, worker, sequence, vectors[worker], chunk, base=max(0, sequence - 2))
+                assert verdict(answer) == "applied"
+                if restart:
+                    shard = reborn(shard, shard.term + 1)
+                    assert verdict(push(shard, worker, sequence, vectors[worker], 0)) == "fault:hello"
+                    hello(shard, 0, 1, 10)
+                    hello(shard, 1, 1, 10)
+        results.append(
+            (shard.state.weights.tobytes(), {k: v.tobytes() for k, v in shard.state.slots.items()})
+        )
+    assert results[0] == results[1]
+
+
+def test_a_restart_keeps_counts_and_knows_how_many_acknowledged_updates_it_lost() -> None:
+    shard = ready_shard(4)
+    for sequence in range(1, 4):
+        push(shard, 0, sequence, ones(), base=sequence - 1)
+    push(shard, 0, 4, ones(), base=99)
+    saved = snapshot(shard)
+    for sequence in range(5, 8):
+        push(shard, 0, sequence, ones(), base=sequence - 2)
+    fresh = reborn(shard, 2, saved)
+    assert (fresh.state.version, fresh.state.samples, fresh.lost) == (3, 24, 0)
+    assert (dict(fresh.histogram), dict(fresh.refused)) == ({0: 3}, {"rollback": 1})
+    hello(fresh, 0, 1, 4, seen=6, term=1, sequence=7)
+    assert fresh.lost == 3
+    hello(fresh, 0, 1, 4, seen=6, term=2, sequence=7)
+    assert fresh.lost == 3
+    again = reborn(fresh, 3)
+    assert (again.lost, again.lost_before) == (0, 3)
+
+
+def test_after_a_restart_an_acknowledged_push_that_was_saved_is_not_applied_again() -> None:
+    shard = ready_shard(4)
+    push(shard, 0, 1, ones())
+    fresh = reborn(shard, 2)
+    hello(fresh, 0, 1, 4, seen=1, term=1)
+    assert verdict(push(fresh, 0, 1, ones())) == "duplicate"
+    assert fresh.state.weights.tolist() == [0.5] * 4
+
+
+def test_a_restart_without_any_checkpoint_takes_a_workers_copy_and_counts_all_as_lost() -> None:
+    shard = make_shard(term=2)
+    shard.start_over()
+    answer = hello(shard, 3, 7, 4, seen=41, term=1, sequence=12)
+    assert isinstance(answer, Welcome) and answer.bring
+    bring(shard, 3, 7, ones(4, 5.0))
+    assert shard.lost == 41
+    assert verdict(push(shard, 3, 12, ones(), incarnation=7)) == "duplicate"
+    assert verdict(push(shard, 3, 13, ones(), incarnation=7)) == "applied"
+    assert shard.state.weights.tolist() == [4.5] * 4
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused_by_name() -> None:
+    plain = ready_shard(4)
+    arrays, _ = snapshot(plain)
+    shard = make_shard(asgd_spec(0.5, optimizer={"momentum": 0.9}))
+    with pytest.raises(ProtocolError, match="no momentum"):
+        shard.restore(4, "layout", arrays, {"version": 1, "samples": 8})

@@ -1,0 +1,81 @@
+"""Runs jobs as a user does: files in a folder, `asgd run` in it, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ASGD = str(Path(sys.executable).with_name("asgd"))
+PATIENCE_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run that has ended."""
+
+    code: int
+    said: str
+    """stdout and stderr."""
+    output: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        assert self.code == 0, self.said
+        return dict(json.loads((self.output / "summary.json").read_text()))
+
+    def log(self, name: str) -> str:
+        """What a process has printed: `worker-0`."""
+        return (self.output / "logs" / f"{name}.log").read_text()
+
+
+def write(folder: Path, **files: str) -> None:
+    """Writes Python files: name=text."""
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(dedent(text))
+
+
+def run(job: Path, cwd: Path, *options: str) -> Ran:
+    """`asgd run` of a job's file in the directory `cwd`, into cwd/out."""
+    process = subprocess.Popen(
+        [ASGD, "run", str(job), "--output", "out", *options],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        for _ in range(2):  # the second one ends every process at once
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        said, _ = process.communicate()
+        pytest.fail(f"the run did not end: {said}", pytrace=False)
+    return Ran(process.returncode, said, cwd / "out")
+
+
+def write_job(folder: Path, spec: dict[str, Any]) -> Path:
+    """Writes job.yaml with small defaults: one worker, 40 updates, batches of 8."""
+    small = {"workers": {"replicas": 1}, "stopAfter": {"updates": 40}, "batchSize": 8}
+    document = {"apiVersion": "asgd.dev/v1alpha1", "kind": "AsgdJob", "metadata": {"name": "mine"}}
+    job = folder / "job.yaml"
+    job.write_text(json.dumps(document | {"spec": small | spec}))
+    return job
+
+
+def run_spec(folder: Path, spec: dict[str, Any]) -> Ran:
+    """`asgd run` of such a job in `folder`."""
+    return run(write_job(folder, spec), folder)

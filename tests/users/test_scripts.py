@@ -1,0 +1,216 @@
+"""`asgd.connect()`: plain PyTorch scripts as asynchronous workers, and what a person hears when a script is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from torch import nn
+
+from asgd import session
+from asgd.drivers.probe import look
+from asgd.env import ProcessConfig
+from asgd.errors import UserError
+from asgd.spec import load_job
+from asgd.spec.types import JobSpec, Optimizer, Schedule, StopAfter
+from asgd.worker.script import arguments, run_script
+from tests.users.jobs import ROOT, run, run_spec, write
+from tests.users.pages import write_files
+
+SCRIPTS = ROOT / "examples" / "scripts"
+PAGE = ROOT / "docs" / "how-to" / "own-loop.md"
+UPDATES = StopAfter(updates=10)
+
+
+def changed_lines() -> list[str]:
+    plain, changed = ((SCRIPTS / f"train_{kind}.py").read_text().splitlines() for kind in ("plain", "async"))
+    return [line for line in difflib.ndiff(plain, changed) if line[0] in "+-"]
+
+
+def test_a_plain_script_becomes_asynchronous_in_at_most_four_changed_lines() -> None:
+    lines = changed_lines()
+    assert sum(line[0] == "+" for line in lines) <= 4
+    assert sum(line[0] == "-" for line in lines) <= 4
+    for page in (PAGE, ROOT / "README.md"):
+        shown = page.read_text().partition("```diff\n")[2].partition("```")[0].splitlines()
+        assert [line[0] + line[2:] for line in lines] == shown, page
+
+
+def test_the_example_trains_from_any_directory_and_leaves_its_accuracy_in_the_logs(tmp_path: Path) -> None:
+    ran = run(ROOT / "examples" / "script.yaml", tmp_path, "--set", "workers.replicas=2")
+    assert ran.summary["stopReason"] == "samples"
+    assert ran.summary["loss"] < 0.3
+    accuracy = float(ran.log("worker-0").rpartition("test accuracy ")[2])
+    assert accuracy > 0.9
+
+
+def test_the_page_on_own_loops_does_what_it_says(tmp_path: Path) -> None:
+    write_files(PAGE, tmp_path)
+    ran = run(tmp_path / "job.yaml", tmp_path)
+    assert ran.summary["stopReason"] == "metric"
+    assert ran.summary["metrics"]["accuracy"] >= 0.88
+    saved = torch.load(tmp_path / "worker-0.pt", weights_only=True)
+    assert saved["0.weight"].shape == (48, 64)
+
+
+def test_closures_compiled_models_and_schedulers_work_and_the_job_ends_with_its_loops(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        odd="""
+        import sys, torch, asgd
+        import helper
+        model = torch.compile(torch.nn.Linear(3, 1), backend="aot_eager")
+        optimizer = asgd.connect(model)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5)
+        def closure():
+            optimizer.zero_grad(set_to_none=True)
+            loss = helper.loss(model(torch.ones(8, 3)))
+            loss.backward()
+            return loss
+        losses = []
+        for step in range(30):
+            losses.append(optimizer.step(closure).item())
+            rate = optimizer.param_groups[0]["lr"]
+            scheduler.step()
+        print("rate", rate, "fell", losses[-1] < 0.01 * losses[0])
+        sys.exit(0)
+        """,
+        helper="def loss(y): return ((y - 7) ** 2).mean()\n",
+    )
+    spec = {"entrypoint": "odd.py", "optimizer": {"learningRate": 0.05}, "stopAfter": {"updates": 9999}}
+    ran = run_spec(tmp_path, spec)
+    assert (ran.summary["stopReason"], ran.summary["updates"]) == ("ended", 30)
+    assert "rate 0.05 fell True" in ran.log("worker-0")
+    assert ran.log("worker-0").count("spec.optimizer.learningRate") == 1
+
+
+def test_a_script_that_goes_on_after_the_end_of_the_job_is_ended_by_its_next_step(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        endless="""
+        import torch, asgd
+        model = torch.nn.Linear(3, 1)
+        optimizer = asgd.connect(model)
+        while True:
+            optimizer.zero_grad()
+            model(torch.ones(8, 3)).mean().backward()
+            optimizer.step()
+        """,
+    )
+    summary = run_spec(tmp_path, {"entrypoint": "endless.py", "stopAfter": {"updates": 20}}).summary
+    assert (summary["stopReason"], summary["updates"], summary["restarts"].get("worker", 0)) == (
+        "updates",
+        20,
+        0,
+    )
+
+
+def test_a_script_that_never_connects_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
+    write(tmp_path, plain="print('trained alone')\n")
+    ran = run_spec(tmp_path, {"entrypoint": "plain.py"})
+    assert ran.code == 2
+    assert ran.said.splitlines()[-1] == (
+        "asgd: spec.entrypoint: plain.py ended without calling asgd.connect(model)"
+    )
+
+
+def test_a_script_that_crashes_in_training_is_restarted_and_then_named_with_its_own_words(
+    tmp_path: Path,
+) -> None:
+    write(
+        tmp_path,
+        crash="""
+        import torch, asgd
+        model = torch.nn.Linear(3, 1)
+        optimizer = asgd.connect(model)
+        model(torch.ones(8, 3)).mean().backward()
+        optimizer.step()
+        raise ZeroDivisionError("the third wheel")
+        """,
+    )
+    workers = {"replicas": 1, "backoffLimitPerIndex": 1}
+    ran = run_spec(tmp_path, {"entrypoint": "crash.py", "workers": workers})
+    assert ran.code == 75
+    last = ran.said.splitlines()[-1]
+    assert last.startswith("asgd: ")
+    assert "ZeroDivisionError: the third wheel" in last
+    assert ran.log("worker-0").count('crash.py", line 7, in <module>') == 2
+
+
+# -- without a run ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "argv", [*sys.argv])
+    return tmp_path
+
+
+def config(spec: JobSpec) -> ProcessConfig:
+    """A worker's part of a job that has no server: whoever joins would wait in vain."""
+    job = msgspec.structs.replace(load_job(ROOT / "examples" / "script.yaml"), spec=spec)
+    return ProcessConfig(job, 0, (), "", None, "", "", None, None, "", "", 1.0, 1)
+
+
+def test_what_a_script_raises_before_it_connects_is_told_with_its_line(in_folder: Path) -> None:
+    write(in_folder, early="import torch\n\nopen('nowhere')\n")
+    with pytest.raises(UserError) as refusal:
+        run_script(config(JobSpec(entrypoint="early.py", stop_after=UPDATES)))
+    assert str(refusal.value) == (
+        "spec.entrypoint: early.py failed before it called asgd.connect(): FileNotFoundError: [Errno 2]"
+        " No such file or directory: 'nowhere' (early.py:3)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("for:\n", "early.py is no Python script: SyntaxError: invalid syntax (early.py:1)"),
+        (None, "no file early.py in "),
+    ],
+)
+def test_a_script_is_read_before_anything_starts(in_folder: Path, text: str | None, words: str) -> None:
+    if text:
+        write(in_folder, early=text)
+    with pytest.raises(UserError, match=r"^spec\.entrypoint: ") as refusal:
+        look(JobSpec(entrypoint="early.py", stop_after=UPDATES))
+    assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (
+            {"stop_after": StopAfter(epochs=20)},
+            "spec.stopAfter.epochs: 20, which is also what an absent stopAfter",
+        ),
+        (
+            {"stop_after": UPDATES, "optimizer": Optimizer(schedule=Schedule(warmup=1))},
+            "spec.optimizer.schedule.unit: epochs needs data of a known size",
+        ),
+    ],
+)
+def test_epochs_of_a_scripts_own_data_are_refused(
+    in_folder: Path, spec: dict[str, object], words: str
+) -> None:
+    write(in_folder, fine="import asgd\n")
+    with pytest.raises(UserError) as refusal:
+        look(JobSpec(entrypoint="fine.py", **spec))  # type: ignore[arg-type]  # of several types
+    assert words in str(refusal.value)
+
+
+def test_a_script_started_by_python_says_how_to_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASGD_JOB", raising=False)
+    with pytest.raises(UserError, match=r"start the script by `asgd run JOB\.yaml`"):
+        session.connect(nn.Linear(1, 1))
+
+
+def test_args_reach_a_script_as_a_command_line() -> None:
+    args = {"name": "a b", "rate": 0.5, "fast": True, "slow": False, "none": None, "sizes": [1, 2]}
+    assert arguments(args) == ["--name=a b", "--rate=0.5", "--fast", "--sizes=[1, 2]"]
