@@ -3,8 +3,8 @@
 The rule, which is the operator's own cut to what charts use: one scrape config for each endpoint of a
 monitor; its targets are the pods (or the services' endpoints) in the selected namespaces whose labels match
 `selector` and which have a port of the endpoint's name; finished pods are left out; samples get `namespace`,
-`pod`, `container`, `service` and `job` (NAMESPACE/NAME for pods, the service for services). A field that this
-rule does not know is an error, because a test must not pass by ignoring what a user's Prometheus would obey.
+`pod`, `container`, `service` and `job` (NAMESPACE/NAME for pods, the service for services) and what
+`podTargetLabels` names. A field that this rule does not know is an error, because a test must not pass by ignoring what a user's Prometheus would obey.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _SPEC_FIELDS = {
     "podMetricsEndpoints",
     "endpoints",
     "jobLabel",
+    "podTargetLabels",
     "fallbackScrapeProtocol",
 }
 _KINDS = {  # kind: (role, object whose labels are selected, label of the port's name, field of the endpoints)
@@ -60,6 +61,7 @@ def _scrape_config(monitor: Json, index: int, endpoint: Json, kubeconfig: str) -
         *_selector_rules(selected, spec["selector"]),
         _keep(port_label, re.escape(endpoint["port"])),
         *_identity_rules(kind, metadata, spec.get("jobLabel")),
+        *(_copy(name, f"pod_label_{name}") for name in map(_label_name, spec.get("podTargetLabels", []))),
         *map(_snake_keys, endpoint.get("relabelings", [])),
     ]
     config: Json = {

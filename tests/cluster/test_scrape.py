@@ -85,6 +85,11 @@ def test_a_service_monitor_selects_by_the_service_s_labels_and_is_named_after_th
     assert targets == ["namespace", "pod", "container", "service", "job"]
 
 
+def test_pod_target_labels_become_labels_of_the_samples() -> None:
+    rule = rule_for(only(pod_monitor(podTargetLabels=["asgd.dev/role"])), "pod_label_asgd_dev_role")
+    assert rule["target_label"] == "asgd_dev_role"
+
+
 def test_relabelings_keep_their_meaning_in_prometheus_s_spelling() -> None:
     relabeling = {"sourceLabels": ["__name__"], "regex": "go_.*", "action": "drop"}
     endpoint = {"port": "metrics", "metricRelabelings": [relabeling]}

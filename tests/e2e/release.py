@@ -1,4 +1,4 @@
-"""The chart installed on the test cluster as a user installs it, once a session: fixture `release`.
+"""The chart installed on the test cluster as a user installs it.
 
 Images come from the archives that `tools/build_images.sh` leaves in the cache; a node that has them already
 is not asked to read six gigabytes again. On a cluster of the caller ($ASGD_TEST_KUBECONFIG) the images must be
@@ -8,15 +8,11 @@ there, under the names below or those of $ASGD_E2E_OPERATOR_IMAGE and $ASGD_E2E_
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from asgd_operator import __version__
 from tests.chart.helm import CHART, Values, helm
-from tests.cluster import prometheus
 from tests.cluster.access import Cluster, unavailable
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.layout import cache
@@ -56,31 +52,17 @@ class Release:
 
     def upgrade(self, **changes: Any) -> None:
         """`helm upgrade` with `changes` over the session's values; returns when it is in force."""
-        helm(*_words("upgrade", self.cluster), values=_values() | changes)
+        helm(*words("upgrade", self.cluster), values=values() | changes)
         self.rollout()
 
 
-@pytest.fixture(scope="session")
-def release(cluster: Cluster) -> Iterator[Release]:
-    """The chart, installed with its monitors; uninstalled at the end with all jobs gone."""
-    _load_images(cluster)
-    prometheus.install_kinds(cluster.kubectl)
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": labels}}
-    cluster.kubectl.apply(namespace)
-    helm(*_words("upgrade", cluster), "--install", values=_values())
-    found = Release(cluster)
-    found.rollout()
-    yield found
-    cluster.kubectl("delete", "asgdjobs", "--all", "--all-namespaces")
-    helm("uninstall", "asgd", "-n", SYSTEM, "--kubeconfig", cluster.kubeconfig)
-
-
-def _words(verb: str, cluster: Cluster) -> tuple[Any, ...]:
+def words(verb: str, cluster: Cluster) -> tuple[Any, ...]:
+    """Helm's command line for the one release."""
     return (verb, "asgd", CHART, "-n", SYSTEM, "--kubeconfig", cluster.kubeconfig, "--wait", "--timeout=120s")
 
 
-def _values() -> Values:
+def values() -> Values:
+    """What the tests set: the images that were built here, and monitors that scrape often."""
     repository, _, tag = OPERATOR_IMAGE.rpartition(":")
     scraped = {"enabled": True, "interval": "2s"}
     return {
@@ -90,7 +72,8 @@ def _values() -> Values:
     }
 
 
-def _load_images(cluster: Cluster) -> None:
+def load_images(cluster: Cluster) -> None:
+    """Bring both images to the nodes that lack one."""
     if not cluster.ours:
         return
     for image, archive in _ARCHIVES.items():

@@ -10,15 +10,18 @@ import pytest
 from tests.e2e.jobs import SAMPLES, Job, paced, until
 from tests.e2e.release import SYSTEM, Release
 
-pytest_plugins = ["tests.cluster.fixtures", "tests.e2e.release"]
+pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(900)
 EPOCHS = 40
 
 
 @pytest.fixture
-def job(release: Release) -> Iterator[Job]:
-    """Two shards and two workers that train, with a checkpoint in a volume every three seconds."""
-    found = release.job("faults")
+def job(release: Release, request: pytest.FixtureRequest) -> Iterator[Job]:
+    """Two shards and two workers that train, with a checkpoint in a volume every three seconds.
+
+    In a namespace of the test's own: the claim of a finished job holds a model that is finished.
+    """
+    found = release.job("faults", request.node.name.replace("_", "-"))
     document = paced(epochs=EPOCHS, checkpoint=found.claim())
     document["spec"]["parameterServer"] = {"shards": 2, "nodeLossTimeoutSeconds": 5}
     document["spec"]["workers"] = {"replicas": 2, "nodeLossTimeoutSeconds": 5}

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.jobs import SAMPLES, digits, until
 from tests.e2e.release import Release
 
-pytest_plugins = ["tests.cluster.fixtures", "tests.e2e.release"]
+pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(600)
 ACCURACY = 0.97
 """What examples/digits.yaml reaches on every seed, with room for another order of updates."""

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.jobs import digits, until
 from tests.e2e.release import SYSTEM, Release
 
-pytest_plugins = ["tests.cluster.fixtures", "tests.e2e.release"]
+pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(900)
 JOBS, WINDOW_SECONDS, RESYNC_SECONDS = 200, 60, 5
 KINDS = (

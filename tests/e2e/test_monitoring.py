@@ -12,7 +12,7 @@ from tests.cluster.prometheus import Prometheus
 from tests.e2e.jobs import Job, paced, until
 from tests.e2e.release import Release
 
-pytest_plugins = ["tests.cluster.fixtures", "tests.e2e.release"]
+pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(600)
 
 

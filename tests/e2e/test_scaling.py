@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.jobs import SAMPLES, Identity, Job, paced, until
 from tests.e2e.release import Release
 
-pytest_plugins = ["tests.cluster.fixtures", "tests.e2e.release"]
+pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(900)
 
 

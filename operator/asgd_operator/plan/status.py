@@ -33,7 +33,7 @@ def derive(o: Observed, verdict: Verdict | None, *, rescued: bool = False) -> di
         "workers": _workers(o),
         "conditions": conditions.merge(o, judge(o, verdict)),
     }
-    return status | _training(o) | _kept(o, "term")
+    return status | _training(o)
 
 
 def phase(o: Observed, verdict: Verdict | None) -> Phase:

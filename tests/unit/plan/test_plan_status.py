@@ -106,6 +106,12 @@ def test_the_newest_term_is_shown() -> None:
     assert make_job().running().with_report(updates=1, terms=[3, 5]).written().seen.status["term"] == 5
 
 
+def test_a_server_that_took_over_moves_the_term_on() -> None:
+    scene = make_job().running().with_report(updates=1, terms=[1, 1]).written()
+    later = scene.after(40).with_report(updates=2, terms=[1, 2]).written()
+    assert later.seen.status["term"] == 2
+
+
 def test_a_job_that_is_being_deleted_is_left_alone() -> None:
     found = make_job().running().seeing(deleting=True).plan()
     assert (found.status, found.actions) == (None, ())
