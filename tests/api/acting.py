@@ -144,8 +144,11 @@ class Job:
             until(lambda: next((p for p in wanted if self.status.get("phase") == p), ""), f"it is {wanted}")
         )
 
-    def events(self) -> set[str]:
-        return {item["reason"] for item in self.list("events") if item["involvedObject"]["kind"] == "AsgdJob"}
+    def events(self) -> list[str]:
+        """Reasons of the Events on the job itself."""
+        return sorted(
+            item["reason"] for item in self.list("events") if item["involvedObject"]["kind"] == "AsgdJob"
+        )
 
     def pods(self, role: str) -> list[Any]:
         return [pod for pod in self.list("pods") if pod["metadata"]["labels"].get("asgd.dev/role") == role]

@@ -17,7 +17,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ASGD = str(Path(sys.executable).with_name("asgd"))
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 240.0
+"""Far above what a run takes: a busy machine is no failure."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from asgd.worker.flat import Flat, layout_of
 from asgd.worker.loop import backward
 from asgd.worker.state import aliases
 
+pytestmark = pytest.mark.timeout(300)
 CPU = torch.device("cpu")
 
 

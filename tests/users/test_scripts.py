@@ -21,6 +21,7 @@ from asgd.worker.script import arguments, run_script
 from tests.users.jobs import ROOT, run, run_spec, write
 from tests.users.pages import write_files
 
+pytestmark = pytest.mark.timeout(300)
 SCRIPTS = ROOT / "examples" / "scripts"
 PAGE = ROOT / "docs" / "how-to" / "own-loop.md"
 UPDATES = StopAfter(updates=10)

@@ -24,6 +24,7 @@ from asgd.worker.loop import backward
 from tests.users.jobs import ROOT, run, run_spec, write, write_job
 from tests.users.pages import write_files
 
+pytestmark = pytest.mark.timeout(300)
 PAGE = ROOT / "docs" / "how-to" / "task.md"
 WHOLE = """
     import torch, torch.nn.functional as F

@@ -20,6 +20,7 @@ from asgd.algorithms.rounds import RoundServer
 from asgd.env import ProcessConfig
 from asgd.errors import Fenced, ProtocolError, UserError
 from asgd.exporter import Exporter, Views
+from asgd.say import say
 from asgd.server import metrics
 from asgd.server.checkpoint import Manifest, Store, locate, read_range, read_state
 from asgd.server.chief import Chief
@@ -122,6 +123,12 @@ class Service:
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.config.announce_address("server", self.exporter.address)
+        state = self.shard.state
+        origin = (
+            f"restored at version {state.version:,}" if self.shard.ready else "waiting for a worker's weights"
+        )
+        place = f"shard {self.shard.index} of {self.shard.shards}, term {self.shard.term}"
+        say(f"{place} of job {self.config.job.name}: listens on {self.config.bind}, {origin}")
         poller = zmq.Poller()
         poller.register(self.router, zmq.POLLIN)
         if self.link:
@@ -138,6 +145,7 @@ class Service:
                 due = time.monotonic() + TICK_SECONDS
                 self._tick(time.monotonic())
         self._close()
+        say(f"shard {self.shard.index} ends at version {state.version:,}")
 
     def _on_term(self, *_: object) -> None:
         self.leaving_since = time.monotonic()

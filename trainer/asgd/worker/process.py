@@ -8,6 +8,7 @@ import signal
 from asgd import exitcodes
 from asgd.env import read_config
 from asgd.exporter import Exporter, Views
+from asgd.say import say
 from asgd.worker.buffers import Buffers
 from asgd.worker.build import build_task
 from asgd.worker.data import dataset_size, guarantee, worker_environment
@@ -36,12 +37,17 @@ def main() -> int:
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)
     reason = replica.join()
+    say(
+        f"worker {config.index} of job {config.job.name}: joined, {replica.flat.size:,} parameters on {replica.device}"
+    )
     leases = Leases(config, replica.centre.channels[0])
     if not reason:
         reason = train(task, replica, leases, lambda: bool(leaving))
     replica.close("drained" if leaving else reason)
     leases.close()
     exporter.close()
+    ended = reason or ("told to leave" if leaving else "no more data")
+    say(f"worker {config.index} ends after {replica.meters.steps:,} steps: {ended}")
     return exit_code(reason, bool(leaving))
 
 
