@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asgd import __version__, exitcodes
+from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError, UserError
 
 
@@ -40,6 +41,15 @@ def parser() -> argparse.ArgumentParser:
         default="ipc",
         help="between the processes: ipc, or tcp with encryption as between pods (default: ipc)",
     )
+
+    simulate = commands.add_parser(
+        "simulate", help="train an AsgdJob in virtual time, on a cluster of your making"
+    )
+    simulate.add_argument("job", metavar="JOB.yaml")
+    simulate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
+    simulate.add_argument("--output", metavar="DIR", help="as for run")
+    simulate.add_argument("--quiet", action="store_true", help="only what matters, and the end")
+    add_simulate_arguments(simulate)
 
     validate = commands.add_parser("validate", help="check job files as the API server would")
     validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
@@ -75,6 +85,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         job = load_job(arguments.job, arguments.set)
         folder = Path(arguments.job).absolute().parent
         return local.run(job, folder, arguments.output, quiet=arguments.quiet, transport=arguments.transport)
+    if arguments.command == "simulate":
+        from asgd.drivers import simulate
+        from asgd.spec import load_job
+
+        job = load_job(arguments.job, simulate.sets(arguments))
+        described = simulate.world(arguments, job.spec.workers.replicas)
+        folder = Path(arguments.job).absolute().parent
+        return simulate.run(job, folder, described, arguments.output, quiet=arguments.quiet)
     if arguments.command == "validate":
         from asgd.spec import validate
 

@@ -71,6 +71,8 @@ class Status(Struct, rename="camel", frozen=True):
     """{staleness: accepted pushes}, shard 0."""
     refused: dict[str, int] = {}
     """{reason: pushes}: stale, nonfinite, session, stopped, norm."""
+    rejected: list[int] = []
+    """Workers whose gradients the strategy does not listen to for now."""
     versions: list[int] = []
     terms: list[int] = []
     restarts: dict[str, int] = {}

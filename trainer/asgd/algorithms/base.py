@@ -9,8 +9,9 @@ bits come out of pods, processes, the simulator and a replay. Who calls: `server
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
@@ -40,6 +41,16 @@ class Push:
     scale: float = 1.0
     """Factor that a staleness policy puts on the update."""
     meta: dict[str, float] = field(default_factory=dict)
+    """Figures that the worker's half sent along (`WorkerStrategy.meta`)."""
+
+
+@dataclass(slots=True)
+class Contribution:
+    """One worker's part in a round as a shard holds it until the round closes: its push and (n,) vector."""
+
+    push: Push
+    vector: F32
+    complete: bool = False
 
 
 @dataclass(slots=True)
@@ -47,7 +58,7 @@ class ShardState:
     """What a shard holds: its slice of the centre and everything a strategy keeps beside it.
 
     weights: (n,) float32; slots: more (n,) float32 arrays by name (momentum, accumulators), saved with the checkpoint;
-    clocks: {live worker: pushes completed}; scratch: (chunk,) float32 that any call may overwrite.
+    clocks: {live worker that has data: pushes completed}; scratch: (chunk,) float32 that any call may overwrite.
     """
 
     weights: F32
@@ -59,6 +70,12 @@ class ShardState:
     clocks: dict[int, int] = field(default_factory=dict)
     dataset: int | None = None
     """Samples in one epoch; None for streams."""
+    kept: dict[int, F32] = field(default_factory=dict)
+    """An (n,) vector a worker that the strategy may keep; not saved, gone with the worker."""
+    inbox: dict[int, Contribution] = field(default_factory=dict)
+    """Contributions to the round that is open; not saved."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Small JSON-able memory of the strategy, saved with the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +95,14 @@ class ServerStrategy(ABC):
     pulls_wait: bool = False
     """True when a pull may be held back (`may_pull`): workers then push first and pull in a message of its own."""
 
+    rounds: bool = False
+    """True for strategies that work in rounds (`rounds.py`): a push waits until every live worker has pushed."""
+
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+
+    def allocated(self, state: ShardState) -> None:  # noqa: B027  (zeros suit most)
+        """The arrays of `state` have just been made, all zero; weights come later."""
 
     def admit(self, push: Push, state: ShardState) -> str:
         """Before a push's first chunk: '' accepts it, else the reason of the refusal. May set `push.scale`."""
@@ -97,17 +120,25 @@ class ServerStrategy(ABC):
         return True
 
     def answer(self, state: ShardState, span: slice, worker: int) -> F32:
-        """The elements `span` of what `worker` pulls."""
+        """The elements `span` of what `worker` pulls; worker -1 asks for the job's answer."""
         return state.weights[span]
+
+    def notes(self, state: ShardState, worker: int) -> dict[str, float]:
+        """Figures that go with each reply to `worker` (`WorkerStrategy.notes`)."""
+        return {}
 
 
 class WorkerStrategy(ABC):
     """The worker's half: one instance a worker, called between steps on the worker's own vectors."""
 
-    sends: ClassVar[str] = "gradient"
-
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self.workers = 1
+        """Live workers as the newest reply told; set by who drives this object."""
+        self.dataset: int | None = None
+        """Samples in one epoch; None for streams. Set before `joined`."""
+        self.notes: dict[str, float] = {}
+        """What the server's half said in its newest reply."""
 
     def joined(self, w: Vector) -> None:  # noqa: B027  (gradient mode keeps nothing)
         """The centre has just been copied into `w` (n,) for the first time or after a reconnect."""
@@ -124,6 +155,10 @@ class WorkerStrategy(ABC):
     def outgoing(self, w: Vector, g: Vector) -> Vector:
         """The vector to push; read before the next call of this object."""
 
+    def meta(self) -> dict[str, float]:
+        """Figures that go with the push that `outgoing` gives; asked for after it."""
+        return {}
+
     @abstractmethod
     def incoming(self, w: Vector, pulled: Vector) -> None:
         """Merges what was pulled into `w`."""
@@ -134,6 +169,8 @@ class Strategy:
     """A strategy as the registry knows it. `answer` says what the job's result is: centre | mean | best."""
 
     name: str
-    server: type[ServerStrategy]
-    worker: type[WorkerStrategy]
+    server: Callable[[JobSpec], ServerStrategy]
+    worker: Callable[[JobSpec], WorkerStrategy]
     answer: str = "centre"
+    fields: tuple[str, ...] = ()
+    """Names of its own fields beside `algorithm.name`."""

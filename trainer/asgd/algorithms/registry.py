@@ -12,13 +12,39 @@ from importlib.metadata import entry_points
 from asgd.algorithms.base import Strategy
 from asgd.errors import UserError
 
-_OURS = {"asgd": "asgd.algorithms.asgd"}
+_OURS = {
+    "asgd": "asgd.algorithms.asgd:STRATEGY",
+    "async-diloco": "asgd.algorithms.asyncdiloco:STRATEGY",
+    "dc-asgd": "asgd.algorithms.dcasgd:STRATEGY",
+    "diloco": "asgd.algorithms.diloco:DILOCO",
+    "downpour": "asgd.algorithms.downpour:STRATEGY",
+    "eamsgd": "asgd.algorithms.easgd:EAMSGD",
+    "easgd": "asgd.algorithms.easgd:EASGD",
+    "elastic": "asgd.algorithms.parle:ELASTIC",
+    "entropy": "asgd.algorithms.parle:ENTROPY",
+    "fasgd": "asgd.algorithms.fasgd:STRATEGY",
+    "geometric-median": "asgd.algorithms.robust:GEOMETRIC_MEDIAN",
+    "krum": "asgd.algorithms.robust:KRUM",
+    "local-sgd": "asgd.algorithms.diloco:LOCAL_SGD",
+    "median": "asgd.algorithms.robust:MEDIAN",
+    "parle": "asgd.algorithms.parle:PARLE",
+    "safeguard": "asgd.algorithms.safeguard:STRATEGY",
+    "ssp": "asgd.algorithms.ssp:STRATEGY",
+    "staleness-aware": "asgd.algorithms.staleness:STRATEGY",
+    "sync": "asgd.algorithms.sync:STRATEGY",
+}
+
+
+def names() -> list[str]:
+    """Our own strategies."""
+    return sorted(_OURS)
 
 
 def strategy(name: str) -> Strategy:
     """The strategy called `name`. Raises UserError with the known names."""
     if name in _OURS:
-        found: Strategy = import_module(_OURS[name]).STRATEGY
+        module, _, attribute = _OURS[name].partition(":")
+        found: Strategy = getattr(import_module(module), attribute)
         return found
     for point in entry_points(group="asgd.algorithms", name=name):
         loaded: Strategy = point.load()

@@ -68,6 +68,8 @@ class Summary(Struct, rename="camel", frozen=True, kw_only=True):
     """How many worker indices ever joined."""
     workers_lost: list[int] = field(default_factory=list)
     """Indices that were lost at least once."""
+    rejected: list[int] = field(default_factory=list)
+    """Workers that the strategy did not listen to at the end."""
     checkpoint: CheckpointView | None = None
 
 
@@ -100,6 +102,7 @@ def summarize(status: Status, spec: JobSpec) -> Summary:
         guarantee=status.guarantee,
         workers_seen=len({worker.index for worker in status.workers}),
         workers_lost=sorted({worker.index for worker in status.workers if worker.state == "lost"}),
+        rejected=status.rejected,
         checkpoint=status.checkpoint,
     )
 

@@ -5,6 +5,7 @@ They never wait for it: if shard 0 is down they go on serving with what they kno
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from asgd.server.metrics import Traffic
 from asgd.server.saver import Saver
 from asgd.server.shard import Shard
 from asgd.wire import control
-from asgd.wire.messages import Beat, Beaten, decode, encode
+from asgd.wire.messages import Beat, Beaten, Decided, Gathered, decode, encode
 
 GRACE_SECONDS = 3.0
 """A worker that said hello here is not dropped at once when shard 0 does not list it yet."""
@@ -99,15 +100,24 @@ class Link:
                 self._shard.leave(index, incarnation)
                 self._missing.pop(index, None)
 
-    def receive(self) -> None:
-        """Takes in what shard 0 said."""
+    def send(self, message: Gathered) -> None:
+        """Tells shard 0 at once; a report that finds no room is repeated by the next tick."""
+        with suppress(zmq.Again):
+            self.socket.send(encode(message), zmq.NOBLOCK)
+
+    def receive(self) -> list[Decided]:
+        """Takes in what shard 0 said; returns its orders for rounds."""
+        orders = []
         while self.socket.poll(0):
             try:
                 message = decode(self.socket.recv())
             except ProtocolError:
                 continue
-            if isinstance(message, Beaten):
+            if isinstance(message, Decided):
+                orders.append(message)
+            elif isinstance(message, Beaten):
                 self._heard = message
                 self._shard.state.dataset = message.dataset
                 for index in message.resting:
                     self._shard.rest(index)
+        return orders

@@ -16,6 +16,7 @@ from typing import Any
 import zmq
 
 from asgd.algorithms.registry import strategy
+from asgd.algorithms.rounds import RoundServer
 from asgd.env import ProcessConfig
 from asgd.errors import Fenced, ProtocolError, TryAgain, UserError
 from asgd.exporter import Exporter, Views
@@ -24,18 +25,21 @@ from asgd.server import metrics
 from asgd.server.checkpoint import Manifest, Store, locate, read_range, read_state
 from asgd.server.chief import Chief
 from asgd.server.link import Link
+from asgd.server.rounds import RoundPart, RoundTable
 from asgd.server.saver import Saver
-from asgd.server.shard import Parked, Shard
+from asgd.server.shard import Parked, Shard, asker
 from asgd.wire import codec, control
 from asgd.wire.messages import (
     AnyMessage,
     Beat,
     Bye,
     Command,
+    Decided,
     Done,
     Evaluated,
     Exchange,
     Fault,
+    Gathered,
     Hello,
     Init,
     Lease,
@@ -72,10 +76,16 @@ class Service:
         self.router = control.router(self.context, config.bind, config.keys)
         self.chief = Chief(config, self.shard, self.store, self.traffic) if config.index == 0 else None
         self.link = None if self.chief else Link(self.context, config, self.shard, self.traffic)
+        self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
+        self.table: RoundTable | None = None
+        self.peers: dict[int, bytes] = {}
+        """{shard: routing identity} of the shards that take part in rounds; on shard 0."""
         self.parked: dict[bytes, tuple[bytes, Pull]] = {}
         self.leaving_since: float | None = None
         self._kept = 0
         self._restore()
+        if self.part and self.chief:
+            self.table = RoundTable(self.part, self.shard.shards)
         self.exporter = Exporter(config.metrics, self._views())
 
     def _views(self) -> Views:
@@ -129,7 +139,7 @@ class Service:
             if self.router in ready:
                 self._receive()
             if self.link and self.link.socket in ready:
-                self.link.receive()
+                self._obey(self.link.receive())
             self._save(time.monotonic())
             if time.monotonic() >= due:
                 due = time.monotonic() + TICK_SECONDS
@@ -179,6 +189,7 @@ class Service:
                 self._serve(sender, message, payload)
             except ProtocolError as error:
                 self._send(sender, Fault("protocol", str(error), self.shard.term))
+        self._meet()
         self._retry()
 
     def _serve(self, sender: bytes, message: AnyMessage, payload: Any) -> None:
@@ -203,6 +214,10 @@ class Service:
                 if self.chief:
                     self.chief.bye(message)
                 self._send(sender, Done())
+            case Gathered() if self.table:
+                self.peers[message.shard] = sender
+                if order := self.table.hear(message):
+                    self._send(sender, order)
             case Lease() | Beat() | Evaluated() | Command() if self.chief:
                 self._send(sender, self.chief.serve(message))
             case _:
@@ -237,15 +252,15 @@ class Service:
             self._park(sender, message)
             if not again:
                 # NB: who waits long must know that this server lives.
-                self._send(sender, self.shard.reply(0, message.chunk, "waiting", False))
+                self._send(sender, self.shard.reply(asker(message), 0, message.chunk, "waiting", False))
             return
-        self._answer(sender, answer, message.chunk, message.index, True)
+        self._answer(sender, answer, message.chunk, asker(message), True)
 
     def _park(self, sender: bytes, message: Pull) -> None:
         """Kept until something changes, unless the job is over: then the worker must hear that."""
         if self._stop_reason:
-            reply = self.shard.reply(message.request, message.chunk, "pulled", True)
-            self._answer(sender, reply, message.chunk, message.index, True)
+            reply = self.shard.reply(asker(message), message.request, message.chunk, "pulled", True)
+            self._answer(sender, reply, message.chunk, asker(message), True)
         elif len(self.parked) < PARKED_MOST:
             self.parked[sender + message.chunk.to_bytes(4, "big")] = (sender, message)
 
@@ -272,6 +287,24 @@ class Service:
         if isinstance(message, Reply):
             message.stop = self._stop_reason
         self.router.send_multipart([sender, encode(message)])
+
+    # -- rounds ----------------------------------------------------------------------------------------------------
+
+    def _meet(self) -> None:
+        """Closes rounds that can be closed (shard 0), or reports what is new (the others)."""
+        if self.table:
+            while order := self.table.next():
+                for peer in self.peers.values():
+                    self._send(peer, order)
+        elif self.part and self.link and (news := self.part.news()):
+            self.link.send(news)
+
+    def _obey(self, orders: list[Decided]) -> None:
+        """Carries out what shard 0 ordered."""
+        taken = [order for order in orders if self.part and self.part.take(order)]
+        if taken:
+            self._meet()
+            self._retry()
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -316,9 +349,12 @@ class Service:
         else:
             assert self.link is not None
             self.link.tick(now)
+            if self.part:
+                self.link.send(self.part.report())
             order = self.link.save_order()
         if self.saver and order:
             self.saver.order(*order, now)
+        self._meet()
         self._retry()
 
 

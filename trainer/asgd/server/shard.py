@@ -41,6 +41,11 @@ class Parked(Exception):
     """The request can't be answered yet; the service keeps it and asks again when something has changed."""
 
 
+def asker(message: Pull) -> int:
+    """The worker that pulls; -1 for whoever asks for the job's answer."""
+    return message.index if message.role == "worker" else -1
+
+
 class Shard:
     """Slice number `index` of `shards`. Weights exist once a worker told the model's size and brought them."""
 
@@ -76,6 +81,7 @@ class Shard:
         self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
         self.state.scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
         self._decoded = np.empty_like(self.state.scratch)
+        self.strategy.allocated(self.state)
 
     def hello(self, message: Hello) -> Welcome | Fault:
         """Admits a worker or evaluator; the first worker is asked to bring the initial weights."""
@@ -107,6 +113,7 @@ class Shard:
         known = self.seen.get(message.index)
         if known is None or known.incarnation != message.incarnation:
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
+            self.state.inbox.pop(message.index, None)
         if self._restored is not None and message.term < self.term:
             version, samples = self._restored
             self.lost = max(self.lost, message.seen - version)
@@ -118,9 +125,17 @@ class Shard:
             return
         self.members.pop(index, None)
         self.state.clocks.pop(index, None)
+        self.state.kept.pop(index, None)
+        self._drop_unfinished(index)
         self.state.workers = max(1, len(self.members))
         if self._bringer and self._bringer[0] == index and not self.ready:
             self._bringer = None
+
+    def _drop_unfinished(self, index: int) -> None:
+        """A contribution to the open round that will never be complete."""
+        part = self.state.inbox.get(index)
+        if part and not part.complete:
+            del self.state.inbox[index]
 
     def rest(self, index: int) -> None:
         """A worker has no data for now: nobody waits for its clock, which starts again with its next push."""
@@ -152,7 +167,7 @@ class Shard:
             return fault
         seen = self.seen[message.index]
         if (message.sequence, message.chunk) < (seen.sequence, seen.chunks):
-            return self.reply(message.sequence, message.chunk, "duplicate", message.pull)
+            return self.reply(message.index, message.sequence, message.chunk, "duplicate", message.pull)
         fresh = message.sequence > seen.sequence and message.chunk == 0
         if not fresh and (message.sequence, message.chunk) != (seen.sequence, seen.chunks):
             return Fault(
@@ -164,7 +179,7 @@ class Shard:
         if seen.push:
             self._apply(message, vector, seen, seen.push)
         seen.chunks += 1
-        return self.reply(message.sequence, message.chunk, seen.verdict, message.pull)
+        return self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
 
     def _decode(self, message: Exchange, payload: Any) -> F32 | None:
         """The chunk's vector; None when the worker, or this look at it, found inf or nan."""
@@ -192,7 +207,7 @@ class Shard:
         state = self.state
         push = Push(
             message.index, message.sequence, message.base, max(0, state.version - message.base),
-            state.version + 1, message.samples, message.steps, message.loss,
+            state.version + 1, message.samples, message.steps, message.loss, meta=message.meta,
         )  # fmt: skip
         reason = "" if finite else "nonfinite"
         if not reason and message.base > state.version:
@@ -202,9 +217,13 @@ class Shard:
         if reason:
             seen.verdict = f"refused:{reason}"
             self.refused[reason] += 1
+            if self.strategy.rounds:
+                # The round that is open goes on without this worker.
+                self.rest(message.index)
             return seen
         seen.push = push
-        state.version += 1
+        if not self.strategy.rounds:
+            state.version += 1
         state.samples += message.samples
         self.histogram[push.staleness] += 1
         return seen
@@ -215,6 +234,7 @@ class Shard:
             # A worker that checks its own push never gets here; one that lies can spoil at most the chunks before.
             seen.verdict, seen.push = "refused:nonfinite", None
             self.refused["nonfinite"] += 1
+            self._drop_unfinished(message.index)
             return
         state = self.state
         self.strategy.apply(state, chunk_slice(state.weights.size, message.chunk), push, vector)
@@ -234,17 +254,18 @@ class Shard:
                 raise Parked
         elif not self.ready:
             raise Parked
-        return self._beyond(message.chunk) or self.reply(message.request, message.chunk, "pulled", True)
+        beyond = self._beyond(message.chunk)
+        return beyond or self.reply(asker(message), message.request, message.chunk, "pulled", True)
 
     def warming(self, index: int) -> bool:
         """Warm start: until enough samples are in, only the lowest live worker trains (algorithms.md 2a)."""
         return self.state.samples < self.spec.exchange.warm_start.samples and index != min(self.members)
 
-    def reply(self, sequence: int, chunk: int, verdict: str, pull: bool) -> Reply:
+    def reply(self, worker: int, sequence: int, chunk: int, verdict: str, pull: bool) -> Reply:
         state = self.state
         return Reply(
             self.term, sequence, chunk, state.version, verdict, state.workers, state.samples,
-            self.spec.codec.pull if pull else "",
+            self.spec.codec.pull if pull else "", notes=self.strategy.notes(state, worker),
         )  # fmt: skip
 
     def weights(self, chunk: int, worker: int) -> F32:
@@ -266,6 +287,7 @@ class Shard:
             "histogram": {str(k): v for k, v in self.histogram.items()},
             "refused": dict(self.refused),
             "lost": self.lost + self.lost_before,
+            "facts": self.state.facts,
         }
 
     def start_over(self) -> None:
@@ -286,5 +308,6 @@ class Shard:
         self.histogram = Counter({int(k): v for k, v in meta.get("histogram", {}).items()})
         self.refused = Counter(meta.get("refused", {}))
         self.lost_before = meta.get("lost", 0)
+        self.state.facts = dict(meta.get("facts", {}))
         self._restored = (self.state.version, self.state.samples)
         self.ready = True

@@ -62,6 +62,7 @@ def build_status(chief: Chief, now: float) -> Status:
         staleness=staleness(histogram),
         staleness_histogram=dict(shard.histogram),
         refused=dict(refused),
+        rejected=list(shard.state.facts.get("rejected", [])),
         versions=[shard.state.version, *(r.get("version", 0) for r in reports)],
         terms=[chief.terms.get(i, 0) for i in range(shard.shards)],
         restarts=dict(coordinator.restarts),

@@ -7,11 +7,14 @@ import math
 
 from asgd.spec.types import Job
 
+_STALE = ("asgd", "staleness-aware", "dc-asgd", "ssp")
+"""Strategies whose servers put momentum on stale gradients."""
+
 
 def advice(job: Job) -> list[str]:
     """Warnings for the user, none of them an error."""
     optimizer, workers = job.spec.optimizer, job.spec.workers.replicas
-    if optimizer.momentum == 0 or workers == 1:
+    if optimizer.momentum == 0 or workers == 1 or job.spec.algorithm["name"] not in _STALE:
         return []
     stale = workers - 1
     alone, together = (stable_learning_rate(optimizer.momentum, s) for s in (0, stale))

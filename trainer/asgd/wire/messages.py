@@ -96,6 +96,8 @@ class Exchange(Message):
     loss: float | None = None
     visits: list[tuple[Natural, Natural, Natural]] = []
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
+    meta: dict[str, float] = {}
+    """Figures of the strategy's worker half."""
 
 
 class Pull(Message):
@@ -122,6 +124,8 @@ class Reply(Message):
     samples: Natural = 0
     codec: str = ""
     stop: str = ""
+    notes: dict[str, float] = {}
+    """Figures of the strategy's server half."""
 
 
 class Lease(Message):
@@ -170,6 +174,32 @@ class Beaten(Message):
     """Workers without data for now: no clock waits for them."""
     every_seconds: float = 0.0
     """To the evaluator: how often to evaluate; 0 only at the end."""
+
+
+class Gathered(Message):
+    """A shard tells shard 0 which contributions to the open round it holds in full (`server/rounds.py`)."""
+
+    shard: int
+    term: int
+    chief: int
+    """Shard 0's term that the numbers below belong to; 0: none yet."""
+    decided: int
+    """Number of the newest decision that it carried out."""
+    have: list[tuple[int, int]] = []
+    """(worker, sequence)"""
+    measured: int = 0
+    """Number of the measurement that `measures` answers; 0: none."""
+    measures: dict[str, Any] = {}
+
+
+class Decided(Message):
+    """Shard 0 closes a round on every shard alike, or first asks each for its part of a measurement."""
+
+    number: int
+    term: int
+    members: list[int]
+    measure: bool = False
+    decision: dict[str, Any] = {}
 
 
 class Evaluated(Message):
@@ -228,6 +258,8 @@ AnyMessage = (
     | Command
     | Done
     | Fault
+    | Gathered
+    | Decided
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -35,6 +35,8 @@ class Outcome:
     samples: int
     """Samples of the whole job so far."""
     workers: int
+    notes: dict[str, float]
+    """What the strategy's server half says beside the weights (shard 0's word)."""
 
 
 class Centre:
@@ -79,7 +81,7 @@ class Centre:
         self._until(lambda: not any(channel.busy for channel in self.channels))
         first = self.channels[0]
         verdicts = tuple(channel.verdict for channel in self.channels)
-        return Outcome(self.stop, verdicts, first.samples, first.workers)
+        return Outcome(self.stop, verdicts, first.samples, first.workers, first.notes)
 
     def pull(self, into: F32) -> Outcome:
         """Pulls the weights into `into` (N,)."""

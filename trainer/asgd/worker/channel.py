@@ -10,7 +10,7 @@ push over; the shard knows which chunks it has.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,7 @@ class PushMeta:
     finite: bool
     loss: float | None
     visits: list[tuple[int, int, int]]
+    meta: dict[str, float] = field(default_factory=dict)
 
 
 class Channel:
@@ -81,6 +82,7 @@ class Channel:
         self.workers = 1
         self.stop = ""
         self.verdict = ""
+        self.notes: dict[str, float] = {}
         self.joined = False
         self.joins = 0
         """How often the shard has welcomed this worker: after the first time it had forgotten it."""
@@ -228,7 +230,7 @@ class Channel:
         self.lane.send(
             Exchange(
                 who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
-                meta.finite, self.codec.push, self.codec.pull, meta.loss, visits,
+                meta.finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta,
             ),
             self._frame(chunk) if meta.finite else None,
         )  # fmt: skip
@@ -249,6 +251,7 @@ class Channel:
             return
         self.term, self.samples, self.workers = message.term, message.samples, message.workers
         self.stop = message.stop or self.stop
+        self.notes = message.notes
         self.seen = max(self.seen, message.version)
         if message.chunk == 0:
             self._first_version = message.version

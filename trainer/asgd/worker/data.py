@@ -71,7 +71,7 @@ def open_batches(
     size = dataset_size(task, spec.entrypoint)
     if size is not None:
         with _Opening(spec.entrypoint):
-            _fetch(task.data, [0], task.collate)
+            fetch(task.data, [0], task.collate)
     seed_worker(spec.seed, worker_index)
     if size is not None:
         how = (spec.batch_size, spec.seed, task.collate, task.data_workers, next_lease)
@@ -136,7 +136,7 @@ def stream_loader(task: Task, spec: JobSpec) -> Iterable[Any]:
     return task.data
 
 
-def _fetch(dataset: Any, indices: list[int], collate: Callable[[list[Any]], Any] | None) -> Any:
+def fetch(dataset: Any, indices: list[int], collate: Callable[[list[Any]], Any] | None) -> Any:
     batched = getattr(dataset, "__getitems__", None)
     samples = batched(indices) if batched else [dataset[index] for index in indices]
     return (collate or torch.utils.data.default_collate)(samples)

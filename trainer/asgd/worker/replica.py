@@ -59,6 +59,7 @@ class Replica:
         self._buffers = buffers
         chosen = strategy(str(spec.algorithm["name"]))
         self.rule = chosen.worker(spec)
+        self.rule.dataset = dataset
         self.meters = Meters()
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
@@ -150,6 +151,7 @@ class Replica:
             # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
             vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
             meta = self._meta(kernel.finite(vector))
+            meta.meta = self.rule.meta()
         into = self._pulled.host if pull else None
         self._flying_pull = pull
         if self._thread:
@@ -185,6 +187,7 @@ class Replica:
 
     def _take(self, outcome: Outcome) -> None:
         self.samples = outcome.samples
+        self.rule.workers, self.rule.notes = outcome.workers, outcome.notes
         self.stop = outcome.stop or self.stop
         self.meters.exchanged(outcome, [channel.version for channel in self.centre.channels])
 

@@ -1,0 +1,45 @@
+"""Each strategy's own example trains digits in the simulator, over two shards, with a worker that dies and comes
+back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from asgd.algorithms.registry import names, strategy
+from asgd.drivers.virtual.models import ComputeTime, Mishap, World
+from asgd.drivers.virtual.simulation import Simulation
+from asgd.drivers.virtual.work import TorchWork
+from asgd.spec import load_job
+from asgd.spec.schema import structural
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "strategies"
+ALGORITHM = structural()["properties"]["spec"]["properties"]["algorithm"]["properties"]
+ROBUST = {"krum": 0.94, "median": 0.94, "geometric-median": 0.94, "safeguard": 0.94}
+
+
+def test_every_strategy_has_an_example_and_stands_in_the_api() -> None:
+    assert (
+        {path.stem for path in EXAMPLES.glob("*.yaml")} | {"asgd"}
+        == set(names())
+        == set(ALGORITHM["name"]["enum"])
+    )
+
+
+def test_every_field_of_a_strategy_stands_in_the_api_and_every_field_of_the_api_is_some_strategys() -> None:
+    fields = {field for name in names() for field in strategy(name).fields}
+    assert fields | {"name", "mode", "deltaScale"} == set(ALGORITHM)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_example_trains_digits(path: Path) -> None:
+    job = load_job(path, ["parameterServer.shards=2", "evaluation.everySeconds=100000"])
+    work = TorchWork(job.spec)
+    world = World(compute=ComputeTime("lognormal", 0.1, 0.1), latency=0.001, deaths=(Mishap(1, 20.0, 5.0),))
+    status = Simulation(job, work, world).run()
+    assert status.metrics["accuracy"] >= ROBUST.get(path.stem, 0.96)
+    assert status.stop_reason == "epochs" and status.restarts["worker"] == 1
+    assert msgspec.to_builtins(status)["lostUpdates"] == 0

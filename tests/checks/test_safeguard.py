@@ -1,0 +1,161 @@
+"""algorithms.md section 7: SafeguardSGD, the rules beside it, and the attacks that they are to bear.
+
+ASGD_SEEDS=4 runs the attacks with all the seeds of the note; one seed is enough to see a change.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asgd.algorithms.robust import krum, median, weiszfeld
+from asgd.drivers.virtual.models import ComputeTime, Mishap, World
+from asgd.drivers.virtual.simulation import Simulation
+from asgd.drivers.virtual.work import TorchWork
+from tests.checks.virtual import Problem, job, train
+
+SEEDS = range(int(os.environ.get("ASGD_SEEDS", "1")))
+BYZANTINE = (6, 7, 8, 9)
+
+
+def trained(
+    name: str, attack: str, seed: int, rounds: int = 600, **fields: Any
+) -> tuple[float, dict[int, int]]:
+    """(accuracy on digits, {worker: round in which it was first rejected}) of 10 workers, the last 4 of them lying."""
+    world = World(compute=ComputeTime("constant", 1.0), attacks=((attack, BYZANTINE),) if attack else ())
+    spec = job(
+        seed=seed, algorithm={"name": name, **fields}, stopAfter={"updates": rounds * 10}, workers={"replicas": 10},
+        evaluation={"everySeconds": 100_000},
+    )  # fmt: skip
+    run = Simulation(spec, TorchWork(spec.spec), world)
+    facts, caught = run.cluster.servers[0].shard.state.facts, {}
+    while run.advance():
+        for worker in facts.get("rejected", []):
+            caught.setdefault(worker, facts["rounds"])
+    return run.work.evaluate(run.answer())["accuracy"], caught
+
+
+@cache
+def guarded(attack: str, seed: int) -> tuple[float, dict[int, int]]:
+    return trained("safeguard", attack, seed)
+
+
+def bowl() -> Problem:
+    return Problem(np.linspace(1, 2, 64), lambda w, i: w * np.float32(1 + 0.01 * i))
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_g1_without_attack_it_is_the_synchronous_mean_to_the_bit(shards: int) -> None:
+    spec = {"stopAfter": {"updates": 300}, "workers": {"replicas": 10}, "parameterServer": {"shards": shards}}
+    sync = train(bowl(), algorithm={"name": "sync"}, **spec)
+    safe = train(bowl(), algorithm={"name": "safeguard", "shortWindow": 5, "longWindow": 20}, **spec)
+    assert safe.cluster.servers[0].shard.state.facts["rejected"] == []
+    assert safe.answer().tobytes() == sync.answer().tobytes()
+
+
+def test_g1_the_default_floors_are_those_of_a_clean_run_on_digits() -> None:
+    spec = job(
+        algorithm={"name": "safeguard"}, stopAfter={"updates": 5400}, workers={"replicas": 10},
+        evaluation={"everySeconds": 100_000},
+    )  # fmt: skip
+    run = Simulation(spec, TorchWork(spec.spec), World(compute=ComputeTime("constant", 1.0)))
+    while run.advance():
+        assert run.cluster.servers[0].shard.state.facts.get("rejected", []) == []
+    facts = run.cluster.servers[0].shard.state.facts
+    assert facts["largestShort"] == pytest.approx(0.699, rel=0.15)
+    assert facts["largestLong"] == pytest.approx(1.369, rel=0.15)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("attack", "latest"),
+    [("sign-flip", 20), ("scaled", 30), ("label-flip", 30), ("zero", 45), ("delayed", 50), ("variance", 200)],
+)
+def test_g2_all_attackers_are_caught_and_nobody_else(attack: str, latest: int, seed: int) -> None:
+    accuracy, caught = guarded(attack, seed)
+    assert set(caught) == set(BYZANTINE) and max(caught.values()) <= latest
+    assert accuracy >= 0.94
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("rule", "attack", "most"),
+    [
+        ({"name": "sync"}, "sign-flip", 0.93),
+        ({"name": "sync"}, "label-flip", 0.93),
+        ({"name": "krum", "byzantine": 3}, "zero", 0.3),
+        ({"name": "krum", "byzantine": 3}, "scaled", 0.3),
+        ({"name": "median"}, "zero", 0.935),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else None,
+)
+def test_g3_others_lose_what_safeguard_keeps(
+    rule: dict[str, Any], attack: str, most: float, seed: int
+) -> None:
+    fields = {key: value for key, value in rule.items() if key != "name"}
+    other, _ = trained(rule["name"], attack, seed, **fields)
+    assert other <= most and guarded(attack, seed)[0] >= other + 0.03
+
+
+def products(points: Any) -> Any:
+    array = np.asarray(points, np.float64)
+    return array @ array.T
+
+
+def test_g5_krum_takes_the_point_in_the_middle_of_the_cluster() -> None:
+    points = [(0, 0), (0.1, 0), (0, 0.1), (0.1, 0.1), (0.05, 0.05), (10, 10), (10, 10.1)]
+    assert krum(products(points), 2) == 4
+
+
+def test_g5_medians_stay_within_the_honest_cluster_and_the_mean_does_not() -> None:
+    honest = np.random.default_rng(1).normal(size=(6, 3))
+    points = np.concatenate([honest, np.full((4, 3), 1e6)])
+    diameter = max(np.linalg.norm(a - b) for a in honest for b in honest)
+    geometric = weiszfeld(products(points)) @ points
+    coordinate = median([row.astype(np.float32) for row in points])
+    for point in (geometric, coordinate):
+        assert np.linalg.norm(point - honest.mean(axis=0)) <= diameter
+    assert np.linalg.norm(points.mean(axis=0) - honest.mean(axis=0)) > 1e5
+
+
+@pytest.mark.parametrize("name", ["krum", "geometric-median", "median", "safeguard"])
+def test_every_rule_gives_the_same_bits_over_any_number_of_shards(name: str) -> None:
+    ends = [
+        train(
+            bowl(),
+            algorithm={"name": name},
+            stopAfter={"updates": 100},
+            workers={"replicas": 10},
+            parameterServer={"shards": shards},
+        ).answer()
+        for shards in (1, 3)
+    ]
+    assert np.allclose(*ends, rtol=1e-6)
+    assert name in ("geometric-median",) or ends[0].tobytes() == ends[1].tobytes()
+
+
+def test_a_worker_that_sends_nan_stops_nobody_and_spoils_nothing() -> None:
+    world = World(compute=ComputeTime("constant", 1.0), attacks=(("nan", (3,)),))
+    done = train(
+        bowl(), world, algorithm={"name": "sync"}, stopAfter={"updates": 90}, workers={"replicas": 4}
+    )
+    assert np.isfinite(done.answer()).all() and done.cluster.status().refused["nonfinite"] >= 20
+    assert done.cluster.status().stop_reason == "updates"
+
+
+def test_a_worker_that_died_and_came_back_is_not_taken_for_an_attacker() -> None:
+    world = World(compute=ComputeTime("constant", 1.0), deaths=(Mishap(2, 50.0, 10.0),))
+    spec = job(
+        algorithm={"name": "safeguard", "shortWindow": 100, "longWindow": 200}, stopAfter={"updates": 1500},
+        workers={"replicas": 10}, evaluation={"everySeconds": 100_000},
+    )  # fmt: skip
+    run = Simulation(spec, TorchWork(spec.spec), world)
+    while run.advance():
+        assert run.cluster.servers[0].shard.state.facts.get("rejected", []) == []
+    assert run.cluster.status().restarts["worker"] == 1

@@ -1,0 +1,120 @@
+"""E3, D2 and a round-based strategy over real processes and sockets, the last with everything killed once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asgd.algorithms.easgd import EasgdWorker
+from tests.checks.processes import SIZE, Processes, centre_of, push_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def spec(**algorithm: Any) -> dict[str, Any]:
+    return {
+        "entrypoint": "nobody:asks",
+        "algorithm": algorithm,
+        "stopAfter": {"updates": 1000},
+        "parameterServer": {"shards": 2},
+    }
+
+
+def test_d2_delayed_nesterov_over_sockets(tmp_path: Path) -> None:
+    with Processes(tmp_path, spec(name="async-diloco", buffer=4)) as run:
+        centres = [centre_of(run, index) for index in range(4)]
+        pulled = np.empty(SIZE, np.float32)
+        for centre in centres:
+            centre.join(lambda: np.zeros(SIZE, np.float32))
+            centre.pull(pulled)
+        ends = []
+        for turn in range(8):
+            centre = centres[turn % 4]
+            centre.exchange(np.full(SIZE, -1.0, np.float32), pulled, push_of(centre))
+            assert (pulled == pulled[0]).all()
+            ends.append(float(pulled[0]))
+        assert ends[:4] == pytest.approx([-0.175, -0.35, -0.525, -1.33], rel=1e-6)
+        assert ends[7] == pytest.approx(-3.227, rel=1e-6)
+        for centre in centres:
+            centre.leave()
+
+
+def test_e3_elastic_force_over_sockets(tmp_path: Path) -> None:
+    with Processes(tmp_path, spec(name="easgd", beta=0.225, period=1)) as run:
+        centre, worker = centre_of(run, 0), EasgdWorker(run.job.spec)
+        centre.join(lambda: np.full(SIZE, 4.0, np.float32))
+        pulled = np.empty(SIZE, np.float32)
+        centre.pull(pulled)
+        w = np.full(SIZE, 2.0, np.float32)
+        worker.joined(w)
+        still, distances = np.zeros(SIZE, np.float32), [2.0]
+        for step in range(1, 7):
+            worker.step(w, still, 0.1)
+            assert worker.turn(step).push
+            sent = worker.outgoing(w, still).copy()
+            meta = push_of(centre)
+            meta.meta = worker.meta()
+            worker.workers = centre.exchange(sent, pulled, meta).workers
+            worker.incoming(w, pulled)
+            distances.append(float(abs(w[0] - pulled[0])))
+            assert w[0] + pulled[0] == pytest.approx(6.0, rel=1e-6)
+        for before, after in pairwise(distances):
+            assert after == pytest.approx(0.55 * before, rel=1e-4)
+        centre.leave()
+
+
+def rows(output: Path) -> list[dict[str, Any]]:
+    path = output / "processes.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return found
+
+
+def kill(output: Path, role: str, index: int) -> None:
+    pid = next(row["pid"] for row in rows(output) if (row["role"], row["index"]) == (role, index))
+    os.kill(pid, signal.SIGKILL)
+
+
+def updates(output: Path) -> int:
+    path = output / "history.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return max((line.get("updates", 0) for line in lines), default=0)
+
+
+def wait_for(output: Path, count: int, run: subprocess.Popen[bytes]) -> None:
+    while updates(output) < count:
+        assert run.poll() is None
+        time.sleep(0.1)
+
+
+@pytest.mark.timeout(300)
+def test_rounds_go_on_when_a_worker_and_both_shards_are_killed(tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    settings = ["parameterServer.shards=2", "checkpoint.everySeconds=1", "stopAfter={epochs: 120}"]
+    command = [
+        sys.executable,
+        "-m",
+        "asgd.cli",
+        "run",
+        str(ROOT / "examples/strategies/sync.yaml"),
+        "--quiet",
+    ]
+    for setting in settings:
+        command += ["--set", setting]
+    with subprocess.Popen([*command, "--output", str(output)]) as run:
+        for count, (role, index) in ((300, ("worker", 1)), (1200, ("server", 1)), (2400, ("server", 0))):
+            wait_for(output, count, run)
+            kill(output, role, index)
+        assert run.wait(240) == 0
+    told = json.loads((output / "summary.json").read_text())
+    assert told["stopReason"] == "epochs" and told["metrics"]["accuracy"] >= 0.95
+    assert told["restarts"]["server"] >= 2

@@ -1,0 +1,119 @@
+"""SafeguardSGD (Allen-Zhu et al., ICLR 2021): workers whose summed gradients wander off from the others' are removed.
+
+In synchronous rounds each shard sums every worker's gradients over a short and a long window. Distances between the
+sums (m x m numbers a shard, added up on shard 0) give a median worker; who is further from it than `multiplier`
+times max(the median's own score, a calibrated floor) is no longer listened to until the long window ends. A purely
+adaptive threshold removes honest workers: the floors come from a clean run (`facts`: largestShort, largestLong).
+The move of a round still uses those who were trusted before it. See algorithms.md section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from asgd.algorithms.base import Contribution, Push, ShardState, Strategy
+from asgd.algorithms.gradient import GradientWorker
+from asgd.algorithms.robust import F64, distances
+from asgd.algorithms.rounds import Decision, Measures, gram, mean
+from asgd.algorithms.sync import SyncServer
+from asgd.spec.types import JobSpec
+
+WINDOWS = ("short", "long")
+Mask = npt.NDArray[np.bool_]
+
+
+class SafeguardServer(SyncServer):
+    """`state.kept[worker]` is (2n,): the sums over the short and over the long window.
+
+    facts: rejected (workers), round (within the long window; shard 0), largestShort and largestLong (shard 0).
+    """
+
+    measures = True
+
+    def __init__(self, spec: JobSpec) -> None:
+        super().__init__(spec)
+        own = spec.algorithm
+        self.lengths = {"short": int(own.get("shortWindow", 45)), "long": int(own.get("longWindow", 270))}
+        self.floors = {"short": float(own.get("shortFloor", 0.7)), "long": float(own.get("longFloor", 1.4))}
+        self.multiplier = float(own.get("multiplier", 2.0))
+        self.windows = WINDOWS[:1] if own.get("single", False) else WINDOWS
+
+    # -- every shard ---------------------------------------------------------------------------------
+
+    def measure(self, state: ShardState, given: Sequence[Contribution]) -> Measures:
+        share = np.float32(1 / max(1, len(self._trusted(state, given))))
+        size = state.weights.size
+        new = [part.push.worker for part in given if part.push.worker not in state.kept]
+        state.kept.update({worker: np.zeros(2 * size, np.float32) for worker in new})
+        found: Measures = {"mixed": np.array([float(0 < len(new) < len(given))])}
+        for place, name in enumerate(WINDOWS):
+            spans = [state.kept[part.push.worker][place * size :][:size] for part in given]
+            found[name] = gram([span + share * part.vector for span, part in zip(spans, given, strict=True)])
+        return found
+
+    def _trusted(self, state: ShardState, given: Sequence[Contribution]) -> list[Contribution]:
+        rejected = set(state.facts.get("rejected", []))
+        return [part for part in given if part.push.worker not in rejected] or list(given)
+
+    def close(self, state: ShardState, given: Sequence[Contribution], decision: Decision) -> None:
+        trusted = self._trusted(state, given)
+        size, share = state.weights.size, np.float32(1 / len(trusted))
+        if decision["anew"]:
+            state.kept.clear()
+        for part in given:
+            if part.push.worker in state.kept:
+                sums = state.kept[part.push.worker]
+                step = share * part.vector
+                sums[:size] += step
+                sums[size:] += step
+        for place, name in enumerate(WINDOWS):
+            if decision["clear"][name]:
+                for sums in state.kept.values():
+                    sums[place * size :][:size] = 0
+        self.move(state, mean([part.vector for part in trusted]))
+        state.facts["rejected"] = decision["rejected"]
+
+    # -- shard 0 -------------------------------------------------------------------------------------
+
+    def decide(self, state: ShardState, pushes: Sequence[Push], measures: Measures) -> Decision:
+        facts = state.facts
+        workers = [push.worker for push in pushes]
+        # Sums over different rounds must not be compared: when somebody is new, all windows begin anew.
+        anew = bool(measures["mixed"][0] > 0)
+        round_ = 0 if anew else int(facts.get("round", 0)) + 1
+        rejected = set(facts.get("rejected", []))
+        good = np.array([worker not in rejected for worker in workers])
+        keep = good.copy()
+        if not anew:
+            for name in self.windows:
+                keep &= self._near(measures[name], good, name, facts)
+        bad = {worker for worker, kept in zip(workers, keep, strict=True) if not kept}
+        over = round_ == self.lengths["long"]
+        facts["round"] = 0 if over else round_
+        clear = {"short": over or round_ % self.lengths["short"] == 0, "long": over}
+        everybody = [] if over else sorted(bad | (rejected - set(workers)))
+        return {"rejected": everybody, "clear": clear, "anew": anew}
+
+    def _near(self, products: F64, good: Mask, name: str, facts: Decision) -> Mask:
+        """Which workers are near the median worker of the trusted ones."""
+        apart = np.sqrt(distances(products))
+        among = np.flatnonzero(good)
+        rank = min(len(good) // 2 + 1, len(among)) - 1
+        scores = np.sort(apart[np.ix_(among, among)], axis=1)[:, rank]
+        middle = int(np.argmin(scores))
+        largest = f"largest{name.capitalize()}"
+        facts[largest] = max(float(facts.get(largest, 0.0)), float(scores[middle]))
+        limit = self.multiplier * max(float(scores[middle]), self.floors[name])
+        near: Mask = good & (apart[among[middle]] <= limit)
+        return near
+
+
+STRATEGY = Strategy(
+    "safeguard",
+    SafeguardServer,
+    GradientWorker,
+    fields=("shortWindow", "longWindow", "shortFloor", "longFloor", "multiplier", "single"),
+)

@@ -1,0 +1,44 @@
+"""Synchronous SGD, the baseline: a round is one gradient of every live worker at the same weights; their mean moves
+the centre.
+
+The sum goes through workers in order of index, so a run does not depend on who was first. Momentum is safe here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from asgd.algorithms.base import Contribution, Push, ShardState, Strategy
+from asgd.algorithms.gradient import GradientWorker
+from asgd.algorithms.optimizers import make_optimizer
+from asgd.algorithms.rounds import Decision, RoundServer, mean
+from asgd.algorithms.schedule import learning_rate
+from asgd.kernel import F32
+from asgd.spec.types import JobSpec
+
+
+class SyncServer(RoundServer):
+    def __init__(self, spec: JobSpec) -> None:
+        super().__init__(spec)
+        self.optimizer = make_optimizer(spec.optimizer)
+        self.slots = self.optimizer.slots
+
+    def admit(self, push: Push, state: ShardState) -> str:
+        # A gradient of an older round belongs to other weights.
+        return "stale" if push.staleness else ""
+
+    def close(self, state: ShardState, given: Sequence[Contribution], decision: Decision) -> None:
+        self.move(state, mean([part.vector for part in given]))
+
+    def move(self, state: ShardState, gradient: F32) -> None:
+        """One step of `spec.optimizer` by an (n,) gradient, which is overwritten."""
+        rate = learning_rate(self.spec.optimizer, state.samples, state.dataset)
+        rounds = state.facts["rounds"] = int(state.facts.get("rounds", 0)) + 1
+        # Where it may, `gradient` serves as the optimizer's scratch as well: one array of the shard's size less.
+        scratch = np.empty_like(gradient) if self.spec.optimizer.weight_decay else gradient
+        self.optimizer.update(state.weights, gradient, rate, state.slots, scratch, rounds)
+
+
+STRATEGY = Strategy("sync", SyncServer, GradientWorker)

@@ -1,0 +1,60 @@
+"""The options of `asgd simulate`; apart from the rest so that the command line starts without it."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `asgd simulate` beside those of `asgd run`."""
+    option = parser.add_argument
+    option("--workers", type=int, metavar="N", help="as --set workers.replicas=N")
+    option("--seed", type=int, metavar="N", help="as --set seed=N")
+    option(
+        "--compute",
+        default="lognormal:0.1,0.1",
+        metavar="MODEL",
+        help="of a gradient: constant:S, uniform:LOW,HIGH or lognormal:MEAN,SIGMA (default: lognormal:0.1,0.1)",
+    )
+    option(
+        "--straggler",
+        action="append",
+        default=[],
+        metavar="INDEX:FACTOR",
+        help="a worker that takes FACTOR times as long",
+    )
+    option("--latency", default="0", metavar="S", help="seconds on the wire, one way (default: 0)")
+    option(
+        "--bandwidth",
+        default="",
+        metavar="B",
+        help="bytes a second of each link, as 125M (default: no limit)",
+    )
+    option(
+        "--server-speed",
+        default="",
+        metavar="B",
+        help="bytes a second that a server takes in (default: no limit)",
+    )
+    option(
+        "--death",
+        action="append",
+        default=[],
+        metavar="INDEX@S[+S]",
+        help="a worker dies at a second, and is back after so many",
+    )
+    option(
+        "--pause",
+        action="append",
+        default=[],
+        metavar="INDEX@S+S",
+        help="a worker stands still from a second on, for so many",
+    )
+    option(
+        "--attack",
+        action="append",
+        default=[],
+        metavar="KIND:INDEX,...",
+        help="workers that lie, as sign-flip:0,1",
+    )
+    option("--join", action="append", default=[], metavar="INDEX@S", help="a worker that comes later")

@@ -1,0 +1,143 @@
+"""One job in virtual time: servers, workers, mishaps and the clock that drives them.
+
+The same inputs give the same bits: no clock of the machine, no threads, all random numbers seeded. Evaluation takes
+no virtual time. `observe` is called with each status worth writing down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from asgd.drivers.virtual.attacks import Attack, Eavesdropper
+from asgd.drivers.virtual.clock import Clock
+from asgd.drivers.virtual.models import Mishap, World
+from asgd.drivers.virtual.server import TICK_SECONDS, Cluster
+from asgd.drivers.virtual.work import Work
+from asgd.drivers.virtual.worker import VirtualWorker
+from asgd.kernel import F32
+from asgd.spec.types import Job
+from asgd.status import Status
+
+OBSERVE_SECONDS = 0.5
+
+
+class Simulation:
+    """`job` with its own number of workers, on `world`."""
+
+    def __init__(
+        self, job: Job, work: Work, world: World, observe: Callable[[Status], None] = lambda _: None
+    ) -> None:
+        self.job, self.work, self.world, self._observe = job, work, world, observe
+        self.clock = Clock()
+        self.cluster = Cluster(job, world, self.clock)
+        self.workers: dict[int, VirtualWorker] = {}
+        self._heard = Eavesdropper()
+        self._liars = {index: kind for kind, indices in world.attacks for index in indices}
+        self._incarnations: dict[int, int] = {}
+        self._observed = -1.0
+        self._measured = -1
+        self._over = False
+        late = {mishap.index for mishap in world.joins}
+        for index in range(job.spec.workers.replicas):
+            if index not in late:
+                self._start(index)
+        for mishap in world.joins:
+            self._plan(mishap, self._join)
+        for mishap in world.deaths:
+            self._plan(mishap, self._kill)
+        for mishap in world.pauses:
+            self._plan(mishap, self._pause)
+        self._tick()
+        self._evaluate_often()
+
+    # -- workers -----------------------------------------------------------------------------------------------------
+
+    def _plan(self, mishap: Mishap, action: Callable[[Mishap], None]) -> None:
+        self.clock.after(mishap.at, lambda: action(mishap))
+
+    def _start(self, index: int) -> None:
+        self._incarnations[index] = self._incarnations.get(index, 0) + 1
+        factor = dict(self.world.stragglers).get(index, 1.0)
+        worker = VirtualWorker(self.cluster, self.work, index, self._incarnations[index], factor)
+        worker.heard = self._heard
+        if kind := self._liars.get(index):
+            worker.attack = Attack(kind, index, self._heard)
+        self.workers[index] = worker
+        self.clock.after(0.0, worker.resume)
+
+    def _join(self, mishap: Mishap) -> None:
+        self._start(mishap.index)
+
+    def _pause(self, mishap: Mishap) -> None:
+        if worker := self.workers.get(mishap.index):
+            worker.pause(mishap.seconds)
+
+    def _kill(self, mishap: Mishap) -> None:
+        worker = self.workers.get(mishap.index)
+        if worker is None or not worker.alive:
+            return
+        worker.die()
+        noticed = self.world.detect_seconds
+        self.clock.after(noticed, lambda: self.cluster.lost(worker.index, worker.incarnation))
+        if mishap.seconds != float("inf"):
+            self.clock.after(max(mishap.seconds, noticed), lambda: self._start(mishap.index))
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        if self._over:
+            return
+        now, coordinator = self.clock.now, self.cluster.coordinator
+        for worker in self.workers.values():
+            if worker.heartbeats:
+                coordinator.heard(worker.index, worker.incarnation, now)
+        self.cluster.tick()
+        if coordinator.phase == "saving":
+            coordinator.saved(now)
+        if coordinator.stop_reason and not any(worker.alive for worker in self.workers.values()):
+            self._over = True
+        if now - self._observed >= OBSERVE_SECONDS:
+            self._record()
+        self.clock.after(TICK_SECONDS, self._tick)
+
+    def _record(self) -> None:
+        self._observed = self.clock.now
+        self._observe(self.cluster.status())
+
+    def _evaluate_often(self) -> None:
+        if self._over:
+            return
+        every = self.job.spec.evaluation.every_seconds
+        if every and self.cluster.coordinator.updates and not self.cluster.coordinator.stop_reason:
+            self.measure()
+        self.clock.after(every or 1.0, self._evaluate_often)
+
+    def measure(self) -> None:
+        """Evaluates the job's answer as it is now."""
+        updates = self.cluster.coordinator.updates
+        if updates == self._measured:
+            return
+        self._measured = updates
+        metrics = self.work.evaluate(self.answer())
+        if metrics:
+            self.cluster.coordinator.evaluated(updates, metrics, False, self.clock.now)
+            self._record()
+
+    def answer(self) -> F32:
+        """The (N,) weights that are the job's answer."""
+        answer: F32 = self.cluster.answer()
+        return answer
+
+    def advance(self) -> bool:
+        """Lets the next thing happen; False when nothing is left to happen: the job is over."""
+        return self.clock.step()
+
+    def run(self) -> Status:
+        """The whole job; returns its last status."""
+        while self.advance():
+            pass
+        self.measure()
+        coordinator = self.cluster.coordinator
+        coordinator.phase = "finished"
+        self._record()
+        return self.cluster.status()

@@ -1,0 +1,180 @@
+"""What simulated workers compute: a job's own PyTorch task, or any object that gives gradients (`Work`).
+
+All workers share one model; a worker's weights, buffers and random numbers are put in before its turn and taken out
+after it, so each sees what it would see in a process of its own. Data is read by leases as in a run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from asgd.dataorder import epoch_order
+from asgd.kernel import F32
+from asgd.spec.types import JobSpec
+from asgd.worker import data
+from asgd.worker.batches import Lease, LeasedBatch, Waiting
+from asgd.worker.batchnorm import recompute
+from asgd.worker.build import build_task
+from asgd.worker.flat import Flat, layout_hash, layout_of
+from asgd.worker.loop import backward
+
+CPU = torch.device("cpu")
+
+NextLease = Callable[[], Lease | Waiting | None]
+
+
+class Batches(Protocol):
+    """One worker's batches."""
+
+    def next(self) -> LeasedBatch | Waiting | None:
+        """The next batch; WAIT: ask again later; None: no more."""
+
+
+class Work(Protocol):
+    """A model and its data as flat vectors of shape (size,)."""
+
+    size: int
+    layout: str
+    tensors: bytes
+    dataset: int | None
+    guarantee: str
+
+    def initial(self) -> F32:
+        """The seeded initial weights."""
+
+    def open(self, worker: int, lease: NextLease) -> Batches:
+        """Worker `worker` (re)starts."""
+
+    def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
+        """Writes the gradient at `weights` into `out`; returns the batch's mean loss."""
+
+    def evaluate(self, weights: F32) -> dict[str, float]:
+        """Metrics of the job's answer; empty when there are none."""
+
+
+class TorchWork:
+    """The task of `spec.entrypoint`. Raises UserError on what is wrong with it."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        torch.set_num_threads(1)
+        self.spec = spec
+        self.task = build_task(spec)
+        layout = layout_of(self.task.model)
+        self.layout, self.tensors = layout_hash(layout), json.dumps(layout).encode()
+        self.flat = Flat(self.task.model, CPU)
+        self.size = self.flat.size
+        self.dataset = data.dataset_size(self.task, spec.entrypoint)
+        self.guarantee = data.guarantee(self.task)
+        self._start = self.flat.weights.numpy().copy()
+        self._buffers = list(self.task.model.buffers())
+        self._fresh = [buffer.clone() for buffer in self._buffers]
+        self._persons: dict[int, _Person] = {}
+        self._judge = build_task(spec)
+        self._judged = Flat(self._judge.model, CPU)
+        self.task.model.train()
+
+    def initial(self) -> F32:
+        return self._start.copy()
+
+    def open(self, worker: int, lease: NextLease) -> Batches:
+        person = self._persons[worker] = _Person([buffer.clone() for buffer in self._fresh])
+        before = _random_state()
+        # open_batches seeds this process as it would seed the worker's own.
+        stream = data.open_batches(self.task, self.spec, worker, lambda: None)
+        person.random = _random_state()
+        _set_random_state(before)
+        return _Streamed(self, worker, stream) if self.dataset is None else _Leased(self, worker, lease)
+
+    @contextmanager
+    def turn(self, worker: int) -> Iterator[None]:
+        """Worker `worker`'s random numbers and buffers are in place."""
+        person, before = self._persons[worker], _random_state()
+        _set_random_state(person.random)
+        for buffer, own in zip(self._buffers, person.buffers, strict=True):
+            buffer.copy_(own)
+        try:
+            yield
+        finally:
+            for buffer, own in zip(self._buffers, person.buffers, strict=True):
+                own.copy_(buffer)
+            person.random = _random_state()
+            _set_random_state(before)
+
+    def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
+        with self.turn(worker):
+            self.flat.weights.copy_(torch.from_numpy(weights))
+            loss = backward(self.task, self.flat, CPU, item)
+            out[:] = self.flat.gather().numpy()
+        return loss
+
+    def evaluate(self, weights: F32) -> dict[str, float]:
+        if self._judge.evaluate is None:
+            return {}
+        model, before = self._judge.model, _random_state()
+        self._judged.weights.copy_(torch.from_numpy(weights))
+        recompute(self._judge, self.spec, CPU)
+        model.eval()
+        with torch.no_grad():
+            metrics = {name: float(value) for name, value in self._judge.evaluate(model).items()}
+        model.train()
+        _set_random_state(before)
+        return metrics
+
+
+class _Person:
+    """What is a worker's own while another has its turn."""
+
+    def __init__(self, buffers: list[torch.Tensor]) -> None:
+        self.buffers = buffers
+        self.random = _random_state()
+
+
+class _Leased:
+    """Batches of leased ranges; like a run's, a batch never crosses a lease."""
+
+    def __init__(self, work: TorchWork, worker: int, lease: NextLease) -> None:
+        self._work, self._worker, self._lease = work, worker, lease
+        self._open: Lease | None = None
+
+    def next(self) -> LeasedBatch | Waiting | None:
+        if self._open is None:
+            lease = self._lease()
+            if lease is None or isinstance(lease, Waiting):
+                return lease
+            self._open = lease
+        epoch, start, stop = self._open
+        last = min(start + self._work.spec.batch_size, stop)
+        self._open = (epoch, last, stop) if last < stop else None
+        task, size = self._work.task, self._work.dataset or 0
+        indices = epoch_order(self._work.spec.seed, epoch, size)[start:last].tolist()
+        with self._work.turn(self._worker):
+            batch = data.fetch(task.data, indices, task.collate)
+        return LeasedBatch(batch, last - start, ((epoch, start, last),))
+
+
+class _Streamed:
+    """A stream of the worker's own."""
+
+    def __init__(self, work: TorchWork, worker: int, stream: Iterator[LeasedBatch]) -> None:
+        self._work, self._worker, self._stream = work, worker, stream
+
+    def next(self) -> LeasedBatch | Waiting | None:
+        with self._work.turn(self._worker):
+            return next(self._stream, None)
+
+
+def _random_state() -> Any:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _set_random_state(state: Any) -> None:
+    random.setstate(state[0])
+    np.random.set_state(state[1])
+    torch.set_rng_state(state[2])

@@ -1,0 +1,153 @@
+"""Rounds over several shards: every shard closes the same round with the same workers, and shard 0 says which.
+
+`RoundPart` is each shard's side: it reports which contributions are complete and carries out what shard 0 decides.
+`RoundTable` is shard 0's side: a round closes when every shard holds the contribution of every worker that is
+waited for. A strategy that decides by the vectors themselves has its shards measure them first (partial Gram
+matrices, p x p numbers) and decides on the sums. Both are pure; reports are snapshots and decisions carry numbers,
+so each may be sent twice. A shard that was started anew has lost its contributions: the round is then void, and
+everybody goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from asgd.algorithms.rounds import Decision, Measures, RoundServer
+from asgd.server.shard import Shard
+from asgd.wire.messages import Decided, Gathered
+
+
+class RoundPart:
+    """The side of `shard`, whose strategy works in rounds."""
+
+    def __init__(self, shard: Shard, strategy: RoundServer) -> None:
+        self.shard, self.strategy = shard, strategy
+        self.decided = 0
+        self._chief = 0
+        self._measured = 0
+        self._measures: Measures = {}
+        self._told: Gathered | None = None
+
+    def news(self) -> Gathered | None:
+        """The report, when it says something that the last one from here did not."""
+        report = self.report()
+        if report == self._told:
+            return None
+        self._told = report
+        return report
+
+    def report(self) -> Gathered:
+        """What this shard holds now."""
+        inbox = self.shard.state.inbox
+        have = sorted((worker, part.push.sequence) for worker, part in inbox.items() if part.complete)
+        measures = {name: array.tolist() for name, array in self._measures.items()}
+        return Gathered(
+            self.shard.index, self.shard.term, self._chief, self.decided, have, self._measured, measures
+        )  # fmt: skip
+
+    def take(self, order: Decided) -> bool:
+        """Carries out an order of shard 0; False when it is old."""
+        if order.term != self._chief:
+            self._chief, self.decided, self._measured = order.term, 0, 0
+        if order.number <= (self._measured if order.measure else self.decided):
+            return False
+        state = self.shard.state
+        given = [state.inbox[worker] for worker in sorted(order.members) if worker in state.inbox]
+        if order.measure:
+            self._measures, self._measured = self.strategy.measure(state, given), order.number
+            return True
+        self.decided = order.number
+        if given:
+            self.strategy.close(state, given, order.decision)
+            state.version += len(given)
+        late = len(state.inbox) - len(given)
+        if late:
+            self.shard.refused["late"] += late
+        state.inbox.clear()
+        return True
+
+
+class RoundTable:
+    """Shard 0's side for `shards` shards; `part` is its own part."""
+
+    def __init__(self, part: RoundPart, shards: int) -> None:
+        self.part, self.shards = part, shards
+        self.newest: Decided | None = None
+        """The order that shards may still have to hear."""
+        self._number = 0
+        self._members: list[int] | None = None
+        """Whose vectors are being measured."""
+        self._reports: dict[int, Gathered] = {}
+        # What this server gathered before it was started anew is lost, and others still hold theirs.
+        self._void = part.shard.term > 1
+
+    def _done(self, report: Gathered, *, measured: bool = False) -> int:
+        if report.chief != self.part.shard.term:
+            return 0
+        return report.measured if measured else report.decided
+
+    def hear(self, report: Gathered) -> Decided | None:
+        """A shard's report; answers with the newest order when that shard has not carried it out."""
+        known = self._reports.get(report.shard)
+        if known and known.term != report.term:
+            self._void = True
+        self._reports[report.shard] = report
+        order = self.newest
+        if order is None or self._void:
+            return None
+        return order if self._done(report, measured=order.measure) < order.number else None
+
+    def next(self) -> Decided | None:
+        """The next order, carried out here already, if there is one now; send it to all other shards."""
+        self.hear(self.part.report())
+        if len(self._reports) < self.shards:
+            return None
+        if self._void:
+            self._void = False
+            return self._order([])
+        if self._members is not None:
+            return self._measured()
+        return self._gathered() if self._settled() else None
+
+    def _settled(self) -> bool:
+        """All have carried out the newest decision: their reports are about the round that is open."""
+        return all(self._done(report) >= self._number for report in self._reports.values())
+
+    def _gathered(self) -> Decided | None:
+        shard = self.part.shard
+        inboxes = [set(report.have) for report in self._reports.values()]
+        common = {worker for worker, _ in set.intersection(*inboxes)}
+        # Who rests for want of data has no clock.
+        wanted = {worker for worker in shard.state.clocks if not shard.warming(worker)}
+        if not wanted <= common or not set.union(*inboxes):
+            return None
+        members = sorted(common)
+        if members and self.part.strategy.measures:
+            self._members = members
+            return self._order(members, measure=True)
+        return self._order(members, decision=self._decide(members, {}))
+
+    def _measured(self) -> Decided | None:
+        if any(self._done(report, measured=True) <= self._number for report in self._reports.values()):
+            return None
+        members, self._members = self._members or [], None
+        parts = [self._reports[index].measures for index in sorted(self._reports)]
+        sums = {name: sum(np.array(part[name], np.float64) for part in parts) for name in parts[0]}
+        return self._order(members, decision=self._decide(members, sums))
+
+    def _decide(self, members: list[int], measures: dict[str, Any]) -> Decision:
+        state = self.part.shard.state
+        pushes = [state.inbox[worker].push for worker in members]
+        return self.part.strategy.decide(state, pushes, measures) if members else {}
+
+    def _order(
+        self, members: list[int], *, measure: bool = False, decision: Decision | None = None
+    ) -> Decided:
+        number = self._number + 1
+        if not measure:
+            self._number, self._members = number, None
+        self.newest = Decided(number, self.part.shard.term, members, measure, decision or {})
+        self.part.take(self.newest)
+        return self.newest
