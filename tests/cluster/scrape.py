@@ -4,7 +4,8 @@ The rule, which is the operator's own cut to what charts use: one scrape config 
 monitor; its targets are the pods (or the services' endpoints) in the selected namespaces whose labels match
 `selector` and which have a port of the endpoint's name; finished pods are left out; samples get `namespace`,
 `pod`, `container`, `service` and `job` (NAMESPACE/NAME for pods, the service for services) and what
-`podTargetLabels` names. A field that this rule does not know is an error, because a test must not pass by ignoring what a user's Prometheus would obey.
+`podTargetLabels` names. A field that this rule does not know is an error, because a test must not pass
+by ignoring what a user's Prometheus would obey.
 """
 
 from __future__ import annotations
