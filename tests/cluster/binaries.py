@@ -53,13 +53,13 @@ def _kubernetes(name: str) -> Program:
 API_TIER = [
     Program("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
     *map(_kubernetes, ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")),
+    Program("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
 ]
 NODE_TIER = [
     *API_TIER,
     *map(_kubernetes, ("kubelet", "kube-proxy")),
     Program("coredns", "coredns", "github.com/coredns/coredns"),
     Program("metrics-server", "metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
-    Program("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
     # Of the many ways to find targets only Kubernetes': Debian's package leaves just that one out.
     Program(
         *("prometheus", "prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
