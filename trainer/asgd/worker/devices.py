@@ -14,6 +14,7 @@ import torch
 
 from asgd.errors import UserError
 from asgd.kernel import F32
+from asgd.spec.types import JobSpec
 from asgd.worker.nested import map_arrays
 
 
@@ -30,6 +31,16 @@ def choose_device(count: int, index: int) -> torch.device:
             f"spec.workers.devices.count: {count} asked for, but PyTorch sees no CUDA device here; allowed: 0"
         )
     return torch.device("cuda", index * count % visible)
+
+
+def refuse_stages(spec: JobSpec) -> None:
+    """Raises UserError for a model over several devices of one worker, which this version cannot do."""
+    stages = spec.workers.stages or max(1, spec.workers.devices.count)
+    if stages > 1:
+        raise UserError(
+            f"spec.workers.stages: {stages} pipeline stages (null means workers.devices.count) are not available in"
+            " this version; allowed: 1, with at most 1 device a worker"
+        )
 
 
 def limit_threads() -> None:

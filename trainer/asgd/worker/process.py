@@ -12,7 +12,7 @@ from asgd.say import say
 from asgd.worker.buffers import Buffers
 from asgd.worker.build import build_task
 from asgd.worker.data import dataset_size, guarantee, worker_environment
-from asgd.worker.devices import limit_threads
+from asgd.worker.devices import limit_threads, refuse_stages
 from asgd.worker.entrypoint import is_script
 from asgd.worker.leases import Leases
 from asgd.worker.loop import train
@@ -23,6 +23,7 @@ def main() -> int:
     """Runs one worker as its environment says. Raises UserError, TryAgain."""
     config = read_config()
     limit_threads()
+    refuse_stages(config.job.spec)
     os.environ.update(worker_environment(config.job.spec, config.index))
     if is_script(config.job.spec.entrypoint):
         from asgd.worker.script import run_script
