@@ -40,4 +40,4 @@ def test_with_local_steps_the_epochs_are_complete_at_the_end(tmp_path: Path, pus
         assert (summary.stop_reason, summary.epochs, summary.samples) == ("epochs", 2.0, 2 * 491)
         assert np.array_equal(model["first"], np.full(491, 2.0))
         assert np.array_equal(model["second"], np.full(491, 2.0))
-        assert summary.updates < 2 * 62 / min(push, fetch)
+        assert summary.updates <= 2 * 62 / min(push, fetch) + 4, "far fewer pushes than steps"

@@ -88,6 +88,11 @@ class Centre:
         return self.exchange(None, into, PushMeta(self.sequence, 0, 0, True, None, []))
 
     @property
+    def versions(self) -> list[int]:
+        """What the last pull brought of each shard."""
+        return [channel.version for channel in self.channels]
+
+    @property
     def stop(self) -> str:
         """Why the job stops, as far as any shard has said."""
         return next((channel.stop for channel in self.channels if channel.stop), "")

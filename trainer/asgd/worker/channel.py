@@ -9,7 +9,7 @@ push over; the shard knows which chunks it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,8 @@ class PushMeta:
     loss: float | None
     visits: list[tuple[int, int, int]]
     meta: dict[str, float] = field(default_factory=dict)
+    bases: Sequence[int] = ()
+    """Versions of all shards that the push was computed from; those of the last pull if not given."""
 
 
 class Channel:
@@ -104,7 +106,7 @@ class Channel:
         self._push, self._meta, self._pull = push, meta, pull
         self._pushing = push is not None
         self._frames = {}
-        self._base = self.version
+        self._base = meta.bases[self.shard] if meta.bases else self.version
         self._next, self._done = 0, 0
         self._requests += 1
         self.verdict = ""

@@ -76,6 +76,9 @@ class Replica:
         self._flying: Future[Outcome] | None = None
         self._flying_pull = False
         self._pending = _Pending()
+        self._versions: list[int] = []
+        """Versions of the shards in the weights of this moment, and in those of the newest gradient."""
+        self._computed_from: list[int] = []
         self._steps = 0
         self.samples = 0
         """Samples of the whole job, as far as this worker knows."""
@@ -95,6 +98,7 @@ class Replica:
         if not self.stop:
             self.flat.weights.copy_(self._pulled.on_device())
             self.rule.joined(self.flat.weights)
+            self._versions = self.centre.versions
         return self.stop
 
     def _report(self) -> dict[str, Any]:
@@ -110,6 +114,7 @@ class Replica:
         gradient = self.flat.gather()
         if self.spec.optimizer.clip_norm is not None:
             self._clip(gradient, self.spec.optimizer.clip_norm)
+        self._computed_from = self._versions
         self._land()
         self._steps += 1
         rate = learning_rate(self.spec.optimizer, self.samples, self._dataset)
@@ -168,8 +173,9 @@ class Replica:
         self.centre.sequence += 1
         loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
         return PushMeta(
-            self.centre.sequence, pending.samples, max(1, pending.steps), finite, loss, pending.visits
-        )
+            self.centre.sequence, pending.samples, max(1, pending.steps), finite, loss, pending.visits,
+            bases=self._computed_from,
+        )  # fmt: skip
 
     def _land(self) -> None:
         """Waits for the exchange under way and merges it."""
@@ -184,12 +190,13 @@ class Replica:
         self._take(outcome)
         if self._flying_pull and not self.stop:
             self.rule.incoming(self.flat.weights, self._pulled.on_device())
+            self._versions = self.centre.versions
 
     def _take(self, outcome: Outcome) -> None:
         self.samples = outcome.samples
         self.rule.workers, self.rule.notes = outcome.workers, outcome.notes
         self.stop = outcome.stop or self.stop
-        self.meters.exchanged(outcome, [channel.version for channel in self.centre.channels])
+        self.meters.exchanged(outcome, self.centre.versions)
 
     def close(self, reason: str = "") -> None:
         """Finishes what is on its way and says goodbye to every shard."""
