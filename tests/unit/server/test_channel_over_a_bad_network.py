@@ -100,7 +100,7 @@ class BadNetwork:
                 else self.shard.pull(message)
             )
         except Parked:
-            return self.shard.reply(0, message.chunk, "waiting", False), None
+            return self.shard.reply(message.index, 0, message.chunk, "waiting", False), None
         pulls = isinstance(message, Pull) or message.pull
         weights = (
             self.shard.weights(message.chunk, message.index) if pulls and isinstance(got, Reply) else None
