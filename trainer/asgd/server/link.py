@@ -117,7 +117,8 @@ class Link:
                 orders.append(message)
             elif isinstance(message, Beaten):
                 self._heard = message
-                self._shard.state.dataset = message.dataset
+                if message.dataset is not None:
+                    self._shard.state.dataset = message.dataset
                 for index in message.resting:
                     self._shard.rest(index)
         return orders

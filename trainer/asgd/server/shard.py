@@ -110,6 +110,9 @@ class Shard:
         clocks = self.state.clocks
         clocks.setdefault(message.index, min(clocks.values(), default=0))
         self.state.workers = max(1, len(self.members))
+        if message.dataset is not None:
+            # NB: schedules in epochs need it with the first push, before shard 0 could tell.
+            self.state.dataset = message.dataset
         known = self.seen.get(message.index)
         if known is None or known.incarnation != message.incarnation:
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
