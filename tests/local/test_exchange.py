@@ -23,13 +23,6 @@ def test_ahead_of_time_the_weights_of_a_step_are_one_version_older(tmp_path: Pat
         assert run.history("staleness")[-1]["histogram"] == {"0": 1, "1": summary.updates - 1}
 
 
-def test_without_it_a_lone_worker_is_never_stale(tmp_path: Path) -> None:
-    with Counting(tmp_path, 2, workers=1, shards=3, size=300, pace=0) as run:
-        assert run.wait() == 0, run.words()
-        assert run.summary().staleness.max == 0
-        assert np.array_equal(run.model()["second"], np.full(300, 2.0))
-
-
 @pytest.mark.parametrize(("push", "fetch"), [(5, 5), (4, 3)])
 def test_with_local_steps_the_epochs_are_complete_at_the_end(tmp_path: Path, push: int, fetch: int) -> None:
     exchange: dict[str, Any] = {"pushEvery": push, "fetchEvery": fetch}

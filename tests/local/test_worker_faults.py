@@ -36,43 +36,50 @@ def test_when_a_worker_is_killed_every_sample_is_still_visited_exactly_once_an_e
         assert between == sorted(set(between)), "the other worker went on all the time"
 
 
-def test_a_worker_joins_and_another_leaves_while_updates_keep_coming(tmp_path: Path) -> None:
+def test_workers_join_and_leave_while_updates_keep_coming(tmp_path: Path) -> None:
     with Counting(tmp_path) as run:
         run.until_updates(30)
-        log = (tmp_path / "joined.log").open("wb")
-        environ = os.environ | {"ASGD_RUN_FOLDER": str(run.output)}
-        command = [ASGD, "worker", "--join", str(run.output)]
-        joined = subprocess.Popen(command, cwd=HERE, env=environ, stdout=log, stderr=log)
-        try:
-            looks = [run.until_updates(31).updates]
+        guests = [guest(run), guest(run)]
+        looks = [run.until_updates(31).updates]
 
-            def running() -> set[int]:
-                """Who is a member; looks at least half a second after the last time whether updates have come."""
-                time.sleep(0.5)
-                status = run.status()
-                assert status is not None
-                looks.append(status.updates)
-                return {worker.index for worker in status.workers if worker.state == "running"}
+        def running() -> set[int]:
+            """Who is a member; looks at least half a second after the last time whether updates have come."""
+            time.sleep(0.5)
+            status = run.status()
+            assert status is not None
+            looks.append(status.updates)
+            return {worker.index for worker in status.workers if worker.state == "running"}
 
-            run.until("the third worker has joined", lambda: running() == {0, 1, 2})
-            run.signal("worker-0", signal.SIGTERM)
-            run.until("the first worker has left", lambda: running() == {1, 2})
-            run.until_says("worker-0 has left (it was told to)")
-            running()
-            assert "worker-0" not in run.rows()
-            assert all(later > earlier for earlier, later in pairwise(looks)), looks
-            assert run.interrupt() == 130, run.words()
-            assert joined.wait(30) == 0, "a guest ends with the job"
-        finally:
-            joined.kill()
-        summary = run.summary()
-        left = [line["worker"] for line in run.history("member") if line["event"] == "left"]
-        assert left[0] == 0
-        assert (summary.restarts["worker"], summary.workers_lost, summary.workers_seen) == (0, [], 3)
-        # What the leaving worker had pushed is in both shards, whole: nothing was torn.
-        model = run.model()
+        run.until("two more workers have joined", lambda: running() == {0, 1, 2, 3})
+        run.until("they are listed", lambda: {"worker-2", "worker-3"} < set(run.rows()))
+        assert run.metrics("worker-3")["asgd_worker_steps_total"] > 0
+        run.signal("worker-0", signal.SIGTERM)
+        run.signal("worker-3", signal.SIGINT)
+        run.until("two workers have left", lambda: running() == {1, 2})
+        run.until_says("worker-0 has left (it was told to)")
+        running()
+        run.until(
+            "they are not listed any more",
+            lambda: _ended(guests) and not {"worker-0", "worker-3"} & set(run.rows()),
+        )
+        assert all(later > earlier for earlier, later in pairwise(looks)), looks
+        assert run.interrupt() == 130, run.words()
+        assert sorted(process.wait(60) for process in guests) == [0, 143], (
+            "one ended with the job, one before"
+        )
+        summary, model = run.summary(), run.model()
+        assert (summary.restarts["worker"], summary.workers_lost, summary.workers_seen) == (0, [], 4)
+        # What the leaving workers had pushed is in both shards, whole: nothing was torn.
         assert np.array_equal(model["first"], model["second"])
         assert model["first"].sum() == summary.samples
+
+
+def guest(run: Counting) -> subprocess.Popen[bytes]:
+    """One more worker, as a person would start it."""
+    environ = os.environ | {"ASGD_RUN_FOLDER": str(run.output)}
+    with (run.folder / "guests.log").open("ab") as log:
+        command = [ASGD, "worker", "--join", str(run.output)]
+        return subprocess.Popen(command, cwd=HERE, env=environ, stdout=log, stderr=log)
 
 
 def test_a_run_whose_workers_were_all_told_to_leave_ends(tmp_path: Path) -> None:
@@ -111,3 +118,8 @@ def test_a_worker_that_froze_is_dropped_and_comes_back_and_none_of_its_pushes_co
 def _restarts(run: Run) -> int:
     status = run.status()
     return status.restarts["worker"] if status else 0
+
+
+def _ended(processes: list[subprocess.Popen[bytes]]) -> bool:
+    """Whether any has; asking lets it go."""
+    return any([process.poll() is not None for process in processes])

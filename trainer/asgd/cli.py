@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from asgd import __version__, exitcodes
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
-from asgd.errors import AsgdError, UserError
+from asgd.errors import AsgdError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,22 +114,12 @@ def _process(arguments: argparse.Namespace) -> int:
 
         return evaluator.main()
     if arguments.join:
-        _join(Path(arguments.join), arguments.index)
+        from asgd.drivers.join import join
+
+        join(Path(arguments.join), arguments.index)
     from asgd.worker import process
 
     return process.main()
-
-
-def _join(folder: Path, index: int | None) -> None:
-    """Sets this process's environment so that it joins the run in `folder`."""
-    try:
-        told = json.loads((folder / "connect.json").read_text(encoding="utf-8"))
-        rows = json.loads((folder / "processes.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"--join: no run of `asgd run` is going on in {folder}") from error
-    taken = [row["index"] for row in rows if row["role"] == "worker"]
-    os.environ.update(told)
-    os.environ["ASGD_INDEX"] = str(index if index is not None else max(taken, default=-1) + 1)
 
 
 if __name__ == "__main__":

@@ -96,12 +96,7 @@ class Children:
 
     def announced(self, child: Child) -> dict[str, Any] | None:
         """What a child has said about itself: pid and metrics address; None before that."""
-        path = self._output.file(f"logs/{child.name}.json")
-        try:
-            told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return told
+        return _announcement(self._output.file(f"logs/{child.name}.json"))
 
     def publish(self) -> None:
         """Keeps processes.json current: role, index, pid, metrics address of every process that runs."""
@@ -120,6 +115,7 @@ class Children:
                         "restarts": child.restarts,
                     }
                 )
+        rows += self._guests()
         text = json.dumps(rows, indent=1)
         if text != self._written:
             self._written = text
@@ -127,6 +123,15 @@ class Children:
             partial = target.with_suffix(".partial")
             partial.write_text(text + "\n", encoding="utf-8")
             partial.replace(target)
+
+    def _guests(self) -> list[dict[str, Any]]:
+        """Workers that joined by hand and are alive."""
+        found = []
+        for path in sorted(self._output.file("logs").glob("worker-*.json")):
+            told = None if path.stem in self.all else _announcement(path)
+            if told and _alive(told["pid"]):
+                found.append({**told, "restarts": 0})
+        return found
 
     def end(self, roles: tuple[str, ...], patience_seconds: float) -> None:
         """SIGTERM to all of `roles`, SIGKILL to what is left when patience ends."""
@@ -148,3 +153,19 @@ class Children:
             os.killpg(process.pid, signal.SIGKILL)
         for process in running:
             process.wait()
+
+
+def _announcement(path: Path) -> dict[str, Any] | None:
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return told
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True

@@ -36,7 +36,7 @@ from asgd.wire.messages import Bye, Command, Done
 
 POLL_SECONDS = 0.1
 FINISH_SECONDS = 120.0
-"""Longest wait for a final evaluation after training has stopped."""
+"""Longest wait for the last pushes and the last checkpoint. The final evaluation takes what it takes."""
 
 
 class LocalRun:
@@ -164,7 +164,8 @@ class LocalRun:
         self._hold_stop()
         if self.status is None or not self.status.stop_reason:
             return False
-        self._stopped_at = self._stopped_at or time.monotonic()
+        if self._stopped_at is None or self.status.phase == "evaluating":
+            self._stopped_at = time.monotonic()
         return self.status.phase == "finished" or time.monotonic() - self._stopped_at > FINISH_SECONDS
 
     def _hold_stop(self) -> None:

@@ -55,6 +55,8 @@ from asgd.wire.partition import shard_range
 TICK_SECONDS = 0.1
 LEAVE_SECONDS = 15.0
 """How long a server that was told to end waits for the checkpoint round that holds its state."""
+LINGER_SECONDS = 1.0
+"""How much longer shard 0 stays then: others that leave too must hear that the round is complete."""
 PARKED_MOST = 10_000
 
 
@@ -82,6 +84,7 @@ class Service:
         """{shard: routing identity} of the shards that take part in rounds; on shard 0."""
         self.parked: dict[bytes, tuple[bytes, Pull]] = {}
         self.leaving_since: float | None = None
+        self._saved_since = 0.0
         self._kept = 0
         self._restore()
         if self.part and self.chief:
@@ -160,8 +163,12 @@ class Service:
             return False
         if not self.saver or not self.shard.ready or now - self.leaving_since > LEAVE_SECONDS:
             return True
+        if self.chief and self.chief.coordinator.phase == "finished":
+            return True
         if self.chief:
-            return self.chief.all_saved or self.chief.coordinator.phase == "finished"
+            if not self.chief.all_saved:
+                self._saved_since = now
+            return now - self._saved_since > (LINGER_SECONDS if self.shard.shards > 1 else 0)
         return bool(self.link and self.link.all_saved)
 
     def _close(self) -> None:

@@ -53,10 +53,13 @@ def main() -> int:
 
 
 def catch_term() -> list[int]:
-    """A list that gets an element on SIGTERM: the step and the push in flight are finished first."""
+    """A list that gets an element on SIGTERM: the step and the push in flight are finished first.
+
+    Ctrl-C means the same to a worker that was started by hand; that of `asgd run` reaches its parent alone.
+    """
     caught: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: caught.append(number))
     return caught
 
 
