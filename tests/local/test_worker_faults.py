@@ -121,5 +121,5 @@ def _restarts(run: Run) -> int:
 
 
 def _ended(processes: list[subprocess.Popen[bytes]]) -> bool:
-    """Whether any has; asking lets it go."""
-    return any([process.poll() is not None for process in processes])
+    """Whether any has; each is asked, for that lets it go."""
+    return sum(process.poll() is not None for process in processes) > 0
