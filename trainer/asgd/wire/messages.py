@@ -98,6 +98,8 @@ class Exchange(Message):
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
     meta: dict[str, float] = {}
     """Figures of the strategy's worker half."""
+    held: Natural = 0
+    """State of this chunk that the worker holds (`wire/delta.py`); 0: none."""
 
 
 class Pull(Message):
@@ -109,6 +111,8 @@ class Pull(Message):
     chunk: Natural
     request: Natural
     answer: str = "fp32"
+    held: Natural = 0
+    """As in Exchange."""
 
 
 class Reply(Message):
@@ -126,6 +130,10 @@ class Reply(Message):
     stop: str = ""
     notes: dict[str, float] = {}
     """Figures of the strategy's server half."""
+    base: Natural = 0
+    """State of the chunk that the payload must be added to; 0: it is the chunk itself."""
+    state: Natural = 0
+    """State of the chunk that it makes; 0: states are not kept."""
 
 
 class Lease(Message):
