@@ -29,7 +29,8 @@ static inline float of_fp16(uint16_t h) {
 }
 
 #define SIXTEEN(name, to, from, mask)                                                                                 \
-    CLONES static int name##_pack(float *kept, const float *restrict v, int64_t n, uint8_t *restrict frame, int64_t arg) { \
+    CLONES static int name##_pack(float *kept, const float *restrict v, int64_t n, uint8_t *restrict frame,   \
+                                      int64_t arg) {                                                                  \
         uint16_t *restrict h = (uint16_t *)frame;                                                                     \
         for (int64_t i = 0; i < n; i++) h[i] = to(v[i]);                                                              \
         return 0;                                                                                                     \
@@ -143,7 +144,8 @@ static float tree(const v8f *l) {
 }
 
 /* Element i adds to lane i % 8, lanes are added as a tree: an order that numpy can follow. */
-CLONES static void onebit_block(float *restrict a, const float *restrict g, int64_t n, uint8_t *restrict bits, float *means) {
+CLONES static void onebit_block(float *restrict a, const float *restrict g, int64_t n, uint8_t *restrict bits,
+                                float *means) {
     v8f high = {0}, low = {0}; v8i count = {0};
     for (int64_t i = 0; i < n; i += 8) {
         v8f x = {0}, y = {0}; size_t size = 4 * (size_t)(n - i < 8 ? n - i : 8);
@@ -190,7 +192,8 @@ static int onebit_good(const uint8_t *frame, int64_t n, int64_t block) {
 }
 
 /* w += a * (up | down) by the bits of a block, or w = that. */
-CLONES static void onebit_fill(const uint8_t *restrict bits, const float *means, float *restrict w, int64_t n, int add, float a) {
+CLONES static void onebit_fill(const uint8_t *restrict bits, const float *means, float *restrict w, int64_t n, int add,
+                               float a) {
     const v8i place = {1, 2, 4, 8, 16, 32, 64, 128};
     const float up = add ? means[0] * a : means[0], down = add ? means[1] * a : means[1];
     /* NB: by bits, for 0 + -0 would lose the sign. */
@@ -213,6 +216,10 @@ static void onebit_rows(const uint8_t *frame, float *w, int add, float a, int64_
         onebit_fill(bits, means, w + at, n - at < block ? n - at : block, add, a);
     }
 }
-static void onebit_unpack(const uint8_t *frame, float *out, int64_t n, int64_t block) { onebit_rows(frame, out, 0, 1, n, block); }
-static void onebit_add(const uint8_t *frame, float *w, float a, int64_t n, int64_t block) { onebit_rows(frame, w, 1, a, n, block); }
+static void onebit_unpack(const uint8_t *frame, float *out, int64_t n, int64_t block) {
+    onebit_rows(frame, out, 0, 1, n, block);
+}
+static void onebit_add(const uint8_t *frame, float *w, float a, int64_t n, int64_t block) {
+    onebit_rows(frame, w, 1, a, n, block);
+}
 const codec_t codec_onebit = {onebit_length, onebit_pack, onebit_good, onebit_unpack, onebit_add};

@@ -59,7 +59,8 @@ static const codec_t *const codecs[] = {&codec_bf16, &codec_fp16, &codec_int8, &
 
 /* The codec, if a frame of `bytes` bytes is as long as one of n elements must be; else NULL and ValueError. */
 static const codec_t *chosen(int kind, Py_ssize_t n, Py_ssize_t bytes, Py_ssize_t arg) {
-    if (kind < 0 || kind >= (int)(sizeof codecs / sizeof *codecs) || arg < 0 || (kind == 3 ? arg > n : kind > 1 && arg < 1))
+    if (kind < 0 || kind >= (int)(sizeof codecs / sizeof *codecs) || arg < 0 ||
+        (kind == 3 ? arg > n : kind > 1 && arg < 1))
         PyErr_SetString(PyExc_ValueError, "no such codec");
     else if (codecs[kind]->length(n, arg) != bytes)
         PyErr_SetString(PyExc_ValueError, "the frame has not the length of its codec");
@@ -137,7 +138,7 @@ static PyObject *add(PyObject *self, PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"pack", pack, METH_VARARGS, "pack(kind, kept, vector, frame, arg): encodes a chunk, kept is the residual."},
-    {"good", good, METH_VARARGS, "good(kind, frame, n, arg): whether all elements are finite; ValueError: no such frame."},
+    {"good", good, METH_VARARGS, "good(kind, frame, n, arg): whether all are finite; ValueError: no such frame."},
     {"unpack", unpack, METH_VARARGS, "unpack(kind, frame, out, arg): decodes a frame."},
     {"add", add, METH_VARARGS, "add(kind, frame, w, a, arg): w += frame * a, each product rounded first."},
     {"axpy", axpy, METH_VARARGS, "axpy(w, g, a): w += g * a in place, two roundings an element."},

@@ -44,8 +44,14 @@ def trained(rule: type[AsgdServer], spec: JobSpec, pushes: list[F32]) -> F32:
 
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize(
-    "fields", [{}, {"optimizer": {"weightDecay": 0.01}}, {"optimizer": {"momentum": 0.9}}, {"algorithm": {"name": "asgd", "mode": "delta"}}]
-)  # fmt: skip
+    "fields",
+    [
+        {},
+        {"optimizer": {"weightDecay": 0.01}},
+        {"optimizer": {"momentum": 0.9}},
+        {"algorithm": {"name": "asgd", "mode": "delta"}},
+    ],
+)
 def test_adding_packed_pushes_gives_the_bits_of_decoding_them_first(
     name: str, fields: dict[str, Any]
 ) -> None:

@@ -2,8 +2,9 @@
 
     bf16, fp16  2 bytes an element, rounded to nearest even; every nan becomes the same one
     int8        float32 scale a block (largest magnitude / 127), then a signed byte an element
-    topk        exactly k elements of largest magnitude, of equal ones the first: where they are (a bit an element if
-                16 k > n, else a uint32 count for each 65,536 elements and uint16 indices within them), then bf16 values
+    topk        exactly k elements of largest magnitude (nan beyond all), of equal ones the first: where they are
+                (a bit an element if 16 k > n, else a uint32 count for each 65,536 elements and uint16 indices within
+                them), then bf16 values
     onebit      float32 means of the positive and of the other elements a block, then a bit an element, each block
                 beginning a byte of its own
 
@@ -119,7 +120,8 @@ def _onebit(kept: F32, frame: Bytes, block: int) -> None:
 
 
 def _topk(kept: F32, frame: Bytes, k: int) -> None:
-    sizes = kept.view(np.uint32) & np.uint32(0x7FFFFFFF)
+    # NB: all nan are alike, since which one a sum of two makes is anyone's choice.
+    sizes = np.minimum(kept.view(np.uint32) & np.uint32(0x7FFFFFFF), np.uint32(0x7F800001))
     least = np.partition(sizes, kept.size - k)[kept.size - k] if k else np.uint32(0xFFFFFFFF)
     larger, equal = np.flatnonzero(sizes > least), np.flatnonzero(sizes == least)
     index = np.sort(np.concatenate([larger, equal[: k - larger.size]]))
