@@ -81,3 +81,19 @@ def test_a_strategy_that_applies_in_its_own_way_says_so(name: str) -> None:
     rule = type(strategy(name).server(asgd_spec(0.1, algorithm={"name": name})))
     places = {method: next(c for c in rule.__mro__ if method in vars(c)) for method in ("apply", "factor")}
     assert issubclass(places["factor"], places["apply"]) or places["factor"].__name__ == "ServerStrategy"
+
+
+def test_what_codecs_save_is_counted_both_ways() -> None:
+    spec = asgd_spec(0.3, codec={"push": "bf16", "pull": "int8", "blockSize": 100})
+    shard = Shard(spec, AsgdServer(spec), 0, 1, 1)
+    hello(shard, 0, 1, SIZE)
+    bring(shard, 0, 1, np.ones(SIZE, np.float32))
+    encoder, held, saved = Encoder(spec.codec, SIZE), 0, []
+    for sequence in (1, 2):
+        message = Exchange(0, 1, sequence, 0, sequence - 1, 8, 1, True, True, codec="bf16", held=held)
+        reply = shard.exchange(message, as_frame(encoder.encode(np.ones(SIZE, np.float32), 0)))
+        assert isinstance(reply, Reply)
+        shard.payload(reply, 0, held)
+        held = reply.state
+        saved.append(shard.saved)
+    assert saved == [2 * SIZE, 2 * SIZE + 2 * SIZE + 3 * SIZE - 4 * 30]

@@ -66,6 +66,8 @@ class Shard:
         self.lost_before = 0
         self.shadows: Shadows | None = None
         """What each worker holds, when pulls are sent as differences."""
+        self.saved = 0
+        """Payload bytes that codecs saved of what fp32 would have taken, both ways."""
         self.lost_samples = 0
         """Samples in the updates that this term's restart lost."""
         self._restored: tuple[int, int] | None = None
@@ -199,7 +201,9 @@ class Shard:
         if not message.finite:
             return False
         size = self.state.weights[chunk_slice(self.state.weights.size, message.chunk)].size
-        return codec.finite(message.codec, payload, size, self.spec.codec)
+        finite = codec.finite(message.codec, payload, size, self.spec.codec)
+        self.saved += 4 * size - memoryview(payload).nbytes
+        return finite
 
     def _stranger(self, index: int, incarnation: int) -> Fault | None:
         if not self.ready or self.members.get(index) is None:
@@ -306,8 +310,11 @@ class Shard:
         """
         weights = self.weights(reply.chunk, worker)
         if self.shadows and worker >= 0:
-            return self.shadows.answer(reply, worker, held, weights)
-        return codec.pack(reply.codec, weights)
+            body = self.shadows.answer(reply, worker, held, weights)
+        else:
+            body = codec.pack(reply.codec, weights)
+        self.saved += weights.nbytes - body.nbytes
+        return body
 
     # -- checkpoint --------------------------------------------------------------------------------
 

@@ -244,11 +244,14 @@ class Channel:
         )  # fmt: skip
 
     def _frame(self, chunk: int) -> Any:
-        """A chunk's payload; kept until the push is through, for error feedback must encode it only once."""
-        if chunk not in self._frames:
-            assert self._push is not None
-            self._frames[chunk] = self.encoder.encode(self._push[chunk_slice(self.part.size, chunk)], chunk)
-        return self._frames[chunk]
+        """A chunk's payload; with error feedback kept until the push is through, for that must encode it only once."""
+        if chunk in self._frames:
+            return self._frames[chunk]
+        assert self._push is not None
+        frame = self.encoder.encode(self._push[chunk_slice(self.part.size, chunk)], chunk)
+        if self.encoder.residual is not None:
+            self._frames[chunk] = frame
+        return frame
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
         expected = self._meta.sequence if self._pushing else self._requests

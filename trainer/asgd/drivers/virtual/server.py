@@ -266,6 +266,7 @@ def _report(server: VirtualServer) -> dict[str, Any]:
         "refused": dict(shard.refused),
         "sent": server.traffic.sent,
         "received": server.traffic.received,
+        "saved_bytes": shard.saved,
     }
 
 
