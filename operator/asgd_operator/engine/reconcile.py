@@ -37,6 +37,7 @@ from asgd_operator.plan.actions import (
     DeletePod,
     DeleteSelf,
     Event,
+    FailPod,
     Plan,
 )
 from asgd_operator.plan.model import Observed, Problem
@@ -116,6 +117,8 @@ class Reconciler:
                 await self.kube.delete(kind, o.namespace, name, uid)
             case DeletePod(name, uid, force):
                 await self.kube.delete("Pod", o.namespace, name, uid, force=force)
+            case FailPod(name, uid, message):
+                await self.kube.fail_pod(o.namespace, name, uid, message)
             case DeleteSelf():
                 await self.kube.delete("AsgdJob", o.namespace, o.name, o.uid)
 
