@@ -1,11 +1,11 @@
-"""Node loss: pods that cannot end because their node is gone are removed by force, so that others take their
-place.
+"""Node loss: pods that cannot end because their node is gone are removed by force, so that others take their place.
 
 Neither a StatefulSet nor a Job with a pod failure policy replaces a pod that is still Terminating. A StatefulSet is
 content when the pod is gone. A Job keeps its pods by a finalizer until their phase is final, which only the lost
-node's kubelet would write: so their failure is written first, as a disruption, which costs no budget. All roles allow
-force: a worker that lives on speaks with an old session, a server with an old term, and both are refused. The clock starts when the node turns NotReady, not when its pods were evicted. Without leave to watch
-nodes only a pod's own time counts.
+node's kubelet would write: so their failure is written first, as a disruption, which costs no budget. All roles
+allow force: a worker that lives on speaks with an old session, a server with an old term, and both are refused. The
+clock starts when the node turns NotReady, not when its pods were evicted. Without leave to watch nodes only a pod's
+own time counts.
 """
 
 from __future__ import annotations

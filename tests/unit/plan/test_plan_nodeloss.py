@@ -2,8 +2,6 @@
 
 from datetime import timedelta
 
-import pytest
-
 from asgd_operator.plan.actions import DeletePod, FailPod
 from tests.unit.plan.builders import START, Scene, make_job, told
 
