@@ -49,8 +49,9 @@ typedef struct { int32_t low, high; } range_t;
 /* Magnitudes between which the k-th largest of a (+ g) lies in all likelihood. */
 static range_t guess(const float *a, const float *g, int64_t n, int64_t k) {
     const range_t all = {0, INT32_MAX};
-    uint32_t sample[SAMPLE]; int64_t larger, stride = n / SAMPLE, rank = k * SAMPLE / n, root = 0;
+    uint32_t sample[SAMPLE]; int64_t larger, stride = n / SAMPLE, root = 0;
     if (stride < 2) return all;
+    const int64_t rank = k * SAMPLE / n;
     for (int64_t j = 0; j < SAMPLE; j++) {
         int64_t i = j * stride + (j & 1);
         sample[j] = magnitude(g ? a[i] + g[i] : a[i]);
