@@ -6,6 +6,7 @@
 | ASGD_INDEX | index of this shard or worker |
 | ASGD_SERVERS | endpoints of all shards in order, comma-separated |
 | ASGD_BIND | where a server listens |
+| ASGD_BULK | where a server listens for bulk connections, as tcp://0.0.0.0:7078; beside ASGD_BIND if not set |
 | ASGD_KEYS | path of the CURVE keys; needed when endpoints are not local |
 | ASGD_METRICS | host:port of /metrics, /status, /healthz, /readyz; port 0 takes a free one, empty serves none |
 | ASGD_CHECKPOINT | URI of the checkpoint store |
@@ -53,6 +54,7 @@ class ProcessConfig:
     incarnation: int
     """Grows with every start of the same index: who came last is the real one."""
     extras: Path | None = None
+    bulk: str = ""
 
     def announce_address(self, role: str, metrics: str) -> None:
         """Tells the parent process (or a person) where this process is."""
@@ -93,6 +95,7 @@ def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
         join_timeout_seconds=float(env.get("ASGD_JOIN_TIMEOUT", "300")),
         incarnation=time.time_ns(),
         extras=Path(env["ASGD_EXTRAS"]) if env.get("ASGD_EXTRAS") else None,
+        bulk=env.get("ASGD_BULK", ""),
     )
 
 

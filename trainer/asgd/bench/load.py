@@ -44,6 +44,8 @@ class Load:
     transport: str = "tcp"
     """tcp | ipc"""
     encryption: str = "None"
+    lane: str = "auto"
+    """auto | zmq | tcp | shm"""
     seconds: float = 5.0
     spec: dict[str, Any] = field(default_factory=dict)
 
@@ -96,6 +98,7 @@ def _environment(load: Load, folder: Path) -> dict[str, str]:
         "entrypoint": "nobody:asks",
         "parameterServer": {"shards": load.shards},
         "network": {"encryption": load.encryption},
+        "exchange": {"lane": load.lane},
         "optimizer": {"learningRate": 1e-3},
         "stopAfter": {"updates": 1 << 40},
         **load.spec,
@@ -161,7 +164,7 @@ def _work(size: int, seconds: float) -> None:
     config = read_config()
     spec = config.job.spec
     identity = Identity("load", "worker", config.index, config.incarnation, size, "layout")
-    centre = Centre(config.servers, config.keys, identity, spec.codec)
+    centre = Centre(config.servers, config.keys, identity, spec.codec, lane=spec.exchange.lane)
     push, pull = np.empty(size, np.float32), np.empty(size, np.float32)
     push[:] = np.random.default_rng(config.index).standard_normal(size, np.float32)
     centre.join(lambda: np.zeros(size, np.float32))
@@ -199,6 +202,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--transport", choices=("tcp", "ipc"), default="tcp")
     parser.add_argument("--encryption", choices=("None", "Sealed"), default="None")
+    parser.add_argument("--lane", choices=("auto", "zmq", "tcp", "shm"), default="auto")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -206,8 +210,9 @@ def main() -> None:
         _work(asked.child, asked.seconds)
         return
     load = Load(
-        asked.parameters, asked.workers, asked.shards, asked.transport, asked.encryption, asked.seconds
-    )
+        asked.parameters, asked.workers, asked.shards, asked.transport, asked.encryption, asked.lane,
+        asked.seconds,
+    )  # fmt: skip
     print(json.dumps(asdict(measure(load))))
 
 

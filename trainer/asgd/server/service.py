@@ -22,6 +22,7 @@ from asgd.errors import Fenced, ProtocolError, TryAgain, UserError
 from asgd.exporter import Exporter, Views
 from asgd.say import say
 from asgd.server import metrics
+from asgd.server.bulk import Bulk, Connection, open_bulk
 from asgd.server.checkpoint import Manifest, Store, locate, read_range, read_state
 from asgd.server.chief import Chief
 from asgd.server.link import Link
@@ -60,6 +61,10 @@ LINGER_SECONDS = 1.0
 PARKED_MOST = 10_000
 
 
+Sender = bytes | Connection
+"""Who asked: a routing identity of ZeroMQ, or a bulk connection."""
+
+
 class Service:
     """Serves shard `config.index`. Raises UserError on a bad address or checkpoint, Fenced when replaced."""
 
@@ -82,7 +87,11 @@ class Service:
         self.table: RoundTable | None = None
         self.peers: dict[int, bytes] = {}
         """{shard: routing identity} of the shards that take part in rounds; on shard 0."""
-        self.parked: dict[bytes, tuple[bytes, Pull]] = {}
+        self.parked: dict[tuple[Sender, int], tuple[Sender, Pull]] = {}
+        self.bulk: Bulk | None = None
+        if spec.exchange.lane != "zmq":
+            sealed = self.guard is not None
+            self.bulk = open_bulk(config.bind, config.bulk, sealed, config.job.name, config.index)
         self.leaving_since: float | None = None
         self._saved_since = 0.0
         self._kept = 0
@@ -136,11 +145,17 @@ class Service:
         poller.register(self.router, zmq.POLLIN)
         if self.link:
             poller.register(self.link.socket, zmq.POLLIN)
+        if self.bulk:
+            poller.register(self.bulk.fileno(), zmq.POLLIN)
         due = 0.0
         while not self._may_leave(time.monotonic()):
-            ready = dict(poller.poll(max(0, math.ceil((due - time.monotonic()) * 1000))))
+            ready = dict(poller.poll(self._patience_ms(due)))
             if self.router in ready:
                 self._receive()
+            if self.bulk and (self.bulk.fileno() in ready or self.bulk.unread):
+                self.bulk.turn(self._serve)
+                self._meet()
+                self._retry()
             if self.link and self.link.socket in ready:
                 self._obey(self.link.receive())
             self._save(time.monotonic())
@@ -149,6 +164,12 @@ class Service:
                 self._tick(time.monotonic())
         self._close()
         say(f"shard {self.shard.index} ends at version {state.version:,}")
+
+    def _patience_ms(self, due: float) -> int:
+        """How long the loop may wait for messages."""
+        if self.bulk and self.bulk.unread:
+            return 0
+        return max(0, math.ceil((due - time.monotonic()) * 1000))
 
     def _on_term(self, *_: object) -> None:
         self.leaving_since = time.monotonic()
@@ -175,6 +196,8 @@ class Service:
         if self.saver:
             self.saver.close()
         self.exporter.close()
+        if self.bulk:
+            self.bulk.close()
         self.router.close()
         if self.guard:
             self.guard.close()
@@ -199,7 +222,7 @@ class Service:
         self._meet()
         self._retry()
 
-    def _serve(self, sender: bytes, message: AnyMessage, payload: Any) -> None:
+    def _serve(self, sender: Sender, message: AnyMessage, payload: Any) -> None:
         started = time.perf_counter()
         shard = self.shard
         match message:
@@ -221,7 +244,7 @@ class Service:
                 if self.chief:
                     self.chief.bye(message)
                 self._send(sender, Done())
-            case Gathered() if self.table:
+            case Gathered() if self.table and isinstance(sender, bytes):
                 self.peers[message.shard] = sender
                 if order := self.table.hear(message):
                     self._send(sender, order)
@@ -244,15 +267,17 @@ class Service:
         answer = self.shard.hello(message)
         if self.chief and isinstance(answer, Welcome):
             self.chief.joined(message)
+        if self.bulk and isinstance(answer, Welcome):
+            self.bulk.offer(message, answer)
         return answer
 
-    def _exchange(self, sender: bytes, message: Exchange, payload: Any) -> None:
+    def _exchange(self, sender: Sender, message: Exchange, payload: Any) -> None:
         answer = self.shard.exchange(message, payload)
         if self.chief and isinstance(answer, Reply) and message.chunk == 0:
             self.chief.pushed(message, answer)
         self._answer(sender, answer, message.chunk, message.index, message.pull)
 
-    def _pull(self, sender: bytes, message: Pull, *, again: bool = False) -> None:
+    def _pull(self, sender: Sender, message: Pull, *, again: bool = False) -> None:
         try:
             answer = self.shard.pull(message)
         except Parked:
@@ -263,13 +288,13 @@ class Service:
             return
         self._answer(sender, answer, message.chunk, asker(message), True)
 
-    def _park(self, sender: bytes, message: Pull) -> None:
+    def _park(self, sender: Sender, message: Pull) -> None:
         """Kept until something changes, unless the job is over: then the worker must hear that."""
         if self._stop_reason:
             reply = self.shard.reply(asker(message), message.request, message.chunk, "pulled", True)
             self._answer(sender, reply, message.chunk, asker(message), True)
         elif len(self.parked) < PARKED_MOST:
-            self.parked[sender + message.chunk.to_bytes(4, "big")] = (sender, message)
+            self.parked[sender, message.chunk] = (sender, message)
 
     @property
     def _stop_reason(self) -> str:
@@ -281,18 +306,24 @@ class Service:
             for sender, message in waiting:
                 self._pull(sender, message, again=True)
 
-    def _answer(self, sender: bytes, answer: Reply | Fault, chunk: int, worker: int, pull: bool) -> None:
+    def _answer(self, sender: Sender, answer: Reply | Fault, chunk: int, worker: int, pull: bool) -> None:
         if not isinstance(answer, Reply) or not pull:
             self._send(sender, answer)
             return
         answer.stop = self._stop_reason
         body = codec.pack(answer.codec, self.shard.weights(chunk, worker))
         self.traffic.sent += body.nbytes
+        if isinstance(sender, Connection):
+            sender.send(answer, body)
+            return
         self.router.send_multipart([sender, encode(answer), memoryview(body)], copy=True)
 
-    def _send(self, sender: bytes, message: Message) -> None:
+    def _send(self, sender: Sender, message: Message) -> None:
         if isinstance(message, Reply):
             message.stop = self._stop_reason
+        if isinstance(sender, Connection):
+            sender.send(message)
+            return
         self.router.send_multipart([sender, encode(message)])
 
     # -- rounds ----------------------------------------------------------------------------------------------------
@@ -361,6 +392,8 @@ class Service:
             order = self.link.save_order()
         if self.saver and order:
             self.saver.order(*order, now)
+        if self.bulk:
+            self.bulk.tick(now, self.shard.members)
         self._meet()
         self._retry()
 

@@ -49,6 +49,8 @@ class Hello(Message):
     lanes: tuple[str, ...] = ("zmq",)
     samples: Natural = 0
     """Samples of the whole job that this peer has seen accepted by this shard."""
+    random: bytes = b""
+    """This end's part of a bulk session's keys; the same in all hellos until one is welcomed."""
 
 
 class Welcome(Message):
@@ -67,6 +69,13 @@ class Welcome(Message):
     """You are asked to bring the initial weights (Init, chunk by chunk)."""
     samples: Natural = 0
     lane: str = "zmq"
+    """Where Exchange and Pull go from now on; for other lanes than zmq the fields below are set."""
+    address: str = ""
+    """tcp://:PORT on the shard's host, or ipc://PATH."""
+    token: bytes = b""
+    """Opens one connection."""
+    random: bytes = b""
+    """The shard's part of the session's keys."""
 
 
 class Init(Message):

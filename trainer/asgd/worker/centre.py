@@ -17,12 +17,14 @@ from asgd.errors import ProtocolError, TryAgain
 from asgd.kernel import F32
 from asgd.spec.types import Codec
 from asgd.wire.control import Keys
-from asgd.wire.lanes.zeromq import ZmqLane
+from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import Bye
 from asgd.wire.partition import shard_range
 from asgd.worker.channel import Channel, Identity, PushMeta
 
 POLL_MS = 50
+OFFERS = {"auto": ("tcp",), "zmq": (), "tcp": ("tcp",)}
+"""What a worker asks a shard for beside ZeroMQ, by `spec.exchange.lane`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +42,26 @@ class Outcome:
 
 
 class Centre:
-    """Connects to all shards. `split`: the strategy may hold pulls back (`ServerStrategy.pulls_wait`)."""
+    """Connects to all shards. `split`: the strategy may hold pulls back (`ServerStrategy.pulls_wait`).
+
+    `lane`: auto, or the only lane to ask for beside ZeroMQ (`spec.exchange.lane`).
+    """
 
     def __init__(
         self, servers: Sequence[str], keys: Keys | None, identity: Identity, codec: Codec, *,
-        split: bool = False, patience_seconds: float = 300.0,
+        split: bool = False, patience_seconds: float = 300.0, lane: str = "auto",
     ) -> None:  # fmt: skip
         self._context: zmq.Context[Any] = zmq.Context()
-        self._poller = zmq.Poller()
         self._patience = patience_seconds
         self.identity = identity
         self.channels: list[Channel] = []
         self.sequence = 0
         for shard, endpoint in enumerate(servers):
-            lane = ZmqLane(self._context, endpoint, keys)
+            way = BulkLane(self._context, endpoint, keys, OFFERS[lane])
             part = shard_range(identity.size, shard, len(servers))
-            self.channels.append(Channel(lane, identity, codec, shard, part, split))
-            self._poller.register(lane.socket, zmq.POLLIN)
+            channel = Channel(way, identity, codec, shard, part, split)
+            way.place = channel.place
+            self.channels.append(channel)
 
     def join(self, bring: Callable[[], F32] | None = None) -> str:
         """Says hello to every shard and waits until all have weights; `bring` gives this worker's own (N,) copy.
@@ -100,17 +105,18 @@ class Centre:
     def _until(self, done: Callable[[], bool]) -> None:
         heard = time.monotonic()
         while not done():
-            events = self._poller.poll(POLL_MS)
+            zmq.zmq_poll([each for channel in self.channels for each in channel.lane.polls()], POLL_MS)
             now = time.monotonic()
-            if events:
+            if self._receive(now):
                 heard = now
-                self._receive(now)
             elif now - heard > self._patience:
                 raise TryAgain(f"no parameter server has answered for {self._patience:.0f} s")
             for channel in self.channels:
                 channel.tick(now)
 
-    def _receive(self, now: float) -> None:
+    def _receive(self, now: float) -> bool:
+        """Takes in what has arrived; whether anything had."""
+        heard = False
         for channel in self.channels:
             while True:
                 try:
@@ -119,7 +125,9 @@ class Centre:
                     continue
                 if arrived is None:
                     break
+                heard = True
                 channel.handle(*arrived, now)
+        return heard
 
     def leave(self, reason: str = "") -> None:
         """Says goodbye to every shard and closes."""

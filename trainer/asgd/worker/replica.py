@@ -68,6 +68,7 @@ class Replica:
         self.centre = Centre(
             config.servers, config.keys, self.identity, spec.codec,
             split=chosen.server(spec).pulls_wait, patience_seconds=config.join_timeout_seconds,
+            lane=spec.exchange.lane,
         )  # fmt: skip
         self._dataset = dataset
         self._push = Staging(self.flat.size, self.device)

@@ -22,6 +22,13 @@ class ZmqLane:
     def __init__(self, context: zmq.Context[Any], endpoint: str, keys: control.Keys | None) -> None:
         self.socket = control.dealer(context, endpoint, keys)
 
+    def polls(self) -> list[tuple[Any, int]]:
+        return [(self.socket, zmq.POLLIN)]
+
+    def waits(self, now: float) -> bool:
+        """Never: ZeroMQ does not tell what became of a message."""
+        return False
+
     def send(self, message: Message, payload: Any = None) -> None:
         header = encode(message)
         if payload is None:
