@@ -113,7 +113,7 @@ class Bulk:
     @property
     def unread(self) -> bool:
         """Frames have been received that had no turn yet: do not wait."""
-        return bool(self._unread)
+        return any(not connection.is_slow for connection in self._unread)
 
     # -- sessions ----------------------------------------------------------------------------------
 
@@ -144,8 +144,9 @@ class Bulk:
                     connection.stream.flush()
                 except Closed:
                     connection.dead = True
-        readable = {c for c, events in ready.values() if events & selectors.EVENT_READ} | self._unread
-        self._unread = set()
+        readable = {c for c, events in ready.values() if events & selectors.EVENT_READ}
+        readable |= {connection for connection in self._unread if not connection.is_slow}
+        self._unread -= readable
         for connection in readable:
             self._read(connection, serve)
         for connection in readable | {c for c, _ in ready.values()}:
@@ -157,8 +158,11 @@ class Bulk:
         stream = connection.stream
         assert stream is not None
         for _ in range(TURN):
-            if connection.dead or connection.is_slow:
+            if connection.dead:
                 return
+            if connection.is_slow:
+                # NB: what it has sent may lie here already, and no event will tell of it.
+                break
             try:
                 frame = stream.receive(lambda message, size: None)
             except Closed:

@@ -93,6 +93,8 @@ class Service:
             sealed = self.guard is not None
             self.bulk = open_bulk(config.bind, config.bulk, sealed, config.job.name, config.index)
         self.leaving_since: float | None = None
+        self._poller = self._make_poller()
+        self._due = 0.0
         self._saved_since = 0.0
         self._kept = 0
         self._restore()
@@ -141,35 +143,37 @@ class Service:
         )
         place = f"shard {self.shard.index} of {self.shard.shards}, term {self.shard.term}"
         say(f"{place} of job {self.config.job.name}: listens on {self.config.bind}, {origin}")
+        while not self._may_leave(time.monotonic()):
+            self.step()
+        self.close()
+        say(f"shard {self.shard.index} ends at version {state.version:,}")
+
+    def _make_poller(self) -> zmq.Poller:
         poller = zmq.Poller()
         poller.register(self.router, zmq.POLLIN)
         if self.link:
             poller.register(self.link.socket, zmq.POLLIN)
         if self.bulk:
             poller.register(self.bulk.fileno(), zmq.POLLIN)
-        due = 0.0
-        while not self._may_leave(time.monotonic()):
-            ready = dict(poller.poll(self._patience_ms(due)))
-            if self.router in ready:
-                self._receive()
-            if self.bulk and (self.bulk.fileno() in ready or self.bulk.unread):
-                self.bulk.turn(self._serve)
-                self._meet()
-                self._retry()
-            if self.link and self.link.socket in ready:
-                self._obey(self.link.receive())
-            self._save(time.monotonic())
-            if time.monotonic() >= due:
-                due = time.monotonic() + TICK_SECONDS
-                self._tick(time.monotonic())
-        self._close()
-        say(f"shard {self.shard.index} ends at version {state.version:,}")
+        return poller
 
-    def _patience_ms(self, due: float) -> int:
-        """How long the loop may wait for messages."""
-        if self.bulk and self.bulk.unread:
-            return 0
-        return max(0, math.ceil((due - time.monotonic()) * 1000))
+    def step(self) -> None:
+        """Waits until there is something to do, at most a tick, and does it."""
+        unread = self.bulk is not None and self.bulk.unread
+        patience = 0 if unread else max(0, math.ceil((self._due - time.monotonic()) * 1000))
+        ready = dict(self._poller.poll(patience))
+        if self.router in ready:
+            self._receive()
+        if self.bulk and (unread or self.bulk.fileno() in ready):
+            self.bulk.turn(self._serve)
+            self._meet()
+            self._retry()
+        if self.link and self.link.socket in ready:
+            self._obey(self.link.receive())
+        self._save(time.monotonic())
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + TICK_SECONDS
+            self._tick(time.monotonic())
 
     def _on_term(self, *_: object) -> None:
         self.leaving_since = time.monotonic()
@@ -192,7 +196,8 @@ class Service:
             return now - self._saved_since > (LINGER_SECONDS if self.shard.shards > 1 else 0)
         return bool(self.link and self.link.all_saved)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Ends all connections, after a checkpoint that is being written."""
         if self.saver:
             self.saver.close()
         self.exporter.close()
