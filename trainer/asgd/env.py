@@ -15,6 +15,7 @@
 | ASGD_JOB_FOLDER | folder of the user's job file, where entrypoints and their imports are looked for last |
 | ASGD_SOURCE | folder for the files of spec.source; a temporary one if not set |
 | ASGD_EXTRAS | file in which the evaluator leaves the model's state beside its trained parameters |
+| ASGD_SHM | memory-backed folder that workers and servers of one machine share; /dev/shm if not set |
 | ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for
 happens once a run |
 | ASGD_NODE | name of the machine, for strategies that group by node |

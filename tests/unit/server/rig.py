@@ -17,14 +17,16 @@ from asgd.env import ProcessConfig, read_config
 from asgd.server.bulk import Connection, Peer, Session
 from asgd.server.service import Service
 from asgd.wire import control
+from asgd.wire.lanes import shm
 from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.partition import Range
 from asgd.worker.centre import OFFERS
 from asgd.worker.channel import Channel, Identity, PushMeta
 
 RATE = 0.5
-LANES = ["zmq", "tcp", "sealed", "unix"]
-"""ZeroMQ alone; TCP in the clear, sealed; a unix socket beside ipc."""
+LANES = ["zmq", "tcp", "sealed", "unix", "shm", "sealed-shm"]
+"""ZeroMQ alone; TCP in the clear, sealed; a unix socket beside ipc; shared memory, announced by a unix socket or by
+a sealed TCP connection."""
 
 
 class Rig:
@@ -43,27 +45,28 @@ class Rig:
             "entrypoint": "nobody:asks",
             "optimizer": {"learningRate": RATE},
             "stopAfter": {"updates": 1000},
-            "network": {"encryption": "Sealed" if self.way == "sealed" else "None"},
+            "network": {"encryption": "Sealed" if self.way.startswith("sealed") else "None"},
             "exchange": {"lane": self.lane},
         }
         (folder / "job.json").write_text(json.dumps({"metadata": {"name": "job"}, "spec": spec}))
         (folder / "keys.json").write_bytes(msgspec.json.encode(control.Keys.make()))
-        bind = f"ipc://{folder}/s" if self.way == "unix" else "tcp://127.0.0.1:*"
+        bind = f"ipc://{folder}/s" if self.way in ("unix", "shm") else "tcp://127.0.0.1:*"
         env = {"ASGD_JOB": folder / "job.json", "ASGD_KEYS": folder / "keys.json", "ASGD_INDEX": 0}
         told = {name: str(value) for name, value in env.items()}
         return read_config(told | {"ASGD_SERVERS": bind, "ASGD_BIND": bind, "ASGD_BULK": self._bulk})
 
     @property
     def lane(self) -> str:
-        return {"zmq": "zmq"}.get(self.way, "tcp")
+        return {"zmq": "zmq", "shm": "shm", "sealed-shm": "shm"}.get(self.way, "tcp")
 
     @property
     def _bulk(self) -> str:
-        return "" if self.way == "unix" else "tcp://127.0.0.1:0"
+        return "" if self.way in ("unix", "shm") else "tcp://127.0.0.1:0"
 
-    def worker(self, index: int = 0, incarnation: int = 1, way: type[BulkLane] = BulkLane) -> Channel:
+    def worker(self, index: int = 0, incarnation: int = 1) -> Channel:
         """A worker that has said hello; it brings ones if it is asked to."""
-        lane = way(self.context, self.endpoint, self.config.keys, OFFERS[self.lane])
+        segment = shm.make(self.size) if self.lane == "shm" else None
+        lane = BulkLane(self.context, self.endpoint, self.config.keys, OFFERS[self.lane], segment)
         identity = Identity("job", "worker", index, incarnation, self.size, "layout")
         channel = Channel(lane, identity, self.config.job.spec.codec, 0, Range(0, self.size), False)
         lane.place = channel.place
@@ -119,6 +122,12 @@ class Rig:
 
     def __enter__(self) -> Rig:
         return self
+
+    def memory(self, channel: Channel) -> Any:
+        """Where a worker pulls into: the shared memory on that lane."""
+        lane = channel.lane
+        assert isinstance(lane, BulkLane)
+        return np.zeros(self.size, np.float32) if lane._segment is None else lane._segment.pull
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -25,7 +25,9 @@ STREAMS = [way for way in LANES if way != "zmq"]
 
 
 @pytest.fixture
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+def rig(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setenv("ASGD_SHM", str(tmp_path / "shm"))
     with Rig(tmp_path, request.param, SIZE) as made:
         yield made
 
@@ -42,7 +44,7 @@ def vectors(seed: int, count: int) -> list[Any]:
 @every_lane
 def test_two_workers_pushes_and_pulls_give_the_bits_of_the_two_step_arithmetic(rig: Rig) -> None:
     workers = [rig.joined(0), rig.joined(1)]
-    pulled = [np.zeros(SIZE, np.float32) for _ in workers]
+    pulled = [np.zeros(SIZE, np.float32), rig.memory(workers[1])]
     expected = np.ones(SIZE, np.float32)
     for sequence, vector in enumerate(vectors(1, 4), 1):
         for worker, into in zip(workers, pulled, strict=True):
@@ -57,7 +59,7 @@ def test_two_workers_pushes_and_pulls_give_the_bits_of_the_two_step_arithmetic(r
 @pytest.mark.parametrize("seed", range(3))
 def test_every_push_is_in_the_weights_once_however_often_connections_break(rig: Rig, seed: int) -> None:
     worker, chance = rig.joined(), random.Random(seed)
-    expected, pulled = np.ones(SIZE, np.float32), np.zeros(SIZE, np.float32)
+    expected, pulled = np.ones(SIZE, np.float32), rig.memory(worker)
     broken = 0
 
     def trouble() -> None:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ class Measured:
     cpu_seconds_per_update: float
     server_peak_mib: float
     """Peak resident memory of the largest server."""
+    lanes: str
+    """What the workers went over in truth."""
 
 
 def measure(load: Load) -> Measured:
@@ -72,8 +75,7 @@ def measure(load: Load) -> Measured:
         ]
         own = ["-m", "asgd.bench.load", "--child", str(load.parameters), "--seconds", str(load.seconds)]
         workers = [_start(own, env, index, folder, children) for index in range(load.workers)]
-        for worker in workers:
-            _hear(worker, folder)
+        lanes = sorted({lane for worker in workers for lane in _hear(worker, folder)["lanes"]})
         before = sum(_cpu_seconds(server.pid) for server in servers)
         for worker in workers:
             assert worker.stdin is not None
@@ -84,8 +86,14 @@ def measure(load: Load) -> Measured:
         updates = sum(t["updates"] for t in told)
         seconds = max(t["seconds"] for t in told)
         peak = max(_peak_mib(server.pid) for server in servers)
-        return Measured(updates / seconds, cpu / updates, peak)
+        return Measured(updates / seconds, cpu / updates, peak, ",".join(lanes))
     finally:
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.close()
+        for worker in children[load.shards :]:
+            with suppress(subprocess.TimeoutExpired):
+                worker.wait(5)
         for child in children:
             child.kill()
         for child in children:
@@ -165,7 +173,9 @@ def _work(size: int, seconds: float) -> None:
     spec = config.job.spec
     identity = Identity("load", "worker", config.index, config.incarnation, size, "layout")
     centre = Centre(config.servers, config.keys, identity, spec.codec, lane=spec.exchange.lane)
-    push, pull = np.empty(size, np.float32), np.empty(size, np.float32)
+    shared = centre.segment
+    push = shared.push if shared else np.empty(size, np.float32)
+    pull = shared.pull if shared else np.empty(size, np.float32)
     push[:] = np.random.default_rng(config.index).standard_normal(size, np.float32)
     centre.join(lambda: np.zeros(size, np.float32))
 
@@ -178,7 +188,7 @@ def _work(size: int, seconds: float) -> None:
     centre.pull(pull)
     for _ in range(WARM_UP):
         exchange()
-    print(json.dumps({"joined": True}), flush=True)
+    print(json.dumps({"lanes": sorted({channel.lane.name for channel in centre.channels})}), flush=True)
     sys.stdin.readline()
     updates, began, cpu = 0, time.monotonic(), _own_cpu()
     while time.monotonic() - began < seconds:
@@ -187,6 +197,7 @@ def _work(size: int, seconds: float) -> None:
     took = time.monotonic() - began
     print(json.dumps({"updates": updates, "seconds": took, "cpu": _own_cpu() - cpu}), flush=True)
     sys.stdin.readline()
+    centre.leave()
 
 
 def _own_cpu() -> float:

@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from asgd.errors import ProtocolError
+from asgd.kernel import F32
 from asgd.say import say
-from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Welcome, encode
-from asgd.wire.partition import CHUNK
+from asgd.wire.lanes import shm
+from asgd.wire.lanes.shm import Segment
+from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode
+from asgd.wire.partition import CHUNK, Range, chunk_slice
 from asgd.wire.seal import RANDOM, Seal, available, session_keys
 from asgd.wire.stream import Closed, Stream, tune
 
@@ -44,7 +47,15 @@ class Session:
     hello: Hello
     token: bytes
     random: bytes
+    segment: Segment | None = None
+    """Memory shared with the peer; None on other lanes than shm."""
+    part: Range = Range(0, 0)  # noqa: RUF009
+    """What this shard holds of the vectors in it."""
     connection: Connection | None = None
+
+    def shared(self, vector: F32, chunk: int) -> F32:
+        """Chunk number `chunk` of this shard in one of the segment's vectors; empty beyond the last one."""
+        return vector[self.part.start : self.part.stop][chunk_slice(self.part.size, chunk)]
 
 
 class Connection:
@@ -60,8 +71,12 @@ class Connection:
 
     def send(self, message: Message, payload: Any = None) -> None:
         """Sends an answer; one that can't be sent any more is dropped, for the peer will say hello again."""
-        if self.dead or self.stream is None:
+        if self.dead or self.stream is None or self.session is None:
             return
+        segment = self.session.segment
+        if segment and payload is not None and isinstance(message, Reply) and _lies_there(message):
+            self.session.shared(segment.pull, message.chunk)[:] = payload
+            message.shared, payload = True, None
         try:
             self.stream.send(encode(message), payload)
         except Closed:
@@ -73,6 +88,14 @@ class Connection:
     def is_slow(self) -> bool:
         """More waits for this peer than it should."""
         return self.stream is not None and self.stream.queued > QUEUE_MOST
+
+
+def _lies_there(message: Reply) -> bool:
+    """Weights that answer a push go into shared memory; those of a bare pull, which may be asked for twice, do not.
+
+    NB: an answer that comes twice would be written while the worker computes with it.
+    """
+    return message.codec == "fp32" and message.verdict != "pulled"
 
 
 Serve = Callable[[Connection, AnyMessage, Any], None]
@@ -91,6 +114,8 @@ class Bulk:
         self._sessions: dict[Peer, Session] = {}
         self._strangers: set[Connection] = set()
         self._unread: set[Connection] = set()
+        self._sweep = False
+        """A worker that shared memory is gone; the file may be left."""
 
     def _listen(self, address: str) -> socket.socket:
         if address.startswith("ipc://"):
@@ -119,16 +144,28 @@ class Bulk:
 
     def offer(self, hello: Hello, welcome: Welcome) -> None:
         """Chooses the lane of a peer that was just welcomed, and ends its earlier connection."""
-        if not welcome.ready or "tcp" not in hello.lanes or len(hello.random) != RANDOM:
+        if not welcome.ready or len(hello.random) != RANDOM:
             return
         peer = hello.role, hello.index
         session = self._sessions.get(peer)
         if session is None or session.hello.random != hello.random:
             if session and session.connection:
                 self._end(session.connection)
-            session = self._sessions[peer] = Session(hello, os.urandom(TOKEN), os.urandom(RANDOM))
-        welcome.lane, welcome.address = "tcp", self.address
+            segment = self._segment(hello)
+            if segment is None and "tcp" not in hello.lanes:
+                return
+            part = Range(welcome.start, welcome.stop)
+            session = self._sessions[peer] = Session(
+                hello, os.urandom(TOKEN), os.urandom(RANDOM), segment, part
+            )
+        welcome.lane, welcome.address = "shm" if session.segment else "tcp", self.address
         welcome.token, welcome.random = session.token, session.random
+
+    @staticmethod
+    def _segment(hello: Hello) -> Segment | None:
+        if "shm" not in hello.lanes or hello.role != "worker":
+            return None
+        return shm.open_segment(hello.segment, hello.segment_token, hello.size)
 
     # -- the loop ----------------------------------------------------------------------------------
 
@@ -180,6 +217,8 @@ class Bulk:
         role = message.role if isinstance(message, Pull) else "worker"
         own = (hello.role, hello.index, hello.incarnation)
         if isinstance(message, Exchange | Pull) and (role, message.index, message.incarnation) == own:
+            if isinstance(message, Exchange) and message.shared and connection.session.segment:
+                payload = connection.session.shared(connection.session.segment.push, message.chunk).data
             try:
                 serve(connection, message, payload)
             except ProtocolError as error:
@@ -253,6 +292,7 @@ class Bulk:
             # NB: a token opens one connection; who lost it says hello again.
             connection.session.token = b""
             connection.session.connection = None
+            self._sweep = self._sweep or connection.session.segment is not None
         if connection.socket.fileno() >= 0:
             with suppress(KeyError):
                 self._selector.unregister(connection.socket)
@@ -262,6 +302,9 @@ class Bulk:
         """Ends connections that never showed a token, and those of workers that are no members any more."""
         for stranger in [s for s in self._strangers if now - s.since > STRANGER_SECONDS]:
             self._end(stranger)
+        if self._sweep:
+            self._sweep = False
+            shm.sweep()
         for peer in [peer for peer in self._sessions if peer[0] == "worker" and peer[1] not in workers]:
             if connection := self._sessions.pop(peer).connection:
                 self._end(connection)

@@ -51,6 +51,9 @@ class Hello(Message):
     """Samples of the whole job that this peer has seen accepted by this shard."""
     random: bytes = b""
     """This end's part of a bulk session's keys; the same in all hellos until one is welcomed."""
+    segment: str = ""
+    """Name of the memory that this worker offers to share, and the token that lies in it (`lanes/shm.py`)."""
+    segment_token: bytes = b""
 
 
 class Welcome(Message):
@@ -107,6 +110,8 @@ class Exchange(Message):
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
     meta: dict[str, float] = {}
     """Figures of the strategy's worker half."""
+    shared: bool = False
+    """The payload lies in the shared segment, at the chunk's place."""
 
 
 class Pull(Message):
@@ -135,6 +140,8 @@ class Reply(Message):
     stop: str = ""
     notes: dict[str, float] = {}
     """Figures of the strategy's server half."""
+    shared: bool = False
+    """The weights lie in the shared segment, at the chunk's place."""
 
 
 class Lease(Message):

@@ -17,13 +17,14 @@ from asgd.errors import ProtocolError, TryAgain
 from asgd.kernel import F32
 from asgd.spec.types import Codec
 from asgd.wire.control import Keys
+from asgd.wire.lanes import shm
 from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import Bye
 from asgd.wire.partition import shard_range
 from asgd.worker.channel import Channel, Identity, PushMeta
 
 POLL_MS = 50
-OFFERS = {"auto": ("tcp",), "zmq": (), "tcp": ("tcp",)}
+OFFERS: dict[str, tuple[str, ...]] = {"auto": ("shm", "tcp"), "zmq": (), "tcp": ("tcp",), "shm": ("shm",)}
 """What a worker asks a shard for beside ZeroMQ, by `spec.exchange.lane`."""
 
 
@@ -56,8 +57,11 @@ class Centre:
         self.identity = identity
         self.channels: list[Channel] = []
         self.sequence = 0
+        shares = "shm" in OFFERS[lane] and identity.role == "worker"
+        self.segment = shm.make(identity.size) if shares else None
+        """Memory for servers on this machine; vectors that lie in it are pushed and pulled without a copy."""
         for shard, endpoint in enumerate(servers):
-            way = BulkLane(self._context, endpoint, keys, OFFERS[lane])
+            way = BulkLane(self._context, endpoint, keys, OFFERS[lane], self.segment)
             part = shard_range(identity.size, shard, len(servers))
             channel = Channel(way, identity, codec, shard, part, split)
             way.place = channel.place
@@ -136,3 +140,5 @@ class Centre:
             channel.lane.send(Bye(who.role, who.index, who.incarnation, False, reason))
             channel.lane.close()
         self._context.destroy(linger=500)
+        if self.segment:
+            self.segment.remove()

@@ -17,11 +17,15 @@ import time
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import zmq
 
+from asgd.kernel import F32
 from asgd.wire import control, seal
+from asgd.wire.lanes.shm import Segment
 from asgd.wire.lanes.zeromq import ZmqLane
-from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Welcome, encode
+from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode
+from asgd.wire.partition import Range, chunk_slice
 from asgd.wire.stream import Closed, Place, Stream, tune
 
 STALL_SECONDS = 3.0
@@ -39,10 +43,14 @@ class BulkLane:
     """The lanes to the shard at `endpoint`. `offers`: what to ask for at hello, as ('tcp',)."""
 
     def __init__(
-        self, context: zmq.Context[Any], endpoint: str, keys: control.Keys | None, offers: tuple[str, ...]
-    ) -> None:
+        self, context: zmq.Context[Any], endpoint: str, keys: control.Keys | None, offers: tuple[str, ...],
+        segment: Segment | None = None,
+    ) -> None:  # fmt: skip
         self._zmq = ZmqLane(context, endpoint, keys)
         self._endpoint, self._offers = endpoint, offers
+        self._segment = segment
+        self._shares = Range(0, 0)
+        """What the shard holds of the segment's vectors; nothing on other lanes than shm."""
         self._sealed = keys is not None and not control.is_local(endpoint)
         if self._sealed and not seal.available():
             self._offers = ()
@@ -62,7 +70,7 @@ class BulkLane:
     @property
     def name(self) -> str:
         """The lane that bulk takes now."""
-        return "tcp" if self._stream else "zmq"
+        return "zmq" if self._stream is None else "shm" if self._shares.size else "tcp"
 
     def polls(self) -> list[tuple[Any, int]]:
         if self._stream is None:
@@ -77,12 +85,36 @@ class BulkLane:
             self._say_hello(message)
         elif self._stream is not None and isinstance(message, Exchange | Pull):
             self._pulls = isinstance(message, Pull)
+            if self._shares.size and isinstance(message, Exchange) and isinstance(payload, np.ndarray):
+                payload = self._share(message, payload)
             try:
                 self._stream.send(encode(message), payload)
             except Closed as error:
                 self._break(str(error))
         elif not self._broken:
             self._zmq.send(message, payload)
+
+    def _share(self, message: Exchange, payload: F32) -> F32 | None:
+        """Puts a chunk into shared memory, unless it lies there; a packed one goes along as it is."""
+        assert self._segment is not None
+        place = self._segment.push[self._shares.start : self._shares.stop]
+        place = place[chunk_slice(self._shares.size, message.chunk)]
+        if message.codec != "fp32":
+            return payload
+        if _address(place) != _address(payload):
+            place[:] = payload
+        message.shared = True
+        return None
+
+    def _shared(self, message: Reply) -> memoryview:
+        """The weights that the shard has put into shared memory."""
+        assert self._segment is not None
+        held = self._segment.pull[self._shares.start : self._shares.stop]
+        held = held[chunk_slice(self._shares.size, message.chunk)]
+        wanted = self.place(message, held.nbytes)
+        if wanted is not None and _address(np.frombuffer(wanted, np.uint8)) == _address(held):
+            return wanted
+        return held.data
 
     def _say_hello(self, message: Hello) -> None:
         """A hello begins a new session; repeated before its welcome has come, it is the same one."""
@@ -94,6 +126,8 @@ class BulkLane:
         if self._offers and time.monotonic() >= self._avoid_until:
             message.lanes = (*self._offers, "zmq")
             message.random = self._random
+            if self._segment and "shm" in self._offers:
+                message.segment, message.segment_token = self._segment.path.name, self._segment.token
         self._zmq.send(message)
 
     # -- receiving ---------------------------------------------------------------------------------
@@ -112,6 +146,8 @@ class BulkLane:
                 return self.receive()
             if frame is not None:
                 self._heard = True
+                if isinstance(frame[0], Reply) and frame[0].shared and self._shares.size:
+                    return frame[0], self._shared(frame[0])
                 return frame
         arrived = self._zmq.receive()
         if arrived and isinstance(arrived[0], Welcome):
@@ -137,6 +173,7 @@ class BulkLane:
             about = f"{hello.job} shard {message.shard} {hello.role} {hello.index} {hello.incarnation}"
             keys = seal.Seal(*seal.session_keys(self._random, message.random, about))
         self._stream = Stream(sock, keys, copy=False)
+        self._shares = Range(message.start, message.stop) if message.lane == "shm" else Range(0, 0)
         self._heard, self._moved, self._moved_at = False, (0, 0), time.monotonic()
         try:
             self._stream.introduce(message.token)
@@ -200,6 +237,10 @@ def _socket(address: str, endpoint: str) -> socket.socket:
     sock.setblocking(False)
     sock.connect_ex(where)
     return sock
+
+
+def _address(vector: Any) -> int:
+    return int(vector.__array_interface__["data"][0])
 
 
 def _unsent(sock: socket.socket) -> int:
