@@ -61,6 +61,7 @@ class LocalLane:
     """A lane (`asgd.wire.lanes.Lane`) that serves what is sent at once, in the caller's own thread."""
 
     name = "local"
+    window = 4
 
     def __init__(self, server: Server) -> None:
         self.server = server

@@ -97,6 +97,7 @@ class Rig:
             while arrived := channel.lane.receive():
                 channel.handle(*arrived, now)
             channel.tick(now)
+            channel.lane.polls()
 
     def until(self, holds: Callable[[], bool], trouble: Callable[[], None] = lambda: None) -> None:
         deadline = time.monotonic() + 60

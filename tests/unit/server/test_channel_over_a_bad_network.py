@@ -48,6 +48,7 @@ class BadNetwork:
     """Both directions between one worker and one shard; with `trouble` 0 it is a good one."""
 
     name = "bad"
+    window = 4
 
     def __init__(self, shard: Shard, seed: int, trouble: float) -> None:
         self.shard, self.trouble = shard, trouble

@@ -76,7 +76,9 @@ class Connection:
         segment = self.session.segment
         if segment and payload is not None and isinstance(message, Reply) and _lies_there(message):
             self.session.shared(segment.pull, message.chunk)[:] = payload
-            message.shared, payload = True, None
+            message.shared = True
+            self.stream.put_off(encode(message))
+            return
         try:
             self.stream.send(encode(message), payload)
         except Closed:
@@ -175,12 +177,6 @@ class Bulk:
         if self._listener in ready:
             del ready[self._listener]
             self._accept()
-        for connection, events in ready.values():
-            if events & selectors.EVENT_WRITE and connection.stream:
-                try:
-                    connection.stream.flush()
-                except Closed:
-                    connection.dead = True
         readable = {c for c, events in ready.values() if events & selectors.EVENT_READ}
         readable |= {connection for connection in self._unread if not connection.is_slow}
         self._unread -= readable
@@ -274,6 +270,11 @@ class Bulk:
 
     def settle(self, connection: Connection) -> None:
         """After something was read or sent: ends a dead connection, or says what is waited for next."""
+        if connection.stream and not connection.dead:
+            try:
+                connection.stream.flush()
+            except Closed:
+                connection.dead = True
         if connection.dead:
             self._end(connection)
         if connection.socket.fileno() < 0:

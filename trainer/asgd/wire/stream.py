@@ -44,6 +44,8 @@ class Stream:
         self.socket, self._seal, self._copy = sock, seal, copy
         self._extra = TAG if seal else 0
         self._queue: deque[memoryview] = deque()
+        self._late = bytearray()
+        """Frames that were put off."""
         self.queued = 0
         """Bytes that wait for room in the socket."""
         self.moved = 0
@@ -64,6 +66,7 @@ class Stream:
     def send(self, header: bytes, payload: Any = None) -> None:
         """Sends a frame, or what of it the socket takes now. Raises Closed."""
         body = None if payload is None else memoryview(payload).cast("B")
+        self._queue_late()
         parts, stable = self._frame(header, body)
         if not self._queue:
             parts = self._try(parts)
@@ -71,11 +74,22 @@ class Stream:
             self._queue.append(part if stable else memoryview(bytes(part)))
             self.queued += part.nbytes
 
+    def put_off(self, header: bytes) -> None:
+        """A frame without payload that may wait for the next `flush`: several go out together."""
+        for part in self._frame(header, None)[0]:
+            self._late += part
+
     def introduce(self, token: bytes) -> None:
         """Sends the token that opens the connection, as it is, ahead of all frames. Raises Closed."""
         left = self._try([memoryview(token)])
         self._queue.extend(left)
         self.queued += sum(part.nbytes for part in left)
+
+    def _queue_late(self) -> None:
+        if self._late:
+            self._queue.append(memoryview(self._late))
+            self.queued += len(self._late)
+            self._late = bytearray()
 
     def _frame(self, header: bytes, body: memoryview | None) -> tuple[list[memoryview], bool]:
         """The frame's pieces, and whether they keep their contents until they are sent."""
@@ -118,6 +132,7 @@ class Stream:
 
     def flush(self) -> None:
         """Sends what waits, as far as the socket takes it. Raises Closed."""
+        self._queue_late()
         while self._queue:
             parts = [self._queue[i] for i in range(min(16, len(self._queue)))]
             before = sum(part.nbytes for part in parts)

@@ -23,9 +23,6 @@ from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice
 
-WINDOW = 4
-"""Chunks in flight to one shard: enough to keep the link busy, little memory on the server."""
-
 RETRY_SECONDS = 1.0
 """Silence after which a request is sent again."""
 
@@ -220,7 +217,7 @@ class Channel:
             self.hello(now)
 
     def _fill(self, now: float) -> None:
-        while self._next < self.chunks and self._next - self._done < WINDOW:
+        while self._next < self.chunks and self._next - self._done < self.lane.window:
             self._send_chunk(self._next)
             self._next += 1
         self._deadline = now + RETRY_SECONDS

@@ -33,6 +33,7 @@ class VirtualLane:
     """One worker's way to one server."""
 
     name = "virtual"
+    window = 4
 
     def __init__(self, worker: VirtualWorker, server: VirtualServer) -> None:
         self._worker, self._server = worker, server

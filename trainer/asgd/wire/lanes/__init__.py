@@ -16,10 +16,17 @@ class Lane(Protocol):
 
     @property
     def name(self) -> str:
-        """zmq | tcp: what bulk goes over now."""
+        """zmq | tcp | shm: what bulk goes over now."""
+
+    @property
+    def window(self) -> int:
+        """Chunks that may be on their way at once."""
 
     def polls(self) -> list[tuple[Any, int]]:
-        """What to wait for now: (ZeroMQ socket or file descriptor, zmq.POLLIN | zmq.POLLOUT)."""
+        """What to wait for now: (ZeroMQ socket or file descriptor, zmq.POLLIN | zmq.POLLOUT).
+
+        Called before each wait: small messages that were put off until then go out.
+        """
 
     def send(self, message: Message, payload: Any = None) -> None:
         """Queues a message; `payload` (float32 or packed) may be read until its reply has come."""

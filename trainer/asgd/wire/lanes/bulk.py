@@ -23,13 +23,15 @@ import zmq
 from asgd.kernel import F32
 from asgd.wire import control, seal
 from asgd.wire.lanes.shm import Segment
-from asgd.wire.lanes.zeromq import ZmqLane
+from asgd.wire.lanes.zeromq import WINDOW, ZmqLane
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode
 from asgd.wire.partition import Range, chunk_slice
 from asgd.wire.stream import Closed, Place, Stream, tune
 
 STALL_SECONDS = 3.0
 """A connection on which no byte moves for so long, while something is asked, is given up."""
+SHARED_WINDOW = 8
+"""Chunks announced at once where none of them has to travel: fewer wake-ups."""
 FAILURES_MOST = 2
 AVOID_SECONDS = 60.0
 
@@ -72,7 +74,16 @@ class BulkLane:
         """The lane that bulk takes now."""
         return "zmq" if self._stream is None else "shm" if self._shares.size else "tcp"
 
+    @property
+    def window(self) -> int:
+        return SHARED_WINDOW if self._stream is not None and self._shares.size else WINDOW
+
     def polls(self) -> list[tuple[Any, int]]:
+        if self._stream is not None:
+            try:
+                self._stream.flush()
+            except Closed as error:
+                self._break(str(error))
         if self._stream is None:
             return self._zmq.polls()
         events = zmq.POLLIN | zmq.POLLOUT if self._stream.queued else zmq.POLLIN
@@ -88,7 +99,10 @@ class BulkLane:
             if self._shares.size and isinstance(message, Exchange) and isinstance(payload, np.ndarray):
                 payload = self._share(message, payload)
             try:
-                self._stream.send(encode(message), payload)
+                if payload is None:
+                    self._stream.put_off(encode(message))
+                else:
+                    self._stream.send(encode(message), payload)
             except Closed as error:
                 self._break(str(error))
         elif not self._broken:
