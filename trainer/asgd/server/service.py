@@ -96,7 +96,6 @@ class Service:
         self._poller = self._make_poller()
         self._due = 0.0
         self._saved_since = 0.0
-        self._kept = 0
         self._restore()
         if self.part and self.chief:
             self.table = RoundTable(self.part, self.shard.shards)
@@ -355,28 +354,6 @@ class Service:
         if self.saver and self.saver.due(now):
             self.saver.start(self.chief.state(now) if self.chief else None)
 
-    def _keep_own(self, saved: int) -> None:
-        """A round is complete; where this shard's store is its own (a pod's volume), it keeps its part itself."""
-        saver, shard = self.saver, self.shard
-        if (
-            saver is None
-            or self.store is None
-            or saver.result is None
-            or not self._kept < saver.round == saved
-        ):
-            return
-        self._kept = saved
-        own = Manifest(
-            job=self.config.job.name, round=saved, term=shard.term, size=shard.size or 0, layout=shard.layout,
-            tensors=[], algorithm=str(self.config.job.spec.algorithm["name"]), updates=saver.result.version,
-            samples=shard.state.samples, parts=[saver.result], time=time.time(), run=self.config.run,
-        )  # fmt: skip
-        try:
-            self.store.keep_own(own, shard.index, self.config.job.spec.checkpoint.keep)
-        except TryAgain:
-            # A store that fails must not end the server that it serves.
-            self.traffic.checkpoints["failed"] += 1
-
     def _tick(self, now: float) -> None:
         if self.saver:
             self.saver.poll()
@@ -384,7 +361,7 @@ class Service:
                 self.chief.save_done(self.saver)
             elif self.link:
                 self.link.report_save(self.saver)
-                self._keep_own(self.link.saved)
+                self.saver.keep_own(self.link.saved, self.config)
         if self.chief:
             for member in self.chief.tick(now):
                 self.shard.leave(member.index, member.incarnation)
