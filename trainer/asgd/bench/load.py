@@ -28,7 +28,7 @@ import numpy as np
 
 from asgd.env import read_config
 from asgd.wire.control import Keys
-from asgd.worker.centre import Centre
+from asgd.worker.centre import IN_PLACE, Centre
 from asgd.worker.channel import Identity, PushMeta
 
 WARM_UP = 3
@@ -47,6 +47,8 @@ class Load:
     encryption: str = "None"
     lane: str = "auto"
     """auto | zmq | tcp | shm"""
+    in_place: bool = False
+    """Over shm: nobody copies weights."""
     seconds: float = 5.0
     spec: dict[str, Any] = field(default_factory=dict)
 
@@ -106,7 +108,7 @@ def _environment(load: Load, folder: Path) -> dict[str, str]:
         "entrypoint": "nobody:asks",
         "parameterServer": {"shards": load.shards},
         "network": {"encryption": load.encryption},
-        "exchange": {"lane": load.lane},
+        "exchange": {"lane": load.lane, "readInPlace": load.in_place},
         "optimizer": {"learningRate": 1e-3},
         "stopAfter": {"updates": 1 << 40},
         **load.spec,
@@ -176,12 +178,13 @@ def _work(size: int, seconds: float) -> None:
     shared = centre.segment
     push = shared.push if shared else np.empty(size, np.float32)
     pull = shared.pull if shared else np.empty(size, np.float32)
+    into = IN_PLACE if spec.exchange.read_in_place else pull
     push[:] = np.random.default_rng(config.index).standard_normal(size, np.float32)
     centre.join(lambda: np.zeros(size, np.float32))
 
     def exchange() -> None:
         centre.sequence += 1
-        outcome = centre.exchange(push, pull, PushMeta(centre.sequence, 1, 1, True, None, []))
+        outcome = centre.exchange(push, into, PushMeta(centre.sequence, 1, 1, True, None, []))
         if set(outcome.verdicts) != {"applied"}:
             raise RuntimeError(f"a push was not applied: {outcome}")
 
@@ -214,6 +217,7 @@ def main() -> None:
     parser.add_argument("--transport", choices=("tcp", "ipc"), default="tcp")
     parser.add_argument("--encryption", choices=("None", "Sealed"), default="None")
     parser.add_argument("--lane", choices=("auto", "zmq", "tcp", "shm"), default="auto")
+    parser.add_argument("--in-place", action="store_true")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -221,7 +225,7 @@ def main() -> None:
         _work(asked.child, asked.seconds)
         return
     load = Load(
-        asked.parameters, asked.workers, asked.shards, asked.transport, asked.encryption, asked.lane,
+        asked.parameters, asked.workers, asked.shards, asked.transport, asked.encryption, asked.lane, asked.in_place,
         asked.seconds,
     )  # fmt: skip
     print(json.dumps(asdict(measure(load))))

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.say import say
@@ -77,13 +79,16 @@ class Connection:
         if segment and payload is not None and isinstance(message, Reply) and _lies_there(message):
             self.session.shared(segment.pull, message.chunk)[:] = payload
             message.shared = True
-            self.stream.put_off(encode(message))
-            return
+            payload = None
         try:
-            self.stream.send(encode(message), payload)
+            if payload is None:
+                self.stream.put_off(encode(message))
+            else:
+                self.stream.send(encode(message), payload)
         except Closed:
             self.dead = True
-        if self.dead or self.stream.queued:
+        # NB: in its own turn a connection is settled at the end, with all that it was answered.
+        if not self._bulk.turning or self.dead or self.stream.queued:
             self._bulk.settle(self)
 
     @property
@@ -116,6 +121,9 @@ class Bulk:
         self._sessions: dict[Peer, Session] = {}
         self._strangers: set[Connection] = set()
         self._unread: set[Connection] = set()
+        self.turning = False
+        """Connections are having their turns; those are settled when all have had theirs."""
+        self._weights: shm.Weights | None = None
         self._sweep = False
         """A worker that shared memory is gone; the file may be left."""
 
@@ -161,6 +169,8 @@ class Bulk:
                 hello, os.urandom(TOKEN), os.urandom(RANDOM), segment, part
             )
         welcome.lane, welcome.address = "shm" if session.segment else "tcp", self.address
+        if session.segment and self._weights:
+            welcome.weights = self._weights.path.name
         welcome.token, welcome.random = session.token, session.random
 
     @staticmethod
@@ -169,10 +179,16 @@ class Bulk:
             return None
         return shm.open_segment(hello.segment, hello.segment_token, hello.size)
 
+    def weights_memory(self, size: int) -> F32:
+        """Memory for the shard's weights in which workers of this machine may read them; else memory of its own."""
+        self._weights = shm.make_weights(size)
+        return np.zeros(size, np.float32) if self._weights is None else self._weights.vector
+
     # -- the loop ----------------------------------------------------------------------------------
 
     def turn(self, serve: Serve) -> None:
         """Serves every connection that has something, a few frames each; never waits."""
+        self.turning = True
         ready = {key.fileobj: (key.data, events) for key, events in self._selector.select(0)}
         if self._listener in ready:
             del ready[self._listener]
@@ -184,6 +200,7 @@ class Bulk:
             self._read(connection, serve)
         for connection in readable | {c for c, _ in ready.values()}:
             self.settle(connection)
+        self.turning = False
 
     def _read(self, connection: Connection, serve: Serve) -> None:
         if connection.session is None and not self._introduced(connection):
@@ -312,6 +329,8 @@ class Bulk:
 
     def close(self) -> None:
         """Ends everything."""
+        if self._weights:
+            self._weights.remove()
         for key in list(self._selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()

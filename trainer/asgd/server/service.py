@@ -15,6 +15,7 @@ from typing import Any
 
 import zmq
 
+from asgd.algorithms.base import answers_weights
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.rounds import RoundServer
 from asgd.env import ProcessConfig
@@ -92,6 +93,8 @@ class Service:
         if spec.exchange.lane != "zmq":
             sealed = self.guard is not None
             self.bulk = open_bulk(config.bind, config.bulk, sealed, config.job.name, config.index)
+        if self.bulk and spec.exchange.read_in_place and answers_weights(rule) and spec.codec.pull == "fp32":
+            self.shard.memory = self.bulk.weights_memory
         self.leaving_since: float | None = None
         self._poller = self._make_poller()
         self._due = 0.0

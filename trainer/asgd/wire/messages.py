@@ -79,6 +79,8 @@ class Welcome(Message):
     """Opens one connection."""
     random: bytes = b""
     """The shard's part of the session's keys."""
+    weights: str = ""
+    """Name of the memory in which the shard's weights may be read in place; `exchange.readInPlace` only."""
 
 
 class Init(Message):

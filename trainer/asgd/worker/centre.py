@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import zmq
 
 from asgd.errors import ProtocolError, TryAgain
@@ -26,6 +27,9 @@ from asgd.worker.channel import Channel, Identity, PushMeta
 POLL_MS = 50
 OFFERS: dict[str, tuple[str, ...]] = {"auto": ("shm", "tcp"), "zmq": (), "tcp": ("tcp",), "shm": ("shm",)}
 """What a worker asks a shard for beside ZeroMQ, by `spec.exchange.lane`."""
+
+IN_PLACE: F32 = np.empty(0, np.float32)
+"""Stands for a pull that copies nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Centre:
         self._patience = patience_seconds
         self.identity = identity
         self.channels: list[Channel] = []
+        self.lanes: list[BulkLane] = []
         self.sequence = 0
         shares = "shm" in OFFERS[lane] and identity.role == "worker"
         self.segment = shm.make(identity.size) if shares else None
@@ -65,6 +70,7 @@ class Centre:
             part = shard_range(identity.size, shard, len(servers))
             channel = Channel(way, identity, codec, shard, part, split)
             way.place = channel.place
+            self.lanes.append(way)
             self.channels.append(channel)
 
     def join(self, bring: Callable[[], F32] | None = None) -> str:
@@ -80,7 +86,10 @@ class Centre:
         return self.stop
 
     def exchange(self, push: F32 | None, pull: F32 | None, meta: PushMeta) -> Outcome:
-        """Pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None; one round trip."""
+        """Pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None; one round trip.
+
+        `pull` may be IN_PLACE where every lane has `weights`: then the caller reads them there.
+        """
         now = time.monotonic()
         for channel in self.channels:
             part = slice(channel.part.start, channel.part.stop)
@@ -88,6 +97,10 @@ class Centre:
                 None if push is None else push[part], meta, None if pull is None else pull[part], now
             )
         self._until(lambda: not any(channel.busy for channel in self.channels))
+        if push is not None and pull is not None:
+            for lane, channel in zip(self.lanes, self.channels, strict=True):
+                if lane.weights is not None and pull is not IN_PLACE:
+                    pull[channel.part.start : channel.part.stop] = lane.weights
         first = self.channels[0]
         verdicts = tuple(channel.verdict for channel in self.channels)
         return Outcome(self.stop, verdicts, first.samples, first.workers, first.notes)

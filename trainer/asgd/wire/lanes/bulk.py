@@ -22,6 +22,7 @@ import zmq
 
 from asgd.kernel import F32
 from asgd.wire import control, seal
+from asgd.wire.lanes import shm
 from asgd.wire.lanes.shm import Segment
 from asgd.wire.lanes.zeromq import WINDOW, ZmqLane
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode
@@ -53,6 +54,8 @@ class BulkLane:
         self._segment = segment
         self._shares = Range(0, 0)
         """What the shard holds of the segment's vectors; nothing on other lanes than shm."""
+        self.weights: F32 | None = None
+        """The shard's weights where it updates them, to be read in place; answers to pushes then bring none."""
         self._sealed = keys is not None and not control.is_local(endpoint)
         if self._sealed and not seal.available():
             self._offers = ()
@@ -96,6 +99,8 @@ class BulkLane:
             self._say_hello(message)
         elif self._stream is not None and isinstance(message, Exchange | Pull):
             self._pulls = isinstance(message, Pull)
+            if self.weights is not None and isinstance(message, Exchange):
+                message.pull = False
             if self._shares.size and isinstance(message, Exchange) and isinstance(payload, np.ndarray):
                 payload = self._share(message, payload)
             try:
@@ -188,6 +193,8 @@ class BulkLane:
             keys = seal.Seal(*seal.session_keys(self._random, message.random, about))
         self._stream = Stream(sock, keys, copy=False)
         self._shares = Range(message.start, message.stop) if message.lane == "shm" else Range(0, 0)
+        held = shm.open_weights(message.weights, self._shares.size) if message.weights else None
+        self.weights = held.vector if held else None
         self._heard, self._moved, self._moved_at = False, (0, 0), time.monotonic()
         try:
             self._stream.introduce(message.token)
@@ -228,6 +235,7 @@ class BulkLane:
                 self._failures = 0
             self._stream.close()
             self._stream = None
+            self.weights = None
 
     def close(self) -> None:
         self._drop()

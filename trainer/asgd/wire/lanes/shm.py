@@ -25,7 +25,7 @@ from asgd.kernel import F32
 
 TOKEN = 32
 _PAGE = 4096
-_NAME = re.compile(r"asgd-[0-9a-f]{32}\.segment")
+_NAME = re.compile(r"asgd-[0-9a-f]{32}\.(segment|weights)")
 
 
 def folder() -> Path:
@@ -52,13 +52,46 @@ class Segment:
         self.path.unlink(missing_ok=True)
 
 
+class Weights:
+    """A shard's `size` parameters in a file that workers may map to read them in place; `vector` is (size,) float32."""
+
+    def __init__(self, descriptor: int, path: Path, size: int, *, writable: bool) -> None:
+        self.path = path
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        self._map = mmap.mmap(descriptor, max(4, 4 * size), access=access)
+        self.vector: F32 = np.frombuffer(self._map, np.float32, size)
+
+    def remove(self) -> None:
+        """Takes the file away; who has mapped it keeps the memory."""
+        self.path.unlink(missing_ok=True)
+
+
 def make(size: int) -> Segment | None:
     """A new segment; None where there is no such folder, or no room in it."""
-    place = folder()
-    if not place.is_dir():
+    made = _create("segment", _bytes(size))
+    if made is None:
         return None
+    descriptor, path = made
+    os.pwrite(descriptor, secrets.token_bytes(TOKEN), 0)
+    segment = Segment(descriptor, path, size)
+    os.close(descriptor)
+    return segment
+
+
+def make_weights(size: int) -> Weights | None:
+    """Memory for a shard's parameters, all zero; None where there is no such folder, or no room in it."""
+    made = _create("weights", max(4, 4 * size))
+    if made is None:
+        return None
+    weights = Weights(*made, size, writable=True)
+    os.close(made[0])
+    return weights
+
+
+def _create(kind: str, total: int) -> tuple[int, Path] | None:
+    """A file of `total` bytes that is locked as long as it is open here, and its descriptor."""
     sweep()
-    path = place / f"asgd-{secrets.token_hex(16)}.segment"
+    path = folder() / f"asgd-{secrets.token_hex(16)}.{kind}"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError:
@@ -66,40 +99,60 @@ def make(size: int) -> Segment | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # NB: memory that is not there when it is written to would kill the process that writes.
-        os.posix_fallocate(descriptor, 0, _bytes(size))
-        os.pwrite(descriptor, secrets.token_bytes(TOKEN), 0)
-        # NB: between its making and its locking a sweep may have taken it.
-        return Segment(descriptor, path, size) if path.exists() else None
+        os.posix_fallocate(descriptor, 0, total)
+        path.stat()  # NB: between its making and its locking a sweep may have taken it.
     except OSError:
         path.unlink(missing_ok=True)
-        return None
-    finally:
         os.close(descriptor)
+        return None
+    return descriptor, path
 
 
 def open_segment(name: str, token: bytes, size: int) -> Segment | None:
     """The segment that a peer has named; None unless it is here, whole, our own user's, and holds the token."""
-    if not _NAME.fullmatch(name) or len(token) != TOKEN:
-        return None
-    path = folder() / name
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
+    descriptor = _open(name, os.O_RDWR, _bytes(size))
+    if descriptor is None:
         return None
     try:
-        found = os.fstat(descriptor)
-        own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
-        if not own or found.st_size != _bytes(size) or os.pread(descriptor, TOKEN, 0) != token:
+        if len(token) != TOKEN or os.pread(descriptor, TOKEN, 0) != token:
             return None
-        return Segment(descriptor, path, size)
+        return Segment(descriptor, folder() / name, size)
     except (OSError, ValueError):
         return None
     finally:
         os.close(descriptor)
 
 
+def open_weights(name: str, size: int) -> Weights | None:
+    """The parameters that a shard has named, to be read only; None unless they are here. The name can't be guessed."""
+    descriptor = _open(name, os.O_RDONLY, max(4, 4 * size))
+    if descriptor is None:
+        return None
+    try:
+        return Weights(descriptor, folder() / name, size, writable=False)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _open(name: str, flags: int, total: int) -> int | None:
+    """A descriptor of a file of ours in the folder, of `total` bytes."""
+    if not _NAME.fullmatch(name):
+        return None
+    try:
+        descriptor = os.open(folder() / name, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_size == total:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
 def sweep() -> None:
-    """Removes segments whose makers are dead."""
+    """Removes files whose makers are dead."""
     with suppress(OSError):
         for path in folder().iterdir():
             if _NAME.fullmatch(path.name):
