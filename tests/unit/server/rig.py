@@ -32,21 +32,22 @@ a sealed TCP connection."""
 class Rig:
     """A server of one shard that is reached by one of `LANES`."""
 
-    def __init__(self, folder: Path, way: str, size: int) -> None:
+    def __init__(self, folder: Path, way: str, size: int, more: dict[str, Any] | None = None) -> None:
         self.way, self.size = way, size
-        self.config = self._config(folder)
+        self.config = self._config(folder, more or {})
         self.service = Service(self.config)
         self.endpoint = self.service.router.last_endpoint.decode()
         self.context: zmq.Context[Any] = zmq.Context()
         self.channels: list[Channel] = []
 
-    def _config(self, folder: Path) -> ProcessConfig:
+    def _config(self, folder: Path, more: dict[str, Any]) -> ProcessConfig:
         spec = {
             "entrypoint": "nobody:asks",
             "optimizer": {"learningRate": RATE},
             "stopAfter": {"updates": 1000},
             "network": {"encryption": "Sealed" if self.way.startswith("sealed") else "None"},
             "exchange": {"lane": self.lane},
+            **more,
         }
         (folder / "job.json").write_text(json.dumps({"metadata": {"name": "job"}, "spec": spec}))
         (folder / "keys.json").write_bytes(msgspec.json.encode(control.Keys.make()))

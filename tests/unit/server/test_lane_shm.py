@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from asgd.wire.lanes import shm
+from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import Exchange, Hello, Reply, encode
 from asgd.wire.partition import CHUNK
 from tests.unit.server.rig import RATE, Rig
@@ -215,3 +216,42 @@ def test_a_hello_that_names_no_memory_is_welcomed_to_another_lane(tmp_path: Path
             Hello("job", "worker", 3, 1, SIZE, "layout", lanes=("shm", "zmq"), random=bytes(32))
         )
         assert getattr(answer, "lane", "") == "zmq"
+
+
+@pytest.mark.parametrize("algorithm", ["asgd", "dc-asgd"])
+def test_weights_are_read_in_place_only_where_everybody_gets_them_as_they_are(
+    tmp_path: Path, algorithm: str
+) -> None:
+    spec = {"exchange": {"lane": "shm", "readInPlace": True}, "algorithm": {"name": algorithm}}
+    with Rig(tmp_path, "shm", SIZE, spec) as rig:
+        worker = rig.joined()
+        lane = worker.lane
+        assert isinstance(lane, BulkLane)
+        into = rig.memory(worker)
+        rig.exchange(worker, 1, np.ones(SIZE, np.float32), into)
+        rig.until(lambda: not worker.busy)
+        assert worker.version == 1
+        if algorithm == "dc-asgd":
+            assert lane.weights is None
+            assert (into == 1 - RATE).all()
+            return
+        assert lane.weights is not None
+        assert (lane.weights == 1 - RATE).all() and not into.any()
+        with pytest.raises(ValueError, match="read-only"):
+            lane.weights[0] = 1
+        rig.service.shard.state.weights[5] = 9
+        assert lane.weights[5] == 9
+    assert list((tmp_path / "shm").glob("*.weights")) == []
+
+
+def test_each_hello_maps_the_weights_anew(tmp_path: Path) -> None:
+    spec = {"exchange": {"lane": "shm", "readInPlace": True}}
+    with Rig(tmp_path, "shm", SIZE, spec) as rig:
+        worker = rig.joined()
+        lane = worker.lane
+        assert isinstance(lane, BulkLane) and lane.weights is not None
+        before = lane.weights
+        worker.hello(time.monotonic())
+        rig.until(lambda: worker.joined)
+        assert lane.weights is not None and lane.weights is not before
+        assert (lane.weights == before).all()

@@ -62,7 +62,7 @@ class Centre:
         self.channels: list[Channel] = []
         self.lanes: list[BulkLane] = []
         self.sequence = 0
-        shares = "shm" in OFFERS[lane] and identity.role == "worker"
+        shares = "shm" in OFFERS[lane] and identity.role == "worker" and shm.worth_trying(servers)
         self.segment = shm.make(identity.size) if shares else None
         """Memory for servers on this machine; vectors that lie in it are pushed and pulled without a copy."""
         for shard, endpoint in enumerate(servers):

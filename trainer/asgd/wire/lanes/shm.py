@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +32,13 @@ _NAME = re.compile(r"asgd-[0-9a-f]{32}\.(segment|weights)")
 def folder() -> Path:
     """Where segments lie."""
     return Path(os.environ.get("ASGD_SHM") or "/dev/shm")
+
+
+def worth_trying(servers: Sequence[str]) -> bool:
+    """Whether memory is worth setting aside before a server says that it sees it: a folder is named, or all
+    `servers` are reached inside this machine or container. Pods share no /dev/shm unless somebody gives them one."""
+    inside = ("ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:")
+    return "ASGD_SHM" in os.environ or all(server.startswith(inside) for server in servers)
 
 
 class Segment:
