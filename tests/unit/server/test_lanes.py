@@ -327,3 +327,54 @@ def test_what_a_sealed_connection_carries_can_not_be_read_or_replayed(rig: Rig) 
     lane._stream.queued += len(seen)
     rig.until(lambda: rig.connection().dead if lane._stream else True)
     assert rig.service.shard.state.version == 1
+
+
+@pytest.mark.parametrize("rig", ["unix", "shm"], indirect=True)
+def test_a_worker_whose_connection_has_just_broken_still_says_goodbye(rig: Rig) -> None:
+    worker = rig.joined()
+    cut(worker)
+    worker.lane.send(Pull("worker", 0, 1, 0, 1))
+    worker.lane.polls()
+    worker.lane.send(Bye("worker", 0, 1))
+    rig.channels.remove(worker)
+    rig.until(lambda: not rig.service.shard.members)
+
+
+@streams
+def test_a_server_out_of_descriptors_lets_peers_in_later(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    bulk = rig.service.bulk
+    assert bulk is not None
+    real = bulk._listener
+
+    class Full:
+        """A listener that has no descriptor left for a connection."""
+
+        def accept(self) -> None:
+            raise OSError(24, "Too many open files")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+    stranger = dial(rig, bytes(TOKEN))
+    with monkeypatch.context() as full:
+        full.setattr(bulk, "_listener", Full())
+        full.setattr(
+            bulk._selector, "unregister", lambda _: type(bulk._selector).unregister(bulk._selector, real)
+        )
+        bulk._accept()
+    assert real not in bulk._selector.get_map()
+    rig.step()
+    assert hung_up(rig, stranger)
+    stranger.close()
+
+
+def test_an_order_fault_over_shared_memory_begins_a_new_session(tmp_path: Path) -> None:
+    with Rig(tmp_path, "shm", SIZE) as rig:
+        worker = rig.joined()
+        first = rig.connection()
+        vector, pulled = vectors(0, 1)[0], rig.memory(worker)
+        rig.exchange(worker, 1, vector, pulled)
+        first.send(Fault("order", "as if"))
+        rig.until(lambda: not worker.busy)
+        assert first.dead and worker.joins == 2
+        assert np.array_equal(pulled, np.ones(SIZE, np.float32) + vector * np.float32(-RATE))

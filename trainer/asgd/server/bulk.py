@@ -246,7 +246,9 @@ class Bulk:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
+                # Out of descriptors, most likely: those who wait are let in after the next tick.
                 say(f"a bulk connection could not be accepted: {error}")
+                self._selector.unregister(self._listener)
                 return
             if len(self._strangers) >= STRANGERS_MOST:
                 self._end(min(self._strangers, key=lambda stranger: stranger.since))
@@ -320,6 +322,8 @@ class Bulk:
         """Ends connections that never showed a token, and those of workers that are no members any more."""
         for stranger in [s for s in self._strangers if now - s.since > STRANGER_SECONDS]:
             self._end(stranger)
+        if self._listener not in self._selector.get_map():
+            self._selector.register(self._listener, selectors.EVENT_READ)
         if self._sweep:
             self._sweep = False
             shm.sweep()
@@ -331,6 +335,7 @@ class Bulk:
         """Ends everything."""
         if self._weights:
             self._weights.remove()
+        self._listener.close()
         for key in list(self._selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
         self._selector.close()

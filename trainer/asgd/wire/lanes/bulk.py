@@ -110,7 +110,7 @@ class BulkLane:
                     self._stream.send(encode(message), payload)
             except Closed as error:
                 self._break(str(error))
-        elif not self._broken:
+        elif not self._broken or not isinstance(message, Exchange | Pull):
             self._zmq.send(message, payload)
 
     def _share(self, message: Exchange, payload: F32) -> F32 | None:
@@ -165,13 +165,21 @@ class BulkLane:
                 return self.receive()
             if frame is not None:
                 self._heard = True
-                if isinstance(frame[0], Reply) and frame[0].shared and self._shares.size:
-                    return frame[0], self._shared(frame[0])
-                return frame
+                return self._arrived(*frame)
         arrived = self._zmq.receive()
         if arrived and isinstance(arrived[0], Welcome):
             self._welcomed(arrived[0])
         return arrived
+
+    def _arrived(self, message: AnyMessage, payload: Any) -> tuple[AnyMessage, Any] | None:
+        if self._shares.size and isinstance(message, Reply) and message.shared:
+            return message, self._shared(message)
+        if self._shares.size and isinstance(message, Fault) and message.code == "order":
+            # NB: what is announced already must not be answered any more, for it would be written while this
+            # worker computes with what it has pulled. A new session sees to that.
+            self._break(message.text)
+            return self.receive()
+        return message, payload
 
     def _welcomed(self, message: Welcome) -> None:
         hello = self._hello
