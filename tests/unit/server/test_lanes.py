@@ -119,13 +119,15 @@ def hung_up(rig: Rig, sock: socket.socket) -> bool:
 @streams
 def test_who_shows_no_token_of_an_open_session_is_hung_up_on_and_nobody_else_notices(rig: Rig) -> None:
     worker = rig.joined()
-    used = rig.connection().shown
+    mine = rig.connection()
+    used = mine.shown
     frame = encode(Exchange(0, 1, 1, 0, 0, 8, 1, True, True))
     strangers = [
         dial(rig, hello + frame)
         for hello in (os.urandom(TOKEN), bytes(TOKEN), used, b"GET / HTTP/1.1\r\n\r\n")
     ]
     assert all(hung_up(rig, stranger) for stranger in strangers)
+    assert rig.connection() is mine and not mine.dead
     silent = dial(rig, b"half a to")
     assert not hung_up(rig, silent)
     assert rig.service.bulk is not None
