@@ -60,7 +60,7 @@ class LocalLane:
     """A lane (`asgd.wire.lanes.Lane`) that serves what is sent at once, in the caller's own thread."""
 
     name = "local"
-    socket = None
+    window = 4
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -75,6 +75,12 @@ class LocalLane:
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         return self.inbox.popleft() if self.inbox else None
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return []
+
+    def waits(self, now: float) -> bool:
+        return False
 
     def close(self) -> None:
         self.inbox.clear()

@@ -47,7 +47,7 @@ class BadNetwork:
     """Both directions between one worker and one shard; with `trouble` 0 it is a good one."""
 
     name = "bad"
-    socket = None
+    window = 4
 
     def __init__(self, shard: Shard, seed: int, trouble: float) -> None:
         self.shard, self.trouble = shard, trouble
@@ -60,6 +60,12 @@ class BadNetwork:
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         raise AssertionError("letters are delivered by `carry`")
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return []
+
+    def waits(self, now: float) -> bool:
+        return False
 
     def close(self) -> None:
         self.out.clear()

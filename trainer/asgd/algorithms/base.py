@@ -136,6 +136,11 @@ class ServerStrategy(ABC):
         return {}
 
 
+def answers_weights(strategy: ServerStrategy) -> bool:
+    """Whether everybody who pulls gets the shard's weights as they are: they may be read where they lie."""
+    return type(strategy).answer is ServerStrategy.answer
+
+
 class WorkerStrategy(ABC):
     """The worker's half: one instance a worker, called between steps on the worker's own vectors."""
 

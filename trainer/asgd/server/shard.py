@@ -10,6 +10,7 @@ weights. Sockets are `service.py`'s business, files are `checkpoint.py`'s, membe
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -70,6 +71,8 @@ class Shard:
         """Payload bytes that codecs saved of what fp32 would have taken, both ways."""
         self.lost_samples = 0
         """Samples in the updates that this term's restart lost."""
+        self.memory: Callable[[int], F32] = lambda size: np.zeros(size, np.float32)
+        """Makes the memory of the weights, all zero."""
         self._restored: tuple[int, int] | None = None
         """The (version, samples) that a restart began with."""
         self._bringer: tuple[int, int] | None = None
@@ -81,7 +84,7 @@ class Shard:
         """Makes the arrays for a model of `size` parameters."""
         self.size, self.layout = size, layout
         part = shard_range(size, self.index, self.shards)
-        self.state.weights = np.zeros(part.size, np.float32)
+        self.state.weights = self.memory(part.size)
         self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
         self.state.scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
         self._decoded = np.empty_like(self.state.scratch)

@@ -61,6 +61,8 @@ class Exchange(Spec, frozen=True):
     fetch_every: int = 1
     push_every: int = 1
     ahead: int = 0
+    lane: str = "auto"
+    read_in_place: bool = False
     warm_start: WarmStart = field(default_factory=WarmStart)
     staleness: Staleness = field(default_factory=Staleness)
 

@@ -24,9 +24,6 @@ from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice
 
-WINDOW = 4
-"""Chunks in flight to one shard: enough to keep the link busy, little memory on the server."""
-
 RETRY_SECONDS = 1.0
 """Silence after which a request is sent again."""
 
@@ -101,6 +98,7 @@ class Channel:
         self._frames: dict[int, Any] = {}
         self._push: F32 | None = None
         self._pull: F32 | None = None
+        self._placed: memoryview | None = None
 
     # -- what the owner asks for -------------------------------------------------------------------
 
@@ -136,6 +134,9 @@ class Channel:
         """Sends again what has not been answered in time."""
         if now < self._deadline or (self.joined and not self.busy):
             return
+        if self.joined and self.lane.waits(now):
+            self._deadline = now + RETRY_SECONDS
+            return
         self.retries += 1
         if self.joined:
             self._begin(now)
@@ -148,8 +149,7 @@ class Channel:
         """Takes in one message. Raises UserError, TryAgain on faults that a retry can't mend."""
         match message:
             case Reply():
-                if message.term >= self.term and self.joined and self.busy:
-                    self._reply(message, payload, now)
+                self._reply(message, payload, now)
             case Welcome():
                 self._welcome(message, now)
             case Done():
@@ -220,7 +220,7 @@ class Channel:
             self.hello(now)
 
     def _fill(self, now: float) -> None:
-        while self._next < self.chunks and self._next - self._done < WINDOW:
+        while self._next < self.chunks and self._next - self._done < self.lane.window:
             self._send_chunk(self._next)
             self._next += 1
         self._deadline = now + RETRY_SECONDS
@@ -253,12 +253,26 @@ class Channel:
             self._frames[chunk] = frame
         return frame
 
-    def _reply(self, message: Reply, payload: Any, now: float) -> None:
+    def place(self, message: AnyMessage, size: int) -> memoryview | None:
+        """Where a lane may receive a reply's payload of `size` bytes: the chunk itself, when it is wanted as it is."""
+        self._placed = None
+        if isinstance(message, Reply) and self._pull is not None and self._awaits(message):
+            target = self._pull[chunk_slice(self.part.size, message.chunk)]
+            if message.codec == "fp32" and target.nbytes == size:
+                self._placed = target.data.cast("B")
+        return self._placed
+
+    def _awaits(self, message: Reply) -> bool:
+        """Whether this is the reply that comes next."""
+        if message.term < self.term or not self.joined or not self.busy:
+            return False
         expected = self._meta.sequence if self._pushing else self._requests
-        if message.sequence != expected or message.chunk != self._done:
-            return
-        if (message.verdict == "pulled") == self._pushing:
-            # NB: pushes and pulls are numbered apart; a late answer to one may bear the other's number.
+        # NB: pushes and pulls are numbered apart; a late answer to one may bear the other's number.
+        next_one = message.sequence == expected and message.chunk == self._done
+        return next_one and (message.verdict == "pulled") != self._pushing
+
+    def _reply(self, message: Reply, payload: Any, now: float) -> None:
+        if not self._awaits(message):
             return
         if self._pull is not None and payload is not None and not self._take(message, payload, self._pull):
             return
@@ -281,7 +295,8 @@ class Channel:
         target = pull[chunk_slice(self.part.size, message.chunk)]
         if self._mirror:
             return self._mirror.take(message, payload, target)
-        target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
+        if payload is not self._placed:
+            target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
         return True
 
     def _complete(self, now: float) -> None:
