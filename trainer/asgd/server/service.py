@@ -30,7 +30,7 @@ from asgd.server.link import Link
 from asgd.server.rounds import RoundPart, RoundTable
 from asgd.server.saver import Saver
 from asgd.server.shard import Parked, Shard, asker
-from asgd.wire import codec, control
+from asgd.wire import control
 from asgd.wire.messages import (
     AnyMessage,
     Beat,
@@ -282,7 +282,7 @@ class Service:
         answer = self.shard.exchange(message, payload)
         if self.chief and isinstance(answer, Reply) and message.chunk == 0:
             self.chief.pushed(message, answer)
-        self._answer(sender, answer, message.chunk, message.index, message.pull)
+        self._answer(sender, answer, message.index, message.held, message.pull)
 
     def _pull(self, sender: Sender, message: Pull, *, again: bool = False) -> None:
         try:
@@ -293,13 +293,13 @@ class Service:
                 # NB: who waits long must know that this server lives.
                 self._send(sender, self.shard.reply(asker(message), 0, message.chunk, "waiting", False))
             return
-        self._answer(sender, answer, message.chunk, asker(message), True)
+        self._answer(sender, answer, asker(message), message.held, True)
 
     def _park(self, sender: Sender, message: Pull) -> None:
         """Kept until something changes, unless the job is over: then the worker must hear that."""
         if self._stop_reason:
             reply = self.shard.reply(asker(message), message.request, message.chunk, "pulled", True)
-            self._answer(sender, reply, message.chunk, asker(message), True)
+            self._answer(sender, reply, asker(message), message.held, True)
         elif len(self.parked) < PARKED_MOST:
             self.parked[sender, message.chunk] = (sender, message)
 
@@ -313,12 +313,12 @@ class Service:
             for sender, message in waiting:
                 self._pull(sender, message, again=True)
 
-    def _answer(self, sender: Sender, answer: Reply | Fault, chunk: int, worker: int, pull: bool) -> None:
+    def _answer(self, sender: Sender, answer: Reply | Fault, worker: int, held: int, pull: bool) -> None:
         if not isinstance(answer, Reply) or not pull:
             self._send(sender, answer)
             return
         answer.stop = self._stop_reason
-        body = codec.pack(answer.codec, self.shard.weights(chunk, worker))
+        body = self.shard.payload(answer, worker, held)
         self.traffic.sent += body.nbytes
         if isinstance(sender, Connection):
             sender.send(answer, body)

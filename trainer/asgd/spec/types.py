@@ -70,8 +70,9 @@ class Exchange(Spec, frozen=True):
 class Codec(Spec, frozen=True):
     push: str = "fp32"
     pull: str = "fp32"
-    block_size: int = 1024
+    block_size: int = 256
     top_ratio: float = 0.01
+    pull_top_ratio: float = 0.1
 
 
 class Metric(Spec, frozen=True):

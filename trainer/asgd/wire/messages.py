@@ -112,6 +112,8 @@ class Exchange(Message):
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
     meta: dict[str, float] = {}
     """Figures of the strategy's worker half."""
+    held: Natural = 0
+    """State of this chunk that the worker holds (`wire/delta.py`); 0: none."""
     shared: bool = False
     """The payload lies in the shared segment, at the chunk's place."""
 
@@ -125,6 +127,8 @@ class Pull(Message):
     chunk: Natural
     request: Natural
     answer: str = "fp32"
+    held: Natural = 0
+    """As in Exchange."""
 
 
 class Reply(Message):
@@ -142,6 +146,10 @@ class Reply(Message):
     stop: str = ""
     notes: dict[str, float] = {}
     """Figures of the strategy's server half."""
+    base: Natural = 0
+    """State of the chunk that the payload must be added to; 0: it is the chunk itself."""
+    state: Natural = 0
+    """State of the chunk that it makes; 0: states are not kept."""
     shared: bool = False
     """The weights lie in the shared segment, at the chunk's place."""
 

@@ -19,6 +19,7 @@ from asgd.errors import ProtocolError, TryAgain, UserError
 from asgd.kernel import F32
 from asgd.spec.types import Codec
 from asgd.wire import codec as wire_codec
+from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice
@@ -72,6 +73,8 @@ class Channel:
         """Push first, pull in a message of its own: the strategy may hold pulls back."""
         self.chunks = chunk_count(part.size)
         self.encoder = wire_codec.Encoder(codec, part.size)
+        differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
+        self._mirror = Mirror(codec, part.size) if differences else None
         self.term = 0
         self.seen = 0
         self.version = 0
@@ -224,25 +227,31 @@ class Channel:
 
     def _send_chunk(self, chunk: int) -> None:
         who, meta = self.identity, self._meta
+        held = self._mirror.state(chunk) if self._mirror else 0
         if not self._pushing:
-            self.lane.send(Pull(who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull))
+            self.lane.send(
+                Pull(who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull, held)
+            )
             return
         pull = self._pull is not None and not self.split
         visits = meta.visits if chunk == 0 and self.shard == 0 else []
         self.lane.send(
             Exchange(
                 who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
-                meta.finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta,
+                meta.finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta, held,
             ),
             self._frame(chunk) if meta.finite else None,
         )  # fmt: skip
 
     def _frame(self, chunk: int) -> Any:
-        """A chunk's payload; kept until the push is through, for error feedback must encode it only once."""
-        if chunk not in self._frames:
-            assert self._push is not None
-            self._frames[chunk] = self.encoder.encode(self._push[chunk_slice(self.part.size, chunk)], chunk)
-        return self._frames[chunk]
+        """A chunk's payload; with error feedback kept until the push is through, for that must encode it only once."""
+        if chunk in self._frames:
+            return self._frames[chunk]
+        assert self._push is not None
+        frame = self.encoder.encode(self._push[chunk_slice(self.part.size, chunk)], chunk)
+        if self.encoder.residual is not None:
+            self._frames[chunk] = frame
+        return frame
 
     def place(self, message: AnyMessage, size: int) -> memoryview | None:
         """Where a lane may receive a reply's payload of `size` bytes: the chunk itself, when it is wanted as it is."""
@@ -265,6 +274,8 @@ class Channel:
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
         if not self._awaits(message):
             return
+        if self._pull is not None and payload is not None and not self._take(message, payload, self._pull):
+            return
         self.term, self.samples, self.workers = message.term, message.samples, message.workers
         self.stop = message.stop or self.stop
         self.notes = message.notes
@@ -273,14 +284,20 @@ class Channel:
             self._first_version = message.version
         if self._pushing and message.chunk == 0:
             self.verdict = message.verdict
-        if self._pull is not None and payload is not None and payload is not self._placed:
-            target = self._pull[chunk_slice(self.part.size, message.chunk)]
-            target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
         self._done += 1
         if self._done < self.chunks:
             self._fill(now)
         else:
             self._complete(now)
+
+    def _take(self, message: Reply, payload: Any, pull: F32) -> bool:
+        """Brings a chunk of weights to where it belongs; False if it builds on what this worker does not hold."""
+        target = pull[chunk_slice(self.part.size, message.chunk)]
+        if self._mirror:
+            return self._mirror.take(message, payload, target)
+        if payload is not self._placed:
+            target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
+        return True
 
     def _complete(self, now: float) -> None:
         if self._pushing:
