@@ -24,6 +24,7 @@ import numpy as np
 from asgd.algorithms.asgd import AsgdServer
 from asgd.server.shard import Shard
 from asgd.spec.types import JobSpec
+from asgd.wire.lanes.zeromq import WINDOW
 from asgd.wire.messages import AnyMessage, Done, Exchange, Hello, Init, Message, Pull, Reply, decode, encode
 from asgd.wire.partition import CHUNK, Range
 from asgd.worker.channel import Channel, Identity, PushMeta
@@ -34,7 +35,7 @@ SIZE = 3 * CHUNK + 1000
 class Loopback:
     """A lane that ends in a shard of this process; answers wait until `pump`, in memory of their own as a socket's."""
 
-    name, socket = "loopback", None
+    name, window = "loopback", WINDOW
 
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
@@ -44,6 +45,12 @@ class Loopback:
         asked = decode(encode(message))
         answer, body = self.serve(asked, None if payload is None else memoryview(payload).cast("B"))
         self.answers.append((encode(answer), body))
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return []
+
+    def waits(self, now: float) -> bool:
+        return False
 
     def serve(self, message: AnyMessage, payload: Any) -> tuple[Message, bytes | None]:
         shard = self.shard
