@@ -68,7 +68,7 @@ class Staging:
             self.tensor = torch.from_numpy(host)
         else:
             self.tensor = torch.empty(size, dtype=torch.float32, pin_memory=pinned)
-        self.host: F32 = np.asarray(self.tensor.numpy())
+        self.host: F32 = np.asarray(self.tensor.numpy()) if host is None or pinned else host
         self._stream = torch.cuda.Stream(device) if pinned else None  # type: ignore[no-untyped-call]
         self._there = torch.empty(size, dtype=torch.float32, device=device) if pinned else self.tensor
 
