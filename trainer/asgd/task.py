@@ -6,7 +6,7 @@ task is built in every worker and in the evaluator, each time under the job's se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ class Task:
     collate:   how samples of a map-style dataset become a batch; PyTorch's default if not given.
     accumulate: micro-batches that make one gradient; `spec.batchSize` is the whole batch.
     data_workers: DataLoader processes for a map-style dataset in each worker; 0 loads in the training process.
+    stages:    modules that make up the model's forward one after the other, for `spec.workers.stages` above 1: as
+               many as there are stages, or more, to be put together evenly. Needless for a plain `nn.Sequential`.
     """
 
     model: nn.Module
@@ -35,3 +37,4 @@ class Task:
     collate: Callable[[list[Any]], Any] | None = None
     accumulate: int = 1
     data_workers: int = 0
+    stages: Sequence[nn.Module] | None = None
