@@ -47,7 +47,7 @@ def _best(
     for _ in range(stages):
         longer: dict[int, tuple[float, list[int]]] = {}
         for start, (before, starts) in best.items():
-            if start and not allowed[start]:
+            if start == layers or (start and not allowed[start]):
                 continue
             for stop in range(start + 1, layers + 1):
                 whole = join(before, price(start, stop))
