@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.users.jobs import ROOT, run, run_spec, write, write_job
+from tests.users.pages import write_files
 
 pytestmark = pytest.mark.timeout(300)
+PAGE = ROOT / "docs" / "how-to" / "pipeline.md"
 TASKS = """
     import torch, torch.nn.functional as F
     from torch import nn
@@ -67,6 +69,13 @@ def test_the_example_trains_by_model_and_data_parallelism_at_once(tmp_path: Path
     assert ran.summary["workers"] == 3
     for worker in range(3):
         assert "2 stages (cpu, cpu)" in ran.log(f"worker-{worker}")
+
+
+def test_the_page_on_pipelines_does_what_it_says(tmp_path: Path) -> None:
+    write_files(PAGE, tmp_path)
+    ran = run(tmp_path / "job.yaml", tmp_path)
+    assert ran.summary["metrics"]["accuracy"] > 0.8
+    assert "2 stages (cpu, cpu)" in ran.log("worker-1")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ class Task:
 
     model:     any `nn.Module`; its float parameters are trained, its buffers follow `spec.buffers`. May be compiled.
     loss:      `loss(model, batch) -> scalar Tensor`, the mean over the batch. Autocast belongs in here.
+               With stages it calls the model once, and does nothing else with it.
     data:      a map-style dataset (leased in chunks: every sample once an epoch), an `IterableDataset`, or a
                `DataLoader` (both: a stream of its own for each worker, without that guarantee).
     evaluate:  `evaluate(model) -> {metric: value}` on held-out data, called on the job's answer.

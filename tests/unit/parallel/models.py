@@ -84,8 +84,8 @@ def train(
     batch = images() if batch is None else batch
     item = LeasedBatch(batch, SAMPLES)
     if stages == 1:
-        flat = Flat(one.model, CPU)
-        return _steps(one, flat, lambda: backward(one, flat, CPU, item), steps)
+        flat = Flat(one.model, devices[0])
+        return _steps(one, flat, lambda: backward(one, flat, devices[0], item), steps)
     pipeline = pipelined(one, stages, devices)
     try:
         return _steps(one, pipeline.flat, lambda: pipeline.gradient(item), steps)

@@ -58,12 +58,19 @@ def backward(task: Task, flat: Flat, device: torch.device, item: LeasedBatch) ->
     """The gradient of the batch's mean loss, accumulated over `task.accumulate` micro-batches; returns the loss."""
     flat.zero()
     batch: Any = to_device(item.batch, device)
-    total = 0.0
     parts = micro_batches(batch, task.accumulate)
+    if len(parts) == 1:
+        return _add(task, *parts[0])
+    total = 0.0
     with dealt(len(parts), device) as draws:
         for (part, share), own in zip(parts, draws, strict=True):
             with own.on(device):
-                loss: Tensor = task.loss(task.model, part)
-            (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach()) * share
+                total += _add(task, part, share)
     return total
+
+
+def _add(task: Task, part: Any, share: float) -> float:
+    """Adds a micro-batch's share to the gradients; returns its share of the loss."""
+    loss: Tensor = task.loss(task.model, part)
+    (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach()) * share
