@@ -57,7 +57,7 @@ def prepare(task: Task, spec: JobSpec, index: int) -> Computation:
     flat, stages = place(task, cut(task, spec), devices)
     if task.accumulate < len(stages):
         say(
-            f"Task.accumulate: {task.accumulate} micro-batches leave {len(stages)} stages idle most of the time; take"
+            f"Task.accumulate: {task.accumulate} leaves {len(stages)} stages idle most of the time; take"
             f" {2 * len(stages)} or more"
         )
     return Pipeline(task, flat, stages)
