@@ -46,12 +46,6 @@ class Loopback:
         answer, body = self.serve(asked, None if payload is None else memoryview(payload).cast("B"))
         self.answers.append((encode(answer), body))
 
-    def polls(self) -> list[tuple[Any, int]]:
-        return []
-
-    def waits(self, now: float) -> bool:
-        return False
-
     def serve(self, message: AnyMessage, payload: Any) -> tuple[Message, bytes | None]:
         shard = self.shard
         match message:
