@@ -16,6 +16,7 @@
 | ASGD_EXTRAS | file in which the evaluator leaves the model's state beside its trained parameters |
 | ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for
 happens once a run |
+| ASGD_RECORD | folder for the logs that `asgd replay` reads; not set: nothing is recorded |
 | ASGD_NODE | name of the machine, for strategies that group by node |
 | ASGD_JOIN_TIMEOUT | seconds a worker waits for servers before it exits with 75 |
 """
@@ -53,6 +54,7 @@ class ProcessConfig:
     incarnation: int
     """Grows with every start of the same index: who came last is the real one."""
     extras: Path | None = None
+    record: Path | None = None
 
     def announce_address(self, role: str, metrics: str) -> None:
         """Tells the parent process (or a person) where this process is."""
@@ -93,6 +95,7 @@ def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
         join_timeout_seconds=float(env.get("ASGD_JOIN_TIMEOUT", "300")),
         incarnation=time.time_ns(),
         extras=Path(env["ASGD_EXTRAS"]) if env.get("ASGD_EXTRAS") else None,
+        record=Path(env["ASGD_RECORD"]) if env.get("ASGD_RECORD") else None,
     )
 
 

@@ -20,6 +20,7 @@ from asgd.algorithms.rounds import RoundServer
 from asgd.env import ProcessConfig
 from asgd.errors import Fenced, ProtocolError, TryAgain, UserError
 from asgd.exporter import Exporter, Views
+from asgd.recording.shard import recorder
 from asgd.say import say
 from asgd.server import metrics
 from asgd.server.checkpoint import Manifest, Store, locate, read_range, read_state
@@ -70,6 +71,7 @@ class Service:
         term = self.store.claim_term(config.index) if self.store else 1
         rule = strategy(str(spec.algorithm["name"])).server(spec)
         self.shard = Shard(spec, rule, config.index, spec.parameter_server.shards, term)
+        self.shard.recorder = recorder(config.record, config.index, term)
         self.traffic = metrics.Traffic()
         self.saver = Saver(self.store, self.shard, self.traffic) if self.store else None
         self.context: zmq.Context[Any] = zmq.Context()
@@ -114,6 +116,7 @@ class Service:
         arrays, meta = read_range(fs, folder, manifest, part)
         try:
             self.shard.restore(manifest.size, manifest.layout, arrays, meta)
+            self.shard.recorder.restored(manifest.round)
         except ProtocolError as error:
             raise UserError(f"spec.checkpoint.restore: {folder}: {error}") from error
         if self.chief:
@@ -175,6 +178,7 @@ class Service:
         if self.saver:
             self.saver.close()
         self.exporter.close()
+        self.shard.recorder.end()
         self.router.close()
         if self.guard:
             self.guard.close()

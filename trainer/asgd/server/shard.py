@@ -20,6 +20,7 @@ from asgd import kernel
 from asgd.algorithms.base import Push, ServerStrategy, ShardState
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
+from asgd.recording.shard import Recorder
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
@@ -52,6 +53,8 @@ class Shard:
     def __init__(self, spec: JobSpec, strategy: ServerStrategy, index: int, shards: int, term: int) -> None:
         self.spec, self.strategy = spec, strategy
         self.index, self.shards, self.term = index, shards, term
+        self.recorder = Recorder()
+        """Told of each change, before anything that follows from it leaves."""
         self.size: int | None = None
         self.layout = ""
         self.ready = False
@@ -85,6 +88,7 @@ class Shard:
 
     def hello(self, message: Hello) -> Welcome | Fault:
         """Admits a worker or evaluator; the first worker is asked to bring the initial weights."""
+        first = self.size is None
         if self.size is None:
             self.allocate(message.size, message.layout)
         elif message.layout != self.layout:
@@ -99,6 +103,8 @@ class Shard:
         bring = worker and not self.ready and self._bringer in (None, (message.index, message.incarnation))
         if bring:
             self._bringer, self._brought = (message.index, message.incarnation), 0
+        if worker or first:
+            self.recorder.joined(message)
         part = shard_range(self.size or 0, self.index, self.shards)
         return Welcome(
             self.term, self.index, self.shards, self.state.version, part.start, part.stop, CHUNK, self.ready, bring,
@@ -126,6 +132,7 @@ class Shard:
         """A worker is gone (or an older incarnation of it: then nothing happens)."""
         if incarnation is not None and self.members.get(index) != incarnation:
             return
+        self.recorder.left(index)
         self.members.pop(index, None)
         self.state.clocks.pop(index, None)
         self.state.kept.pop(index, None)
@@ -142,7 +149,9 @@ class Shard:
 
     def rest(self, index: int) -> None:
         """A worker has no data for now: nobody waits for its clock, which starts again with its next push."""
-        self.state.clocks.pop(index, None)
+        if index in self.state.clocks:
+            self.recorder.rested(index)
+            del self.state.clocks[index]
 
     def init(self, message: Init, payload: Any) -> Fault | None:
         """One chunk of the initial weights; the last one makes the shard ready."""
@@ -155,6 +164,7 @@ class Shard:
         target[:] = codec.decode("fp32", payload, target.size, self.spec.codec, target)
         self._brought += 1
         self.ready = self._brought == self.chunks
+        self.recorder.brought(message, payload)
         return None
 
     @property
@@ -182,6 +192,7 @@ class Shard:
         if seen.push:
             self._apply(message, vector, seen, seen.push)
         seen.chunks += 1
+        self.recorder.pushed(message, payload)
         return self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
 
     def _decode(self, message: Exchange, payload: Any) -> F32 | None:
@@ -222,7 +233,7 @@ class Shard:
             self.refused[reason] += 1
             if self.strategy.rounds:
                 # The round that is open goes on without this worker.
-                self.rest(message.index)
+                state.clocks.pop(message.index, None)
             return seen
         seen.push = push
         if not self.strategy.rounds:
@@ -269,10 +280,14 @@ class Shard:
         return Reply(
             self.term, sequence, chunk, state.version, verdict, state.workers, state.samples,
             self.spec.codec.pull if pull else "", notes=self.strategy.notes(state, worker),
+            stamp=self.recorder.stamp,
         )  # fmt: skip
 
     def weights(self, chunk: int, worker: int) -> F32:
         """The chunk that goes with a reply that carries weights: a view, to be copied before the next update."""
+        if worker >= 0:
+            # NB: some strategies keep what they tell; the next record after the reply's stamp.
+            self.recorder.told(worker, chunk)
         return self.strategy.answer(self.state, chunk_slice(self.state.weights.size, chunk), worker)
 
     # -- checkpoint --------------------------------------------------------------------------------

@@ -126,6 +126,8 @@ class Reply(Message):
     stop: str = ""
     notes: dict[str, float] = {}
     """Figures of the strategy's server half."""
+    stamp: Natural = 0
+    """Which state of the shard this is, by the records of its log (`recording/`); 0: not recorded."""
 
 
 class Lease(Message):

@@ -91,6 +91,8 @@ class Channel:
         self.busy = False
         self.retries = 0
         self.bring: Callable[[], F32] | None = None
+        self.stamps: list[int] = []
+        """By chunk, the stamps of the answers that the newest exchange took."""
         self._first_version = 0
         self._deadline = 0.0
         self._requests = 0
@@ -109,6 +111,7 @@ class Channel:
         self._base = meta.bases[self.shard] if meta.bases else self.version
         self._next, self._done = 0, 0
         self._requests += 1
+        self.stamps = []
         self.verdict = ""
         self.busy = True
         self._begin(now)
@@ -257,6 +260,8 @@ class Channel:
         self.seen = max(self.seen, message.version)
         if message.chunk == 0:
             self._first_version = message.version
+            self.stamps = []
+        self.stamps.append(message.stamp)
         if self._pushing and message.chunk == 0:
             self.verdict = message.verdict
         if self._pull is not None and payload is not None:

@@ -43,7 +43,8 @@ def main() -> int:
     )
     leases = Leases(config, replica.centre.channels[0])
     if not reason:
-        reason = train(task, replica, leases, lambda: bool(leaving))
+        told = replica.recorder
+        reason = train(task, replica, told.leases(leases), told.leaving(lambda: bool(leaving)))
     replica.close("drained" if leaving else reason)
     leases.close()
     exporter.close()
