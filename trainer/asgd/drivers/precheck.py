@@ -33,7 +33,7 @@ def check_ports(job: Job) -> None:
 
 
 def check_checkpoint(job: Job, findings: Findings, uri: str, run: str) -> bool:
-    """Whether this `run` of the job begins from a checkpoint, which must fit its model and optimizer. Raises UserError."""
+    """Whether this `run` begins from a checkpoint, which must fit the model and the optimizer. Raises UserError."""
     found = locate(Store(uri), job.spec.checkpoint.restore, run)
     if found is None:
         return False

@@ -1,7 +1,8 @@
 """The log's records and how they stand in a file: a length, then a msgpack array of one of these structs.
 
 A record is written with one system call before anything that follows from it leaves the process, so a killed
-process has noted all that others have seen of it. What a dying machine cuts off at the end is left out when the log is read.
+process has noted all that others have seen of it. What a dying machine cuts off at the end is left out when the log
+is read.
 """
 
 from __future__ import annotations
