@@ -103,8 +103,8 @@ STRATEGIES: list[tuple[int, dict[str, Any]]] = [
 def test_whatever_the_strategy_and_the_number_of_shards(
     tmp_path: Path, shards: int, more: dict[str, Any]
 ) -> None:
-    with noisy(tmp_path, shards=shards, workers=3, epochs=4, pace=0.02, **more) as run:
-        run.until_updates(9)
+    with noisy(tmp_path, shards=shards, workers=3, epochs=4, pace=0.3, **more) as run:
+        run.until("all have pushed", lambda: all(_samples(run, index) for index in range(3)))
         run.signal("worker-2", signal.SIGKILL)
         run.until("worker 2 is back", lambda: (told := run.status()) and told.restarts["worker"] == 1)
         go(run)

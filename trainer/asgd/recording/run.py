@@ -68,7 +68,7 @@ def seal(folder: Path, shards: int, round_: int, weights: str) -> str:
     try:
         record = read(folder)
         for path in sorted(folder.glob("*.log")):
-            record.files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            record.files[path.name] = _digest(path)
         record.round, record.weights = round_, weights
         _write(folder, record)
         whole = all(_whole(folder, shard) for shard in range(shards))
@@ -81,6 +81,11 @@ def _whole(folder: Path, shard: int) -> bool:
     """Whether the newest log of a shard comes to its end."""
     logs = sorted(folder.glob(f"shard-{shard}-*.log"), key=lambda path: int(path.stem.rpartition("-")[2]))
     return bool(logs) and isinstance(read_log(logs[-1])[-1], Ended)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(folder: Path) -> RunRecord:
@@ -103,7 +108,7 @@ def check(folder: Path, record: RunRecord) -> None:
     for name, wanted in record.files.items():
         path = folder / name
         try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            found = _digest(path)
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from error
         if found != wanted:

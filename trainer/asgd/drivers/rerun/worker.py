@@ -15,11 +15,13 @@ from asgd.drivers.rerun.centre import Ahead, Gone, RerunCentre
 from asgd.drivers.rerun.loading import WorkerTape
 from asgd.drivers.rerun.mail import Mail
 from asgd.env import ProcessConfig
+from asgd.errors import AsgdError, UserError
 from asgd.spec.types import Job
 from asgd.wire.messages import Granted
 from asgd.worker.build import build_task
 from asgd.worker.data import dataset_size, guarantee, worker_environment
 from asgd.worker.devices import limit_threads
+from asgd.worker.entrypoint import sentence
 from asgd.worker.loop import train
 from asgd.worker.replica import Replica
 
@@ -70,6 +72,10 @@ class RerunWorker(threading.Thread):
             else:
                 self.start()
             self._paused.acquire()
+        if isinstance(self.error, Exception) and not isinstance(self.error, AsgdError):
+            raise UserError(
+                f"worker {self.tape.person[0]} failed, which it did not in the run: {sentence(self.error)}"
+            ) from self.error
         if self.error is not None:
             raise self.error
         return True
