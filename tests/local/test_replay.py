@@ -159,12 +159,32 @@ def test_logs_that_were_changed_are_refused_in_one_sentence(small: Run, tmp_path
     assert f"{log} is not as the run left it" in done.stderr
 
 
-def test_what_no_seed_governs_is_found_at_the_first_push_that_differs(tmp_path: Path) -> None:
-    with noisy(tmp_path, workers=2, epochs=1, args={"chance": True}) as run:
-        assert run.wait() == 0, run.words()
-        done = replay(run)
-        assert done.returncode == 1
-        assert re.match(r"different  update 1 of shard \d: push 1 of worker \d is not the one", done.stdout)
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "size: 600",
+            "size: 600\n    chance: true",
+            r"update 1 of shard \d: push 1 of worker \d is not the one",
+        ),
+        (
+            "seed: 0",
+            "seed: 1",
+            r"the initial weights that worker \d brought to shard \d are not those recorded",
+        ),
+    ],
+)
+def test_what_does_not_compute_the_same_is_found_where_it_first_differs(
+    small: Run, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(small.output, changed)
+    job = (changed / "job.yaml").read_text(encoding="utf-8")
+    assert job.count(old) == 1
+    (changed / "job.yaml").write_text(job.replace(old, new), encoding="utf-8")
+    done = subprocess.run([ASGD, "replay", str(changed)], cwd=HERE, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert re.match("different  " + said, done.stdout)
 
 
 def test_runs_that_cannot_be_replayed_say_why(tmp_path: Path) -> None:
@@ -179,14 +199,6 @@ def test_runs_that_cannot_be_replayed_say_why(tmp_path: Path) -> None:
     assert summary.not_replayable in done.stderr
     nothing = subprocess.run([ASGD, "replay", str(tmp_path / "none")], capture_output=True, text=True)
     assert (nothing.returncode, len(nothing.stderr.splitlines())) == (2, 1)
-
-
-def test_a_run_that_goes_on_from_an_earlier_one_is_not_replayable(small: Run, tmp_path: Path) -> None:
-    run = noisy(tmp_path, "--set", "checkpoint.restore=Latest", workers=2, epochs=3)
-    shutil.copytree(small.output, run.output)
-    with run:
-        assert run.wait() == 0, run.words()
-    assert run.summary().not_replayable == "it began from a checkpoint of an earlier run"
 
 
 def _samples(run: Run, index: int) -> int:
