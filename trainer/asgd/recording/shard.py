@@ -98,8 +98,8 @@ class ShardRecorder(Recorder):
         self._add(Rested(worker))
 
     def closed(self, order: Decided, facts: dict[str, Any]) -> None:
-        # A decision may leave its mark in shard 0's facts, and is not made again when the round is replayed.
-        kept = facts if order.decision else {}
+        # Deciding may have left its mark in shard 0's facts, and is not done again when the round is replayed.
+        kept = {} if order.measure else facts
         self._add(Closed(order.number, order.term, order.members, order.measure, order.decision, kept))
 
     def saved(self, round_: int) -> None:

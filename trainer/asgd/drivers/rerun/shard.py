@@ -217,7 +217,7 @@ class RerunShard:
     # -- rounds and checkpoints --------------------------------------------------------------------
 
     def _close(self, record: Closed) -> None:
-        if record.decision:
+        if not record.measure:
             self.shard.state.facts = dict(record.facts)
         order = Decided(record.number, record.term, record.members, record.measure, record.decision)
         if self.part is None or not self.part.take(order):
