@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -152,11 +151,10 @@ class Welcomed(Record, tag=15, frozen=True):
 
 
 class Heard(Record, tag=16, frozen=True):
-    """An exchange is through. `stamps` holds for each shard its term and the stamps of the answers that were taken, by
-    chunk: the first, then differences. A shard that said only that the job is over has fewer."""
+    """An exchange is through. By shard: why the job is over, as far as it has said, and each answer that was taken, in
+    order, as three numbers: term, chunk, stamp."""
 
-    stop: str
-    stamps: list[list[int]]
+    shards: list[tuple[str, list[int]]]
 
 
 AnyRecord = (
@@ -221,19 +219,6 @@ def read_log(path: Path) -> list[AnyRecord]:
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from error
     return records
-
-
-def spread(stamps: list[int]) -> list[int]:
-    """[term, first, differences...] of `Heard` as [term, stamp, stamp...]."""
-    found = stamps[:2]
-    for difference in stamps[2:]:
-        found.append(found[-1] + difference)
-    return found
-
-
-def fold(term: int, stamps: list[int]) -> list[int]:
-    """The reverse of `spread`."""
-    return [term, *stamps[:1], *(b - a for a, b in pairwise(stamps))]
 
 
 def checksum(payload: Any) -> int:

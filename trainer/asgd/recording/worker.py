@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgd.kernel import F32
-from asgd.recording.format import Bringing, Dropped, Head, Heard, Leased, Leaving, Log, Welcomed, fold
+from asgd.recording.format import Bringing, Dropped, Head, Heard, Leased, Leaving, Log, Welcomed
 from asgd.wire.messages import Granted
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class WorkerRecorder:
     def welcomed(self, stop: str) -> None:
         """The worker has joined all shards."""
 
-    def heard(self, stop: str, answers: Sequence[tuple[int, list[int]]]) -> None:
-        """An exchange is through: by shard its term and the stamps of the answers that were taken."""
+    def heard(self, shards: list[tuple[str, list[int]]]) -> None:
+        """An exchange is through: by shard why the job is over, if it is, and which answers were taken."""
 
     def leases(self, leases: Leasing) -> Leasing:
         """`leases`, and what they answer."""
@@ -62,8 +62,8 @@ class WorkerLog(WorkerRecorder):
     def welcomed(self, stop: str) -> None:
         self._log.add(Welcomed(stop))
 
-    def heard(self, stop: str, answers: Sequence[tuple[int, list[int]]]) -> None:
-        self._log.add(Heard(stop, [fold(term, stamps) for term, stamps in answers]))
+    def heard(self, shards: list[tuple[str, list[int]]]) -> None:
+        self._log.add(Heard(shards))
 
     def leases(self, leases: Leasing) -> Leasing:
         return _RecordedLeases(leases, self._log)

@@ -82,7 +82,7 @@ class Centre:
                 None if push is None else push[part], meta, None if pull is None else pull[part], now
             )
         self._until(lambda: not any(channel.busy for channel in self.channels))
-        self._recorder.heard(self.stop, [(channel.term, channel.stamps) for channel in self.channels])
+        self._recorder.heard([(channel.stop, channel.taken) for channel in self.channels])
         first = self.channels[0]
         verdicts = tuple(channel.verdict for channel in self.channels)
         return Outcome(self.stop, verdicts, first.samples, first.workers, first.notes)

@@ -1,28 +1,32 @@
 """The centre as a rerun worker sees it: its pushes are left in the mail, its answers are those that its log names.
 
-Messages and payloads are made by the very same `Channel`s as in the run (base versions, codecs with their residuals);
-only who acknowledges them is different.
+The very same `Centre` and `Channel`s as in the run make messages and payloads and take in answers; only what arrives,
+and in which order, comes from the log in place of sockets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, cast
 
 from asgd.drivers.rerun.loading import WorkerTape
 from asgd.drivers.rerun.mail import Answer, Mail, Push
 from asgd.kernel import F32
-from asgd.recording.format import Bringing, Heard, Welcomed, spread
+from asgd.recording.format import Bringing, Heard, Welcomed
+from asgd.recording.worker import WorkerRecorder
 from asgd.spec.types import JobSpec
-from asgd.wire import codec
-from asgd.wire.messages import AnyMessage, Exchange, Message, Reply
-from asgd.wire.partition import chunk_slice, shard_range
+from asgd.wire.messages import AnyMessage, Exchange, Fault, Message, Pull, Reply, Welcome
+from asgd.wire.partition import CHUNK, shard_range
 from asgd.worker.centre import Centre, Outcome
-from asgd.worker.channel import Channel, Identity, PushMeta
+from asgd.worker.channel import Channel, Identity
 
 Wait = Callable[[Callable[[], bool]], None]
 """Lets the others go on until the condition holds."""
+
+Taken = tuple[int, int, int]
+"""Term, chunk and stamp of an answer."""
 
 
 class Gone(BaseException):
@@ -30,17 +34,27 @@ class Gone(BaseException):
 
 
 class _Tape:
-    """A lane that keeps what a channel sends."""
+    """A lane to one shard that leaves what it is given in the mail."""
 
     name, socket = "tape", None
 
-    def __init__(self) -> None:
-        self.sent: list[tuple[Exchange, Any]] = []
+    def __init__(self, shard: int, tape: WorkerTape, mail: Mail) -> None:
+        self._mail, self._place = mail, (tape.person, shard)
+        self.asked: dict[int, Exchange | Pull] = {}
+        """By chunk, what the worker asked last."""
 
     def send(self, message: Message, payload: Any = None) -> None:
-        assert isinstance(message, Exchange)
-        body = None if payload is None else memoryview(payload).cast("B")
-        self.sent.append((message, body))
+        if not isinstance(message, Exchange | Pull):
+            return
+        self.asked[message.chunk] = message
+        if isinstance(message, Pull):
+            return
+        push = self._mail.pushes.get(self._place)
+        if push is None or push.sequence != message.sequence:
+            push = self._mail.pushes[self._place] = Push(message.sequence, {})
+        # NB: shards of one process must not share what a strategy may write to.
+        message.meta = dict(message.meta)
+        push.chunks[message.chunk] = message, None if payload is None else memoryview(payload).cast("B")
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         return None
@@ -52,25 +66,26 @@ class _Tape:
 class RerunCentre(Centre):
     """All shards of the recording, as the worker of `tape` met them."""
 
-    def __init__(self, spec: JobSpec, identity: Identity, tape: WorkerTape, mail: Mail, wait: Wait) -> None:
-        self._spec, self._tape, self._mail, self._wait = spec, tape, mail, wait
+    def __init__(
+        self, spec: JobSpec, identity: Identity, split: bool, tape: WorkerTape, mail: Mail, wait: Wait
+    ) -> None:
+        self._tape, self._mail, self._wait = tape, mail, wait
+        self._recorder = WorkerRecorder()
         self.identity, self.sequence = identity, 0
-        self._lanes = [_Tape() for _ in range(spec.parameter_server.shards)]
-        self.channels = [self._channel(shard, lane) for shard, lane in enumerate(self._lanes)]
+        shards = spec.parameter_server.shards
+        self._lanes = [_Tape(shard, tape, mail) for shard in range(shards)]
+        self.channels = [
+            Channel(lane, identity, spec.codec, shard, shard_range(identity.size, shard, shards), split)
+            for shard, lane in enumerate(self._lanes)
+        ]
         self._bring: Callable[[], F32] | None = None
-
-    def _channel(self, shard: int, lane: _Tape) -> Channel:
-        part = shard_range(self.identity.size, shard, len(self._lanes))
-        channel = Channel(lane, self.identity, self._spec.codec, shard, part, False)
-        channel.joined = True
-        return channel
 
     def join(self, bring: Callable[[], F32] | None = None) -> str:
         self._bring = bring
         welcomed = self._next()
         assert isinstance(welcomed, Welcomed)
         for channel in self.channels:
-            channel.stop = welcomed.stop
+            channel.joined, channel.stop = True, welcomed.stop
         return welcomed.stop
 
     def _next(self) -> Welcomed | Heard:
@@ -88,92 +103,110 @@ class RerunCentre(Centre):
 
     # -- an exchange -------------------------------------------------------------------------------
 
-    def exchange(self, push: F32 | None, pull: F32 | None, meta: PushMeta) -> Outcome:
-        self.begin(push, pull, meta)
-        return self.end()
-
-    def begin(self, push: F32 | None, pull: F32 | None, meta: PushMeta) -> None:
-        """Sends, as far as anybody will know of it."""
-        self._pull = pull
-        if push is not None:
-            for channel, lane in zip(self.channels, self._lanes, strict=True):
-                part = channel.part
-                chunks = list(_pieces(channel, lane, push[part.start : part.stop], meta))
-                self._mail.pushes[self._tape.person, channel.shard] = Push(meta.sequence, chunks)
-        self._heard = self._next()
-
-    def end(self) -> Outcome:
-        """Waits for the recorded answers and takes them."""
-        heard = self._heard
+    def _until(self, done: Callable[[], bool]) -> None:
+        """Feeds the channels the recorded answers, each as soon as its shard has come so far."""
+        try:
+            heard = self._next()
+        except Gone:
+            self._send_rest()
+            raise
         assert isinstance(heard, Heard)
-        self._wait(lambda: all(self._there(channel) for channel in self.channels))
-        for channel in self.channels:
-            self._take(channel)
-            channel.stop = heard.stop
-        first = self.channels[0]
-        return Outcome(heard.stop, (), first.samples, first.workers, first.notes)
+        left: list[deque[Taken]] = []
+        for _, taken in heard.shards:
+            left.append(deque(zip(taken[::3], taken[1::3], taken[2::3], strict=True)))
+        while any(left):
+            self._wait(
+                lambda: any(answers and self._ready(shard, answers) for shard, answers in enumerate(left))
+            )
+            for shard, answers in enumerate(left):
+                while answers and self._ready(shard, answers):
+                    self._feed(shard, answers.popleft(), "" if answers else heard.shards[shard][0])
+        for channel, (stop, taken) in zip(self.channels, heard.shards, strict=True):
+            for term, stamp in zip(taken[::3], taken[2::3], strict=True):
+                self._mail.answers.pop((self._tape.person, channel.shard, term, stamp), None)
+            if channel.busy:
+                channel.handle(Fault("stopped", stop), None, 0.0)
+        assert done()
 
-    def _keys(self, channel: Channel) -> Iterator[tuple[tuple[int, int], int, int, int]]:
-        """Where the answers of a shard are, by chunk; none when it said no more than that the job is over."""
-        assert isinstance(self._heard, Heard)
-        term, *stamps = spread(self._heard.stamps[channel.shard])
-        if len(stamps) == channel.chunks:
-            for stamp in stamps:
-                yield self._tape.person, channel.shard, term, stamp
+    def _ready(self, shard: int, answers: deque[Taken]) -> bool:
+        """Whether the next answer is there, with weights where it was asked for them."""
+        term, chunk, stamp = answers[0]
+        self._rewind(shard, term, chunk)
+        answer = self._mail.answers.get((self._tape.person, shard, term, stamp))
+        return answer is not None and (answer.told or not self._wants(shard, chunk))
 
-    def _there(self, channel: Channel) -> bool:
-        # NB: who hears that the job is over takes no weights any more.
-        weights = self._pull is not None and not self._heard.stop
-        answers = [self._mail.answers.get(key) for key in self._keys(channel)]
-        return all(answer is not None and (answer.body is not None or not weights) for answer in answers)
+    def _wants(self, shard: int, chunk: int) -> bool:
+        asked = self._lanes[shard].asked[chunk]
+        return isinstance(asked, Pull) or asked.pull
 
-    def _take(self, channel: Channel) -> None:
-        answers: list[Answer] = [self._mail.answers.pop(key) for key in self._keys(channel)]
-        if not answers:
-            return
-        last = answers[-1]
-        channel.samples, channel.workers, channel.notes = last.samples, last.workers, last.notes
-        if self._pull is None or self._heard.stop:
-            return
-        channel.version = answers[0].version
-        mine = self._pull[channel.part.start : channel.part.stop]
-        for chunk, answer in enumerate(answers):
-            target = mine[chunk_slice(mine.size, chunk)]
-            target[:] = codec.decode(answer.codec, answer.body, target.size, self._spec.codec, target)
+    def _rewind(self, shard: int, term: int, chunk: int) -> None:
+        """Where the worker began the exchange anew (a shard had come back, or was silent), it does so here."""
+        channel = self.channels[shard]
+        if channel.busy and (term > channel.term > 0 or chunk != channel.awaited):
+            channel.joined = False
+            part, shards = channel.part, len(self.channels)
+            welcome = Welcome(
+                term, shard, shards, channel.seen, part.start, part.stop, CHUNK, True, False, channel.samples
+            )  # fmt: skip
+            channel.handle(welcome, None, 0.0)
+
+    def _feed(self, shard: int, taken: Taken, stop: str) -> None:
+        term, chunk, stamp = taken
+        asked = self._lanes[shard].asked[chunk]
+        answer: Answer = self._mail.answers[self._tape.person, shard, term, stamp]
+        body = answer.body if self._wants(shard, chunk) else None
+        number, verdict = (
+            (asked.sequence, answer.verdict) if isinstance(asked, Exchange) else (asked.request, "pulled")
+        )
+        reply = Reply(
+            term, number, chunk, answer.version, verdict, answer.workers, answer.samples,
+            answer.codec if body is not None else "", stop, answer.notes, stamp,
+        )  # fmt: skip
+        self.channels[shard].handle(reply, body, 0.0)
+
+    def _send_rest(self) -> None:
+        """The worker died before the end of this exchange was noted: its push may have gone out to the last chunk."""
+        for channel, lane in zip(self.channels, self._lanes, strict=True):
+            for _ in range(channel.chunks):
+                asked = lane.asked.get(channel.awaited)
+                if channel.busy and isinstance(asked, Exchange):
+                    reply = Reply(channel.term, asked.sequence, channel.awaited, 0, "applied")
+                    channel.handle(reply, None, 0.0)
 
     def leave(self, reason: str = "") -> None:
         return None
 
 
-def _pieces(channel: Channel, lane: _Tape, push: F32, meta: PushMeta) -> Iterator[tuple[Exchange, Any]]:
-    """The messages of a push, by chunk: the channel goes on as each is acknowledged."""
-    lane.sent = []
-    channel.start(push, meta, None, 0.0)
-    for chunk in range(channel.chunks):
-        # NB: shards of one process must not share what a strategy may write to.
-        message, payload = lane.sent[chunk]
-        message.meta = dict(message.meta)
-        yield message, payload
-        channel.handle(Reply(channel.term, meta.sequence, chunk, 0, "applied"), None, 0.0)
-
-
 class Flying(Future[Outcome]):
-    """An exchange under way while the worker computes (`exchange.ahead`)."""
+    """An exchange that is under way while the worker computes (`exchange.ahead`).
 
-    def __init__(self, centre: RerunCentre) -> None:
+    It is carried out when it is waited for: what it sends was copied when it began, and nobody looks before that.
+    """
+
+    def __init__(self, exchange: Callable[[], Outcome]) -> None:
         super().__init__()
-        self._centre = centre
+        self._exchange: Callable[[], Outcome] | None = exchange
 
     def result(self, timeout: float | None = None) -> Outcome:
-        return self._centre.end()
+        exchange, self._exchange = self._exchange, None
+        assert exchange is not None
+        return exchange()
+
+    def drop(self) -> None:
+        """Its worker is gone; what it has sent stays sent."""
+        if self._exchange is not None:
+            try:
+                self.result()
+            except Gone:
+                return
 
 
 class Ahead(Executor):
-    """Takes the place of the exchange's thread: an exchange begins at once and ends when it is waited for."""
+    """Takes the place of the exchange's thread."""
 
-    def __init__(self, centre: RerunCentre) -> None:
-        self._centre = centre
+    def __init__(self) -> None:
+        self.newest: Flying | None = None
 
-    def submit(self, _: Any, /, *given: Any, **named: Any) -> Any:
-        self._centre.begin(*given)
-        return Flying(self._centre)
+    def submit(self, function: Any, /, *given: Any, **named: Any) -> Any:
+        self.newest = Flying(cast(Callable[[], Outcome], lambda: function(*given, **named)))
+        return self.newest

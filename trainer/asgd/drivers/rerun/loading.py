@@ -20,7 +20,6 @@ from asgd.recording.format import (
     Restored,
     Welcomed,
     read_log,
-    spread,
 )
 from asgd.report import summary
 from asgd.report.summary import Summary
@@ -63,9 +62,9 @@ class Recording:
         for person, tape in self.workers.items():
             for record in tape.exchanges:
                 if isinstance(record, Heard):
-                    for shard, stamps in enumerate(record.stamps):
-                        for stamp in spread(stamps)[1:]:
-                            mail.want(person, shard, stamps[0], stamp)
+                    for shard, (_, taken) in enumerate(record.shards):
+                        for term, stamp in zip(taken[::3], taken[2::3], strict=True):
+                            mail.want(person, shard, term, stamp)
 
 
 def load(folder: Path) -> Recording:

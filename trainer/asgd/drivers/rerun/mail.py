@@ -19,10 +19,10 @@ Person = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A push to one shard: a message and its payload by chunk."""
+    """A push to one shard: a message and its payload by chunk, as far as they were sent."""
 
     sequence: int
-    chunks: list[tuple[Exchange, Any]]
+    chunks: dict[int, tuple[Exchange, Any]]
 
 
 @dataclass(slots=True)
@@ -33,7 +33,10 @@ class Answer:
     samples: int
     workers: int
     notes: dict[str, float]
+    verdict: str
+    """Of the worker's newest push."""
     codec: str
+    told: bool = False
     body: Any = None
     """The chunk's weights, as `codec` packs them, where the answer carried weights."""
 

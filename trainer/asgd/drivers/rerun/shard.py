@@ -135,7 +135,9 @@ class RerunShard:
     def _answer(self, person: Person) -> Answer:
         state, pull = self.shard.state, self.job.spec.codec.pull
         notes = self.shard.strategy.notes(state, person[0])
-        return Answer(state.version, state.samples, state.workers, notes, pull)
+        seen = self.shard.seen.get(person[0])
+        verdict = seen.verdict if seen else "applied"
+        return Answer(state.version, state.samples, state.workers, notes, verdict, pull)
 
     def _carry_out(self, record: AnyRecord) -> bool:
         shard = self.shard
@@ -174,8 +176,10 @@ class RerunShard:
         push = self._mail.pushes.get((self._person(record.worker), self.index))
         if push is None or push.sequence < record.sequence:
             return False
-        if push.sequence > record.sequence or record.chunk >= len(push.chunks):
+        if push.sequence > record.sequence:
             raise self._contradiction(record)
+        if record.chunk not in push.chunks:
+            return False
         message, payload = push.chunks[record.chunk]
         shard = self.shard
         before = shard.state.version
@@ -212,6 +216,7 @@ class RerunShard:
         person = self._person(record.worker)
         if person in self._wanted.get(self._at, ()):
             answer = self._mail.answers[person, self.index, self.shard.term, self._at]
+            answer.told = True
             answer.body = np.array(codec.pack(answer.codec, body)).view(np.uint8).data
 
     # -- rounds and checkpoints --------------------------------------------------------------------

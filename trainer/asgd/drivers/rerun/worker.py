@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
+from asgd.algorithms.registry import strategy
 from asgd.drivers.randomness import Randomness
 from asgd.drivers.rerun.centre import Ahead, Gone, RerunCentre
 from asgd.drivers.rerun.loading import WorkerTape
@@ -33,12 +34,12 @@ class RerunReplica(Replica):
 
     def _centre(self) -> RerunCentre:
         rerun = self.rerun
-        return RerunCentre(self.spec, self.identity, rerun.tape, rerun.mail, rerun.wait)
+        split = strategy(str(self.spec.algorithm["name"])).server(self.spec).pulls_wait
+        return RerunCentre(self.spec, self.identity, split, rerun.tape, rerun.mail, rerun.wait)
 
     def join(self) -> str:
-        assert isinstance(self.centre, RerunCentre)
         if self._thread:
-            self._thread = Ahead(self.centre)
+            self._thread = self.rerun.ahead
         self.stop = self.centre.join(lambda: self._push.out(self.flat.weights))
         return self.stop or self.refresh()
 
@@ -51,6 +52,7 @@ class RerunWorker(threading.Thread):
         self.job, self.tape, self.mail = job, tape, mail
         self.steps = 0
         self.error: BaseException | None = None
+        self.ahead = Ahead()
         self._turn, self._paused = threading.Semaphore(0), threading.Semaphore(0)
         self._until: Callable[[], bool] | None = None
         self._random = Randomness()
@@ -103,13 +105,18 @@ class RerunWorker(threading.Thread):
         try:
             self._live()
         except Gone:
-            pass
+            self._finish_sending()
         except BaseException as error:
             # What ended this worker in the run ends it here too, and is no news.
             self.error = error if self.tape.exchanges else None
         finally:
             self._ended = True
             self._paused.release()
+
+    def _finish_sending(self) -> None:
+        """A push that was on its way when the worker died has gone out."""
+        if self.ahead.newest and not self._cancelled:
+            self.ahead.newest.drop()
 
     def _live(self) -> None:
         limit_threads()
