@@ -64,6 +64,8 @@ class Joined(Record, tag=3, frozen=True):
     layout: str
     dataset: int | None
     sequence: int
+    node: str = ""
+    tensors: bytes = b""
 
 
 class Brought(Record, tag=4, frozen=True):

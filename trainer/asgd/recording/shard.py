@@ -84,7 +84,8 @@ class ShardRecorder(Recorder):
         who = message
         self._add(
             Joined(
-                who.role, who.index, who.incarnation, who.size, who.layout, who.dataset, who.sequence
+                who.role, who.index, who.incarnation, who.size, who.layout, who.dataset, who.sequence, who.node,
+                who.tensors,
             )
         )  # fmt: skip
 

@@ -249,5 +249,5 @@ class RerunShard:
 def _hello(job: str, record: Joined) -> Hello:
     return Hello(
         job, record.role, record.index, record.incarnation, record.size, record.layout, record.dataset,
-        sequence=record.sequence,
+        sequence=record.sequence, node=record.node, tensors=record.tensors,
     )  # fmt: skip
