@@ -34,6 +34,9 @@ def leave_files(
 
     `obstacle` says why the run can't be replayed, if it can't.
     """
+    told = summary.summarize(status, job.spec)
+    # NB: what comes next may fail on a full disk; the figures are there then.
+    summary.write(told, output.file("summary.json"))
     if status.updates:
         curves.draw(output.file("history.jsonl"), output.file("curves.png"), job.name)
     saved = _Saved()
@@ -41,7 +44,6 @@ def leave_files(
         saved = _save_model(output, checkpoint_uri, findings)
     shards = job.spec.parameter_server.shards
     obstacle = obstacle or recording.seal(output.recording, shards, saved.round, saved.sha256)
-    told = summary.summarize(status, job.spec)
     told = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
     summary.write(told, output.file("summary.json"))
     for line in summary.describe(told, output.folder):
