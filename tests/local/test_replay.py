@@ -92,10 +92,17 @@ def test_with_a_killed_worker_killed_shards_and_a_worker_that_joined(tmp_path: P
 STRATEGIES: list[tuple[int, dict[str, Any]]] = [
     (1, {"algorithm": {"name": "safeguard", "shortWindow": 4, "longWindow": 12}}),
     (2, {"algorithm": {"name": "async-diloco", "period": 5}}),
-    (3, {"algorithm": {"name": "ssp", "bound": 1}}),
+    (3, {"algorithm": {"name": "ssp", "bound": 1}, "exchange": {"lane": "zmq"}}),
     (1, {"algorithm": {"name": "easgd", "period": 3}, "exchange": {"ahead": 1}}),
-    (3, {"algorithm": {"name": "sync"}, "optimizer": {"learningRate": 0.02, "momentum": 0.9}}),
-    (2, {"algorithm": {"name": "dc-asgd"}, "codec": {"push": "int8", "pull": "bf16"}}),
+    (
+        3,
+        {
+            "algorithm": {"name": "sync"},
+            "optimizer": {"learningRate": 0.02, "momentum": 0.9},
+            "exchange": {"lane": "tcp"},
+        },
+    ),
+    (2, {"algorithm": {"name": "dc-asgd"}, "codec": {"push": "topk", "pull": "int8"}}),
 ]
 
 

@@ -48,10 +48,11 @@ class Pushed(Record, tag=1, frozen=True):
 
 
 class Told(Record, tag=2, frozen=True):
-    """One chunk of weights was copied into an answer."""
+    """One chunk of weights was copied into an answer; `held`: the state that the request named (`wire/delta.py`)."""
 
     worker: int
     chunk: int
+    held: int = 0
 
 
 class Joined(Record, tag=3, frozen=True):

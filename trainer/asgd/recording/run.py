@@ -48,6 +48,8 @@ def obstacle(spec: JobSpec, *, script: bool, dataset: int | None, restored: bool
         return "the data is a stream or has a sampler of its own, so nobody knows which samples were read"
     if spec.workers.devices.count:
         return "it computes on GPUs, whose sums differ in their last bits from run to run"
+    if spec.exchange.read_in_place:
+        return "workers read weights where they are updated (exchange.readInPlace), so nobody knows what they read"
     if restored:
         return "it began from a checkpoint of an earlier run"
     return ""

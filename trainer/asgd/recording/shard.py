@@ -36,7 +36,7 @@ class Recorder:
     def pushed(self, message: Exchange, payload: Any) -> None:
         """A chunk of a push was taken in."""
 
-    def told(self, worker: int, chunk: int) -> None:
+    def told(self, worker: int, chunk: int, held: int) -> None:
         """A chunk of weights is copied into an answer."""
 
     def joined(self, message: Hello) -> None:
@@ -77,8 +77,8 @@ class ShardRecorder(Recorder):
     def pushed(self, message: Exchange, payload: Any) -> None:
         self._add(Pushed(message.index, message.sequence, message.chunk, checksum(payload)))
 
-    def told(self, worker: int, chunk: int) -> None:
-        self._add(Told(worker, chunk))
+    def told(self, worker: int, chunk: int, held: int) -> None:
+        self._add(Told(worker, chunk, held))
 
     def joined(self, message: Hello) -> None:
         who = message

@@ -68,8 +68,9 @@ class Replica:
         self.recorder = recorder(config.record, config.index, config.incarnation)
         self.centre = self._centre()
         self._dataset = dataset
-        self._push = Staging(self.flat.size, self.device)
-        self._pulled = Staging(self.flat.size, self.device)
+        shared = self.centre.segment
+        self._push = Staging(self.flat.size, self.device, shared.push if shared else None)
+        self._pulled = Staging(self.flat.size, self.device, shared.pull if shared else None)
         self._thread: Executor | None = ThreadPoolExecutor(1, "exchange") if spec.exchange.ahead else None
         self._flying: Future[Outcome] | None = None
         self._flying_pull = False
@@ -89,7 +90,7 @@ class Replica:
         return Centre(
             config.servers, config.keys, self.identity, spec.codec,
             split=strategy(str(spec.algorithm["name"])).server(spec).pulls_wait,
-            patience_seconds=config.join_timeout_seconds, recorder=self.recorder,
+            patience_seconds=config.join_timeout_seconds, lane=spec.exchange.lane, recorder=self.recorder,
         )  # fmt: skip
 
     def join(self) -> str:

@@ -17,6 +17,7 @@ from asgd.kernel import F32
 from asgd.recording.format import Bringing, Heard, Welcomed
 from asgd.recording.worker import WorkerRecorder
 from asgd.spec.types import JobSpec
+from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Message, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, shard_range
 from asgd.worker.centre import Centre, Outcome
@@ -36,7 +37,10 @@ class Gone(BaseException):
 class _Tape:
     """A lane to one shard that leaves what it is given in the mail."""
 
-    name, socket = "tape", None
+    name = "tape"
+    window = 1 << 30
+    """Everything at once: what the run's worker sent before it died is not known to the chunk."""
+    weights = None
 
     def __init__(self, shard: int, tape: WorkerTape, mail: Mail) -> None:
         self._mail, self._place = mail, (tape.person, shard)
@@ -55,6 +59,12 @@ class _Tape:
         # NB: shards of one process must not share what a strategy may write to.
         message.meta = dict(message.meta)
         push.chunks[message.chunk] = message, None if payload is None else memoryview(payload).cast("B")
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return []
+
+    def waits(self, now: float) -> bool:
+        return True
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         return None
@@ -78,6 +88,7 @@ class RerunCentre(Centre):
             Channel(lane, identity, spec.codec, shard, shard_range(identity.size, shard, shards), split)
             for shard, lane in enumerate(self._lanes)
         ]
+        self.lanes, self.segment = cast("list[BulkLane]", self._lanes), None
         self._bring: Callable[[], F32] | None = None
 
     def join(self, bring: Callable[[], F32] | None = None) -> str:
@@ -105,11 +116,7 @@ class RerunCentre(Centre):
 
     def _until(self, done: Callable[[], bool]) -> None:
         """Feeds the channels the recorded answers, each as soon as its shard has come so far."""
-        try:
-            heard = self._next()
-        except Gone:
-            self._send_rest()
-            raise
+        heard = self._next()
         assert isinstance(heard, Heard)
         left: list[deque[Taken]] = []
         for _, taken in heard.shards:
@@ -160,18 +167,9 @@ class RerunCentre(Centre):
         )
         reply = Reply(
             term, number, chunk, answer.version, verdict, answer.workers, answer.samples,
-            answer.codec if body is not None else "", stop, answer.notes, stamp,
+            answer.codec, stop, answer.notes, answer.base, answer.state, stamp=stamp,
         )  # fmt: skip
         self.channels[shard].handle(reply, body, 0.0)
-
-    def _send_rest(self) -> None:
-        """The worker died before the end of this exchange was noted: its push may have gone out to the last chunk."""
-        for channel, lane in zip(self.channels, self._lanes, strict=True):
-            for _ in range(channel.chunks):
-                asked = lane.asked.get(channel.awaited)
-                if channel.busy and isinstance(asked, Exchange):
-                    reply = Reply(channel.term, asked.sequence, channel.awaited, 0, "applied")
-                    channel.handle(reply, None, 0.0)
 
     def leave(self, reason: str = "") -> None:
         return None

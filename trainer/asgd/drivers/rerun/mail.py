@@ -35,10 +35,12 @@ class Answer:
     notes: dict[str, float]
     verdict: str
     """Of the worker's newest push."""
-    codec: str
     told: bool = False
+    codec: str = ""
+    base: int = 0
+    state: int = 0
     body: Any = None
-    """The chunk's weights, as `codec` packs them, where the answer carried weights."""
+    """What came along, when it carried weights."""
 
 
 class Mail:

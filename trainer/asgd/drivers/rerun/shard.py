@@ -34,7 +34,6 @@ from asgd.recording.format import (
 )
 from asgd.server.rounds import RoundPart
 from asgd.server.shard import Shard
-from asgd.wire import codec
 from asgd.wire.messages import Decided, Hello, Init, Reply
 from asgd.wire.partition import chunk_slice
 
@@ -133,11 +132,11 @@ class RerunShard:
         return True
 
     def _answer(self, person: Person) -> Answer:
-        state, pull = self.shard.state, self.job.spec.codec.pull
+        state = self.shard.state
         notes = self.shard.strategy.notes(state, person[0])
         seen = self.shard.seen.get(person[0])
         verdict = seen.verdict if seen else "applied"
-        return Answer(state.version, state.samples, state.workers, notes, verdict, pull)
+        return Answer(state.version, state.samples, state.workers, notes, verdict)
 
     def _carry_out(self, record: AnyRecord) -> bool:
         shard = self.shard
@@ -212,12 +211,13 @@ class RerunShard:
 
     def _tell(self, record: Told) -> None:
         """NB: always asked for, as in the run: some strategies keep what they tell."""
-        body = self.shard.weights(record.chunk, record.worker)
+        reply = self.shard.reply(record.worker, 0, record.chunk, "pulled", True)
+        body = self.shard.payload(reply, record.worker, record.held)
         person = self._person(record.worker)
         if person in self._wanted.get(self._at, ()):
             answer = self._mail.answers[person, self.index, self.shard.term, self._at]
-            answer.told = True
-            answer.body = np.array(codec.pack(answer.codec, body)).view(np.uint8).data
+            answer.told, answer.codec, answer.base, answer.state = True, reply.codec, reply.base, reply.state
+            answer.body = np.array(body).view(np.uint8).data
 
     # -- rounds and checkpoints --------------------------------------------------------------------
 
