@@ -176,7 +176,7 @@ class RerunShard:
         if push is None or push.sequence < record.sequence:
             return False
         if push.sequence > record.sequence:
-            raise self._contradiction(record)
+            raise self._contradiction()
         if record.chunk not in push.chunks:
             return False
         message, payload = push.chunks[record.chunk]
@@ -187,7 +187,7 @@ class RerunShard:
             raise Differs(Difference(self.index, record.worker, "push", made, record.sequence))
         answer = shard.exchange(message, payload)
         if not isinstance(answer, Reply) or answer.verdict == "duplicate":
-            raise self._contradiction(record)
+            raise self._contradiction()
         if record.chunk == 0:
             self._made[record.worker] = shard.state.version
             self.updates += answer.verdict == "applied"
@@ -204,7 +204,7 @@ class RerunShard:
         if checksum(payload) != record.checksum:
             raise Differs(Difference(self.index, record.worker, "initial weights"))
         if self.shard.init(Init(*person, record.chunk), payload):
-            raise self._contradiction(record)
+            raise self._contradiction()
         return True
 
     # -- to workers --------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class RerunShard:
             self.shard.state.facts = dict(record.facts)
         order = Decided(record.number, record.term, record.members, record.measure, record.decision)
         if self.part is None or not self.part.take(order):
-            raise self._contradiction(record)
+            raise self._contradiction()
         if not record.measure:
             self.completed = self.shard.state.version
 
@@ -242,7 +242,7 @@ class RerunShard:
             raise UserError(f"the log of shard {self.index} has no checkpoint round {round_}")
         self.shard.restore(saved.size, saved.layout, saved.arrays, json.loads(saved.meta))
 
-    def _contradiction(self, record: Any) -> UserError:
+    def _contradiction(self) -> UserError:
         return UserError(f"the recording contradicts itself at {self.waits_for()}")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from asgd.drivers.rerun.loading import Recording
 from asgd.drivers.rerun.mail import Mail, Person
-from asgd.drivers.rerun.shard import Differs, RerunShard, Snapshot
+from asgd.drivers.rerun.shard import RerunShard, Snapshot
 from asgd.drivers.rerun.worker import RerunWorker
 from asgd.errors import UserError
 from asgd.kernel import F32
@@ -97,6 +97,3 @@ class Stage:
 def _join(parts: list[Snapshot]) -> F32:
     whole: Any = np.concatenate([part.arrays["weights"] for part in parts])
     return np.asarray(whole, np.float32)
-
-
-__all__ = ["Differs", "Ending", "Stage"]
