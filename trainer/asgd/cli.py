@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asgd import __version__, exitcodes
+from asgd.drivers.rerun import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
 
@@ -48,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--output", metavar="DIR", help="as for run")
     simulate.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     add_simulate_arguments(simulate)
+
+    replay = commands.add_parser(
+        "replay", help="execute a recorded run again, to the same bits, in one process"
+    )
+    replay_options.add_arguments(replay)
 
     validate = commands.add_parser("validate", help="check job files as the API server would")
     validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
@@ -91,6 +97,12 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         described = simulate.world(arguments, job.spec.workers.replicas)
         folder = Path(arguments.job).absolute().parent
         return simulate.run(job, folder, described, arguments.output, quiet=arguments.quiet)
+    if arguments.command == "replay":
+        folder = Path(arguments.run)
+        replay_options.set_threads(folder)
+        from asgd.drivers import replay
+
+        return replay.main(folder, arguments.until, arguments.dump, as_json=arguments.json)
     if arguments.command == "validate":
         from asgd.spec import validate
 

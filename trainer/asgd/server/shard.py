@@ -20,6 +20,7 @@ from msgspec import Struct
 from asgd.algorithms.base import Push, ServerStrategy, ShardState
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
+from asgd.recording.shard import Recorder
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
@@ -53,6 +54,8 @@ class Shard:
     def __init__(self, spec: JobSpec, strategy: ServerStrategy, index: int, shards: int, term: int) -> None:
         self.spec, self.strategy = spec, strategy
         self.index, self.shards, self.term = index, shards, term
+        self.recorder = Recorder()
+        """Told of each change, before anything that follows from it leaves."""
         self.size: int | None = None
         self.layout = ""
         self.ready = False
@@ -94,6 +97,7 @@ class Shard:
 
     def hello(self, message: Hello) -> Welcome | Fault:
         """Admits a worker or evaluator; the first worker is asked to bring the initial weights."""
+        first = self.size is None
         if self.size is None:
             self.allocate(message.size, message.layout)
         elif message.layout != self.layout:
@@ -108,6 +112,8 @@ class Shard:
         bring = worker and not self.ready and self._bringer in (None, (message.index, message.incarnation))
         if bring:
             self._bringer, self._brought = (message.index, message.incarnation), 0
+        if worker or first:
+            self.recorder.joined(message)
         part = shard_range(self.size or 0, self.index, self.shards)
         return Welcome(
             self.term, self.index, self.shards, self.state.version, part.start, part.stop, CHUNK, self.ready, bring,
@@ -136,6 +142,7 @@ class Shard:
         """A worker is gone (or an older incarnation of it: then nothing happens)."""
         if incarnation is not None and self.members.get(index) != incarnation:
             return
+        self.recorder.left(index)
         self.members.pop(index, None)
         self.state.clocks.pop(index, None)
         self.state.kept.pop(index, None)
@@ -157,7 +164,9 @@ class Shard:
 
     def rest(self, index: int) -> None:
         """A worker has no data for now: nobody waits for its clock, which starts again with its next push."""
-        self.state.clocks.pop(index, None)
+        if index in self.state.clocks:
+            self.recorder.rested(index)
+            del self.state.clocks[index]
 
     def init(self, message: Init, payload: Any) -> Fault | None:
         """One chunk of the initial weights; the last one makes the shard ready."""
@@ -170,6 +179,7 @@ class Shard:
         target[:] = codec.decode("fp32", payload, target.size, self.spec.codec, target)
         self._brought += 1
         self.ready = self._brought == self.chunks
+        self.recorder.brought(message, payload)
         return None
 
     @property
@@ -197,6 +207,7 @@ class Shard:
         if seen.push:
             self._apply(message, payload if finite else None, seen, seen.push)
         seen.chunks += 1
+        self.recorder.pushed(message, payload)
         return self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
 
     def _finite(self, message: Exchange, payload: Any) -> bool:
@@ -237,7 +248,7 @@ class Shard:
             self.refused[reason] += 1
             if self.strategy.rounds:
                 # The round that is open goes on without this worker.
-                self.rest(message.index)
+                state.clocks.pop(message.index, None)
             return seen
         seen.push = push
         if not self.strategy.rounds:
@@ -295,6 +306,7 @@ class Shard:
         return Reply(
             self.term, sequence, chunk, state.version, verdict, state.workers, state.samples,
             self.pulled_codec if pull else "", notes=self.strategy.notes(state, worker),
+            stamp=self.recorder.stamp,
         )  # fmt: skip
 
     @property
@@ -311,6 +323,9 @@ class Shard:
 
         `held` is the state that the worker's request named. Fills in the reply's codec and states.
         """
+        if worker >= 0:
+            # NB: the next record after the reply's stamp; strategies and shadows may keep what they tell.
+            self.recorder.told(worker, reply.chunk, held)
         weights = self.weights(reply.chunk, worker)
         if self.shadows and worker >= 0:
             body = self.shadows.answer(reply, worker, held, weights)

@@ -152,6 +152,8 @@ class Reply(Message):
     """State of the chunk that it makes; 0: states are not kept."""
     shared: bool = False
     """The weights lie in the shared segment, at the chunk's place."""
+    stamp: Natural = 0
+    """Which state of the shard this is, by the records of its log (`recording/`); 0: not recorded."""
 
 
 class Lease(Message):

@@ -91,6 +91,8 @@ class Channel:
         self.busy = False
         self.retries = 0
         self.bring: Callable[[], F32] | None = None
+        self.taken: list[int] = []
+        """Term, chunk and stamp of each answer that the newest exchange took, one after the other."""
         self._first_version = 0
         self._deadline = 0.0
         self._requests = 0
@@ -110,6 +112,7 @@ class Channel:
         self._base = meta.bases[self.shard] if meta.bases else self.version
         self._next, self._done = 0, 0
         self._requests += 1
+        self.taken = []
         self.verdict = ""
         self.busy = True
         self._begin(now)
@@ -129,6 +132,11 @@ class Channel:
             node=who.node, guarantee=who.guarantee, tensors=who.tensors if self.shard == 0 else b"",
             samples=self.samples,
         )  # fmt: skip
+
+    @property
+    def awaited(self) -> int:
+        """The chunk whose answer comes next."""
+        return self._done
 
     def tick(self, now: float) -> None:
         """Sends again what has not been answered in time."""
@@ -282,6 +290,7 @@ class Channel:
         self.seen = max(self.seen, message.version)
         if message.chunk == 0:
             self._first_version = message.version
+        self.taken += (message.term, message.chunk, message.stamp)
         if self._pushing and message.chunk == 0:
             self.verdict = message.verdict
         self._done += 1

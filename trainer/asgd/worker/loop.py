@@ -14,7 +14,7 @@ from asgd.worker.batches import WAIT, Lease, LeasedBatch, Waiting
 from asgd.worker.data import open_batches
 from asgd.worker.devices import to_device
 from asgd.worker.flat import Flat
-from asgd.worker.leases import Leases
+from asgd.worker.leases import Leasing
 from asgd.worker.nested import micro_batches
 from asgd.worker.replica import Replica
 
@@ -22,7 +22,7 @@ Gradient = Callable[[LeasedBatch], float]
 
 
 def train(
-    task: Task, replica: Replica, leases: Leases, leaving: Callable[[], bool], gradient: Gradient
+    task: Task, replica: Replica, leases: Leasing, leaving: Callable[[], bool], gradient: Gradient
 ) -> str:
     """Trains until the job stops or `leaving` (SIGTERM): the push in flight is finished. Returns why it ended.
 

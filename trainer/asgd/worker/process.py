@@ -41,13 +41,14 @@ def main() -> int:
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)
     reason = replica.join()
-    say(
-        f"worker {config.index} of job {config.job.name}: joined, {replica.flat.size:,} parameters on {computation.where},"
-        f" lanes {', '.join(sorted({channel.lane.name for channel in replica.centre.channels}))}"
-    )
+    lanes = ", ".join(sorted({channel.lane.name for channel in replica.centre.channels}))
+    joined = f"joined, {replica.flat.size:,} parameters on {computation.where}, lanes {lanes}"
+    say(f"worker {config.index} of job {config.job.name}: {joined}")
     leases = Leases(config, replica.centre.channels[0])
     if not reason:
-        reason = train(task, replica, leases, lambda: bool(leaving), computation.gradient)
+        told = replica.recorder
+        left = told.leaving(lambda: bool(leaving))
+        reason = train(task, replica, told.leases(leases), left, computation.gradient)
     computation.close()
     replica.close("drained" if leaving else reason)
     leases.close()

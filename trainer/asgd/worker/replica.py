@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from asgd import kernel
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
 from asgd.env import ProcessConfig
+from asgd.recording.worker import recorder
 from asgd.worker.buffers import Buffers
 from asgd.worker.centre import Centre, Outcome
 from asgd.worker.channel import Identity, PushMeta
@@ -58,24 +59,20 @@ class Replica:
         self.flat = flat or Flat(model, device or choose_device(spec.workers.devices.count, config.index))
         self.device = self.flat.device
         self._buffers = buffers
-        chosen = strategy(str(spec.algorithm["name"]))
-        self.rule = chosen.worker(spec)
+        self.rule = strategy(str(spec.algorithm["name"])).worker(spec)
         self.rule.dataset = dataset
         self.meters = Meters()
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
             config.node, guarantee, _tensors(self.flat),
         )  # fmt: skip
-        self.centre = Centre(
-            config.servers, config.keys, self.identity, spec.codec,
-            split=chosen.server(spec).pulls_wait, patience_seconds=config.join_timeout_seconds,
-            lane=spec.exchange.lane,
-        )  # fmt: skip
+        self.recorder = recorder(config.record, config.index, config.incarnation)
+        self.centre = self._centre()
         self._dataset = dataset
         shared = self.centre.segment
         self._push = Staging(self.flat.size, self.device, shared.push if shared else None)
         self._pulled = Staging(self.flat.size, self.device, shared.pull if shared else None)
-        self._thread = ThreadPoolExecutor(1, "exchange") if spec.exchange.ahead else None
+        self._thread: Executor | None = ThreadPoolExecutor(1, "exchange") if spec.exchange.ahead else None
         self._flying: Future[Outcome] | None = None
         self._flying_pull = False
         self._pending = _Pending()
@@ -88,6 +85,14 @@ class Replica:
         self.stop = ""
         self.heartbeat: Heartbeat | None = None
         self._closing = False
+
+    def _centre(self) -> Centre:
+        config, spec = self.config, self.spec
+        return Centre(
+            config.servers, config.keys, self.identity, spec.codec,
+            split=strategy(str(spec.algorithm["name"])).server(spec).pulls_wait,
+            patience_seconds=config.join_timeout_seconds, lane=spec.exchange.lane, recorder=self.recorder,
+        )  # fmt: skip
 
     def join(self) -> str:
         """Joins all shards and takes their weights; returns why the job is over, if it is."""
