@@ -35,6 +35,7 @@ class Push:
     samples: int
     steps: int
     """Local steps since the last push."""
+    """0 for weights that the strategy asked for: such a push is no update and counts nowhere."""
     loss: float | None = None
     rate: float = 0.0
     """Learning rate of this update after schedule and staleness; set when the push is admitted."""
@@ -42,6 +43,8 @@ class Push:
     """Factor that a staleness policy puts on the update."""
     meta: dict[str, float] = field(default_factory=dict)
     """Figures that the worker's half sent along (`WorkerStrategy.meta`)."""
+    bare: bool = False
+    """Came without a vector (`WorkerStrategy.outgoing` gave None): `apply` is not called for it."""
 
 
 @dataclass(slots=True)
@@ -68,6 +71,8 @@ class ShardState:
     samples: int = 0
     workers: int = 1
     clocks: dict[int, int] = field(default_factory=dict)
+    nodes: dict[int, str] = field(default_factory=dict)
+    """{worker: name of its machine, '' where unknown}"""
     dataset: int | None = None
     """Samples in one epoch; None for streams."""
     kept: dict[int, F32] = field(default_factory=dict)
@@ -86,6 +91,9 @@ class Turn:
     pull: bool
 
 
+NOTHING = Turn(push=False, pull=False)
+
+
 class ServerStrategy(ABC):
     """The shard's half. One instance a shard; holds no arrays of its own, they live in `ShardState.slots`."""
 
@@ -97,6 +105,9 @@ class ServerStrategy(ABC):
 
     rounds: bool = False
     """True for strategies that work in rounds (`rounds.py`): a push waits until every live worker has pushed."""
+
+    bare: bool = False
+    """True: takes pushes without a vector."""
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
@@ -119,9 +130,12 @@ class ServerStrategy(ABC):
         """False holds the worker's pull back until something changes."""
         return True
 
-    def answer(self, state: ShardState, span: slice, worker: int) -> F32:
-        """The elements `span` of what `worker` pulls; worker -1 asks for the job's answer."""
+    def answer(self, state: ShardState, span: slice, worker: int) -> F32 | None:
+        """The elements `span` of what `worker` pulls, None for nothing new; worker -1 asks for the job's answer."""
         return state.weights[span]
+
+    def left(self, state: ShardState, worker: int) -> None:  # noqa: B027  (most keep nothing of a worker's own)
+        """A worker is gone, or came back as a new one that knows nothing."""
 
     def notes(self, state: ShardState, worker: int) -> dict[str, float]:
         """Figures that go with each reply to `worker` (`WorkerStrategy.notes`)."""
@@ -152,8 +166,8 @@ class WorkerStrategy(ABC):
         """Whether to push and to pull after local step number `step` (from 1)."""
 
     @abstractmethod
-    def outgoing(self, w: Vector, g: Vector) -> Vector:
-        """The vector to push; read before the next call of this object."""
+    def outgoing(self, w: Vector, g: Vector) -> Vector | None:
+        """The vector to push, None for a push of figures only; read before the next call of this object."""
 
     def meta(self) -> dict[str, float]:
         """Figures that go with the push that `outgoing` gives; asked for after it."""
@@ -161,7 +175,15 @@ class WorkerStrategy(ABC):
 
     @abstractmethod
     def incoming(self, w: Vector, pulled: Vector) -> None:
-        """Merges what was pulled into `w`."""
+        """Merges what was pulled into `w`; not called when a shard had nothing new."""
+
+    def follow(self) -> Turn:
+        """After an exchange was merged, with its notes in place: whether another one follows at once."""
+        return NOTHING
+
+    def parting(self, w: Vector) -> Vector | None:
+        """The job is over: what the servers still need of `w` for the job's answer, None for nothing."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)

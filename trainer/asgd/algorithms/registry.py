@@ -26,6 +26,7 @@ _OURS = {
     "geometric-median": "asgd.algorithms.robust:GEOMETRIC_MEDIAN",
     "krum": "asgd.algorithms.robust:KRUM",
     "local-sgd": "asgd.algorithms.diloco:LOCAL_SGD",
+    "lsgd": "asgd.algorithms.lsgd:STRATEGY",
     "median": "asgd.algorithms.robust:MEDIAN",
     "parle": "asgd.algorithms.parle:PARLE",
     "safeguard": "asgd.algorithms.safeguard:STRATEGY",

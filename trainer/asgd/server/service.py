@@ -286,7 +286,11 @@ class Service:
             self._send(sender, answer)
             return
         answer.stop = self._stop_reason
-        body = codec.pack(answer.codec, self.shard.weights(chunk, worker))
+        weights = self.shard.weights(chunk, worker)
+        if weights is None:
+            self._send(sender, answer)
+            return
+        body = codec.pack(answer.codec, weights)
         self.traffic.sent += body.nbytes
         self.router.send_multipart([sender, encode(answer), memoryview(body)], copy=True)
 

@@ -37,6 +37,9 @@ class Seen(Struct):
     """The accepted push while its chunks come in; saved too, so that a restart in the middle goes on alike."""
 
 
+_NOTHING = np.empty(0, np.float32)
+
+
 class Parked(Exception):
     """The request can't be answered yet; the service keeps it and asks again when something has changed."""
 
@@ -110,6 +113,7 @@ class Shard:
         clocks = self.state.clocks
         clocks.setdefault(message.index, min(clocks.values(), default=0))
         self.state.workers = max(1, len(self.members))
+        self.state.nodes[message.index] = message.node
         if message.dataset is not None:
             # NB: schedules in epochs need it with the first push, before shard 0 could tell.
             self.state.dataset = message.dataset
@@ -117,6 +121,7 @@ class Shard:
         if known is None or known.incarnation != message.incarnation:
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
             self.state.inbox.pop(message.index, None)
+            self.strategy.left(self.state, message.index)
         if self._restored is not None and message.term < self.term:
             version, samples = self._restored
             self.lost = max(self.lost, message.seen - version)
@@ -130,6 +135,7 @@ class Shard:
         self.state.clocks.pop(index, None)
         self.state.kept.pop(index, None)
         self._drop_unfinished(index)
+        self.strategy.left(self.state, index)
         self.state.workers = max(1, len(self.members))
         if self._bringer and self._bringer[0] == index and not self.ready:
             self._bringer = None
@@ -181,13 +187,18 @@ class Shard:
             seen = self._begin(message, vector is not None)
         if seen.push:
             self._apply(message, vector, seen, seen.push)
-        seen.chunks += 1
+        seen.chunks = self.chunks if message.bare else seen.chunks + 1
         return self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
 
     def _decode(self, message: Exchange, payload: Any) -> F32 | None:
         """The chunk's vector; None when the worker, or this look at it, found inf or nan."""
         if not message.finite:
             return None
+        if message.bare:
+            if not self.strategy.bare:
+                name = self.spec.algorithm["name"]
+                raise ProtocolError(f"push {message.sequence} has no payload, which {name} cannot use")
+            return _NOTHING
         span = chunk_slice(self.state.weights.size, message.chunk)
         size = self.state.weights[span].size
         vector = codec.decode(message.codec, payload, size, self.spec.codec, self._decoded)
@@ -210,7 +221,7 @@ class Shard:
         state = self.state
         push = Push(
             message.index, message.sequence, message.base, max(0, state.version - message.base),
-            state.version + 1, message.samples, message.steps, message.loss, meta=message.meta,
+            state.version + 1, message.samples, message.steps, message.loss, meta=message.meta, bare=message.bare,
         )  # fmt: skip
         reason = "" if finite else "nonfinite"
         if not reason and message.base > state.version:
@@ -220,11 +231,13 @@ class Shard:
         if reason:
             seen.verdict = f"refused:{reason}"
             self.refused[reason] += 1
-            if self.strategy.rounds:
+            if self.strategy.rounds and push.steps:
                 # The round that is open goes on without this worker.
                 self.rest(message.index)
             return seen
         seen.push = push
+        if not push.steps:
+            return seen
         if not self.strategy.rounds:
             state.version += 1
         state.samples += message.samples
@@ -240,10 +253,13 @@ class Shard:
             self._drop_unfinished(message.index)
             return
         state = self.state
-        self.strategy.apply(state, chunk_slice(state.weights.size, message.chunk), push, vector)
-        if message.chunk + 1 == self.chunks:
+        if not push.bare:
+            self.strategy.apply(state, chunk_slice(state.weights.size, message.chunk), push, vector)
+        if push.bare or message.chunk + 1 == self.chunks:
             seen.push = None
             self.strategy.finish(state, push)
+            if not push.steps:
+                return
             slowest = min(state.clocks.values(), default=0)
             state.clocks[message.index] = state.clocks.get(message.index, slowest) + 1
 
@@ -271,8 +287,11 @@ class Shard:
             self.spec.codec.pull if pull else "", notes=self.strategy.notes(state, worker),
         )  # fmt: skip
 
-    def weights(self, chunk: int, worker: int) -> F32:
-        """The chunk that goes with a reply that carries weights: a view, to be copied before the next update."""
+    def weights(self, chunk: int, worker: int) -> F32 | None:
+        """The chunk that goes with a reply that carries weights: a view, to be copied before the next update.
+
+        None when the strategy has nothing new for this worker.
+        """
         return self.strategy.answer(self.state, chunk_slice(self.state.weights.size, chunk), worker)
 
     # -- checkpoint --------------------------------------------------------------------------------

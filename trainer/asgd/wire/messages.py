@@ -98,6 +98,9 @@ class Exchange(Message):
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
     meta: dict[str, float] = {}
     """Figures of the strategy's worker half."""
+    bare: bool = False
+    """The whole push is what stands here, for every shard alike: one message, no payload. For strategies that compare
+    losses before anybody sends weights."""
 
 
 class Pull(Message):
@@ -112,7 +115,7 @@ class Pull(Message):
 
 
 class Reply(Message):
-    """To Exchange and Pull; the payload is there when weights were asked for."""
+    """To Exchange and Pull. The payload is there when weights were asked for, unless the strategy has none: keep yours."""
 
     term: Natural
     sequence: Natural

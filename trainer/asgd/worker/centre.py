@@ -37,6 +37,8 @@ class Outcome:
     workers: int
     notes: dict[str, float]
     """What the strategy's server half says beside the weights (shard 0's word)."""
+    empty: bool = False
+    """Some shard had nothing new: what was pulled is not whole."""
 
 
 class Centre:
@@ -71,7 +73,10 @@ class Centre:
         return self.stop
 
     def exchange(self, push: F32 | None, pull: F32 | None, meta: PushMeta) -> Outcome:
-        """Pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None; one round trip."""
+        """Pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None; one round trip.
+
+        With `meta.bare` a push goes out although `push` is None.
+        """
         now = time.monotonic()
         for channel in self.channels:
             part = slice(channel.part.start, channel.part.stop)
@@ -81,7 +86,8 @@ class Centre:
         self._until(lambda: not any(channel.busy for channel in self.channels))
         first = self.channels[0]
         verdicts = tuple(channel.verdict for channel in self.channels)
-        return Outcome(self.stop, verdicts, first.samples, first.workers, first.notes)
+        empty = any(channel.empty for channel in self.channels)
+        return Outcome(self.stop, verdicts, first.samples, first.workers, first.notes, empty)
 
     def pull(self, into: F32) -> Outcome:
         """Pulls the weights into `into` (N,)."""

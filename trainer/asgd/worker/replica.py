@@ -9,8 +9,10 @@ order of what touches the weights stays fixed: merge what came, take out what go
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +23,8 @@ from asgd import kernel
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
 from asgd.env import ProcessConfig
+from asgd.errors import TryAgain
+from asgd.kernel import F32
 from asgd.worker.buffers import Buffers
 from asgd.worker.centre import Centre, Outcome
 from asgd.worker.channel import Identity, PushMeta
@@ -153,10 +157,10 @@ class Replica:
         vector, meta = None, PushMeta(0, 0, 0, True, None, [])
         if push:
             outgoing = self.rule.outgoing(self.flat.weights, self.flat.grads)
-            # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
-            vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
-            meta = self._meta(kernel.finite(vector))
-            meta.meta = self.rule.meta()
+            if outgoing is not None:
+                # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
+                vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
+            meta = self._meta(vector)
         into = self._pulled.host if pull else None
         self._flying_pull = pull
         if self._thread:
@@ -168,29 +172,35 @@ class Replica:
         with self.meters.timed("exchange"):
             return self.centre.exchange(vector, into, meta)
 
-    def _meta(self, finite: bool) -> PushMeta:
+    def _meta(self, vector: F32 | None) -> PushMeta:
         pending, self._pending = self._pending, _Pending()
         self.centre.sequence += 1
         loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
+        finite = math.isfinite(loss or 0.0) if vector is None else kernel.finite(vector)
         return PushMeta(
-            self.centre.sequence, pending.samples, max(1, pending.steps), finite, loss, pending.visits,
-            bases=self._computed_from,
+            self.centre.sequence, pending.samples, pending.steps, finite, loss, pending.visits,
+            self.rule.meta(), vector is None, self._computed_from,
         )  # fmt: skip
 
     def _land(self) -> None:
-        """Waits for the exchange under way and merges it."""
-        if self._flying is None:
-            return
-        flying, self._flying = self._flying, None
-        with self.meters.timed("wait"):
-            outcome = flying.result()
-        self._merge(outcome)
+        """Waits for the exchange under way, and those that follow it, and merges them."""
+        while self._flying is not None:
+            flying, self._flying = self._flying, None
+            with self.meters.timed("wait"):
+                outcome = flying.result()
+            self._merge(outcome)
 
     def _merge(self, outcome: Outcome) -> None:
         self._take(outcome)
-        if self._flying_pull and not self.stop:
-            self.rule.incoming(self.flat.weights, self._pulled.on_device())
+        if self.stop:
+            return
+        if self._flying_pull:
+            if not outcome.empty:
+                self.rule.incoming(self.flat.weights, self._pulled.on_device())
             self._versions = self.centre.versions
+        turn = self.rule.follow()
+        if turn.push or turn.pull:
+            self._exchange(turn.push, turn.pull)
 
     def _take(self, outcome: Outcome) -> None:
         self.samples = outcome.samples
@@ -201,12 +211,25 @@ class Replica:
     def close(self, reason: str = "") -> None:
         """Finishes what is on its way and says goodbye to every shard."""
         self._land()
+        if reason != "drained":
+            self._part()
         self._closing = True
         if self._thread:
             self._thread.shutdown()
         if self.heartbeat:
             self.heartbeat.close()
         self.centre.leave(reason)
+
+
+    def _part(self) -> None:
+        """The job is over: leaves what the strategy wants of these weights, if the servers still answer."""
+        vector = self.rule.parting(self.flat.weights)
+        if vector is None:
+            return
+        host = self._push.out(vector)
+        self._pending = _Pending()  # steps that were not pushed before the end do not count
+        with suppress(TryAgain):
+            self.centre.exchange(host, None, self._meta(host))
 
 
 def _tensors(flat: Flat) -> bytes:
