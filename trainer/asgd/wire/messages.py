@@ -115,7 +115,7 @@ class Pull(Message):
 
 
 class Reply(Message):
-    """To Exchange and Pull. The payload is there when weights were asked for, unless the strategy has none: keep yours."""
+    """To Exchange and Pull. The payload is there when weights were asked for and the strategy has new ones."""
 
     term: Natural
     sequence: Natural

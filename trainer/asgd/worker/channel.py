@@ -106,7 +106,7 @@ class Channel:
     # -- what the owner asks for -------------------------------------------------------------------
 
     def start(self, push: F32 | None, meta: PushMeta, pull: F32 | None, now: float) -> None:
-        """Begins an exchange; `push` and `pull` are this shard's slices, either may be None (`push`: see `meta.bare`)."""
+        """Begins an exchange; `push` and `pull` are this shard's slices, either may be None."""
         self._push, self._meta, self._pull = push, meta, pull
         self._pushing = push is not None or meta.bare
         self._frames = {}

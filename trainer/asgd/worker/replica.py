@@ -220,7 +220,6 @@ class Replica:
             self.heartbeat.close()
         self.centre.leave(reason)
 
-
     def _part(self) -> None:
         """The job is over: leaves what the strategy wants of these weights, if the servers still answer."""
         vector = self.rule.parting(self.flat.weights)

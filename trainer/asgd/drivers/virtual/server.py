@@ -245,7 +245,9 @@ class Cluster:
     def answer(self) -> Any:
         """The job's answer: the (N,) vector that an evaluator pulls."""
         shards = [server.shard for server in self.servers]
-        parts = [shard.strategy.answer(shard.state, slice(0, shard.state.weights.size), -1) for shard in shards]
+        parts = [
+            shard.strategy.answer(shard.state, slice(0, shard.state.weights.size), -1) for shard in shards
+        ]
         return np.concatenate([part for part in parts if part is not None])
 
     def status(self) -> Status:

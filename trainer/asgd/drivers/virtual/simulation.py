@@ -113,7 +113,7 @@ class Simulation:
         self.clock.after(every or 1.0, self._evaluate_often)
 
     def measure(self, final: bool = False) -> None:
-        """Evaluates the job's answer as it is now; at the end in any case: what workers leave at parting is no update."""
+        """Evaluates the job's answer as it is now; at the end in any case, for what workers leave is no update."""
         updates = self.cluster.coordinator.updates
         if updates == self._measured and not final:
             return

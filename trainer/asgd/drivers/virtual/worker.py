@@ -81,8 +81,8 @@ class VirtualWorker:
         self._factor = factor
         self._split = chosen.server(spec).pulls_wait
         self.identity = Identity(
-            cluster.job.name, "worker", index, incarnation, work.size, work.layout, work.dataset, "",
-            work.guarantee, work.tensors,
+            cluster.job.name, "worker", index, incarnation, work.size, work.layout, work.dataset,
+            f"node-{index % cluster.world.nodes}", work.guarantee, work.tensors,
         )  # fmt: skip
         self.weights, self._gradient, self._pulled = (np.zeros(work.size, np.float32) for _ in range(3))
         self.channels = [self._channel(server) for server in cluster.servers]
