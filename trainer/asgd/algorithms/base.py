@@ -75,6 +75,10 @@ class ShardState:
     """{worker: name of its machine, '' where unknown}"""
     dataset: int | None = None
     """Samples in one epoch; None for streams."""
+    start: int = 0
+    """First element of the whole vector that this shard holds."""
+    blocks: list[int] = field(default_factory=list)
+    """Where the model's blocks (a module's own parameters) begin in the whole vector, and where the last one ends."""
     kept: dict[int, F32] = field(default_factory=dict)
     """An (n,) vector a worker that the strategy may keep; not saved, gone with the worker."""
     inbox: dict[int, Contribution] = field(default_factory=dict)
@@ -99,6 +103,9 @@ class ServerStrategy(ABC):
 
     slots: tuple[str, ...] = ()
     """Names of the full-size arrays it needs; each costs 4 bytes a parameter of the shard."""
+
+    grows: str = ""
+    """How the names of slots begin that it adds as it goes; they are saved and come back like the others."""
 
     pulls_wait: bool = False
     """True when a pull may be held back (`may_pull`): workers then push first and pull in a message of its own."""
@@ -144,6 +151,11 @@ class ServerStrategy(ABC):
 
 class WorkerStrategy(ABC):
     """The worker's half: one instance a worker, called between steps on the worker's own vectors."""
+
+    probes: int = 0
+    """Samples of a fixed probe set that it wants to compare weights on by `judge`."""
+    judge: Callable[[Vector], float]
+    """The loss of weights (n,) on the probe set; set by who drives this object when `probes` is not 0."""
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec

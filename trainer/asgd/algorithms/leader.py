@@ -69,6 +69,7 @@ class LeaderWorker(LocalWorker):
             self._move(w, pulled, self.force[name])
         else:
             w[:] = pulled
+            self.slots.clear()
         if self.prox[name]:
             self.leaders[name] = pulled * 1
 

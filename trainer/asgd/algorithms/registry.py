@@ -28,6 +28,7 @@ _OURS = {
     "local-sgd": "asgd.algorithms.diloco:LOCAL_SGD",
     "lsgd": "asgd.algorithms.lsgd:STRATEGY",
     "median": "asgd.algorithms.robust:MEDIAN",
+    "neuroevolution": "asgd.algorithms.neuroevolution:STRATEGY",
     "parle": "asgd.algorithms.parle:PARLE",
     "safeguard": "asgd.algorithms.safeguard:STRATEGY",
     "ssp": "asgd.algorithms.ssp:STRATEGY",

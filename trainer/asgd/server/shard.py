@@ -23,7 +23,7 @@ from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, chunk_count, chunk_slice, shard_range
+from asgd.wire.partition import CHUNK, block_edges, chunk_count, chunk_slice, shard_range
 
 
 class Seen(Struct):
@@ -80,6 +80,7 @@ class Shard:
         """Makes the arrays for a model of `size` parameters."""
         self.size, self.layout = size, layout
         part = shard_range(size, self.index, self.shards)
+        self.state.start, self.state.blocks = part.start, [0, size]
         self.state.weights = np.zeros(part.size, np.float32)
         self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
         self.state.scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
@@ -95,6 +96,8 @@ class Shard:
                 "layout", f"this job's model has layout {self.layout}, not {message.layout}", self.term
             )
         worker = message.role == "worker"
+        if message.tensors:
+            self.state.blocks = block_edges(message.tensors)
         if worker:
             if self.members.get(message.index, 0) > message.incarnation:
                 return Fault("session", f"a newer worker {message.index} has joined", self.term)
@@ -325,6 +328,10 @@ class Shard:
                     f"the checkpoint has no {name}: it was made with another algorithm or optimizer"
                 )
             array[:] = arrays[name]
+        grown = self.strategy.grows
+        self.state.slots |= {
+            name: array for name, array in arrays.items() if grown and name.startswith(grown)
+        }
         self.state.version, self.state.samples = meta["version"], meta["samples"]
         self.seen = {int(k): msgspec.convert(v, Seen) for k, v in meta.get("seen", {}).items()}
         self.histogram = Counter({int(k): v for k, v in meta.get("histogram", {}).items()})

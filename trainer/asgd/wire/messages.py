@@ -45,7 +45,7 @@ class Hello(Message):
     node: str = ""
     guarantee: str = ""
     tensors: bytes = b""
-    """JSON of [[name, shape], ...] in flat order; to shard 0 only, it goes into checkpoints."""
+    """JSON of [[name, shape], ...] in flat order; it goes into checkpoints and gives strategies the model's blocks."""
     lanes: tuple[str, ...] = ("zmq",)
     samples: Natural = 0
     """Samples of the whole job that this peer has seen accepted by this shard."""

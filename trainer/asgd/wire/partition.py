@@ -5,7 +5,11 @@ Workers and servers compute the same cuts from N and the shard count; nothing is
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import groupby
+
+import msgspec
 
 CHUNK = 1 << 18
 """Elements of a chunk: 1 MiB of float32 (performance.md, prototype lesson 1)."""
@@ -36,3 +40,15 @@ def chunk_count(size: int, chunk: int = CHUNK) -> int:
 def chunk_slice(size: int, index: int, chunk: int = CHUNK) -> slice:
     """Elements of chunk number `index` within a shard of `size` elements."""
     return slice(index * chunk, min(size, (index + 1) * chunk))
+
+
+def block_edges(tensors: bytes) -> list[int]:
+    """Where the model's blocks begin and the last one ends; a block is what names share up to their last dot.
+
+    `tensors` is JSON of [[name, shape], ...] in flat order, as in `Hello`.
+    """
+    named = msgspec.json.decode(tensors, type=list[tuple[str, list[int]]])
+    edges = [0]
+    for _, members in groupby(named, key=lambda tensor: tensor[0].rpartition(".")[0]):
+        edges.append(edges[-1] + sum(math.prod(shape) for _, shape in members))
+    return edges

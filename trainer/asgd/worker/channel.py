@@ -129,7 +129,7 @@ class Channel:
         return Hello(
             job=who.job, role=who.role, index=who.index, incarnation=who.incarnation, size=who.size,
             layout=who.layout, dataset=who.dataset, seen=self.seen, term=self.term, sequence=self.acknowledged,
-            node=who.node, guarantee=who.guarantee, tensors=who.tensors if self.shard == 0 else b"",
+            node=who.node, guarantee=who.guarantee, tensors=who.tensors,
             samples=self.samples,
         )  # fmt: skip
 

@@ -16,6 +16,7 @@ from asgd.worker.devices import limit_threads, refuse_stages
 from asgd.worker.entrypoint import is_script
 from asgd.worker.leases import Leases
 from asgd.worker.loop import train
+from asgd.worker.probing import take_probe
 from asgd.worker.replica import Replica
 
 
@@ -31,9 +32,11 @@ def main() -> int:
         return run_script(config)
     leaving = catch_term()
     task = build_task(config.job.spec)
+    probe = take_probe(task, config.job.spec)
     replica = Replica(
         config, task.model, dataset_size(task, config.job.spec.entrypoint), guarantee(task),
         buffers=Buffers(task.model) if task.evaluate and config.job.spec.buffers != "recompute" else None,
+        probe=probe,
     )  # fmt: skip
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)

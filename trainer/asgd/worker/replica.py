@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from asgd import kernel
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
 from asgd.env import ProcessConfig
-from asgd.errors import TryAgain
+from asgd.errors import TryAgain, UserError
 from asgd.kernel import F32
 from asgd.worker.buffers import Buffers
 from asgd.worker.centre import Centre, Outcome
@@ -32,6 +32,7 @@ from asgd.worker.devices import Staging, choose_device
 from asgd.worker.flat import Flat
 from asgd.worker.heartbeat import Heartbeat
 from asgd.worker.meters import Meters
+from asgd.worker.probing import Probe
 
 Visits = Sequence[tuple[int, int, int]]
 
@@ -50,11 +51,12 @@ class Replica:
     """A model joined to the job of `config`. Raises UserError when the model does not fit, TryAgain without servers.
 
     `device`: where the model is to be, if not where the spec puts it. `buffers`: told to the evaluator.
+    `probe`: what the strategy compares weights on.
     """
 
     def __init__(
         self, config: ProcessConfig, model: nn.Module, dataset: int | None, guarantee: str, *,
-        device: torch.device | None = None, buffers: Buffers | None = None,
+        device: torch.device | None = None, buffers: Buffers | None = None, probe: Probe | None = None,
     ) -> None:  # fmt: skip
         spec = config.job.spec
         self.spec, self.config = spec, config
@@ -64,6 +66,8 @@ class Replica:
         chosen = strategy(str(spec.algorithm["name"]))
         self.rule = chosen.worker(spec)
         self.rule.dataset = dataset
+        if self.rule.probes:
+            self.rule.judge = self._judge_by(probe)
         self.meters = Meters()
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
@@ -89,6 +93,15 @@ class Replica:
         self.stop = ""
         self.heartbeat: Heartbeat | None = None
         self._closing = False
+
+    def _judge_by(self, probe: Probe | None) -> Callable[[torch.Tensor], float]:
+        if probe is None:
+            name = self.spec.algorithm["name"]
+            raise UserError(
+                f"spec.algorithm.name: {name} compares weights by the loss of a Task, which a script with its own loop"
+                " does not have; allowed: an entrypoint module:callable that returns one"
+            )
+        return lambda weights: probe.loss(self.flat, self.device, weights)
 
     def join(self) -> str:
         """Joins all shards and takes their weights; returns why the job is over, if it is."""

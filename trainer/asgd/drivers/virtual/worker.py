@@ -75,6 +75,7 @@ class VirtualWorker:
         chosen = strategy(str(spec.algorithm["name"]))
         self.rule = chosen.worker(spec)
         self.rule.dataset = work.dataset
+        self.rule.judge = lambda weights: work.judge(index, weights)
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )
