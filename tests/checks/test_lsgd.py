@@ -153,6 +153,51 @@ def test_l5_digits(period: int) -> None:
     assert accuracy >= 0.96
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+def test_asynchronous_followers_come_nearer_a_pull_and_only_the_leader_sends(shards: int) -> None:
+    run = simulation(lsgd(80, shards=shards, asynchronous=True), still(SIZE))
+    apart(run, [3, 1, 2, 4])
+    seen = by_second(run, lambda run: (places(run), payloads(run)))
+    for (_, before), (_, after) in pairwise(seen[3:18]):
+        assert (after[0] - before[0], after[1] - before[1]) == (1, 3)
+    (first, _), (last, _) = seen[3], seen[13]
+    for worker in (0, 2, 3):
+        assert last[worker] - 1 == pytest.approx((first[worker] - 1) * 0.9**10, rel=1e-4)
+    assert first[1] == last[1] == 1
+
+
+def test_asynchronous_groups_meet_every_global_period_only() -> None:
+    run = simulation(lsgd(200, groups=2, globalPeriod=40, asynchronous=True), still(SIZE))
+    apart(run, [1, 100, 2, 101])
+    seen = by_second(run, places)
+    assert 1 <= seen[38][2] < 2 and 100 <= seen[38][3] < 101
+    assert seen[42][1] == pytest.approx(1 + 99 * 0.9, rel=1e-3)
+
+
+def test_asynchronous_workers_do_not_wait_for_a_slow_one_nor_for_a_leader_that_is_gone() -> None:
+    world = World(
+        compute=ComputeTime("constant", 1.0), stragglers=((3, 10.0),), deaths=(Mishap(1, 10.5),),
+    )  # fmt: skip
+    run = simulation(lsgd(100, asynchronous=True), still(SIZE), world)
+    apart(run, [3, 1, 2, 4])
+    run.run()
+    steps = {index: one._steps for index, one in run.workers.items()}
+    assert min(steps[0], steps[2]) >= 8 * steps[3] and run.cluster.status().updates >= 100
+    leaders = run.cluster.servers[0].shard.state.facts["leaders"]
+    assert leaders["0"][0] in (0, 2)
+
+
+def test_asynchronous_digits() -> None:
+    accuracy, _, run = digits(
+        algorithm={"name": "lsgd", "period": 10, "asynchronous": True}, stopAfter={"updates": 800},
+        workers={"replicas": 4},
+    )  # fmt: skip
+    assert accuracy >= 0.96
+    assert run.answer() == pytest.approx(
+        np.mean([one.weights for one in run.workers.values()], axis=0), rel=1e-5, abs=1e-6
+    )
+
+
 def test_the_answer_is_the_mean_of_the_workers_as_they_were_when_the_job_ended() -> None:
     bowl = Problem(np.linspace(1, 2, 5), lambda w, i: w * np.float32(1 + 0.1 * i), lambda w: float(w[0]))
     run = train(bowl, algorithm={"name": "lsgd", "period": 3}, stopAfter={"updates": 40})

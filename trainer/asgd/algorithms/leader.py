@@ -1,4 +1,4 @@
-"""The worker's half of Leader SGD, and how workers form groups; the servers' half is in `lsgd.py`.
+"""The worker's half of Leader SGD, and what its two server halves share: groups, ranks, the mean at the end.
 
 A worker holds at most two leaders: its group's and the best of all, each as it was when it was last pulled. Its
 own weights are never one of them, for an old copy of itself would drag a leader back.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from asgd.algorithms.base import NOTHING, Turn, Vector
+import numpy as np
+
+from asgd.algorithms.base import NOTHING, ShardState, Turn, Vector
 from asgd.algorithms.local import LocalWorker
 from asgd.spec.types import JobSpec
 
@@ -17,6 +19,29 @@ from asgd.spec.types import JobSpec
 def group_of(groups: int | str, worker: int, nodes: Mapping[int, str]) -> int | str:
     """The group of a worker: its number modulo `groups`, or with "node" the machine that it runs on."""
     return nodes.get(worker, "") if groups == "node" else worker % int(groups)
+
+
+def standing(loss: float | None, worker: int) -> tuple[float, int]:
+    """Who is better stands lower; a loss that is unknown or no number is the worst."""
+    return (loss if loss is not None and math.isfinite(loss) else math.inf), worker
+
+
+GONE = -1
+"""Key in `ShardState.kept` of what workers have left at parting, summed up; those of workers are from 0."""
+
+
+class Parting:
+    """The job is over: the answer is the mean of the weights that workers leave (kept[worker]), in their order."""
+
+    parted = 0
+
+    def part(self, state: ShardState, worker: int) -> None:
+        """One more worker has left its weights."""
+        total = state.kept.setdefault(GONE, np.zeros_like(state.weights))
+        total += state.kept.pop(worker)
+        self.parted += 1
+        state.weights[:] = total
+        state.weights *= np.float32(1 / self.parted)
 
 
 class LeaderWorker(LocalWorker):
@@ -35,8 +60,13 @@ class LeaderWorker(LocalWorker):
             "wide": float(own.get("globalProx", 0.1)) / whole,
         }
         self.leaders: dict[str, Vector] = {}
-        self.owes = False
-        """A report is out whose answer may be: you lead, send your weights."""
+        self.asynchronous = bool(own.get("asynchronous", False))
+        self.every = max(1, whole // self.period)
+        self.reports = 0
+        self.stage = ""
+        """What the last exchange brought to the servers: report | weights, or nothing."""
+        self.newest = 0.0
+        """Number of the newest weights that this worker sent."""
         self.parts = False
 
     def joined(self, w: Vector) -> None:
@@ -56,11 +86,17 @@ class LeaderWorker(LocalWorker):
         self.scratch *= share
         w += self.scratch
 
+    def turn(self, step: int) -> Turn:
+        due = self.since >= self.period
+        return Turn(push=due, pull=due and not self.asynchronous)
+
     def outgoing(self, w: Vector, g: Vector) -> Vector | None:
         if self.since == 0:
-            return w  # asked for: it leads
+            self.stage = "weights"
+            return w
         self.since = 0
-        self.owes = True
+        self.reports += 1
+        self.stage = "report"
         return w if self.notes.get("everybody") else None
 
     def incoming(self, w: Vector, pulled: Vector) -> None:
@@ -74,14 +110,24 @@ class LeaderWorker(LocalWorker):
             self.leaders[name] = pulled * 1
 
     def follow(self) -> Turn:
-        owes, self.owes = self.owes, False
+        stage, self.stage = self.stage, ""
         if self.notes.get("leads"):
             self.leaders.pop("wide" if self.notes.get("wide") else "near", None)
-        return Turn(push=True, pull=False) if owes and self.notes.get("send") else NOTHING
+        if stage == "report" and self.notes.get("send"):
+            return Turn(push=True, pull=False)
+        fetch = self.asynchronous and stage and self.notes.get("fetch")
+        return Turn(push=False, pull=True) if fetch else NOTHING
 
     def parting(self, w: Vector) -> Vector | None:
         self.parts = True
         return w
 
     def meta(self) -> dict[str, float]:
-        return {"parting": 1.0} if self.parts else {}
+        if self.parts:
+            return {"parting": 1.0}
+        if not self.asynchronous:
+            return {}
+        if self.stage == "weights":
+            self.newest = self.notes.get("send", 0.0)
+            return {"send": self.newest}
+        return {"wide": float(self.reports % self.every == 0), "newest": self.newest}

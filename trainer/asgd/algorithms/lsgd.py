@@ -6,28 +6,31 @@ the way to them, the leader itself never. Every `globalPeriod` steps the best of
 leaders, with `globalLambda`. Between rounds each step pulls a little towards the stored leaders (`prox`, as in the
 authors' code). The release counts the job's steps; here a round of all live workers every `period` steps does that.
 The job's answer is the mean of the workers, which costs a model a worker: it is gathered in the round after
-somebody asked for it, and when the job is over. The full batch gives LGD. See algorithms.md section 5.
+somebody asked for it, and when the job is over. The full batch gives LGD. `asynchronous` is another server's half,
+`asynclsgd.py`. See algorithms.md section 5.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
-from asgd.algorithms.base import Contribution, Push, ShardState, Strategy
-from asgd.algorithms.leader import LeaderWorker, group_of
+from asgd.algorithms.asynclsgd import AsyncLsgdServer
+from asgd.algorithms.base import Contribution, Push, ServerStrategy, ShardState, Strategy
+from asgd.algorithms.leader import GONE, LeaderWorker, Parting, group_of, standing
 from asgd.algorithms.rounds import Decision, Measures, RoundServer, mean
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 
-_GONE = -1
-"""Key in `ShardState.kept` of what workers have left at parting, summed up; those of workers are from 0."""
+
+def make_server(spec: JobSpec) -> ServerStrategy:
+    """The half that `algorithm.asynchronous` asks for."""
+    return AsyncLsgdServer(spec) if spec.algorithm.get("asynchronous", False) else LsgdServer(spec)
 
 
-class LsgdServer(RoundServer):
+class LsgdServer(Parting, RoundServer):
     """weights: the mean of workers as it was gathered last; slot leader: the best worker of the newest global round.
 
     kept[leader]: the weights of a leader of the newest round. What is known of that round (`leaders`, `awaited`) is
@@ -48,7 +51,6 @@ class LsgdServer(RoundServer):
         self.awaited: set[int] = set()
         """Leaders whose weights have not come yet."""
         self.decision: Decision = {"wide": False, "everybody": False}
-        self.parted = 0
 
     # -- pushes ----------------------------------------------------------------------------------------
 
@@ -78,18 +80,10 @@ class LsgdServer(RoundServer):
         if push.steps:
             super().finish(state, push)
         elif "parting" in push.meta:
-            self._part(state, push.worker)
+            self.part(state, push.worker)
         else:
             self.awaited.discard(push.worker)
             self._note_best(state)
-
-    def _part(self, state: ShardState, worker: int) -> None:
-        """A worker's last weights: the answer is the mean of those that have parted so far, in that order."""
-        total = state.kept.setdefault(_GONE, np.zeros_like(state.weights))
-        total += state.kept.pop(worker)
-        self.parted += 1
-        state.weights[:] = total
-        state.weights *= np.float32(1 / self.parted)
 
     def _note_best(self, state: ShardState) -> None:
         best = self.decision.get("best")
@@ -125,7 +119,7 @@ class LsgdServer(RoundServer):
         self.decision = decision
         self.leaders = {int(worker): leader for worker, leader in decision["leaders"].items()}
         whole = {part.push.worker: part.vector for part in given if part.vector.size}
-        for worker in [worker for worker in state.kept if worker != _GONE]:
+        for worker in [worker for worker in state.kept if worker != GONE]:
             del state.kept[worker]
         self.awaited = set()
         for leader in set(self.leaders.values()):
@@ -167,14 +161,12 @@ class LsgdServer(RoundServer):
 
 
 def _standing(push: Push) -> tuple[float, int]:
-    """Who is better stands lower; a loss that is unknown or no number is the worst."""
-    known = push.loss is not None and math.isfinite(push.loss)
-    return (push.loss if known and push.loss is not None else math.inf), push.worker
+    return standing(push.loss, push.worker)
 
 
 STRATEGY = Strategy(
     "lsgd",
-    LsgdServer,
+    make_server,
     LeaderWorker,
     answer="mean",
     fields=(
@@ -185,5 +177,6 @@ STRATEGY = Strategy(
         "prox",
         "globalProx",
         "groups",
+        "asynchronous",
     ),
 )
