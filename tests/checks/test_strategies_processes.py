@@ -141,8 +141,13 @@ def test_l4_a_round_of_leader_sgd_carries_one_model_up_and_three_down_over_socke
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["sync", "lsgd"])
-def test_rounds_go_on_when_a_worker_and_both_shards_are_killed(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [("sync", (300, 1000, 2000)), ("lsgd", (80, 250, 450)), ("neuroevolution", (60, 170, 300))],
+)
+def test_rounds_go_on_when_a_worker_and_both_shards_are_killed(
+    tmp_path: Path, name: str, counts: tuple[int, ...]
+) -> None:
     output = tmp_path / "run"
     settings = ["parameterServer.shards=2", "checkpoint.everySeconds=1"]
     command = [
@@ -156,11 +161,8 @@ def test_rounds_go_on_when_a_worker_and_both_shards_are_killed(tmp_path: Path, n
     for setting in settings:
         command += ["--set", setting]
     with subprocess.Popen([*command, "--output", str(output)]) as run:
-        for count, (role, index) in (
-            (150, ("worker", 1)),
-            (600, ("server", 1)),
-            (1200, ("server", 0)),
-        ):
+        victims = (("worker", 1), ("server", 1), ("server", 0))
+        for count, (role, index) in zip(counts, victims, strict=True):
             wait_for(output, count, run)
             kill(output, role, index)
         assert run.wait(240) == 0
