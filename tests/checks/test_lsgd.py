@@ -217,6 +217,18 @@ def test_nobody_waits_for_a_leader_that_died_before_it_sent_its_weights() -> Non
     assert places(run)[2] == 2.0 and places(run)[0] < 3 and places(run)[3] < 4
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_with_overlapped_exchanges_the_leader_still_sends_and_is_followed(asynchronous: bool) -> None:
+    made = job(
+        algorithm={"name": "lsgd", "period": 3, "prox": 0, "asynchronous": asynchronous},
+        stopAfter={"updates": 200}, workers={"replicas": 4}, exchange={"ahead": 1}, evaluation=QUIET,
+    )  # fmt: skip
+    run = simulation(made, still(SIZE))
+    apart(run, [3, 1, 2, 4])
+    run.run()
+    assert places(run)[1] == 1 and max(places(run)) < 1.1
+
+
 def test_a_worker_whose_weights_are_no_numbers_goes_on_from_the_leader() -> None:
     problem = Problem(np.full(3, 5.0), lambda w, _: w * 0, lambda w: abs(float(w[0])))
     run = simulation(lsgd(300, workers=3), problem)

@@ -97,7 +97,7 @@ class Shard:
             )
         worker = message.role == "worker"
         if message.tensors:
-            self.state.blocks = block_edges(message.tensors)
+            self.state.blocks = block_edges(message.tensors, message.size)
         if worker:
             if self.members.get(message.index, 0) > message.incarnation:
                 return Fault("session", f"a newer worker {message.index} has joined", self.term)
