@@ -22,7 +22,6 @@ from asgd.kernel import F32, finite
 from asgd.server.coordinator import Coordinator
 from asgd.server.shard import Parked, Shard
 from asgd.spec.types import JobSpec
-from asgd.wire import codec
 from asgd.wire.messages import (
     AnyMessage,
     Bye,
@@ -61,7 +60,7 @@ class LocalLane:
     """A lane (`asgd.wire.lanes.Lane`) that serves what is sent at once, in the caller's own thread."""
 
     name = "local"
-    socket = None
+    window = 4
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -76,6 +75,12 @@ class LocalLane:
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         return self.inbox.popleft() if self.inbox else None
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return []
+
+    def waits(self, now: float) -> bool:
+        return False
 
     def close(self) -> None:
         self.inbox.clear()
@@ -104,7 +109,7 @@ class Server:
             case Exchange():
                 answer = self.shard.exchange(message, payload)
                 self._pushed(message, answer)
-                self._answer(lane, answer, message.chunk, message.index, message.pull)
+                self._answer(lane, answer, message.index, message.held, message.pull)
             case Pull():
                 self._pull(lane, message)
             case Hello():
@@ -137,14 +142,15 @@ class Server:
         except Parked:
             self.parked.append((lane, message))
             return
-        self._answer(lane, answer, message.chunk, message.index, True)
+        self._answer(lane, answer, message.index, message.held, True)
 
-    def _answer(self, lane: LocalLane, answer: Message, chunk: int, worker: int, pull: bool) -> None:
+    def _answer(self, lane: LocalLane, answer: Message, worker: int, held: int, pull: bool) -> None:
         if not isinstance(answer, Reply):
             lane.deliver(answer)
             return
         answer.stop = self.cluster.coordinator.stop_reason
-        lane.deliver(answer, codec.pack(answer.codec, self.shard.weights(chunk, worker)) if pull else None)
+        payload = self.shard.payload(answer, worker, held) if pull else None
+        lane.deliver(answer, payload)
 
     def retry(self) -> None:
         """Asks again for the pulls that were held back."""

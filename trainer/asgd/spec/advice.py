@@ -13,6 +13,19 @@ _STALE = ("asgd", "staleness-aware", "dc-asgd", "ssp")
 
 def advice(job: Job) -> list[str]:
     """Warnings for the user, none of them an error."""
+    return [*_momentum(job), *_in_place(job)]
+
+
+def _in_place(job: Job) -> list[str]:
+    if not job.spec.exchange.read_in_place:
+        return []
+    return [
+        "spec.exchange.readInPlace: true: weights that workers of a server's machine read may be half updated, and "
+        "two runs of one seed differ even with one worker at a time"
+    ]
+
+
+def _momentum(job: Job) -> list[str]:
     optimizer, workers = job.spec.optimizer, job.spec.workers.replicas
     if optimizer.momentum == 0 or workers == 1 or job.spec.algorithm["name"] not in _STALE:
         return []

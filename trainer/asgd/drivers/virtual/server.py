@@ -25,7 +25,6 @@ from asgd.server.shard import Parked, Shard
 from asgd.server.view import build_status
 from asgd.spec.types import Job
 from asgd.status import Status
-from asgd.wire import codec
 from asgd.wire.messages import (
     AnyMessage,
     Bye,
@@ -96,7 +95,7 @@ class VirtualServer:
                 answer = self.shard.exchange(message, _bytes(payload))
                 if self.index == 0 and isinstance(answer, Reply) and message.chunk == 0:
                     self.cluster.pushed(message, answer)
-                self._answer(lane, answer, message.chunk, message.index, message.pull)
+                self._answer(lane, answer, message.index, message.held, message.pull)
             case Pull():
                 self._pull(lane, message)
             case Hello():
@@ -147,7 +146,7 @@ class VirtualServer:
                 self._parked.append((lane, message))
                 return
             answer = self.shard.reply(message.index, message.request, message.chunk, "pulled", True)
-        self._answer(lane, answer, message.chunk, message.index, True)
+        self._answer(lane, answer, message.index, message.held, True)
 
     def retry(self) -> None:
         """Asks again what was parked."""
@@ -156,15 +155,15 @@ class VirtualServer:
             for lane, message in waiting:
                 self._pull(lane, message)
 
-    def _answer(self, lane: VirtualLane, answer: Reply | Fault, chunk: int, worker: int, pull: bool) -> None:
+    def _answer(self, lane: VirtualLane, answer: Reply | Fault, worker: int, held: int, pull: bool) -> None:
         if not isinstance(answer, Reply) or not pull:
             self._send(lane, answer)
             return
-        weights = self.shard.weights(chunk, worker)
-        if weights is None:
+        payload = self.shard.payload(answer, worker, held)
+        if payload is None:
             self._send(lane, answer)
             return
-        body = np.array(codec.pack(answer.codec, weights))
+        body = np.array(payload)
         self.traffic.sent += body.nbytes
         self._send(lane, answer, body)
 
@@ -271,6 +270,7 @@ def _report(server: VirtualServer) -> dict[str, Any]:
         "refused": dict(shard.refused),
         "sent": server.traffic.sent,
         "received": server.traffic.received,
+        "saved_bytes": shard.saved,
     }
 
 
