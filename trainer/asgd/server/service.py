@@ -234,7 +234,7 @@ class Service:
         shard = self.shard
         match message:
             case Exchange():
-                self.traffic.received += len(payload) if payload is not None else 0
+                self.traffic.received += 0 if payload is None else memoryview(payload).nbytes
                 self._exchange(sender, message, payload)
                 self.traffic.served("push", time.perf_counter() - started)
             case Pull():
