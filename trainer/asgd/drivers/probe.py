@@ -68,10 +68,12 @@ def look(spec: JobSpec) -> Findings:
     from asgd.worker.build import build_task
     from asgd.worker.data import dataset_size, guarantee, open_batches
     from asgd.worker.flat import layout_hash, layout_of
+    from asgd.worker.probing import take_probe
     from asgd.worker.state import aliases, extras
 
     task = build_task(spec)
     layout = layout_of(task.model)
+    take_probe(task, spec)
     dataset = dataset_size(task, spec.entrypoint)
     if dataset is None:
         _refuse_epochs(spec, "this entrypoint's data is a stream")

@@ -238,7 +238,7 @@ class Service:
         shard = self.shard
         match message:
             case Exchange():
-                self.traffic.received += len(payload) if payload is not None else 0
+                self.traffic.received += 0 if payload is None else memoryview(payload).nbytes
                 self._exchange(sender, message, payload)
                 self.traffic.served("push", time.perf_counter() - started)
             case Pull():
@@ -323,6 +323,9 @@ class Service:
             return
         answer.stop = self._stop_reason
         body = self.shard.payload(answer, worker, held)
+        if body is None:
+            self._send(sender, answer)
+            return
         self.traffic.sent += body.nbytes
         if isinstance(sender, Connection):
             sender.send(answer, body)

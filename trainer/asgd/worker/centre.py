@@ -45,6 +45,8 @@ class Outcome:
     workers: int
     notes: dict[str, float]
     """What the strategy's server half says beside the weights (shard 0's word)."""
+    empty: bool = False
+    """Some shard had nothing new: what was pulled is not whole."""
 
 
 class Centre:
@@ -92,7 +94,8 @@ class Centre:
     def exchange(self, push: F32 | None, pull: F32 | None, meta: PushMeta) -> Outcome:
         """Pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None; one round trip.
 
-        `pull` may be IN_PLACE where every lane has `weights`: then the caller reads them there.
+        With `meta.bare` a push goes out although `push` is None. `pull` may be IN_PLACE where every lane has
+        `weights`: then the caller reads them there.
         """
         now = time.monotonic()
         for channel in self.channels:
@@ -108,7 +111,8 @@ class Centre:
                     pull[channel.part.start : channel.part.stop] = lane.weights
         first = self.channels[0]
         verdicts = tuple(channel.verdict for channel in self.channels)
-        return Outcome(self.stop, verdicts, first.samples, first.workers, first.notes)
+        empty = any(channel.empty for channel in self.channels)
+        return Outcome(self.stop, verdicts, first.samples, first.workers, first.notes, empty)
 
     def pull(self, into: F32) -> Outcome:
         """Pulls the weights into `into` (N,)."""

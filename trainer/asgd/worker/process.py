@@ -17,6 +17,7 @@ from asgd.worker.devices import limit_threads
 from asgd.worker.entrypoint import is_script
 from asgd.worker.leases import Leases
 from asgd.worker.loop import train
+from asgd.worker.probing import take_probe
 from asgd.worker.replica import Replica
 
 
@@ -32,11 +33,13 @@ def main() -> int:
         return run_script(config)
     leaving = catch_term()
     task = build_task(config.job.spec)
+    probe = take_probe(task, config.job.spec)
     computation = prepare(task, config.job.spec, config.index)
     replica = Replica(
         config, task.model, dataset_size(task, config.job.spec.entrypoint), guarantee(task),
         flat=computation.flat,
         buffers=Buffers(task.model) if task.evaluate and config.job.spec.buffers != "recompute" else None,
+        probe=probe,
     )  # fmt: skip
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)

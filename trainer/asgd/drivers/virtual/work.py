@@ -23,6 +23,7 @@ from asgd.worker.batchnorm import recompute
 from asgd.worker.build import build_task
 from asgd.worker.flat import Flat, layout_hash, layout_of
 from asgd.worker.loop import backward
+from asgd.worker.probing import take_probe
 
 CPU = torch.device("cpu")
 
@@ -54,6 +55,9 @@ class Work(Protocol):
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         """Writes the gradient at `weights` into `out`; returns the batch's mean loss."""
 
+    def judge(self, worker: int, weights: F32) -> float:
+        """Worker `worker`'s loss of `weights` on the probe set, for strategies that want one."""
+
     def evaluate(self, weights: F32) -> dict[str, float]:
         """Metrics of the job's answer; empty when there are none."""
 
@@ -65,6 +69,7 @@ class TorchWork:
         torch.set_num_threads(1)
         self.spec = spec
         self.task = build_task(spec)
+        self.probe = take_probe(self.task, spec)
         layout = layout_of(self.task.model)
         self.layout, self.tensors = layout_hash(layout), json.dumps(layout).encode()
         self.flat = Flat(self.task.model, CPU)
@@ -109,6 +114,11 @@ class TorchWork:
             loss = backward(self.task, self.flat, CPU, item)
             out[:] = self.flat.gather().numpy()
         return loss
+
+    def judge(self, worker: int, weights: F32) -> float:
+        assert self.probe is not None
+        with self.turn(worker):
+            return self.probe.loss(self.flat, CPU, torch.from_numpy(weights))
 
     def evaluate(self, weights: F32) -> dict[str, float]:
         if self._judge.evaluate is None:
