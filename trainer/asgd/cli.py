@@ -49,6 +49,20 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     add_simulate_arguments(simulate)
 
+    report = commands.add_parser("report", help="runs and simulations side by side: one page and one picture")
+    report.add_argument("folders", nargs="+", metavar="DIR", help="what asgd run or asgd simulate wrote to")
+    report.add_argument(
+        "--output",
+        default="report",
+        metavar="FOLDER",
+        help="where report.html and report.png go (default: report)",
+    )
+    report.add_argument(
+        "--target",
+        metavar="METRIC=VALUE",
+        help="what to compare the time to, as accuracy=0.95 (default: the best)",
+    )
+
     validate = commands.add_parser("validate", help="check job files as the API server would")
     validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
     validate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
@@ -91,6 +105,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         described = simulate.world(arguments, job.spec.workers.replicas)
         folder = Path(arguments.job).absolute().parent
         return simulate.run(job, folder, described, arguments.output, quiet=arguments.quiet)
+    if arguments.command == "report":
+        from asgd.report import compare
+
+        return compare.run(arguments.folders, arguments.output, arguments.target)
     if arguments.command == "validate":
         from asgd.spec import validate
 
