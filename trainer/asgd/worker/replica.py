@@ -60,7 +60,7 @@ class Replica:
         chosen = strategy(str(spec.algorithm["name"]))
         self.rule = chosen.worker(spec)
         self.rule.dataset = dataset
-        self.meters = Meters()
+        self.meters = Meters(overlapped=spec.exchange.ahead > 0)
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
             config.node, guarantee, _tensors(self.flat),
