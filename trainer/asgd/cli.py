@@ -54,6 +54,19 @@ def parser() -> argparse.ArgumentParser:
         "replay", help="execute a recorded run again, to the same bits, in one process"
     )
     replay_options.add_arguments(replay)
+    report = commands.add_parser("report", help="runs and simulations side by side: one page and one picture")
+    report.add_argument("folders", nargs="+", metavar="DIR", help="what asgd run or asgd simulate wrote to")
+    report.add_argument(
+        "--output",
+        default="report",
+        metavar="FOLDER",
+        help="where report.html and report.png go (default: report)",
+    )
+    report.add_argument(
+        "--target",
+        metavar="METRIC=VALUE",
+        help="what to compare the time to, as accuracy=0.95 (default: the best)",
+    )
 
     validate = commands.add_parser("validate", help="check job files as the API server would")
     validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
@@ -103,6 +116,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from asgd.drivers import replay
 
         return replay.main(folder, arguments.until, arguments.dump, as_json=arguments.json)
+    if arguments.command == "report":
+        from asgd.report import compare
+
+        return compare.run(arguments.folders, arguments.output, arguments.target)
     if arguments.command == "validate":
         from asgd.spec import validate
 

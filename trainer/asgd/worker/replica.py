@@ -69,7 +69,7 @@ class Replica:
         self.rule.dataset = dataset
         if self.rule.probes:
             self.rule.judge = self._judge_by(probe)
-        self.meters = Meters()
+        self.meters = Meters(overlapped=spec.exchange.ahead > 0)
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
             config.node, guarantee, _tensors(self.flat),

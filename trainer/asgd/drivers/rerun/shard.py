@@ -216,7 +216,7 @@ class RerunShard:
         if person in self._wanted.get(self._at, ()):
             answer = self._mail.answers[person, self.index, self.shard.term, self._at]
             answer.told, answer.codec, answer.base, answer.state = True, reply.codec, reply.base, reply.state
-            answer.body = np.array(body).view(np.uint8).data
+            answer.body = None if body is None else np.array(body).view(np.uint8).data
 
     # -- rounds and checkpoints --------------------------------------------------------------------
 

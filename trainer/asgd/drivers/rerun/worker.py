@@ -25,6 +25,7 @@ from asgd.worker.data import dataset_size, guarantee, worker_environment
 from asgd.worker.devices import limit_threads
 from asgd.worker.entrypoint import sentence
 from asgd.worker.loop import train
+from asgd.worker.probing import take_probe
 from asgd.worker.replica import Replica
 
 
@@ -127,9 +128,12 @@ class RerunWorker(threading.Thread):
             job=self.job, index=index, servers=(), bind="", keys=None, metrics="", checkpoint="", announce=None,
             live=None, run="", node="", join_timeout_seconds=0.0, incarnation=incarnation,
         )  # fmt: skip
+        probe = take_probe(task, spec)
         computation = prepare(task, spec, index)
         data = dataset_size(task, spec.entrypoint)
-        replica = _replica(self)(config, task.model, data, guarantee(task), flat=computation.flat)
+        replica = _replica(self)(
+            config, task.model, data, guarantee(task), flat=computation.flat, probe=probe
+        )
         try:
             reason = replica.join() or train(task, replica, self, self._leaving, computation.gradient)
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,19 @@ class ComputeTime:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredTime:
+    """One gradient's seconds as a real run had them: `bounds` (low, high) of buckets, `shares` that rise to 1."""
+
+    bounds: tuple[tuple[float, float], ...]
+    shares: tuple[float, ...]
+
+    def draw(self, random: np.random.Generator) -> float:
+        """Seconds of one gradient; within a bucket, any is as likely as any other."""
+        low, high = self.bounds[min(bisect_right(self.shares, random.random()), len(self.bounds) - 1)]
+        return low + (high - low) * float(random.random())
+
+
+@dataclass(frozen=True, slots=True)
 class Mishap:
     """Worker `index` is gone (or stands still) from second `at` on, for `seconds`; inf: for good."""
 
@@ -49,7 +63,7 @@ class Mishap:
 class World:
     """Everything about a simulated cluster that the job itself does not say."""
 
-    compute: ComputeTime = ComputeTime("lognormal", 0.1, 0.1)
+    compute: ComputeTime | MeasuredTime = ComputeTime("lognormal", 0.1, 0.1)
     stragglers: tuple[tuple[int, float], ...] = ()
     latency: float = 0.0
     bandwidth: float = math.inf

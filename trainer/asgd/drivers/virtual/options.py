@@ -12,9 +12,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--seed", type=int, metavar="N", help="as --set seed=N")
     option(
         "--compute",
-        default="lognormal:0.1,0.1",
+        default="",
         metavar="MODEL",
         help="of a gradient: constant:S, uniform:LOW,HIGH or lognormal:MEAN,SIGMA (default: lognormal:0.1,0.1)",
+    )
+    option(
+        "--calibrate",
+        metavar="DIR",
+        help="take times of gradients, exchanges, servers and stragglers from a real run; other options win",
     )
     option(
         "--straggler",
@@ -23,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX:FACTOR",
         help="a worker that takes FACTOR times as long",
     )
-    option("--latency", default="0", metavar="S", help="seconds on the wire, one way (default: 0)")
+    option("--latency", default="", metavar="S", help="seconds on the wire, one way (default: 0)")
     option(
         "--bandwidth",
         default="",
