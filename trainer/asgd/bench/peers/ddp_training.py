@@ -69,6 +69,8 @@ def train(run, options, rank):
 def work(rank, pipe, options):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=options.workers)
+    EXAMPLES[options.example]()  # reads the data, once for all runs
+    pipe.send("ready")
     while run := pipe.recv():
         steps, seconds, notes, task = train(run, options, rank)
         if rank == 0:
@@ -96,4 +98,6 @@ if __name__ == "__main__":
         return pipes[0][0].recv()
 
     cast.watch()
+    for pipe, _ in pipes:
+        pipe.recv()
     harness.answer_runs(measure)
