@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asgd import __version__, exitcodes
+from asgd.bench.options import add_arguments as add_bench_arguments
 from asgd.drivers.rerun import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
@@ -72,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
     validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
     validate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
 
+    bench = commands.add_parser("bench", help="measure this and its peers side by side, ratios first")
+    add_bench_arguments(bench)
+
     worker = commands.add_parser("worker", help="one worker of a job (a container's entry point)")
     worker.add_argument("--join", metavar="DIR", help="join the run of `asgd run` that writes to DIR")
     worker.add_argument(
@@ -124,6 +128,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from asgd.spec import validate
 
         return validate.main(arguments.jobs, arguments.set)
+    if arguments.command == "bench":
+        from asgd.bench import command
+
+        return command.main(arguments)
     return _process(arguments)
 
 
