@@ -43,8 +43,14 @@ class RoundPart:
         inbox = self.shard.state.inbox
         have = sorted((worker, part.push.sequence) for worker, part in inbox.items() if part.complete)
         measures = {name: array.tolist() for name, array in self._measures.items()}
+        through = self.shard.chunks
+        gone = sorted(
+            (worker, seen.sequence)
+            for worker, seen in self.shard.seen.items()
+            if seen.chunks >= through and worker not in inbox
+        )
         return Gathered(
-            self.shard.index, self.shard.term, self._chief, self.decided, have, self._measured, measures
+            self.shard.index, self.shard.term, self._chief, self.decided, have, self._measured, measures, gone
         )  # fmt: skip
 
     def take(self, order: Decided) -> bool:
@@ -120,8 +126,12 @@ class RoundTable:
         shard = self.part.shard
         inboxes = [set(report.have) for report in self._reports.values()]
         common = {worker for worker, _ in set.intersection(*inboxes)}
+        # NB: a push that one shard holds and another will never hold (refused after a restart, or too late there for
+        # the round before) would be waited for without end, and its worker waits for this round.
+        gone = {push for report in self._reports.values() for push in report.gone}
+        broken = {worker for worker, sequence in set.union(*inboxes) if (worker, sequence) in gone}
         # Who rests for want of data has no clock.
-        wanted = {worker for worker in shard.state.clocks if not shard.warming(worker)}
+        wanted = {worker for worker in shard.state.clocks if not shard.warming(worker)} - broken
         if not wanted <= common or not set.union(*inboxes):
             return None
         members = sorted(common)

@@ -221,6 +221,8 @@ class Gathered(Message):
     measured: int = 0
     """Number of the measurement that `measures` answers; 0: none."""
     measures: dict[str, Any] = {}
+    gone: list[tuple[int, int]] = []
+    """(worker, sequence) of pushes that it has had and does not hold: refused, dropped, or folded in already."""
 
 
 class Decided(Message):
