@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asgd import __version__, exitcodes
+from asgd.bench.options import add_arguments as add_bench_arguments
+from asgd.drivers.rerun import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
 
@@ -49,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     add_simulate_arguments(simulate)
 
+    replay = commands.add_parser(
+        "replay", help="execute a recorded run again, to the same bits, in one process"
+    )
+    replay_options.add_arguments(replay)
     report = commands.add_parser("report", help="runs and simulations side by side: one page and one picture")
     report.add_argument("folders", nargs="+", metavar="DIR", help="what asgd run or asgd simulate wrote to")
     report.add_argument(
@@ -66,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", help="check job files as the API server would")
     validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
     validate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
+
+    bench = commands.add_parser("bench", help="measure this and its peers side by side, ratios first")
+    add_bench_arguments(bench)
 
     worker = commands.add_parser("worker", help="one worker of a job (a container's entry point)")
     worker.add_argument("--join", metavar="DIR", help="join the run of `asgd run` that writes to DIR")
@@ -105,6 +114,12 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         described = simulate.world(arguments, job.spec.workers.replicas)
         folder = Path(arguments.job).absolute().parent
         return simulate.run(job, folder, described, arguments.output, quiet=arguments.quiet)
+    if arguments.command == "replay":
+        folder = Path(arguments.run)
+        replay_options.set_threads(folder)
+        from asgd.drivers import replay
+
+        return replay.main(folder, arguments.until, arguments.dump, as_json=arguments.json)
     if arguments.command == "report":
         from asgd.report import compare
 
@@ -113,6 +128,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from asgd.spec import validate
 
         return validate.main(arguments.jobs, arguments.set)
+    if arguments.command == "bench":
+        from asgd.bench import command
+
+        return command.main(arguments)
     return _process(arguments)
 
 

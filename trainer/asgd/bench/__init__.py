@@ -1,1 +1,5 @@
-"""Measures this project's own paths, and its peers beside them."""
+"""`asgd bench`: us and the peers side by side in one run, ratios first.
+
+`figures`, `tables`, `model` and `results` are pure; `contender`, `race`, `processes` and `environments` do the work;
+`cases/` holds one file for each case, `peers/` one script for each peer. Nothing here is imported by the rest.
+"""

@@ -7,6 +7,7 @@ collate.
 
 from __future__ import annotations
 
+import functools
 import gzip
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
@@ -45,10 +46,12 @@ def as_it_is(batch: Any) -> Any:
     return batch
 
 
+@functools.cache
 def packaged_table(package: str, path: str) -> NDArray[np.float32]:
     """A gzipped CSV of an installed package, shape [rows, columns], read by path: no code of it is imported.
 
     UserError when the package is not installed or no longer has the file.
+    Read once in a process: whoever asks again gets the same array.
     """
     try:
         file = distribution(package).locate_file(path)

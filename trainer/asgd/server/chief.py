@@ -111,7 +111,7 @@ class Chief:
 
     def pushed(self, message: Exchange, reply: Reply) -> None:
         """Shard 0 gave a push its verdict (at its first chunk)."""
-        if reply.verdict == "duplicate":
+        if reply.verdict == "duplicate" or not message.steps:
             return
         self.coordinator.pushed(
             message.index, message.visits, message.samples, message.loss, reply.verdict, time.monotonic()

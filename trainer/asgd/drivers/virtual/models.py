@@ -76,6 +76,8 @@ class World:
     joins: tuple[Mishap, ...] = ()
     attacks: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """(kind, workers) of those who lie (`attacks.py`)."""
+    nodes: int = 1
+    """Machines that workers are dealt to, one after the other."""
     detect_seconds: float = 1.0
     """How long after a worker's death the parameter servers are told."""
 
@@ -121,6 +123,13 @@ def mishap(option: str, text: str) -> Mishap:
     if found is None or numbers is None or min(numbers) < 0:
         raise UserError(f"{option}: {text!r} must be INDEX@SECOND, or INDEX@SECOND+SECONDS for how long")
     return Mishap(int(found[1]), *numbers)
+
+
+def count(option: str, text: str) -> int:
+    """A whole number from 1. Raises UserError naming `option`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{option}: {text!r} must be a whole number of at least 1")
+    return int(text)
 
 
 def amount(option: str, text: str) -> float:

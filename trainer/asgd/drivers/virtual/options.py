@@ -62,4 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND:INDEX,...",
         help="workers that lie, as sign-flip:0,1",
     )
+    option(
+        "--nodes", default="1", metavar="N", help="machines that workers are dealt to in turn (default: 1)"
+    )
     option("--join", action="append", default=[], metavar="INDEX@S", help="a worker that comes later")

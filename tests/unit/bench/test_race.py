@@ -1,0 +1,80 @@
+"""A race goes round by round in a rotating order; who fails is out with the reason, and everyone is ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from asgd.bench.command import run_case
+from asgd.bench.contender import Failed
+from asgd.bench.page import case_text
+from asgd.bench.plan import Plan
+from asgd.bench.race import Race, stay_started
+from asgd.bench.results import Sample, Table
+
+
+@dataclass
+class Fake:
+    """Writes down what is done with it; fails at its measurement number `bad`."""
+
+    name: str
+    log: list[str]
+    bad: int = -1
+    memory_bytes: int = 100
+    measured: int = 0
+    running: bool = field(default=False)
+
+    def start(self) -> None:
+        self.log.append(f"start {self.name}")
+        self.running = True
+
+    def measure(self, seconds: float) -> Sample:
+        assert self.running
+        self.log.append(self.name)
+        self.measured += 1
+        if self.measured - 1 == self.bad:
+            raise Failed("broke")
+        return Sample(float(self.measured))
+
+    def stop(self) -> None:
+        self.running = False
+
+
+def race(*entrants: Fake, rounds: int = 3, stay: bool = True) -> list[list[float | None]]:
+    lines = Race(entrants, rounds, 0.0, stay=stay, progress=lambda text: None).run()
+    assert not any(entrant.running for entrant in entrants)
+    return [[sample and sample.value for sample in line.samples] for line in lines]
+
+
+def test_everyone_is_measured_once_a_round_and_the_order_rotates() -> None:
+    log: list[str] = []
+    assert race(Fake("a", log), Fake("b", log)) == [[1, 2, 3], [1, 2, 3]]
+    assert log == ["start a", "start b", "a", "b", "b", "a", "a", "b"]
+
+
+def test_who_fails_keeps_its_earlier_rounds_and_does_not_stop_the_others() -> None:
+    log: list[str] = []
+    assert race(Fake("a", log, bad=1), Fake("b", log)) == [[1, None, None], [1, 2, 3]]
+
+
+def test_without_memory_for_all_each_is_started_for_its_turn_alone() -> None:
+    log: list[str] = []
+    race(Fake("a", log), Fake("b", log), rounds=1, stay=False)
+    assert log == ["start a", "a", "start b", "b"]
+
+
+def test_they_stay_started_only_when_all_fit_into_a_share_of_memory() -> None:
+    two = [Fake("a", []), Fake("b", [])]
+    assert stay_started(two, 400)
+    assert not stay_started(two, 300)
+
+
+def test_a_case_that_breaks_is_a_line_on_the_page_and_not_the_end_of_it() -> None:
+    class Broken:
+        NAME, ABOUT, SLOW = "broken", "divides by nothing", False
+
+        def run(self, plan: Plan) -> list[Table]:
+            raise ZeroDivisionError("by nothing")
+
+    done = run_case(Broken(), Plan(1, True, lambda text: None))
+    assert done.failure == "broke: ZeroDivisionError: by nothing"
+    assert "left out: broke" in case_text(done)

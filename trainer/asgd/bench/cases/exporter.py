@@ -1,0 +1,81 @@
+"""The price of being watched: updates/s with the servers' exporter off, on, and scraped ten times a second."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from asgd.bench import lanes
+from asgd.bench.contender import Contender
+from asgd.bench.field import our
+from asgd.bench.plan import Plan
+from asgd.bench.race import Entrant
+from asgd.bench.results import Sample, Table
+
+NAME = "exporter"
+ABOUT = "updates/s with the exporter off, on, and on with a scrape every 0.1 s"
+SLOW = True
+
+PARAMETERS = 1_000_000
+WORKERS = 2
+
+
+@dataclass(slots=True)
+class Scraped:
+    """A contender whose exporter is read all the time."""
+
+    inner: Contender
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.inner.memory_bytes
+
+    def start(self) -> None:
+        self.inner.start()
+
+    def measure(self, seconds: float) -> Sample:
+        """As the contender, with a scraper beside it."""
+        address = json.loads((self.folder / "server-0.json").read_text(encoding="utf-8"))["metrics"]
+        over = threading.Event()
+        thread = threading.Thread(target=_scrape, args=(address, over), daemon=True)
+        thread.start()
+        try:
+            return self.inner.measure(seconds)
+        finally:
+            over.set()
+            thread.join()
+
+    def stop(self) -> None:
+        self.inner.stop()
+
+
+def _scrape(address: str, over: threading.Event) -> None:
+    while not over.wait(0.1):
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+            answer.read()
+
+
+def run(plan: Plan) -> list[Table]:
+    """One table."""
+    size = 20_000 if plan.tiny else PARAMETERS
+    lane = lanes.between_machines()
+    with tempfile.TemporaryDirectory(prefix="asgd-bench-") as folder:
+        on = ("--metrics=127.0.0.1:0",)
+        entrants: list[Entrant] = [
+            our(lane)("off", size, WORKERS),
+            our(lane, *on)("on", size, WORKERS),
+            Scraped(
+                our(lane, *on, f"--folder={folder}")("on, scraped every 0.1 s", size, WORKERS), Path(folder)
+            ),
+        ]
+        lines = plan.race(entrants)
+    return [Table(f"TCP, {size / 1e6:g}M parameters, {WORKERS} workers", "updates/s", lines, "off")]

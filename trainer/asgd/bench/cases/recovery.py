@@ -1,0 +1,83 @@
+"""`kill -9` of a parameter server: from the kill until a worker's push is accepted again by its replacement.
+
+The replacement is started at once; `asgd run` and a kubelet add delays of their own. Checkpoints lie in memory
+(/dev/shm), once a second.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from asgd.bench import lanes
+from asgd.bench.contender import Failed
+from asgd.bench.ours import Pusher
+from asgd.bench.plan import Plan
+from asgd.bench.results import Line, Sample, Table
+from asgd.bench.servers import Servers
+
+NAME = "recovery"
+ABOUT = "kill -9 of a server: until its replacement has accepted a push"
+SLOW = True
+
+SIZES = (10_000_000, 50_000_000)
+WAIT_SECONDS = 60.0
+
+
+def run(plan: Plan) -> list[Table]:
+    """One table with a line for each size."""
+    lines = []
+    for size in (100_000,) if plan.tiny else SIZES:
+        samples: list[Sample | None] = []
+        for number in range(plan.rounds):
+            plan.progress(f"round {number + 1} of {plan.rounds}: {size / 1e6:g}M parameters")
+            samples.append(Sample(once(size)))
+        lines.append(Line(f"{size / 1e6:g}M parameters", samples))
+    return [Table("kill -9 to the next accepted push", "s", lines)]
+
+
+def once(size: int) -> float:
+    """Seconds of one recovery."""
+    memory = Path("/dev/shm")
+    place = memory if memory.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="asgd-bench-", dir=place) as name:
+        folder = Path(name)
+        lane = f"exchange.lane={lanes.same_host()}"
+        servers = Servers(
+            folder, [lane, "checkpoint.everySeconds=1"], local=True, checkpoint=str(folder / "checkpoints")
+        )
+        acknowledged: list[float] = []
+        over = threading.Event()
+        thread = threading.Thread(target=_push, args=(servers, size, acknowledged, over), daemon=True)
+        try:
+            thread.start()
+            _until(lambda: any((folder / "checkpoints").rglob("*.json")) and len(acknowledged) > 3)
+            servers.processes[0].kill()
+            servers.processes[0].wait()
+            killed = time.monotonic()
+            servers.processes[0] = servers.start(0)
+            _until(lambda: acknowledged[-1] > killed)
+            return next(at for at in acknowledged if at > killed) - killed
+        finally:
+            over.set()
+            thread.join(WAIT_SECONDS)
+            servers.end()
+
+
+def _until(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not ready():
+        if time.monotonic() > deadline:
+            raise Failed(f"nothing happened for {WAIT_SECONDS:.0f} s")
+        time.sleep(0.005)
+
+
+def _push(servers: Servers, size: int, acknowledged: list[float], over: threading.Event) -> None:
+    pusher = Pusher(servers.job, servers.environment, 0, size, push=1e-6)
+    while not over.is_set():
+        pusher.update()
+        acknowledged.append(time.monotonic())
+    pusher.centre.leave()

@@ -1,0 +1,75 @@
+"""Unequal workers: digits with a device step of 20 ms, all equal and with one worker five times slower.
+
+DDP steps at the pace of its slowest. What our strategies do about it stands beside: plain asynchrony, smaller steps for
+stale gradients, bounded staleness, several local steps a push, and our own synchronous rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from asgd.bench.codecs import allowed
+from asgd.bench.contest import Ddp, Ours, Problem, Trainee, choose_rates, contest
+from asgd.bench.figures import spread, values
+from asgd.bench.plan import Plan
+from asgd.bench.results import Line, Table
+from asgd.bench.zygote import Zygote
+
+NAME = "stragglers"
+ABOUT = "digits, 4 workers, a 20 ms device step: all equal, then one worker five times slower"
+SLOW = True
+
+GRID = (0.05, 0.1, 0.2, 0.4)
+EQUAL = Problem("digits", "accuracy", 0.95, seconds=12.0, step_seconds=0.02)
+IDEAL = (3 + 1 / 5) / 4
+"""What four workers can give together when one is five times slower, as a share of the healthy four."""
+VARIANTS = {
+    "ours": [],
+    "ours, staleness-aware": ["algorithm.name=staleness-aware"],
+    "ours, SSP (staleness <= 4)": ["algorithm.name=ssp"],
+    "ours, 4 local steps a push": [
+        "exchange.pushEvery=4",
+        "exchange.fetchEvery=4",
+        "algorithm.deltaScale=mean",
+    ],
+    "ours, synchronous": ["algorithm.name=sync"],
+}
+
+
+def run(plan: Plan) -> list[Table]:
+    """Samples/s and time to 95 %, healthy and with a straggler, and what share of the healthy speed is kept."""
+    zygote, ddp = Zygote(), Ddp()
+    try:
+        zygote.warm("digits")
+        variants: list[Trainee] = [
+            Ours(name, zygote, sets) for name, sets in VARIANTS.items() if allowed(sets)
+        ]
+        trainees = [*variants, ddp]
+        slowed = replace(EQUAL, straggler=0)
+        rates = choose_rates([variants[0], ddp], EQUAL, GRID, plan.progress)
+        rates |= {one.name: rates["ours"] for one in variants}
+        equal = contest([variants[0], ddp], EQUAL, rates, plan.rounds, plan.progress)
+        slow = contest(trainees, slowed, rates, plan.rounds, plan.progress)
+    finally:
+        zygote.close()
+        ddp.close()
+    kept = _kept(equal.speed(), slow.speed())
+    return [
+        Table("all equal, speed", "samples/s", equal.speed(), "ours"),
+        Table("all equal, to 95 % accuracy", "s", equal.times(), "ours", less_is_better=True),
+        Table(
+            "one worker 5x slower, speed", "samples/s", kept, "ours", note=f"The ideal is {IDEAL:.0%} kept."
+        ),
+        Table("one worker 5x slower, to 95 % accuracy", "s", slow.times(), "ours", less_is_better=True),
+    ]
+
+
+def _kept(equal: list[Line], slow: list[Line]) -> list[Line]:
+    """The slow lines with the share that each keeps of its own healthy speed, or of plain asynchrony's."""
+    healthy = {line.name: spread(values(line)) for line in equal}
+    lines = []
+    for line in slow:
+        whole, now = healthy.get(line.name) or healthy["ours"], spread(values(line))
+        told = {"kept of healthy": f"{now.median / whole.median:.0%}"} if whole and now else {}
+        lines.append(Line(line.name, line.samples, line.failure, told))
+    return lines

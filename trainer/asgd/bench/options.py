@@ -1,0 +1,25 @@
+"""The command line of `asgd bench`, apart from what it does so that `asgd --help` stays fast."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that `command.main` reads."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="cases to run (default: all); see --list")
+    parser.add_argument("--list", action="store_true", help="say what the cases are")
+    parser.add_argument("--json", metavar="FILE", help="leave every sample as JSON")
+    parser.add_argument(
+        "--output", metavar="FILE", help="leave the page: .html, or .md with a picture beside it"
+    )
+    parser.add_argument("--quick", action="store_true", help="about two minutes: fewer cases, sizes, rounds")
+    parser.add_argument("--rounds", type=_count, metavar="N", help="rounds of each measurement (default: 5)")
+    # Smallest sizes, peers without torch: proves that everything works, measures nothing.
+    parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100")
+    return int(text)
