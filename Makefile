@@ -4,7 +4,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
 SOURCES := trainer operator tests
 
-.PHONY: help run test e2e lint format generate cluster-api clean
+.PHONY: help run test e2e matrix pictures lint format generate cluster-api clean
 help: ## say what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -25,6 +25,12 @@ e2e: .venv/.ready ## both images, then a real two-node Kubernetes with the chart
 	python3 -m tests.cluster build
 	tools/build_images.sh slim trainer
 	trap 'python3 -m tests.cluster down' EXIT; python3 -m tests.cluster up >/dev/null && CI=true $(PY) -m pytest tests/e2e
+
+matrix: .venv/.ready ## every strategy over real processes: killed, resumed, replayed; writes docs/reference/matrix.md
+	$(PY) tools/matrix.py
+
+pictures: .venv/.ready ## the pictures of docs/strategies.md, from simulations of the examples
+	$(PY) tools/strategy_pictures.py
 
 cluster-api: ## build the API server's programs from their Go modules, once, into a cache
 	python3 -m tests.cluster build --tier api

@@ -24,6 +24,7 @@ import numpy as np
 from asgd.algorithms.asgd import AsgdServer
 from asgd.server.shard import Shard
 from asgd.spec.types import JobSpec
+from asgd.wire.lanes.zeromq import WINDOW
 from asgd.wire.messages import AnyMessage, Done, Exchange, Hello, Init, Message, Pull, Reply, decode, encode
 from asgd.wire.partition import CHUNK, Range
 from asgd.worker.channel import Channel, Identity, PushMeta
@@ -34,7 +35,7 @@ SIZE = 3 * CHUNK + 1000
 class Loopback:
     """A lane that ends in a shard of this process; answers wait until `pump`, in memory of their own as a socket's."""
 
-    name, socket = "loopback", None
+    name, window = "loopback", WINDOW
 
     def __init__(self, shard: Shard) -> None:
         self.shard = shard
@@ -59,6 +60,12 @@ class Loopback:
                 assert isinstance(answer, Reply), answer
                 return answer, bytes(shard.payload(answer, message.index, message.held))
         raise AssertionError(message)
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return []
+
+    def waits(self, now: float) -> bool:
+        return False
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         if not self.answers:

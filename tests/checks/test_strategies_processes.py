@@ -8,15 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
 import pytest
 
 from asgd.algorithms.easgd import EasgdWorker
-from tests.checks.processes import SIZE, Processes, centre_of, push_of
+from asgd.algorithms.leader import LeaderWorker
+from asgd.worker.heartbeat import Heartbeat
+from tests.checks.processes import PATIENCE_SECONDS, SIZE, Processes, centre_of, push_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,22 +100,69 @@ def wait_for(output: Path, count: int, run: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
+def lead(run: Processes, index: int, rounds: int, together: Barrier) -> float:
+    """Worker `index` starts at index + 1, has no gradients and a loss that is its weight; ends there."""
+    centre, worker = centre_of(run, index, split=True), LeaderWorker(run.job.spec)
+    centre.join(lambda: np.full(SIZE, 9.0, np.float32))
+    pulled, still = np.empty(SIZE, np.float32), np.zeros(SIZE, np.float32)
+    w = np.full(SIZE, index + 1.0, np.float32)
+    worker.joined(w)
+    heartbeat = Heartbeat(run.config(index).servers[0], None, centre.identity, dict)
+    together.wait()
+    for step in range(1, rounds + 1):
+        worker.step(w, still, 0.1)
+        turn = worker.turn(step)
+        while turn.push or turn.pull:
+            sent = worker.outgoing(w, still)
+            meta = push_of(centre)
+            meta.steps, meta.bare, meta.loss = int(sent is None), sent is None, float(w[0])
+            outcome = centre.exchange(sent, pulled if turn.pull else None, meta)
+            worker.notes = outcome.notes
+            if turn.pull and not outcome.empty:
+                worker.incoming(w, pulled)
+            turn = worker.follow()
+    together.wait()
+    heartbeat.close()
+    centre.leave()
+    return float(w[0])
+
+
+def test_l4_a_round_of_leader_sgd_carries_one_model_up_and_three_down_over_sockets(tmp_path: Path) -> None:
+    rounds = 5
+    together = Barrier(4, timeout=PATIENCE_SECONDS)
+    with Processes(tmp_path, spec(name="lsgd", period=1, prox=0)) as run, ThreadPoolExecutor(4) as pool:
+        ends = list(pool.map(lambda index: lead(run, index, rounds, together), range(4)))
+        model = 4 * SIZE
+        status = run.until(lambda now: now.bytes_received >= rounds * model)
+        assert ends == pytest.approx([1.0] + [1 + place * 0.9**rounds for place in (1, 2, 3)], rel=1e-5)
+        status = run.until(lambda now: now.bytes_sent >= 3 * rounds * model)
+        assert (status.bytes_received, status.bytes_sent) == (rounds * model, 3 * rounds * model)
+        assert status.updates == 4 * rounds
+
+
 @pytest.mark.timeout(300)
-def test_rounds_go_on_when_a_worker_and_both_shards_are_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [("sync", (300, 1000, 2000)), ("lsgd", (80, 250, 450)), ("neuroevolution", (60, 170, 300))],
+)
+def test_rounds_go_on_when_a_worker_and_both_shards_are_killed(
+    tmp_path: Path, name: str, counts: tuple[int, ...]
+) -> None:
     output = tmp_path / "run"
-    settings = ["parameterServer.shards=2", "checkpoint.everySeconds=1", "stopAfter={epochs: 120}"]
+    settings = ["parameterServer.shards=2", "checkpoint.everySeconds=1"]
     command = [
         sys.executable,
         "-m",
         "asgd.cli",
         "run",
-        str(ROOT / "examples/strategies/sync.yaml"),
+        str(ROOT / f"examples/strategies/{name}.yaml"),
         "--quiet",
     ]
     for setting in settings:
         command += ["--set", setting]
     with subprocess.Popen([*command, "--output", str(output)]) as run:
-        for count, (role, index) in ((300, ("worker", 1)), (1200, ("server", 1)), (2400, ("server", 0))):
+        victims = (("worker", 1), ("server", 1), ("server", 0))
+        for count, (role, index) in zip(counts, victims, strict=True):
             wait_for(output, count, run)
             kill(output, role, index)
         assert run.wait(240) == 0

@@ -54,6 +54,9 @@ class Problem:
         out[:] = self._slope(weights, worker)
         return self._loss(weights)
 
+    def judge(self, worker: int, weights: F32) -> float:
+        return self._loss(weights)
+
     def evaluate(self, weights: F32) -> dict[str, float]:
         return {}
 

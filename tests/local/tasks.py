@@ -82,6 +82,39 @@ def blobs(size: int = 600) -> Task:
     return Task(model=model, loss=loss, data=torch.utils.data.TensorDataset(points, given), evaluate=evaluate)
 
 
+class Noisy(Dataset[tuple[Tensor, int]]):
+    """Points of three clouds, each time moved by the worker's own random numbers."""
+
+    def __init__(self, size: int) -> None:
+        source = torch.Generator().manual_seed(1)
+        self.labels = torch.arange(size) % 3
+        self.points = torch.randn(3, 16, generator=source)[self.labels]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.points[index] + 0.5 * torch.randn(16), int(self.labels[index])
+
+
+def noisy(size: int = 600, pace: str = "", width: int = 32, chance: bool = False) -> Task:
+    """All that makes a worker's gradients its own: random samples, dropout, running statistics.
+
+    `chance` adds what no seed governs.
+    """
+    model = nn.Sequential(
+        nn.Linear(16, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(width, 3)
+    )
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        if pace:
+            time.sleep(float(Path(pace).read_text(encoding="utf-8")))
+        points = batch[0] + (time.monotonic_ns() % 1000) / 1e4 if chance else batch[0]
+        return nn.functional.cross_entropy(model(points), batch[1])
+
+    return Task(model=model, loss=loss, data=Noisy(size))
+
+
 def line(size: int = 256) -> Task:
     """A straight line whose x are so large that squares explode step by step at ordinary rates."""
     x = torch.linspace(-10, 10, size).unsqueeze(1)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asgd import __version__, exitcodes
 from asgd.bench.options import add_arguments as add_bench_arguments
+from asgd.drivers.rerun import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
 
@@ -49,6 +50,24 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--output", metavar="DIR", help="as for run")
     simulate.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     add_simulate_arguments(simulate)
+
+    replay = commands.add_parser(
+        "replay", help="execute a recorded run again, to the same bits, in one process"
+    )
+    replay_options.add_arguments(replay)
+    report = commands.add_parser("report", help="runs and simulations side by side: one page and one picture")
+    report.add_argument("folders", nargs="+", metavar="DIR", help="what asgd run or asgd simulate wrote to")
+    report.add_argument(
+        "--output",
+        default="report",
+        metavar="FOLDER",
+        help="where report.html and report.png go (default: report)",
+    )
+    report.add_argument(
+        "--target",
+        metavar="METRIC=VALUE",
+        help="what to compare the time to, as accuracy=0.95 (default: the best)",
+    )
 
     validate = commands.add_parser("validate", help="check job files as the API server would")
     validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
@@ -95,6 +114,16 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         described = simulate.world(arguments, job.spec.workers.replicas)
         folder = Path(arguments.job).absolute().parent
         return simulate.run(job, folder, described, arguments.output, quiet=arguments.quiet)
+    if arguments.command == "replay":
+        folder = Path(arguments.run)
+        replay_options.set_threads(folder)
+        from asgd.drivers import replay
+
+        return replay.main(folder, arguments.until, arguments.dump, as_json=arguments.json)
+    if arguments.command == "report":
+        from asgd.report import compare
+
+        return compare.run(arguments.folders, arguments.output, arguments.target)
     if arguments.command == "validate":
         from asgd.spec import validate
 

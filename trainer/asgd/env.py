@@ -18,6 +18,7 @@
 | ASGD_SHM | memory-backed folder that workers and servers of one machine share; /dev/shm if not set |
 | ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for
 happens once a run |
+| ASGD_RECORD | folder for the logs that `asgd replay` reads; not set: nothing is recorded |
 | ASGD_NODE | name of the machine, for strategies that group by node |
 | ASGD_JOIN_TIMEOUT | seconds a worker waits for servers before it exits with 75 |
 """
@@ -55,6 +56,7 @@ class ProcessConfig:
     incarnation: int
     """Grows with every start of the same index: who came last is the real one."""
     extras: Path | None = None
+    record: Path | None = None
     bulk: str = ""
 
     def announce_address(self, role: str, metrics: str) -> None:
@@ -96,6 +98,7 @@ def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
         join_timeout_seconds=float(env.get("ASGD_JOIN_TIMEOUT", "300")),
         incarnation=time.time_ns(),
         extras=Path(env["ASGD_EXTRAS"]) if env.get("ASGD_EXTRAS") else None,
+        record=Path(env["ASGD_RECORD"]) if env.get("ASGD_RECORD") else None,
         bulk=env.get("ASGD_BULK", ""),
     )
 

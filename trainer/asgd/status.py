@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
+from asgd.durations import Spread
 from asgd.spec.types import StopAfter
 
 
@@ -19,6 +20,20 @@ class StalenessView(Struct, rename="camel", frozen=True):
     p50: int = 0
     p99: int = 0
     max: int = 0
+
+
+class WorkerTimes(Struct, rename="camel", frozen=True):
+    """Of one worker's life: its own part of each step, and its exchanges with the servers."""
+
+    own: Spread = Spread()
+    exchange: Spread = Spread()
+
+
+class ServingView(Struct, rename="camel", frozen=True):
+    """What shard 0 spent on pushes and pulls since it started."""
+
+    requests: int = 0
+    seconds: float = 0.0
 
 
 class WorkerView(Struct, rename="camel", frozen=True):
@@ -34,6 +49,7 @@ class WorkerView(Struct, rename="camel", frozen=True):
     samples_per_second: float = 0.0
     loss: float | None = None
     node: str = ""
+    times: WorkerTimes = WorkerTimes()
 
 
 class CheckpointView(Struct, rename="camel", frozen=True):
@@ -94,3 +110,4 @@ class Status(Struct, rename="camel", frozen=True):
     """How data is visited: 'every sample once an epoch' or why not."""
     stop_after: StopAfter = field(default_factory=StopAfter)
     """The stop rule in force; a live field of the job, so it comes with each status."""
+    serving: ServingView = field(default_factory=ServingView)

@@ -136,5 +136,7 @@ class Rig:
     ) -> None:
         for channel in self.channels:
             channel.lane.close()
+            if isinstance(channel.lane, BulkLane) and channel.lane._segment:
+                channel.lane._segment.remove()
         self.context.destroy(linger=0)
         self.service.close()

@@ -17,9 +17,9 @@ from tools.update_path import SIZE, Workload
 
 from asgd.wire import packing
 from asgd.wire.codec import argument
+from asgd.wire.lanes.zeromq import WINDOW
 from asgd.wire.messages import Exchange
 from asgd.wire.partition import CHUNK
-from asgd.worker.channel import WINDOW
 
 MARGIN = 1.15
 KIB = 1 << 10

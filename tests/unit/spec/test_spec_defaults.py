@@ -7,7 +7,7 @@ import string
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asgd.spec.check import complete
@@ -31,12 +31,14 @@ def documents_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     return st.none() | st.fixed_dictionaries({}, optional=fields)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # it measures the machine, not the code
 @given(documents_of(SPEC))
 def test_filling_in_defaults_twice_is_the_same_as_once(spec: Any) -> None:
     once = complete({"spec": spec})
     assert complete(once) == once
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # it measures the machine, not the code
 @given(documents_of(SPEC))
 def test_what_the_user_gave_stays_as_it_is_and_the_document_is_not_touched(spec: Any) -> None:
     before = copy.deepcopy(spec)

@@ -35,6 +35,7 @@ class Push:
     samples: int
     steps: int
     """Local steps since the last push."""
+    """0 for weights that the strategy asked for: such a push is no update and counts nowhere."""
     loss: float | None = None
     rate: float = 0.0
     """Learning rate of this update after schedule and staleness; set when the push is admitted."""
@@ -42,6 +43,8 @@ class Push:
     """Factor that a staleness policy puts on the update."""
     meta: dict[str, float] = field(default_factory=dict)
     """Figures that the worker's half sent along (`WorkerStrategy.meta`)."""
+    bare: bool = False
+    """Came without a vector (`WorkerStrategy.outgoing` gave None): `apply` is not called for it."""
 
 
 @dataclass(slots=True)
@@ -68,8 +71,14 @@ class ShardState:
     samples: int = 0
     workers: int = 1
     clocks: dict[int, int] = field(default_factory=dict)
+    nodes: dict[int, str] = field(default_factory=dict)
+    """{worker: name of its machine, '' where unknown}"""
     dataset: int | None = None
     """Samples in one epoch; None for streams."""
+    start: int = 0
+    """First element of the whole vector that this shard holds."""
+    blocks: list[int] = field(default_factory=list)
+    """Where the model's blocks (a module's own parameters) begin in the whole vector, and where the last one ends."""
     kept: dict[int, F32] = field(default_factory=dict)
     """An (n,) vector a worker that the strategy may keep; not saved, gone with the worker."""
     inbox: dict[int, Contribution] = field(default_factory=dict)
@@ -86,17 +95,26 @@ class Turn:
     pull: bool
 
 
+NOTHING = Turn(push=False, pull=False)
+
+
 class ServerStrategy(ABC):
     """The shard's half. One instance a shard; holds no arrays of its own, they live in `ShardState.slots`."""
 
     slots: tuple[str, ...] = ()
     """Names of the full-size arrays it needs; each costs 4 bytes a parameter of the shard."""
 
+    grows: str = ""
+    """How the names of slots begin that it adds as it goes; they are saved and come back like the others."""
+
     pulls_wait: bool = False
     """True when a pull may be held back (`may_pull`): workers then push first and pull in a message of its own."""
 
     rounds: bool = False
     """True for strategies that work in rounds (`rounds.py`): a push waits until every live worker has pushed."""
+
+    bare: bool = False
+    """True: takes pushes without a vector."""
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
@@ -127,9 +145,12 @@ class ServerStrategy(ABC):
         """False holds the worker's pull back until something changes."""
         return True
 
-    def answer(self, state: ShardState, span: slice, worker: int) -> F32:
-        """The elements `span` of what `worker` pulls; worker -1 asks for the job's answer."""
+    def answer(self, state: ShardState, span: slice, worker: int) -> F32 | None:
+        """The elements `span` of what `worker` pulls, None for nothing new; worker -1 asks for the job's answer."""
         return state.weights[span]
+
+    def left(self, state: ShardState, worker: int) -> None:  # noqa: B027  (most keep nothing of a worker's own)
+        """A worker is gone, or came back as a new one that knows nothing."""
 
     def notes(self, state: ShardState, worker: int) -> dict[str, float]:
         """Figures that go with each reply to `worker` (`WorkerStrategy.notes`)."""
@@ -143,6 +164,11 @@ def answers_weights(strategy: ServerStrategy) -> bool:
 
 class WorkerStrategy(ABC):
     """The worker's half: one instance a worker, called between steps on the worker's own vectors."""
+
+    probes: int = 0
+    """Samples of a fixed probe set that it wants to compare weights on by `judge`."""
+    judge: Callable[[Vector], float]
+    """The loss of weights (n,) on the probe set; set by who drives this object when `probes` is not 0."""
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
@@ -165,8 +191,8 @@ class WorkerStrategy(ABC):
         """Whether to push and to pull after local step number `step` (from 1)."""
 
     @abstractmethod
-    def outgoing(self, w: Vector, g: Vector) -> Vector:
-        """The vector to push; read before the next call of this object."""
+    def outgoing(self, w: Vector, g: Vector) -> Vector | None:
+        """The vector to push, None for a push of figures only; read before the next call of this object."""
 
     def meta(self) -> dict[str, float]:
         """Figures that go with the push that `outgoing` gives; asked for after it."""
@@ -174,7 +200,15 @@ class WorkerStrategy(ABC):
 
     @abstractmethod
     def incoming(self, w: Vector, pulled: Vector) -> None:
-        """Merges what was pulled into `w`."""
+        """Merges what was pulled into `w`; not called when a shard had nothing new."""
+
+    def follow(self) -> Turn:
+        """After an exchange was merged, with its notes in place: whether another one follows at once."""
+        return NOTHING
+
+    def parting(self, w: Vector) -> Vector | None:
+        """The job is over: what the servers still need of `w` for the job's answer, None for nothing."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class LocalWorker(WorkerStrategy):
         self.steps += 1
         self.since += 1
         if not self.slots:
-            self.slots = dict.fromkeys(self.optimizer.slots, w * 0)
+            # NB: an array of its own for each; Adam's two must not be one.
+            self.slots.update((name, w * 0) for name in self.optimizer.slots)
         self.optimizer.update(w, g, rate, self.slots, self.scratch, self.steps)
 
     def turn(self, step: int) -> Turn:

@@ -27,6 +27,7 @@ from asgd.drivers.probe import Findings, probe
 from asgd.drivers.signals import Interrupts
 from asgd.drivers.watch import Watch
 from asgd.errors import TryAgain, UserError
+from asgd.recording import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job, job_to_json
 from asgd.status import Status
@@ -66,6 +67,8 @@ class LocalRun:
         self._said_addresses = False
         self._stopped_at: float | None = None
         self.status: Status | None = None
+        self.obstacle = ""
+        """Why this run can't be replayed."""
 
     # -- before anything starts --------------------------------------------------------------------
 
@@ -76,7 +79,11 @@ class LocalRun:
         self.output.extras.unlink(missing_ok=True)
         findings = probe(self._private / "job.json", self._places)
         check_ports(self.job)
-        check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
+        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
+        self.obstacle = recording.obstacle(
+            self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
+        )
+        recording.begin(self.output.recording, self._folder)
         self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
         return findings
 
@@ -138,6 +145,7 @@ class LocalRun:
             "ASGD_RUN": self._private.name,
             "ASGD_NODE": socket.gethostname(),
             "ASGD_JOIN_TIMEOUT": "120",
+            "ASGD_RECORD": "" if self.obstacle else str(self.output.recording),
         }
 
     def _ask_status(self) -> Status | None:
@@ -266,7 +274,7 @@ def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transp
         if local.status is None:
             raise TryAgain("no parameter server has told the job's state")
         status: Any = local.status
-    lost = finish.leave_files(job, status, output, local.checkpoint_uri, findings)
+    lost = finish.leave_files(job, status, output, local.checkpoint_uri, findings, local.obstacle)
     if lost and code == exitcodes.DONE:
         raise TryAgain(lost)
     if lost:

@@ -2,6 +2,7 @@
 
     summary.json  history.jsonl  curves.png  model.safetensors  job.yaml  processes.json     the contract
     connect.json  how another process joins the run      logs/  a file for each process      checkpoints/
+    replay/  what `asgd replay` needs
 
 A fresh run never writes over another one: without --output it takes the next free runs/NAME-N; with --output into a
 folder that holds a run, it must be told to continue (`checkpoint.restore`).
@@ -41,6 +42,11 @@ class Output:
     def extras(self) -> Path:
         """The evaluator's part of the model, until the run puts it into model.safetensors."""
         return (self.folder / "extras.safetensors").absolute()
+
+    @property
+    def recording(self) -> Path:
+        """The order in which things happened, for `asgd replay`."""
+        return (self.folder / "replay").absolute()
 
     @property
     def checkpoints(self) -> str:

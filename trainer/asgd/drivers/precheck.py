@@ -32,11 +32,11 @@ def check_ports(job: Job) -> None:
                 ) from error
 
 
-def check_checkpoint(job: Job, findings: Findings, uri: str, run: str) -> None:
-    """What this `run` of the job would restore must fit its model and its optimizer. Raises UserError."""
+def check_checkpoint(job: Job, findings: Findings, uri: str, run: str) -> bool:
+    """Whether this `run` begins from a checkpoint, which must fit the model and the optimizer. Raises UserError."""
     found = locate(Store(uri), job.spec.checkpoint.restore, run)
     if found is None:
-        return
+        return False
     fs, folder, manifest = found
     allowed = "another output, checkpoint.uri or checkpoint.restore"
     if findings.layout and manifest.layout != findings.layout:
@@ -53,3 +53,4 @@ def check_checkpoint(job: Job, findings: Findings, uri: str, run: str) -> None:
             f" {', '.join(sorted(lacks))}, which {name} with {job.spec.optimizer.name} needs; allowed: the same"
             f" algorithm and optimizer, or {allowed}"
         )
+    return True

@@ -20,6 +20,7 @@ from asgd import exitcodes
 from asgd.display import Display
 from asgd.drivers.output import Output, choose_output
 from asgd.drivers.virtual import attacks, models
+from asgd.drivers.virtual.calibration import calibrate
 from asgd.drivers.virtual.models import World
 from asgd.kernel import F32
 from asgd.report import curves, summary
@@ -38,16 +39,20 @@ def sets(arguments: argparse.Namespace) -> list[str]:
 
 
 def world(arguments: argparse.Namespace, workers: int) -> World:
-    """The cluster that the options describe. Raises UserError."""
+    """The cluster that the options describe, else the measured one, else the default. Raises UserError."""
+    measured = calibrate(Path(arguments.calibrate), workers) if arguments.calibrate else World()
     speed = models.amount("--server-speed", arguments.server_speed) if arguments.server_speed else 0.0
-    described = World(
-        compute=models.compute_time(arguments.compute),
-        stragglers=tuple(models.straggler(text, workers) for text in arguments.straggler),
-        latency=models.amount("--latency", arguments.latency),
+    slow = tuple(models.straggler(text, workers) for text in arguments.straggler)
+    described = dataclasses.replace(
+        measured,
+        compute=models.compute_time(arguments.compute) if arguments.compute else measured.compute,
+        stragglers=slow or measured.stragglers,
+        latency=models.amount("--latency", arguments.latency) if arguments.latency else measured.latency,
         server_seconds_per_byte=1 / speed if speed else 0.0,
         deaths=tuple(models.mishap("--death", text) for text in arguments.death),
         pauses=tuple(models.mishap("--pause", text) for text in arguments.pause),
         attacks=tuple(attacks.parse(text, workers) for text in arguments.attack),
+        nodes=models.count("--nodes", arguments.nodes),
         joins=tuple(models.mishap("--join", text) for text in arguments.join),
     )
     if not arguments.bandwidth:
@@ -61,7 +66,8 @@ def run(job: Job, folder: Path, described: World, asked_output: str | None, *, q
     from asgd.drivers.virtual.work import TorchWork  # torch takes a second to load
 
     output = choose_output(job, asked_output)
-    with Display(quiet=quiet) as display, HistoryWriter(output.file("history.jsonl")) as history:
+    written = HistoryWriter(output.file("history.jsonl"), simulated=True)
+    with Display(quiet=quiet) as display, written as history:
         for line in advice(job):
             display.note(f"warning: {line}")
         output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")

@@ -57,7 +57,8 @@ def parse(data: bytes) -> History:
 class HistoryWriter:
     """Appends the lines of one run to `path`: `record` each status, `close` at the end. Raises OSError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, simulated: bool = False) -> None:
+        self._simulated = simulated
         kept = _cut_torn_line(path)
         self._file: BinaryIO = path.open("ab", buffering=0)
         self._t = max((line.t for line in kept), default=0.0)
@@ -72,7 +73,7 @@ class HistoryWriter:
         """Writes what `status` brings: events and a new evaluation at once, progress once a second."""
         earliest, t = self._t, self._clock(status)
         if self._before is None:
-            self._write(lines.run(status, earliest))
+            self._write(lines.run(status, earliest, self._simulated))
         for event in lines.events(self._before, status, earliest, self._offset):
             self._write(event)
         self._record_evaluation(status, t)
@@ -116,7 +117,13 @@ class HistoryWriter:
 
     def _record_histogram(self, status: Status, t: float) -> None:
         self._write(lines.Histogram(t=t, histogram=status.staleness_histogram))
+        self._record_timing(status, t)
         self._histogram_due = t + _HISTOGRAM_SECONDS
+
+    def _record_timing(self, status: Status, t: float) -> None:
+        line = lines.timing(status, t)
+        if line.workers:
+            self._write(line)
 
     def _record_evaluation(self, status: Status, t: float) -> None:
         if not status.metrics:

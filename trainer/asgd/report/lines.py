@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from asgd.durations import merged
 from asgd.spec.types import StopAfter
-from asgd.status import StalenessView, Status, WorkerView
+from asgd.status import ServingView, StalenessView, Status, WorkerTimes, WorkerView
 
 
 class Line(Struct, rename="camel", tag_field="kind", frozen=True):
@@ -29,6 +30,8 @@ class Run(Line, tag="run", frozen=True):
     samples: int = 0
     updates: int = 0
     stop_after: StopAfter = StopAfter()
+    simulated: bool = False
+    """All seconds are virtual."""
 
 
 class Progress(Line, tag="progress", frozen=True):
@@ -80,20 +83,27 @@ class Histogram(Line, tag="staleness", frozen=True):
     histogram: dict[int, int]
 
 
+class Timing(Line, tag="timing", frozen=True):
+    """How long workers' steps and exchanges took, and shard 0's serving, in all of this run; as rare as `Histogram`."""
+
+    workers: dict[int, WorkerTimes]
+    serving: ServingView = ServingView()
+
+
 class End(Line, tag="end", frozen=True):
     """The last line of a run that ended by itself; a killed one has none."""
 
     stop_reason: str = ""
 
 
-AnyLine = Run | Progress | Evaluation | Member | Server | Histogram | End
+AnyLine = Run | Progress | Evaluation | Member | Server | Histogram | Timing | End
 
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def run(status: Status, t: float) -> Run:
+def run(status: Status, t: float, simulated: bool = False) -> Run:
     return Run(
         t=t,
         job=status.job,
@@ -101,6 +111,7 @@ def run(status: Status, t: float) -> Run:
         samples=status.samples,
         updates=status.updates,
         stop_after=status.stop_after,
+        simulated=simulated,
     )
 
 
@@ -120,6 +131,22 @@ def progress(status: Status, t: float) -> Progress:
         refused=sum(status.refused.values()),
         lost_updates=status.lost_updates,
     )
+
+
+def timing(status: Status, t: float) -> Timing:
+    """All lives of a worker together."""
+    lives: dict[int, list[WorkerTimes]] = {}
+    for worker in status.workers:
+        if worker.times.own.counts:
+            lives.setdefault(worker.index, []).append(worker.times)
+    return Timing(
+        t=t, workers={index: together(times) for index, times in lives.items()}, serving=status.serving
+    )
+
+
+def together(times: list[WorkerTimes]) -> WorkerTimes:
+    """Several lives as one."""
+    return WorkerTimes(merged(life.own for life in times), merged(life.exchange for life in times))
 
 
 def evaluation(status: Status, t: float) -> Evaluation:

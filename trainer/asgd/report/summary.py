@@ -73,6 +73,12 @@ class Summary(Struct, rename="camel", frozen=True, kw_only=True):
     rejected: list[int] = field(default_factory=list)
     """Workers that the strategy did not listen to at the end."""
     checkpoint: CheckpointView | None = None
+    replayable: bool = False
+    """Whether `asgd replay` can execute this run again, to the same bits."""
+    not_replayable: str = ""
+    """Why not."""
+    weights_sha256: str = ""
+    """Of the final weights: the trained parameters as float32, one after the other."""
 
 
 def summarize(status: Status, spec: JobSpec) -> Summary:

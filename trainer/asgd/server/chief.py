@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from asgd.server.metrics import Traffic
 from asgd.server.saver import Rounds, Saver
 from asgd.server.shard import Shard
 from asgd.server.view import build_status
-from asgd.status import Status
+from asgd.status import Status, WorkerTimes
 from asgd.wire.messages import (
     Beat,
     Beaten,
@@ -110,7 +111,7 @@ class Chief:
 
     def pushed(self, message: Exchange, reply: Reply) -> None:
         """Shard 0 gave a push its verdict (at its first chunk)."""
-        if reply.verdict == "duplicate":
+        if reply.verdict == "duplicate" or not message.steps:
             return
         self.coordinator.pushed(
             message.index, message.visits, message.samples, message.loss, reply.verdict, time.monotonic()
@@ -157,6 +158,9 @@ class Chief:
         if message.role == "worker":
             if not chief.heard(message.index, message.incarnation, now) and not chief.stop_reason:
                 return Fault("hello", "say hello first", self.shard.term)
+            if (member := chief.members.get(message.index)) and (times := message.report.get("times")):
+                with suppress(msgspec.ValidationError):
+                    member.times = msgspec.convert(times, WorkerTimes)
             if buffers := message.report.get("buffers"):
                 self._buffers[message.index] = buffers
         elif message.role == "evaluator":

@@ -10,13 +10,14 @@ checkpoint) -> evaluating -> finished. A finished coordinator keeps answering St
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from asgd.errors import UserError
 from asgd.server.leases import Pool, Span
 from asgd.server.rates import Rates
 from asgd.spec.types import JobSpec
+from asgd.status import WorkerTimes
 from asgd.wire.messages import Granted
 
 MEMBER_TIMEOUT_SECONDS = 10.0
@@ -47,6 +48,7 @@ class Member:
     loss: float | None = None
     resting: bool = False
     """No data for it now: it neither computes nor pushes, and nobody must wait for it."""
+    times: WorkerTimes = field(default_factory=WorkerTimes)
     asked: int = 0
     granted: Granted | None = None
     """The answer to its newest request for a lease: a request that is repeated gets no second one."""

@@ -50,7 +50,9 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
     yield from _requests(traffic)
     yield _counter("received_bytes", "Payload bytes received.", traffic.received)
     yield _counter("sent_bytes", "Payload bytes sent.", traffic.sent)
-    yield _counter("saved_bytes", "Payload bytes that codecs saved of what fp32 would have taken.", shard.saved)
+    yield _counter(
+        "saved_bytes", "Payload bytes that codecs saved of what fp32 would have taken.", shard.saved
+    )
     yield _counter("lost_updates", "Acknowledged updates lost by restarts.", shard.lost + shard.lost_before)
     yield _gauge("version", "Version of this shard: updates applied to it.", state.version)
     yield _gauge("term", "Term of this server: how often the shard was started.", shard.term)

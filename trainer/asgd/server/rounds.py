@@ -54,6 +54,7 @@ class RoundPart:
         if order.number <= (self._measured if order.measure else self.decided):
             return False
         state = self.shard.state
+        self.shard.recorder.closed(order, state.facts)
         given = [state.inbox[worker] for worker in sorted(order.members) if worker in state.inbox]
         if order.measure:
             self._measures, self._measured = self.strategy.measure(state, given), order.number

@@ -66,6 +66,7 @@ class Saver:
         order, self._order = self._order, None
         self._taken = order.round
         shard = self._shard
+        shard.recorder.saved(order.round)
         meta = shard.meta() | ({"job": job} if job is not None else {})
         arrays = shard.arrays()
         if not self._store.local:

@@ -21,6 +21,7 @@ from asgd.algorithms.rounds import RoundServer
 from asgd.env import ProcessConfig
 from asgd.errors import Fenced, ProtocolError, TryAgain, UserError
 from asgd.exporter import Exporter, Views
+from asgd.recording.shard import recorder
 from asgd.say import say
 from asgd.server import metrics
 from asgd.server.bulk import Bulk, Connection, open_bulk
@@ -76,6 +77,7 @@ class Service:
         term = self.store.claim_term(config.index) if self.store else 1
         rule = strategy(str(spec.algorithm["name"])).server(spec)
         self.shard = Shard(spec, rule, config.index, spec.parameter_server.shards, term)
+        self.shard.recorder = recorder(config.record, config.index, term)
         self.traffic = metrics.Traffic()
         self.saver = Saver(self.store, self.shard, self.traffic) if self.store else None
         self.context: zmq.Context[Any] = zmq.Context()
@@ -127,6 +129,7 @@ class Service:
         arrays, meta = read_range(fs, folder, manifest, part)
         try:
             self.shard.restore(manifest.size, manifest.layout, arrays, meta)
+            self.shard.recorder.restored(manifest.round)
         except ProtocolError as error:
             raise UserError(f"spec.checkpoint.restore: {folder}: {error}") from error
         if self.chief:
@@ -203,6 +206,7 @@ class Service:
         if self.saver:
             self.saver.close()
         self.exporter.close()
+        self.shard.recorder.end()
         if self.bulk:
             self.bulk.close()
         self.router.close()
@@ -234,7 +238,7 @@ class Service:
         shard = self.shard
         match message:
             case Exchange():
-                self.traffic.received += len(payload) if payload is not None else 0
+                self.traffic.received += 0 if payload is None else memoryview(payload).nbytes
                 self._exchange(sender, message, payload)
                 self.traffic.served("push", time.perf_counter() - started)
             case Pull():
@@ -319,6 +323,9 @@ class Service:
             return
         answer.stop = self._stop_reason
         body = self.shard.payload(answer, worker, held)
+        if body is None:
+            self._send(sender, answer)
+            return
         self.traffic.sent += body.nbytes
         if isinstance(sender, Connection):
             sender.send(answer, body)

@@ -20,11 +20,12 @@ from msgspec import Struct
 from asgd.algorithms.base import Push, ServerStrategy, ShardState
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
+from asgd.recording.shard import Recorder
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, chunk_count, chunk_slice, shard_range
+from asgd.wire.partition import CHUNK, block_edges, chunk_count, chunk_slice, shard_range
 
 
 class Seen(Struct):
@@ -53,6 +54,8 @@ class Shard:
     def __init__(self, spec: JobSpec, strategy: ServerStrategy, index: int, shards: int, term: int) -> None:
         self.spec, self.strategy = spec, strategy
         self.index, self.shards, self.term = index, shards, term
+        self.recorder = Recorder()
+        """Told of each change, before anything that follows from it leaves."""
         self.size: int | None = None
         self.layout = ""
         self.ready = False
@@ -84,6 +87,7 @@ class Shard:
         """Makes the arrays for a model of `size` parameters."""
         self.size, self.layout = size, layout
         part = shard_range(size, self.index, self.shards)
+        self.state.start, self.state.blocks = part.start, [0, size]
         self.state.weights = self.memory(part.size)
         self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
         self.state.scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
@@ -94,6 +98,7 @@ class Shard:
 
     def hello(self, message: Hello) -> Welcome | Fault:
         """Admits a worker or evaluator; the first worker is asked to bring the initial weights."""
+        first = self.size is None
         if self.size is None:
             self.allocate(message.size, message.layout)
         elif message.layout != self.layout:
@@ -101,6 +106,8 @@ class Shard:
                 "layout", f"this job's model has layout {self.layout}, not {message.layout}", self.term
             )
         worker = message.role == "worker"
+        if message.tensors:
+            self.state.blocks = block_edges(message.tensors, message.size)
         if worker:
             if self.members.get(message.index, 0) > message.incarnation:
                 return Fault("session", f"a newer worker {message.index} has joined", self.term)
@@ -108,6 +115,8 @@ class Shard:
         bring = worker and not self.ready and self._bringer in (None, (message.index, message.incarnation))
         if bring:
             self._bringer, self._brought = (message.index, message.incarnation), 0
+        if worker or first:
+            self.recorder.joined(message)
         part = shard_range(self.size or 0, self.index, self.shards)
         return Welcome(
             self.term, self.index, self.shards, self.state.version, part.start, part.stop, CHUNK, self.ready, bring,
@@ -120,6 +129,7 @@ class Shard:
         clocks = self.state.clocks
         clocks.setdefault(message.index, min(clocks.values(), default=0))
         self.state.workers = max(1, len(self.members))
+        self.state.nodes[message.index] = message.node
         if message.dataset is not None:
             # NB: schedules in epochs need it with the first push, before shard 0 could tell.
             self.state.dataset = message.dataset
@@ -127,6 +137,7 @@ class Shard:
         if known is None or known.incarnation != message.incarnation:
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
             self.state.inbox.pop(message.index, None)
+            self.strategy.left(self.state, message.index)
         if self._restored is not None and message.term < self.term:
             version, samples = self._restored
             self.lost = max(self.lost, message.seen - version)
@@ -136,11 +147,13 @@ class Shard:
         """A worker is gone (or an older incarnation of it: then nothing happens)."""
         if incarnation is not None and self.members.get(index) != incarnation:
             return
+        self.recorder.left(index)
         self.members.pop(index, None)
         self.state.clocks.pop(index, None)
         self.state.kept.pop(index, None)
         self._forget(index)
         self._drop_unfinished(index)
+        self.strategy.left(self.state, index)
         self.state.workers = max(1, len(self.members))
         if self._bringer and self._bringer[0] == index and not self.ready:
             self._bringer = None
@@ -157,7 +170,9 @@ class Shard:
 
     def rest(self, index: int) -> None:
         """A worker has no data for now: nobody waits for its clock, which starts again with its next push."""
-        self.state.clocks.pop(index, None)
+        if index in self.state.clocks:
+            self.recorder.rested(index)
+            del self.state.clocks[index]
 
     def init(self, message: Init, payload: Any) -> Fault | None:
         """One chunk of the initial weights; the last one makes the shard ready."""
@@ -170,6 +185,7 @@ class Shard:
         target[:] = codec.decode("fp32", payload, target.size, self.spec.codec, target)
         self._brought += 1
         self.ready = self._brought == self.chunks
+        self.recorder.brought(message, payload)
         return None
 
     @property
@@ -195,14 +211,20 @@ class Shard:
         if fresh:
             seen = self._begin(message, finite)
         if seen.push:
-            self._apply(message, payload if finite else None, seen, seen.push)
-        seen.chunks += 1
+            self._apply(message, payload, finite, seen, seen.push)
+        seen.chunks = self.chunks if message.bare else seen.chunks + 1
+        self.recorder.pushed(message, payload)
         return self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
 
     def _finite(self, message: Exchange, payload: Any) -> bool:
         """Whether neither the worker nor this look at the chunk found inf or nan."""
         if not message.finite:
             return False
+        if message.bare:
+            if not self.strategy.bare:
+                name = self.spec.algorithm["name"]
+                raise ProtocolError(f"push {message.sequence} has no payload, which {name} cannot use")
+            return True
         size = self.state.weights[chunk_slice(self.state.weights.size, message.chunk)].size
         finite = codec.finite(message.codec, payload, size, self.spec.codec)
         self.saved += 4 * size - memoryview(payload).nbytes
@@ -225,7 +247,7 @@ class Shard:
         state = self.state
         push = Push(
             message.index, message.sequence, message.base, max(0, state.version - message.base),
-            state.version + 1, message.samples, message.steps, message.loss, meta=message.meta,
+            state.version + 1, message.samples, message.steps, message.loss, meta=message.meta, bare=message.bare,
         )  # fmt: skip
         reason = "" if finite else "nonfinite"
         if not reason and message.base > state.version:
@@ -235,30 +257,35 @@ class Shard:
         if reason:
             seen.verdict = f"refused:{reason}"
             self.refused[reason] += 1
-            if self.strategy.rounds:
+            if self.strategy.rounds and push.steps:
                 # The round that is open goes on without this worker.
-                self.rest(message.index)
+                state.clocks.pop(message.index, None)
             return seen
         seen.push = push
+        if not push.steps:
+            return seen
         if not self.strategy.rounds:
             state.version += 1
         state.samples += message.samples
         self.histogram[push.staleness] += 1
         return seen
 
-    def _apply(self, message: Exchange, payload: Any, seen: Seen, push: Push) -> None:
-        """One chunk of an accepted push, None if it is not finite; the last one completes it."""
-        if payload is None:
+    def _apply(self, message: Exchange, payload: Any, finite: bool, seen: Seen, push: Push) -> None:
+        """One chunk of an accepted push; the last one completes it."""
+        if not finite:
             # A worker that checks its own push never gets here; one that lies can spoil at most the chunks before.
             seen.verdict, seen.push = "refused:nonfinite", None
             self.refused["nonfinite"] += 1
             self._drop_unfinished(message.index)
             return
         state = self.state
-        self._fold(message, payload, push)
-        if message.chunk + 1 == self.chunks:
+        if not push.bare:
+            self._fold(message, payload, push)
+        if push.bare or message.chunk + 1 == self.chunks:
             seen.push = None
             self.strategy.finish(state, push)
+            if not push.steps:
+                return
             slowest = min(state.clocks.values(), default=0)
             state.clocks[message.index] = state.clocks.get(message.index, slowest) + 1
 
@@ -295,6 +322,7 @@ class Shard:
         return Reply(
             self.term, sequence, chunk, state.version, verdict, state.workers, state.samples,
             self.pulled_codec if pull else "", notes=self.strategy.notes(state, worker),
+            stamp=self.recorder.stamp,
         )  # fmt: skip
 
     @property
@@ -302,16 +330,25 @@ class Shard:
         """Of whole weights; what is small enough travels as a difference to that (`Shadows.answer`)."""
         return "fp32" if self.shadows else self.spec.codec.pull
 
-    def weights(self, chunk: int, worker: int) -> F32:
-        """The chunk that goes with a reply that carries weights: a view, to be copied before the next update."""
+    def weights(self, chunk: int, worker: int) -> F32 | None:
+        """The chunk that goes with a reply that carries weights: a view, to be copied before the next update.
+
+        None when the strategy has nothing new for this worker.
+        """
         return self.strategy.answer(self.state, chunk_slice(self.state.weights.size, chunk), worker)
 
     def payload(self, reply: Reply, worker: int, held: int) -> Any:
         """What goes with a reply that carries weights, to be copied before the next update or payload.
 
-        `held` is the state that the worker's request named. Fills in the reply's codec and states.
+        `held` is the state that the worker's request named. Fills in the reply's codec and states. None when the
+        strategy has nothing new for this worker.
         """
+        if worker >= 0:
+            # NB: the next record after the reply's stamp; strategies and shadows may keep what they tell.
+            self.recorder.told(worker, reply.chunk, held)
         weights = self.weights(reply.chunk, worker)
+        if weights is None:
+            return None
         if self.shadows and worker >= 0:
             body = self.shadows.answer(reply, worker, held, weights)
         else:
@@ -350,6 +387,10 @@ class Shard:
                     f"the checkpoint has no {name}: it was made with another algorithm or optimizer"
                 )
             array[:] = arrays[name]
+        grown = self.strategy.grows
+        self.state.slots |= {
+            name: array for name, array in arrays.items() if grown and name.startswith(grown)
+        }
         self.state.version, self.state.samples = meta["version"], meta["samples"]
         self.seen = {int(k): msgspec.convert(v, Seen) for k, v in meta.get("seen", {}).items()}
         self.histogram = Counter({int(k): v for k, v in meta.get("histogram", {}).items()})

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from asgd.server.coordinator import Coordinator, Member
-from asgd.status import CheckpointView, StalenessView, Status, WorkerView
+from asgd.status import CheckpointView, ServingView, StalenessView, Status, WorkerView
 
 if TYPE_CHECKING:
     from asgd.server.chief import Chief
@@ -76,6 +76,9 @@ def build_status(chief: Chief, now: float) -> Status:
         stop_reason=coordinator.stop_reason,
         guarantee=coordinator.guarantee,
         stop_after=coordinator.spec.stop_after,
+        serving=ServingView(
+            sum(map(sum, chief.traffic.counts.values())), sum(chief.traffic.seconds.values())
+        ),
     )
 
 
@@ -97,6 +100,7 @@ def _worker(member: Member, now: float, origin: float) -> WorkerView:
         samples_per_second=member.samples / lived if lived > 0 else 0.0,
         loss=member.loss,
         node=member.node,
+        times=member.times,
     )
 
 

@@ -45,7 +45,7 @@ class Hello(Message):
     node: str = ""
     guarantee: str = ""
     tensors: bytes = b""
-    """JSON of [[name, shape], ...] in flat order; to shard 0 only, it goes into checkpoints."""
+    """JSON of [[name, shape], ...] in flat order; it goes into checkpoints and gives strategies the model's blocks."""
     lanes: tuple[str, ...] = ("zmq",)
     samples: Natural = 0
     """Samples of the whole job that this peer has seen accepted by this shard."""
@@ -116,6 +116,9 @@ class Exchange(Message):
     """State of this chunk that the worker holds (`wire/delta.py`); 0: none."""
     shared: bool = False
     """The payload lies in the shared segment, at the chunk's place."""
+    bare: bool = False
+    """The whole push is what stands here, for every shard alike: one message, no payload. For strategies that compare
+    losses before anybody sends weights."""
 
 
 class Pull(Message):
@@ -132,7 +135,7 @@ class Pull(Message):
 
 
 class Reply(Message):
-    """To Exchange and Pull; the payload is there when weights were asked for."""
+    """To Exchange and Pull. The payload is there when weights were asked for and the strategy has new ones."""
 
     term: Natural
     sequence: Natural
@@ -152,6 +155,8 @@ class Reply(Message):
     """State of the chunk that it makes; 0: states are not kept."""
     shared: bool = False
     """The weights lie in the shared segment, at the chunk's place."""
+    stamp: Natural = 0
+    """Which state of the shard this is, by the records of its log (`recording/`); 0: not recorded."""
 
 
 class Lease(Message):

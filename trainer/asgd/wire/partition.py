@@ -5,7 +5,15 @@ Workers and servers compute the same cuts from N and the shard count; nothing is
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from asgd.errors import ProtocolError
 
 CHUNK = 1 << 18
 """Elements of a chunk: 1 MiB of float32 (performance.md, prototype lesson 1)."""
@@ -36,3 +44,19 @@ def chunk_count(size: int, chunk: int = CHUNK) -> int:
 def chunk_slice(size: int, index: int, chunk: int = CHUNK) -> slice:
     """Elements of chunk number `index` within a shard of `size` elements."""
     return slice(index * chunk, min(size, (index + 1) * chunk))
+
+
+def block_edges(tensors: bytes, size: int) -> list[int]:
+    """Where the model's blocks begin and the last one ends; a block is what names share up to their last dot.
+
+    `tensors` is JSON of [[name, shape], ...] in flat order, as in `Hello`; where it does not describe `size`
+    elements, all of them are one block. Raises ProtocolError on anything else.
+    """
+    try:
+        named = msgspec.json.decode(tensors, type=list[tuple[str, list[Annotated[int, Meta(ge=0)]]]])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"the model's tensors are not [[name, shape], ...]: {error}") from error
+    edges = [0]
+    for _, members in groupby(named, key=lambda tensor: tensor[0].rpartition(".")[0]):
+        edges.append(edges[-1] + sum(math.prod(shape) for _, shape in members))
+    return edges if edges[-1] == size else [0, size]

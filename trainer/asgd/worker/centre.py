@@ -16,6 +16,7 @@ import zmq
 
 from asgd.errors import ProtocolError, TryAgain
 from asgd.kernel import F32
+from asgd.recording.worker import WorkerRecorder
 from asgd.spec.types import Codec
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
@@ -44,6 +45,8 @@ class Outcome:
     workers: int
     notes: dict[str, float]
     """What the strategy's server half says beside the weights (shard 0's word)."""
+    empty: bool = False
+    """Some shard had nothing new: what was pulled is not whole."""
 
 
 class Centre:
@@ -55,7 +58,9 @@ class Centre:
     def __init__(
         self, servers: Sequence[str], keys: Keys | None, identity: Identity, codec: Codec, *,
         split: bool = False, patience_seconds: float = 300.0, lane: str = "auto",
+        recorder: WorkerRecorder | None = None,
     ) -> None:  # fmt: skip
+        self._recorder = recorder or WorkerRecorder()
         self._context: zmq.Context[Any] = zmq.Context()
         self._patience = patience_seconds
         self.identity = identity
@@ -80,15 +85,17 @@ class Centre:
         """
         now = time.monotonic()
         for channel in self.channels:
-            channel.bring = bring
+            channel.bring = self._recorder.bringing(channel.shard, bring)
             channel.hello(now)
         self._until(lambda: all(channel.joined for channel in self.channels))
+        self._recorder.welcomed(self.stop)
         return self.stop
 
     def exchange(self, push: F32 | None, pull: F32 | None, meta: PushMeta) -> Outcome:
         """Pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None; one round trip.
 
-        `pull` may be IN_PLACE where every lane has `weights`: then the caller reads them there.
+        With `meta.bare` a push goes out although `push` is None. `pull` may be IN_PLACE where every lane has
+        `weights`: then the caller reads them there.
         """
         now = time.monotonic()
         for channel in self.channels:
@@ -97,13 +104,15 @@ class Centre:
                 None if push is None else push[part], meta, None if pull is None else pull[part], now
             )
         self._until(lambda: not any(channel.busy for channel in self.channels))
+        self._recorder.heard([(channel.stop, channel.taken) for channel in self.channels])
         if push is not None and pull is not None:
             for lane, channel in zip(self.lanes, self.channels, strict=True):
                 if lane.weights is not None and pull is not IN_PLACE:
                     pull[channel.part.start : channel.part.stop] = lane.weights
         first = self.channels[0]
         verdicts = tuple(channel.verdict for channel in self.channels)
-        return Outcome(self.stop, verdicts, first.samples, first.workers, first.notes)
+        empty = any(channel.empty for channel in self.channels)
+        return Outcome(self.stop, verdicts, first.samples, first.workers, first.notes, empty)
 
     def pull(self, into: F32) -> Outcome:
         """Pulls the weights into `into` (N,)."""

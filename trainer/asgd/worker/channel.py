@@ -58,6 +58,8 @@ class PushMeta:
     loss: float | None
     visits: list[tuple[int, int, int]]
     meta: dict[str, float] = field(default_factory=dict)
+    bare: bool = False
+    """Nothing goes with it: one message a shard."""
     bases: Sequence[int] = ()
     """Versions of all shards that the push was computed from; those of the last pull if not given."""
 
@@ -85,12 +87,16 @@ class Channel:
         self.stop = ""
         self.verdict = ""
         self.notes: dict[str, float] = {}
+        self.empty = False
+        """The last pull brought nothing, at least of some chunk: the strategy has nothing new for this worker."""
         self.joined = False
         self.joins = 0
         """How often the shard has welcomed this worker: after the first time it had forgotten it."""
         self.busy = False
         self.retries = 0
         self.bring: Callable[[], F32] | None = None
+        self.taken: list[int] = []
+        """Term, chunk and stamp of each answer that the newest exchange took, one after the other."""
         self._first_version = 0
         self._deadline = 0.0
         self._requests = 0
@@ -105,11 +111,12 @@ class Channel:
     def start(self, push: F32 | None, meta: PushMeta, pull: F32 | None, now: float) -> None:
         """Begins an exchange; `push` and `pull` are this shard's slices, either may be None."""
         self._push, self._meta, self._pull = push, meta, pull
-        self._pushing = push is not None
+        self._pushing = push is not None or meta.bare
         self._frames = {}
         self._base = meta.bases[self.shard] if meta.bases else self.version
         self._next, self._done = 0, 0
         self._requests += 1
+        self.taken = []
         self.verdict = ""
         self.busy = True
         self._begin(now)
@@ -126,9 +133,14 @@ class Channel:
         return Hello(
             job=who.job, role=who.role, index=who.index, incarnation=who.incarnation, size=who.size,
             layout=who.layout, dataset=who.dataset, seen=self.seen, term=self.term, sequence=self.acknowledged,
-            node=who.node, guarantee=who.guarantee, tensors=who.tensors if self.shard == 0 else b"",
+            node=who.node, guarantee=who.guarantee, tensors=who.tensors,
             samples=self.samples,
         )  # fmt: skip
+
+    @property
+    def awaited(self) -> int:
+        """The chunk whose answer comes next."""
+        return self._done
 
     def tick(self, now: float) -> None:
         """Sends again what has not been answered in time."""
@@ -213,17 +225,30 @@ class Channel:
     # -- an exchange, chunk by chunk ---------------------------------------------------------------
 
     def _begin(self, now: float) -> None:
-        self._next, self._done = 0, 0
+        self._next, self._done, self.empty = 0, 0, False
         if self.joined:
             self._fill(now)
         elif now >= self._deadline:
             self.hello(now)
 
     def _fill(self, now: float) -> None:
-        while self._next < self.chunks and self._next - self._done < self.lane.window:
+        while self._next < self._messages and self._next - self._done < self.lane.window:
             self._send_chunk(self._next)
             self._next += 1
         self._deadline = now + RETRY_SECONDS
+
+    @property
+    def _messages(self) -> int:
+        return 1 if self._bare else self.chunks
+
+    @property
+    def _bare(self) -> bool:
+        return self._pushing and self._meta.bare
+
+    @property
+    def _asks(self) -> bool:
+        """What is sent now asks for weights."""
+        return self._pull is not None and not (self._pushing and (self.split or self._bare))
 
     def _send_chunk(self, chunk: int) -> None:
         who, meta = self.identity, self._meta
@@ -233,14 +258,14 @@ class Channel:
                 Pull(who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull, held)
             )
             return
-        pull = self._pull is not None and not self.split
+        pull = self._asks
         visits = meta.visits if chunk == 0 and self.shard == 0 else []
         self.lane.send(
             Exchange(
                 who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
-                meta.finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta, held,
+                meta.finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta, held, bare=meta.bare,
             ),
-            self._frame(chunk) if meta.finite else None,
+            self._frame(chunk) if meta.finite and not meta.bare else None,
         )  # fmt: skip
 
     def _frame(self, chunk: int) -> Any:
@@ -282,10 +307,13 @@ class Channel:
         self.seen = max(self.seen, message.version)
         if message.chunk == 0:
             self._first_version = message.version
+        self.taken += (message.term, message.chunk, message.stamp)
         if self._pushing and message.chunk == 0:
             self.verdict = message.verdict
+        if self._asks and payload is None:
+            self.empty = True
         self._done += 1
-        if self._done < self.chunks:
+        if self._done < self._messages:
             self._fill(now)
         else:
             self._complete(now)
@@ -303,8 +331,9 @@ class Channel:
         if self._pushing:
             self.acknowledged = self._meta.sequence
             self._frames = {}
+            split = self.split or self._bare
             self._pushing = False
-            if self.split and self._pull is not None and not self.stop:
+            if split and self._pull is not None and not self.stop:
                 self._begin(now)
                 return
         if self._pull is not None:

@@ -60,10 +60,13 @@ class Evaluator:
         self.measured = -1
 
     def measure(self, final: bool) -> None:
-        """Pulls, evaluates and reports; weights that were measured already are not measured again."""
+        """Pulls, evaluates and reports; weights that were measured already are not measured again.
+
+        At the end they are: what workers leave at parting makes no version.
+        """
         outcome = self.centre.pull(self._staging.host)
         version = self.centre.channels[0].version
-        if version != self.measured:
+        if final or version != self.measured:
             self.flat.weights.copy_(self._staging.on_device())
             self.metrics = self._evaluate()
             self.measured = version

@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Protocol
 
 from asgd.env import ProcessConfig
 from asgd.errors import TryAgain, UserError
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Fault, Granted, Lease
 from asgd.worker.channel import Channel
+
+
+class Leasing(Protocol):
+    """Where the training loop's ranges come from: shard 0, or a recording."""
+
+    def next(self) -> Granted:
+        """The next range, `wait` or `over`."""
+
+    def holds(self, visits: Sequence[tuple[int, int, int]]) -> bool:
+        """Whether a batch's range is still this worker's."""
 
 
 class Leases:

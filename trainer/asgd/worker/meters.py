@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from asgd import __version__
+from asgd.durations import Durations
 
 if TYPE_CHECKING:
     from asgd.worker.centre import Outcome
@@ -21,9 +22,14 @@ STAGES = ("data", "compute", "exchange", "wait")
 
 
 class Meters:
-    """Counts steps, samples, seconds by stage, refusals."""
+    """Counts steps, samples, seconds by stage, refusals. `overlapped`: exchanges run beside the steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, overlapped: bool = False) -> None:
+        self.own = Durations()
+        """From one step to the next without waiting for an exchange: what `asgd simulate --calibrate` goes by."""
+        self.exchanges = Durations()
+        self._blocking = "wait" if overlapped else "exchange"
+        self._blocked = 0.0
         self.samples = 0
         self.steps = 0
         self.loss: float | None = None
@@ -40,12 +46,18 @@ class Meters:
         """Adds the block's duration to a stage."""
         began = time.perf_counter()
         yield
-        self.seconds[stage] += time.perf_counter() - began
+        took = time.perf_counter() - began
+        self.seconds[stage] += took
+        if stage == "exchange":
+            self.exchanges.add(took)
 
     def step(self, samples: int, loss: float | None) -> None:
         """A step over `samples` samples is done."""
         now = time.perf_counter()
         took, self._last = now - self._last, now
+        blocked, self._blocked = self.seconds[self._blocking] - self._blocked, self.seconds[self._blocking]
+        if self.steps:  # the first one began with the process
+            self.own.add(took - blocked)
         self.step_seconds += took
         self.step_counts[sum(took > limit for limit in _BUCKETS)] += 1
         self.samples += samples
@@ -61,7 +73,8 @@ class Meters:
 
     def report(self) -> dict[str, Any]:
         """What goes along with a heartbeat."""
-        return {"samples": self.samples, "steps": self.steps}
+        times = {"own": self.own.told(), "exchange": self.exchanges.told()}
+        return {"samples": self.samples, "steps": self.steps, "times": times}
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of a worker (prefix asgd_worker_)."""

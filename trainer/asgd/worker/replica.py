@@ -9,8 +9,10 @@ order of what touches the weights stays fixed: merge what came, take out what go
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +23,9 @@ from asgd import kernel
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
 from asgd.env import ProcessConfig
+from asgd.errors import TryAgain, UserError
+from asgd.kernel import F32
+from asgd.recording.worker import recorder
 from asgd.worker.buffers import Buffers
 from asgd.worker.centre import Centre, Outcome
 from asgd.worker.channel import Identity, PushMeta
@@ -28,6 +33,7 @@ from asgd.worker.devices import Staging, choose_device
 from asgd.worker.flat import Flat
 from asgd.worker.heartbeat import Heartbeat
 from asgd.worker.meters import Meters
+from asgd.worker.probing import Probe
 
 Visits = Sequence[tuple[int, int, int]]
 
@@ -45,36 +51,36 @@ class _Pending:
 class Replica:
     """A model joined to the job of `config`. Raises UserError when the model does not fit, TryAgain without servers.
 
-    `device`: where the model is to be, if not where the spec puts it. `buffers`: told to the evaluator.
+    `device`: where the model is to be, if not where the spec puts it; `flat`: the model, put where it is to be
+    already. `buffers`: told to the evaluator. `probe`: what the strategy compares weights on.
     """
 
     def __init__(
         self, config: ProcessConfig, model: nn.Module, dataset: int | None, guarantee: str, *,
-        device: torch.device | None = None, buffers: Buffers | None = None,
+        device: torch.device | None = None, flat: Flat | None = None, buffers: Buffers | None = None,
+        probe: Probe | None = None,
     ) -> None:  # fmt: skip
         spec = config.job.spec
         self.spec, self.config = spec, config
-        self.device = device or choose_device(spec.workers.devices.count, config.index)
-        self.flat = Flat(model, self.device)
+        self.flat = flat or Flat(model, device or choose_device(spec.workers.devices.count, config.index))
+        self.device = self.flat.device
         self._buffers = buffers
-        chosen = strategy(str(spec.algorithm["name"]))
-        self.rule = chosen.worker(spec)
+        self.rule = strategy(str(spec.algorithm["name"])).worker(spec)
         self.rule.dataset = dataset
-        self.meters = Meters()
+        if self.rule.probes:
+            self.rule.judge = self._judge_by(probe)
+        self.meters = Meters(overlapped=spec.exchange.ahead > 0)
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
             config.node, guarantee, _tensors(self.flat),
         )  # fmt: skip
-        self.centre = Centre(
-            config.servers, config.keys, self.identity, spec.codec,
-            split=chosen.server(spec).pulls_wait, patience_seconds=config.join_timeout_seconds,
-            lane=spec.exchange.lane,
-        )  # fmt: skip
+        self.recorder = recorder(config.record, config.index, config.incarnation)
+        self.centre = self._centre()
         self._dataset = dataset
         shared = self.centre.segment
         self._push = Staging(self.flat.size, self.device, shared.push if shared else None)
         self._pulled = Staging(self.flat.size, self.device, shared.pull if shared else None)
-        self._thread = ThreadPoolExecutor(1, "exchange") if spec.exchange.ahead else None
+        self._thread: Executor | None = ThreadPoolExecutor(1, "exchange") if spec.exchange.ahead else None
         self._flying: Future[Outcome] | None = None
         self._flying_pull = False
         self._pending = _Pending()
@@ -87,6 +93,23 @@ class Replica:
         self.stop = ""
         self.heartbeat: Heartbeat | None = None
         self._closing = False
+
+    def _centre(self) -> Centre:
+        config, spec = self.config, self.spec
+        return Centre(
+            config.servers, config.keys, self.identity, spec.codec,
+            split=strategy(str(spec.algorithm["name"])).server(spec).pulls_wait,
+            patience_seconds=config.join_timeout_seconds, lane=spec.exchange.lane, recorder=self.recorder,
+        )  # fmt: skip
+
+    def _judge_by(self, probe: Probe | None) -> Callable[[torch.Tensor], float]:
+        if probe is None:
+            name = self.spec.algorithm["name"]
+            raise UserError(
+                f"spec.algorithm.name: {name} compares weights by the loss of a Task, which a script with its own loop"
+                " does not have; allowed: an entrypoint module:callable that returns one"
+            )
+        return lambda weights: probe.loss(self.flat, self.device, weights)
 
     def join(self) -> str:
         """Joins all shards and takes their weights; returns why the job is over, if it is."""
@@ -155,10 +178,10 @@ class Replica:
         vector, meta = None, PushMeta(0, 0, 0, True, None, [])
         if push:
             outgoing = self.rule.outgoing(self.flat.weights, self.flat.grads)
-            # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
-            vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
-            meta = self._meta(kernel.finite(vector))
-            meta.meta = self.rule.meta()
+            if outgoing is not None:
+                # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
+                vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
+            meta = self._meta(vector)
         into = self._pulled.host if pull else None
         self._flying_pull = pull
         if self._thread:
@@ -170,29 +193,35 @@ class Replica:
         with self.meters.timed("exchange"):
             return self.centre.exchange(vector, into, meta)
 
-    def _meta(self, finite: bool) -> PushMeta:
+    def _meta(self, vector: F32 | None) -> PushMeta:
         pending, self._pending = self._pending, _Pending()
         self.centre.sequence += 1
         loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
+        finite = math.isfinite(loss or 0.0) if vector is None else kernel.finite(vector)
         return PushMeta(
-            self.centre.sequence, pending.samples, max(1, pending.steps), finite, loss, pending.visits,
-            bases=self._computed_from,
+            self.centre.sequence, pending.samples, pending.steps, finite, loss, pending.visits,
+            self.rule.meta(), vector is None, self._computed_from,
         )  # fmt: skip
 
     def _land(self) -> None:
-        """Waits for the exchange under way and merges it."""
-        if self._flying is None:
-            return
-        flying, self._flying = self._flying, None
-        with self.meters.timed("wait"):
-            outcome = flying.result()
-        self._merge(outcome)
+        """Waits for the exchange under way, and those that follow it, and merges them."""
+        while self._flying is not None:
+            flying, self._flying = self._flying, None
+            with self.meters.timed("wait"):
+                outcome = flying.result()
+            self._merge(outcome)
 
     def _merge(self, outcome: Outcome) -> None:
         self._take(outcome)
-        if self._flying_pull and not self.stop:
-            self.rule.incoming(self.flat.weights, self._pulled.on_device())
+        if self.stop:
+            return
+        if self._flying_pull:
+            if not outcome.empty:
+                self.rule.incoming(self.flat.weights, self._pulled.on_device())
             self._versions = self.centre.versions
+        turn = self.rule.follow()
+        if turn.push or turn.pull:
+            self._exchange(turn.push, turn.pull)
 
     def _take(self, outcome: Outcome) -> None:
         self.samples = outcome.samples
@@ -203,12 +232,24 @@ class Replica:
     def close(self, reason: str = "") -> None:
         """Finishes what is on its way and says goodbye to every shard."""
         self._land()
+        if reason != "drained":
+            self._part()
         self._closing = True
         if self._thread:
             self._thread.shutdown()
         if self.heartbeat:
             self.heartbeat.close()
         self.centre.leave(reason)
+
+    def _part(self) -> None:
+        """The job is over: leaves what the strategy wants of these weights, if the servers still answer."""
+        vector = self.rule.parting(self.flat.weights)
+        if vector is None:
+            return
+        host = self._push.out(vector)
+        self._pending = _Pending()  # steps that were not pushed before the end do not count
+        with suppress(TryAgain):
+            self.centre.exchange(host, None, self._meta(host))
 
 
 def _tensors(flat: Flat) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,19 @@ class ComputeTime:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredTime:
+    """One gradient's seconds as a real run had them: `bounds` (low, high) of buckets, `shares` that rise to 1."""
+
+    bounds: tuple[tuple[float, float], ...]
+    shares: tuple[float, ...]
+
+    def draw(self, random: np.random.Generator) -> float:
+        """Seconds of one gradient; within a bucket, any is as likely as any other."""
+        low, high = self.bounds[min(bisect_right(self.shares, random.random()), len(self.bounds) - 1)]
+        return low + (high - low) * float(random.random())
+
+
+@dataclass(frozen=True, slots=True)
 class Mishap:
     """Worker `index` is gone (or stands still) from second `at` on, for `seconds`; inf: for good."""
 
@@ -49,7 +63,7 @@ class Mishap:
 class World:
     """Everything about a simulated cluster that the job itself does not say."""
 
-    compute: ComputeTime = ComputeTime("lognormal", 0.1, 0.1)
+    compute: ComputeTime | MeasuredTime = ComputeTime("lognormal", 0.1, 0.1)
     stragglers: tuple[tuple[int, float], ...] = ()
     latency: float = 0.0
     bandwidth: float = math.inf
@@ -62,6 +76,8 @@ class World:
     joins: tuple[Mishap, ...] = ()
     attacks: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """(kind, workers) of those who lie (`attacks.py`)."""
+    nodes: int = 1
+    """Machines that workers are dealt to, one after the other."""
     detect_seconds: float = 1.0
     """How long after a worker's death the parameter servers are told."""
 
@@ -107,6 +123,13 @@ def mishap(option: str, text: str) -> Mishap:
     if found is None or numbers is None or min(numbers) < 0:
         raise UserError(f"{option}: {text!r} must be INDEX@SECOND, or INDEX@SECOND+SECONDS for how long")
     return Mishap(int(found[1]), *numbers)
+
+
+def count(option: str, text: str) -> int:
+    """A whole number from 1. Raises UserError naming `option`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{option}: {text!r} must be a whole number of at least 1")
+    return int(text)
 
 
 def amount(option: str, text: str) -> float:

@@ -12,9 +12,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option("--seed", type=int, metavar="N", help="as --set seed=N")
     option(
         "--compute",
-        default="lognormal:0.1,0.1",
+        default="",
         metavar="MODEL",
         help="of a gradient: constant:S, uniform:LOW,HIGH or lognormal:MEAN,SIGMA (default: lognormal:0.1,0.1)",
+    )
+    option(
+        "--calibrate",
+        metavar="DIR",
+        help="take times of gradients, exchanges, servers and stragglers from a real run; other options win",
     )
     option(
         "--straggler",
@@ -23,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INDEX:FACTOR",
         help="a worker that takes FACTOR times as long",
     )
-    option("--latency", default="0", metavar="S", help="seconds on the wire, one way (default: 0)")
+    option("--latency", default="", metavar="S", help="seconds on the wire, one way (default: 0)")
     option(
         "--bandwidth",
         default="",
@@ -56,5 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KIND:INDEX,...",
         help="workers that lie, as sign-flip:0,1",
+    )
+    option(
+        "--nodes", default="1", metavar="N", help="machines that workers are dealt to in turn (default: 1)"
     )
     option("--join", action="append", default=[], metavar="INDEX@S", help="a worker that comes later")

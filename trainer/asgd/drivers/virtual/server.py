@@ -159,7 +159,11 @@ class VirtualServer:
         if not isinstance(answer, Reply) or not pull:
             self._send(lane, answer)
             return
-        body = np.array(self.shard.payload(answer, worker, held))
+        payload = self.shard.payload(answer, worker, held)
+        if payload is None:
+            self._send(lane, answer)
+            return
+        body = np.array(payload)
         self.traffic.sent += body.nbytes
         self._send(lane, answer, body)
 
@@ -195,7 +199,7 @@ class Cluster:
 
     def pushed(self, message: Exchange, reply: Reply) -> None:
         """Shard 0 gave a push its verdict."""
-        if reply.verdict != "duplicate":
+        if reply.verdict != "duplicate" and message.steps:
             self.coordinator.pushed(
                 message.index, message.visits, message.samples, message.loss, reply.verdict, self.clock.now
             )
@@ -238,12 +242,12 @@ class Cluster:
     # -- what it looks like ------------------------------------------------------------------------------------
 
     def answer(self) -> Any:
-        """The job's answer: the (N,) centre as an evaluator pulls it."""
+        """The job's answer: the (N,) vector that an evaluator pulls."""
+        shards = [server.shard for server in self.servers]
         parts = [
-            server.shard.strategy.answer(server.shard.state, slice(0, server.shard.state.weights.size), -1)
-            for server in self.servers
+            shard.strategy.answer(shard.state, slice(0, shard.state.weights.size), -1) for shard in shards
         ]
-        return np.concatenate(parts)
+        return np.concatenate([part for part in parts if part is not None])
 
     def status(self) -> Status:
         """The job at this moment, as shard 0 of a real run tells it."""

@@ -112,10 +112,10 @@ class Simulation:
             self.measure()
         self.clock.after(every or 1.0, self._evaluate_often)
 
-    def measure(self) -> None:
-        """Evaluates the job's answer as it is now."""
+    def measure(self, final: bool = False) -> None:
+        """Evaluates the job's answer as it is now; at the end in any case, for what workers leave is no update."""
         updates = self.cluster.coordinator.updates
-        if updates == self._measured:
+        if updates == self._measured and not final:
             return
         self._measured = updates
         metrics = self.work.evaluate(self.answer())
@@ -136,7 +136,7 @@ class Simulation:
         """The whole job; returns its last status."""
         while self.advance():
             pass
-        self.measure()
+        self.measure(final=True)
         coordinator = self.cluster.coordinator
         coordinator.phase = "finished"
         self._record()

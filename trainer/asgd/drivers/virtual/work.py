@@ -7,15 +7,14 @@ after it, so each sees what it would see in a process of its own. Data is read b
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
 
 from asgd.dataorder import epoch_order
+from asgd.drivers.randomness import Randomness, random_state, set_random_state
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.worker import data
@@ -24,6 +23,7 @@ from asgd.worker.batchnorm import recompute
 from asgd.worker.build import build_task
 from asgd.worker.flat import Flat, layout_hash, layout_of
 from asgd.worker.loop import backward
+from asgd.worker.probing import take_probe
 
 CPU = torch.device("cpu")
 
@@ -55,6 +55,9 @@ class Work(Protocol):
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         """Writes the gradient at `weights` into `out`; returns the batch's mean loss."""
 
+    def judge(self, worker: int, weights: F32) -> float:
+        """Worker `worker`'s loss of `weights` on the probe set, for strategies that want one."""
+
     def evaluate(self, weights: F32) -> dict[str, float]:
         """Metrics of the job's answer; empty when there are none."""
 
@@ -66,6 +69,7 @@ class TorchWork:
         torch.set_num_threads(1)
         self.spec = spec
         self.task = build_task(spec)
+        self.probe = take_probe(self.task, spec)
         layout = layout_of(self.task.model)
         self.layout, self.tensors = layout_hash(layout), json.dumps(layout).encode()
         self.flat = Flat(self.task.model, CPU)
@@ -84,28 +88,25 @@ class TorchWork:
         return self._start.copy()
 
     def open(self, worker: int, lease: NextLease) -> Batches:
-        person = self._persons[worker] = _Person([buffer.clone() for buffer in self._fresh])
-        before = _random_state()
+        before = random_state()
         # open_batches seeds this process as it would seed the worker's own.
         stream = data.open_batches(self.task, self.spec, worker, lambda: None)
-        person.random = _random_state()
-        _set_random_state(before)
+        self._persons[worker] = _Person([buffer.clone() for buffer in self._fresh])
+        set_random_state(before)
         return _Streamed(self, worker, stream) if self.dataset is None else _Leased(self, worker, lease)
 
     @contextmanager
     def turn(self, worker: int) -> Iterator[None]:
         """Worker `worker`'s random numbers and buffers are in place."""
-        person, before = self._persons[worker], _random_state()
-        _set_random_state(person.random)
-        for buffer, own in zip(self._buffers, person.buffers, strict=True):
-            buffer.copy_(own)
-        try:
-            yield
-        finally:
+        person = self._persons[worker]
+        with person.random.in_place():
             for buffer, own in zip(self._buffers, person.buffers, strict=True):
-                own.copy_(buffer)
-            person.random = _random_state()
-            _set_random_state(before)
+                buffer.copy_(own)
+            try:
+                yield
+            finally:
+                for buffer, own in zip(self._buffers, person.buffers, strict=True):
+                    own.copy_(buffer)
 
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         with self.turn(worker):
@@ -114,17 +115,22 @@ class TorchWork:
             out[:] = self.flat.gather().numpy()
         return loss
 
+    def judge(self, worker: int, weights: F32) -> float:
+        assert self.probe is not None
+        with self.turn(worker):
+            return self.probe.loss(self.flat, CPU, torch.from_numpy(weights))
+
     def evaluate(self, weights: F32) -> dict[str, float]:
         if self._judge.evaluate is None:
             return {}
-        model, before = self._judge.model, _random_state()
+        model, before = self._judge.model, random_state()
         self._judged.weights.copy_(torch.from_numpy(weights))
         recompute(self._judge, self.spec, CPU)
         model.eval()
         with torch.no_grad():
             metrics = {name: float(value) for name, value in self._judge.evaluate(model).items()}
         model.train()
-        _set_random_state(before)
+        set_random_state(before)
         return metrics
 
 
@@ -133,7 +139,7 @@ class _Person:
 
     def __init__(self, buffers: list[torch.Tensor]) -> None:
         self.buffers = buffers
-        self.random = _random_state()
+        self.random = Randomness()
 
 
 class _Leased:
@@ -168,13 +174,3 @@ class _Streamed:
     def next(self) -> LeasedBatch | Waiting | None:
         with self._work.turn(self._worker):
             return next(self._stream, None)
-
-
-def _random_state() -> Any:
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-
-def _set_random_state(state: Any) -> None:
-    random.setstate(state[0])
-    np.random.set_state(state[1])
-    torch.set_rng_state(state[2])

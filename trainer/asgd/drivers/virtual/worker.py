@@ -7,6 +7,7 @@ replica: the next gradient is computed on the weights that were there when the e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,14 +82,15 @@ class VirtualWorker:
         chosen = strategy(str(spec.algorithm["name"]))
         self.rule = chosen.worker(spec)
         self.rule.dataset = work.dataset
+        self.rule.judge = lambda weights: work.judge(index, weights)
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )
         self._factor = factor
         self._split = chosen.server(spec).pulls_wait
         self.identity = Identity(
-            cluster.job.name, "worker", index, incarnation, work.size, work.layout, work.dataset, "",
-            work.guarantee, work.tensors,
+            cluster.job.name, "worker", index, incarnation, work.size, work.layout, work.dataset,
+            f"node-{index % cluster.world.nodes}", work.guarantee, work.tensors,
         )  # fmt: skip
         self.weights, self._gradient, self._pulled = (np.zeros(work.size, np.float32) for _ in range(3))
         self.channels = [self._channel(server) for server in cluster.servers]
@@ -96,7 +98,7 @@ class VirtualWorker:
         self._requests = 0
         self._pending = _Pending()
         self._steps = 0
-        self._pulling = False
+        self._pulling = self._under_way = False
         self.samples = 0
         self.stop = ""
         self.alive = True
@@ -175,6 +177,7 @@ class VirtualWorker:
             loss = self.work.gradient(self.index, self.weights, item, self._gradient)
             yield from self._step(item, loss)
         yield from self._flush()
+        yield from self._part()
         for channel in self.channels:
             channel.lane.send(Bye("worker", self.index, self.incarnation, reason=self.stop))
 
@@ -238,14 +241,17 @@ class VirtualWorker:
             yield from self._land()
 
     def _exchange(self, push: bool, pull: bool) -> Life:
-        vector, meta = None, PushMeta(0, 0, 0, True, None, [])
-        if push:
-            vector = self._spoken(np.array(self.rule.outgoing(self.weights, self._gradient)))
-            meta = self._meta(kernel.finite(vector))
-            meta.meta = self.rule.meta()
-        self._start(vector, pull, meta)
+        self._begin(push, pull)
         if not self.spec.exchange.ahead:
             yield from self._land()
+
+    def _begin(self, push: bool, pull: bool) -> None:
+        vector, meta = None, PushMeta(0, 0, 0, True, None, [])
+        if push:
+            outgoing = self.rule.outgoing(self.weights, self._gradient)
+            vector = None if outgoing is None else self._spoken(np.array(outgoing))
+            meta = self._meta(vector)
+        self._start(vector, pull, meta)
 
     def _spoken(self, vector: F32) -> F32:
         """What is really pushed: an honest worker's own vector."""
@@ -254,14 +260,26 @@ class VirtualWorker:
         self.heard.heard[self.index] = vector
         return vector
 
-    def _meta(self, finite: bool) -> PushMeta:
+    def _part(self) -> Life:
+        """`Replica._part`."""
+        vector = self.rule.parting(self.weights)
+        if vector is not None:
+            self._pending = _Pending()  # steps that were not pushed before the end do not count
+            self._start(vector, False, self._meta(vector))
+            yield from self._answered()
+
+    def _meta(self, vector: F32 | None) -> PushMeta:
         pending, self._pending = self._pending, _Pending()
         self._sequence += 1
         loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
-        return PushMeta(self._sequence, pending.samples, max(1, pending.steps), finite, loss, pending.visits)
+        finite = math.isfinite(loss or 0.0) if vector is None else kernel.finite(vector)
+        return PushMeta(
+            self._sequence, pending.samples, pending.steps, finite, loss, pending.visits, self.rule.meta(),
+            vector is None,
+        )  # fmt: skip
 
     def _start(self, vector: Any, pull: bool, meta: PushMeta) -> None:
-        self._pulling = pull
+        self._pulling, self._under_way = pull, True
         for channel in self.channels:
             part = slice(channel.part.start, channel.part.stop)
             channel.start(
@@ -272,13 +290,20 @@ class VirtualWorker:
     def _answered(self) -> Life:
         while any(channel.busy for channel in self.channels):
             yield
+        self._under_way = False
         first = self.channels[0]
         self.samples = first.samples
         self.rule.workers, self.rule.notes = first.workers, first.notes
 
     def _land(self) -> Life:
-        """Waits for the exchange under way and merges what it brought."""
-        yield from self._answered()
-        pulling, self._pulling = self._pulling, False
-        if pulling and not self._stopped():
-            self.rule.incoming(self.weights, self._pulled)
+        """Waits for the exchange under way, and those that follow it, and merges what they brought."""
+        while self._under_way:
+            yield from self._answered()
+            pulling, self._pulling = self._pulling, False
+            if self._stopped():
+                return
+            if pulling and not any(channel.empty for channel in self.channels):
+                self.rule.incoming(self.weights, self._pulled)
+            turn = self.rule.follow()
+            if turn.push or turn.pull:
+                self._begin(turn.push, turn.pull)

@@ -1,0 +1,79 @@
+"""What each evaluation of a run had cost when its weights stood: seconds, updates, samples and bytes. Pure.
+
+An evaluation's line knows its updates; bytes stand in the lines of progress around it and are interpolated
+between them. Servers count bytes from their own start: what they count anew is added to what was there.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from msgspec import Struct, field
+
+from asgd.report.history import History
+from asgd.report.lines import Evaluation, Progress, Run
+
+
+class Point(Struct, frozen=True):
+    """One evaluation. `first`: a run begins or resumes with it, so no curve leads to it from the one before."""
+
+    t: float
+    updates: int
+    samples: int
+    bytes: float
+    metrics: dict[str, float | None]
+    first: bool = False
+
+
+class _Ledger(Struct):
+    """(updates, bytes) of one start of the run, both rising; `bytes` continue those of earlier starts."""
+
+    at: list[tuple[int, float]] = field(default_factory=list)
+
+    def bytes_at(self, updates: int) -> float:
+        if not self.at:
+            return 0.0
+        where = bisect_left(self.at, (updates, 0.0))
+        if where in (0, len(self.at)):
+            return self.at[min(where, len(self.at) - 1)][1]
+        (x0, y0), (x1, y1) = self.at[where - 1], self.at[where]
+        return y0 + (y1 - y0) * (updates - x0) / (x1 - x0) if x1 > x0 else y1
+
+
+def points(history: History) -> list[Point]:
+    """All evaluations in the order of the file."""
+    found: list[Point] = []
+    ledgers = _ledgers(history)
+    start, first = -1, True
+    for line in history.lines:
+        if isinstance(line, Run):
+            start, first = start + 1, True
+        elif isinstance(line, Evaluation):
+            cost = ledgers[max(start, 0)].bytes_at(line.updates)
+            found.append(Point(line.t, line.updates, line.samples, cost, line.metrics, first))
+            first = False
+    return found
+
+
+def total_bytes(history: History) -> float:
+    """Bytes that servers sent and took in, all starts of the run together."""
+    return max((ledger.at[-1][1] for ledger in _ledgers(history) if ledger.at), default=0.0)
+
+
+def _ledgers(history: History) -> list[_Ledger]:
+    ledgers = [_Ledger()]
+    total = before = 0.0
+    begun = False
+    for line in history.lines:
+        if isinstance(line, Run):
+            ledgers += [_Ledger()] if begun else []
+            begun, before = True, 0.0
+        elif isinstance(line, Progress):
+            now = float(line.bytes_sent + line.bytes_received)
+            # NB: a shard that came back counts anew while the others go on, so a fall says nothing of its own.
+            total += max(0.0, now - before)
+            before = now
+            ledger = ledgers[-1]
+            if not ledger.at or line.updates >= ledger.at[-1][0]:
+                ledger.at.append((line.updates, total))
+    return ledgers
