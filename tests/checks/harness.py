@@ -104,7 +104,7 @@ class Server:
             case Exchange():
                 answer = self.shard.exchange(message, payload)
                 self._pushed(message, answer)
-                self._answer(lane, answer, message.chunk, message.index, message.pull)
+                self._answer(lane, answer, message, message.index, message.pull)
             case Pull():
                 self._pull(lane, message)
             case Hello():
@@ -137,14 +137,16 @@ class Server:
         except Parked:
             self.parked.append((lane, message))
             return
-        self._answer(lane, answer, message.chunk, message.index, True)
+        self._answer(lane, answer, message, message.index, True)
 
-    def _answer(self, lane: LocalLane, answer: Message, chunk: int, worker: int, pull: bool) -> None:
+    def _answer(
+        self, lane: LocalLane, answer: Message, message: Exchange | Pull, worker: int, pull: bool
+    ) -> None:
         if not isinstance(answer, Reply):
             lane.deliver(answer)
             return
         answer.stop = self.cluster.coordinator.stop_reason
-        lane.deliver(answer, codec.pack(answer.codec, self.shard.weights(chunk, worker)) if pull else None)
+        lane.deliver(answer, codec.pack(answer.codec, self.shard.body(message, worker)) if pull else None)
 
     def retry(self) -> None:
         """Asks again for the pulls that were held back."""

@@ -102,9 +102,7 @@ class BadNetwork:
         except Parked:
             return self.shard.reply(message.index, 0, message.chunk, "waiting", False), None
         pulls = isinstance(message, Pull) or message.pull
-        weights = (
-            self.shard.weights(message.chunk, message.index) if pulls and isinstance(got, Reply) else None
-        )
+        weights = self.shard.body(message, message.index) if pulls and isinstance(got, Reply) else None
         return got, as_frame(None if weights is None else codec.pack("fp32", weights))
 
 

@@ -42,15 +42,20 @@ class Push:
     """Factor that a staleness policy puts on the update."""
     meta: dict[str, float] = field(default_factory=dict)
     """Figures that the worker's half sent along (`WorkerStrategy.meta`)."""
+    part: int = 0
+    parts: int = 1
+    """It covers part number `part` of `parts` equal parts of the shard."""
 
 
 @dataclass(slots=True)
 class Contribution:
-    """One worker's part in a round as a shard holds it until the round closes: its push and (n,) vector."""
+    """One worker's share in a round as a shard holds it until the round closes: its push and vector (of its part)."""
 
     push: Push
     vector: F32
     complete: bool = False
+    settled: bool = False
+    """It is being measured: the round closes with it, whatever becomes of its worker."""
 
 
 @dataclass(slots=True)
@@ -131,6 +136,12 @@ class ServerStrategy(ABC):
 class WorkerStrategy(ABC):
     """The worker's half: one instance a worker, called between steps on the worker's own vectors."""
 
+    parts: int = 1
+    """Into how many equal parts each shard's slice is cut; an exchange is about part number `part`."""
+    part: int = 0
+    delay: int = 0
+    """Steps that an exchange may take before its answer is merged, after the last of them; 0: none is made."""
+
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
         self.workers = 1
@@ -139,6 +150,8 @@ class WorkerStrategy(ABC):
         """Samples in one epoch; None for streams. Set before `joined`."""
         self.notes: dict[str, float] = {}
         """What the server's half said in its newest reply."""
+        self.spans: list[slice] = []
+        """The elements of `part`, one slice a shard; set before `incoming`."""
 
     def joined(self, w: Vector) -> None:  # noqa: B027  (gradient mode keeps nothing)
         """The centre has just been copied into `w` (n,) for the first time or after a reconnect."""
@@ -161,7 +174,7 @@ class WorkerStrategy(ABC):
 
     @abstractmethod
     def incoming(self, w: Vector, pulled: Vector) -> None:
-        """Merges what was pulled into `w`."""
+        """Merges what was pulled into `w`; with `parts` above 1 only `pulled[span] for span in spans` is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,5 +185,7 @@ class Strategy:
     server: Callable[[JobSpec], ServerStrategy]
     worker: Callable[[JobSpec], WorkerStrategy]
     answer: str = "centre"
+    oracle: bool = False
+    """Its rounds are judged by losses that the evaluator computes (`RoundServer.oracle`)."""
     fields: tuple[str, ...] = ()
     """Names of its own fields beside `algorithm.name`."""

@@ -32,6 +32,7 @@ _OURS = {
     "ssp": "asgd.algorithms.ssp:STRATEGY",
     "staleness-aware": "asgd.algorithms.staleness:STRATEGY",
     "sync": "asgd.algorithms.sync:STRATEGY",
+    "zeno": "asgd.algorithms.zeno:STRATEGY",
 }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from asgd import exitcodes
+from asgd.algorithms.registry import strategy
 from asgd.display import Display
 from asgd.drivers import finish
 from asgd.drivers.children import Children
@@ -116,7 +117,7 @@ class LocalRun:
             self.children.start("server", index, self._env(ports.next()) | {"ASGD_BIND": endpoint})
         for index in range(spec.workers.replicas):
             self.children.start("worker", index, self._env(ports.next()))
-        if findings.evaluates:
+        if findings.evaluates or strategy(str(spec.algorithm["name"])).oracle:
             self.children.start("evaluator", 0, self._env(ports.next()))
         connect = self._env("127.0.0.1:0")
         self.output.file("connect.json").write_text(msgspec.json.encode(connect).decode(), encoding="utf-8")

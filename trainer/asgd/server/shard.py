@@ -23,7 +23,7 @@ from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, chunk_count, chunk_slice, shard_range
+from asgd.wire.partition import CHUNK, chunk_count, chunk_slice, part_chunk, part_range, shard_range
 
 
 class Seen(Struct):
@@ -116,7 +116,7 @@ class Shard:
         known = self.seen.get(message.index)
         if known is None or known.incarnation != message.incarnation:
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
-            self.state.inbox.pop(message.index, None)
+            self._drop_unsettled(message.index)
         if self._restored is not None and message.term < self.term:
             version, samples = self._restored
             self.lost = max(self.lost, message.seen - version)
@@ -138,6 +138,12 @@ class Shard:
         """A contribution to the open round that will never be complete."""
         part = self.state.inbox.get(index)
         if part and not part.complete:
+            del self.state.inbox[index]
+
+    def _drop_unsettled(self, index: int) -> None:
+        """Whoever joins anew begins anew, unless the round is closing with what it sent before."""
+        part = self.state.inbox.get(index)
+        if part and not part.settled:
             del self.state.inbox[index]
 
     def rest(self, index: int) -> None:
@@ -165,7 +171,7 @@ class Shard:
 
     def exchange(self, message: Exchange, payload: Any) -> Reply | Fault:
         """Applies one chunk of a push exactly once. Raises ProtocolError on a payload of the wrong size."""
-        fault = self._stranger(message.index, message.incarnation) or self._beyond(message.chunk)
+        fault = self._stranger(message.index, message.incarnation) or self._beyond(message)
         if fault:
             return fault
         seen = self.seen[message.index]
@@ -188,8 +194,8 @@ class Shard:
         """The chunk's vector; None when the worker, or this look at it, found inf or nan."""
         if not message.finite:
             return None
-        span = chunk_slice(self.state.weights.size, message.chunk)
-        size = self.state.weights[span].size
+        span = self._span(message)
+        size = span.stop - span.start
         vector = codec.decode(message.codec, payload, size, self.spec.codec, self._decoded)
         return vector if kernel.finite(vector) else None
 
@@ -200,10 +206,17 @@ class Shard:
             return Fault("session", f"worker {index} has another session now", self.term)
         return None
 
-    def _beyond(self, chunk: int) -> Fault | None:
-        if chunk < self.chunks:
+    def _beyond(self, message: Exchange | Pull) -> Fault | None:
+        if message.part < message.parts and message.chunk < self._chunks_of(message):
             return None
-        return Fault("protocol", f"chunk {chunk}: this shard has {self.chunks}", self.term)
+        text = f"chunk {message.chunk} of part {message.part} of {message.parts}: this shard has {self.chunks} chunks"
+        return Fault("protocol", text, self.term)
+
+    def _chunks_of(self, message: Exchange | Pull) -> int:
+        return chunk_count(part_range(self.state.weights.size, message.part, message.parts).size)
+
+    def _span(self, message: Exchange | Pull) -> slice:
+        return part_chunk(self.state.weights.size, message.chunk, message.part, message.parts)
 
     def _begin(self, message: Exchange, finite: bool) -> Seen:
         """The first chunk of a new push: it gets its verdict, and if accepted its version."""
@@ -211,6 +224,7 @@ class Shard:
         push = Push(
             message.index, message.sequence, message.base, max(0, state.version - message.base),
             state.version + 1, message.samples, message.steps, message.loss, meta=message.meta,
+            part=message.part, parts=message.parts,
         )  # fmt: skip
         reason = "" if finite else "nonfinite"
         if not reason and message.base > state.version:
@@ -240,8 +254,8 @@ class Shard:
             self._drop_unfinished(message.index)
             return
         state = self.state
-        self.strategy.apply(state, chunk_slice(state.weights.size, message.chunk), push, vector)
-        if message.chunk + 1 == self.chunks:
+        self.strategy.apply(state, self._span(message), push, vector)
+        if message.chunk + 1 == self._chunks_of(message):
             seen.push = None
             self.strategy.finish(state, push)
             slowest = min(state.clocks.values(), default=0)
@@ -257,7 +271,7 @@ class Shard:
                 raise Parked
         elif not self.ready:
             raise Parked
-        beyond = self._beyond(message.chunk)
+        beyond = self._beyond(message)
         return beyond or self.reply(asker(message), message.request, message.chunk, "pulled", True)
 
     def warming(self, index: int) -> bool:
@@ -271,9 +285,14 @@ class Shard:
             self.spec.codec.pull if pull else "", notes=self.strategy.notes(state, worker),
         )  # fmt: skip
 
-    def weights(self, chunk: int, worker: int) -> F32:
+    def body(self, message: Exchange | Pull, worker: int) -> F32:
         """The chunk that goes with a reply that carries weights: a view, to be copied before the next update."""
-        return self.strategy.answer(self.state, chunk_slice(self.state.weights.size, chunk), worker)
+        span = self._span(message)
+        if not isinstance(message, Pull) or message.of < 0:
+            return self.strategy.answer(self.state, span, worker)
+        # NB: a contribution that is gone was asked for by a question that is over.
+        part = self.state.inbox.get(message.of)
+        return part.vector[span] if part else np.zeros_like(self.state.weights[span])
 
     # -- checkpoint --------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ PROTOCOL = 1
 
 Natural = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 """Indices, counts and versions: a negative one would reach array slices."""
+Parts = Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
+"""Into how many equal parts each shard is cut for an exchange that is about one of them; 1: about all."""
 
 
 class Message(Struct, tag=True, tag_field="t", array_like=True):
@@ -98,6 +100,8 @@ class Exchange(Message):
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
     meta: dict[str, float] = {}
     """Figures of the strategy's worker half."""
+    part: Natural = 0
+    parts: Parts = 1
 
 
 class Pull(Message):
@@ -109,6 +113,10 @@ class Pull(Message):
     chunk: Natural
     request: Natural
     answer: str = "fp32"
+    of: int = -1
+    """From Zeno's oracle: the worker whose contribution to the open round is asked for; -1: the weights."""
+    part: Natural = 0
+    parts: Parts = 1
 
 
 class Reply(Message):
@@ -202,6 +210,26 @@ class Decided(Message):
     decision: dict[str, Any] = {}
 
 
+class Question(Message):
+    """Shard 0 asks Zeno's oracle for losses: at the centre, and after a step by each member's gradient alone."""
+
+    number: int
+    term: int
+    members: list[int]
+    rate: float
+    version: Natural
+    """Of shard 0: which samples the oracle draws."""
+
+
+class Judged(Message):
+    """The oracle's answer, and its word that it is there; number 0 before it has answered any question."""
+
+    number: int
+    term: int
+    losses: list[float] = []
+    """At the centre, then one for each member in the question's order."""
+
+
 class Evaluated(Message):
     """The evaluator's result on the weights of `version`."""
 
@@ -260,6 +288,8 @@ AnyMessage = (
     | Fault
     | Gathered
     | Decided
+    | Question
+    | Judged
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -21,7 +21,7 @@ from asgd.spec.types import Codec
 from asgd.wire import codec as wire_codec
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice
+from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
 
 WINDOW = 4
 """Chunks in flight to one shard: enough to keep the link busy, little memory on the server."""
@@ -62,6 +62,11 @@ class PushMeta:
     meta: dict[str, float] = field(default_factory=dict)
     bases: Sequence[int] = ()
     """Versions of all shards that the push was computed from; those of the last pull if not given."""
+    part: int = 0
+    parts: int = 1
+    """The exchange is about part number `part` of `parts` equal parts of each shard."""
+    of: int = -1
+    """The worker whose contribution to the open round is pulled (Zeno's oracle); -1: the weights."""
 
 
 class Channel:
@@ -75,6 +80,8 @@ class Channel:
         """Push first, pull in a message of its own: the strategy may hold pulls back."""
         self.chunks = chunk_count(part.size)
         self.encoder = wire_codec.Encoder(codec, part.size)
+        self._encoders: dict[tuple[int, int], wire_codec.Encoder] = {(0, 1): self.encoder}
+        """By (part, parts): error feedback is of the elements that are sent together."""
         self.term = 0
         self.seen = 0
         self.version = 0
@@ -92,6 +99,11 @@ class Channel:
         self.retries = 0
         self.bring: Callable[[], F32] | None = None
         self._first_version = 0
+        self._parts: dict[int, int] = {}
+        """{part: version that its last pull brought}, in this term; the rest came with the last pull of all."""
+        self._whole = 0
+        self._count = self.chunks
+        """Chunks of the exchange under way."""
         self._deadline = 0.0
         self._requests = 0
         self._scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
@@ -106,7 +118,10 @@ class Channel:
         self._push, self._meta, self._pull = push, meta, pull
         self._pushing = push is not None
         self._frames = {}
+        self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
         self._base = meta.bases[self.shard] if meta.bases else self.version
+        if meta.parts > 1:
+            self._base = self._parts.get(meta.part, self._whole)
         self._next, self._done = 0, 0
         self._requests += 1
         self.verdict = ""
@@ -163,6 +178,9 @@ class Channel:
             raise ProtocolError(
                 f"shard {self.shard} cuts the model differently: another version of this program?"
             )
+        if message.term > self.term:
+            # NB: what was pulled in parts may belong to a history that the restart has undone.
+            self._parts, self._whole = {}, 0
         self.term = message.term
         self.samples = message.samples
         if message.ready:
@@ -217,7 +235,7 @@ class Channel:
             self.hello(now)
 
     def _fill(self, now: float) -> None:
-        while self._next < self.chunks and self._next - self._done < WINDOW:
+        while self._next < self._count and self._next - self._done < WINDOW:
             self._send_chunk(self._next)
             self._next += 1
         self._deadline = now + RETRY_SECONDS
@@ -225,7 +243,12 @@ class Channel:
     def _send_chunk(self, chunk: int) -> None:
         who, meta = self.identity, self._meta
         if not self._pushing:
-            self.lane.send(Pull(who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull))
+            self.lane.send(
+                Pull(
+                    who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull, meta.of, meta.part,
+                    meta.parts,
+                )
+            )  # fmt: skip
             return
         pull = self._pull is not None and not self.split
         visits = meta.visits if chunk == 0 and self.shard == 0 else []
@@ -233,6 +256,7 @@ class Channel:
             Exchange(
                 who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
                 meta.finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta,
+                meta.part, meta.parts,
             ),
             self._frame(chunk) if meta.finite else None,
         )  # fmt: skip
@@ -241,8 +265,17 @@ class Channel:
         """A chunk's payload; kept until the push is through, for error feedback must encode it only once."""
         if chunk not in self._frames:
             assert self._push is not None
-            self._frames[chunk] = self.encoder.encode(self._push[chunk_slice(self.part.size, chunk)], chunk)
+            self._frames[chunk] = self._encoder().encode(self._push[self._span(chunk)], chunk)
         return self._frames[chunk]
+
+    def _encoder(self) -> wire_codec.Encoder:
+        key = (self._meta.part, self._meta.parts)
+        if key not in self._encoders:
+            self._encoders[key] = wire_codec.Encoder(self.codec, part_range(self.part.size, *key).size)
+        return self._encoders[key]
+
+    def _span(self, chunk: int) -> slice:
+        return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
         expected = self._meta.sequence if self._pushing else self._requests
@@ -260,13 +293,20 @@ class Channel:
         if self._pushing and message.chunk == 0:
             self.verdict = message.verdict
         if self._pull is not None and payload is not None:
-            target = self._pull[chunk_slice(self.part.size, message.chunk)]
+            target = self._pull[self._span(message.chunk)]
             target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
         self._done += 1
-        if self._done < self.chunks:
+        if self._done < self._count:
             self._fill(now)
         else:
             self._complete(now)
+
+    def _pulled(self, version: int) -> None:
+        self.version = version
+        if self._meta.parts > 1:
+            self._parts[self._meta.part] = version
+        else:
+            self._parts, self._whole = {}, version
 
     def _complete(self, now: float) -> None:
         if self._pushing:
@@ -276,6 +316,6 @@ class Channel:
             if self.split and self._pull is not None and not self.stop:
                 self._begin(now)
                 return
-        if self._pull is not None:
-            self.version = self._first_version
+        if self._pull is not None and self._meta.of < 0:
+            self._pulled(self._first_version)
         self.busy = False

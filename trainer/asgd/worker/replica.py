@@ -21,6 +21,7 @@ from asgd import kernel
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
 from asgd.env import ProcessConfig
+from asgd.wire.partition import part_slices
 from asgd.worker.buffers import Buffers
 from asgd.worker.centre import Centre, Outcome
 from asgd.worker.channel import Identity, PushMeta
@@ -72,9 +73,11 @@ class Replica:
         self._dataset = dataset
         self._push = Staging(self.flat.size, self.device)
         self._pulled = Staging(self.flat.size, self.device)
-        self._thread = ThreadPoolExecutor(1, "exchange") if spec.exchange.ahead else None
+        self._thread = ThreadPoolExecutor(1, "exchange") if spec.exchange.ahead or self.rule.delay else None
         self._flying: Future[Outcome] | None = None
         self._flying_pull = False
+        self._land_at = 0
+        """The step after which the exchange under way is waited for, where the strategy lets it take some."""
         self._pending = _Pending()
         self._versions: list[int] = []
         """Versions of the shards in the weights of this moment, and in those of the newest gradient."""
@@ -115,11 +118,14 @@ class Replica:
         if self.spec.optimizer.clip_norm is not None:
             self._clip(gradient, self.spec.optimizer.clip_norm)
         self._computed_from = self._versions
-        self._land()
+        if not self.rule.delay:
+            self._land()
         self._steps += 1
         rate = learning_rate(self.spec.optimizer, self.samples, self._dataset)
         self.rule.step(self.flat.weights, gradient, rate)
         self._note(samples, loss, visits)
+        if self._steps >= self._land_at:
+            self._land()
         turn = self.rule.turn(self._steps)
         if turn.push or turn.pull:
             self._exchange(turn.push, turn.pull)
@@ -151,12 +157,14 @@ class Replica:
 
     def _exchange(self, push: bool, pull: bool) -> None:
         vector, meta = None, PushMeta(0, 0, 0, True, None, [])
+        self._land_at = self._steps + self.rule.delay
         if push:
             outgoing = self.rule.outgoing(self.flat.weights, self.flat.grads)
             # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
             vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
             meta = self._meta(kernel.finite(vector))
             meta.meta = self.rule.meta()
+        meta.part, meta.parts = self.rule.part, self.rule.parts
         into = self._pulled.host if pull else None
         self._flying_pull = pull
         if self._thread:
@@ -174,7 +182,7 @@ class Replica:
         loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
         return PushMeta(
             self.centre.sequence, pending.samples, max(1, pending.steps), finite, loss, pending.visits,
-            bases=self._computed_from,
+            bases=self._computed_from if self.rule.parts == 1 else (),
         )  # fmt: skip
 
     def _land(self) -> None:
@@ -189,6 +197,8 @@ class Replica:
     def _merge(self, outcome: Outcome) -> None:
         self._take(outcome)
         if self._flying_pull and not self.stop:
+            rule, shards = self.rule, len(self.centre.channels)
+            rule.spans = part_slices(self.flat.size, shards, rule.part, rule.parts)
             self.rule.incoming(self.flat.weights, self._pulled.on_device())
             self._versions = self.centre.versions
 

@@ -30,6 +30,7 @@ class Simulation:
         self.job, self.work, self.world, self._observe = job, work, world, observe
         self.clock = Clock()
         self.cluster = Cluster(job, world, self.clock)
+        self.cluster.oracle = work.losses
         self.workers: dict[int, VirtualWorker] = {}
         self._heard = Eavesdropper()
         self._liars = {index: kind for kind, indices in world.attacks for index in indices}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from asgd.worker.batchnorm import recompute
 from asgd.worker.build import build_task
 from asgd.worker.flat import Flat, layout_hash, layout_of
 from asgd.worker.loop import backward
+from asgd.worker.oracle import Oracle
 
 CPU = torch.device("cpu")
 
@@ -58,6 +59,9 @@ class Work(Protocol):
     def evaluate(self, weights: F32) -> dict[str, float]:
         """Metrics of the job's answer; empty when there are none."""
 
+    def losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        """What Zeno's oracle finds at each point, on the samples that `version` chooses."""
+
 
 class TorchWork:
     """The task of `spec.entrypoint`. Raises UserError on what is wrong with it."""
@@ -78,6 +82,7 @@ class TorchWork:
         self._persons: dict[int, _Person] = {}
         self._judge = build_task(spec)
         self._judged = Flat(self._judge.model, CPU)
+        self._oracle = Oracle(spec, self._judge, self._judged, CPU)
         self.task.model.train()
 
     def initial(self) -> F32:
@@ -126,6 +131,12 @@ class TorchWork:
         model.train()
         _set_random_state(before)
         return metrics
+
+    def losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        before = _random_state()
+        found = self._oracle.losses(version, points)
+        _set_random_state(before)
+        return found
 
 
 class _Person:

@@ -22,7 +22,7 @@ from asgd.drivers.virtual.work import Work
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.messages import AnyMessage, Bye, Message
-from asgd.wire.partition import shard_range
+from asgd.wire.partition import part_slices, shard_range
 from asgd.worker.batches import WAIT_SECONDS, Lease, LeasedBatch, Waiting
 from asgd.worker.channel import HELLO_SECONDS, Channel, Identity, PushMeta
 
@@ -90,6 +90,7 @@ class VirtualWorker:
         self._pending = _Pending()
         self._steps = 0
         self._pulling = False
+        self._land_at = 0
         self.samples = 0
         self.stop = ""
         self.alive = True
@@ -211,7 +212,8 @@ class VirtualWorker:
         limit = self.spec.optimizer.clip_norm
         if limit is not None and (norm := float(np.linalg.norm(self._gradient))) > limit:
             self._gradient *= limit / norm
-        yield from self._land()
+        if not self.rule.delay:
+            yield from self._land()
         self._steps += 1
         rate = learning_rate(self.spec.optimizer, self.samples, self.work.dataset)
         self.rule.step(self.weights, self._gradient, rate)
@@ -220,6 +222,8 @@ class VirtualWorker:
         pending.steps += 1
         pending.visits.extend(item.visits)
         pending.losses.append(loss)
+        if self.rule.delay and self._steps >= self._land_at:
+            yield from self._land()
         turn = self.rule.turn(self._steps)
         if turn.push or turn.pull:
             yield from self._exchange(turn.push, turn.pull)
@@ -236,8 +240,10 @@ class VirtualWorker:
             vector = self._spoken(np.array(self.rule.outgoing(self.weights, self._gradient)))
             meta = self._meta(kernel.finite(vector))
             meta.meta = self.rule.meta()
+        meta.part, meta.parts = self.rule.part, self.rule.parts
+        self._land_at = self._steps + self.rule.delay
         self._start(vector, pull, meta)
-        if not self.spec.exchange.ahead:
+        if not (self.spec.exchange.ahead or self.rule.delay):
             yield from self._land()
 
     def _spoken(self, vector: F32) -> F32:
@@ -274,4 +280,6 @@ class VirtualWorker:
         yield from self._answered()
         pulling, self._pulling = self._pulling, False
         if pulling and not self._stopped():
+            rule, shards = self.rule, len(self.channels)
+            rule.spans = part_slices(self.work.size, shards, rule.part, rule.parts)
             self.rule.incoming(self.weights, self._pulled)
