@@ -140,6 +140,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "FewerThanDesired",
             "HighStaleness",
             "CheckpointFailing",
+            "WorkerRejected",
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
@@ -195,6 +196,7 @@ class EventReason(StrEnum):
     SCALED_UP = "WorkersScaledUp"
     SCALED_DOWN = "WorkersScaledDown"
     WORKER_FAILED = "WorkerFailed"
+    WORKER_REJECTED = "WorkerRejected"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"
     TRAINING_STALLED = "TrainingStalled"

@@ -69,6 +69,8 @@ class ShardState:
     weights: F32
     slots: dict[str, F32]
     scratch: F32
+    start: int = 0
+    """Its first element's place in the flat vector."""
     version: int = 0
     samples: int = 0
     workers: int = 1

@@ -77,6 +77,7 @@ class Shard:
         """Makes the arrays for a model of `size` parameters."""
         self.size, self.layout = size, layout
         part = shard_range(size, self.index, self.shards)
+        self.state.start = part.start
         self.state.weights = np.zeros(part.size, np.float32)
         self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
         self.state.scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
