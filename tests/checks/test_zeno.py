@@ -9,13 +9,14 @@ from asgd.algorithms.zeno import best, scores
 from asgd.drivers.virtual.models import ComputeTime, World
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.drivers.virtual.work import TorchWork
+from asgd.spec.types import Byzantine
 from tests.checks.virtual import CONSTANT, Problem, job, train
 
 TEN = {"stopAfter": {"updates": 300}, "workers": {"replicas": 10}}
 
 
 def liars(kind: str, *workers: int) -> World:
-    return World(compute=ComputeTime("constant", 1.0), attacks=((kind, workers),))
+    return World(compute=ComputeTime("constant", 1.0), attacks=(Byzantine(kind, workers),))
 
 
 def bowl() -> Problem:

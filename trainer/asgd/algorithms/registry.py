@@ -31,6 +31,7 @@ _OURS = {
     "safeguard": "asgd.algorithms.safeguard:STRATEGY",
     "ssp": "asgd.algorithms.ssp:STRATEGY",
     "staleness-aware": "asgd.algorithms.staleness:STRATEGY",
+    "streaming-diloco": "asgd.algorithms.streaming:STRATEGY",
     "sync": "asgd.algorithms.sync:STRATEGY",
     "zeno": "asgd.algorithms.zeno:STRATEGY",
 }

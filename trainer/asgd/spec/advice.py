@@ -13,6 +13,18 @@ _STALE = ("asgd", "staleness-aware", "dc-asgd", "ssp")
 
 def advice(job: Job) -> list[str]:
     """Warnings for the user, none of them an error."""
+    return [*_momentum(job), *_chaos(job)]
+
+
+def _chaos(job: Job) -> list[str]:
+    """Nobody is to find out from the loss that a job was a test."""
+    return [
+        f"spec.chaos.byzantine: {how.attack} by {len(how.workers)} of the workers: this job is a test of its strategy"
+        for how in job.spec.chaos.byzantine
+    ]
+
+
+def _momentum(job: Job) -> list[str]:
     optimizer, workers = job.spec.optimizer, job.spec.workers.replicas
     if optimizer.momentum == 0 or workers == 1 or job.spec.algorithm["name"] not in _STALE:
         return []

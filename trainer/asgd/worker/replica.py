@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from asgd import kernel
+from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
 from asgd.env import ProcessConfig
@@ -61,6 +62,7 @@ class Replica:
         chosen = strategy(str(spec.algorithm["name"]))
         self.rule = chosen.worker(spec)
         self.rule.dataset = dataset
+        self.attack = attack_of(spec, config.index)
         self.meters = Meters()
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
@@ -162,6 +164,8 @@ class Replica:
             outgoing = self.rule.outgoing(self.flat.weights, self.flat.grads)
             # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
             vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
+            if self.attack:
+                vector = self.attack.spoil(vector)
             meta = self._meta(kernel.finite(vector))
             meta.meta = self.rule.meta()
         meta.part, meta.parts = self.rule.part, self.rule.parts

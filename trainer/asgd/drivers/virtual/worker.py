@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from asgd import kernel
+from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
-from asgd.drivers.virtual.attacks import Attack, Eavesdropper
 from asgd.drivers.virtual.server import Cluster, VirtualServer
 from asgd.drivers.virtual.work import Work
 from asgd.errors import TryAgain
@@ -25,6 +25,7 @@ from asgd.wire.messages import AnyMessage, Bye, Message
 from asgd.wire.partition import part_slices, shard_range
 from asgd.worker.batches import WAIT_SECONDS, Lease, LeasedBatch, Waiting
 from asgd.worker.channel import HELLO_SECONDS, Channel, Identity, PushMeta
+from asgd.worker.loop import studied
 
 Life = Iterator[None]
 
@@ -95,6 +96,7 @@ class VirtualWorker:
         self.stop = ""
         self.alive = True
         self.heard = Eavesdropper()
+        """What liars get to hear."""
         self.attack: Attack | None = None
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
@@ -165,19 +167,12 @@ class VirtualWorker:
                 yield from self._sleep(WAIT_SECONDS)
                 continue
             yield from self._sleep(self.cluster.world.compute.draw(self._random) * self._factor)
-            item = self._studied(item)
+            item = studied(item, self.attack)
             loss = self.work.gradient(self.index, self.weights, item, self._gradient)
             yield from self._step(item, loss)
         yield from self._flush()
         for channel in self.channels:
             channel.lane.send(Bye("worker", self.index, self.incarnation, reason=self.stop))
-
-    def _studied(self, item: LeasedBatch) -> LeasedBatch:
-        """The batch as this worker looks at it."""
-        if self.attack is None or self.attack.kind != "label-flip":
-            return item
-        inputs, labels = item.batch
-        return LeasedBatch((inputs, 9 - labels), item.samples, item.visits)
 
     def _stopped(self) -> bool:
         self.stop = next((channel.stop for channel in self.channels if channel.stop), self.stop)
