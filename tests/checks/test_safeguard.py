@@ -19,29 +19,10 @@ from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.drivers.virtual.work import TorchWork
 from asgd.spec.types import Byzantine
+from tests.checks.robust import BYZANTINE, LATEST, trained
 from tests.checks.virtual import Problem, job, train
 
 SEEDS = range(int(os.environ.get("ASGD_SEEDS", "1")))
-BYZANTINE = (6, 7, 8, 9)
-
-
-def trained(
-    name: str, attack: str, seed: int, rounds: int = 600, **fields: Any
-) -> tuple[float, dict[int, int]]:
-    """(accuracy on digits, {worker: round in which it was first rejected}) of 10 workers, the last 4 of them lying."""
-    world = World(
-        compute=ComputeTime("constant", 1.0), attacks=(Byzantine(attack, BYZANTINE),) if attack else ()
-    )
-    spec = job(
-        seed=seed, algorithm={"name": name, **fields}, stopAfter={"updates": rounds * 10}, workers={"replicas": 10},
-        evaluation={"everySeconds": 100_000},
-    )  # fmt: skip
-    run = Simulation(spec, TorchWork(spec.spec), world)
-    facts, caught = run.cluster.servers[0].shard.state.facts, {}
-    while run.advance():
-        for worker in facts.get("rejected", []):
-            caught.setdefault(worker, facts["rounds"])
-    return run.work.evaluate(run.answer())["accuracy"], caught
 
 
 @cache
@@ -77,10 +58,7 @@ def test_g1_the_default_floors_are_those_of_a_clean_run_on_digits() -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(
-    ("attack", "latest"),
-    [("sign-flip", 20), ("scaled", 30), ("label-flip", 30), ("zero", 45), ("delayed", 50), ("variance", 200)],
-)
+@pytest.mark.parametrize(("attack", "latest"), LATEST.items())
 def test_g2_all_attackers_are_caught_and_nobody_else(attack: str, latest: int, seed: int) -> None:
     accuracy, caught = guarded(attack, seed)
     assert set(caught) == set(BYZANTINE) and max(caught.values()) <= latest
