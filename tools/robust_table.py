@@ -1,6 +1,6 @@
 """Prints the table of attacks of docs/strategies.md: every attack and seed, Safeguard beside the rules that lose.
 
-`.venv/bin/python tools/robust_table.py [SEEDS]`; about a quarter of an hour of one core with the four seeds of the notes.
+`.venv/bin/python tools/robust_table.py [SEEDS]`; a quarter of an hour of one core with all four seeds.
 """
 
 from __future__ import annotations

@@ -56,9 +56,11 @@ def probe(job: Path, env: Mapping[str, str]) -> Findings:
 
 def look(spec: JobSpec) -> Findings:
     """Builds the task here and describes it, or reads the script. Raises UserError."""
+    from asgd.algorithms.registry import strategy
     from asgd.worker.devices import choose_device, refuse_stages
     from asgd.worker.entrypoint import is_script
 
+    strategy(str(spec.algorithm["name"]))
     refuse_stages(spec)
     choose_device(spec.workers.devices.count, 0)
     if is_script(spec.entrypoint):
