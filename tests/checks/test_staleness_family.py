@@ -47,6 +47,29 @@ def test_s1_staleness_aware_trains_digits_where_plain_asgd_diverges() -> None:
     assert plain < 0.2 and aware >= 0.96 and seconds < 120
 
 
+@pytest.mark.parametrize(("softsync", "count"), [(1, 4), (2, 2), (3, 1), (4, 1), (64, 1)])
+def test_softsync_applies_the_mean_of_workers_by_n_gradients_at_once(softsync: int, count: int) -> None:
+    slope = Problem([0.0], lambda w, i: np.ones(1, np.float32))
+    done = train(
+        slope, algorithm={"name": "staleness-aware", "softsync": softsync}, stopAfter={"updates": 8},
+        workers={"replicas": 4},
+    )  # fmt: skip
+    shard = done.cluster.servers[0].shard
+    total = shard.histogram.total()
+    assert shard.state.facts["applied"] == total // count
+    # Nothing is older than one update of softsync 1 and 2, so what waits at the end waits at its full size.
+    given = sum(number / max(1, s // count) for s, number in shard.histogram.items()) - total % count
+    assert -float(weights(done)[0]) == pytest.approx(0.1 * given / count, rel=1e-5)
+
+
+def test_softsync_of_one_bears_a_rate_that_plain_asgd_does_not() -> None:
+    spec = {"optimizer": {"learningRate": 0.6}, "stopAfter": {"updates": 800}, "workers": {"replicas": 8}}
+    with np.errstate(over="ignore", invalid="ignore"):
+        plain = weights(train(bowl(), **spec))
+    soft = weights(train(bowl(), algorithm={"name": "staleness-aware", "softsync": 1}, **spec))
+    assert np.abs(soft).max() < 1e-6 and not np.abs(plain).max() < 1
+
+
 @pytest.mark.parametrize("centre", [1.0, 0.7, 0.2, -0.5])
 def test_s2_the_compensated_gradient_is_exact_on_a_quadratic(centre: float) -> None:
     """h = 1, lambda = 1 and backup 1 (so g = 1): g + g*g*(x - 1) = x for every x."""
