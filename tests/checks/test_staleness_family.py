@@ -49,17 +49,23 @@ def test_s1_staleness_aware_trains_digits_where_plain_asgd_diverges() -> None:
 
 @pytest.mark.parametrize(("softsync", "count"), [(1, 4), (2, 2), (3, 1), (4, 1), (64, 1)])
 def test_softsync_applies_the_mean_of_workers_by_n_gradients_at_once(softsync: int, count: int) -> None:
-    slope = Problem([0.0], lambda w, i: np.ones(1, np.float32))
-    done = train(
-        slope, algorithm={"name": "staleness-aware", "softsync": softsync}, stopAfter={"updates": 8},
-        workers={"replicas": 4},
-    )  # fmt: skip
-    shard = done.cluster.servers[0].shard
-    total = shard.histogram.total()
-    assert shard.state.facts["applied"] == total // count
-    # Nothing is older than one update of softsync 1 and 2, so what waits at the end waits at its full size.
-    given = sum(number / max(1, s // count) for s, number in shard.histogram.items()) - total % count
-    assert -float(weights(done)[0]) == pytest.approx(0.1 * given / count, rel=1e-5)
+    from asgd.algorithms.base import Push, ShardState
+    from asgd.algorithms.staleness import StalenessServer
+
+    spec = job(
+        algorithm={"name": "staleness-aware", "softsync": softsync}, optimizer={"learningRate": 1}
+    ).spec
+    zeros = np.zeros(1, np.float32)
+    state = ShardState(zeros.copy(), {"gathered": zeros.copy()}, zeros.copy(), workers=4)
+    server, path = StalenessServer(spec), []
+    for number in range(1, 9):
+        push = Push(number % 4, number, 0, 2 * count, number, 1, 1)
+        server.admit(push, state)
+        server.apply(state, slice(0, 1), push, np.array([-number], np.float32))
+        path.append(float(state.weights[0]))
+    # Each is 2 updates old, so it counts by half.
+    steps = [0.5 * sum(range(k - count + 1, k + 1)) / count if k % count == 0 else 0 for k in range(1, 9)]
+    assert path == pytest.approx(np.cumsum(steps).tolist())
 
 
 def test_softsync_of_one_bears_a_rate_that_plain_asgd_does_not() -> None:
