@@ -395,32 +395,3 @@ def test_a_checkpoint_of_another_optimizer_is_refused_by_name() -> None:
     shard = make_shard(asgd_spec(0.5, optimizer={"momentum": 0.9}))
     with pytest.raises(ProtocolError, match="no momentum"):
         shard.restore(4, "layout", arrays, {"version": 1, "samples": 8})
-
-
-# -- parts ---------------------------------------------------------------------------------------------
-
-
-def test_a_push_about_one_part_moves_only_that_part_and_is_applied_once() -> None:
-    shard = ready_shard(7)
-    for _ in range(2):
-        assert verdict(push(shard, 0, 1, np.full(2, 2.0, np.float32), part=1, parts=3)) in (
-            "applied",
-            "duplicate",
-        )
-    assert shard.state.weights.tolist() == [1, 1, 0, 0, 1, 1, 1]
-    assert shard.state.version == 1
-
-
-def test_a_part_or_chunk_that_is_not_there_is_refused() -> None:
-    shard = ready_shard(7)
-    assert verdict(push(shard, 0, 1, ones(), part=3, parts=3)) == "fault:protocol"
-    assert verdict(push(shard, 0, 1, ones(), 1, part=0, parts=3)) == "fault:protocol"
-
-
-def test_the_chunks_of_a_part_are_counted_from_its_start() -> None:
-    shard = ready_shard(20)
-    for chunk in range(3):
-        assert verdict(push(shard, 0, 1, np.full(10, 2.0, np.float32), chunk, part=1, parts=2)) == "applied"
-    assert shard.state.weights.tolist() == [1] * 10 + [0] * 10
-    assert shard.state.clocks == {0: 1}, "complete after its own chunks"
-    assert shard.body(Pull("worker", 0, 1, 2, 1, part=1, parts=2), 0).size == 2
