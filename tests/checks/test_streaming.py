@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asgd.algorithms.streaming import StreamingWorker
+from asgd.algorithms.base import Push, ShardState
+from asgd.algorithms.streaming import StreamingServer, StreamingWorker
 from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.wire.partition import part_slices
 from tests.checks.processes import SIZE, Processes, centre_of, push_of
@@ -124,3 +125,21 @@ def test_a_fragment_over_sockets_moves_only_its_own_elements_of_every_shard(tmp_
         received = run.until(lambda status: status.updates == 3).bytes_received
         assert received - before == 3 * 4 * SIZE // 3
         centre.leave()
+
+
+def test_a_fragment_computed_from_a_version_before_its_last_round_is_refused() -> None:
+    rule = StreamingServer(job(algorithm={"name": "streaming-diloco", "fragments": 2}).spec)
+    state = ShardState(np.zeros(4, np.float32), {}, np.zeros(4, np.float32), facts={"closed": {"1": 8}})
+
+    def verdict(base: int, part: int, parts: int = 2) -> str:
+        return rule.admit(Push(0, 1, base, 10 - base, 11, 1, 1, part=part, parts=parts), state)
+
+    assert (verdict(7, 1), verdict(8, 1), verdict(0, 0), verdict(8, 1, 3)) == ("stale", "", "", "fragments")
+
+
+def test_when_nobody_brings_the_fragment_that_is_due_the_one_that_most_bring_is_next() -> None:
+    rule = StreamingServer(job(algorithm={"name": "streaming-diloco", "fragments": 4}).spec)
+    state = ShardState(np.zeros(4, np.float32), {}, np.zeros(4, np.float32), facts={"due": 0})
+    pushes = [Push(worker, 1, 0, 0, 1, 1, 1, part=part, parts=4) for worker, part in enumerate((2, 3, 3))]
+    assert rule.decide(state, pushes, {}) == {"part": 3} and state.facts["due"] == 0
+    assert rule.decide(state, [*pushes, Push(3, 1, 0, 0, 1, 1, 1, part=0, parts=4)], {}) == {"part": 0}
