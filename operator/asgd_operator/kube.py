@@ -140,6 +140,27 @@ class Kube:
             # NB: a conflict is another object under this name, which nobody asked to delete.
             return
 
+    async def fail_pod(self, namespace: str, name: str, uid: str, message: str) -> None:
+        """Writes phase Failed and the condition DisruptionTarget, as Kubernetes' own pod garbage collector does."""
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "NodeLost",
+            "message": message,
+            "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+            "status": {"phase": "Failed", "conditions": [condition]},
+        }
+        try:
+            await self._apply(manifest, f"{_path(manifest)}/status", c.MANAGER)
+        except (NotFound, Conflict):
+            # NB: a conflict is another pod under this name; ours is gone, which is all that was asked for.
+            return
+
     async def event(self, job: Manifest, event: Event) -> None:
         """Tells `event` about `job` once: its name is made of what it says, so that a repeated pass repeats
         nothing.

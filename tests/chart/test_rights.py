@@ -28,6 +28,7 @@ def test_nothing_is_granted_by_a_wildcard_and_pods_are_never_created_or_entered(
     granted = _granted(one(template(), "ClusterRole", "asgd-asgd-operator"))
     assert not any("*" in {key, *verbs} for key, verbs in granted.items())
     assert granted["pods"] == {"get", "list", "watch", "delete"}
+    assert granted["pods/status"] == {"patch"}
     assert not granted.keys() & {"pods/exec", "pods/log", "asgdjobs/finalizers", "customresourcedefinitions"}
     assert granted["asgdjobs"] == {"get", "list", "watch", "delete"}
 

@@ -1,4 +1,4 @@
-"""What comes from Debian: packages that a node needs, and busybox for the tests' own image.
+"""What comes from Debian: packages that a node and the image builds need, and busybox for the tests' own image.
 
 Packages are installed only where a command is missing. busybox is unpacked into the cache
 instead: that changes nothing on the machine. The image archives built here (pause, busybox) are what the
@@ -23,6 +23,7 @@ NODE_COMMANDS = {
     "ip": "iproute2",
     "conntrack": "conntrack",
     "buildah": "buildah",
+    "debootstrap": "debootstrap",
     "gcc": "gcc",
     "openssl": "openssl",
     "/usr/lib/cni/ptp": "containernetworking-plugins",

@@ -10,7 +10,7 @@ import pytest
 from tests.cluster import prometheus
 from tests.cluster.prometheus import Prometheus
 from tests.e2e.jobs import Job, paced, until
-from tests.e2e.release import Release
+from tests.e2e.release import DEPLOYMENT, Release
 
 pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(600)
@@ -40,10 +40,10 @@ def value(scraper: Prometheus, promql: str) -> float:
 def test_prometheus_finds_all_by_the_chart_s_monitors_and_agrees_with_status(
     release: Release, job: Job, scraper: Prometheus
 ) -> None:
-    def healthy(names: str) -> int:
-        return sum(t["health"] == "up" and names in str(t["labels"]) for t in scraper.targets())
+    def healthy(pods: str) -> int:
+        return sum(t["health"] == "up" and t["labels"]["pod"].startswith(pods) for t in scraper.targets())
 
-    until(lambda: healthy("asgd-operator") == 1, "the operator is scraped")
+    until(lambda: healthy(f"{DEPLOYMENT}-") == 1, "the operator is scraped")
     until(lambda: healthy("measured-server-") == 2, "both servers are scraped")
     until(lambda: healthy("measured-worker-") == 2, "both workers are scraped")
     assert value(scraper, 'asgd_operator_jobs{phase="Running"}') >= 1

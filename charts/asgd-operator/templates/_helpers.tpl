@@ -118,6 +118,10 @@ capabilities: {drop: [ALL]}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete]
+# Only to say of a pod whose node is lost that it failed: nobody else can.
+- apiGroups: [""]
+  resources: [pods/status]
+  verbs: [patch]
 - apiGroups: [""]
   resources: [events]
   verbs: [create]

@@ -37,6 +37,7 @@ from asgd_operator.plan.actions import (
     DeletePod,
     DeleteSelf,
     Event,
+    FailPod,
     Plan,
 )
 from asgd_operator.plan.model import Observed, Problem
@@ -92,7 +93,8 @@ class Reconciler:
         found, problem = self._rendered(found, job)
         if problem is None and not accept.accepted(found):
             problem = await accept.problem(self.kube, found)
-        asked = found.servers is not None and not job.spec.run_policy.suspend
+        # NB: also on the way to a suspension, for what shard 0 says last is where the job goes on.
+        asked = found.servers is not None and found.servers.replicas > 0
         return replace(found, problem=problem, report=await self.reports.of(found) if asked else None)
 
     def _rendered(self, found: Observed, job: Job) -> tuple[Observed, Problem | None]:
@@ -116,6 +118,8 @@ class Reconciler:
                 await self.kube.delete(kind, o.namespace, name, uid)
             case DeletePod(name, uid, force):
                 await self.kube.delete("Pod", o.namespace, name, uid, force=force)
+            case FailPod(name, uid, message):
+                await self.kube.fail_pod(o.namespace, name, uid, message)
             case DeleteSelf():
                 await self.kube.delete("AsgdJob", o.namespace, o.name, o.uid)
 

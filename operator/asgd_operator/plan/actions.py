@@ -57,11 +57,20 @@ class DeletePod:
 
 
 @dataclass(frozen=True, slots=True)
+class FailPod:
+    """Write that a pod of a Job failed by a disruption, if it still has this UID; its node cannot say so any more."""
+
+    name: str
+    uid: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteSelf:
     """Delete the job itself; its children follow it."""
 
 
-Action = Apply | CreateOnce | ApplyLive | Delete | DeletePod | DeleteSelf
+Action = Apply | CreateOnce | ApplyLive | Delete | DeletePod | FailPod | DeleteSelf
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""Node loss: pods that cannot end because their node is gone are removed by force, so that others take their
-place.
+"""Node loss: pods that cannot end because their node is gone are removed by force, so that others take their place.
 
-Neither a StatefulSet nor a Job with a pod failure policy replaces a pod that is still Terminating. Both roles
-allow force: a worker that lives on speaks with an old session, a server with an old term, and both are
-refused. The clock starts when the node turns NotReady, not when its pods were evicted. Without leave to watch
-nodes only a pod's own time counts.
+Neither a StatefulSet nor a Job with a pod failure policy replaces a pod that is still Terminating. A StatefulSet is
+content when the pod is gone. A Job keeps its pods by a finalizer until their phase is final, which only the lost
+node's kubelet would write: so their failure is written first, as a disruption, which costs no budget. All roles
+allow force: a worker that lives on speaks with an old session, a server with an old term, and both are refused. The
+clock starts when the node turns NotReady, not when its pods were evicted. Without leave to watch nodes only a pod's
+own time counts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import EventReason, Role
 from asgd_operator.plan import times
-from asgd_operator.plan.actions import DeletePod, Event, Step
+from asgd_operator.plan.actions import Action, DeletePod, Event, FailPod, Step
 from asgd_operator.plan.model import Observed, Pod
 
 
@@ -31,7 +32,7 @@ def step(o: Observed) -> Step:
         _timeout(o.spec, pod) if wait is None else wait for pod, wait in waits.items() if pod not in lost
     ]
     return Step(
-        tuple(DeletePod(pod.name, pod.uid, force=True) for pod in lost),
+        tuple(action for pod in lost for action in _removal(pod)),
         tuple(_event(pod) for pod in lost),
         min(later, default=None),
     )
@@ -52,6 +53,13 @@ def _seconds_left(o: Observed, pod: Pod, timeout: int) -> float | None:
         return times.seconds_until(pod.deletion, timeout, o.now)
     node = o.nodes[pod.node]
     return None if node.ready else times.seconds_until(node.since, timeout, o.now)
+
+
+def _removal(pod: Pod) -> tuple[Action, ...]:
+    by_force = DeletePod(pod.name, pod.uid, force=True)
+    if pod.role == Role.SERVER:
+        return (by_force,)
+    return FailPod(pod.name, pod.uid, f"node {pod.node} does not answer"), by_force
 
 
 def _event(pod: Pod) -> Event:

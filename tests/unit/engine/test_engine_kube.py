@@ -74,6 +74,15 @@ def test_an_apply_is_server_side_and_by_our_manager() -> None:
     assert request["body"] == MANIFEST
 
 
+def test_a_pod_of_a_lost_node_is_said_to_have_failed_by_a_disruption_if_it_is_still_the_same() -> None:
+    (request,) = talk(lambda kube: kube.fail_pod("n", "w-0", "u", "node a does not answer"))
+    assert request["path"] == "/api/v1/namespaces/n/pods/w-0/status"
+    assert request["body"]["metadata"]["uid"] == "u"
+    (condition,) = request["body"]["status"]["conditions"]
+    assert (request["body"]["status"]["phase"], condition["type"]) == ("Failed", "DisruptionTarget")
+    talk(lambda kube: kube.fail_pod("n", "w-0", "u", "another has its name"), code=409)
+
+
 def test_live_fields_have_a_manager_of_their_own() -> None:
     (request,) = talk(lambda kube: kube.apply_live("Job", "n", "w", {"parallelism": 2}))
     assert request["query"]["fieldManager"] == "asgd-operator-live"

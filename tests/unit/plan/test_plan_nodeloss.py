@@ -2,9 +2,7 @@
 
 from datetime import timedelta
 
-import pytest
-
-from asgd_operator.plan.actions import DeletePod
+from asgd_operator.plan.actions import DeletePod, FailPod
 from tests.unit.plan.builders import START, Scene, make_job, told
 
 
@@ -12,13 +10,17 @@ def terminating(name: str = "x-server-1") -> Scene:
     return make_job().running().changing_pod(name, deletion=START + timedelta(seconds=30))
 
 
-@pytest.mark.parametrize(
-    ("name", "event"), [("x-server-1", "ServerForceReplaced"), ("x-worker-2", "WorkerForceReplaced")]
-)
-def test_a_pod_on_a_dead_node_is_removed_by_force(name: str, event: str) -> None:
-    scene = terminating(name).with_node("node-1", ready=False, seconds_ago=60)
-    assert scene.actions() == (DeletePod(name, f"u-{name}", force=True),)
-    assert event in told(scene.plan())
+def test_a_server_on_a_dead_node_is_removed_by_force() -> None:
+    scene = terminating().with_node("node-1", ready=False, seconds_ago=60)
+    assert scene.actions() == (DeletePod("x-server-1", "u-x-server-1", force=True),)
+    assert "ServerForceReplaced" in told(scene.plan())
+
+
+def test_a_worker_on_a_dead_node_is_first_said_to_have_failed_or_its_job_would_wait_for_ever() -> None:
+    scene = terminating("x-worker-2").with_node("node-1", ready=False, seconds_ago=60)
+    failed = FailPod("x-worker-2", "u-x-worker-2", "node node-1 does not answer")
+    assert scene.actions() == (failed, DeletePod("x-worker-2", "u-x-worker-2", force=True))
+    assert "WorkerForceReplaced" in told(scene.plan())
 
 
 def test_the_clock_starts_when_the_node_turns_not_ready() -> None:

@@ -19,6 +19,7 @@ from asgd_operator.plan.actions import (
     Delete,
     DeletePod,
     DeleteSelf,
+    FailPod,
     Plan,
 )
 from asgd_operator.plan.model import BatchJob, Child, Node, Pod, ServerSet, Wanted
@@ -60,6 +61,8 @@ class World:
                 self._delete(kind, name, uid)
             case DeletePod(name, uid, force):
                 self._delete_pod(name, uid, force)
+            case FailPod(name, uid, _):
+                self._fail_pod(name, uid)
             case DeleteSelf():
                 self.gone = True
 
@@ -88,7 +91,14 @@ class World:
     def _delete_pod(self, name: str, uid: str, force: bool) -> None:
         for item in self.pods:
             if (item.name, item.uid) == (name, uid):
-                self._remove(item) if force else self._replace(item, deletion=self.scene.seen.now)
+                # A Job's finalizer holds a pod until its phase is final.
+                free = item.role == Role.SERVER or item.over
+                self._remove(item) if force and free else self._replace(item, deletion=self.scene.seen.now)
+
+    def _fail_pod(self, name: str, uid: str) -> None:
+        for item in self.pods:
+            if (item.name, item.uid) == (name, uid):
+                self._replace(item, phase="Failed", disrupted=True)
 
     # The controllers; each answers whether it changed anything.
     def controllers(self) -> bool:
