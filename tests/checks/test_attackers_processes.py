@@ -30,4 +30,5 @@ def test_safeguard_names_the_liars_of_a_real_run(tmp_path: Path) -> None:
     told = json.loads((output / "summary.json").read_text())
     assert told["rejectedWorkers"] == [6, 7, 8, 9]
     assert "rejected   workers 6, 7, 8, 9: safeguard did not listen to what they sent" in done.stdout
+    assert "worker-6 is not listened to for a time" in done.stdout + done.stderr
     assert "this job is a test of its strategy" in done.stdout + done.stderr

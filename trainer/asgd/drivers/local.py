@@ -64,6 +64,7 @@ class LocalRun:
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
         self._stop_reason = ""
         self._checkpoint_error = ""
+        self._rejected: set[int] = set()
         self._said_addresses = False
         self._stopped_at: float | None = None
         self.status: Status | None = None
@@ -105,6 +106,7 @@ class LocalRun:
                     history.record(status)
                     self.display.update(status)
                     self._note_checkpoint(status)
+                    self._note_rejected(status)
                 time.sleep(POLL_SECONDS)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
@@ -185,6 +187,13 @@ class LocalRun:
         if status.checkpoint_error and not self._checkpoint_error:
             self.display.note(f"warning: {status.checkpoint_error}; training goes on without it")
         self._checkpoint_error = status.checkpoint_error
+
+    def _note_rejected(self, status: Status) -> None:
+        for worker in sorted({*status.ever_rejected} - self._rejected):
+            self.display.note(
+                f"worker-{worker} is not listened to for a time: what it sends wanders off from the others'"
+            )
+        self._rejected |= {*status.ever_rejected}
 
     # -- children ----------------------------------------------------------------------------------
 
