@@ -102,6 +102,9 @@ class ServerStrategy(ABC):
     pulls_wait: bool = False
     """True when a pull may be held back (`may_pull`): workers then push first and pull in a message of its own."""
 
+    parts: int = 1
+    """Into how many equal parts the shard is cut for pushes that are about one of them; as in `WorkerStrategy`."""
+
     rounds: bool = False
     """True for strategies that work in rounds (`rounds.py`): a push waits until every live worker has pushed."""
 

@@ -24,11 +24,9 @@ class StreamingServer(DilocoServer):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.fragments = int(spec.algorithm.get("fragments", FRAGMENTS))
+        self.parts = int(spec.algorithm.get("fragments", FRAGMENTS))
 
     def admit(self, push: Push, state: ShardState) -> str:
-        if push.parts != self.fragments:
-            return "fragments"
         if push.base < int(state.facts.get("closed", {}).get(str(push.part), 0)):
             return "stale"
         # Rounds of other fragments have moved the version and nothing that this push is about.
@@ -43,16 +41,14 @@ class StreamingServer(DilocoServer):
         count = Counter(push.part for push in pushes)
         due = int(state.facts.get("due", 0))
         part = due if due in count else min(count, key=lambda part: (-count[part], part))
-        state.facts["due"] = (part + 1) % self.fragments
+        state.facts["due"] = (part + 1) % self.parts
         return {"part": part}
 
     def close(self, state: ShardState, given: Sequence[Contribution], decision: Decision) -> None:
         part, size = decision["part"], state.weights.size
         vectors = [one.vector for one in given if one.push.part == part]
         if vectors:
-            self.advance(
-                state, slice(size * part // self.fragments, size * (part + 1) // self.fragments), vectors
-            )
+            self.advance(state, slice(size * part // self.parts, size * (part + 1) // self.parts), vectors)
             closed = state.facts.setdefault("closed", {})
             closed[str(part)] = state.version + len(given)
 

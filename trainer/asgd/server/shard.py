@@ -172,7 +172,7 @@ class Shard:
 
     def exchange(self, message: Exchange, payload: Any) -> Reply | Fault:
         """Applies one chunk of a push exactly once. Raises ProtocolError on a payload of the wrong size."""
-        fault = self._stranger(message.index, message.incarnation) or self._beyond(message)
+        fault = self._stranger(message.index, message.incarnation) or self._unfit(message)
         if fault:
             return fault
         seen = self.seen[message.index]
@@ -206,6 +206,14 @@ class Shard:
         if self.members[index] != incarnation:
             return Fault("session", f"worker {index} has another session now", self.term)
         return None
+
+    def _unfit(self, message: Exchange) -> Fault | None:
+        """NB: contributions of unlike sizes can't be summed."""
+        if message.parts != self.strategy.parts:
+            return Fault(
+                "protocol", f"this job's pushes are about 1 / {self.strategy.parts} of a shard", self.term
+            )
+        return self._beyond(message)
 
     def _beyond(self, message: Exchange | Pull) -> Fault | None:
         if message.part < message.parts and message.chunk < self._chunks_of(message):
