@@ -11,7 +11,7 @@ help: ## say what the targets do
 .tools/bin/uv:
 	python3 -m venv .tools && .tools/bin/pip install --quiet uv
 
-.venv/.ready: pyproject.toml uv.lock trainer/asgd/_kernel.c | $(filter .tools/bin/uv,$(UV))
+.venv/.ready: pyproject.toml uv.lock $(wildcard trainer/asgd/*.[ch]) | $(filter .tools/bin/uv,$(UV))
 	$(UV) sync --quiet --all-extras
 	@touch $@
 

@@ -47,6 +47,8 @@ CONTAINER = "asgd"
 UID = 65532
 EXCHANGE_PORT = 7077
 EXCHANGE_PORT_NAME = "exchange"
+BULK_PORT = 7078
+BULK_PORT_NAME = "bulk"
 METRICS_PORT_NAME = "metrics"
 
 # Files in the containers.
@@ -69,6 +71,7 @@ class Env(StrEnum):
     INDEX = "ASGD_INDEX"
     SERVERS = "ASGD_SERVERS"
     BIND = "ASGD_BIND"
+    BULK = "ASGD_BULK"
     METRICS = "ASGD_METRICS"
     CHECKPOINT = "ASGD_CHECKPOINT"
     NODE = "ASGD_NODE"

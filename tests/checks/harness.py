@@ -22,7 +22,6 @@ from asgd.kernel import F32, finite
 from asgd.server.coordinator import Coordinator
 from asgd.server.shard import Parked, Shard
 from asgd.spec.types import JobSpec
-from asgd.wire import codec
 from asgd.wire.messages import (
     AnyMessage,
     Bye,
@@ -61,7 +60,7 @@ class LocalLane:
     """A lane (`asgd.wire.lanes.Lane`) that serves what is sent at once, in the caller's own thread."""
 
     name = "local"
-    socket = None
+    window = 4
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -76,6 +75,12 @@ class LocalLane:
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         return self.inbox.popleft() if self.inbox else None
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return []
+
+    def waits(self, now: float) -> bool:
+        return False
 
     def close(self) -> None:
         self.inbox.clear()
@@ -146,7 +151,8 @@ class Server:
             lane.deliver(answer)
             return
         answer.stop = self.cluster.coordinator.stop_reason
-        lane.deliver(answer, codec.pack(answer.codec, self.shard.body(message, worker)) if pull else None)
+        payload = self.shard.payload(answer, message, worker) if pull else None
+        lane.deliver(answer, payload)
 
     def retry(self) -> None:
         """Asks again for the pulls that were held back."""

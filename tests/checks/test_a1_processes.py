@@ -41,30 +41,35 @@ def _batches(spec: JobSpec, epoch: int, size: int) -> list[list[int]]:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("lane", ["zmq", "tcp", "shm"])
 def test_200_steps_of_one_worker_on_1_2_and_3_shards_equal_plain_pytorch_sgd_bit_for_bit(
-    tmp_path: Path,
+    tmp_path: Path, lane: str
 ) -> None:
     with ExitStack() as stack, one_thread():
-        runs = [stack.enter_context(Processes(tmp_path / str(shards), spec(shards))) for shards in (1, 2, 3)]
+        runs = [
+            stack.enter_context(Processes(tmp_path / str(shards), spec(shards, lane))) for shards in (1, 2, 3)
+        ]
         for run in runs:
             run.start("worker", 0)
         expected = plain_torch(runs[0].job.spec)
         for run in runs:
             status = run.until(lambda status: status.phase == "finished")
             assert (status.updates, status.stop_reason, status.staleness.max) == (STEPS, "updates", 0)
+            assert f" lanes {lane}" in run.logs()
             found = run.model()
             assert found.keys() == expected.keys()
             for name, tensor in expected.items():
                 assert np.array_equal(found[name].view(np.uint32), tensor.view(np.uint32)), name
 
 
-def spec(shards: int) -> dict[str, Any]:
+def spec(shards: int, lane: str) -> dict[str, Any]:
     return {
         "entrypoint": "asgd.examples.digits:task",
         "args": {"model": "mlp"},
         "optimizer": {"learningRate": RATE},
         "stopAfter": {"updates": STEPS},
         "workers": {"replicas": 1},
+        "exchange": {"lane": lane},
         "parameterServer": {"shards": shards},
     }
 

@@ -89,6 +89,8 @@ def load_images(cluster: Cluster) -> None:
 
 
 def _images(kubectl: Kubectl) -> list[set[str]]:
-    """Names of the images of each node, as its kubelet reports them."""
+    """Names of the images of each node, as its kubelet reports them; one that lost its tag has none."""
     nodes = kubectl.json("get", "nodes")["items"]
-    return [{n for image in node["status"].get("images", ()) for n in image["names"]} for node in nodes]
+    return [
+        {n for image in node["status"].get("images", ()) for n in image.get("names") or ()} for node in nodes
+    ]

@@ -141,3 +141,19 @@ def test_a_second_server_of_a_shard_fences_the_first_one_off_the_checkpoints(tmp
         assert not late, "the old server wrote once more"
         assert intruder.wait(60) == 75, "the successor fences it off too"
         assert run.interrupt() == 130, run.words()
+
+
+@pytest.mark.parametrize("name", ["int8", "topk"])
+def test_workers_that_pull_differences_go_on_with_a_restarted_shard(tmp_path: Path, name: str) -> None:
+    """The shard has forgotten what they hold, so they get whole weights first; pushes are exact as ever."""
+    with Counting(tmp_path, 6, codec={"pull": name}, checkpoint={"everySeconds": 0.5}) as run:
+        run.until_updates(60)
+        run.until("there are checkpoints", lambda: len(run.manifests()) >= 2)
+        kill(run, 1)
+        until_term(run, 1, 2)
+        run.pace(0.02)
+        assert run.finish() == 0, run.words()
+        summary, model = run.summary(), run.model()
+        assert summary.stop_reason == "epochs" and summary.restarts["server"] == 1
+        assert np.array_equal(model["first"], np.full(512, 6.0))
+        assert summary.bytes_saved > summary.bytes_sent / 2

@@ -6,6 +6,7 @@
 | ASGD_INDEX | index of this shard or worker |
 | ASGD_SERVERS | endpoints of all shards in order, comma-separated |
 | ASGD_BIND | where a server listens |
+| ASGD_BULK | where a server listens for bulk connections, as tcp://0.0.0.0:7078; beside ASGD_BIND if not set |
 | ASGD_KEYS | path of the CURVE keys; needed when endpoints are not local |
 | ASGD_METRICS | host:port of /metrics, /status, /healthz, /readyz; port 0 takes a free one, empty serves none |
 | ASGD_CHECKPOINT | URI of the checkpoint store |
@@ -14,6 +15,7 @@
 | ASGD_JOB_FOLDER | folder of the user's job file, where entrypoints and their imports are looked for last |
 | ASGD_SOURCE | folder for the files of spec.source; a temporary one if not set |
 | ASGD_EXTRAS | file in which the evaluator leaves the model's state beside its trained parameters |
+| ASGD_SHM | memory-backed folder that workers and servers of one machine share; /dev/shm if not set |
 | ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for
 happens once a run |
 | ASGD_NODE | name of the machine, for strategies that group by node |
@@ -53,6 +55,7 @@ class ProcessConfig:
     incarnation: int
     """Grows with every start of the same index: who came last is the real one."""
     extras: Path | None = None
+    bulk: str = ""
 
     def announce_address(self, role: str, metrics: str) -> None:
         """Tells the parent process (or a person) where this process is."""
@@ -93,6 +96,7 @@ def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
         join_timeout_seconds=float(env.get("ASGD_JOIN_TIMEOUT", "300")),
         incarnation=time.time_ns(),
         extras=Path(env["ASGD_EXTRAS"]) if env.get("ASGD_EXTRAS") else None,
+        bulk=env.get("ASGD_BULK", ""),
     )
 
 

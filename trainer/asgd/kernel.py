@@ -39,6 +39,8 @@ except ImportError:
     _compiled = None
 
 COMPILED = _compiled is not None
+COMPILED_MODULE: Any = _compiled
+"""For `wire/packing.py`, which chooses between its loops and numpy's as this module does for its own."""
 
 
 def axpy(w: F32, g: F32, a: float) -> None:

@@ -61,6 +61,8 @@ class Status(Struct, rename="camel", frozen=True):
     updates_per_second: float = 0.0
     bytes_sent: int = 0
     bytes_received: int = 0
+    bytes_saved: int = 0
+    """What codecs saved of the payload bytes that fp32 would have taken, both ways."""
     loss: float | None = None
     metrics: dict[str, float | None] = {}
     """{name: value}, null when it is not finite."""

@@ -79,6 +79,7 @@ def _server(scope: Scope) -> dict[Env, str]:
     return {
         Env.LIVE: f"{c.LIVE_DIR}/{c.LIVE_FILE}",
         Env.BIND: f"tcp://0.0.0.0:{c.EXCHANGE_PORT}",
+        Env.BULK: f"tcp://0.0.0.0:{c.BULK_PORT}",
         Env.CHECKPOINT: scope.spec.checkpoint.uri or f"file://{c.DEFAULT_CHECKPOINT_DIR}",
         # A restore that was asked for happens once in the job's life, not at each restart of a server.
         Env.RUN: scope.owner.uid,

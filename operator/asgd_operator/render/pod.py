@@ -103,7 +103,8 @@ def _spec(scope: Scope, plan: PodPlan) -> Manifest:
 def _container(scope: Scope, plan: PodPlan) -> Manifest:
     ports = [{"name": c.METRICS_PORT_NAME, "containerPort": scope.spec.metrics.port, "protocol": "TCP"}]
     if plan.role is Role.SERVER:
-        ports.insert(0, {"name": c.EXCHANGE_PORT_NAME, "containerPort": c.EXCHANGE_PORT, "protocol": "TCP"})
+        own = ((c.EXCHANGE_PORT_NAME, c.EXCHANGE_PORT), (c.BULK_PORT_NAME, c.BULK_PORT))
+        ports[:0] = [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in own]
     mounts = [{"name": "config", "mountPath": c.CONFIG_DIR, "readOnly": True}]
     mounts += [_mount(mount) for mount in plan.mounts]
     return {

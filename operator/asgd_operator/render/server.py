@@ -26,6 +26,7 @@ def service(scope: Scope) -> Manifest:
     selector = meta.selector(scope.owner.name, Role.SERVER)
     ports = [
         {"name": c.EXCHANGE_PORT_NAME, "port": c.EXCHANGE_PORT, "protocol": "TCP"},
+        {"name": c.BULK_PORT_NAME, "port": c.BULK_PORT, "protocol": "TCP"},
         {"name": c.METRICS_PORT_NAME, "port": scope.spec.metrics.port, "protocol": "TCP"},
     ]
     return {

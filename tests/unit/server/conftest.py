@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from asgd.server import shard
-from asgd.wire import codec, partition
+from asgd.wire import codec, delta, partition
 from asgd.worker import channel
 
 CHUNK = 4
@@ -17,7 +17,7 @@ CHUNK = 4
 def small_chunks() -> Iterator[int]:
     """Both ends cut after `CHUNK` elements while a module's tests run."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (partition, shard, channel, codec):
+        for module in (partition, shard, channel, codec, delta):
             patch.setattr(module, "CHUNK", CHUNK)
         for function in (partition.chunk_count, partition.chunk_slice):
             patch.setattr(function, "__defaults__", (CHUNK,))

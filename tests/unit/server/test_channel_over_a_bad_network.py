@@ -13,7 +13,6 @@ from asgd.errors import ProtocolError, TryAgain, UserError
 from asgd.kernel import F32
 from asgd.server.shard import Parked, Shard
 from asgd.spec.types import Codec
-from asgd.wire import codec
 from asgd.wire.messages import (
     AnyMessage,
     Done,
@@ -48,7 +47,7 @@ class BadNetwork:
     """Both directions between one worker and one shard; with `trouble` 0 it is a good one."""
 
     name = "bad"
-    socket = None
+    window = 4
 
     def __init__(self, shard: Shard, seed: int, trouble: float) -> None:
         self.shard, self.trouble = shard, trouble
@@ -61,6 +60,12 @@ class BadNetwork:
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         raise AssertionError("letters are delivered by `carry`")
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return []
+
+    def waits(self, now: float) -> bool:
+        return False
 
     def close(self) -> None:
         self.out.clear()
@@ -102,8 +107,8 @@ class BadNetwork:
         except Parked:
             return self.shard.reply(message.index, 0, message.chunk, "waiting", False), None
         pulls = isinstance(message, Pull) or message.pull
-        weights = self.shard.body(message, message.index) if pulls and isinstance(got, Reply) else None
-        return got, as_frame(None if weights is None else codec.pack("fp32", weights))
+        carries = pulls and isinstance(got, Reply)
+        return got, as_frame(self.shard.payload(got, message, message.index) if carries else None)
 
 
 def worker(network: BadNetwork, how: Codec | None = None, split: bool = False) -> Channel:
@@ -172,6 +177,44 @@ def test_error_feedback_encodes_a_push_once_however_often_it_is_sent(seed: int, 
     assert channel.encoder.residual is not None
     moved = 1 - network.shard.state.weights
     np.testing.assert_allclose(moved + channel.encoder.residual, pushed, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["int8", "topk", "onebit"])
+@pytest.mark.parametrize("seed", range(8))
+def test_differences_lead_to_the_servers_weights_whatever_the_network_does(seed: int, name: str) -> None:
+    """What the worker holds is what the shard believes it holds, and never a difference on top of the wrong state."""
+    how = Codec(pull=name, block_size=16, pull_top_ratio=0.3)
+    spec = asgd_spec(RATE, codec={"pull": name, "blockSize": 16, "pullTopRatio": 0.3})
+    network, clock = BadNetwork(make_shard(spec), seed, trouble=0.25 if seed else 0.0), Clock()
+    channel = worker(network, how, split=seed % 2 == 1)
+    rng, wholes = np.random.default_rng(seed), 0
+    pulled = np.zeros(SIZE, np.float32)
+    for sequence in range(1, 13):
+        vector = rng.standard_normal(SIZE).astype(np.float32) if sequence < 6 else np.zeros(SIZE, np.float32)
+        exchange(channel, clock, sequence, vector, pulled)
+        clock.until(network, channel, lambda: not channel.busy)
+        wholes += np.array_equal(pulled, network.shard.state.weights)
+        if sequence == 3:
+            network.shard = reborn(network.shard, network.shard.term + 1)
+    if not seed:
+        assert wholes >= 2, "whole weights after the join and after the restart"
+    for sequence in range(13, 40):
+        exchange(channel, clock, sequence, np.zeros(SIZE, np.float32), pulled)
+        clock.until(network, channel, lambda: not channel.busy)
+    assert np.abs(pulled - network.shard.state.weights).max() < 0.05
+
+
+def test_an_evaluator_gets_whole_weights_when_workers_get_differences() -> None:
+    shard = make_shard(asgd_spec(RATE, codec={"pull": "int8", "push": "topk"}))
+    network, clock = BadNetwork(shard, 0, trouble=0.0), Clock()
+    channel = worker(network, Codec(pull="int8", push="topk"))
+    clock.until(network, channel, lambda: channel.joined)
+    asked = Pull("evaluator", 7, 1, 0, 1)
+    reply = shard.pull(asked)
+    assert isinstance(reply, Reply)
+    payload = shard.payload(reply, asked, -1)
+    assert (reply.codec, reply.state) == ("fp32", 0) and np.array_equal(payload, np.ones(4))
+    assert shard.shadows is not None and shard.shadows.nbytes == 0
 
 
 def test_a_server_that_dies_in_the_middle_of_a_push_gets_the_rest_and_nothing_twice() -> None:

@@ -111,5 +111,5 @@ def test_a_worker_that_starts_anew_while_its_gradient_is_judged_does_not_break_t
 
 def test_the_oracle_sees_contributions_and_zeros_when_they_are_gone() -> None:
     shard, _, _ = gathered()
-    assert shard.body(Pull("evaluator", 0, 1, 0, 1, of=1), -1).tolist() == [2, 2, 2]
-    assert shard.body(Pull("evaluator", 0, 1, 0, 1, of=7), -1).tolist() == [0, 0, 0]
+    assert shard.weights(Pull("evaluator", 0, 1, 0, 1, of=1), -1).tolist() == [2, 2, 2]
+    assert shard.weights(Pull("evaluator", 0, 1, 0, 1, of=7), -1).tolist() == [0, 0, 0]

@@ -44,7 +44,7 @@ def test_the_chunks_of_a_part_are_counted_from_its_start() -> None:
         assert verdict(push(shard, 0, 1, np.full(10, 2.0, np.float32), chunk, part=1, parts=2)) == "applied"
     assert shard.state.weights.tolist() == [1] * 10 + [0] * 10
     assert shard.state.clocks == {0: 1}, "complete after its own chunks"
-    assert shard.body(Pull("worker", 0, 1, 2, 1, part=1, parts=2), 0).size == 2
+    assert shard.weights(Pull("worker", 0, 1, 2, 1, part=1, parts=2), 0).size == 2
 
 
 def test_a_push_about_another_part_than_the_strategy_s_is_refused() -> None:

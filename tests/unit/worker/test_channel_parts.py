@@ -17,7 +17,7 @@ SIZE = 8
 class Lane:
     """Keeps what is sent."""
 
-    name, socket = "kept", None
+    name, window = "kept", 4
 
     def __init__(self) -> None:
         self.sent: list[tuple[Message, Any]] = []
@@ -25,8 +25,14 @@ class Lane:
     def send(self, message: Message, payload: Any = None) -> None:
         self.sent.append((message, payload))
 
+    def polls(self) -> list[Any]:
+        return []
+
     def receive(self) -> None:
         return None
+
+    def waits(self, now: float) -> bool:
+        return False
 
     def close(self) -> None:
         return None

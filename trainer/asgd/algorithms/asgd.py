@@ -53,13 +53,23 @@ class AsgdServer(ServerStrategy):
 
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
         weights, scratch = state.weights[span], state.scratch[: vector.size]
-        scale = push.scale if self.gradients or not self.mean else push.scale / max(1, state.workers)
         if self.optimizer is None:
-            add_scaled(weights, vector, scale, scratch)
+            add_scaled(weights, vector, self._scale(state, push), scratch)
             return
         slots = {name: array[span] for name, array in state.slots.items()}
-        rate = push.rate * scale if self.gradients else -push.rate * scale
-        self.optimizer.update(weights, vector, rate, slots, scratch, push.version)
+        self.optimizer.update(weights, vector, self._rate(state, push), slots, scratch, push.version)
+
+    def factor(self, state: ShardState, push: Push) -> float | None:
+        if self.optimizer is None:
+            return self._scale(state, push)
+        return -self._rate(state, push) if self.optimizer.adds else None
+
+    def _scale(self, state: ShardState, push: Push) -> float:
+        return push.scale if self.gradients or not self.mean else push.scale / max(1, state.workers)
+
+    def _rate(self, state: ShardState, push: Push) -> float:
+        scale = self._scale(state, push)
+        return push.rate * scale if self.gradients else -push.rate * scale
 
     def may_pull(self, state: ShardState, worker: int) -> bool:
         if not self.pulls_wait or worker not in state.clocks:

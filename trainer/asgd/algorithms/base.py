@@ -122,6 +122,14 @@ class ServerStrategy(ABC):
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
         """Folds one chunk (`vector`, read-only, the elements `span` of the shard) into the state."""
 
+    def factor(self, state: ShardState, push: Push) -> float | None:
+        """The number a when `apply` is `weights += a * vector` and nothing more; None if it is not.
+
+        Packed vectors can then be added as they are, without decoding them first. Who overrides `apply` must
+        override this too.
+        """
+        return None
+
     def finish(self, state: ShardState, push: Push) -> None:  # noqa: B027  (most strategies need nothing here)
         """Called once after a push's last chunk."""
 
@@ -136,6 +144,11 @@ class ServerStrategy(ABC):
     def notes(self, state: ShardState, worker: int) -> dict[str, float]:
         """Figures that go with each reply to `worker` (`WorkerStrategy.notes`)."""
         return {}
+
+
+def answers_weights(strategy: ServerStrategy) -> bool:
+    """Whether everybody who pulls gets the shard's weights as they are: they may be read where they lie."""
+    return type(strategy).answer is ServerStrategy.answer and strategy.parts == 1
 
 
 class WorkerStrategy(ABC):

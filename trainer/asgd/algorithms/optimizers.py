@@ -47,6 +47,11 @@ class Optimizer(ABC):
     def __init__(self, spec: OptimizerSpec) -> None:
         self.spec = spec
 
+    @property
+    def adds(self) -> bool:
+        """Whether an update is `w += -rate * g` and nothing more."""
+        return False
+
     def update(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
         decay = self.spec.weight_decay if rate >= 0 else -self.spec.weight_decay
         if decay:
@@ -63,6 +68,10 @@ class Optimizer(ABC):
 
 class Sgd(Optimizer):
     """w += -rate * g: one pass of memory in the compiled kernel."""
+
+    @property
+    def adds(self) -> bool:
+        return not self.spec.weight_decay
 
     def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
         if g is t:

@@ -59,6 +59,8 @@ class Summary(Struct, rename="camel", frozen=True, kw_only=True):
     versions: list[int]
     """Of each shard at the end."""
     bytes_received: int = 0
+    bytes_saved: int = 0
+    """What codecs saved of the bytes that fp32 would have taken, both ways."""
     metrics_at_updates: int = 0
     refused: dict[str, int] = {}
     """{reason: pushes}"""
@@ -89,6 +91,7 @@ def summarize(status: Status, spec: JobSpec) -> Summary:
         updates_per_second=_average(status.updates, status),
         bytes_sent=status.bytes_sent,
         bytes_received=status.bytes_received,
+        bytes_saved=status.bytes_saved,
         staleness=status.staleness,
         loss=status.loss,
         metrics=dict(status.metrics),

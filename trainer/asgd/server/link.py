@@ -83,6 +83,7 @@ class Link:
             "lost": shard.lost + shard.lost_before,
             "sent": self._traffic.sent,
             "received": self._traffic.received,
+            "saved_bytes": shard.saved,
             "leaving": self._leaving_after is not None,
         }
         beat = Beat("shard", shard.index, shard.term, self._report)

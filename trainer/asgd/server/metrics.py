@@ -50,6 +50,9 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
     yield from _requests(traffic)
     yield _counter("received_bytes", "Payload bytes received.", traffic.received)
     yield _counter("sent_bytes", "Payload bytes sent.", traffic.sent)
+    yield _counter(
+        "saved_bytes", "Payload bytes that codecs saved of what fp32 would have taken.", shard.saved
+    )
     yield _counter("lost_updates", "Acknowledged updates lost by restarts.", shard.lost + shard.lost_before)
     yield _gauge("version", "Version of this shard: updates applied to it.", state.version)
     yield _gauge("term", "Term of this server: how often the shard was started.", shard.term)
@@ -58,6 +61,8 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
     yield _gauge("parameters", "Parameters that this shard holds.", state.weights.size)
     size = state.weights.nbytes + sum(slot.nbytes for slot in state.slots.values())
     yield _gauge("parameter_size_bytes", "Memory of parameters and optimizer state.", size)
+    shadows = shard.shadows.nbytes if shard.shadows else 0
+    yield _gauge("shadow_size_bytes", "Memory of what workers hold, kept for compressed pulls.", shadows)
     checkpoints = CounterMetricFamily("asgd_server_checkpoints", "Checkpoints, by result.", labels=["result"])
     for result in ("saved", "failed"):
         checkpoints.add_metric([result], traffic.checkpoints[result])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgd import kernel
+from asgd.env import ProcessConfig
 from asgd.errors import Fenced, TryAgain
 from asgd.server.checkpoint import Manifest, Part, Store
 from asgd.server.metrics import Traffic
@@ -42,6 +43,7 @@ class Saver:
         self._running: Future[Part] | None = None
         self._started = 0.0
         self._taken = 0
+        self._kept = 0
         self.round = 0
         self.result: Part | None = None
         self.error = ""
@@ -102,6 +104,22 @@ class Saver:
             self._traffic.checkpoints["failed"] += 1
         self._traffic.checkpoint_seconds = time.monotonic() - self._started
         return True
+
+    def keep_own(self, saved: int, config: ProcessConfig) -> None:
+        """Round `saved` is complete; where this shard's store is its own (a pod's volume), it keeps its part itself."""
+        if self.result is None or not self._kept < self.round == saved:
+            return
+        self._kept, shard, job = saved, self._shard, config.job
+        own = Manifest(
+            job=job.name, round=saved, term=shard.term, size=shard.size or 0, layout=shard.layout,
+            tensors=[], algorithm=str(job.spec.algorithm["name"]), updates=self.result.version,
+            samples=shard.state.samples, parts=[self.result], time=time.time(), run=config.run,
+        )  # fmt: skip
+        try:
+            self._store.keep_own(own, shard.index, job.spec.checkpoint.keep)
+        except TryAgain:
+            # A store that fails must not end the server that it serves.
+            self._traffic.checkpoints["failed"] += 1
 
     def close(self) -> None:
         """Waits for a write under way."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import zmq
 
+from asgd.algorithms.base import answers_weights
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.rounds import RoundServer
 from asgd.env import ProcessConfig
@@ -22,6 +23,7 @@ from asgd.errors import Fenced, ProtocolError, TryAgain, UserError
 from asgd.exporter import Exporter, Views
 from asgd.say import say
 from asgd.server import metrics
+from asgd.server.bulk import Bulk, Connection, open_bulk
 from asgd.server.checkpoint import Manifest, Store, locate, read_range, read_state
 from asgd.server.chief import Chief
 from asgd.server.link import Link
@@ -29,7 +31,7 @@ from asgd.server.oracle import OracleDesk
 from asgd.server.rounds import RoundPart, RoundTable
 from asgd.server.saver import Saver
 from asgd.server.shard import Parked, Shard, asker
-from asgd.wire import codec, control
+from asgd.wire import control
 from asgd.wire.messages import (
     AnyMessage,
     Beat,
@@ -62,6 +64,10 @@ LINGER_SECONDS = 1.0
 PARKED_MOST = 10_000
 
 
+Sender = bytes | Connection
+"""Who asked: a routing identity of ZeroMQ, or a bulk connection."""
+
+
 class Service:
     """Serves shard `config.index`. Raises UserError on a bad address or checkpoint, Fenced when replaced."""
 
@@ -85,10 +91,17 @@ class Service:
         self.oracle: OracleDesk | None = None
         self.peers: dict[int, bytes] = {}
         """{shard: routing identity} of the shards that take part in rounds; on shard 0."""
-        self.parked: dict[bytes, tuple[bytes, Pull]] = {}
+        self.parked: dict[tuple[Sender, int], tuple[Sender, Pull]] = {}
+        self.bulk: Bulk | None = None
+        if spec.exchange.lane != "zmq":
+            sealed = self.guard is not None
+            self.bulk = open_bulk(config.bind, config.bulk, sealed, config.job.name, config.index)
+        if self.bulk and spec.exchange.read_in_place and answers_weights(rule) and spec.codec.pull == "fp32":
+            self.shard.memory = self.bulk.weights_memory
         self.leaving_since: float | None = None
+        self._poller = self._make_poller()
+        self._due = 0.0
         self._saved_since = 0.0
-        self._kept = 0
         self._restore()
         if self.part and self.chief:
             self.table = RoundTable(self.part, self.shard.shards)
@@ -136,23 +149,37 @@ class Service:
         )
         place = f"shard {self.shard.index} of {self.shard.shards}, term {self.shard.term}"
         say(f"{place} of job {self.config.job.name}: listens on {self.config.bind}, {origin}")
+        while not self._may_leave(time.monotonic()):
+            self.step()
+        self.close()
+        say(f"shard {self.shard.index} ends at version {state.version:,}")
+
+    def _make_poller(self) -> zmq.Poller:
         poller = zmq.Poller()
         poller.register(self.router, zmq.POLLIN)
         if self.link:
             poller.register(self.link.socket, zmq.POLLIN)
-        due = 0.0
-        while not self._may_leave(time.monotonic()):
-            ready = dict(poller.poll(max(0, math.ceil((due - time.monotonic()) * 1000))))
-            if self.router in ready:
-                self._receive()
-            if self.link and self.link.socket in ready:
-                self._obey(self.link.receive())
-            self._save(time.monotonic())
-            if time.monotonic() >= due:
-                due = time.monotonic() + TICK_SECONDS
-                self._tick(time.monotonic())
-        self._close()
-        say(f"shard {self.shard.index} ends at version {state.version:,}")
+        if self.bulk:
+            poller.register(self.bulk.fileno(), zmq.POLLIN)
+        return poller
+
+    def step(self) -> None:
+        """Waits until there is something to do, at most a tick, and does it."""
+        unread = self.bulk is not None and self.bulk.unread
+        patience = 0 if unread else max(0, math.ceil((self._due - time.monotonic()) * 1000))
+        ready = dict(self._poller.poll(patience))
+        if self.router in ready:
+            self._receive()
+        if self.bulk and (unread or self.bulk.fileno() in ready):
+            self.bulk.turn(self._serve)
+            self._meet()
+            self._retry()
+        if self.link and self.link.socket in ready:
+            self._obey(self.link.receive())
+        self._save(time.monotonic())
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + TICK_SECONDS
+            self._tick(time.monotonic())
 
     def _on_term(self, *_: object) -> None:
         self.leaving_since = time.monotonic()
@@ -175,10 +202,13 @@ class Service:
             return now - self._saved_since > (LINGER_SECONDS if self.shard.shards > 1 else 0)
         return bool(self.link and self.link.all_saved)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Ends all connections, after a checkpoint that is being written."""
         if self.saver:
             self.saver.close()
         self.exporter.close()
+        if self.bulk:
+            self.bulk.close()
         self.router.close()
         if self.guard:
             self.guard.close()
@@ -203,7 +233,7 @@ class Service:
         self._meet()
         self._retry()
 
-    def _serve(self, sender: bytes, message: AnyMessage, payload: Any) -> None:
+    def _serve(self, sender: Sender, message: AnyMessage, payload: Any) -> None:
         started = time.perf_counter()
         shard = self.shard
         match message:
@@ -225,11 +255,11 @@ class Service:
                 if self.chief:
                     self.chief.bye(message)
                 self._send(sender, Done())
-            case Gathered() if self.table:
+            case Gathered() if self.table and isinstance(sender, bytes):
                 self.peers[message.shard] = sender
                 if order := self.table.hear(message):
                     self._send(sender, order)
-            case Judged() if self.oracle:
+            case Judged() if self.oracle and isinstance(sender, bytes):
                 if question := self.oracle.hear(sender, message):
                     self._send(sender, question)
             case Lease() | Beat() | Evaluated() | Command() if self.chief:
@@ -251,15 +281,17 @@ class Service:
         answer = self.shard.hello(message)
         if self.chief and isinstance(answer, Welcome):
             self.chief.joined(message)
+        if self.bulk and isinstance(answer, Welcome):
+            self.bulk.offer(message, answer)
         return answer
 
-    def _exchange(self, sender: bytes, message: Exchange, payload: Any) -> None:
+    def _exchange(self, sender: Sender, message: Exchange, payload: Any) -> None:
         answer = self.shard.exchange(message, payload)
         if self.chief and isinstance(answer, Reply) and message.chunk == 0:
             self.chief.pushed(message, answer)
         self._answer(sender, answer, message, message.index, message.pull)
 
-    def _pull(self, sender: bytes, message: Pull, *, again: bool = False) -> None:
+    def _pull(self, sender: Sender, message: Pull, *, again: bool = False) -> None:
         try:
             answer = self.shard.pull(message)
         except Parked:
@@ -270,13 +302,13 @@ class Service:
             return
         self._answer(sender, answer, message, asker(message), True)
 
-    def _park(self, sender: bytes, message: Pull) -> None:
+    def _park(self, sender: Sender, message: Pull) -> None:
         """Kept until something changes, unless the job is over: then the worker must hear that."""
         if self._stop_reason:
             reply = self.shard.reply(asker(message), message.request, message.chunk, "pulled", True)
             self._answer(sender, reply, message, asker(message), True)
         elif len(self.parked) < PARKED_MOST:
-            self.parked[sender + message.chunk.to_bytes(4, "big")] = (sender, message)
+            self.parked[sender, message.chunk] = (sender, message)
 
     @property
     def _stop_reason(self) -> str:
@@ -289,19 +321,25 @@ class Service:
                 self._pull(sender, message, again=True)
 
     def _answer(
-        self, sender: bytes, answer: Reply | Fault, message: Exchange | Pull, worker: int, pull: bool
+        self, sender: Sender, answer: Reply | Fault, message: Exchange | Pull, worker: int, pull: bool
     ) -> None:
         if not isinstance(answer, Reply) or not pull:
             self._send(sender, answer)
             return
         answer.stop = self._stop_reason
-        body = codec.pack(answer.codec, self.shard.body(message, worker))
+        body = self.shard.payload(answer, message, worker)
         self.traffic.sent += body.nbytes
+        if isinstance(sender, Connection):
+            sender.send(answer, body)
+            return
         self.router.send_multipart([sender, encode(answer), memoryview(body)], copy=True)
 
-    def _send(self, sender: bytes, message: Message) -> None:
+    def _send(self, sender: Sender, message: Message) -> None:
         if isinstance(message, Reply):
             message.stop = self._stop_reason
+        if isinstance(sender, Connection):
+            sender.send(message)
+            return
         self.router.send_multipart([sender, encode(message)])
 
     # -- rounds ----------------------------------------------------------------------------------------------------
@@ -339,28 +377,6 @@ class Service:
         if self.saver and self.saver.due(now):
             self.saver.start(self.chief.state(now) if self.chief else None)
 
-    def _keep_own(self, saved: int) -> None:
-        """A round is complete; where this shard's store is its own (a pod's volume), it keeps its part itself."""
-        saver, shard = self.saver, self.shard
-        if (
-            saver is None
-            or self.store is None
-            or saver.result is None
-            or not self._kept < saver.round == saved
-        ):
-            return
-        self._kept = saved
-        own = Manifest(
-            job=self.config.job.name, round=saved, term=shard.term, size=shard.size or 0, layout=shard.layout,
-            tensors=[], algorithm=str(self.config.job.spec.algorithm["name"]), updates=saver.result.version,
-            samples=shard.state.samples, parts=[saver.result], time=time.time(), run=self.config.run,
-        )  # fmt: skip
-        try:
-            self.store.keep_own(own, shard.index, self.config.job.spec.checkpoint.keep)
-        except TryAgain:
-            # A store that fails must not end the server that it serves.
-            self.traffic.checkpoints["failed"] += 1
-
     def _tick(self, now: float) -> None:
         if self.saver:
             self.saver.poll()
@@ -368,7 +384,7 @@ class Service:
                 self.chief.save_done(self.saver)
             elif self.link:
                 self.link.report_save(self.saver)
-                self._keep_own(self.link.saved)
+                self.saver.keep_own(self.link.saved, self.config)
         if self.chief:
             for member in self.chief.tick(now):
                 self.shard.leave(member.index, member.incarnation)
@@ -381,6 +397,8 @@ class Service:
             order = self.link.save_order()
         if self.saver and order:
             self.saver.order(*order, now)
+        if self.bulk:
+            self.bulk.tick(now, self.shard.members)
         self._meet()
         self._retry()
 

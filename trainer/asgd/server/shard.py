@@ -10,18 +10,19 @@ weights. Sockets are `service.py`'s business, files are `checkpoint.py`'s, membe
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
-from asgd import kernel
 from asgd.algorithms.base import Push, ServerStrategy, ShardState
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
+from asgd.wire.delta import Shadows
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, chunk_count, chunk_slice, part_chunk, part_range, shard_range
 
@@ -64,8 +65,14 @@ class Shard:
         self.lost = 0
         """Acknowledged updates that this term's restart lost; `lost_before` sums up earlier terms."""
         self.lost_before = 0
+        self.shadows: Shadows | None = None
+        """What each worker holds, when pulls are sent as differences."""
+        self.saved = 0
+        """Payload bytes that codecs saved of what fp32 would have taken, both ways."""
         self.lost_samples = 0
         """Samples in the updates that this term's restart lost."""
+        self.memory: Callable[[int], F32] = lambda size: np.zeros(size, np.float32)
+        """Makes the memory of the weights, all zero."""
         self._restored: tuple[int, int] | None = None
         """The (version, samples) that a restart began with."""
         self._bringer: tuple[int, int] | None = None
@@ -78,10 +85,12 @@ class Shard:
         self.size, self.layout = size, layout
         part = shard_range(size, self.index, self.shards)
         self.state.start = part.start
-        self.state.weights = np.zeros(part.size, np.float32)
+        self.state.weights = self.memory(part.size)
         self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
         self.state.scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
         self._decoded = np.empty_like(self.state.scratch)
+        if self.spec.codec.pull in codec.LOSSY:
+            self.shadows = Shadows(self.spec.codec, part.size, self.term)
         self.strategy.allocated(self.state)
 
     def hello(self, message: Hello) -> Welcome | Fault:
@@ -108,6 +117,7 @@ class Shard:
 
     def _join(self, message: Hello) -> None:
         self.members[message.index] = message.incarnation
+        self._forget(message.index)
         clocks = self.state.clocks
         clocks.setdefault(message.index, min(clocks.values(), default=0))
         self.state.workers = max(1, len(self.members))
@@ -130,10 +140,15 @@ class Shard:
         self.members.pop(index, None)
         self.state.clocks.pop(index, None)
         self.state.kept.pop(index, None)
+        self._forget(index)
         self._drop_unfinished(index)
         self.state.workers = max(1, len(self.members))
         if self._bringer and self._bringer[0] == index and not self.ready:
             self._bringer = None
+
+    def _forget(self, index: int) -> None:
+        if self.shadows:
+            self.shadows.forget(index)
 
     def _drop_unfinished(self, index: int) -> None:
         """A contribution to the open round that will never be complete."""
@@ -183,22 +198,23 @@ class Shard:
             return Fault(
                 "order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term
             )
-        vector = self._decode(message, payload) if fresh or seen.push else None
+        finite = (fresh or seen.push is not None) and self._finite(message, payload)
         if fresh:
-            seen = self._begin(message, vector is not None)
+            seen = self._begin(message, finite)
         if seen.push:
-            self._apply(message, vector, seen, seen.push)
+            self._apply(message, payload if finite else None, seen, seen.push)
         seen.chunks += 1
         return self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
 
-    def _decode(self, message: Exchange, payload: Any) -> F32 | None:
-        """The chunk's vector; None when the worker, or this look at it, found inf or nan."""
+    def _finite(self, message: Exchange, payload: Any) -> bool:
+        """Whether neither the worker nor this look at the chunk found inf or nan."""
         if not message.finite:
-            return None
+            return False
         span = self._span(message)
         size = span.stop - span.start
-        vector = codec.decode(message.codec, payload, size, self.spec.codec, self._decoded)
-        return vector if kernel.finite(vector) else None
+        finite = codec.finite(message.codec, payload, size, self.spec.codec)
+        self.saved += 4 * size - memoryview(payload).nbytes
+        return finite
 
     def _stranger(self, index: int, incarnation: int) -> Fault | None:
         if not self.ready or self.members.get(index) is None:
@@ -254,21 +270,32 @@ class Shard:
         self.histogram[push.staleness] += 1
         return seen
 
-    def _apply(self, message: Exchange, vector: F32 | None, seen: Seen, push: Push) -> None:
-        """One chunk of an accepted push; the last one completes it."""
-        if vector is None:
+    def _apply(self, message: Exchange, payload: Any, seen: Seen, push: Push) -> None:
+        """One chunk of an accepted push, None if it is not finite; the last one completes it."""
+        if payload is None:
             # A worker that checks its own push never gets here; one that lies can spoil at most the chunks before.
             seen.verdict, seen.push = "refused:nonfinite", None
             self.refused["nonfinite"] += 1
             self._drop_unfinished(message.index)
             return
         state = self.state
-        self.strategy.apply(state, self._span(message), push, vector)
+        self._fold(message, payload, push)
         if message.chunk + 1 == self._chunks_of(message):
             seen.push = None
             self.strategy.finish(state, push)
             slowest = min(state.clocks.values(), default=0)
             state.clocks[message.index] = state.clocks.get(message.index, slowest) + 1
+
+    def _fold(self, message: Exchange, payload: Any, push: Push) -> None:
+        """Hands a finite chunk to the strategy; where all that this does is one addition, it is done here."""
+        state, how = self.state, self.spec.codec
+        span = self._span(message)
+        weights, factor = state.weights[span], self.strategy.factor(state, push)
+        if factor is not None and factor < 0:
+            codec.add(message.codec, payload, weights, factor, how)
+            return
+        vector = codec.decode(message.codec, payload, weights.size, how, self._decoded)
+        self.strategy.apply(state, span, push, vector)
 
     def pull(self, message: Pull) -> Reply | Fault:
         """Answers one chunk of the weights. Raises Parked when the worker has to wait."""
@@ -291,10 +318,15 @@ class Shard:
         state = self.state
         return Reply(
             self.term, sequence, chunk, state.version, verdict, state.workers, state.samples,
-            self.spec.codec.pull if pull else "", notes=self.strategy.notes(state, worker),
+            self.pulled_codec if pull else "", notes=self.strategy.notes(state, worker),
         )  # fmt: skip
 
-    def body(self, message: Exchange | Pull, worker: int) -> F32:
+    @property
+    def pulled_codec(self) -> str:
+        """Of whole weights; what is small enough travels as a difference to that (`Shadows.answer`)."""
+        return "fp32" if self.shadows else self.spec.codec.pull
+
+    def weights(self, message: Exchange | Pull, worker: int) -> F32:
         """The chunk that goes with a reply that carries weights: a view, to be copied before the next update."""
         span = self._span(message)
         if not isinstance(message, Pull) or message.of < 0:
@@ -302,6 +334,20 @@ class Shard:
         # NB: a contribution that is gone was asked for by a question that is over.
         part = self.state.inbox.get(message.of)
         return part.vector[span] if part else np.zeros_like(self.state.weights[span])
+
+    def payload(self, reply: Reply, message: Exchange | Pull, worker: int) -> Any:
+        """What goes with a reply that carries weights, to be copied before the next update or payload.
+
+        `message` is the request. Fills in the reply's codec and states; parts travel as they are.
+        """
+        weights = self.weights(message, worker)
+        reply.whole = message.parts == 1
+        if self.shadows and worker >= 0 and reply.whole:
+            body = self.shadows.answer(reply, worker, message.held, weights)
+        else:
+            body = codec.pack(reply.codec, weights)
+        self.saved += weights.nbytes - body.nbytes
+        return body
 
     # -- checkpoint --------------------------------------------------------------------------------
 

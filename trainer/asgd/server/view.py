@@ -56,6 +56,7 @@ def build_status(chief: Chief, now: float) -> Status:
         updates_per_second=coordinator.rates.updates_per_second(now),
         bytes_sent=chief.traffic.sent + sum(r.get("sent", 0) for r in reports),
         bytes_received=chief.traffic.received + sum(r.get("received", 0) for r in reports),
+        bytes_saved=shard.saved + sum(r.get("saved_bytes", 0) for r in reports),
         loss=coordinator.loss,
         metrics=dict(coordinator.metrics),
         metrics_at_updates=max(0, coordinator.metrics_at),

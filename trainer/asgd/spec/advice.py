@@ -13,7 +13,7 @@ _STALE = ("asgd", "staleness-aware", "dc-asgd", "ssp")
 
 def advice(job: Job) -> list[str]:
     """Warnings for the user, none of them an error."""
-    return [*_momentum(job), *_chaos(job), *_others(job)]
+    return [*_momentum(job), *_chaos(job), *_others(job), *_in_place(job)]
 
 
 def _others(job: Job) -> list[str]:
@@ -32,6 +32,15 @@ def _chaos(job: Job) -> list[str]:
     return [
         f"spec.chaos.byzantine: {how.attack} by {len(how.workers)} of the workers: this job is a test of its strategy"
         for how in job.spec.chaos.byzantine
+    ]
+
+
+def _in_place(job: Job) -> list[str]:
+    if not job.spec.exchange.read_in_place:
+        return []
+    return [
+        "spec.exchange.readInPlace: true: weights that workers of a server's machine read may be half updated, and "
+        "two runs of one seed differ even with one worker at a time"
     ]
 
 

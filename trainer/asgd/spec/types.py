@@ -61,6 +61,8 @@ class Exchange(Spec, frozen=True):
     fetch_every: int = 1
     push_every: int = 1
     ahead: int = 0
+    lane: str = "auto"
+    read_in_place: bool = False
     warm_start: WarmStart = field(default_factory=WarmStart)
     staleness: Staleness = field(default_factory=Staleness)
 
@@ -68,8 +70,9 @@ class Exchange(Spec, frozen=True):
 class Codec(Spec, frozen=True):
     push: str = "fp32"
     pull: str = "fp32"
-    block_size: int = 1024
+    block_size: int = 256
     top_ratio: float = 0.01
+    pull_top_ratio: float = 0.1
 
 
 class Metric(Spec, frozen=True):

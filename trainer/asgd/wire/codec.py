@@ -1,10 +1,9 @@
 """How a chunk of float32 looks on the wire: full precision, 16 bits, or packed with error feedback.
 
-`Encoder` belongs to the worker: the lossy codecs keep what they could not send and add it to the next push
-(algorithms.md
-section 10: `a = g + e; q = C(a); e = a - q`). `decode` is stateless. Everything works on one chunk at a
-time, since 16-bit
-arithmetic on whole tensors is many times slower (performance.md, prototype lesson 5). bf16 rounds to nearest even.
+`Encoder` belongs to who pushes: the lossy codecs keep what they could not send and add it to the next push
+(algorithms.md section 10: `a = g + e; q = C(a); e = a - q`). `finite`, `decode` and `add` are stateless. Everything
+works on one chunk at a time, in the processor's cache; the loops and the frames' layouts are `packing.py`'s, and what
+goes the other way as a difference is `delta.py`'s.
 """
 
 from __future__ import annotations
@@ -14,63 +13,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from asgd import kernel
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.spec.types import Codec
+from asgd.wire import packing
 from asgd.wire.partition import CHUNK, chunk_slice
 
 LOSSY = ("int8", "topk", "onebit")
 
 
-def to_bf16(vector: F32) -> npt.NDArray[np.uint16]:
-    """(n,) float32 -> (n,) bfloat16 bits, rounded to nearest even; nan stays nan."""
-    bits = vector.view(np.uint32)
-    rounded = ((bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16).astype(np.uint16)
-    return np.where(np.isnan(vector), np.uint16(0x7FC0), rounded)
+def argument(name: str, size: int, block: int, ratio: float) -> int:
+    """What `packing` wants to know of a chunk of `size` elements: the block's length, k, or nothing."""
+    if name == "topk":
+        return min(size, max(1, round(size * ratio)))
+    return block if name in LOSSY else 0
 
 
-def from_bf16(bits: npt.NDArray[np.uint16], out: F32) -> F32:
-    """(n,) bfloat16 bits -> `out` (n,) float32."""
-    view = out.view(np.uint32)
-    view[:] = bits
-    view <<= 16
-    return out
-
-
-def _int8(a: F32, block: int) -> tuple[bytes, F32]:
-    padded = np.zeros(-(-a.size // block) * block, np.float32)
-    padded[: a.size] = a
-    rows = padded.reshape(-1, block)
-    scale = np.abs(rows).max(axis=1) / np.float32(127)
-    safe = np.where(scale > 0, scale, np.float32(1))
-    # NB: the scale of a block of denormals is so coarse that levels beyond 127 would come out and wrap round.
-    levels = np.clip(np.rint(rows / safe[:, None]), -127, 127).astype(np.int8)
-    sent = (levels * scale[:, None]).astype(np.float32).reshape(-1)[: a.size]
-    return scale.tobytes() + levels.reshape(-1)[: a.size].tobytes(), sent
-
-
-def _topk(a: F32, ratio: float) -> tuple[bytes, F32]:
-    k = max(1, min(a.size, round(a.size * ratio)))
-    index = np.sort(np.argpartition(np.abs(a), a.size - k)[a.size - k :]).astype(np.uint32)
-    values = a[index]
-    sent = np.zeros_like(a)
-    sent[index] = values
-    return index.tobytes() + values.tobytes(), sent
-
-
-def _onebit(a: F32, block: int) -> tuple[bytes, F32]:
-    padded = np.zeros(-(-a.size // block) * block, np.float32)
-    padded[: a.size] = a
-    rows = padded.reshape(-1, block)
-    positive = rows > 0
-    counts = positive.sum(axis=1)
-    others = block - counts
-    others[-1:] -= padded.size - a.size
-    high = np.where(positive, rows, 0).sum(axis=1) / np.maximum(counts, 1)
-    low = np.where(positive, 0, rows).sum(axis=1) / np.maximum(others, 1)
-    means = np.stack([high, low]).astype(np.float32)
-    sent = np.where(positive, means[0][:, None], means[1][:, None]).reshape(-1)[: a.size]
-    return means.tobytes() + np.packbits(positive).tobytes(), sent.astype(np.float32)
+def packed(
+    name: str, kept: F32 | None, vector: F32 | None, block: int, ratio: float
+) -> npt.NDArray[np.uint8]:
+    """The frame of `kept` += `vector` (n,), from which it is then taken away (`packing.pack`)."""
+    size = kept.size if kept is not None else vector.size if vector is not None else 0
+    kind, arg = packing.KINDS.index(name), argument(name, size, block, ratio)
+    frame = np.empty(packing.length(kind, size, arg), np.uint8)
+    packing.pack(kind, kept, vector, frame, arg)
+    return frame
 
 
 class Encoder:
@@ -88,76 +56,67 @@ class Encoder:
         if self.residual is None:
             return pack(self.codec.push, vector)
         kept = self.residual[chunk_slice(self.size, chunk, CHUNK)]
-        kept += vector
-        name, block = self.codec.push, self.codec.block_size
-        if name == "int8":
-            frame, sent = _int8(kept, block)
-        elif name == "onebit":
-            frame, sent = _onebit(kept, block)
-        else:
-            frame, sent = _topk(kept, self.codec.top_ratio)
-        kept -= sent
-        return frame
+        return packed(self.codec.push, kept, vector, self.codec.block_size, self.codec.top_ratio)
 
 
 def pack(name: str, vector: F32) -> Any:
-    """(n,) float32 as a frame of the stateless codec `name`: fp32 (no copy), bf16, fp16."""
-    if name == "bf16":
-        return to_bf16(vector)
-    return vector if name == "fp32" else vector.astype(np.float16)
+    """(n,) float32 as a frame of the stateless codec `name`: fp32 (no copy), or the (n,) bits of bf16 or fp16."""
+    return vector if name == "fp32" else packed(name, None, vector, 0, 0).view(np.uint16)
+
+
+def finite(name: str, frame: Any, size: int, codec: Codec) -> bool:
+    """Whether all (size,) elements of a frame are finite.
+
+    Raises ProtocolError when there is no frame, or it is not what the codec and size ask for.
+    """
+    return kernel.finite(_plain(frame, size)) if name == "fp32" else _good(name, frame, size, codec)
+
+
+def _plain(frame: Any, size: int) -> F32:
+    """An fp32 frame as what it is."""
+    if frame is None or memoryview(frame).nbytes != 4 * size:
+        raise _refused("fp32", frame, size)
+    return np.frombuffer(frame, np.float32, size)
+
+
+def _good(name: str, frame: Any, size: int, codec: Codec) -> bool:
+    if name not in packing.KINDS:
+        raise ProtocolError(f"unknown codec {name!r}")
+    if frame is None:
+        raise _refused(name, frame, size)
+    arg = argument(name, size, codec.block_size, codec.top_ratio)
+    try:
+        return bool(packing.good(packing.KINDS.index(name), frame, size, arg))
+    except ValueError as error:
+        raise _refused(name, frame, size) from error
+
+
+def _refused(name: str, frame: Any, size: int) -> ProtocolError:
+    sent = "no" if frame is None else f"{memoryview(frame).nbytes} bytes of"
+    return ProtocolError(f"{sent} payload for a {name} chunk of {size} elements")
 
 
 def decode(name: str, frame: Any, size: int, codec: Codec, scratch: F32) -> F32:
     """The (size,) float32 vector of a frame: a view of the frame for fp32, else written into `scratch` (>= size,).
 
-    Raises ProtocolError when there is no frame, or its length is not what the codec and size ask for.
+    Raises ProtocolError as `finite` does.
     """
-    if frame is None:
-        raise ProtocolError(f"a {name} chunk of {size} elements came without its payload")
+    if name == "fp32":
+        return _plain(frame, size)
+    _good(name, frame, size, codec)
     out = scratch[:size]
-    try:
-        if name == "fp32":
-            _exact(frame, 4 * size)
-            return np.frombuffer(frame, np.float32, size)
-        if name == "fp16":
-            _exact(frame, 2 * size)
-            out[:] = np.frombuffer(frame, np.float16, size)
-        elif name == "bf16":
-            _exact(frame, 2 * size)
-            from_bf16(np.frombuffer(frame, np.uint16, size), out)
-        elif name == "topk":
-            _from_topk(frame, out)
-        elif name in ("int8", "onebit"):
-            _from_blocks(name, frame, codec.block_size, out)
-        else:
-            raise ProtocolError(f"unknown codec {name!r}")
-    except (ValueError, IndexError) as error:
-        sent = memoryview(frame).nbytes
-        raise ProtocolError(f"payload of {sent} bytes is no {name} chunk of {size} elements") from error
+    arg = argument(name, size, codec.block_size, codec.top_ratio)
+    packing.unpack(packing.KINDS.index(name), frame, out, arg)
     return out
 
 
-def _exact(frame: Any, expected: int) -> None:
-    if memoryview(frame).nbytes != expected:
-        raise ValueError("length")
+def add(name: str, frame: Any, w: F32, a: float, codec: Codec) -> None:
+    """`w` (n,) += frame * a in one pass, with the bits of decoding first; the frame was found `finite`.
 
-
-def _from_topk(frame: Any, out: F32) -> None:
-    count = memoryview(frame).nbytes // 8
-    _exact(frame, count * 8)
-    out[:] = 0
-    out[np.frombuffer(frame, np.uint32, count)] = np.frombuffer(frame, np.float32, count, 4 * count)
-
-
-def _from_blocks(name: str, frame: Any, block: int, out: F32) -> None:
-    rows = -(-out.size // block)
-    if name == "int8":
-        _exact(frame, 4 * rows + out.size)
-        scale = np.frombuffer(frame, np.float32, rows)
-        out[:] = np.frombuffer(frame, np.int8, out.size, 4 * rows)
-        out *= np.repeat(scale, block)[: out.size]
+    NB: topk leaves alone what it does not send, which is the same only when `a` is negative: w + -0 is w.
+    """
+    if name == "fp32":
+        kernel.axpy(w, np.frombuffer(frame, np.float32, w.size), a)
         return
-    _exact(frame, 8 * rows + -(-rows * block // 8))
-    means = np.frombuffer(frame, np.float32, 2 * rows).reshape(2, rows)
-    bits = np.unpackbits(np.frombuffer(frame, np.uint8, offset=8 * rows), count=rows * block)
-    out[:] = np.where(bits.astype(bool), np.repeat(means[0], block), np.repeat(means[1], block))[: out.size]
+    arg = argument(name, w.size, codec.block_size, codec.top_ratio)
+    packing.add(packing.KINDS.index(name), frame, w, a, arg)

@@ -51,6 +51,11 @@ class Hello(Message):
     lanes: tuple[str, ...] = ("zmq",)
     samples: Natural = 0
     """Samples of the whole job that this peer has seen accepted by this shard."""
+    random: bytes = b""
+    """This end's part of a bulk session's keys; the same in all hellos until one is welcomed."""
+    segment: str = ""
+    """Name of the memory that this worker offers to share, and the token that lies in it (`lanes/shm.py`)."""
+    segment_token: bytes = b""
 
 
 class Welcome(Message):
@@ -69,6 +74,15 @@ class Welcome(Message):
     """You are asked to bring the initial weights (Init, chunk by chunk)."""
     samples: Natural = 0
     lane: str = "zmq"
+    """Where Exchange and Pull go from now on; for other lanes than zmq the fields below are set."""
+    address: str = ""
+    """tcp://:PORT on the shard's host, or ipc://PATH."""
+    token: bytes = b""
+    """Opens one connection."""
+    random: bytes = b""
+    """The shard's part of the session's keys."""
+    weights: str = ""
+    """Name of the memory in which the shard's weights may be read in place; `exchange.readInPlace` only."""
 
 
 class Init(Message):
@@ -100,6 +114,10 @@ class Exchange(Message):
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
     meta: dict[str, float] = {}
     """Figures of the strategy's worker half."""
+    held: Natural = 0
+    """State of this chunk that the worker holds (`wire/delta.py`); 0: none."""
+    shared: bool = False
+    """The payload lies in the shared segment, at the chunk's place."""
     part: Natural = 0
     parts: Parts = 1
 
@@ -113,6 +131,8 @@ class Pull(Message):
     chunk: Natural
     request: Natural
     answer: str = "fp32"
+    held: Natural = 0
+    """As in Exchange."""
     of: int = -1
     """From Zeno's oracle: the worker whose contribution to the open round is asked for; -1: the weights."""
     part: Natural = 0
@@ -134,6 +154,14 @@ class Reply(Message):
     stop: str = ""
     notes: dict[str, float] = {}
     """Figures of the strategy's server half."""
+    base: Natural = 0
+    """State of the chunk that the payload must be added to; 0: it is the chunk itself."""
+    state: Natural = 0
+    """State of the chunk that it makes; 0: states are not kept."""
+    shared: bool = False
+    """The weights lie in the shared segment, at the chunk's place."""
+    whole: bool = True
+    """False: it is about one part of the shard, whose chunks have no place in the segment."""
 
 
 class Lease(Message):

@@ -11,18 +11,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import zmq
 
 from asgd.errors import ProtocolError, TryAgain
 from asgd.kernel import F32
 from asgd.spec.types import Codec
 from asgd.wire.control import Keys
-from asgd.wire.lanes.zeromq import ZmqLane
+from asgd.wire.lanes import shm
+from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import Bye
 from asgd.wire.partition import shard_range
 from asgd.worker.channel import Channel, Identity, PushMeta
 
 POLL_MS = 50
+OFFERS: dict[str, tuple[str, ...]] = {"auto": ("shm", "tcp"), "zmq": (), "tcp": ("tcp",), "shm": ("shm",)}
+"""What a worker asks a shard for beside ZeroMQ, by `spec.exchange.lane`."""
+
+IN_PLACE: F32 = np.empty(0, np.float32)
+"""Stands for a pull that copies nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +47,31 @@ class Outcome:
 
 
 class Centre:
-    """Connects to all shards. `split`: the strategy may hold pulls back (`ServerStrategy.pulls_wait`)."""
+    """Connects to all shards. `split`: the strategy may hold pulls back (`ServerStrategy.pulls_wait`).
+
+    `lane`: auto, or the only lane to ask for beside ZeroMQ (`spec.exchange.lane`).
+    """
 
     def __init__(
         self, servers: Sequence[str], keys: Keys | None, identity: Identity, codec: Codec, *,
-        split: bool = False, patience_seconds: float = 300.0,
+        split: bool = False, patience_seconds: float = 300.0, lane: str = "auto",
     ) -> None:  # fmt: skip
         self._context: zmq.Context[Any] = zmq.Context()
-        self._poller = zmq.Poller()
         self._patience = patience_seconds
         self.identity = identity
         self.channels: list[Channel] = []
+        self.lanes: list[BulkLane] = []
         self.sequence = 0
+        shares = "shm" in OFFERS[lane] and identity.role == "worker" and shm.worth_trying(servers)
+        self.segment = shm.make(identity.size) if shares else None
+        """Memory for servers on this machine; vectors that lie in it are pushed and pulled without a copy."""
         for shard, endpoint in enumerate(servers):
-            lane = ZmqLane(self._context, endpoint, keys)
+            way = BulkLane(self._context, endpoint, keys, OFFERS[lane], self.segment)
             part = shard_range(identity.size, shard, len(servers))
-            self.channels.append(Channel(lane, identity, codec, shard, part, split))
-            self._poller.register(lane.socket, zmq.POLLIN)
+            channel = Channel(way, identity, codec, shard, part, split)
+            way.place = channel.place
+            self.lanes.append(way)
+            self.channels.append(channel)
 
     def join(self, bring: Callable[[], F32] | None = None) -> str:
         """Says hello to every shard and waits until all have weights; `bring` gives this worker's own (N,) copy.
@@ -71,7 +86,10 @@ class Centre:
         return self.stop
 
     def exchange(self, push: F32 | None, pull: F32 | None, meta: PushMeta) -> Outcome:
-        """Pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None; one round trip."""
+        """Pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None; one round trip.
+
+        `pull` may be IN_PLACE where every lane has `weights`: then the caller reads them there.
+        """
         now = time.monotonic()
         for channel in self.channels:
             part = slice(channel.part.start, channel.part.stop)
@@ -79,6 +97,10 @@ class Centre:
                 None if push is None else push[part], meta, None if pull is None else pull[part], now
             )
         self._until(lambda: not any(channel.busy for channel in self.channels))
+        if push is not None and pull is not None:
+            for lane, channel in zip(self.lanes, self.channels, strict=True):
+                if lane.weights is not None and pull is not IN_PLACE:
+                    pull[channel.part.start : channel.part.stop] = lane.weights
         first = self.channels[0]
         verdicts = tuple(channel.verdict for channel in self.channels)
         return Outcome(self.stop, verdicts, first.samples, first.workers, first.notes)
@@ -100,17 +122,18 @@ class Centre:
     def _until(self, done: Callable[[], bool]) -> None:
         heard = time.monotonic()
         while not done():
-            events = self._poller.poll(POLL_MS)
+            zmq.zmq_poll([each for channel in self.channels for each in channel.lane.polls()], POLL_MS)
             now = time.monotonic()
-            if events:
+            if self._receive(now):
                 heard = now
-                self._receive(now)
             elif now - heard > self._patience:
                 raise TryAgain(f"no parameter server has answered for {self._patience:.0f} s")
             for channel in self.channels:
                 channel.tick(now)
 
-    def _receive(self, now: float) -> None:
+    def _receive(self, now: float) -> bool:
+        """Takes in what has arrived; whether anything had."""
+        heard = False
         for channel in self.channels:
             while True:
                 try:
@@ -119,7 +142,9 @@ class Centre:
                     continue
                 if arrived is None:
                     break
+                heard = True
                 channel.handle(*arrived, now)
+        return heard
 
     def leave(self, reason: str = "") -> None:
         """Says goodbye to every shard and closes."""
@@ -128,3 +153,5 @@ class Centre:
             channel.lane.send(Bye(who.role, who.index, who.incarnation, False, reason))
             channel.lane.close()
         self._context.destroy(linger=500)
+        if self.segment:
+            self.segment.remove()

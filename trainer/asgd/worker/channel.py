@@ -19,12 +19,10 @@ from asgd.errors import ProtocolError, TryAgain, UserError
 from asgd.kernel import F32
 from asgd.spec.types import Codec
 from asgd.wire import codec as wire_codec
+from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
-
-WINDOW = 4
-"""Chunks in flight to one shard: enough to keep the link busy, little memory on the server."""
 
 RETRY_SECONDS = 1.0
 """Silence after which a request is sent again."""
@@ -82,6 +80,8 @@ class Channel:
         self.encoder = wire_codec.Encoder(codec, part.size)
         self._encoders: dict[tuple[int, int], wire_codec.Encoder] = {(0, 1): self.encoder}
         """By (part, parts): error feedback is of the elements that are sent together."""
+        differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
+        self._mirror = Mirror(codec, part.size) if differences else None
         self.term = 0
         self.seen = 0
         self.version = 0
@@ -110,6 +110,7 @@ class Channel:
         self._frames: dict[int, Any] = {}
         self._push: F32 | None = None
         self._pull: F32 | None = None
+        self._placed: memoryview | None = None
 
     # -- what the owner asks for -------------------------------------------------------------------
 
@@ -148,6 +149,9 @@ class Channel:
         """Sends again what has not been answered in time."""
         if now < self._deadline or (self.joined and not self.busy):
             return
+        if self.joined and self.lane.waits(now):
+            self._deadline = now + RETRY_SECONDS
+            return
         self.retries += 1
         if self.joined:
             self._begin(now)
@@ -160,8 +164,7 @@ class Channel:
         """Takes in one message. Raises UserError, TryAgain on faults that a retry can't mend."""
         match message:
             case Reply():
-                if message.term >= self.term and self.joined and self.busy:
-                    self._reply(message, payload, now)
+                self._reply(message, payload, now)
             case Welcome():
                 self._welcome(message, now)
             case Done():
@@ -235,18 +238,19 @@ class Channel:
             self.hello(now)
 
     def _fill(self, now: float) -> None:
-        while self._next < self._count and self._next - self._done < WINDOW:
+        while self._next < self._count and self._next - self._done < self.lane.window:
             self._send_chunk(self._next)
             self._next += 1
         self._deadline = now + RETRY_SECONDS
 
     def _send_chunk(self, chunk: int) -> None:
         who, meta = self.identity, self._meta
+        held = self._mirror.state(chunk) if self._mirror else 0
         if not self._pushing:
             self.lane.send(
                 Pull(
-                    who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull, meta.of, meta.part,
-                    meta.parts,
+                    who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull, held, meta.of,
+                    meta.part, meta.parts,
                 )
             )  # fmt: skip
             return
@@ -255,18 +259,40 @@ class Channel:
         self.lane.send(
             Exchange(
                 who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
-                meta.finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta,
-                meta.part, meta.parts,
+                meta.finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta, held,
+                part=meta.part, parts=meta.parts,
             ),
             self._frame(chunk) if meta.finite else None,
         )  # fmt: skip
 
     def _frame(self, chunk: int) -> Any:
-        """A chunk's payload; kept until the push is through, for error feedback must encode it only once."""
-        if chunk not in self._frames:
-            assert self._push is not None
-            self._frames[chunk] = self._encoder().encode(self._push[self._span(chunk)], chunk)
-        return self._frames[chunk]
+        """A chunk's payload; with error feedback kept until the push is through, for that must encode it only once."""
+        if chunk in self._frames:
+            return self._frames[chunk]
+        assert self._push is not None
+        encoder = self._encoder()
+        frame = encoder.encode(self._push[self._span(chunk)], chunk)
+        if encoder.residual is not None:
+            self._frames[chunk] = frame
+        return frame
+
+    def place(self, message: AnyMessage, size: int) -> memoryview | None:
+        """Where a lane may receive a reply's payload of `size` bytes: the chunk itself, when it is wanted as it is."""
+        self._placed = None
+        if isinstance(message, Reply) and self._pull is not None and self._awaits(message):
+            target = self._pull[self._span(message.chunk)]
+            if message.codec == "fp32" and target.nbytes == size:
+                self._placed = target.data.cast("B")
+        return self._placed
+
+    def _awaits(self, message: Reply) -> bool:
+        """Whether this is the reply that comes next."""
+        if message.term < self.term or not self.joined or not self.busy:
+            return False
+        expected = self._meta.sequence if self._pushing else self._requests
+        # NB: pushes and pulls are numbered apart; a late answer to one may bear the other's number.
+        next_one = message.sequence == expected and message.chunk == self._done
+        return next_one and (message.verdict == "pulled") != self._pushing
 
     def _encoder(self) -> wire_codec.Encoder:
         key = (self._meta.part, self._meta.parts)
@@ -278,11 +304,9 @@ class Channel:
         return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
-        expected = self._meta.sequence if self._pushing else self._requests
-        if message.sequence != expected or message.chunk != self._done:
+        if not self._awaits(message):
             return
-        if (message.verdict == "pulled") == self._pushing:
-            # NB: pushes and pulls are numbered apart; a late answer to one may bear the other's number.
+        if self._pull is not None and payload is not None and not self._take(message, payload, self._pull):
             return
         self.term, self.samples, self.workers = message.term, message.samples, message.workers
         self.stop = message.stop or self.stop
@@ -292,14 +316,20 @@ class Channel:
             self._first_version = message.version
         if self._pushing and message.chunk == 0:
             self.verdict = message.verdict
-        if self._pull is not None and payload is not None:
-            target = self._pull[self._span(message.chunk)]
-            target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
         self._done += 1
         if self._done < self._count:
             self._fill(now)
         else:
             self._complete(now)
+
+    def _take(self, message: Reply, payload: Any, pull: F32) -> bool:
+        """Brings a chunk of weights to where it belongs; False if it builds on what this worker does not hold."""
+        target = pull[self._span(message.chunk)]
+        if self._mirror and self._meta.parts == 1:
+            return self._mirror.take(message, payload, target)
+        if payload is not self._placed:
+            target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
+        return True
 
     def _pulled(self, version: int) -> None:
         self.version = version

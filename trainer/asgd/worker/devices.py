@@ -56,12 +56,18 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 
 class Staging:
-    """A host buffer of N float32 beside a device vector: `out` fills it, `into` copies it to the device."""
+    """A host buffer of N float32 beside a device vector: `out` fills it, `on_device` copies it to the device.
 
-    def __init__(self, size: int, device: torch.device) -> None:
+    `host`: memory to use for it where no device needs pinned memory.
+    """
+
+    def __init__(self, size: int, device: torch.device, host: F32 | None = None) -> None:
         self._device = device
         pinned = device.type == "cuda"
-        self.tensor = torch.empty(size, dtype=torch.float32, pin_memory=pinned)
+        if host is not None and not pinned:
+            self.tensor = torch.from_numpy(host)
+        else:
+            self.tensor = torch.empty(size, dtype=torch.float32, pin_memory=pinned)
         self.host: F32 = np.asarray(self.tensor.numpy())
         self._stream = torch.cuda.Stream(device) if pinned else None  # type: ignore[no-untyped-call]
         self._there = torch.empty(size, dtype=torch.float32, device=device) if pinned else self.tensor

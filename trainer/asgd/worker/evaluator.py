@@ -49,7 +49,12 @@ class Evaluator:
             config.job.name, "evaluator", 0, config.incarnation, self.flat.size, self.flat.hash
         )
         self.centre = Centre(
-            config.servers, config.keys, identity, spec.codec, patience_seconds=config.join_timeout_seconds
+            config.servers,
+            config.keys,
+            identity,
+            spec.codec,
+            patience_seconds=config.join_timeout_seconds,
+            lane=spec.exchange.lane,
         )
         self._device, self._buffers = device, Buffers(task.model)
         self._staging = Staging(self.flat.size, device)

@@ -39,7 +39,8 @@ def main() -> int:
     config.announce_address("worker", exporter.address)
     reason = replica.join()
     say(
-        f"worker {config.index} of job {config.job.name}: joined, {replica.flat.size:,} parameters on {replica.device}"
+        f"worker {config.index} of job {config.job.name}: joined, {replica.flat.size:,} parameters on {replica.device},"
+        f" lanes {', '.join(sorted({channel.lane.name for channel in replica.centre.channels}))}"
     )
     leases = Leases(config, replica.centre.channels[0])
     if not reason:

@@ -71,10 +71,12 @@ class Replica:
         self.centre = Centre(
             config.servers, config.keys, self.identity, spec.codec,
             split=chosen.server(spec).pulls_wait, patience_seconds=config.join_timeout_seconds,
+            lane=spec.exchange.lane,
         )  # fmt: skip
         self._dataset = dataset
-        self._push = Staging(self.flat.size, self.device)
-        self._pulled = Staging(self.flat.size, self.device)
+        shared = self.centre.segment
+        self._push = Staging(self.flat.size, self.device, shared.push if shared else None)
+        self._pulled = Staging(self.flat.size, self.device, shared.pull if shared else None)
         self._thread = ThreadPoolExecutor(1, "exchange") if spec.exchange.ahead or self.rule.delay else None
         self._flying: Future[Outcome] | None = None
         self._flying_pull = False

@@ -27,7 +27,6 @@ from asgd.server.shard import Parked, Shard
 from asgd.server.view import build_status
 from asgd.spec.types import Job
 from asgd.status import Status
-from asgd.wire import codec
 from asgd.wire.messages import (
     AnyMessage,
     Bye,
@@ -181,7 +180,7 @@ class VirtualServer:
         if not isinstance(answer, Reply) or not pull:
             self._send(lane, answer)
             return
-        body = np.array(codec.pack(answer.codec, self.shard.body(message, worker)))
+        body = np.array(self.shard.payload(answer, message, worker))
         self.traffic.sent += body.nbytes
         self._send(lane, answer, body)
 
@@ -296,6 +295,7 @@ def _report(server: VirtualServer) -> dict[str, Any]:
         "refused": dict(shard.refused),
         "sent": server.traffic.sent,
         "received": server.traffic.received,
+        "saved_bytes": shard.saved,
     }
 
 

@@ -34,7 +34,7 @@ class VirtualLane:
     """One worker's way to one server."""
 
     name = "virtual"
-    socket = None
+    window = 4
 
     def __init__(self, worker: VirtualWorker, server: VirtualServer) -> None:
         self._worker, self._server = worker, server
@@ -53,6 +53,13 @@ class VirtualLane:
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         return None
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return []
+
+    def waits(self, now: float) -> bool:
+        """Never; what is lost here is sent again."""
+        return False
 
     def close(self) -> None:
         return None

@@ -14,17 +14,28 @@ from asgd.wire.messages import AnyMessage, Message
 class Lane(Protocol):
     """One peer's connection to one shard; not thread-safe, owned by whoever exchanges."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """zmq | tcp | shm: what bulk goes over now."""
 
     @property
-    def socket(self) -> Any:
-        """What a zmq.Poller can wait for."""
+    def window(self) -> int:
+        """Chunks that may be on their way at once."""
+
+    def polls(self) -> list[tuple[Any, int]]:
+        """What to wait for now: (ZeroMQ socket or file descriptor, zmq.POLLIN | zmq.POLLOUT).
+
+        Called before each wait: small messages that were put off until then go out.
+        """
 
     def send(self, message: Message, payload: Any = None) -> None:
         """Queues a message; `payload` (float32 or packed) may be read until its reply has come."""
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         """The next message and its payload (a buffer that lives as long as it is referenced), or None."""
+
+    def waits(self, now: float) -> bool:
+        """Whether what was sent is surely on its way, and need not be sent again."""
 
     def close(self) -> None:
         """Ends the connection; what is queued may still go out."""

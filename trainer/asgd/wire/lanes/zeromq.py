@@ -10,6 +10,9 @@ from asgd.errors import ProtocolError
 from asgd.wire import control
 from asgd.wire.messages import AnyMessage, Message, decode, encode
 
+WINDOW = 4
+"""Chunks in flight to one shard: enough to keep the link busy, little memory on the server."""
+
 _COPY_BELOW = 1 << 16
 """Bytes under which copying a payload is cheaper than tracking it (pyzmq#1032)."""
 
@@ -18,9 +21,17 @@ class ZmqLane:
     """A DEALER to `endpoint`; reconnects by itself."""
 
     name = "zmq"
+    window = WINDOW
 
     def __init__(self, context: zmq.Context[Any], endpoint: str, keys: control.Keys | None) -> None:
         self.socket = control.dealer(context, endpoint, keys)
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return [(self.socket, zmq.POLLIN)]
+
+    def waits(self, now: float) -> bool:
+        """Never: ZeroMQ does not tell what became of a message."""
+        return False
 
     def send(self, message: Message, payload: Any = None) -> None:
         header = encode(message)

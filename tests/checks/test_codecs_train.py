@@ -1,0 +1,59 @@
+"""Compressed pushes and pulls train as exact ones do, and take as many fewer bytes as was promised (issue: >= 18x).
+
+Four asynchronous workers in strict turns, staleness 3, on digits; medians of five seeds.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.checks.harness import Cluster, asgd_spec
+from tests.checks.problems import Digits, Quadratic
+
+UPDATES = 1600
+
+
+@cache
+def trained(push: str, pull: str, seed: int) -> tuple[float, float]:
+    """The (accuracy, share of fp32's bytes) of a run."""
+    spec = asgd_spec(0.1, workers=4, shards=2, codec={"push": push, "pull": pull})
+    problem = Digits(seed)
+    cluster = Cluster(spec, problem, seed=seed)
+    cluster.round_robin(UPDATES)
+    plain = 8 * cluster.centre.size * UPDATES
+    return problem.accuracy(cluster.centre), 1 - sum(shard.saved for shard in cluster.shards) / plain
+
+
+@pytest.mark.parametrize(
+    ("push", "pull", "fewer"),
+    [
+        ("bf16", "bf16", 2),
+        ("int8", "int8", 3.9),
+        ("topk", "topk", 18),
+        ("topk", "int8", 7),
+        ("onebit", "onebit", 20),
+    ],
+)
+def test_a_codec_costs_less_than_half_a_point_and_saves_what_it_promises(
+    push: str, pull: str, fewer: float
+) -> None:
+    runs = [trained(push, pull, seed) for seed in range(5)]
+    exact = median(trained("fp32", "fp32", seed)[0] for seed in range(5))
+    assert exact > 0.95
+    assert median(accuracy for accuracy, _ in runs) >= exact - 0.005
+    assert median(share for _, share in runs) <= 1 / fewer
+
+
+@pytest.mark.parametrize("name", ["int8", "topk", "onebit"])
+def test_without_noise_both_ways_lead_to_the_minimum(name: str) -> None:
+    codec: dict[str, Any] = {"push": name, "pull": name, "topRatio": 0.1, "blockSize": 64}
+    cluster = Cluster(asgd_spec(0.05, workers=2, codec=codec), Quadratic(n=200))
+    cluster.round_robin(2500)
+    assert np.abs(cluster.centre).max() < 1e-3
+    for node in cluster.nodes:
+        assert np.abs(node.weights - cluster.centre).max() < 1e-3

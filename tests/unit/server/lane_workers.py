@@ -1,0 +1,26 @@
+"""Workers inside a test's own process that push and pull vectors of a size of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from asgd.spec.types import Codec
+from asgd.worker.centre import Centre
+from asgd.worker.channel import Identity
+from tests.checks.processes import Processes
+
+
+def centre(run: Processes, index: int, size: int, lane: str = "auto") -> Centre:
+    """Worker number `index` of `run`, with a model of `size` parameters."""
+    config = run.config(index)
+    identity = Identity("check", "worker", index, config.incarnation, size, "layout")
+    return Centre(config.servers, None, identity, Codec(), lane=lane)
+
+
+def until(holds: Callable[[], bool], patience_seconds: float = 60.0) -> None:
+    """Waits for something that other processes do."""
+    deadline = time.monotonic() + patience_seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)

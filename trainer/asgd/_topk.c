@@ -1,0 +1,220 @@
+/* topk: exactly k entries of the largest magnitude, of equal ones the first; values as bfloat16, the residual keeps
+ * what that rounding lost.
+ *
+ * Selection: a sample of the magnitudes guesses a threshold that a bit more than k entries pass; those few are ranked
+ * exactly by radix. A guess that was too high costs one more pass over the chunk and changes no bit of the result.
+ * Where the entries are: a bit an element when more than every sixteenth is sent, else 16-bit indices within 65,536.
+ */
+#include "_codecs.h"
+#include <stdlib.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#define SPAN 65536
+#define SAMPLE 4096
+#define NO_BIT INT64_C(-1)
+
+static int dense(int64_t n, int64_t k) { return 16 * k > n; }
+static int64_t spans_of(int64_t n) { return (n + SPAN - 1) / SPAN; }
+static int64_t topk_length(int64_t n, int64_t k) {
+    return (dense(n, k) ? (n + 7) / 8 : 4 * spans_of(n) + 2 * k) + 2 * k;
+}
+#define ANY_NAN 0x7f800001u
+/* The larger the number, the larger this; all nan are alike, since which one a sum of two makes is anyone's choice. */
+static inline uint32_t magnitude(float x) {
+    const uint32_t b = bits_of(x) & 0x7fffffffu;
+    return b > ANY_NAN ? ANY_NAN : b;
+}
+
+/* The k-th largest of m numbers of 31 bits, and how many are larger: three rounds of counting digits. */
+static uint32_t kth(const uint32_t *values, int64_t m, int64_t k, int64_t *larger) {
+    static const int shifts[3] = {20, 10, 0};
+    uint32_t prefix = 0, mask = 0, count[2048];
+    *larger = 0;
+    for (int round = 0; round < 3; round++) {
+        uint32_t digits = round ? 1023 : 2047; int shift = shifts[round];
+        memset(count, 0, sizeof count);
+        for (int64_t i = 0; i < m; i++)
+            if ((values[i] & mask) == prefix) count[(values[i] >> shift) & digits]++;
+        uint32_t digit = digits;
+        while (digit > 0 && *larger + count[digit] < k) *larger += count[digit--];
+        prefix |= digit << shift; mask |= digits << shift;
+    }
+    return prefix;
+}
+
+typedef struct { int32_t low, high; } range_t;
+
+/* Magnitudes between which the k-th largest of a (+ g) lies in all likelihood. */
+static range_t guess(const float *a, const float *g, int64_t n, int64_t k) {
+    const range_t all = {0, INT32_MAX};
+    uint32_t sample[SAMPLE]; int64_t larger, stride = n / SAMPLE, root = 0;
+    if (stride < 2) return all;
+    const int64_t rank = k * SAMPLE / n;
+    for (int64_t j = 0; j < SAMPLE; j++) {
+        int64_t i = j * stride + (j & 1);
+        sample[j] = magnitude(g ? a[i] + g[i] : a[i]);
+    }
+    while (root * root < rank) root++;
+    const int64_t first = rank - 3 * root - 2, last = rank + 3 * root + 3;
+    return (range_t){last >= SAMPLE ? all.low : (int32_t)kth(sample, SAMPLE, last, &larger),
+                     first < 1 ? all.high : (int32_t)kth(sample, SAMPLE, first, &larger)};
+}
+
+/* A bit for each of 64 entries whose magnitude is beyond `limit`. */
+static inline uint64_t beyond(const float *a, int32_t limit) {
+    uint64_t mask = 0;
+    if (limit >= (int32_t)ANY_NAN) return 0;
+#ifdef __SSE2__
+    const __m128i size = _mm_set1_epi32(0x7fffffff), most = _mm_set1_epi32(limit);
+    for (int i = 0; i < 64; i += 16) {
+        __m128i m[4];
+        for (int j = 0; j < 4; j++)
+            m[j] = _mm_cmpgt_epi32(_mm_and_si128(_mm_loadu_si128((const __m128i *)(a + i + 4 * j)), size), most);
+        const __m128i bytes = _mm_packs_epi16(_mm_packs_epi32(m[0], m[1]), _mm_packs_epi32(m[2], m[3]));
+        mask |= (uint64_t)(uint32_t)_mm_movemask_epi8(bytes) << i;
+    }
+#else
+    for (int i = 0; i < 64; i++) mask |= (uint64_t)((int32_t)magnitude(a[i]) > limit) << i;
+#endif
+    return mask;
+}
+
+/* A bit for each of 64 entries that reaches `low`, another if it is beyond `high`; a += g first, if there is one. */
+static inline void reach(float *restrict a, const float *restrict g, range_t range, uint64_t *low, uint64_t *high) {
+    if (g) for (int i = 0; i < 64; i++) a[i] = a[i] + g[i];
+    *low = beyond(a, range.low - 1); *high = beyond(a, range.high);
+}
+
+/* The same at the end of a chunk, where m < 64 entries are left. */
+static void reach_few(float *a, const float *g, int64_t m, range_t range, uint64_t *low, uint64_t *high) {
+    float some[64] = {0};
+    for (int64_t i = 0; i < m; i++) some[i] = g ? a[i] + g[i] : a[i];
+    memcpy(a, some, 4 * (size_t)m);
+    reach(some, NULL, range, low, high);
+    *low &= (UINT64_C(1) << m) - 1; *high &= (UINT64_C(1) << m) - 1;
+}
+
+static inline void masks(float *a, const float *g, int64_t left, range_t range, uint64_t *low, uint64_t *high) {
+    if (left >= 64) reach(a, g, range, low, high);
+    else reach_few(a, g, left, range, low, high);
+}
+
+/* The magnitude of the k-th largest entry of a (+= g); how many are larger. `sizes` has room for n. */
+CLONES static uint32_t threshold(float *a, const float *g, int64_t n, int64_t k, uint32_t *sizes, int64_t *larger) {
+    range_t range = guess(a, g, n, k);
+    for (;;) {
+        int64_t m = 0, above = 0;
+        for (int64_t start = 0; start < n; start += 64) {
+            uint64_t low, high;
+            masks(a + start, g ? g + start : NULL, n - start, range, &low, &high);
+            above += __builtin_popcountll(high);
+            for (low &= ~high; low; low &= low - 1) sizes[m++] = magnitude(a[start + __builtin_ctzll(low)]);
+        }
+        if ((above < k || !k) && above + m >= k) {
+            const uint32_t least = kth(sizes, m, k - above, larger);
+            *larger += above;
+            return least;
+        }
+        /* The guess was bad: now all are ranked. NB: g is in already. */
+        range = (range_t){0, INT32_MAX}; g = NULL;
+    }
+}
+
+CLONES static void send(float *restrict values, uint16_t *restrict out, int64_t k) {
+    for (int64_t j = 0; j < k; j++) {
+        const uint16_t h = bf16_of(values[j]); const float rest = values[j] - of_bf16(h);
+        out[j] = h; values[j] = is_finite(rest) ? rest : 0.0f;
+    }
+}
+
+/* Writes the places of entries above `least` and of the first `equal` at it, to the frame and to `at`. */
+CLONES static void place(float *a, int64_t n, uint32_t least, int64_t equal, uint8_t *frame, int64_t k, uint32_t *at) {
+    const int bitmap = dense(n, k); int64_t sent = 0;
+    for (int64_t start = 0; start < n; start += 64) {
+        uint64_t reached, above;
+        masks(a + start, NULL, n - start, (range_t){(int32_t)least, (int32_t)least}, &reached, &above);
+        for (uint64_t tied = reached & ~above; tied; tied &= tied - 1)
+            if (--equal < 0) reached &= ~(tied & -tied);
+        if (bitmap) memcpy(frame + start / 8, &reached, (size_t)(n - start < 64 ? (n - start + 7) / 8 : 8));
+        for (; reached; reached &= reached - 1) at[sent++] = (uint32_t)(start + __builtin_ctzll(reached));
+    }
+    if (bitmap) return;
+    const int64_t head = 4 * spans_of(n);
+    memset(frame, 0, (size_t)head);
+    for (int64_t j = 0; j < k; j++) {
+        uint32_t count; uint16_t index = (uint16_t)(at[j] % SPAN); uint8_t *span = frame + 4 * (at[j] / SPAN);
+        memcpy(&count, span, 4); count++; memcpy(span, &count, 4);
+        memcpy(frame + head + 2 * j, &index, 2);
+    }
+}
+
+static int topk_pack(float *a, const float *g, int64_t n, uint8_t *frame, int64_t k) {
+    uint32_t *at = malloc(4 * (size_t)(n + 1)); float *values = malloc(4 * (size_t)(k + 1)); int64_t larger = 0;
+    uint16_t *halves = malloc(2 * (size_t)(k + 1));
+    const int done = at && values && halves ? 0 : -1;
+    if (!done) {
+        /* NB: k 0 asks for the entry beyond all others, and takes none of those at it. */
+        const uint32_t least = threshold(a, g, n, k, at, &larger);
+        place(a, n, least, k - larger, frame, k, at);
+        for (int64_t j = 0; j < k; j++) values[j] = a[at[j]];
+        send(values, halves, k);
+        memcpy(frame + topk_length(n, k) - 2 * k, halves, 2 * (size_t)k);
+        for (int64_t j = 0; j < k; j++) a[at[j]] = values[j];
+    }
+    free(at); free(values); free(halves);
+    return done;
+}
+
+/* Eight bytes of a bitmap of `size` bytes, fewer at its end. */
+static inline uint64_t word(const uint8_t *bitmap, int64_t byte, int64_t size) {
+    uint64_t w = 0; memcpy(&w, bitmap + byte, (size_t)(size - byte < 8 ? size - byte : 8));
+    return w;
+}
+
+/* Goes through the entries of a frame in their order; FAULT when it is none. `body` sees place i and value h. */
+#define EACH(frame, n, k, body)                                                                          \
+    const uint8_t *values = frame + (dense(n, k) ? (n + 7) / 8 : 4 * spans_of(n) + 2 * k);               \
+    int64_t seen = 0;                                                                                    \
+    if (dense(n, k)) {                                                                                   \
+        for (int64_t byte = 0; byte < (n + 7) / 8; byte += 8)                                            \
+            for (uint64_t rest = word(frame, byte, (n + 7) / 8); rest; rest &= rest - 1) {               \
+                int64_t i = 8 * byte + __builtin_ctzll(rest);                                            \
+                if (i >= n || seen >= k) return FAULT;                                                   \
+                uint16_t h; memcpy(&h, values + 2 * seen++, 2);                                          \
+                body                                                                                     \
+            }                                                                                            \
+    } else {                                                                                             \
+        for (int64_t span = 0; span < spans_of(n); span++) {                                             \
+            uint32_t count; memcpy(&count, frame + 4 * span, 4);                                         \
+            if (count > (uint64_t)(k - seen)) return FAULT;                                              \
+            int64_t before = NO_BIT;                                                                     \
+            for (uint32_t j = 0; j < count; j++) {                                                       \
+                uint16_t h, index; memcpy(&index, frame + 4 * spans_of(n) + 2 * seen, 2);                \
+                memcpy(&h, values + 2 * seen++, 2);                                                      \
+                int64_t i = span * SPAN + index;                                                         \
+                if (i >= n || index <= before) return FAULT;                                             \
+                before = index;                                                                          \
+                body                                                                                     \
+            }                                                                                            \
+        }                                                                                                \
+    }
+
+#define FAULT -1
+static int topk_good(const uint8_t *frame, int64_t n, int64_t k) {
+    int finite = 1;
+    EACH(frame, n, k, (void)i; finite &= (h & 0x7f80u) != 0x7f80u;)
+    return seen == k ? finite : -1;
+}
+#undef FAULT
+#define FAULT
+static void topk_unpack(const uint8_t *frame, float *out, int64_t n, int64_t k) {
+    memset(out, 0, 4 * (size_t)n);
+    EACH(frame, n, k, out[i] = of_bf16(h);)
+}
+
+static void topk_add(const uint8_t *frame, float *w, float a, int64_t n, int64_t k) {
+    EACH(frame, n, k, float t = of_bf16(h) * a; w[i] = w[i] + t;)
+}
+const codec_t codec_topk = {topk_length, topk_pack, topk_good, topk_unpack, topk_add};

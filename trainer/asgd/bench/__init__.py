@@ -1,0 +1,1 @@
+"""Measures this project's own paths, and its peers beside them."""

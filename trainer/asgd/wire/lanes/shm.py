@@ -1,0 +1,185 @@
+"""Memory that a worker shares with the servers of its own machine: what it pushes, and what it pulled.
+
+A segment is a file in a memory-backed folder (`/dev/shm`, or ASGD_SHM: a volume that pods on one node share): a page
+with a random token, the (N,) vector that the worker pushes, the (N,) vector that servers answer into. The worker makes
+it and names it in its Hello; a server that finds the file with that token really sees the same memory, and nothing else
+proves it (host names and boot ids lie between containers). A chunk counts only when a message on the worker's own bulk
+connection announces it, so a worker killed while it writes has said nothing. The maker holds a lock on the file for as
+long as it lives: a file that can be locked is a dead process's, and whoever comes by removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import re
+import secrets
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from asgd.kernel import F32
+
+TOKEN = 32
+_PAGE = 4096
+_NAME = re.compile(r"asgd-[0-9a-f]{32}\.(segment|weights)")
+
+
+def folder() -> Path:
+    """Where segments lie."""
+    return Path(os.environ.get("ASGD_SHM") or "/dev/shm")
+
+
+def worth_trying(servers: Sequence[str]) -> bool:
+    """Whether memory is worth setting aside before a server says that it sees it: a folder is named, or all
+    `servers` are reached inside this machine or container. Pods share no /dev/shm unless somebody gives them one."""
+    inside = ("ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:")
+    return "ASGD_SHM" in os.environ or all(server.startswith(inside) for server in servers)
+
+
+class Segment:
+    """A mapped segment of a model of `size` parameters; `push` and `pull` are (size,) float32 in it."""
+
+    def __init__(self, descriptor: int, path: Path, size: int) -> None:
+        self.path, self.size = path, size
+        # NB: the map keeps the file open, and with it the maker's lock.
+        self._map = mmap.mmap(descriptor, _bytes(size))
+        self.push: F32 = np.frombuffer(self._map, np.float32, size, _PAGE)
+        self.pull: F32 = np.frombuffer(self._map, np.float32, size, _PAGE + 4 * size)
+
+    @property
+    def token(self) -> bytes:
+        return self._map[:TOKEN]
+
+    def remove(self) -> None:
+        """Takes the file away; who has mapped it keeps the memory."""
+        self.path.unlink(missing_ok=True)
+
+
+class Weights:
+    """A shard's `size` parameters in a file that workers may map to read them in place; `vector` is (size,) float32."""
+
+    def __init__(self, descriptor: int, path: Path, size: int, *, writable: bool) -> None:
+        self.path = path
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        self._map = mmap.mmap(descriptor, max(4, 4 * size), access=access)
+        self.vector: F32 = np.frombuffer(self._map, np.float32, size)
+
+    def remove(self) -> None:
+        """Takes the file away; who has mapped it keeps the memory."""
+        self.path.unlink(missing_ok=True)
+
+
+def make(size: int) -> Segment | None:
+    """A new segment; None where there is no such folder, or no room in it."""
+    made = _create("segment", _bytes(size))
+    if made is None:
+        return None
+    descriptor, path = made
+    os.pwrite(descriptor, secrets.token_bytes(TOKEN), 0)
+    segment = Segment(descriptor, path, size)
+    os.close(descriptor)
+    return segment
+
+
+def make_weights(size: int) -> Weights | None:
+    """Memory for a shard's parameters, all zero; None where there is no such folder, or no room in it."""
+    made = _create("weights", max(4, 4 * size))
+    if made is None:
+        return None
+    weights = Weights(*made, size, writable=True)
+    os.close(made[0])
+    return weights
+
+
+def _create(kind: str, total: int) -> tuple[int, Path] | None:
+    """A file of `total` bytes that is locked as long as it is open here, and its descriptor."""
+    sweep()
+    path = folder() / f"asgd-{secrets.token_hex(16)}.{kind}"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # NB: memory that is not there when it is written to would kill the process that writes.
+        os.posix_fallocate(descriptor, 0, total)
+        path.stat()  # NB: between its making and its locking a sweep may have taken it.
+    except OSError:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+        return None
+    return descriptor, path
+
+
+def open_segment(name: str, token: bytes, size: int) -> Segment | None:
+    """The segment that a peer has named; None unless it is here, whole, our own user's, and holds the token."""
+    descriptor = _open(name, os.O_RDWR, _bytes(size))
+    if descriptor is None:
+        return None
+    try:
+        if len(token) != TOKEN or os.pread(descriptor, TOKEN, 0) != token:
+            return None
+        return Segment(descriptor, folder() / name, size)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def open_weights(name: str, size: int) -> Weights | None:
+    """The parameters that a shard has named, to be read only; None unless they are here. The name can't be guessed."""
+    descriptor = _open(name, os.O_RDONLY, max(4, 4 * size))
+    if descriptor is None:
+        return None
+    try:
+        return Weights(descriptor, folder() / name, size, writable=False)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _open(name: str, flags: int, total: int) -> int | None:
+    """A descriptor of a file of ours in the folder, of `total` bytes."""
+    if not _NAME.fullmatch(name):
+        return None
+    try:
+        descriptor = os.open(folder() / name, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_size == total:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def sweep() -> None:
+    """Removes files whose makers are dead."""
+    with suppress(OSError):
+        for path in folder().iterdir():
+            if _NAME.fullmatch(path.name):
+                _remove_dead(path)
+
+
+def _remove_dead(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _bytes(size: int) -> int:
+    return _PAGE + 8 * size
