@@ -238,9 +238,13 @@ class Shard:
         return Fault("protocol", text, self.term)
 
     def _chunks_of(self, message: Exchange | Pull) -> int:
+        if message.parts == 1:
+            return chunk_count(self.state.weights.size)
         return chunk_count(part_range(self.state.weights.size, message.part, message.parts).size)
 
     def _span(self, message: Exchange | Pull) -> slice:
+        if message.parts == 1:
+            return chunk_slice(self.state.weights.size, message.chunk)
         return part_chunk(self.state.weights.size, message.chunk, message.part, message.parts)
 
     def _begin(self, message: Exchange, finite: bool) -> Seen:

@@ -119,9 +119,10 @@ class Channel:
         self._push, self._meta, self._pull = push, meta, pull
         self._pushing = push is not None
         self._frames = {}
-        self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
+        self._count = self.chunks
         self._base = meta.bases[self.shard] if meta.bases else self.version
         if meta.parts > 1:
+            self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
             self._base = self._parts.get(meta.part, self._whole)
         self._next, self._done = 0, 0
         self._requests += 1
@@ -270,7 +271,7 @@ class Channel:
         if chunk in self._frames:
             return self._frames[chunk]
         assert self._push is not None
-        encoder = self._encoder()
+        encoder = self.encoder if self._meta.parts == 1 else self._encoder()
         frame = encoder.encode(self._push[self._span(chunk)], chunk)
         if encoder.residual is not None:
             self._frames[chunk] = frame
@@ -301,6 +302,8 @@ class Channel:
         return self._encoders[key]
 
     def _span(self, chunk: int) -> slice:
+        if self._meta.parts == 1:
+            return chunk_slice(self.part.size, chunk)
         return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
