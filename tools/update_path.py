@@ -61,17 +61,17 @@ class Loopback:
                 return answer, bytes(shard.payload(answer, message, message.index))
         raise AssertionError(message)
 
-    def receive(self) -> tuple[AnyMessage, Any] | None:
-        if not self.answers:
-            return None
-        header, body = self.answers.popleft()
-        return decode(header), body
-
     def polls(self) -> list[tuple[Any, int]]:
         return []
 
     def waits(self, now: float) -> bool:
         return False
+
+    def receive(self) -> tuple[AnyMessage, Any] | None:
+        if not self.answers:
+            return None
+        header, body = self.answers.popleft()
+        return decode(header), body
 
     def close(self) -> None:
         self.answers.clear()

@@ -12,7 +12,7 @@
 #endif
 
 #define SPAN 65536
-#define SAMPLE 4096
+#define SAMPLE 1024
 #define NO_BIT INT64_C(-1)
 
 static int dense(int64_t n, int64_t k) { return 16 * k > n; }

@@ -6,7 +6,7 @@ task is built in every worker and in the evaluator, each time under the job's se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,15 @@ class Task:
 
     model:     any `nn.Module`; its float parameters are trained, its buffers follow `spec.buffers`. May be compiled.
     loss:      `loss(model, batch) -> scalar Tensor`, the mean over the batch. Autocast belongs in here.
+               With stages it calls the model once, and does nothing else with it.
     data:      a map-style dataset (leased in chunks: every sample once an epoch), an `IterableDataset`, or a
                `DataLoader` (both: a stream of its own for each worker, without that guarantee).
     evaluate:  `evaluate(model) -> {metric: value}` on held-out data, called on the job's answer.
     collate:   how samples of a map-style dataset become a batch; PyTorch's default if not given.
     accumulate: micro-batches that make one gradient; `spec.batchSize` is the whole batch.
     data_workers: DataLoader processes for a map-style dataset in each worker; 0 loads in the training process.
+    stages:    modules that make up the model's forward one after the other, for `spec.workers.stages` above 1: as
+               many as there are stages, or more, to be put together evenly. Needless for a plain `nn.Sequential`.
     """
 
     model: nn.Module
@@ -35,3 +38,4 @@ class Task:
     collate: Callable[[list[Any]], Any] | None = None
     accumulate: int = 1
     data_workers: int = 0
+    stages: Sequence[nn.Module] | None = None

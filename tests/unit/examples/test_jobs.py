@@ -12,7 +12,7 @@ from asgd.task import Task
 from asgd.worker.data import dataset_size
 
 FOLDER = Path(__file__).parents[3] / "examples"
-OURS = ["charlm", "digits", "mnist"]
+OURS = ["charlm", "digits", "mnist", "pipeline"]
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -14,7 +14,7 @@ from asgd_operator import curve
 from asgd_operator.constants import JOB_LABEL, RENDERED_HASH, SPEC_HASH
 from asgd_operator.render import Owner, Settings, children
 from asgd_operator.render.names import digest
-from tests.unit.render.builders import SETTINGS, environment, job, rendered
+from tests.unit.render.builders import SETTINGS, container, environment, job, rendered
 from tests.unit.render.golden import names
 
 ALL = pytest.mark.parametrize("name", names())
@@ -139,6 +139,15 @@ def test_the_shards_addresses_stand_in_order_in_every_role() -> None:
     for workload in (made.servers, made.workers, made.evaluator):
         assert environment(workload)["ASGD_SERVERS"] == want
     assert made.servers["spec"]["serviceName"] == made.service["metadata"]["name"] == "digits-server"
+
+
+def test_the_bulk_lane_s_port_is_open_where_servers_listen_for_it() -> None:
+    made = rendered()
+    assert environment(made.servers)["ASGD_BULK"] == "tcp://0.0.0.0:7078"
+    assert {"name": "bulk", "containerPort": 7078, "protocol": "TCP"} in container(made.servers)["ports"]
+    assert {"name": "bulk", "port": 7078, "protocol": "TCP"} in made.service["spec"]["ports"]
+    for workload in (made.workers, made.evaluator):
+        assert "ASGD_BULK" not in environment(workload)
 
 
 def test_the_monitor_exists_only_where_the_installation_asks_for_it() -> None:

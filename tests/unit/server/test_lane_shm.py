@@ -255,3 +255,19 @@ def test_each_hello_maps_the_weights_anew(tmp_path: Path) -> None:
         rig.until(lambda: worker.joined)
         assert lane.weights is not None and lane.weights is not before
         assert (lane.weights == before).all()
+
+
+def test_what_lies_in_shared_memory_is_neither_copied_there_nor_away(tmp_path: Path) -> None:
+    with Rig(tmp_path, "shm", SIZE) as rig:
+        worker = rig.joined()
+        lane = worker.lane
+        assert isinstance(lane, BulkLane) and lane._segment is not None
+        push, pull = lane._segment.push, lane._segment.pull
+        push[:] = 1
+        # Whoever writes to them on the worker's side fails from here on; the server has a map of its own.
+        push.flags.writeable = pull.flags.writeable = False
+        rig.exchange(worker, 1, push, pull)
+        rig.until(lambda: not worker.busy)
+        assert (pull == 1 - RATE).all()
+        with pytest.raises(ValueError, match="read-only"):
+            rig.exchange(worker, 2, np.ones(SIZE, np.float32), pull)

@@ -57,14 +57,16 @@ def probe(job: Path, env: Mapping[str, str]) -> Findings:
 def look(spec: JobSpec) -> Findings:
     """Builds the task here and describes it, or reads the script. Raises UserError."""
     from asgd.algorithms.registry import strategy
-    from asgd.worker.devices import choose_device, refuse_stages
+    from asgd.worker.compute import refuse_stages_of_script
+    from asgd.worker.devices import choose_devices
     from asgd.worker.entrypoint import is_script
 
     strategy(str(spec.algorithm["name"]))
-    refuse_stages(spec)
-    choose_device(spec.workers.devices.count, 0)
+    choose_devices(spec.workers.devices.count, 0)
     if is_script(spec.entrypoint):
+        refuse_stages_of_script(spec)
         return _look_at_script(spec)
+    from asgd.parallel.plan import check, stages_of
     from asgd.worker.build import build_task
     from asgd.worker.data import dataset_size, guarantee, open_batches
     from asgd.worker.flat import layout_hash, layout_of
@@ -77,8 +79,10 @@ def look(spec: JobSpec) -> Findings:
         _refuse_epochs(spec, "this entrypoint's data is a stream")
     if spec.stop_after.metric is not None and task.evaluate is None:
         raise UserError(f"spec.stopAfter.metric: {spec.entrypoint} returns a Task without `evaluate`")
-    leases = iter([(0, 0, 1)])
-    open_batches(task, spec, 0, lambda: next(leases, None))
+    leases = iter([(0, 0, min(dataset or 1, spec.batch_size))])
+    batches = open_batches(task, spec, 0, lambda: next(leases, None))
+    if stages_of(spec) > 1:
+        check(task, spec, next(batches).batch)
     return Findings(
         layout=layout_hash(layout),
         size=sum(math.prod(shape) for _, shape in layout),

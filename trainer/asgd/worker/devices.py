@@ -14,33 +14,29 @@ import torch
 
 from asgd.errors import UserError
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
 from asgd.worker.nested import map_arrays
 
 
-def choose_device(count: int, index: int) -> torch.device:
-    """The (first) device of worker `index` when each asks for `count`; workers on one machine share what there is.
+def choose_devices(count: int, index: int) -> list[torch.device]:
+    """The devices of worker `index` when each asks for `count`; workers on one machine share what there is.
 
-    Raises UserError when PyTorch sees no device.
+    Raises UserError when PyTorch sees fewer than `count`.
     """
     if count == 0:
-        return torch.device("cpu")
+        return [torch.device("cpu")]
     visible = torch.cuda.device_count()
-    if visible == 0:
+    if visible < count:
+        seen = f"only {visible} CUDA device{'s' if visible > 1 else ''}" if visible else "no CUDA device"
         raise UserError(
-            f"spec.workers.devices.count: {count} asked for, but PyTorch sees no CUDA device here; allowed: 0"
+            f"spec.workers.devices.count: {count} asked for, but PyTorch sees {seen} here; allowed:"
+            f" {f'0 to {visible}' if visible else '0'}"
         )
-    return torch.device("cuda", index * count % visible)
+    return [torch.device("cuda", (index * count + number) % visible) for number in range(count)]
 
 
-def refuse_stages(spec: JobSpec) -> None:
-    """Raises UserError for a model over several devices of one worker, which this version cannot do."""
-    stages = spec.workers.stages or max(1, spec.workers.devices.count)
-    if stages > 1:
-        raise UserError(
-            f"spec.workers.stages: {stages} pipeline stages (null means workers.devices.count) are not available in"
-            " this version; allowed: 1, with at most 1 device a worker"
-        )
+def choose_device(count: int, index: int) -> torch.device:
+    """The first of them."""
+    return choose_devices(count, index)[0]
 
 
 def limit_threads() -> None:
@@ -68,7 +64,7 @@ class Staging:
             self.tensor = torch.from_numpy(host)
         else:
             self.tensor = torch.empty(size, dtype=torch.float32, pin_memory=pinned)
-        self.host: F32 = np.asarray(self.tensor.numpy())
+        self.host: F32 = np.asarray(self.tensor.numpy()) if host is None or pinned else host
         self._stream = torch.cuda.Stream(device) if pinned else None  # type: ignore[no-untyped-call]
         self._there = torch.empty(size, dtype=torch.float32, device=device) if pinned else self.tensor
 

@@ -56,6 +56,7 @@ class Flat:
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.layout = layout_of(model)
+        self.device = device
         self.hash = layout_hash(self.layout)
         model.to(device)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -78,6 +79,9 @@ class Flat:
         self.grads.zero_()
         for parameter, view in zip(self._parameters, self._views, strict=True):
             parameter.grad = view
+
+    def scatter(self) -> None:
+        """The model computes with `weights` from here on; nothing to do while its parameters are views of them."""
 
     def gather(self) -> Tensor:
         """The (N,) gradient; a parameter without one counts as 0."""

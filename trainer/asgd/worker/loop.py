@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from asgd.algorithms.attacks import Attack
+from asgd.parallel.draws import dealt
 from asgd.task import Task
 from asgd.worker.batches import WAIT, Lease, LeasedBatch, Waiting
 from asgd.worker.data import open_batches
@@ -18,9 +19,16 @@ from asgd.worker.leases import Leases
 from asgd.worker.nested import micro_batches
 from asgd.worker.replica import Replica
 
+Gradient = Callable[[LeasedBatch], float]
 
-def train(task: Task, replica: Replica, leases: Leases, leaving: Callable[[], bool]) -> str:
-    """Trains until the job stops or `leaving` (SIGTERM): the push in flight is finished. Returns why it ended."""
+
+def train(
+    task: Task, replica: Replica, leases: Leases, leaving: Callable[[], bool], gradient: Gradient
+) -> str:
+    """Trains until the job stops or `leaving` (SIGTERM): the push in flight is finished. Returns why it ended.
+
+    `gradient` leaves that of a batch in `replica.flat` and returns the batch's loss.
+    """
     task.model.train()
 
     def next_lease() -> Lease | Waiting | None:
@@ -39,7 +47,7 @@ def train(task: Task, replica: Replica, leases: Leases, leaving: Callable[[], bo
     while item is not None and not replica.stop and not leaving():
         if leases.holds(item.visits):
             with replica.meters.timed("compute"):
-                loss = backward(task, replica.flat, replica.device, studied(item, replica.attack))
+                loss = gradient(studied(item, replica.attack))
             replica.step(item.samples, loss, item.visits)
         with replica.meters.timed("data"):
             item = next(batches, None)
@@ -56,9 +64,19 @@ def backward(task: Task, flat: Flat, device: torch.device, item: LeasedBatch) ->
     """The gradient of the batch's mean loss, accumulated over `task.accumulate` micro-batches; returns the loss."""
     flat.zero()
     batch: Any = to_device(item.batch, device)
+    parts = micro_batches(batch, task.accumulate)
+    if len(parts) == 1:
+        return _add(task, *parts[0])
     total = 0.0
-    for part, share in micro_batches(batch, task.accumulate):
-        loss: Tensor = task.loss(task.model, part)
-        (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach()) * share
+    with dealt(len(parts), device) as draws:
+        for (part, share), own in zip(parts, draws, strict=True):
+            with own.on(device):
+                total += _add(task, part, share)
     return total
+
+
+def _add(task: Task, part: Any, share: float) -> float:
+    """Adds a micro-batch's share to the gradients; returns its share of the loss."""
+    loss: Tensor = task.loss(task.model, part)
+    (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach()) * share

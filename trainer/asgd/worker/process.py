@@ -11,8 +11,9 @@ from asgd.exporter import Exporter, Views
 from asgd.say import say
 from asgd.worker.buffers import Buffers
 from asgd.worker.build import build_task
+from asgd.worker.compute import prepare, refuse_stages_of_script
 from asgd.worker.data import dataset_size, guarantee, worker_environment
-from asgd.worker.devices import limit_threads, refuse_stages
+from asgd.worker.devices import limit_threads
 from asgd.worker.entrypoint import is_script
 from asgd.worker.leases import Leases
 from asgd.worker.loop import train
@@ -23,28 +24,31 @@ def main() -> int:
     """Runs one worker as its environment says. Raises UserError, TryAgain."""
     config = read_config()
     limit_threads()
-    refuse_stages(config.job.spec)
     os.environ.update(worker_environment(config.job.spec, config.index))
     if is_script(config.job.spec.entrypoint):
         from asgd.worker.script import run_script
 
+        refuse_stages_of_script(config.job.spec)
         return run_script(config)
     leaving = catch_term()
     task = build_task(config.job.spec)
+    computation = prepare(task, config.job.spec, config.index)
     replica = Replica(
         config, task.model, dataset_size(task, config.job.spec.entrypoint), guarantee(task),
+        flat=computation.flat,
         buffers=Buffers(task.model) if task.evaluate and config.job.spec.buffers != "recompute" else None,
     )  # fmt: skip
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)
     reason = replica.join()
     say(
-        f"worker {config.index} of job {config.job.name}: joined, {replica.flat.size:,} parameters on {replica.device},"
+        f"worker {config.index} of job {config.job.name}: joined, {replica.flat.size:,} parameters on {computation.where},"
         f" lanes {', '.join(sorted({channel.lane.name for channel in replica.centre.channels}))}"
     )
     leases = Leases(config, replica.centre.channels[0])
     if not reason:
-        reason = train(task, replica, leases, lambda: bool(leaving))
+        reason = train(task, replica, leases, lambda: bool(leaving), computation.gradient)
+    computation.close()
     replica.close("drained" if leaving else reason)
     leases.close()
     exporter.close()

@@ -47,17 +47,18 @@ class _Pending:
 class Replica:
     """A model joined to the job of `config`. Raises UserError when the model does not fit, TryAgain without servers.
 
-    `device`: where the model is to be, if not where the spec puts it. `buffers`: told to the evaluator.
+    `device`: where the model is to be, if not where the spec puts it; `flat`: the model, put where it is to be
+    already. `buffers`: told to the evaluator.
     """
 
     def __init__(
         self, config: ProcessConfig, model: nn.Module, dataset: int | None, guarantee: str, *,
-        device: torch.device | None = None, buffers: Buffers | None = None,
+        device: torch.device | None = None, flat: Flat | None = None, buffers: Buffers | None = None,
     ) -> None:  # fmt: skip
         spec = config.job.spec
         self.spec, self.config = spec, config
-        self.device = device or choose_device(spec.workers.devices.count, config.index)
-        self.flat = Flat(model, self.device)
+        self.flat = flat or Flat(model, device or choose_device(spec.workers.devices.count, config.index))
+        self.device = self.flat.device
         self._buffers = buffers
         chosen = strategy(str(spec.algorithm["name"]))
         self.rule = chosen.worker(spec)

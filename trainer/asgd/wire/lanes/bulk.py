@@ -26,7 +26,7 @@ from asgd.wire.lanes import shm
 from asgd.wire.lanes.shm import Segment
 from asgd.wire.lanes.zeromq import WINDOW, ZmqLane
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode
-from asgd.wire.partition import Range, chunk_slice
+from asgd.wire.partition import CHUNK, Range
 from asgd.wire.stream import Closed, Place, Stream, tune
 
 STALL_SECONDS = 3.0
@@ -116,24 +116,26 @@ class BulkLane:
     def _share(self, message: Exchange, payload: F32) -> F32 | None:
         """Puts a chunk into shared memory, unless it lies there; a packed one, or of a part, goes along."""
         assert self._segment is not None
-        place = self._segment.push[self._shares.start : self._shares.stop]
-        place = place[chunk_slice(self._shares.size, message.chunk)]
         if message.codec != "fp32" or message.parts > 1:
             return payload
-        if _address(place) != _address(payload):
-            place[:] = payload
+        if payload.base is not self._segment.push:
+            self._held(self._segment.push, message.chunk)[:] = payload
         message.shared = True
         return None
 
     def _shared(self, message: Reply) -> memoryview:
         """The weights that the shard has put into shared memory."""
         assert self._segment is not None
-        held = self._segment.pull[self._shares.start : self._shares.stop]
-        held = held[chunk_slice(self._shares.size, message.chunk)]
+        held = self._held(self._segment.pull, message.chunk)
         wanted = self.place(message, held.nbytes)
-        if wanted is not None and _address(np.frombuffer(wanted, np.uint8)) == _address(held):
+        if wanted is not None and getattr(wanted.obj, "base", None) is self._segment.pull:
             return wanted
         return held.data
+
+    def _held(self, vector: F32, chunk: int) -> F32:
+        """A chunk of this shard's in one of the segment's vectors."""
+        start = self._shares.start + chunk * CHUNK
+        return vector[start : min(start + CHUNK, self._shares.stop)]
 
     def _say_hello(self, message: Hello) -> None:
         """A hello begins a new session; repeated before its welcome has come, it is the same one."""
@@ -267,10 +269,6 @@ def _socket(address: str, endpoint: str) -> socket.socket:
     sock.setblocking(False)
     sock.connect_ex(where)
     return sock
-
-
-def _address(vector: Any) -> int:
-    return int(vector.__array_interface__["data"][0])
 
 
 def _unsent(sock: socket.socket) -> int:

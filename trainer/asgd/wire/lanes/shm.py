@@ -42,7 +42,10 @@ def worth_trying(servers: Sequence[str]) -> bool:
 
 
 class Segment:
-    """A mapped segment of a model of `size` parameters; `push` and `pull` are (size,) float32 in it."""
+    """A mapped segment of a model of `size` parameters; `push` and `pull` are (size,) float32 in it.
+
+    NB: numpy names these two as the `base` of all their slices, by which a lane knows what lies here already.
+    """
 
     def __init__(self, descriptor: int, path: Path, size: int) -> None:
         self.path, self.size = path, size
