@@ -59,6 +59,8 @@ def _default(field: Schema) -> str:
 
 
 def _allowed(field: Schema) -> str:
+    if "enum" in field.get("anyOf", [{}])[0]:
+        return _allowed(field["anyOf"][0]) + ", or as described"
     if "enum" in field:
         return ", ".join(f"`{value}`" if value else '`""`' for value in field["enum"])
     low, high = field.get("minimum"), field.get("maximum")

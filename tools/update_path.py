@@ -58,7 +58,7 @@ class Loopback:
                     shard.exchange(message, payload) if isinstance(message, Exchange) else shard.pull(message)
                 )
                 assert isinstance(answer, Reply), answer
-                return answer, bytes(shard.payload(answer, message.index, message.held))
+                return answer, bytes(shard.payload(answer, message, message.index))
         raise AssertionError(message)
 
     def polls(self) -> list[tuple[Any, int]]:

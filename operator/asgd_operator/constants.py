@@ -143,6 +143,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "FewerThanDesired",
             "HighStaleness",
             "CheckpointFailing",
+            "WorkerRejected",
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
@@ -198,6 +199,7 @@ class EventReason(StrEnum):
     SCALED_UP = "WorkersScaledUp"
     SCALED_DOWN = "WorkersScaledDown"
     WORKER_FAILED = "WorkerFailed"
+    WORKER_REJECTED = "WorkerRejected"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"
     TRAINING_STALLED = "TrainingStalled"

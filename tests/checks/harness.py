@@ -109,7 +109,7 @@ class Server:
             case Exchange():
                 answer = self.shard.exchange(message, payload)
                 self._pushed(message, answer)
-                self._answer(lane, answer, message.index, message.held, message.pull)
+                self._answer(lane, answer, message, message.index, message.pull)
             case Pull():
                 self._pull(lane, message)
             case Hello():
@@ -142,14 +142,16 @@ class Server:
         except Parked:
             self.parked.append((lane, message))
             return
-        self._answer(lane, answer, message.index, message.held, True)
+        self._answer(lane, answer, message, message.index, True)
 
-    def _answer(self, lane: LocalLane, answer: Message, worker: int, held: int, pull: bool) -> None:
+    def _answer(
+        self, lane: LocalLane, answer: Message, message: Exchange | Pull, worker: int, pull: bool
+    ) -> None:
         if not isinstance(answer, Reply):
             lane.deliver(answer)
             return
         answer.stop = self.cluster.coordinator.stop_reason
-        payload = self.shard.payload(answer, worker, held) if pull else None
+        payload = self.shard.payload(answer, message, worker) if pull else None
         lane.deliver(answer, payload)
 
     def retry(self) -> None:

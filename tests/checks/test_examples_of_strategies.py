@@ -17,20 +17,20 @@ from asgd.spec.schema import structural
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "strategies"
 ALGORITHM = structural()["properties"]["spec"]["properties"]["algorithm"]["properties"]
-ROBUST = {"krum": 0.94, "median": 0.94, "geometric-median": 0.94, "safeguard": 0.94}
+ROBUST = {"krum": 0.94, "median": 0.94, "geometric-median": 0.94, "safeguard": 0.94, "zeno": 0.94}
 
 
 def test_every_strategy_has_an_example_and_stands_in_the_api() -> None:
     assert (
         {path.stem for path in EXAMPLES.glob("*.yaml")} | {"asgd"}
         == set(names())
-        == set(ALGORITHM["name"]["enum"])
+        == set(ALGORITHM["name"]["anyOf"][0]["enum"])
     )
 
 
 def test_every_field_of_a_strategy_stands_in_the_api_and_every_field_of_the_api_is_some_strategys() -> None:
     fields = {field for name in names() for field in strategy(name).fields}
-    assert fields | {"name", "mode", "deltaScale"} == set(ALGORITHM)
+    assert fields | {"name", "mode", "deltaScale", "params"} == set(ALGORITHM)
 
 
 @pytest.mark.timeout(900)

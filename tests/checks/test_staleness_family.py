@@ -47,6 +47,35 @@ def test_s1_staleness_aware_trains_digits_where_plain_asgd_diverges() -> None:
     assert plain < 0.2 and aware >= 0.96 and seconds < 120
 
 
+@pytest.mark.parametrize(("softsync", "count"), [(1, 4), (2, 2), (3, 1), (4, 1), (64, 1)])
+def test_softsync_applies_the_mean_of_workers_by_n_gradients_at_once(softsync: int, count: int) -> None:
+    from asgd.algorithms.base import Push, ShardState
+    from asgd.algorithms.staleness import StalenessServer
+
+    spec = job(
+        algorithm={"name": "staleness-aware", "softsync": softsync}, optimizer={"learningRate": 1}
+    ).spec
+    zeros = np.zeros(1, np.float32)
+    state = ShardState(zeros.copy(), {"gathered": zeros.copy()}, zeros.copy(), workers=4)
+    server, path = StalenessServer(spec), []
+    for number in range(1, 9):
+        push = Push(number % 4, number, 0, 2 * count, number, 1, 1)
+        server.admit(push, state)
+        server.apply(state, slice(0, 1), push, np.array([-number], np.float32))
+        path.append(float(state.weights[0]))
+    # Each is 2 updates old, so it counts by half.
+    steps = [0.5 * sum(range(k - count + 1, k + 1)) / count if k % count == 0 else 0 for k in range(1, 9)]
+    assert path == pytest.approx(np.cumsum(steps).tolist())
+
+
+def test_softsync_of_one_bears_a_rate_that_plain_asgd_does_not() -> None:
+    spec = {"optimizer": {"learningRate": 0.6}, "stopAfter": {"updates": 800}, "workers": {"replicas": 8}}
+    with np.errstate(over="ignore", invalid="ignore"):
+        plain = weights(train(bowl(), **spec))
+    soft = weights(train(bowl(), algorithm={"name": "staleness-aware", "softsync": 1}, **spec))
+    assert np.abs(soft).max() < 1e-6 and not np.abs(plain).max() < 1
+
+
 @pytest.mark.parametrize("centre", [1.0, 0.7, 0.2, -0.5])
 def test_s2_the_compensated_gradient_is_exact_on_a_quadratic(centre: float) -> None:
     """h = 1, lambda = 1 and backup 1 (so g = 1): g + g*g*(x - 1) = x for every x."""

@@ -6,7 +6,7 @@ real thing. Everything runs through `Simulation`: the strategies, shards, channe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,9 @@ class Problem:
 
     def evaluate(self, weights: F32) -> dict[str, float]:
         return {}
+
+    def losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        return [self._loss(point) for point in points]
 
 
 class _Endless:

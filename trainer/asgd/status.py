@@ -89,8 +89,10 @@ class Status(Struct, rename="camel", frozen=True):
     """{staleness: accepted pushes}, shard 0."""
     refused: dict[str, int] = {}
     """{reason: pushes}: stale, nonfinite, session, stopped, norm."""
-    rejected: list[int] = []
+    rejected_workers: list[int] = []
     """Workers whose gradients the strategy does not listen to for now."""
+    ever_rejected: list[int] = []
+    """The same, and those that were let back."""
     versions: list[int] = []
     terms: list[int] = []
     restarts: dict[str, int] = {}

@@ -6,7 +6,7 @@ read by no one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition
@@ -39,6 +39,8 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(
             kind, True, "CheckpointFailing", "The newest checkpoint is too old; see the log of shard 0."
         )
+    if o.report is not None and o.report.rejected_workers:
+        return Judgement(kind, True, "WorkerRejected", rejected(o.report.rejected_workers))
     if o.workers is not None and o.workers.ready + o.workers.succeeded < spec.workers.replicas:
         return Judgement(
             kind, True, "FewerThanDesired", "Fewer workers are ready than workers.replicas asks for."
@@ -55,6 +57,15 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
             kind, True, "Outdated", "It runs from a former spec; suspend and resume it to apply the edit."
         )
     return Judgement(kind, False, "AsExpected")
+
+
+def rejected(workers: Sequence[int]) -> str:
+    """NB: such a worker is left running; a restart would cure nothing, and the long window lets it back."""
+    some = ", ".join(map(str, workers[:16])) + (", ..." if len(workers) > 16 else "")
+    subject = f"Worker {some} is" if len(workers) == 1 else f"Workers {some} are"
+    return (
+        f"{subject} not listened to until the long window ends: what they sent wandered off from the others."
+    )
 
 
 def stale(o: Observed, spec: JobSpec) -> bool:

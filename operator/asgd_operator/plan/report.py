@@ -42,6 +42,8 @@ class Report(Struct, rename="camel", frozen=True):
     terms: list[int] = []
     restarts: dict[str, int] = {}
     lost_updates: int = 0
+    rejected_workers: list[int] = []
+    """Workers that the strategy does not listen to for now."""
     checkpoint: Saved | None = None
     progress: float | None = None
     stop_reason: str = ""

@@ -112,7 +112,7 @@ def _training(o: Observed) -> dict[str, Any]:
     if o.report is None or o.finished:
         return kept
     before = o.status.get("training", {})
-    if _fresh(o, before) and not _leaving(o) and before.get("stopReason", "") == o.report.stop_reason:
+    if _fresh(o, before) and not _leaving(o) and not _news(before, o.report):
         return kept
     figures = _figures(o.report)
     moved = before.get("updates") != figures["updates"]
@@ -122,6 +122,12 @@ def _training(o: Observed) -> dict[str, Any]:
     if o.report.terms:
         kept["term"] = max(o.report.terms)
     return kept | _checkpoint(o, o.report)
+
+
+def _news(before: Mapping[str, Any], report: Report) -> bool:
+    """What is told at once."""
+    known = (before.get("stopReason", ""), before.get("rejectedWorkers", []))
+    return known != (report.stop_reason, report.rejected_workers)
 
 
 def _leaving(o: Observed) -> bool:
@@ -146,6 +152,8 @@ def _figures(report: Report) -> dict[str, Any]:
     }
     metrics = {name: _short(value) for name, value in report.metrics.items()}
     figures["metrics"] = {name: value for name, value in metrics.items() if value is not None}
+    if report.rejected_workers:
+        figures["rejectedWorkers"] = report.rejected_workers
     if (loss := _short(report.loss)) is not None:
         figures["loss"] = loss
     if report.progress is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from asgd_operator.constants import Condition, Phase, Role
 from asgd_operator.constants import EventReason as Reason
+from asgd_operator.plan import degraded
 from asgd_operator.plan.actions import Event
 from asgd_operator.plan.model import Observed
 
@@ -63,11 +64,14 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
     if o.holds(Condition.WORKERS_READY) and after["phase"] == Phase.WAITING_FOR_WORKERS:
         message = _find(after, Condition.WORKERS_READY).get("message", "")
         yield Event(Reason.BELOW_MINIMUM, message, warning=True)
-    degraded, before = _find(after, Condition.DEGRADED), o.condition(Condition.DEGRADED)
-    if degraded.get("status") == "True" and degraded.get("reason") != before.get("reason"):
+    rejected = after.get("training", {}).get("rejectedWorkers", [])
+    if fresh := sorted({*rejected} - {*o.status.get("training", {}).get("rejectedWorkers", [])}):
+        yield Event(Reason.WORKER_REJECTED, degraded.rejected(fresh), warning=True)
+    now, before = _find(after, Condition.DEGRADED), o.condition(Condition.DEGRADED)
+    if now.get("status") == "True" and now.get("reason") != before.get("reason"):
         reason = {"HighStaleness": Reason.HIGH_STALENESS, "CheckpointFailing": Reason.CHECKPOINT_FAILED}
-        if degraded["reason"] in reason:
-            yield Event(reason[degraded["reason"]], degraded["message"], warning=True)
+        if now["reason"] in reason:
+            yield Event(reason[now["reason"]], now["message"], warning=True)
 
 
 def _restarts(o: Observed, after: Status) -> Iterator[Event]:

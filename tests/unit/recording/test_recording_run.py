@@ -13,6 +13,7 @@ from asgd.errors import UserError
 from asgd.recording import run as recording
 from asgd.recording.shard import ShardRecorder, recorder
 from asgd.spec.types import Devices, Exchange, JobSpec, Workers
+from asgd.wire.messages import Pull
 
 SPEC = JobSpec("tasks:noisy")
 
@@ -44,11 +45,11 @@ def test_a_recording_is_whole_when_the_newest_start_of_each_shard_ended_in_order
     recording.begin(folder, tmp_path)
     ended(folder, 0, 1)
     assert "incomplete" in recording.seal(folder, 2, 3, "abc"), "shard 1 has no log"
-    ShardRecorder(folder, 1, 1).told(0, 0, 0)
+    ShardRecorder(folder, 1, 1).told(0, Pull("worker", 0, 1, 0, 1))
     assert "incomplete" in recording.seal(folder, 2, 3, "abc"), "shard 1 was killed"
     ended(folder, 1, 10)
     assert recording.seal(folder, 2, 3, "abc") == ""
-    ShardRecorder(folder, 1, 9).told(0, 0, 0)
+    ShardRecorder(folder, 1, 9).told(0, Pull("worker", 0, 1, 0, 1))
     assert recording.seal(folder, 2, 3, "abc") == "", "term 10 is the newest, not 9"
     told = recording.read(folder)
     assert (told.round, told.weights, told.job_folder) == (3, "abc", str(tmp_path))
@@ -91,6 +92,6 @@ def test_weights_have_one_hash_however_they_are_cut() -> None:
 def test_who_does_not_record_has_no_stamps(tmp_path: Path) -> None:
     silent, noting = recorder(None, 0, 1), recorder(tmp_path, 0, 1)
     for each in (silent, noting):
-        each.told(0, 0, 0)
+        each.told(0, Pull("worker", 0, 1, 0, 1))
         each.left(0)
     assert (silent.stamp, noting.stamp) == (0, 2)

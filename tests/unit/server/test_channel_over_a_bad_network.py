@@ -108,7 +108,7 @@ class BadNetwork:
             return self.shard.reply(message.index, 0, message.chunk, "waiting", False), None
         pulls = isinstance(message, Pull) or message.pull
         carries = pulls and isinstance(got, Reply)
-        return got, as_frame(self.shard.payload(got, message.index, message.held) if carries else None)
+        return got, as_frame(self.shard.payload(got, message, message.index) if carries else None)
 
 
 def worker(network: BadNetwork, how: Codec | None = None, split: bool = False) -> Channel:
@@ -209,9 +209,10 @@ def test_an_evaluator_gets_whole_weights_when_workers_get_differences() -> None:
     network, clock = BadNetwork(shard, 0, trouble=0.0), Clock()
     channel = worker(network, Codec(pull="int8", push="topk"))
     clock.until(network, channel, lambda: channel.joined)
-    reply = shard.pull(Pull("evaluator", 7, 1, 0, 1))
+    asked = Pull("evaluator", 7, 1, 0, 1)
+    reply = shard.pull(asked)
     assert isinstance(reply, Reply)
-    payload = shard.payload(reply, -1, 0)
+    payload = shard.payload(reply, asked, -1)
     assert (reply.codec, reply.state) == ("fp32", 0) and np.array_equal(payload, np.ones(4))
     assert shard.shadows is not None and shard.shadows.nbytes == 0
 

@@ -9,7 +9,7 @@ import pytest
 
 from asgd.errors import ProtocolError
 from asgd.server.shard import Parked
-from asgd.wire.messages import Fault, Init, Reply, Welcome
+from asgd.wire.messages import Fault, Init, Pull, Reply, Welcome
 from tests.checks.harness import as_frame, asgd_spec
 from tests.unit.server.peers import (
     bring,
@@ -113,8 +113,8 @@ def test_a_push_is_applied_by_the_optimizer_and_its_reply_carries_the_new_weight
     first = push(shard, 0, 1, vector, 0, pull=True)
     assert isinstance(first, Reply)
     assert (first.verdict, first.version, first.samples, first.codec) == ("applied", 1, 8, "fp32")
-    assert shard.weights(0, 0).tolist() == [0.5, 0, -0.5, -1]
-    assert shard.weights(1, 0).tolist() == [1, 1]
+    assert shard.weights(Pull("worker", 0, 1, 0, 1), 0).tolist() == [0.5, 0, -0.5, -1]
+    assert shard.weights(Pull("worker", 0, 1, 1, 1), 0).tolist() == [1, 1]
     second = push(shard, 0, 1, vector, 1)
     assert isinstance(second, Reply) and (second.version, second.codec) == (1, "")
     assert shard.state.weights.tolist() == [0.5, 0, -0.5, -1, -1.5, -2]

@@ -93,7 +93,7 @@ def test_what_codecs_save_is_counted_both_ways() -> None:
         message = Exchange(0, 1, sequence, 0, sequence - 1, 8, 1, True, True, codec="bf16", held=held)
         reply = shard.exchange(message, as_frame(encoder.encode(np.ones(SIZE, np.float32), 0)))
         assert isinstance(reply, Reply)
-        shard.payload(reply, 0, held)
+        shard.payload(reply, message, 0)
         held = reply.state
         saved.append(shard.saved)
     assert saved == [2 * SIZE, 2 * SIZE + 2 * SIZE + 3 * SIZE - 4 * 30]

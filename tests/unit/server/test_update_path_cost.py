@@ -18,7 +18,7 @@ from tools.update_path import SIZE, Workload
 from asgd.wire import packing
 from asgd.wire.codec import argument
 from asgd.wire.lanes.zeromq import WINDOW
-from asgd.wire.messages import Exchange
+from asgd.wire.messages import Exchange, Pull
 from asgd.wire.partition import CHUNK
 
 MARGIN = 1.15
@@ -115,7 +115,7 @@ def test_a_pull_as_a_difference_costs_its_frame_and_one_shadow(pull: str) -> Non
 
     def answer() -> None:
         nonlocal held
-        shard.payload(reply, 0, held)
+        shard.payload(reply, Pull("worker", 0, 1, 0, 1, held=held), 0)
         assert reply.codec == pull
         held = reply.state
 

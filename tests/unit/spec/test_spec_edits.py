@@ -52,6 +52,7 @@ FROZEN: dict[str, Any] = {
     "scheduling.gang": {},
     "network.policy": "Disabled",
     "metrics.port": 9999,
+    "chaos.byzantine": [{"attack": "zero", "workers": [1]}],
 }
 LIVE: dict[str, Any] = {
     "workers.replicas": 5,

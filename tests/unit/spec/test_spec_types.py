@@ -31,7 +31,8 @@ def pairs(
     for info in msgspec.structs.fields(struct):
         inner = struct_of(info.type)
         if inner is not None and info.encode_name in schema["properties"]:
-            yield from pairs(inner, schema["properties"][info.encode_name], f"{path}.{info.encode_name}")
+            field = schema["properties"][info.encode_name]
+            yield from pairs(inner, field.get("items", field), f"{path}.{info.encode_name}")
 
 
 MIRRORS = list(pairs(JobSpec, SPEC, "spec"))

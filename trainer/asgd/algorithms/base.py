@@ -45,15 +45,20 @@ class Push:
     """Figures that the worker's half sent along (`WorkerStrategy.meta`)."""
     bare: bool = False
     """Came without a vector (`WorkerStrategy.outgoing` gave None): `apply` is not called for it."""
+    part: int = 0
+    parts: int = 1
+    """It covers part number `part` of `parts` equal parts of the shard."""
 
 
 @dataclass(slots=True)
 class Contribution:
-    """One worker's part in a round as a shard holds it until the round closes: its push and (n,) vector."""
+    """One worker's share in a round as a shard holds it until the round closes: its push and vector (of its part)."""
 
     push: Push
     vector: F32
     complete: bool = False
+    settled: bool = False
+    """It is being measured: the round closes with it, whatever becomes of its worker."""
 
 
 @dataclass(slots=True)
@@ -67,6 +72,8 @@ class ShardState:
     weights: F32
     slots: dict[str, F32]
     scratch: F32
+    start: int = 0
+    """Its first element's place in the flat vector."""
     version: int = 0
     samples: int = 0
     workers: int = 1
@@ -75,8 +82,6 @@ class ShardState:
     """{worker: name of its machine, '' where unknown}"""
     dataset: int | None = None
     """Samples in one epoch; None for streams."""
-    start: int = 0
-    """First element of the whole vector that this shard holds."""
     blocks: list[int] = field(default_factory=list)
     """Where the model's blocks (a module's own parameters) begin in the whole vector, and where the last one ends."""
     kept: dict[int, F32] = field(default_factory=dict)
@@ -109,6 +114,9 @@ class ServerStrategy(ABC):
 
     pulls_wait: bool = False
     """True when a pull may be held back (`may_pull`): workers then push first and pull in a message of its own."""
+
+    parts: int = 1
+    """Into how many equal parts the shard is cut for pushes that are about one of them; as in `WorkerStrategy`."""
 
     rounds: bool = False
     """True for strategies that work in rounds (`rounds.py`): a push waits until every live worker has pushed."""
@@ -159,7 +167,7 @@ class ServerStrategy(ABC):
 
 def answers_weights(strategy: ServerStrategy) -> bool:
     """Whether everybody who pulls gets the shard's weights as they are: they may be read where they lie."""
-    return type(strategy).answer is ServerStrategy.answer
+    return type(strategy).answer is ServerStrategy.answer and strategy.parts == 1
 
 
 class WorkerStrategy(ABC):
@@ -169,6 +177,11 @@ class WorkerStrategy(ABC):
     """Samples of a fixed probe set that it wants to compare weights on by `judge`."""
     judge: Callable[[Vector], float]
     """The loss of weights (n,) on the probe set; set by who drives this object when `probes` is not 0."""
+    parts: int = 1
+    """Into how many equal parts each shard's slice is cut; an exchange is about part number `part`."""
+    part: int = 0
+    delay: int = 0
+    """Steps that an exchange may take before its answer is merged, after the last of them; 0: none is made."""
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
@@ -178,6 +191,8 @@ class WorkerStrategy(ABC):
         """Samples in one epoch; None for streams. Set before `joined`."""
         self.notes: dict[str, float] = {}
         """What the server's half said in its newest reply."""
+        self.spans: list[slice] = []
+        """The elements of `part`, one slice a shard; set before `incoming`."""
 
     def joined(self, w: Vector) -> None:  # noqa: B027  (gradient mode keeps nothing)
         """The centre has just been copied into `w` (n,) for the first time or after a reconnect."""
@@ -209,6 +224,7 @@ class WorkerStrategy(ABC):
     def parting(self, w: Vector) -> Vector | None:
         """The job is over: what the servers still need of `w` for the job's answer, None for nothing."""
         return None
+        """Merges what was pulled into `w`; with `parts` above 1 only `pulled[span] for span in spans` is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,5 +235,7 @@ class Strategy:
     server: Callable[[JobSpec], ServerStrategy]
     worker: Callable[[JobSpec], WorkerStrategy]
     answer: str = "centre"
+    oracle: bool = False
+    """Its rounds are judged by losses that the evaluator computes (`RoundServer.oracle`)."""
     fields: tuple[str, ...] = ()
     """Names of its own fields beside `algorithm.name`."""

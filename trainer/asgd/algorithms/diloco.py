@@ -15,6 +15,7 @@ import numpy as np
 from asgd.algorithms.base import Contribution, Push, ShardState, Strategy
 from asgd.algorithms.local import LocalWorker
 from asgd.algorithms.rounds import Decision, RoundServer, mean
+from asgd.kernel import F32
 
 
 class LocalSgdServer(RoundServer):
@@ -30,14 +31,19 @@ class DilocoServer(LocalSgdServer):
     slots = ("momentum",)
 
     def close(self, state: ShardState, given: Sequence[Contribution], decision: Decision) -> None:
+        self.advance(state, slice(None), [part.vector for part in given])
+
+    def advance(self, state: ShardState, span: slice, vectors: Sequence[F32]) -> None:
+        """One outer step of the elements `span` by the workers' changes of them; the first vector is overwritten."""
         own = self.spec.algorithm
         rate, mu = np.float32(own.get("outerLearningRate", 0.7)), np.float32(own.get("outerMomentum", 0.9))
-        delta, m = mean([part.vector for part in given]), state.slots["momentum"]
+        delta, m = mean(vectors), state.slots["momentum"][span]
         m *= mu
         m += delta
         delta += mu * m
         delta *= rate
-        state.weights += delta
+        weights = state.weights[span]
+        weights += delta
 
 
 class DilocoWorker(LocalWorker):

@@ -1,17 +1,19 @@
 """Strategies by the name that stands in `spec.algorithm.name`.
 
 Our own are named here; anybody's package adds one by an entry point of the group `asgd.algorithms` whose value is an
-`asgd.algorithms.base.Strategy`. Each is imported only when a job asks for it.
+`asgd.algorithms.base.Strategy`, and jobs name it `PACKAGE/NAME`. Each is imported only when a job asks for it.
 """
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from asgd.algorithms.base import Strategy
 from asgd.errors import UserError
 
+GROUP = "asgd.algorithms"
 _OURS = {
     "asgd": "asgd.algorithms.asgd:STRATEGY",
     "async-diloco": "asgd.algorithms.asyncdiloco:STRATEGY",
@@ -33,7 +35,9 @@ _OURS = {
     "safeguard": "asgd.algorithms.safeguard:STRATEGY",
     "ssp": "asgd.algorithms.ssp:STRATEGY",
     "staleness-aware": "asgd.algorithms.staleness:STRATEGY",
+    "streaming-diloco": "asgd.algorithms.streaming:STRATEGY",
     "sync": "asgd.algorithms.sync:STRATEGY",
+    "zeno": "asgd.algorithms.zeno:STRATEGY",
 }
 
 
@@ -43,13 +47,35 @@ def names() -> list[str]:
 
 
 def strategy(name: str) -> Strategy:
-    """The strategy called `name`. Raises UserError with the known names."""
+    """The strategy called `name`. Raises UserError with the known names, or when a package's is none."""
     if name in _OURS:
         module, _, attribute = _OURS[name].partition(":")
         found: Strategy = getattr(import_module(module), attribute)
         return found
-    for point in entry_points(group="asgd.algorithms", name=name):
-        loaded: Strategy = point.load()
-        return loaded
-    known = sorted({*_OURS, *(point.name for point in entry_points(group="asgd.algorithms"))})
-    raise UserError(f"spec.algorithm.name: {name!r} is not a strategy; allowed: {', '.join(known)}")
+    points = {_full(point): point for point in entry_points(group=GROUP)}
+    point = points.get(_plain(name))
+    if point is None:
+        known = ", ".join([*names(), *sorted(points)])
+        raise UserError(f"spec.algorithm.name: {name!r} is not installed here; allowed: {known}")
+    try:
+        loaded = point.load()
+    except Exception as error:
+        # Whatever another package raises while it is imported is its own to mend; the sentence says where.
+        raise UserError(f"spec.algorithm.name: {name}: loading {point.value} failed: {error!r}") from error
+    if not isinstance(loaded, Strategy):
+        kind = type(loaded).__name__
+        raise UserError(
+            f"spec.algorithm.name: {name}: {point.value} is {kind}, not asgd.algorithms.base.Strategy"
+        )
+    return loaded
+
+
+def _full(point: EntryPoint) -> str:
+    """`PACKAGE/NAME`: two packages may call theirs alike."""
+    return _plain(f"{point.dist.name if point.dist else ''}/{point.name}")
+
+
+def _plain(name: str) -> str:
+    """With the package's part as the package index compares names: lower case, one dash for -, _ and dots."""
+    package, slash, own = name.partition("/")
+    return re.sub(r"[-_.]+", "-", package).lower() + slash + own

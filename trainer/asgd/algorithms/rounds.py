@@ -35,14 +35,19 @@ class RoundServer(ServerStrategy):
     rounds = True
     measures = False
     """True: `measure` is asked on every shard before `decide`."""
+    oracle = False
+    """True: `decide` also gets `losses` (1 + p,), at the centre and after a step of length `trial` by each vector
+    alone, from a process with data and a model. Not there while that process is away. Needs `measures`."""
 
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
-        if span.start == 0:
-            state.inbox[push.worker] = Contribution(push, np.empty_like(state.weights))
+        first = state.weights.size * push.part // push.parts
+        if span.start == first:
+            size = state.weights.size * (push.part + 1) // push.parts - first
+            state.inbox[push.worker] = Contribution(push, np.empty(size, np.float32))
         part = state.inbox.get(push.worker)
         # NB: after a restart in the middle of a push its first chunks are gone, and so it never counts.
         if part and part.push.sequence == push.sequence:
-            part.vector[span] = vector
+            part.vector[span.start - first : span.stop - first] = vector
 
     def finish(self, state: ShardState, push: Push) -> None:
         if push.bare:
@@ -57,6 +62,10 @@ class RoundServer(ServerStrategy):
     def measure(self, state: ShardState, given: Sequence[Contribution]) -> Measures:
         """This shard's part of the numbers that `decide` needs, contributions in order of worker."""
         return {}
+
+    def trial(self, state: ShardState) -> float:
+        """Length of the steps that the oracle tries."""
+        return 0.0
 
     def decide(self, state: ShardState, pushes: Sequence[Push], measures: Measures) -> Decision:
         """What every shard is to do with the round of `pushes`; on shard 0 only."""

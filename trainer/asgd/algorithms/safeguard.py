@@ -4,7 +4,8 @@ In synchronous rounds each shard sums every worker's gradients over a short and 
 sums (m x m numbers a shard, added up on shard 0) give a median worker; who is further from it than `multiplier`
 times max(the median's own score, a calibrated floor) is no longer listened to until the long window ends. A purely
 adaptive threshold removes honest workers: the floors come from a clean run (`facts`: largestShort, largestLong).
-The move of a round still uses those who were trusted before it. See algorithms.md section 7.
+The move of a round still uses those who were trusted before it, and noise against saddle points if asked for. See
+algorithms.md section 7.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from asgd.algorithms.gradient import GradientWorker
 from asgd.algorithms.robust import F64, distances
 from asgd.algorithms.rounds import Decision, Measures, gram, mean
 from asgd.algorithms.sync import SyncServer
+from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 
 WINDOWS = ("short", "long")
@@ -28,7 +30,7 @@ Mask = npt.NDArray[np.bool_]
 class SafeguardServer(SyncServer):
     """`state.kept[worker]` is (2n,): the sums over the short and over the long window.
 
-    facts: rejected (workers), round (within the long window; shard 0), largestShort and largestLong (shard 0).
+    facts: rejected (workers), and on shard 0 everRejected, round (within the long window), largestShort, largestLong.
     """
 
     measures = True
@@ -40,6 +42,7 @@ class SafeguardServer(SyncServer):
         self.floors = {"short": float(own.get("shortFloor", 0.7)), "long": float(own.get("longFloor", 1.4))}
         self.multiplier = float(own.get("multiplier", 2.0))
         self.windows = WINDOWS[:1] if own.get("single", False) else WINDOWS
+        self.noise = float(own.get("noise", 0.0))
 
     # -- every shard ---------------------------------------------------------------------------------
 
@@ -73,8 +76,16 @@ class SafeguardServer(SyncServer):
             if decision["clear"][name]:
                 for sums in state.kept.values():
                     sums[place * size :][:size] = 0
-        self.move(state, mean([part.vector for part in trusted]))
+        gradient = mean([part.vector for part in trusted])
+        if self.noise:
+            gradient += np.float32(self.noise) * self._draw(state)
+        self.move(state, gradient)
         state.facts["rejected"] = decision["rejected"]
+
+    def _draw(self, state: ShardState) -> F32:
+        """(n,) standard normal numbers that the seed, the round and the place of this shard decide."""
+        place = [0x5AFE, self.spec.seed, int(state.facts.get("rounds", 0)), state.start]
+        return np.random.default_rng(place).standard_normal(state.weights.size, np.float32)
 
     # -- shard 0 -------------------------------------------------------------------------------------
 
@@ -91,11 +102,13 @@ class SafeguardServer(SyncServer):
             for name in self.windows:
                 keep &= self._near(measures[name], good, name, facts)
         bad = {worker for worker, kept in zip(workers, keep, strict=True) if not kept}
-        over = round_ == self.lengths["long"]
+        # NB: an edit may have made the window shorter than it is old.
+        over = round_ >= self.lengths["long"]
         facts["round"] = 0 if over else round_
         clear = {"short": over or round_ % self.lengths["short"] == 0, "long": over}
-        everybody = [] if over else sorted(bad | (rejected - set(workers)))
-        return {"rejected": everybody, "clear": clear, "anew": anew}
+        everybody = sorted(bad | (rejected - set(workers)))
+        facts["everRejected"] = sorted({*facts.get("everRejected", []), *everybody})
+        return {"rejected": [] if over else everybody, "clear": clear, "anew": anew}
 
     def _near(self, products: F64, good: Mask, name: str, facts: Decision) -> Mask:
         """Which workers are near the median worker of the trusted ones."""
@@ -115,5 +128,5 @@ STRATEGY = Strategy(
     "safeguard",
     SafeguardServer,
     GradientWorker,
-    fields=("shortWindow", "longWindow", "shortFloor", "longFloor", "multiplier", "single"),
+    fields=("shortWindow", "longWindow", "shortFloor", "longFloor", "multiplier", "single", "noise"),
 )

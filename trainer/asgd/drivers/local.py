@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from asgd import exitcodes
+from asgd.algorithms.registry import strategy
 from asgd.display import Display
 from asgd.drivers import finish
 from asgd.drivers.children import Children
@@ -64,6 +65,7 @@ class LocalRun:
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
         self._stop_reason = ""
         self._checkpoint_error = ""
+        self._rejected: set[int] = set()
         self._said_addresses = False
         self._stopped_at: float | None = None
         self.status: Status | None = None
@@ -111,6 +113,7 @@ class LocalRun:
                     history.record(status)
                     self.display.update(status)
                     self._note_checkpoint(status)
+                    self._note_rejected(status)
                 time.sleep(POLL_SECONDS)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
@@ -123,7 +126,7 @@ class LocalRun:
             self.children.start("server", index, self._env(ports.next()) | {"ASGD_BIND": endpoint})
         for index in range(spec.workers.replicas):
             self.children.start("worker", index, self._env(ports.next()))
-        if findings.evaluates:
+        if findings.evaluates or strategy(str(spec.algorithm["name"])).oracle:
             self.children.start("evaluator", 0, self._env(ports.next()))
         connect = self._env("127.0.0.1:0")
         self.output.file("connect.json").write_text(msgspec.json.encode(connect).decode(), encoding="utf-8")
@@ -192,6 +195,13 @@ class LocalRun:
         if status.checkpoint_error and not self._checkpoint_error:
             self.display.note(f"warning: {status.checkpoint_error}; training goes on without it")
         self._checkpoint_error = status.checkpoint_error
+
+    def _note_rejected(self, status: Status) -> None:
+        for worker in sorted({*status.ever_rejected} - self._rejected):
+            self.display.note(
+                f"worker-{worker} is not listened to for a time: what it sends wanders off from the others'"
+            )
+        self._rejected |= {*status.ever_rejected}
 
     # -- children ----------------------------------------------------------------------------------
 

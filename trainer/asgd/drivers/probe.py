@@ -56,10 +56,12 @@ def probe(job: Path, env: Mapping[str, str]) -> Findings:
 
 def look(spec: JobSpec) -> Findings:
     """Builds the task here and describes it, or reads the script. Raises UserError."""
+    from asgd.algorithms.registry import strategy
     from asgd.worker.compute import refuse_stages_of_script
     from asgd.worker.devices import choose_devices
     from asgd.worker.entrypoint import is_script
 
+    strategy(str(spec.algorithm["name"]))
     choose_devices(spec.workers.devices.count, 0)
     if is_script(spec.entrypoint):
         refuse_stages_of_script(spec)

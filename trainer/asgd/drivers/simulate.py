@@ -17,9 +17,10 @@ import msgspec
 from safetensors.numpy import save_file
 
 from asgd import exitcodes
+from asgd.algorithms import attacks
 from asgd.display import Display
 from asgd.drivers.output import Output, choose_output
-from asgd.drivers.virtual import attacks, models
+from asgd.drivers.virtual import models
 from asgd.drivers.virtual.calibration import calibrate
 from asgd.drivers.virtual.models import World
 from asgd.kernel import F32

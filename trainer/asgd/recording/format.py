@@ -48,11 +48,16 @@ class Pushed(Record, tag=1, frozen=True):
 
 
 class Told(Record, tag=2, frozen=True):
-    """One chunk of weights was copied into an answer; `held`: the state that the request named (`wire/delta.py`)."""
+    """One chunk of weights was copied into an answer.
+
+    `held`: the state that the request named (`wire/delta.py`); `part` of `parts`: what of the shard it was about.
+    """
 
     worker: int
     chunk: int
     held: int = 0
+    part: int = 0
+    parts: int = 1
 
 
 class Joined(Record, tag=3, frozen=True):

@@ -25,7 +25,7 @@ from asgd.recording.format import (
     Told,
     checksum,
 )
-from asgd.wire.messages import Decided, Exchange, Hello, Init
+from asgd.wire.messages import Decided, Exchange, Hello, Init, Pull
 
 
 class Recorder:
@@ -36,7 +36,7 @@ class Recorder:
     def pushed(self, message: Exchange, payload: Any) -> None:
         """A chunk of a push was taken in."""
 
-    def told(self, worker: int, chunk: int, held: int) -> None:
+    def told(self, worker: int, asked: Exchange | Pull) -> None:
         """A chunk of weights is copied into an answer."""
 
     def joined(self, message: Hello) -> None:
@@ -77,8 +77,8 @@ class ShardRecorder(Recorder):
     def pushed(self, message: Exchange, payload: Any) -> None:
         self._add(Pushed(message.index, message.sequence, message.chunk, checksum(payload)))
 
-    def told(self, worker: int, chunk: int, held: int) -> None:
-        self._add(Told(worker, chunk, held))
+    def told(self, worker: int, asked: Exchange | Pull) -> None:
+        self._add(Told(worker, asked.chunk, asked.held, asked.part, asked.parts))
 
     def joined(self, message: Hello) -> None:
         who = message

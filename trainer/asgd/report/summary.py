@@ -70,8 +70,8 @@ class Summary(Struct, rename="camel", frozen=True, kw_only=True):
     """How many worker indices ever joined."""
     workers_lost: list[int] = field(default_factory=list)
     """Indices that were lost at least once."""
-    rejected: list[int] = field(default_factory=list)
-    """Workers that the strategy did not listen to at the end."""
+    rejected_workers: list[int] = field(default_factory=list)
+    """Workers that the strategy did not listen to, at the end or for a time."""
     checkpoint: CheckpointView | None = None
     replayable: bool = False
     """Whether `asgd replay` can execute this run again, to the same bits."""
@@ -111,7 +111,7 @@ def summarize(status: Status, spec: JobSpec) -> Summary:
         guarantee=status.guarantee,
         workers_seen=len({worker.index for worker in status.workers}),
         workers_lost=sorted({worker.index for worker in status.workers if worker.state == "lost"}),
-        rejected=status.rejected,
+        rejected_workers=status.ever_rejected,
         checkpoint=status.checkpoint,
     )
 
@@ -148,6 +148,10 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
     ]
     if lost := _lost(summary):
         lines.append(f"lost       {lost}")
+    if summary.rejected_workers:
+        lines.append(
+            f"rejected   {_workers(summary.rejected_workers)}: {summary.algorithm} did not listen to what they sent"
+        )
     if output is not None:
         lines.append(f"files      {output}")
     return lines
@@ -184,8 +188,11 @@ def _lost(summary: Summary) -> str:
         parts.append(f"{units.plural(summary.revisited_samples, 'sample')} visited again")
     parts += [f"{role} {units.plural(count, 'restart')}" for role, count in summary.restarts.items() if count]
     if summary.workers_lost:
-        some = ", ".join(map(str, summary.workers_lost[:8])) + (
-            ", ..." if len(summary.workers_lost) > 8 else ""
-        )
-        parts.append(f"lost {'worker' if len(summary.workers_lost) == 1 else 'workers'} {some}")
+        parts.append(f"lost {_workers(summary.workers_lost)}")
     return ", ".join(parts)
+
+
+def _workers(indices: list[int]) -> str:
+    """`worker 3`, `workers 1, 2`; at most eight of them by name."""
+    some = ", ".join(map(str, indices[:8])) + (", ..." if len(indices) > 8 else "")
+    return f"{'worker' if len(indices) == 1 else 'workers'} {some}"

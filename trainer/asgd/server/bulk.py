@@ -102,7 +102,7 @@ def _lies_there(message: Reply) -> bool:
 
     NB: an answer that comes twice would be written while the worker computes with it.
     """
-    return message.codec == "fp32" and message.verdict != "pulled"
+    return message.codec == "fp32" and message.verdict != "pulled" and message.whole
 
 
 Serve = Callable[[Connection, AnyMessage, Any], None]

@@ -16,7 +16,7 @@ import numpy as np
 
 from asgd.algorithms.rounds import Decision, Measures, RoundServer
 from asgd.server.shard import Shard
-from asgd.wire.messages import Decided, Gathered
+from asgd.wire.messages import Decided, Gathered, Judged, Question
 
 
 class RoundPart:
@@ -63,6 +63,8 @@ class RoundPart:
         self.shard.recorder.closed(order, state.facts)
         given = [state.inbox[worker] for worker in sorted(order.members) if worker in state.inbox]
         if order.measure:
+            for part in given:
+                part.settled = True
             self._measures, self._measured = self.strategy.measure(state, given), order.number
             return True
         self.decided = order.number
@@ -87,6 +89,11 @@ class RoundTable:
         self._members: list[int] | None = None
         """Whose vectors are being measured."""
         self._reports: dict[int, Gathered] = {}
+        self.question: Question | None = None
+        """What Zeno's oracle is to answer before the round can close."""
+        self.oracle_away = False
+        """Nobody will answer: rounds close without losses."""
+        self._losses: list[float] | None = None
         # What this server gathered before it was started anew is lost, and others still hold theirs.
         self._void = part.shard.term > 1
 
@@ -143,10 +150,35 @@ class RoundTable:
     def _measured(self) -> Decided | None:
         if any(self._done(report, measured=True) <= self._number for report in self._reports.values()):
             return None
-        members, self._members = self._members or [], None
+        members = self._members or []
+        if self.part.strategy.oracle and self._losses is None:
+            self.question = self.question or self._ask(members)
+            if not self.oracle_away:
+                return None
         parts = [self._reports[index].measures for index in sorted(self._reports)]
+        if any(np.shape(part[name]) != np.shape(parts[0][name]) for part in parts[1:] for name in parts[0]):
+            # A worker that joined anew took its contribution away from one shard and not from another.
+            return self._order([])
         sums = {name: sum(np.array(part[name], np.float64) for part in parts) for name in parts[0]}
+        if self._losses is not None:
+            sums["losses"] = np.array(self._losses)
         return self._order(members, decision=self._decide(members, sums))
+
+    def _ask(self, members: list[int]) -> Question:
+        state = self.part.shard.state
+        rate = self.part.strategy.trial(state)
+        return Question(self._number + 1, self.part.shard.term, members, rate, state.version)
+
+    def judged(self, answer: Judged) -> Question | None:
+        """The oracle speaks; answers with the open question when that is not what it speaks about."""
+        question = self.question
+        if question is None:
+            return None
+        if (answer.number, answer.term) != (question.number, question.term):
+            return question
+        if len(answer.losses) == 1 + len(question.members):
+            self._losses = answer.losses
+        return None
 
     def _decide(self, members: list[int], measures: dict[str, Any]) -> Decision:
         state = self.part.shard.state
@@ -159,6 +191,7 @@ class RoundTable:
         number = self._number + 1
         if not measure:
             self._number, self._members = number, None
+            self.question = self._losses = None
         self.newest = Decided(number, self.part.shard.term, members, measure, decision or {})
         self.part.take(self.newest)
         return self.newest

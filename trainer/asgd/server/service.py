@@ -28,6 +28,7 @@ from asgd.server.bulk import Bulk, Connection, open_bulk
 from asgd.server.checkpoint import Manifest, Store, locate, read_range, read_state
 from asgd.server.chief import Chief
 from asgd.server.link import Link
+from asgd.server.oracle import OracleDesk
 from asgd.server.rounds import RoundPart, RoundTable
 from asgd.server.saver import Saver
 from asgd.server.shard import Parked, Shard, asker
@@ -45,6 +46,7 @@ from asgd.wire.messages import (
     Gathered,
     Hello,
     Init,
+    Judged,
     Lease,
     Message,
     Pull,
@@ -88,6 +90,7 @@ class Service:
         self.link = None if self.chief else Link(self.context, config, self.shard, self.traffic)
         self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
         self.table: RoundTable | None = None
+        self.oracle: OracleDesk | None = None
         self.peers: dict[int, bytes] = {}
         """{shard: routing identity} of the shards that take part in rounds; on shard 0."""
         self.parked: dict[tuple[Sender, int], tuple[Sender, Pull]] = {}
@@ -104,6 +107,7 @@ class Service:
         self._restore()
         if self.part and self.chief:
             self.table = RoundTable(self.part, self.shard.shards)
+            self.oracle = OracleDesk(self.table) if self.part.strategy.oracle else None
         self.exporter = Exporter(config.metrics, self._views())
 
     def _views(self) -> Views:
@@ -259,6 +263,9 @@ class Service:
                 self.peers[message.shard] = sender
                 if order := self.table.hear(message):
                     self._send(sender, order)
+            case Judged() if self.oracle and isinstance(sender, bytes):
+                if question := self.oracle.hear(sender, message):
+                    self._send(sender, question)
             case Lease() | Beat() | Evaluated() | Command() if self.chief:
                 self._send(sender, self.chief.serve(message))
             case _:
@@ -286,7 +293,7 @@ class Service:
         answer = self.shard.exchange(message, payload)
         if self.chief and isinstance(answer, Reply) and message.chunk == 0:
             self.chief.pushed(message, answer)
-        self._answer(sender, answer, message.index, message.held, message.pull)
+        self._answer(sender, answer, message, message.index, message.pull)
 
     def _pull(self, sender: Sender, message: Pull, *, again: bool = False) -> None:
         try:
@@ -297,13 +304,13 @@ class Service:
                 # NB: who waits long must know that this server lives.
                 self._send(sender, self.shard.reply(asker(message), 0, message.chunk, "waiting", False))
             return
-        self._answer(sender, answer, asker(message), message.held, True)
+        self._answer(sender, answer, message, asker(message), True)
 
     def _park(self, sender: Sender, message: Pull) -> None:
         """Kept until something changes, unless the job is over: then the worker must hear that."""
         if self._stop_reason:
             reply = self.shard.reply(asker(message), message.request, message.chunk, "pulled", True)
-            self._answer(sender, reply, asker(message), message.held, True)
+            self._answer(sender, reply, message, asker(message), True)
         elif len(self.parked) < PARKED_MOST:
             self.parked[sender, message.chunk] = (sender, message)
 
@@ -317,12 +324,14 @@ class Service:
             for sender, message in waiting:
                 self._pull(sender, message, again=True)
 
-    def _answer(self, sender: Sender, answer: Reply | Fault, worker: int, held: int, pull: bool) -> None:
+    def _answer(
+        self, sender: Sender, answer: Reply | Fault, message: Exchange | Pull, worker: int, pull: bool
+    ) -> None:
         if not isinstance(answer, Reply) or not pull:
             self._send(sender, answer)
             return
         answer.stop = self._stop_reason
-        body = self.shard.payload(answer, worker, held)
+        body = self.shard.payload(answer, message, worker)
         if body is None:
             self._send(sender, answer)
             return
@@ -345,11 +354,22 @@ class Service:
     def _meet(self) -> None:
         """Closes rounds that can be closed (shard 0), or reports what is new (the others)."""
         if self.table:
+            self._look_at_oracle()
             while order := self.table.next():
                 for peer in self.peers.values():
                     self._send(peer, order)
+            if self.oracle and (asked := self.oracle.news()):
+                self._send(*asked)
         elif self.part and self.link and (news := self.part.news()):
             self.link.send(news)
+
+    def _look_at_oracle(self) -> None:
+        """Rounds go on without an oracle that does not answer; the log says so once."""
+        if self.oracle is None or self.chief is None:
+            return
+        before = self.oracle.gave_up
+        if self.oracle.look(self.chief.coordinator.evaluator_heard, time.monotonic()) and not before:
+            say("the oracle (asgd evaluate) does not answer: rounds go on without it until it does")
 
     def _obey(self, orders: list[Decided]) -> None:
         """Carries out what shard 0 ordered."""

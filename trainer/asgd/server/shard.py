@@ -25,7 +25,15 @@ from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, block_edges, chunk_count, chunk_slice, shard_range
+from asgd.wire.partition import (
+    CHUNK,
+    block_edges,
+    chunk_count,
+    chunk_slice,
+    part_chunk,
+    part_range,
+    shard_range,
+)
 
 
 class Seen(Struct):
@@ -136,7 +144,7 @@ class Shard:
         known = self.seen.get(message.index)
         if known is None or known.incarnation != message.incarnation:
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
-            self.state.inbox.pop(message.index, None)
+            self._drop_unsettled(message.index)
             self.strategy.left(self.state, message.index)
         if self._restored is not None and message.term < self.term:
             version, samples = self._restored
@@ -168,6 +176,12 @@ class Shard:
         if part and not part.complete:
             del self.state.inbox[index]
 
+    def _drop_unsettled(self, index: int) -> None:
+        """Whoever joins anew begins anew, unless the round is closing with what it sent before."""
+        part = self.state.inbox.get(index)
+        if part and not part.settled:
+            del self.state.inbox[index]
+
     def rest(self, index: int) -> None:
         """A worker has no data for now: nobody waits for its clock, which starts again with its next push."""
         if index in self.state.clocks:
@@ -196,7 +210,7 @@ class Shard:
 
     def exchange(self, message: Exchange, payload: Any) -> Reply | Fault:
         """Applies one chunk of a push exactly once. Raises ProtocolError on a payload of the wrong size."""
-        fault = self._stranger(message.index, message.incarnation) or self._beyond(message.chunk)
+        fault = self._stranger(message.index, message.incarnation) or self._unfit(message)
         if fault:
             return fault
         seen = self.seen[message.index]
@@ -225,7 +239,8 @@ class Shard:
                 name = self.spec.algorithm["name"]
                 raise ProtocolError(f"push {message.sequence} has no payload, which {name} cannot use")
             return True
-        size = self.state.weights[chunk_slice(self.state.weights.size, message.chunk)].size
+        span = self._span(message)
+        size = span.stop - span.start
         finite = codec.finite(message.codec, payload, size, self.spec.codec)
         self.saved += 4 * size - memoryview(payload).nbytes
         return finite
@@ -237,10 +252,29 @@ class Shard:
             return Fault("session", f"worker {index} has another session now", self.term)
         return None
 
-    def _beyond(self, chunk: int) -> Fault | None:
-        if chunk < self.chunks:
+    def _unfit(self, message: Exchange) -> Fault | None:
+        """NB: contributions of unlike sizes can't be summed."""
+        if message.parts != self.strategy.parts:
+            return Fault(
+                "protocol", f"this job's pushes are about 1 / {self.strategy.parts} of a shard", self.term
+            )
+        return self._beyond(message)
+
+    def _beyond(self, message: Exchange | Pull) -> Fault | None:
+        if message.part < message.parts and message.chunk < self._chunks_of(message):
             return None
-        return Fault("protocol", f"chunk {chunk}: this shard has {self.chunks}", self.term)
+        text = f"chunk {message.chunk} of part {message.part} of {message.parts}: this shard has {self.chunks} chunks"
+        return Fault("protocol", text, self.term)
+
+    def _chunks_of(self, message: Exchange | Pull) -> int:
+        if message.parts == 1:
+            return chunk_count(self.state.weights.size)
+        return chunk_count(part_range(self.state.weights.size, message.part, message.parts).size)
+
+    def _span(self, message: Exchange | Pull) -> slice:
+        if message.parts == 1:
+            return chunk_slice(self.state.weights.size, message.chunk)
+        return part_chunk(self.state.weights.size, message.chunk, message.part, message.parts)
 
     def _begin(self, message: Exchange, finite: bool) -> Seen:
         """The first chunk of a new push: it gets its verdict, and if accepted its version."""
@@ -248,6 +282,7 @@ class Shard:
         push = Push(
             message.index, message.sequence, message.base, max(0, state.version - message.base),
             state.version + 1, message.samples, message.steps, message.loss, meta=message.meta, bare=message.bare,
+            part=message.part, parts=message.parts,
         )  # fmt: skip
         reason = "" if finite else "nonfinite"
         if not reason and message.base > state.version:
@@ -281,7 +316,7 @@ class Shard:
         state = self.state
         if not push.bare:
             self._fold(message, payload, push)
-        if push.bare or message.chunk + 1 == self.chunks:
+        if push.bare or message.chunk + 1 == self._chunks_of(message):
             seen.push = None
             self.strategy.finish(state, push)
             if not push.steps:
@@ -292,7 +327,7 @@ class Shard:
     def _fold(self, message: Exchange, payload: Any, push: Push) -> None:
         """Hands a finite chunk to the strategy; where all that this does is one addition, it is done here."""
         state, how = self.state, self.spec.codec
-        span = chunk_slice(state.weights.size, message.chunk)
+        span = self._span(message)
         weights, factor = state.weights[span], self.strategy.factor(state, push)
         if factor is not None and factor < 0:
             codec.add(message.codec, payload, weights, factor, how)
@@ -310,7 +345,7 @@ class Shard:
                 raise Parked
         elif not self.ready:
             raise Parked
-        beyond = self._beyond(message.chunk)
+        beyond = self._beyond(message)
         return beyond or self.reply(asker(message), message.request, message.chunk, "pulled", True)
 
     def warming(self, index: int) -> bool:
@@ -330,27 +365,33 @@ class Shard:
         """Of whole weights; what is small enough travels as a difference to that (`Shadows.answer`)."""
         return "fp32" if self.shadows else self.spec.codec.pull
 
-    def weights(self, chunk: int, worker: int) -> F32 | None:
+    def weights(self, message: Exchange | Pull, worker: int) -> F32 | None:
         """The chunk that goes with a reply that carries weights: a view, to be copied before the next update.
 
         None when the strategy has nothing new for this worker.
         """
-        return self.strategy.answer(self.state, chunk_slice(self.state.weights.size, chunk), worker)
+        span = self._span(message)
+        if not isinstance(message, Pull) or message.of < 0:
+            return self.strategy.answer(self.state, span, worker)
+        # NB: a contribution that is gone was asked for by a question that is over.
+        part = self.state.inbox.get(message.of)
+        return part.vector[span] if part else np.zeros_like(self.state.weights[span])
 
-    def payload(self, reply: Reply, worker: int, held: int) -> Any:
+    def payload(self, reply: Reply, message: Exchange | Pull, worker: int) -> Any:
         """What goes with a reply that carries weights, to be copied before the next update or payload.
 
-        `held` is the state that the worker's request named. Fills in the reply's codec and states. None when the
+        `message` is the request. Fills in the reply's codec and states; parts travel as they are. None when the
         strategy has nothing new for this worker.
         """
         if worker >= 0:
             # NB: the next record after the reply's stamp; strategies and shadows may keep what they tell.
-            self.recorder.told(worker, reply.chunk, held)
-        weights = self.weights(reply.chunk, worker)
+            self.recorder.told(worker, message)
+        weights = self.weights(message, worker)
         if weights is None:
             return None
-        if self.shadows and worker >= 0:
-            body = self.shadows.answer(reply, worker, held, weights)
+        reply.whole = message.parts == 1
+        if self.shadows and worker >= 0 and reply.whole:
+            body = self.shadows.answer(reply, worker, message.held, weights)
         else:
             body = codec.pack(reply.codec, weights)
         self.saved += weights.nbytes - body.nbytes

@@ -13,7 +13,26 @@ _STALE = ("asgd", "staleness-aware", "dc-asgd", "ssp")
 
 def advice(job: Job) -> list[str]:
     """Warnings for the user, none of them an error."""
-    return [*_momentum(job), *_in_place(job)]
+    return [*_momentum(job), *_chaos(job), *_others(job), *_in_place(job)]
+
+
+def _others(job: Job) -> list[str]:
+    """The API server can't know what is installed where."""
+    name = str(job.spec.algorithm["name"])
+    if "/" not in name:
+        return []
+    return [
+        f"spec.algorithm.name: {name} must be installed wherever the job runs, on a cluster in `image` and in the image"
+        " of parameterServer.podTemplate"
+    ]
+
+
+def _chaos(job: Job) -> list[str]:
+    """Nobody is to find out from the loss that a job was a test."""
+    return [
+        f"spec.chaos.byzantine: {how.attack} by {len(how.workers)} of the workers: this job is a test of its strategy"
+        for how in job.spec.chaos.byzantine
+    ]
 
 
 def _in_place(job: Job) -> list[str]:

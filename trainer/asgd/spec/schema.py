@@ -165,9 +165,17 @@ def _complaint(error: Any) -> str:
             meaning = _at(error.schema_path[:-1]).get("description", "").split(". ")[0].rstrip(".")
             return f"does not match {error.kind.pattern} ({meaning})"
         case "anyOf":
-            return "is neither a number nor text"
+            return _neither(_at(error.schema_path[:-1]))
     message: str = error.message
     return message.removeprefix(_raw(error.instance)).strip()
+
+
+def _neither(schema: Schema) -> str:
+    """For the two choices of the CRD: numbers or text, and names of ours or of others' strategies."""
+    ours = schema["anyOf"][0].get("enum")
+    if ours is None:
+        return "is neither a number nor text"
+    return f"is not one of {', '.join(map(_raw, ours))}, nor PACKAGE/NAME of a strategy that others wrote"
 
 
 def _at(schema_path: list[str | int]) -> Schema:

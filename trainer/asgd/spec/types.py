@@ -170,6 +170,19 @@ class Metrics(Spec, frozen=True):
     port: int = 9090
 
 
+class Byzantine(Spec, frozen=True):
+    """Workers that lie (`algorithms/attacks.py`)."""
+
+    attack: str
+    workers: tuple[int, ...]
+    delay: int = 100
+    largest_label: int = 9
+
+
+class Chaos(Spec, frozen=True):
+    byzantine: tuple[Byzantine, ...] = ()
+
+
 class JobSpec(Spec, frozen=True):
     entrypoint: str
     source: dict[str, str] = {}
@@ -194,6 +207,7 @@ class JobSpec(Spec, frozen=True):
     scheduling: Scheduling = field(default_factory=Scheduling)
     network: Network = field(default_factory=Network)
     metrics: Metrics = field(default_factory=Metrics)
+    chaos: Chaos = field(default_factory=Chaos)
     managed_by: str = "asgd.dev/asgd-operator"
 
 

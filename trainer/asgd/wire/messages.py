@@ -18,6 +18,8 @@ PROTOCOL = 1
 
 Natural = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 """Indices, counts and versions: a negative one would reach array slices."""
+Parts = Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
+"""Into how many equal parts each shard is cut for an exchange that is about one of them; 1: about all."""
 
 
 class Message(Struct, tag=True, tag_field="t", array_like=True):
@@ -119,6 +121,8 @@ class Exchange(Message):
     bare: bool = False
     """The whole push is what stands here, for every shard alike: one message, no payload. For strategies that compare
     losses before anybody sends weights."""
+    part: Natural = 0
+    parts: Parts = 1
 
 
 class Pull(Message):
@@ -132,6 +136,10 @@ class Pull(Message):
     answer: str = "fp32"
     held: Natural = 0
     """As in Exchange."""
+    of: int = -1
+    """From Zeno's oracle: the worker whose contribution to the open round is asked for; -1: the weights."""
+    part: Natural = 0
+    parts: Parts = 1
 
 
 class Reply(Message):
@@ -157,6 +165,8 @@ class Reply(Message):
     """The weights lie in the shared segment, at the chunk's place."""
     stamp: Natural = 0
     """Which state of the shard this is, by the records of its log (`recording/`); 0: not recorded."""
+    whole: bool = True
+    """False: it is about one part of the shard, whose chunks have no place in the segment."""
 
 
 class Lease(Message):
@@ -235,6 +245,26 @@ class Decided(Message):
     decision: dict[str, Any] = {}
 
 
+class Question(Message):
+    """Shard 0 asks Zeno's oracle for losses: at the centre, and after a step by each member's gradient alone."""
+
+    number: int
+    term: int
+    members: list[int]
+    rate: float
+    version: Natural
+    """Of shard 0: which samples the oracle draws."""
+
+
+class Judged(Message):
+    """The oracle's answer, and its word that it is there; number 0 before it has answered any question."""
+
+    number: int
+    term: int
+    losses: list[float] = []
+    """At the centre, then one for each member in the question's order."""
+
+
 class Evaluated(Message):
     """The evaluator's result on the weights of `version`."""
 
@@ -293,6 +323,8 @@ AnyMessage = (
     | Fault
     | Gathered
     | Decided
+    | Question
+    | Judged
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -36,6 +36,21 @@ def shard_range(size: int, shard: int, shards: int) -> Range:
     return Range(size * shard // shards, size * (shard + 1) // shards)
 
 
+def part_range(size: int, part: int, parts: int) -> Range:
+    """Part number `part` of `parts` equal parts of a shard of `size` elements: what an exchange may be about."""
+    return shard_range(size, part, parts)
+
+
+def part_slices(size: int, shards: int, part: int, parts: int) -> list[slice]:
+    """The elements of the flat vector in part number `part` of every shard, one slice a shard."""
+    found = []
+    for shard in range(shards):
+        whole = shard_range(size, shard, shards)
+        own = part_range(whole.size, part, parts)
+        found.append(slice(whole.start + own.start, whole.start + own.stop))
+    return found
+
+
 def chunk_count(size: int, chunk: int = CHUNK) -> int:
     """Chunks of a shard with `size` elements; at least one, so that an empty shard still counts versions."""
     return max(1, -(-size // chunk))
@@ -60,3 +75,10 @@ def block_edges(tensors: bytes, size: int) -> list[int]:
     for _, members in groupby(named, key=lambda tensor: tensor[0].rpartition(".")[0]):
         edges.append(edges[-1] + sum(math.prod(shape) for _, shape in members))
     return edges if edges[-1] == size else [0, size]
+
+
+def part_chunk(size: int, index: int, part: int, parts: int) -> slice:
+    """The same when only a part is exchanged: chunks are counted from its start."""
+    own = part_range(size, part, parts)
+    span = chunk_slice(own.size, index)
+    return slice(own.start + span.start, own.start + span.stop)

@@ -22,7 +22,7 @@ from asgd.wire import codec as wire_codec
 from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice
+from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
 
 RETRY_SECONDS = 1.0
 """Silence after which a request is sent again."""
@@ -62,6 +62,11 @@ class PushMeta:
     """Nothing goes with it: one message a shard."""
     bases: Sequence[int] = ()
     """Versions of all shards that the push was computed from; those of the last pull if not given."""
+    part: int = 0
+    parts: int = 1
+    """The exchange is about part number `part` of `parts` equal parts of each shard."""
+    of: int = -1
+    """The worker whose contribution to the open round is pulled (Zeno's oracle); -1: the weights."""
 
 
 class Channel:
@@ -75,6 +80,8 @@ class Channel:
         """Push first, pull in a message of its own: the strategy may hold pulls back."""
         self.chunks = chunk_count(part.size)
         self.encoder = wire_codec.Encoder(codec, part.size)
+        self._encoders: dict[tuple[int, int], wire_codec.Encoder] = {(0, 1): self.encoder}
+        """By (part, parts): error feedback is of the elements that are sent together."""
         differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
         self._mirror = Mirror(codec, part.size) if differences else None
         self.term = 0
@@ -98,6 +105,11 @@ class Channel:
         self.taken: list[int] = []
         """Term, chunk and stamp of each answer that the newest exchange took, one after the other."""
         self._first_version = 0
+        self._parts: dict[int, int] = {}
+        """{part: version that its last pull brought}, in this term; the rest came with the last pull of all."""
+        self._whole = 0
+        self._count = self.chunks
+        """Chunks of the exchange under way."""
         self._deadline = 0.0
         self._requests = 0
         self._scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
@@ -113,7 +125,11 @@ class Channel:
         self._push, self._meta, self._pull = push, meta, pull
         self._pushing = push is not None or meta.bare
         self._frames = {}
+        self._count = self.chunks
         self._base = meta.bases[self.shard] if meta.bases else self.version
+        if meta.parts > 1:
+            self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
+            self._base = self._parts.get(meta.part, self._whole)
         self._next, self._done = 0, 0
         self._requests += 1
         self.taken = []
@@ -178,6 +194,9 @@ class Channel:
             raise ProtocolError(
                 f"shard {self.shard} cuts the model differently: another version of this program?"
             )
+        if message.term > self.term:
+            # NB: what was pulled in parts may belong to a history that the restart has undone.
+            self._parts, self._whole = {}, 0
         self.term = message.term
         self.samples = message.samples
         if message.ready:
@@ -239,7 +258,7 @@ class Channel:
 
     @property
     def _messages(self) -> int:
-        return 1 if self._bare else self.chunks
+        return 1 if self._bare else self._count
 
     @property
     def _bare(self) -> bool:
@@ -255,8 +274,11 @@ class Channel:
         held = self._mirror.state(chunk) if self._mirror else 0
         if not self._pushing:
             self.lane.send(
-                Pull(who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull, held)
-            )
+                Pull(
+                    who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull, held, meta.of,
+                    meta.part, meta.parts,
+                )
+            )  # fmt: skip
             return
         pull = self._asks
         visits = meta.visits if chunk == 0 and self.shard == 0 else []
@@ -264,6 +286,7 @@ class Channel:
             Exchange(
                 who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
                 meta.finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta, held, bare=meta.bare,
+                part=meta.part, parts=meta.parts,
             ),
             self._frame(chunk) if meta.finite and not meta.bare else None,
         )  # fmt: skip
@@ -273,8 +296,9 @@ class Channel:
         if chunk in self._frames:
             return self._frames[chunk]
         assert self._push is not None
-        frame = self.encoder.encode(self._push[chunk_slice(self.part.size, chunk)], chunk)
-        if self.encoder.residual is not None:
+        encoder = self.encoder if self._meta.parts == 1 else self._encoder()
+        frame = encoder.encode(self._push[self._span(chunk)], chunk)
+        if encoder.residual is not None:
             self._frames[chunk] = frame
         return frame
 
@@ -282,7 +306,7 @@ class Channel:
         """Where a lane may receive a reply's payload of `size` bytes: the chunk itself, when it is wanted as it is."""
         self._placed = None
         if isinstance(message, Reply) and self._pull is not None and self._awaits(message):
-            target = self._pull[chunk_slice(self.part.size, message.chunk)]
+            target = self._pull[self._span(message.chunk)]
             if message.codec == "fp32" and target.nbytes == size:
                 self._placed = target.data.cast("B")
         return self._placed
@@ -295,6 +319,17 @@ class Channel:
         # NB: pushes and pulls are numbered apart; a late answer to one may bear the other's number.
         next_one = message.sequence == expected and message.chunk == self._done
         return next_one and (message.verdict == "pulled") != self._pushing
+
+    def _encoder(self) -> wire_codec.Encoder:
+        key = (self._meta.part, self._meta.parts)
+        if key not in self._encoders:
+            self._encoders[key] = wire_codec.Encoder(self.codec, part_range(self.part.size, *key).size)
+        return self._encoders[key]
+
+    def _span(self, chunk: int) -> slice:
+        if self._meta.parts == 1:
+            return chunk_slice(self.part.size, chunk)
+        return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
         if not self._awaits(message):
@@ -320,12 +355,19 @@ class Channel:
 
     def _take(self, message: Reply, payload: Any, pull: F32) -> bool:
         """Brings a chunk of weights to where it belongs; False if it builds on what this worker does not hold."""
-        target = pull[chunk_slice(self.part.size, message.chunk)]
-        if self._mirror:
+        target = pull[self._span(message.chunk)]
+        if self._mirror and self._meta.parts == 1:
             return self._mirror.take(message, payload, target)
         if payload is not self._placed:
             target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
         return True
+
+    def _pulled(self, version: int) -> None:
+        self.version = version
+        if self._meta.parts > 1:
+            self._parts[self._meta.part] = version
+        else:
+            self._parts, self._whole = {}, version
 
     def _complete(self, now: float) -> None:
         if self._pushing:
@@ -336,6 +378,6 @@ class Channel:
             if split and self._pull is not None and not self.stop:
                 self._begin(now)
                 return
-        if self._pull is not None:
-            self.version = self._first_version
+        if self._pull is not None and self._meta.of < 0:
+            self._pulled(self._first_version)
         self.busy = False

@@ -2,7 +2,7 @@
 
 The answer of the A-SGD family is the centre. Buffers are not parameters; `spec.buffers` says whose the answer
 has (`buffers.py`, `batchnorm.py`). At the end the evaluator leaves what of the model's state_dict is no trained
-parameter in ASGD_EXTRAS, so that the saved model is whole.
+parameter in ASGD_EXTRAS, so that the saved model is whole. With `algorithm.name: zeno` it is the oracle as well.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import msgspec
 import torch
 
 from asgd import exitcodes
+from asgd.algorithms.registry import strategy
 from asgd.env import ProcessConfig, read_config
 from asgd.errors import TryAgain, UserError
 from asgd.exporter import Exporter, Views
+from asgd.kernel import F32
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done, Evaluated
@@ -24,11 +26,12 @@ from asgd.worker.batchnorm import recompute
 from asgd.worker.buffers import Buffers
 from asgd.worker.build import build_task
 from asgd.worker.centre import Centre
-from asgd.worker.channel import Identity
+from asgd.worker.channel import Identity, PushMeta
 from asgd.worker.devices import Staging, choose_device, limit_threads
 from asgd.worker.flat import Flat
 from asgd.worker.heartbeat import Heartbeat
 from asgd.worker.meters import Meters
+from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term
 
 POLL_SECONDS = 0.05
@@ -58,6 +61,15 @@ class Evaluator:
         self.heartbeat = Heartbeat(config.servers[0], config.keys, identity, dict)
         self._asker = Asker(config.servers[0], config.keys)
         self.measured = -1
+        self.oracle: OracleLink | None = None
+        if strategy(str(spec.algorithm["name"])).oracle:
+            oracle = Oracle(spec, task, self.flat, device)
+            self.oracle = OracleLink(config.servers[0], config.keys, oracle, self._contribution)
+
+    def _contribution(self, worker: int) -> F32:
+        """What `worker` gave to the open round (N,), -1 for the centre."""
+        self.centre.exchange(None, self._staging.host, PushMeta(0, 0, 0, True, None, [], of=worker))
+        return self._staging.host
 
     def measure(self, final: bool) -> None:
         """Pulls, evaluates and reports; weights that were measured already are not measured again.
@@ -76,7 +88,8 @@ class Evaluator:
 
     def _evaluate(self) -> dict[str, float]:
         task = self.task
-        assert task.evaluate is not None
+        if task.evaluate is None:
+            return {}
         spec = self.config.job.spec
         with torch.no_grad():
             if not self._buffers.settle(spec.buffers, self._told()):
@@ -95,8 +108,17 @@ class Evaluator:
         answer = self._asker.ask(Command("buffers"), 30.0)
         return msgspec.msgpack.decode(answer.body, type=list[bytes]) if isinstance(answer, Done) else []
 
+    def rest(self, seconds: float) -> None:
+        """Until it is time to look again; an oracle answers meanwhile."""
+        if self.oracle:
+            self.oracle.serve(seconds)
+        else:
+            time.sleep(seconds)
+
     def close(self) -> None:
         """Says goodbye."""
+        if self.oracle:
+            self.oracle.close()
         self.heartbeat.close()
         self.centre.leave()
         self._asker.close()
@@ -108,7 +130,7 @@ def main() -> int:
     limit_threads()
     leaving = catch_term()
     task = build_task(config.job.spec)
-    if task.evaluate is None:
+    if task.evaluate is None and not strategy(str(config.job.spec.algorithm["name"])).oracle:
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
     evaluator = Evaluator(config, task)
     exporter = Exporter(config.metrics, Views(collect=Meters().collect))
@@ -137,4 +159,4 @@ def watch(evaluator: Evaluator, leaving: object) -> None:
                 evaluator.measure(final=False)
             except TryAgain:
                 continue
-        time.sleep(POLL_SECONDS)
+        evaluator.rest(POLL_SECONDS)

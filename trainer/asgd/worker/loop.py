@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asgd.algorithms.attacks import Attack
 from asgd.parallel.draws import dealt
 from asgd.task import Task
 from asgd.worker.batches import WAIT, Lease, LeasedBatch, Waiting
@@ -46,12 +47,17 @@ def train(
     while item is not None and not replica.stop and not leaving():
         if leases.holds(item.visits):
             with replica.meters.timed("compute"):
-                loss = gradient(item)
+                loss = gradient(studied(item, replica.attack))
             replica.step(item.samples, loss, item.visits)
         with replica.meters.timed("data"):
             item = next(batches, None)
     replica.flush()
     return replica.stop
+
+
+def studied(item: LeasedBatch, attack: Attack | None) -> LeasedBatch:
+    """The batch as an honest worker, or this one, looks at it."""
+    return LeasedBatch(attack.study(item.batch), item.samples, item.visits) if attack else item
 
 
 def backward(task: Task, flat: Flat, device: torch.device, item: LeasedBatch) -> float:

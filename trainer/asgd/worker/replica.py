@@ -20,12 +20,14 @@ import torch
 from torch import nn
 
 from asgd import kernel
+from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
 from asgd.env import ProcessConfig
 from asgd.errors import TryAgain, UserError
 from asgd.kernel import F32
 from asgd.recording.worker import recorder
+from asgd.wire.partition import part_slices
 from asgd.worker.buffers import Buffers
 from asgd.worker.centre import Centre, Outcome
 from asgd.worker.channel import Identity, PushMeta
@@ -69,7 +71,9 @@ class Replica:
         self.rule.dataset = dataset
         if self.rule.probes:
             self.rule.judge = self._judge_by(probe)
-        self.meters = Meters(overlapped=spec.exchange.ahead > 0)
+        self.attack = attack_of(spec, config.index)
+        overlapped = spec.exchange.ahead > 0 or self.rule.delay > 0
+        self.meters = Meters(overlapped=overlapped)
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
             config.node, guarantee, _tensors(self.flat),
@@ -80,9 +84,11 @@ class Replica:
         shared = self.centre.segment
         self._push = Staging(self.flat.size, self.device, shared.push if shared else None)
         self._pulled = Staging(self.flat.size, self.device, shared.pull if shared else None)
-        self._thread: Executor | None = ThreadPoolExecutor(1, "exchange") if spec.exchange.ahead else None
+        self._thread: Executor | None = ThreadPoolExecutor(1, "exchange") if overlapped else None
         self._flying: Future[Outcome] | None = None
         self._flying_pull = False
+        self._land_at = 0
+        """The step after which the exchange under way is waited for, where the strategy lets it take some."""
         self._pending = _Pending()
         self._versions: list[int] = []
         """Versions of the shards in the weights of this moment, and in those of the newest gradient."""
@@ -140,11 +146,14 @@ class Replica:
         if self.spec.optimizer.clip_norm is not None:
             self._clip(gradient, self.spec.optimizer.clip_norm)
         self._computed_from = self._versions
-        self._land()
+        if not self.rule.delay:
+            self._land()
         self._steps += 1
         rate = learning_rate(self.spec.optimizer, self.samples, self._dataset)
         self.rule.step(self.flat.weights, gradient, rate)
         self._note(samples, loss, visits)
+        if self._steps >= self._land_at:
+            self._land()
         turn = self.rule.turn(self._steps)
         if turn.push or turn.pull:
             self._exchange(turn.push, turn.pull)
@@ -176,12 +185,16 @@ class Replica:
 
     def _exchange(self, push: bool, pull: bool) -> None:
         vector, meta = None, PushMeta(0, 0, 0, True, None, [])
+        self._land_at = self._steps + self.rule.delay
         if push:
             outgoing = self.rule.outgoing(self.flat.weights, self.flat.grads)
             if outgoing is not None:
                 # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
                 vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
+                if self.attack:
+                    vector = self.attack.spoil(vector)
             meta = self._meta(vector)
+        meta.part, meta.parts = self.rule.part, self.rule.parts
         into = self._pulled.host if pull else None
         self._flying_pull = pull
         if self._thread:
@@ -200,7 +213,7 @@ class Replica:
         finite = math.isfinite(loss or 0.0) if vector is None else kernel.finite(vector)
         return PushMeta(
             self.centre.sequence, pending.samples, pending.steps, finite, loss, pending.visits,
-            self.rule.meta(), vector is None, self._computed_from,
+            self.rule.meta(), vector is None, self._computed_from if self.rule.parts == 1 else (),
         )  # fmt: skip
 
     def _land(self) -> None:
@@ -217,7 +230,9 @@ class Replica:
             return
         if self._flying_pull:
             if not outcome.empty:
-                self.rule.incoming(self.flat.weights, self._pulled.on_device())
+                rule, shards = self.rule, len(self.centre.channels)
+                rule.spans = part_slices(self.flat.size, shards, rule.part, rule.parts)
+                rule.incoming(self.flat.weights, self._pulled.on_device())
             self._versions = self.centre.versions
         turn = self.rule.follow()
         if turn.push or turn.pull:

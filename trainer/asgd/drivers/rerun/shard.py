@@ -33,7 +33,7 @@ from asgd.recording.format import (
 )
 from asgd.server.rounds import RoundPart
 from asgd.server.shard import Shard
-from asgd.wire.messages import Decided, Hello, Init, Reply
+from asgd.wire.messages import Decided, Hello, Init, Pull, Reply
 from asgd.wire.partition import chunk_slice
 
 
@@ -211,7 +211,17 @@ class RerunShard:
     def _tell(self, record: Told) -> None:
         """NB: always asked for, as in the run: some strategies keep what they tell."""
         reply = self.shard.reply(record.worker, 0, record.chunk, "pulled", True)
-        body = self.shard.payload(reply, record.worker, record.held)
+        asked = Pull(
+            "worker",
+            record.worker,
+            0,
+            record.chunk,
+            0,
+            held=record.held,
+            part=record.part,
+            parts=record.parts,
+        )
+        body = self.shard.payload(reply, asked, record.worker)
         person = self._person(record.worker)
         if person in self._wanted.get(self._at, ()):
             answer = self._mail.answers[person, self.index, self.shard.term, self._at]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asgd.errors import UserError
+from asgd.spec.types import Byzantine
 
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
@@ -74,10 +75,10 @@ class World:
     deaths: tuple[Mishap, ...] = ()
     pauses: tuple[Mishap, ...] = ()
     joins: tuple[Mishap, ...] = ()
-    attacks: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    """(kind, workers) of those who lie (`attacks.py`)."""
     nodes: int = 1
     """Machines that workers are dealt to, one after the other."""
+    attacks: tuple[Byzantine, ...] = ()
+    """Workers that lie, beside those of `spec.chaos` (`algorithms/attacks.py`)."""
     detect_seconds: float = 1.0
     """How long after a worker's death the parameter servers are told."""
 

@@ -7,6 +7,7 @@ message after the other, pulls that must wait are parked and asked again after e
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +19,7 @@ from asgd.algorithms.rounds import RoundServer
 from asgd.drivers.virtual.clock import Action, Clock
 from asgd.drivers.virtual.models import World
 from asgd.drivers.virtual.network import Network
+from asgd.kernel import F32
 from asgd.server.coordinator import Coordinator
 from asgd.server.metrics import Traffic
 from asgd.server.rounds import RoundPart, RoundTable
@@ -36,10 +38,12 @@ from asgd.wire.messages import (
     Granted,
     Hello,
     Init,
+    Judged,
     Message,
     Pull,
     Reply,
 )
+from asgd.worker.oracle import trials
 
 if TYPE_CHECKING:
     from asgd.drivers.virtual.worker import VirtualLane
@@ -95,7 +99,7 @@ class VirtualServer:
                 answer = self.shard.exchange(message, _bytes(payload))
                 if self.index == 0 and isinstance(answer, Reply) and message.chunk == 0:
                     self.cluster.pushed(message, answer)
-                self._answer(lane, answer, message.index, message.held, message.pull)
+                self._answer(lane, answer, message, message.index, message.pull)
             case Pull():
                 self._pull(lane, message)
             case Hello():
@@ -115,12 +119,27 @@ class VirtualServer:
     def meet(self) -> None:
         """Closes rounds that can be closed (shard 0), or reports what is new (the others)."""
         if self.table:
-            while order := self.table.next():
-                for peer in self.cluster.servers[1:]:
-                    self._tell(peer, partial(peer.obey, order))
+            self.table.oracle_away = self.cluster.oracle is None
+            self._decide(self.table)
+            while self._judged(self.table):
+                self._decide(self.table)
         elif self.part and (news := self.part.news()):
             first = self.cluster.servers[0]
             self._tell(first, partial(first.hear, news))
+
+    def _decide(self, table: RoundTable) -> None:
+        while order := table.next():
+            for peer in self.cluster.servers[1:]:
+                self._tell(peer, partial(peer.obey, order))
+
+    def _judged(self, table: RoundTable) -> bool:
+        """Zeno's oracle answers the open question at once."""
+        question, oracle = table.question, self.cluster.oracle
+        if question is None or oracle is None:
+            return False
+        points = trials(self.cluster.contribution, question.members, question.rate)
+        table.judged(Judged(question.number, question.term, oracle(question.version, points)))
+        return True
 
     def _tell(self, peer: VirtualServer, deliver: Action) -> None:
         self.cluster.network.send(("server", self.index), ("server", peer.index), 0, deliver)
@@ -146,7 +165,7 @@ class VirtualServer:
                 self._parked.append((lane, message))
                 return
             answer = self.shard.reply(message.index, message.request, message.chunk, "pulled", True)
-        self._answer(lane, answer, message.index, message.held, True)
+        self._answer(lane, answer, message, message.index, True)
 
     def retry(self) -> None:
         """Asks again what was parked."""
@@ -155,11 +174,13 @@ class VirtualServer:
             for lane, message in waiting:
                 self._pull(lane, message)
 
-    def _answer(self, lane: VirtualLane, answer: Reply | Fault, worker: int, held: int, pull: bool) -> None:
+    def _answer(
+        self, lane: VirtualLane, answer: Reply | Fault, message: Exchange | Pull, worker: int, pull: bool
+    ) -> None:
         if not isinstance(answer, Reply) or not pull:
             self._send(lane, answer)
             return
-        payload = self.shard.payload(answer, worker, held)
+        payload = self.shard.payload(answer, message, worker)
         if payload is None:
             self._send(lane, answer)
             return
@@ -182,6 +203,8 @@ class Cluster:
         self.job, self.world, self.clock = job, world, clock
         self.network = Network(clock, world)
         self.coordinator = Coordinator(job.spec)
+        self.oracle: Callable[[int, Iterable[F32]], list[float]] | None = None
+        """Losses at points (`worker/oracle.py`); None: the oracle is away."""
         self.servers = [VirtualServer(self, index) for index in range(job.spec.parameter_server.shards)]
 
     # -- shard 0's part ------------------------------------------------------------------------------------------
@@ -238,6 +261,12 @@ class Cluster:
             server.meet()
             server.retry()
         self.bye(bye)
+
+    def contribution(self, worker: int) -> F32:
+        """What `worker` gave to the open round (N,), -1 for the centre."""
+        if worker < 0:
+            return np.concatenate([server.shard.state.weights for server in self.servers])
+        return np.concatenate([server.shard.state.inbox[worker].vector for server in self.servers])
 
     # -- what it looks like ------------------------------------------------------------------------------------
 

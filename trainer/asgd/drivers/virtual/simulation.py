@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from asgd.drivers.virtual.attacks import Attack, Eavesdropper
+from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.models import Mishap, World
 from asgd.drivers.virtual.server import TICK_SECONDS, Cluster
@@ -30,9 +30,12 @@ class Simulation:
         self.job, self.work, self.world, self._observe = job, work, world, observe
         self.clock = Clock()
         self.cluster = Cluster(job, world, self.clock)
+        self.cluster.oracle = work.losses
         self.workers: dict[int, VirtualWorker] = {}
         self._heard = Eavesdropper()
-        self._liars = {index: kind for kind, indices in world.attacks for index in indices}
+        self._liars = {
+            index: how for how in (*job.spec.chaos.byzantine, *world.attacks) for index in how.workers
+        }
         self._incarnations: dict[int, int] = {}
         self._observed = -1.0
         self._measured = -1
@@ -60,8 +63,8 @@ class Simulation:
         factor = dict(self.world.stragglers).get(index, 1.0)
         worker = VirtualWorker(self.cluster, self.work, index, self._incarnations[index], factor)
         worker.heard = self._heard
-        if kind := self._liars.get(index):
-            worker.attack = Attack(kind, index, self._heard)
+        if how := self._liars.get(index):
+            worker.attack = Attack(how, index, self._heard)
         self.workers[index] = worker
         self.clock.after(0.0, worker.resume)
 

@@ -7,7 +7,7 @@ after it, so each sees what it would see in a process of its own. Data is read b
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from asgd.worker.batchnorm import recompute
 from asgd.worker.build import build_task
 from asgd.worker.flat import Flat, layout_hash, layout_of
 from asgd.worker.loop import backward
+from asgd.worker.oracle import Oracle
 from asgd.worker.probing import take_probe
 
 CPU = torch.device("cpu")
@@ -61,6 +62,9 @@ class Work(Protocol):
     def evaluate(self, weights: F32) -> dict[str, float]:
         """Metrics of the job's answer; empty when there are none."""
 
+    def losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        """What Zeno's oracle finds at each point, on the samples that `version` chooses."""
+
 
 class TorchWork:
     """The task of `spec.entrypoint`. Raises UserError on what is wrong with it."""
@@ -82,6 +86,7 @@ class TorchWork:
         self._persons: dict[int, _Person] = {}
         self._judge = build_task(spec)
         self._judged = Flat(self._judge.model, CPU)
+        self._oracle = Oracle(spec, self._judge, self._judged, CPU)
         self.task.model.train()
 
     def initial(self) -> F32:
@@ -132,6 +137,12 @@ class TorchWork:
         model.train()
         set_random_state(before)
         return metrics
+
+    def losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        before = random_state()
+        found = self._oracle.losses(version, points)
+        set_random_state(before)
+        return found
 
 
 class _Person:

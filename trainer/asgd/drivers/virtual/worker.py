@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 
 from asgd import kernel
+from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
-from asgd.drivers.virtual.attacks import Attack, Eavesdropper
 from asgd.drivers.virtual.server import Cluster, VirtualServer
 from asgd.drivers.virtual.work import Work
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.messages import AnyMessage, Bye, Message
-from asgd.wire.partition import shard_range
+from asgd.wire.partition import part_slices, shard_range
 from asgd.worker.batches import WAIT_SECONDS, Lease, LeasedBatch, Waiting
 from asgd.worker.channel import HELLO_SECONDS, Channel, Identity, PushMeta
+from asgd.worker.loop import studied
 
 Life = Iterator[None]
 
@@ -99,10 +100,12 @@ class VirtualWorker:
         self._pending = _Pending()
         self._steps = 0
         self._pulling = self._under_way = False
+        self._land_at = 0
         self.samples = 0
         self.stop = ""
         self.alive = True
         self.heard = Eavesdropper()
+        """What liars get to hear."""
         self.attack: Attack | None = None
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
@@ -173,20 +176,13 @@ class VirtualWorker:
                 yield from self._sleep(WAIT_SECONDS)
                 continue
             yield from self._sleep(self.cluster.world.compute.draw(self._random) * self._factor)
-            item = self._studied(item)
+            item = studied(item, self.attack)
             loss = self.work.gradient(self.index, self.weights, item, self._gradient)
             yield from self._step(item, loss)
         yield from self._flush()
         yield from self._part()
         for channel in self.channels:
             channel.lane.send(Bye("worker", self.index, self.incarnation, reason=self.stop))
-
-    def _studied(self, item: LeasedBatch) -> LeasedBatch:
-        """The batch as this worker looks at it."""
-        if self.attack is None or self.attack.kind != "label-flip":
-            return item
-        inputs, labels = item.batch
-        return LeasedBatch((inputs, 9 - labels), item.samples, item.visits)
 
     def _stopped(self) -> bool:
         self.stop = next((channel.stop for channel in self.channels if channel.stop), self.stop)
@@ -221,7 +217,8 @@ class VirtualWorker:
         limit = self.spec.optimizer.clip_norm
         if limit is not None and (norm := float(np.linalg.norm(self._gradient))) > limit:
             self._gradient *= limit / norm
-        yield from self._land()
+        if not self.rule.delay:
+            yield from self._land()
         self._steps += 1
         rate = learning_rate(self.spec.optimizer, self.samples, self.work.dataset)
         self.rule.step(self.weights, self._gradient, rate)
@@ -230,6 +227,8 @@ class VirtualWorker:
         pending.steps += 1
         pending.visits.extend(item.visits)
         pending.losses.append(loss)
+        if self.rule.delay and self._steps >= self._land_at:
+            yield from self._land()
         turn = self.rule.turn(self._steps)
         if turn.push or turn.pull:
             yield from self._exchange(turn.push, turn.pull)
@@ -242,7 +241,7 @@ class VirtualWorker:
 
     def _exchange(self, push: bool, pull: bool) -> Life:
         self._begin(push, pull)
-        if not self.spec.exchange.ahead:
+        if not (self.spec.exchange.ahead or self.rule.delay):
             yield from self._land()
 
     def _begin(self, push: bool, pull: bool) -> None:
@@ -251,6 +250,8 @@ class VirtualWorker:
             outgoing = self.rule.outgoing(self.weights, self._gradient)
             vector = None if outgoing is None else self._spoken(np.array(outgoing))
             meta = self._meta(vector)
+        meta.part, meta.parts = self.rule.part, self.rule.parts
+        self._land_at = self._steps + self.rule.delay
         self._start(vector, pull, meta)
 
     def _spoken(self, vector: F32) -> F32:
@@ -303,7 +304,9 @@ class VirtualWorker:
             if self._stopped():
                 return
             if pulling and not any(channel.empty for channel in self.channels):
-                self.rule.incoming(self.weights, self._pulled)
+                rule, shards = self.rule, len(self.channels)
+                rule.spans = part_slices(self.work.size, shards, rule.part, rule.parts)
+                rule.incoming(self.weights, self._pulled)
             turn = self.rule.follow()
             if turn.push or turn.pull:
                 self._begin(turn.push, turn.pull)

@@ -114,9 +114,9 @@ class BulkLane:
             self._zmq.send(message, payload)
 
     def _share(self, message: Exchange, payload: F32) -> F32 | None:
-        """Puts a chunk into shared memory, unless it lies there; a packed one goes along as it is."""
+        """Puts a chunk into shared memory, unless it lies there; a packed one, or of a part, goes along."""
         assert self._segment is not None
-        if message.codec != "fp32":
+        if message.codec != "fp32" or message.parts > 1:
             return payload
         if payload.base is not self._segment.push:
             self._held(self._segment.push, message.chunk)[:] = payload

@@ -1,0 +1,123 @@
+"""Zeno's oracle: the losses at the centre and after a step by each worker's gradient, on a fresh batch each round.
+
+It lives in the evaluator's process, which has the model and the data; the simulator calls the same `Oracle`. The
+centre and one gradient after the other are pulled from the shards, so a round costs m + 1 models on the wire and
+one in memory. The model computes as in evaluation: no dropout, batch norm by its buffers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import zmq
+
+from asgd.errors import ProtocolError
+from asgd.kernel import F32
+from asgd.spec.types import JobSpec
+from asgd.task import Task
+from asgd.wire import control
+from asgd.wire.messages import Judged, Question, decode, encode
+from asgd.worker.batches import StreamedBatches
+from asgd.worker.data import dataset_size, fetch, stream_loader
+from asgd.worker.devices import to_device
+from asgd.worker.flat import Flat
+
+SAMPLES = 4
+"""As in the authors' demo."""
+REPORT_SECONDS = 1.0
+
+
+def trials(vector: Callable[[int], F32], members: Iterable[int], rate: float) -> Iterator[F32]:
+    """The centre (`vector(-1)`), then where a step of length `rate` by each member's vector leads."""
+    centre = vector(-1).copy()
+    yield centre
+    for worker in members:
+        point = vector(worker) * np.float32(-rate)
+        point += centre
+        yield point
+
+
+class Oracle:
+    """Judges points by `task`; its model's weights are `flat`, which is overwritten."""
+
+    def __init__(self, spec: JobSpec, task: Task, flat: Flat, device: torch.device) -> None:
+        self._spec, self._task, self._flat, self._device = spec, task, flat, device
+        self._count = int(spec.algorithm.get("samples", SAMPLES))
+        self._dataset = dataset_size(task, spec.entrypoint)
+        self._stream: Iterator[Any] | None = None
+
+    def losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        """The loss at each (N,) point, all on one batch that `version` chooses."""
+        batch = to_device(self._batch(version), self._device)
+        model, found = self._task.model, []
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            for point in points:
+                self._flat.weights.copy_(torch.from_numpy(point))
+                found.append(float(self._task.loss(model, batch)))
+        model.train(was_training)
+        return found
+
+    def _batch(self, version: int) -> Any:
+        """`samples` of a map-style dataset; of a stream the next batch."""
+        if self._dataset is None:
+            if self._stream is None:
+                self._stream = iter(StreamedBatches(stream_loader(self._task, self._spec)))
+            return next(self._stream).batch
+        # NB: the leading word keeps these draws apart from the epochs' orders, which use (seed, epoch).
+        random = np.random.default_rng([0x2E20, self._spec.seed, version])
+        indices = random.choice(self._dataset, min(self._count, self._dataset), replace=False)
+        return fetch(self._task.data, indices.tolist(), self._task.collate)
+
+
+class OracleLink:
+    """Talks with shard 0 at `endpoint`; `vector(worker)` pulls a contribution, -1 the centre."""
+
+    def __init__(
+        self, endpoint: str, keys: control.Keys | None, oracle: Oracle, vector: Callable[[int], F32]
+    ) -> None:
+        self._oracle, self._vector = oracle, vector
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._socket = control.dealer(self._context, endpoint, keys)
+        # NB: while shard 0 is away only the newest report is worth keeping.
+        self._socket.sndhwm = 2
+        self._answer = Judged(0, 0)
+        self._due = 0.0
+
+    def serve(self, seconds: float) -> None:
+        """Answers what is asked within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if time.monotonic() >= self._due:
+                self._report()
+            if self._socket.poll(max(1, int(left * 1000))):
+                self._hear(self._socket.recv())
+
+    def _report(self) -> None:
+        self._due = time.monotonic() + REPORT_SECONDS
+        try:
+            self._socket.send(encode(self._answer), zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    def _hear(self, frame: bytes) -> None:
+        try:
+            question = decode(frame)
+        except ProtocolError:
+            return
+        if not isinstance(question, Question):
+            return
+        if (question.number, question.term) != (self._answer.number, self._answer.term):
+            points = trials(self._vector, question.members, question.rate)
+            losses = self._oracle.losses(question.version, points)
+            self._answer = Judged(question.number, question.term, losses)
+        self._report()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._context.destroy(linger=0)
