@@ -87,8 +87,6 @@ class RerunShard:
         self._keep = recording.rounds_needed()
         self.snapshots: dict[int, Snapshot] = {}
         """By checkpoint round."""
-        self.updates = 0
-        """Pushes that were accepted, those that a restart lost included."""
         self._made: dict[int, int] = {}
         """{worker: the version that its newest push made}"""
         self.completed = 0
@@ -189,7 +187,6 @@ class RerunShard:
             raise self._contradiction()
         if record.chunk == 0:
             self._made[record.worker] = shard.state.version
-            self.updates += answer.verdict == "applied"
         if record.chunk + 1 == shard.chunks and answer.verdict == "applied" and not shard.strategy.rounds:
             self.completed = max(self.completed, self._made[record.worker])
         return True
@@ -249,7 +246,9 @@ class RerunShard:
         saved = self.snapshots.get(round_)
         if saved is None:
             raise UserError(f"the log of shard {self.index} has no checkpoint round {round_}")
-        self.shard.restore(saved.size, saved.layout, saved.arrays, json.loads(saved.meta))
+        # NB: the shard may keep these arrays and change them, and another restart may want the round again.
+        arrays = {name: array.copy() for name, array in saved.arrays.items()}
+        self.shard.restore(saved.size, saved.layout, arrays, json.loads(saved.meta))
 
     def _contradiction(self) -> UserError:
         return UserError(f"the recording contradicts itself at {self.waits_for()}")
