@@ -125,7 +125,8 @@ class LsgdServer(Parting, RoundServer):
         for leader in set(self.leaders.values()):
             if leader in whole:
                 state.kept[leader] = whole[leader].copy()
-            elif leader in state.clocks:
+            elif leader in state.nodes:
+                # NB: not its clock: who is about to rest has none, and its weights come all the same.
                 self.awaited.add(leader)
         if whole:
             state.weights[:] = mean([whole[worker] for worker in sorted(whole)])
