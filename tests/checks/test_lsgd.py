@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asgd.algorithms.base import NOTHING
+from asgd.algorithms.base import NOTHING, Contribution, Push, ShardState
 from asgd.algorithms.easgd import EasgdWorker
+from asgd.algorithms.lsgd import LsgdServer
 from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
 from tests.checks.virtual import CONSTANT, Problem, digits, job, simulation, train
@@ -236,6 +237,18 @@ def test_a_worker_whose_weights_are_no_numbers_goes_on_from_the_leader() -> None
     run.run()
     assert np.isfinite(run.answer()).all() and places(run)[2] == pytest.approx(1, abs=0.01)
     assert run.cluster.status().refused["nonfinite"] >= 1
+
+
+def test_nobody_waits_for_a_leader_that_rests_without_having_sent_its_weights() -> None:
+    server = LsgdServer(lsgd(10).spec)
+    state = ShardState(np.ones(4, np.float32), {"leader": np.zeros(4, np.float32)}, np.empty(4, np.float32))
+    state.clocks, state.nodes = {0: 1, 1: 1}, {0: "", 1: ""}
+    pushes = [Push(worker, 1, 0, 0, 1, 8, 1, loss=float(worker), bare=True) for worker in (0, 1)]
+    given = [Contribution(push, np.empty(0, np.float32), complete=True) for push in pushes]
+    server.close(state, given, server.decide(state, pushes, {}))
+    assert server.notes(state, 0)["send"] == 1 and not server.may_pull(state, 1)
+    del state.clocks[0]
+    assert server.may_pull(state, 1) and server.answer(state, slice(0, 4), 1) is None
 
 
 def test_other_strategies_refuse_pushes_without_payload() -> None:

@@ -77,6 +77,27 @@ def test_stages_of_ones_own_are_taken_as_they_are_and_more_of_them_put_together(
     ] == [2, 1]
 
 
+class Dropping(nn.Module):
+    """Wraps a part of a model; in training it is not what the model is in evaluation."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.part(F.dropout(x, 0.5, self.training))
+        return answer
+
+
+def test_modules_around_parts_of_the_model_are_compared_in_evaluation_mode_and_trained_in_training_mode() -> (
+    None
+):
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))
+    upper = Dropping(model[2])
+    check(task(model, stages=[model[0], upper]), spec(2), images())
+    assert upper.training
+
+
 def test_tied_layers_stay_together() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 2))
     model[2].weight = model[0].weight

@@ -79,7 +79,7 @@ class ShardState:
     workers: int = 1
     clocks: dict[int, int] = field(default_factory=dict)
     nodes: dict[int, str] = field(default_factory=dict)
-    """{worker: name of its machine, '' where unknown}"""
+    """{live worker: name of its machine, '' where unknown}"""
     dataset: int | None = None
     """Samples in one epoch; None for streams."""
     blocks: list[int] = field(default_factory=list)

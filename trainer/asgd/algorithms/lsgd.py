@@ -125,7 +125,8 @@ class LsgdServer(Parting, RoundServer):
         for leader in set(self.leaders.values()):
             if leader in whole:
                 state.kept[leader] = whole[leader].copy()
-            elif leader in state.clocks:
+            elif leader in state.nodes:
+                # NB: not its clock: who is about to rest has none, and its weights come all the same.
                 self.awaited.add(leader)
         if whole:
             state.weights[:] = mean([whole[worker] for worker in sorted(whole)])
@@ -135,7 +136,9 @@ class LsgdServer(Parting, RoundServer):
 
     def may_pull(self, state: ShardState, worker: int) -> bool:
         leader = self.leaders.get(worker)
-        return worker not in state.inbox and (leader == worker or leader not in self.awaited)
+        # NB: a leader without a clock rests for want of data: what it has not sent by now, it never may.
+        comes = leader != worker and leader in self.awaited and leader in state.clocks
+        return worker not in state.inbox and not comes
 
     def answer(self, state: ShardState, span: slice, worker: int) -> F32 | None:
         if worker < 0:
@@ -145,7 +148,7 @@ class LsgdServer(Parting, RoundServer):
         if leader is None:
             # It joins: beside the best is where all would like to be.
             return (state.slots["leader"] if state.facts.get("led") else state.weights)[span]
-        if leader == worker or leader not in state.kept:
+        if leader == worker or leader in self.awaited or leader not in state.kept:
             return None
         return state.kept[leader][span]
 

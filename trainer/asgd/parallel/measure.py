@@ -46,7 +46,7 @@ def measure(task: Task, layers: Sequence[nn.Module], batch: Any) -> Costs:
         return values
 
     stand = Stand(answer)
-    with undisturbed(task.model):
+    with undisturbed(task.model, *layers):
         costs.loss = _loss(task, stand, batch)
     stand.check()
     return costs
@@ -88,11 +88,15 @@ def _count(values: Any) -> float:
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; modes and random numbers are put back."""
-    modes = {module: module.training for module in model.modules()}
+def undisturbed(*models: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; modes and random numbers are put back.
+
+    NB: modules that a user wraps around parts of the model have modes of their own.
+    """
+    modes = {module: module.training for model in models for module in model.modules()}
     state = torch.default_generator.get_state()
-    model.eval()
+    for module in modes:
+        module.training = False
     try:
         with torch.no_grad():
             yield

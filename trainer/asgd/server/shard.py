@@ -158,6 +158,7 @@ class Shard:
         self.recorder.left(index)
         self.members.pop(index, None)
         self.state.clocks.pop(index, None)
+        self.state.nodes.pop(index, None)
         self.state.kept.pop(index, None)
         self._forget(index)
         self._drop_unfinished(index)
