@@ -67,7 +67,7 @@ class LeaderWorker(LocalWorker):
         """What the last exchange brought to the servers: report | weights, or nothing."""
         self.newest = 0.0
         """Number of the newest weights that this worker sent."""
-        self.parts = False
+        self.leaves = False
 
     def joined(self, w: Vector) -> None:
         self.scratch = w * 0
@@ -119,11 +119,11 @@ class LeaderWorker(LocalWorker):
         return Turn(push=False, pull=True) if fetch else NOTHING
 
     def parting(self, w: Vector) -> Vector | None:
-        self.parts = True
+        self.leaves = True
         return w
 
     def meta(self) -> dict[str, float]:
-        if self.parts:
+        if self.leaves:
             return {"parting": 1.0}
         if not self.asynchronous:
             return {}

@@ -83,6 +83,8 @@ class Welcome(Message):
     """The shard's part of the session's keys."""
     weights: str = ""
     """Name of the memory in which the shard's weights may be read in place; `exchange.readInPlace` only."""
+    known: bool = False
+    """The shard had not forgotten this worker: what it was leased is still its own."""
 
 
 class Init(Message):

@@ -98,7 +98,10 @@ class Channel:
         """The last pull brought nothing, at least of some chunk: the strategy has nothing new for this worker."""
         self.joined = False
         self.joins = 0
-        """How often the shard has welcomed this worker: after the first time it had forgotten it."""
+        """How often the shard has welcomed this worker."""
+        self.memberships = 0
+        """How often it did not know this worker (any more) then; a stream that broke is no reason to be forgotten."""
+        self._forgotten = False
         self.busy = False
         self.retries = 0
         self.bring: Callable[[], F32] | None = None
@@ -199,9 +202,12 @@ class Channel:
             self._parts, self._whole = {}, 0
         self.term = message.term
         self.samples = message.samples
+        self._forgotten = self._forgotten or not message.known
         if message.ready:
             self.joined = True
             self.joins += 1
+            self.memberships += int(self._forgotten)
+            self._forgotten = False
             self.seen = message.version
             if self.busy:
                 self._begin(now)

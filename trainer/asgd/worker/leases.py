@@ -64,7 +64,7 @@ class Leases:
     @property
     def _memberships(self) -> int:
         """How often shard 0 has taken this worker in: by a lease or by the exchange, whichever came first."""
-        return self._rejoins + self._channel.joins
+        return self._rejoins + self._channel.memberships
 
     def holds(self, visits: Sequence[tuple[int, int, int]]) -> bool:
         """Whether a batch's range is still this worker's; batches come in the order of their leases."""
