@@ -19,8 +19,8 @@ run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
 	.venv/bin/asgd run examples/digits.yaml
 
 test: .venv/.ready lint cluster-api ## lint, types, layers, then every test that needs no node: real processes, a real API server
-	$(PY) -m pytest -n 2 --dist worksteal tests/unit tests/checks
-	$(PY) -m pytest --ignore=tests/unit --ignore=tests/checks --ignore=tests/e2e --ignore=tests/cluster/test_node_tier.py
+	$(PY) -m pytest -n 2 --dist worksteal tests/unit tests/checks tests/local tests/users
+	$(PY) -m pytest tests/api tests/chart tests/cluster tests/gpu --ignore=tests/cluster/test_node_tier.py
 
 e2e: .venv/.ready ## both images, then a real two-node Kubernetes with the chart and real jobs; needs root and buildah
 	python3 -m tests.cluster build

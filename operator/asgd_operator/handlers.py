@@ -73,7 +73,8 @@ def configure(settings: kopf.OperatorSettings, *, timeout_seconds: float) -> Non
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = (1, 2, 3, 5, 8)
     settings.networking.enforce_retry_after = True
-    settings.queueing.worker_limit = 50
+    # NB: no worker_limit. At start each object's worker waits until all objects are in the indices: more objects than
+    # workers would wait for each other for ever.
     settings.execution.max_workers = 8
     settings.process.ultimate_exiting_timeout = 25
 

@@ -19,6 +19,8 @@ pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(300)  # they wait for controllers, on a machine that may be busy
 CRD = Path(__file__).parents[2] / "crds" / "asgdjobs.asgd.dev.yaml"
 QUICK = {"QUEUE__RESYNC_SECONDS": "2"}
+JOBS_OF_A_CROWD = 120
+"""More than any limit on concurrent workers that somebody may set with kopf."""
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +327,24 @@ def test_an_operator_that_is_started_again_repeats_nothing(
         until(lambda: second.passes() >= 10, "the second operator has seen every job")
         assert second.writes() == 0, second.samples("asgd_operator_kube_requests_total")
     assert (job.status, job.events()) == (status, events)
+
+
+def test_an_operator_that_starts_among_many_jobs_looks_at_each(kubectl: Kubectl, tmp_path: Path) -> None:
+    clear(kubectl)
+    crowd = Job(kubectl, "crowd")
+    crowd.create(runPolicy={"suspend": True})
+    document = json.loads(kubectl("-n", "crowd", "get", "asgdjob", "crowd", "-o", "json"))
+    items = [
+        {"apiVersion": document["apiVersion"], "kind": "AsgdJob", "metadata": {"name": f"crowd-{number}"}}
+        | {"spec": document["spec"]}
+        for number in range(JOBS_OF_A_CROWD)
+    ]
+    many = {"apiVersion": "v1", "kind": "List", "items": items}
+    kubectl("-n", "crowd", "create", "-f", "-", stdin=json.dumps(many))
+    with operator(kubectl, tmp_path, WATCH__NAMESPACES="[crowd]", WATCH__NODES="false", **QUICK) as process:
+        counted = {'{phase="Suspended"}': JOBS_OF_A_CROWD + 1.0}
+        until(lambda: process.samples("asgd_operator_jobs") == counted, "every job has its phase", 120)
+    clear(kubectl)
 
 
 def test_metrics_tell_of_jobs_and_go_with_them(
