@@ -13,7 +13,7 @@ from tests.users.pages import write_files
 pytestmark = pytest.mark.timeout(300)
 PAGE = ROOT / "docs" / "how-to" / "pipeline.md"
 TASKS = """
-    import torch, torch.nn.functional as F
+    import time, torch, torch.nn.functional as F
     from torch import nn
     import asgd
 
@@ -37,6 +37,7 @@ TASKS = """
         net, x = Net(), torch.randn(200, 16)
 
         def loss(model, batch):
+            time.sleep(0.015)  # the evaluator, whose part of the file are the running means, must be there at the end
             return F.cross_entropy(model(batch[0] + 0.1 * torch.randn_like(batch[0])), batch[1])
 
         return asgd.Task(model=net, loss=loss, accumulate=4, evaluate=lambda model: {"sum": model(x).sum()},
