@@ -25,6 +25,7 @@ def acknowledged(run: Counting, shard: int) -> int:
 
 def kill(run: Counting, shard: int) -> int:
     """kill -9; how many updates its workers had acknowledged that were not in the newest checkpoint."""
+    run.until("the round of the start is stored", run.manifests)
     pid = run.signal(f"server-{shard}", signal.SIGSTOP)
     # NB: answers that have left the server still arrive, and so does the manifest of a round under way.
     time.sleep(1)
