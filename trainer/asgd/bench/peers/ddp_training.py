@@ -71,11 +71,16 @@ class Watch:
         self._begin, self._due = self._begin + paused, self._due + paused
 
 
-def agreed(watch):
-    """Rank 0's wish, for everyone; `watch` is None on other ranks."""
-    word = torch.tensor([watch.wish() if watch else 0.0])
-    dist.all_reduce(word)
-    return float(word)
+def over(watch):
+    """Whether the run ends here, for everyone alike as rank 0 says; `watch` is None on other ranks."""
+    while True:
+        word = torch.tensor([watch.wish() if watch else 0.0])
+        dist.all_reduce(word)
+        if float(word) != WAIT:
+            return float(word) == END
+        if watch:
+            watch.evaluate()
+        dist.barrier()
 
 
 def train(run, options, rank):
@@ -86,20 +91,18 @@ def train(run, options, rank):
     pause = float(options.step or 0) * (5 if rank == run.get("straggler", -1) else 1)
     dist.barrier()
     watch = Watch(run, task) if rank == 0 else None
-    for steps, batch in enumerate(batches(task.data, run, rank, options.workers)):
+    steps = 0
+    for batch in batches(task.data, run, rank, options.workers):
         if watch:
             watch.note()
-        if steps % AGREE_EVERY == 0:
-            while (wish := agreed(watch)) == WAIT:
-                if watch:
-                    watch.evaluate()
-                dist.barrier()
-            if wish == END:
-                return steps, watch
+        if steps % AGREE_EVERY == 0 and over(watch):
+            break
         optimizer.zero_grad()
         time.sleep(pause)
         task.loss(model, batch).backward()
         optimizer.step()
+        steps += 1
+    return steps, watch
 
 
 def work(rank, pipe, options):
