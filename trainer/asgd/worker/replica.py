@@ -60,7 +60,7 @@ class Replica:
     def __init__(
         self, config: ProcessConfig, model: nn.Module, dataset: int | None, guarantee: str, *,
         device: torch.device | None = None, flat: Flat | None = None, buffers: Buffers | None = None,
-        probe: Probe | None = None,
+        probe: Probe | None = None, evaluates: bool = False,
     ) -> None:  # fmt: skip
         spec = config.job.spec
         self.spec, self.config = spec, config
@@ -76,7 +76,7 @@ class Replica:
         self.meters = Meters(overlapped=overlapped)
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
-            config.node, guarantee, _tensors(self.flat),
+            config.node, guarantee, _tensors(self.flat), evaluates,
         )  # fmt: skip
         self.recorder = recorder(config.record, config.index, config.incarnation)
         self.centre = self._centre()
