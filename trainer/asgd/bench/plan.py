@@ -25,9 +25,17 @@ class Plan:
         return 0.2 if self.tiny else 0.5 if self.quick else 1.2
 
     def race(
-        self, entrants: Sequence[Entrant], *, refused: Sequence[Line] = (), seconds: float = 0.0
+        self,
+        entrants: Sequence[Entrant],
+        *,
+        refused: Sequence[Line] = (),
+        seconds: float = 0.0,
+        times: int = 1,
     ) -> list[Line]:
-        """Measures `entrants` in turn; `refused` are those that could not enter, with their reasons."""
+        """Measures `entrants` in turn; `refused` are those that could not enter, with their reasons.
+
+        `times` as many rounds as usual, where the difference that is looked for is less than a round's noise.
+        """
         stay = stay_started(entrants, processes.available_bytes())
-        race = Race(entrants, self.rounds, seconds or self.seconds, stay=stay, progress=self.progress)
+        race = Race(entrants, times * self.rounds, seconds or self.seconds, stay=stay, progress=self.progress)
         return [*race.run(), *refused]

@@ -13,6 +13,7 @@ ORDER = [
     "small_messages",
     "startup",
     "memory",
+    "encoders",
     "codecs",
     "exporter",
     "join",

@@ -1,13 +1,20 @@
-"""Joining a running job: from a worker's imports to its first accepted push, and what the others lose meanwhile."""
+"""Joining a running job: from a worker's imports to its first accepted push, and what the others lose meanwhile.
+
+The newcomer rests after its first push: what a third busy worker takes from two others on the same cores is no price
+of joining. Updates are counted in fractions, between the times at which they came back, since a second has few.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import tempfile
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from asgd.bench import lanes
 from asgd.bench.contender import Failed
@@ -27,6 +34,10 @@ PARAMETERS = 10_000_000
 STEP_SECONDS = 0.1
 """A busy worker's own step: without one, two workers fill the machine and a third can only take from them."""
 STEADY_SECONDS = 2.0
+JOIN_SECONDS = 1.0
+TIMES = 2
+"""Joins in a round: they are short, and their noise is not."""
+MOST_UPDATES = 4096
 
 
 def run(plan: Plan) -> list[Table]:
@@ -35,8 +46,9 @@ def run(plan: Plan) -> list[Table]:
     joined: list[Sample | None] = []
     before: list[Sample | None] = []
     during: list[Sample | None] = []
-    for number in range(plan.rounds):
-        plan.progress(f"round {number + 1} of {plan.rounds}: a worker joins")
+    rounds = plan.rounds if plan.tiny else TIMES * plan.rounds
+    for number in range(rounds):
+        plan.progress(f"round {number + 1} of {rounds}: a worker joins")
         seconds, steady, disturbed = once(size)
         joined.append(Sample(seconds))
         before.append(Sample(steady))
@@ -55,12 +67,14 @@ def once(size: int) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory(prefix="asgd-bench-") as folder:
         sets = [f"exchange.lane={lanes.between_machines()}", "network.encryption=None"]
         servers = Servers(Path(folder), sets, local=False)
-        counts = context.Array("q", 3)
+        stamps = [context.Array("d", MOST_UPDATES) for _ in range(3)]
         pipes = [context.Pipe() for _ in range(3)]
         job = job_to_json(servers.job)
         workers = [
             context.Process(
-                target=work, args=(index, job, servers.environment, size, counts, pipe[1]), daemon=True
+                target=work,
+                args=(index, job, servers.environment, size, stamps[index], pipe[1], index == 2),
+                daemon=True,
             )
             for index, pipe in enumerate(pipes)
         ]
@@ -73,14 +87,31 @@ def once(size: int) -> tuple[float, float, float]:
                 pipe.send("go")
                 _hear(pipe)
             time.sleep(0.5)
-            steady = _rate(counts, STEADY_SECONDS)
+            begin = time.monotonic()
+            time.sleep(STEADY_SECONDS)
+            joining = time.monotonic()
             pipes[2][0].send("go")
-            disturbed = _rate(counts, 1.0)
-            return _hear(pipes[2][0]), steady, disturbed
+            took = _hear(pipes[2][0])
+            # NB: long enough that updates under way at the end of the window have come back.
+            time.sleep(max(0.0, joining + 2 * JOIN_SECONDS - time.monotonic()))
+            times = [[at for at in stamps[index][:] if at] for index in (0, 1)]
+            steady, disturbed = (
+                sum(between(own, first, last) for own in times) / (last - first)
+                for first, last in ((begin, joining), (joining, joining + JOIN_SECONDS))
+            )
+            return took, steady, disturbed
         finally:
             for worker in workers:
                 worker.kill()
             servers.end()
+
+
+def between(times: Sequence[float], first: float, last: float) -> float:
+    """Updates between two moments, given when each came back; one that spans a moment counts by its share."""
+    if len(times) < 2 or times[0] > first or times[-1] < last:
+        raise Failed("the workers were too slow to be counted")
+    at_first, at_last = np.interp([first, last], times, range(len(times)))
+    return float(at_last - at_first)
 
 
 def _hear(pipe: Connection) -> float:
@@ -89,14 +120,8 @@ def _hear(pipe: Connection) -> float:
     return float(pipe.recv())
 
 
-def _rate(counts: Any, seconds: float) -> float:
-    first, begin = sum(counts[:2]), time.monotonic()
-    time.sleep(seconds)
-    return float(sum(counts[:2]) - first) / (time.monotonic() - begin)
-
-
 def work(
-    index: int, job: bytes, environment: dict[str, str], size: int, counts: Any, pipe: Connection
+    index: int, job: bytes, environment: dict[str, str], size: int, stamps: Any, pipe: Connection, rests: bool
 ) -> None:
     """A worker process: says that its imports are done, joins when told, says how long its first push took, goes on."""
     pipe.send(0.0)
@@ -105,7 +130,9 @@ def work(
     pusher = Pusher(job_from_json(job), environment, index, size, push=1e-6)
     pusher.update()
     pipe.send(time.monotonic() - begin)
-    while True:
+    if rests:
+        time.sleep(60)
+    for number in range(MOST_UPDATES):
         time.sleep(STEP_SECONDS)
         pusher.update()
-        counts[index] += 1
+        stamps[number] = time.monotonic()

@@ -13,8 +13,8 @@ SLOW = True
 
 PROBLEMS = [
     (Problem("digits", "accuracy", 0.95, 10.0), (0.03, 0.1, 0.3)),
-    (Problem("mnist", "accuracy", 0.95, 20.0, batch=16), (0.03, 0.1, 0.3)),
-    (Problem("charlm", "accuracy", 0.45, 20.0, batch=8, optimizer="adam"), (0.002, 0.004)),
+    (Problem("mnist", "accuracy", 0.95, 20.0, batch=16, every=0.5), (0.03, 0.1, 0.3)),
+    (Problem("charlm", "accuracy", 0.45, 20.0, batch=8, optimizer="adam", every=1.0), (0.002, 0.004)),
 ]
 
 
