@@ -14,14 +14,14 @@ ORDER = [
     "startup",
     "memory",
     "encoders",
-    "codecs",
     "exporter",
     "join",
     "recovery",
     "slow_link",
-    "training",
     "stragglers",
     "scaling",
+    "codecs",
+    "training",
 ]
 
 

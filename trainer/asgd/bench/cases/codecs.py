@@ -26,16 +26,16 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "mnist": (
         NAMED,
         [
-            "optimizer.learningRate=0.03", "batchSize=16", "stopAfter.epochs=6", "optimizer.schedule.name=cosine",
-            "optimizer.schedule.unit=epochs", "optimizer.schedule.warmup=0.5", "optimizer.schedule.length=6",
+            "optimizer.learningRate=0.03", "batchSize=16", "stopAfter.epochs=5", "optimizer.schedule.name=cosine",
+            "optimizer.schedule.unit=epochs", "optimizer.schedule.warmup=0.5", "optimizer.schedule.length=5",
         ],
     ),
     "charlm": (
         NAMED,
         [
             "optimizer.name=adam", "optimizer.betas=[0, 0.99]", "optimizer.learningRate=0.002", "batchSize=8",
-            "stopAfter.epochs=2", "optimizer.schedule.name=cosine", "optimizer.schedule.unit=epochs",
-            "optimizer.schedule.warmup=0.2", "optimizer.schedule.length=2",
+            "stopAfter.epochs=1", "optimizer.schedule.name=cosine", "optimizer.schedule.unit=epochs",
+            "optimizer.schedule.warmup=0.1", "optimizer.schedule.length=1",
         ],
     ),
 }  # fmt: skip
@@ -61,10 +61,10 @@ def run(plan: Plan) -> list[Table]:
     try:
         for example in EXAMPLES:
             zygote.warm(example)
-        for number in range(plan.rounds):
+        for number in plan.turns():
             for example, lines in found.items():
                 for name, runs in lines.items():
-                    plan.progress(f"round {number + 1} of {plan.rounds}: {example}, {name}")
+                    plan.progress(f"round {number + 1}: {example}, {name}")
                     _add(runs, zygote, example, name, number)
     finally:
         zygote.close()

@@ -35,8 +35,6 @@ STEP_SECONDS = 0.1
 """A busy worker's own step: without one, two workers fill the machine and a third can only take from them."""
 STEADY_SECONDS = 2.0
 JOIN_SECONDS = 1.0
-TIMES = 2
-"""Joins in a round: they are short, and their noise is not."""
 MOST_UPDATES = 4096
 
 
@@ -46,9 +44,8 @@ def run(plan: Plan) -> list[Table]:
     joined: list[Sample | None] = []
     before: list[Sample | None] = []
     during: list[Sample | None] = []
-    rounds = plan.rounds if plan.tiny else TIMES * plan.rounds
-    for number in range(rounds):
-        plan.progress(f"round {number + 1} of {rounds}: a worker joins")
+    for number in plan.turns():
+        plan.progress(f"round {number + 1}: a worker joins")
         seconds, steady, disturbed = once(size)
         joined.append(Sample(seconds))
         before.append(Sample(steady))
