@@ -44,7 +44,7 @@ def main() -> int:
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)
     reason = replica.join()
-    lanes = ", ".join(sorted({channel.lane.name for channel in replica.centre.channels}))
+    lanes = ", ".join(sorted(set(replica.centre.ways)))
     joined = f"joined, {replica.flat.size:,} parameters on {computation.where}, lanes {lanes}"
     say(f"worker {config.index} of job {config.job.name}: {joined}")
     leases = Leases(config, replica.centre.channels[0])

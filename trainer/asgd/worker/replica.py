@@ -242,7 +242,7 @@ class Replica:
         self.samples = outcome.samples
         self.rule.workers, self.rule.notes = outcome.workers, outcome.notes
         self.stop = outcome.stop or self.stop
-        self.meters.exchanged(outcome, self.centre.versions)
+        self.meters.exchanged(outcome, self.centre.versions, self.centre.ways)
 
     def close(self, reason: str = "") -> None:
         """Finishes what is on its way and says goodbye to every shard."""
