@@ -26,16 +26,16 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "mnist": (
         NAMED,
         [
-            "optimizer.learningRate=0.03", "batchSize=16", "stopAfter.epochs=5", "optimizer.schedule.name=cosine",
-            "optimizer.schedule.unit=epochs", "optimizer.schedule.warmup=0.5", "optimizer.schedule.length=5",
+            "optimizer.learningRate=0.03", "batchSize=16", "stopAfter.epochs=8", "optimizer.schedule.name=cosine",
+            "optimizer.schedule.unit=epochs", "optimizer.schedule.warmup=0.5", "optimizer.schedule.length=8",
         ],
     ),
     "charlm": (
         NAMED,
         [
             "optimizer.name=adam", "optimizer.betas=[0, 0.99]", "optimizer.learningRate=0.002", "batchSize=8",
-            "stopAfter.epochs=1", "optimizer.schedule.name=cosine", "optimizer.schedule.unit=epochs",
-            "optimizer.schedule.warmup=0.1", "optimizer.schedule.length=1",
+            "stopAfter.epochs=2", "optimizer.schedule.name=cosine", "optimizer.schedule.unit=epochs",
+            "optimizer.schedule.warmup=0.2", "optimizer.schedule.length=2",
         ],
     ),
 }  # fmt: skip
