@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from asgd.bench.cases import all_cases, encoders, memory, scaling, startup, stragglers, update_path
+from asgd.bench.codecs import CODECS
+from asgd.bench.contest import Ddp
 from asgd.bench.goals import GOALS, check
 from asgd.bench.judging import Goal, find, judge
+from asgd.bench.plan import Plan
 from asgd.bench.results import Line, Table
 from tests.unit.bench.builders import line, page
 
@@ -64,3 +68,34 @@ def test_fewer_bytes_are_better() -> None:
 
 def test_no_goal_stands_there_twice() -> None:
     assert len(set(GOALS)) == len(GOALS)
+
+
+def lines_of_cases() -> dict[str, set[str]]:
+    """{case: the names of the lines that it can have}, of those whose lines are known beforehand."""
+    plan = Plan(5, quick=False, progress=lambda text: None)
+    path = [
+        *(update_path.over_tcp(plan, 10_000_000, 2)),
+        *(update_path.over_tcp(plan, 10_000_000, 4)),
+        *(update_path.same_host(plan, 10_000_000)),
+    ]
+    return {
+        "update-path": {name for name, _ in path},
+        "codecs": set(CODECS),
+        "encoders": set(encoders.KINDS),
+        "slow-link": {"ours", *(f"ours, {name}" for name in CODECS)},
+        "stragglers": {*stragglers.VARIANTS, Ddp.name},
+        "scaling": {f"{count} workers" for _, _, _, counts, _ in scaling.PROBLEMS for count in counts},
+        "server-memory": set(memory.KINDS),
+        "startup": {name for name, _, _ in startup.COMMANDS},
+    }
+
+
+def test_goals_are_about_lines_that_their_cases_have() -> None:
+    known = lines_of_cases()
+    lost = [
+        goal
+        for goal in GOALS
+        if not {goal.ours, goal.theirs} - {""} <= known.get(goal.case, {goal.ours, goal.theirs})
+    ]
+    assert not lost
+    assert {goal.case for goal in GOALS} <= set(all_cases())

@@ -7,7 +7,7 @@ samples/s and the time to the target.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -168,17 +168,21 @@ class Results:
 
 
 def contest(
-    trainees: Sequence[Trainee], problem: Problem, rates: Mapping[str, float], rounds: int, progress: Progress
+    trainees: Sequence[Trainee],
+    problem: Problem,
+    rates: Mapping[str, float],
+    rounds: Iterable[int],
+    progress: Progress,
 ) -> Results:
-    """Every trainee with its learning rate of `rates`, once in each round, in turn."""
+    """Every trainee with its learning rate of `rates`, once in each round, in turn; a round's number is the seed."""
     results = Results({one.name: [] for one in trainees}, {}, dict(rates))
-    for number in range(rounds):
+    for number in rounds:
         for trainee in trainees:
             runs = results.outcomes[trainee.name]
             runs.append(None)
             if trainee.name in results.failures:
                 continue
-            progress(f"round {number + 1} of {rounds}: {problem.example} by {trainee.name}")
+            progress(f"round {number + 1}: {problem.example} by {trainee.name}")
             try:
                 runs[-1] = trainee.train(problem, rates[trainee.name], number)
             except Failed as error:

@@ -71,6 +71,7 @@ _TRAINING = [
 
 _JOIN = "10M parameters, TCP, two busy workers"
 _AGAIN = "kill -9 to the next accepted push"
+_SAVING = "50M parameters, two workers with a step of 0.1 s"
 
 
 def _server_mib(arrays: int) -> float:
@@ -81,8 +82,12 @@ def _server_mib(arrays: int) -> float:
 _LIFE = [
     Goal("join", f"a third worker, {_JOIN}", "imports done to first accepted push", 0.1, most=True),
     Goal("join", f"the others, {_JOIN}", "in the second of the join", 0.98, "before"),
-    Goal("recovery", _AGAIN, "10M parameters", 0.4, most=True),
-    Goal("recovery", _AGAIN, "50M parameters", 0.8, most=True),
+    *(
+        Goal("recovery", _AGAIN, f"{size} parameters, {how}", most, most=True)
+        for size, most in (("10M", 0.4), ("50M", 0.8))
+        for how in ("one stands by", "started anew")
+    ),
+    Goal("checkpoint", _SAVING, "the second of the checkpoint", 0.9, "the second before"),
     Goal("startup", "from exec to done", "asgd --help", 0.3, most=True),
     *(
         Goal("server-memory", "one shard of 10M parameters, 2 workers", name, _server_mib(arrays), most=True)

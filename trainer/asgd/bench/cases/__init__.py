@@ -14,14 +14,15 @@ ORDER = [
     "startup",
     "memory",
     "encoders",
-    "codecs",
     "exporter",
     "join",
     "recovery",
+    "checkpoint",
     "slow_link",
-    "training",
     "stragglers",
     "scaling",
+    "codecs",
+    "training",
 ]
 
 

@@ -26,8 +26,8 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "mnist": (
         NAMED,
         [
-            "optimizer.learningRate=0.03", "batchSize=16", "stopAfter.epochs=6", "optimizer.schedule.name=cosine",
-            "optimizer.schedule.unit=epochs", "optimizer.schedule.warmup=0.5", "optimizer.schedule.length=6",
+            "optimizer.learningRate=0.03", "batchSize=16", "stopAfter.epochs=8", "optimizer.schedule.name=cosine",
+            "optimizer.schedule.unit=epochs", "optimizer.schedule.warmup=0.5", "optimizer.schedule.length=8",
         ],
     ),
     "charlm": (
@@ -61,10 +61,10 @@ def run(plan: Plan) -> list[Table]:
     try:
         for example in EXAMPLES:
             zygote.warm(example)
-        for number in range(plan.rounds):
+        for number in plan.turns():
             for example, lines in found.items():
                 for name, runs in lines.items():
-                    plan.progress(f"round {number + 1} of {plan.rounds}: {example}, {name}")
+                    plan.progress(f"round {number + 1}: {example}, {name}")
                     _add(runs, zygote, example, name, number)
     finally:
         zygote.close()

@@ -46,9 +46,9 @@ def run(plan: Plan) -> list[Table]:
             loop.encode()
     encoded: dict[str, list[Sample | None]] = {name: [] for name in loops}
     added: dict[str, list[Sample | None]] = {name: [] for name in loops}
-    for number in range(plan.rounds):
+    for number in plan.turns():
         for name, loop in loops.items():
-            plan.progress(f"round {number + 1} of {plan.rounds}: {name}")
+            plan.progress(f"round {number + 1}: {name}")
             encoded[name].append(Sample(speed(loop.encode, 2 * chunks)))
             added[name].append(Sample(speed(loop.add, 2 * chunks)))
     return [

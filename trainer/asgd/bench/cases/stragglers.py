@@ -50,8 +50,8 @@ def run(plan: Plan) -> list[Table]:
         even = choose_rates(both, EQUAL, GRID, plan.progress)
         # NB: a straggler changes when DDP takes its steps, not the steps: its best rate is that of equal workers.
         uneven = {**choose_rates(variants, SLOWED, GRID, plan.progress), ddp.name: even[ddp.name]}
-        equal = contest(both, EQUAL, even, plan.rounds, plan.progress)
-        slow = contest([*variants, ddp], SLOWED, uneven, plan.rounds, plan.progress)
+        equal = contest(both, EQUAL, even, plan.turns(), plan.progress)
+        slow = contest([*variants, ddp], SLOWED, uneven, plan.turns(), plan.progress)
     finally:
         zygote.close()
         ddp.close()
