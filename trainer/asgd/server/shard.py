@@ -333,9 +333,10 @@ class Shard:
         weights, factor = state.weights[span], self.strategy.factor(state, push)
         if factor is not None and factor < 0:
             codec.add(message.codec, payload, weights, factor, how)
-            return
-        vector = codec.decode(message.codec, payload, weights.size, how, self._decoded)
-        self.strategy.apply(state, span, push, vector)
+        else:
+            vector = codec.decode(message.codec, payload, weights.size, how, self._decoded)
+            self.strategy.apply(state, span, push, vector)
+        push.applied += weights.size
 
     def pull(self, message: Pull) -> Reply | Fault:
         """Answers one chunk of the weights. Raises Parked when the worker has to wait."""

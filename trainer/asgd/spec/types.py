@@ -63,6 +63,7 @@ class Exchange(Spec, frozen=True):
     ahead: int = 0
     lane: str = "auto"
     read_in_place: bool = False
+    overlap: bool = True
     warm_start: WarmStart = field(default_factory=WarmStart)
     staleness: Staleness = field(default_factory=Staleness)
 
