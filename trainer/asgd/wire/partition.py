@@ -59,11 +59,11 @@ def chunk_count(size: int, chunk: int = CHUNK) -> int:
 def chunk_slice(size: int, index: int, chunk: int = CHUNK) -> slice:
     """Elements of chunk number `index` within a shard of `size` elements; none beyond the last one.
 
-    NB: chunks are numbered from the shard's end, and travel in order of their numbers: a backward pass finishes the
-    last layers first (decision 008). All are whole but number 0, which ends where the shard ends.
+    NB: chunks are counted from the shard's end, and travel in order of their numbers: a backward pass finishes the
+    last layers first (decision 008). All are of `chunk` elements but the last, where the shard begins.
     """
-    start = (chunk_count(size, chunk) - 1 - index) * chunk
-    return slice(max(0, start), max(0, min(size, start + chunk)))
+    stop = size - index * chunk
+    return slice(stop - chunk if stop > chunk else 0, stop if stop > 0 else 0)
 
 
 def block_edges(tensors: bytes, size: int) -> list[int]:

@@ -319,7 +319,7 @@ class Channel:
             return
         pull = self._asks
         visits = meta.visits if chunk == 0 and self.shard == 0 else []
-        finite = meta.finite and self._is_sound(chunk)
+        finite = meta.finite and (not meta.by_chunk or self._is_sound(chunk))
         self.lane.send(
             Exchange(
                 who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
@@ -330,8 +330,8 @@ class Channel:
         )  # fmt: skip
 
     def _is_sound(self, chunk: int) -> bool:
-        """Whether the push is finite up to this chunk, as far as nobody has looked before."""
-        if self._meta.by_chunk and chunk < self._sound:
+        """Whether the push is finite up to this chunk."""
+        if chunk < self._sound:
             assert self._push is not None
             if not kernel.finite(self._push[self._span(chunk)]):
                 self._sound = chunk

@@ -94,7 +94,8 @@ class Staging:
         self.follow()
         with torch.cuda.stream(self._stream):
             self.tensor[span].copy_(vector[span], non_blocking=True)
-            return self._stream.record_event()
+            there: torch.cuda.Event = self._stream.record_event()
+        return there
 
     def figure(self, value: torch.Tensor) -> Callable[[], float]:
         """A function that waits for `value` () and gives it; this call does not wait."""

@@ -103,7 +103,7 @@ class Flat:
                 _settle(given, view)
                 accumulated(number)
 
-            self._hooks.append(parameter.register_post_accumulate_grad_hook(hook))  # type: ignore[arg-type]
+            self._hooks.append(parameter.register_post_accumulate_grad_hook(hook))  # type: ignore[no-untyped-call]
 
     def unwatch(self) -> None:
         """Nobody is called any more."""
