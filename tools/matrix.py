@@ -169,7 +169,7 @@ class Row:
             raise Failed("there was no run to replay")
         done = subprocess.run(
             [ASGD, "replay", str(output), "--json"], cwd=HERE, capture_output=True, text=True,
-            timeout=PATIENCE_SECONDS, check=False,
+            timeout=PATIENCE_SECONDS, check=False, start_new_session=True,
         )  # fmt: skip
         last = "".join((done.stderr or done.stdout).strip().splitlines()[-1:])
         if done.returncode or json.loads(done.stdout)["equal"] is not True:
@@ -266,7 +266,12 @@ def main(arguments: Sequence[str]) -> int:
         names = [name for name in names if name not in there]
     with ThreadPoolExecutor(max(1, given.jobs)) as pool:
         titles = [f"{number}/{len(names)}  {name}" for number, name in enumerate(names, 1)]
-        good = list(pool.map(lambda title, name: fill(title, name, page), titles, names))
+        try:
+            good = list(pool.map(lambda title, name: fill(title, name, page), titles, names))
+        except KeyboardInterrupt:
+            print("matrix: rows that have begun are finished, then it ends", file=sys.stderr, flush=True)
+            pool.shutdown(wait=True, cancel_futures=True)
+            return 130
     return 0 if all(good) else 1
 
 
