@@ -8,7 +8,41 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "checks.md").read_text(encoding="utf-8")
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| check ")]
-NOTES = ["A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "S1", "S2", "S3", "E1", "E2", "E3", "E4", "L1", "L2", "L4", "L5", "P1", "P2", "P3", "P4", "G1", "G2", "G3", "G5", "N1", "N2", "N3", "N4", "D1", "D2"]
+NOTES = [
+    "A1",
+    "A2",
+    "A3",
+    "A4",
+    "A5",
+    "A6",
+    "A7",
+    "A8",
+    "S1",
+    "S2",
+    "S3",
+    "E1",
+    "E2",
+    "E3",
+    "E4",
+    "L1",
+    "L2",
+    "L4",
+    "L5",
+    "P1",
+    "P2",
+    "P3",
+    "P4",
+    "G1",
+    "G2",
+    "G3",
+    "G5",
+    "N1",
+    "N2",
+    "N3",
+    "N4",
+    "D1",
+    "D2",
+]
 
 
 def test_every_check_of_the_notes_has_a_row() -> None:
