@@ -6,6 +6,7 @@ as well as in `devices.py`. Without CUDA every test is skipped and says so.
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from asgd.worker.batchnorm import recompute
 from asgd.worker.devices import Staging, choose_device
 from asgd.worker.flat import Flat
 from asgd.worker.loop import backward
+from asgd.worker.overlap import Overlap
 from tests.users.jobs import run_spec, write
 
 pytestmark = [
@@ -117,3 +119,49 @@ def test_a_script_stays_on_the_gpu_where_it_put_its_model(tmp_path: Path) -> Non
     ran = run_spec(tmp_path, {"entrypoint": "script.py", "workers": {"replicas": 1, "devices": {"count": 1}}})
     assert ran.summary["loss"] < 10
     assert ran.log("worker-0").strip().endswith("cuda")
+
+
+def test_a_gradient_is_copied_chunk_by_chunk_while_backward_goes_on() -> None:
+    device = choose_device(1, 0)
+    torch.manual_seed(0)
+    model = nn.Sequential(*[nn.Linear(700, 700) for _ in range(8)])
+    flat = Flat(model, device)
+    overlap = Overlap(flat, 2, Staging(flat.size, device))
+    batch = torch.randn(64, 700, device=device)
+    for _ in range(5):
+        flat.zero()
+        loss = model(batch).square().mean()
+        overlap.begin()
+        value = overlap.loss(loss, 0.0, 1.0)
+        with overlap.computing():
+            loss.backward()  # type: ignore[no-untyped-call]
+        deadline = time.monotonic() + 60
+        while not overlap.complete:
+            assert time.monotonic() < deadline
+        assert all(overlap.ready(shard, chunk) for shard in range(2) for chunk in range(8))
+        assert torch.equal(torch.from_numpy(overlap.vector), flat.grads.cpu())
+        assert value() == float(loss)
+    assert overlap.trusted
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_large_model_learns_on_the_gpu_with_pushes_that_leave_during_backward(
+    tmp_path: Path, overlap: bool
+) -> None:
+    write(
+        tmp_path,
+        large="""
+        import asgd, torch
+        from torch import nn
+
+        def task():
+            x = torch.randn(400, 16)
+            model = nn.Sequential(nn.Linear(16, 65_000), nn.ReLU(), nn.Linear(65_000, 3))
+            data = torch.utils.data.TensorDataset(x, x[:, :3].argmax(1))
+            return asgd.Task(model=model, loss=lambda m, b: nn.functional.cross_entropy(m(b[0]), b[1]), data=data)
+        """,
+    )
+    spec = {"entrypoint": "large:task", "stopAfter": {"epochs": 20}, "batchSize": 32}
+    rest = {"optimizer": {"learningRate": 0.01}, "exchange": {"overlap": overlap}}
+    ran = run_spec(tmp_path, spec | rest | ON_GPU)
+    assert ran.summary["loss"] < 1.0

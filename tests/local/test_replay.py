@@ -118,11 +118,22 @@ def test_whatever_the_strategy_and_the_number_of_shards(
         assert_equal(run)
 
 
-def test_chunks_of_a_large_model_that_arrive_among_each_other(tmp_path: Path) -> None:
-    """Shards of three chunks, and the exchange beside the next step: a pull sees each chunk at another moment."""
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_chunks_of_a_large_model_that_arrive_among_each_other(tmp_path: Path, ahead: int) -> None:
+    """Shards of three chunks, and the exchange beside backward or the next step: a pull sees each at another moment."""
     args = {"width": 65_000}
-    with noisy(tmp_path, epochs=1, args=args, size=400, exchange={"ahead": 1}) as run:
+    with noisy(tmp_path, epochs=1, args=args, size=400, exchange={"ahead": ahead}) as run:
         assert run.wait() == 0, run.words()
+        assert_equal(run)
+
+
+def test_gradients_that_turned_nan_while_the_push_was_on_its_way(tmp_path: Path) -> None:
+    more = {"entrypoint": "tasks:rooted", "args": {"width": 65_000}, "workers": {"replicas": 2}}
+    with noisy(tmp_path, workers=2, epochs=1, size=400, **more) as run:
+        assert run.wait() == 0, run.words()
+        summary = run.summary()
+        assert summary.refused["nonfinite"] >= 1
+        assert summary.updates == 50, "each was accepted, and the rest of some was not"
         assert_equal(run)
 
 

@@ -204,12 +204,12 @@ assert {channel.lane.name for channel in centre.channels} == {"shm"}
 push = centre.segment.push
 push[:] = 1
 centre.exchange(push, None, PushMeta(1, 8, 1, True, 0.5, []))
-push[: size // 2] = 2
+push[size // 2 :] = 2
 channel = centre.channels[0]
 channel.lane._stream.send(encode(
     Exchange(1, config.incarnation, 2, 0, channel.seen, 8, 1, False, True, shared=True)))
-push[size // 2 :] = np.nan
-push[1 << 18 : size // 2] = 1e30
+push[: size // 2] = np.nan
+push[size // 2 : -(1 << 18)] = 1e30
 print(centre.segment.path, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -243,8 +243,8 @@ def test_a_worker_killed_in_the_middle_of_a_write_leaves_what_it_announced_and_n
         pulled = np.zeros(SIZE, np.float32)
         lane_workers.until(lambda: not left.exists())
         other.exchange(np.full(SIZE, 4, np.float32), pulled, push_of(other))
-        assert pulled[:CHUNK].tolist() == [-0.25 - 0.5 - 1] * CHUNK
-        assert (pulled[CHUNK:] == -0.25 - 1).all()
+        assert pulled[-CHUNK:].tolist() == [-0.25 - 0.5 - 1] * CHUNK
+        assert (pulled[:-CHUNK] == -0.25 - 1).all()
         other.leave()
     assert list((tmp_path / "shm").iterdir()) == []
 

@@ -122,7 +122,7 @@ def test_a_push_is_applied_by_the_optimizer_and_its_reply_carries_the_new_weight
     first = push(shard, 0, 1, vector, 0, pull=True)
     assert isinstance(first, Reply)
     assert (first.verdict, first.version, first.samples, first.codec) == ("applied", 1, 8, "fp32")
-    assert shard.weights(Pull("worker", 0, 1, 0, 1), 0).tolist() == [0.5, 0, -0.5, -1]
+    assert shard.weights(Pull("worker", 0, 1, 0, 1), 0).tolist() == [-0.5, -1, -1.5, -2]
     assert shard.weights(Pull("worker", 0, 1, 1, 1), 0).tolist() == [1, 1]
     second = push(shard, 0, 1, vector, 1)
     assert isinstance(second, Reply) and (second.version, second.codec) == (1, "")
@@ -189,7 +189,7 @@ def test_a_push_that_its_worker_found_non_finite_needs_no_payload() -> None:
 
 def test_a_later_chunk_that_is_not_finite_ends_its_push_and_no_other() -> None:
     shard = ready_shard(6)
-    vector = np.array([1, 1, 1, 1, np.nan, 1], np.float32)
+    vector = np.array([1, np.nan, 1, 1, 1, 1], np.float32)
     assert verdict(push(shard, 0, 1, vector, 0)) == "applied"
     assert verdict(push(shard, 0, 1, vector, 1)) == "refused:nonfinite"
     assert np.isfinite(shard.state.weights).all()

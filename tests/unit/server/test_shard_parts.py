@@ -38,7 +38,7 @@ def test_a_part_or_chunk_that_is_not_there_is_refused() -> None:
     assert verdict(push(shard, 0, 1, np.ones(3, np.float32), 1, part=0, parts=3)) == "fault:protocol"
 
 
-def test_the_chunks_of_a_part_are_counted_from_its_start() -> None:
+def test_the_chunks_of_a_part_are_counted_from_its_end() -> None:
     shard = in_parts(20, 2)
     for chunk in range(3):
         assert verdict(push(shard, 0, 1, np.full(10, 2.0, np.float32), chunk, part=1, parts=2)) == "applied"

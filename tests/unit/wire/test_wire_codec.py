@@ -176,7 +176,7 @@ def test_each_chunk_of_a_shard_keeps_its_own_residual(monkeypatch: pytest.Monkey
     encoder.encode(np.array([4, 3, 2, 1], np.float32), 0)
     encoder.encode(np.array([6, 5], np.float32), 1)
     assert encoder.residual is not None
-    assert encoder.residual.tolist() == [0, 3, 2, 1, 0, 5]
+    assert encoder.residual.tolist() == [0, 5, 0, 3, 2, 1]
 
 
 @pytest.mark.parametrize("name", [*NAMES, "zip", ""])

@@ -12,7 +12,7 @@ from asgd.wire.partition import block_edges, chunk_count, chunk_slice, shard_ran
 
 @settings(deadline=None)
 @given(st.integers(0, 3000), st.integers(1, 40), st.integers(1, 50))
-def test_shards_and_their_chunks_cover_the_vector_once_and_in_order(
+def test_shards_and_their_chunks_from_each_ones_end_cover_the_vector_once_and_in_order(
     size: int, shards: int, chunk: int
 ) -> None:
     seen = []
@@ -20,7 +20,9 @@ def test_shards_and_their_chunks_cover_the_vector_once_and_in_order(
         part = shard_range(size, shard, shards)
         count = chunk_count(part.size, chunk)
         assert count >= 1
-        for index in range(count):
+        assert not range(part.size)[chunk_slice(part.size, count, chunk)]
+        assert not range(part.size)[chunk_slice(part.size, count + 1, chunk)]
+        for index in reversed(range(count)):
             span = chunk_slice(part.size, index, chunk)
             seen += list(range(part.start + span.start, part.start + span.stop))
     assert seen == list(range(size))

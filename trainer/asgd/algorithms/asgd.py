@@ -81,6 +81,7 @@ class AsgdWorker(WorkerStrategy):
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
         self.gradients = sends_gradients(spec)
+        self.raw = self.gradients and spec.exchange.fetch_every == spec.exchange.push_every == 1
         self.optimizer = None if self.gradients else make_optimizer(spec.optimizer)
         self.state: dict[str, Any] = {}
         self.steps = 0

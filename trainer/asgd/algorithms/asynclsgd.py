@@ -54,7 +54,7 @@ class AsyncLsgdServer(Parting, ServerStrategy):
         return "" if known else "late"
 
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
-        if span.start == 0:
+        if not push.applied:
             state.kept[push.worker] = np.empty_like(state.weights)
         if push.worker in state.kept:
             state.kept[push.worker][span] = vector

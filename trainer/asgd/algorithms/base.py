@@ -48,6 +48,8 @@ class Push:
     part: int = 0
     parts: int = 1
     """It covers part number `part` of `parts` equal parts of the shard."""
+    applied: int = 0
+    """Elements of it that were applied before this chunk: 0 with the first one. Chunks come in no order to rely on."""
 
 
 @dataclass(slots=True)
@@ -180,6 +182,9 @@ class WorkerStrategy(ABC):
     parts: int = 1
     """Into how many equal parts each shard's slice is cut; an exchange is about part number `part`."""
     part: int = 0
+    raw: bool = False
+    """True: every step pushes the gradient as it is and pulls, without figures, and `step` does nothing. Such a push
+    may leave while its gradient is still computed; `step`, `turn`, `outgoing` and `meta` are then not called."""
     delay: int = 0
     """Steps that an exchange may take before its answer is merged, after the last of them; 0: none is made."""
 

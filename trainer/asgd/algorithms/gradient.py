@@ -37,6 +37,8 @@ class GradientServer(ServerStrategy):
 class GradientWorker(WorkerStrategy):
     """Sends each gradient as it is and goes on from what the centre then holds."""
 
+    raw = True
+
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         return None
 

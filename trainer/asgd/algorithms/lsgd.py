@@ -71,7 +71,7 @@ class LsgdServer(Parting, RoundServer):
         if push.steps:
             super().apply(state, span, push, vector)
             return
-        if span.start == 0:
+        if not push.applied:
             state.kept[push.worker] = np.empty_like(state.weights)
         if push.worker in state.kept:
             state.kept[push.worker][span] = vector

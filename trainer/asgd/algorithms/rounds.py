@@ -41,7 +41,7 @@ class RoundServer(ServerStrategy):
 
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
         first = state.weights.size * push.part // push.parts
-        if span.start == first:
+        if not push.applied:
             size = state.weights.size * (push.part + 1) // push.parts - first
             state.inbox[push.worker] = Contribution(push, np.empty(size, np.float32))
         part = state.inbox.get(push.worker)

@@ -48,8 +48,11 @@ class Pipeline:
         """Its devices, for people."""
         return f"{len(self._stages)} stages ({', '.join(str(stage.device) for stage in self._stages)})"
 
-    def gradient(self, item: LeasedBatch) -> float:
-        """Leaves the gradient of the batch's mean loss in `flat`; returns the loss. Raises what users' code raises."""
+    def gradient(self, item: LeasedBatch, early: object = None) -> float:
+        """Leaves the gradient of the batch's mean loss in `flat`; returns the loss. Raises what users' code raises.
+
+        Nothing is told `early`: a parameter has its gradient when the last micro-batch has been through its stage.
+        """
         self.flat.zero()
         self.flat.scatter()
         batch: Any = to_device(item.batch, self._stages[-1].device)

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from asgd.errors import UserError
 
-MAGIC = b"asgd-recording 1\n"
+MAGIC = b"asgd-recording 2\n"
 _LONG = 255
 _SAMPLE = 1024
 """Bytes that `checksum` looks at in three places of a long payload."""

@@ -119,6 +119,10 @@ class Chief:
             message.index, message.visits, message.samples, message.loss, reply.verdict, time.monotonic()
         )
 
+    def spoiled(self, message: Exchange) -> None:
+        """A push that shard 0 had accepted is not finite from this chunk on."""
+        self.coordinator.spoiled(message.index, time.monotonic())
+
     def bye(self, message: Bye) -> None:
         """A member leaves."""
         if message.role == "worker":

@@ -88,6 +88,8 @@ class Coordinator:
         self._evaluator_came = False
         self._finished: set[int] = set()
         self._bad = 0
+        self._spoiled: set[int] = set()
+        """Workers whose newest push was accepted, and then turned out not to be finite."""
         self._exploded = 0
         self._high = 0
         self._stopping_since = 0.0
@@ -174,10 +176,12 @@ class Coordinator:
         if verdict != "applied":
             if self.pool:
                 self.pool.refuse(index, visits)
-            if self._bad >= max(DIVERGED_LEAST, 3 * len(self.members)):
-                self.stop("diverged", now)
+            self._check_bad(now)
             return
-        self._bad = 0
+        if index in self._spoiled:
+            self._spoiled.discard(index)
+        else:
+            self._bad = 0
         self.updates += 1
         self.samples += samples
         self.first_push = now if self.first_push is None else self.first_push
@@ -191,6 +195,19 @@ class Coordinator:
         if loss is not None:
             self._note_loss(loss, now)
         self._check_stop(now)
+
+    def spoiled(self, index: int, now: float) -> None:
+        """A push that was accepted turned out to be non-finite in a later chunk (pushes that leave during backward).
+
+        NB: its first chunk was good, and so will that of the next one be: it does not end the row.
+        """
+        self._spoiled.add(index)
+        self._bad += 1
+        self._check_bad(now)
+
+    def _check_bad(self, now: float) -> None:
+        if self._bad >= max(DIVERGED_LEAST, 3 * len(self.members)):
+            self.stop("diverged", now)
 
     def _note_loss(self, loss: float, now: float) -> None:
         self.loss = _smooth(self.loss, loss, 0.95)

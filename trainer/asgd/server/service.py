@@ -290,9 +290,12 @@ class Service:
         return answer
 
     def _exchange(self, sender: Sender, message: Exchange, payload: Any) -> None:
+        before = self.shard.refused["nonfinite"]
         answer = self.shard.exchange(message, payload)
         if self.chief and isinstance(answer, Reply) and message.chunk == 0:
             self.chief.pushed(message, answer)
+        elif self.chief and self.shard.refused["nonfinite"] > before:
+            self.chief.spoiled(message)
         self._answer(sender, answer, message, message.index, message.pull)
 
     def _pull(self, sender: Sender, message: Pull, *, again: bool = False) -> None:

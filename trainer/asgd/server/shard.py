@@ -310,10 +310,12 @@ class Shard:
     def _apply(self, message: Exchange, payload: Any, finite: bool, seen: Seen, push: Push) -> None:
         """One chunk of an accepted push; the last one completes it."""
         if not finite:
-            # A worker that checks its own push never gets here; one that lies can spoil at most the chunks before.
+            # A push that left during backward, or a worker that lies: at most the chunks before are in.
             seen.verdict, seen.push = "refused:nonfinite", None
             self.refused["nonfinite"] += 1
             self._drop_unfinished(message.index)
+            if self.strategy.rounds and push.steps:
+                self.state.clocks.pop(message.index, None)
             return
         state = self.state
         if not push.bare:
@@ -333,9 +335,10 @@ class Shard:
         weights, factor = state.weights[span], self.strategy.factor(state, push)
         if factor is not None and factor < 0:
             codec.add(message.codec, payload, weights, factor, how)
-            return
-        vector = codec.decode(message.codec, payload, weights.size, how, self._decoded)
-        self.strategy.apply(state, span, push, vector)
+        else:
+            vector = codec.decode(message.codec, payload, weights.size, how, self._decoded)
+            self.strategy.apply(state, span, push, vector)
+        push.applied += weights.size
 
     def pull(self, message: Pull) -> Reply | Fault:
         """Answers one chunk of the weights. Raises Parked when the worker has to wait."""

@@ -70,6 +70,7 @@ class Exchange(Spec, frozen=True):
     lane: str = "auto"
     read_in_place: bool = False
     shared_memory: SharedMemory | None = None
+    overlap: bool = True
     warm_start: WarmStart = field(default_factory=WarmStart)
     staleness: Staleness = field(default_factory=Staleness)
 

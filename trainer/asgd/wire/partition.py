@@ -57,8 +57,13 @@ def chunk_count(size: int, chunk: int = CHUNK) -> int:
 
 
 def chunk_slice(size: int, index: int, chunk: int = CHUNK) -> slice:
-    """Elements of chunk number `index` within a shard of `size` elements."""
-    return slice(index * chunk, min(size, (index + 1) * chunk))
+    """Elements of chunk number `index` within a shard of `size` elements; none beyond the last one.
+
+    NB: chunks are counted from the shard's end, and travel in order of their numbers: a backward pass finishes the
+    last layers first (decision 008). All are of `chunk` elements but the last, where the shard begins.
+    """
+    stop = size - index * chunk
+    return slice(stop - chunk if stop > chunk else 0, stop if stop > 0 else 0)
 
 
 def block_edges(tensors: bytes, size: int) -> list[int]:
@@ -78,7 +83,7 @@ def block_edges(tensors: bytes, size: int) -> list[int]:
 
 
 def part_chunk(size: int, index: int, part: int, parts: int) -> slice:
-    """The same when only a part is exchanged: chunks are counted from its start."""
+    """The same when only a part is exchanged: chunks are counted from its end."""
     own = part_range(size, part, parts)
     span = chunk_slice(own.size, index)
     return slice(own.start + span.start, own.start + span.stop)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import zmq
@@ -23,9 +24,11 @@ from asgd.wire.lanes import shm
 from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import Bye
 from asgd.wire.partition import shard_range
-from asgd.worker.channel import Channel, Identity, PushMeta
+from asgd.worker.channel import Channel, Identity, PushMeta, at_once
 
 POLL_MS = 50
+COPY_MS = 1
+"""The same while copies from a device are under way."""
 OFFERS: dict[str, tuple[str, ...]] = {"auto": ("shm", "tcp"), "zmq": (), "tcp": ("tcp",), "shm": ("shm",)}
 """What a worker asks a shard for beside ZeroMQ, by `spec.exchange.lane`."""
 
@@ -47,6 +50,28 @@ class Outcome:
     """What the strategy's server half says beside the weights (shard 0's word)."""
     empty: bool = False
     """Some shard had nothing new: what was pulled is not whole."""
+
+
+class Source(Protocol):
+    """Who fills the pushed vector while it is on its way."""
+
+    @property
+    def wakes(self) -> int:
+        """A descriptor that is readable when there may be something new."""
+
+    @property
+    def copying(self) -> bool:
+        """Something may become ready without a wake-up."""
+
+    @property
+    def complete(self) -> bool:
+        """All of it is there."""
+
+    def ready(self, shard: int, chunk: int) -> bool:
+        """Whether chunk number `chunk` of a shard is there."""
+
+    def check(self) -> None:
+        """Takes note of a wake-up. Raises TryAgain when the rest will never come."""
 
 
 class Centre:
@@ -91,19 +116,22 @@ class Centre:
         self._recorder.welcomed(self.stop)
         return self.stop
 
-    def exchange(self, push: F32 | None, pull: F32 | None, meta: PushMeta) -> Outcome:
+    def exchange(
+        self, push: F32 | None, pull: F32 | None, meta: PushMeta, source: Source | None = None
+    ) -> Outcome:
         """Pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None; one round trip.
 
         With `meta.bare` a push goes out although `push` is None. `pull` may be IN_PLACE where every lane has
-        `weights`: then the caller reads them there.
+        `weights`: then the caller reads them there. `source` fills `push` meanwhile.
         """
         now = time.monotonic()
         for channel in self.channels:
             part = slice(channel.part.start, channel.part.stop)
             channel.start(
-                None if push is None else push[part], meta, None if pull is None else pull[part], now
-            )
-        self._until(lambda: not any(channel.busy for channel in self.channels))
+                None if push is None else push[part], meta, None if pull is None else pull[part], now,
+                partial(source.ready, channel.shard) if source else at_once,
+            )  # fmt: skip
+        self._until(lambda: not any(channel.busy for channel in self.channels), source)
         self._recorder.heard([(channel.stop, channel.taken) for channel in self.channels])
         if push is not None and pull is not None:
             for lane, channel in zip(self.lanes, self.channels, strict=True):
@@ -133,12 +161,20 @@ class Centre:
         """Why the job stops, as far as any shard has said."""
         return next((channel.stop for channel in self.channels if channel.stop), "")
 
-    def _until(self, done: Callable[[], bool]) -> None:
+    def _until(self, done: Callable[[], bool], source: Source | None = None) -> None:
         heard = time.monotonic()
         while not done():
-            zmq.zmq_poll([each for channel in self.channels for each in channel.lane.polls()], POLL_MS)
+            polled = [each for channel in self.channels for each in channel.lane.polls()]
+            computing = source is not None and not source.complete
+            if source:
+                polled.append((source.wakes, zmq.POLLIN))
+            zmq.zmq_poll(polled, COPY_MS if source and source.copying else POLL_MS)
             now = time.monotonic()
-            if self._receive(now):
+            if source:
+                source.check()
+                for channel in self.channels:
+                    channel.advance(now)
+            if self._receive(now) or computing:
                 heard = now
             elif now - heard > self._patience:
                 raise TryAgain(f"no parameter server has answered for {self._patience:.0f} s")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from asgd import kernel
 from asgd.errors import ProtocolError, TryAgain, UserError
 from asgd.kernel import F32
 from asgd.spec.types import Codec
@@ -68,6 +69,13 @@ class PushMeta:
     """The exchange is about part number `part` of `parts` equal parts of each shard."""
     of: int = -1
     """The worker whose contribution to the open round is pulled (Zeno's oracle); -1: the weights."""
+    by_chunk: bool = False
+    """`finite` is not known of all of it yet: each chunk is looked at when it leaves."""
+
+
+def at_once(chunk: int) -> bool:
+    """Every chunk may leave."""
+    return True
 
 
 class Channel:
@@ -114,6 +122,9 @@ class Channel:
         self._whole = 0
         self._count = self.chunks
         """Chunks of the exchange under way."""
+        self._ready: Callable[[int], bool] = at_once
+        self._sound = self._count
+        """The first chunk of the push that was found to be inf or nan; those after it are not sent either."""
         self._deadline = 0.0
         self._requests = 0
         self._scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
@@ -124,8 +135,14 @@ class Channel:
 
     # -- what the owner asks for -------------------------------------------------------------------
 
-    def start(self, push: F32 | None, meta: PushMeta, pull: F32 | None, now: float) -> None:
-        """Begins an exchange; `push` and `pull` are this shard's slices, either may be None."""
+    def start(
+        self, push: F32 | None, meta: PushMeta, pull: F32 | None, now: float,
+        ready: Callable[[int], bool] = at_once,
+    ) -> None:  # fmt: skip
+        """Begins an exchange; `push` and `pull` are this shard's slices, either may be None.
+
+        A chunk of the push leaves when it is `ready`; who says so calls `advance` when one may have become it.
+        """
         self._push, self._meta, self._pull = push, meta, pull
         self._pushing = push is not None or meta.bare
         self._frames = {}
@@ -135,6 +152,7 @@ class Channel:
             self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
             self._base = self._parts.get(meta.part, self._whole)
         self._next, self._done = 0, 0
+        self._ready, self._sound = ready, self._count
         self._requests += 1
         self.taken = []
         self.verdict = ""
@@ -166,7 +184,7 @@ class Channel:
         """Sends again what has not been answered in time."""
         if now < self._deadline or (self.joined and not self.busy):
             return
-        if self.joined and self.lane.waits(now):
+        if self.joined and (self._starved or self.lane.waits(now)):
             self._deadline = now + RETRY_SECONDS
             return
         self.retries += 1
@@ -259,9 +277,22 @@ class Channel:
 
     def _fill(self, now: float) -> None:
         while self._next < self._messages and self._next - self._done < self.lane.window:
+            if self._pushing and not self._ready(self._next):
+                break
             self._send_chunk(self._next)
             self._next += 1
         self._deadline = now + RETRY_SECONDS
+
+    def advance(self, now: float) -> None:
+        """Sends what has become ready since."""
+        under_way = self.busy and self.joined and self._pushing and self._next < self._messages
+        if under_way and self._ready(self._next):
+            self._fill(now)
+
+    @property
+    def _starved(self) -> bool:
+        """All that was sent is answered, and the next chunk is still computed."""
+        return self.busy and self._pushing and self._next == self._done and not self._ready(self._next)
 
     @property
     def _messages(self) -> int:
@@ -289,14 +320,23 @@ class Channel:
             return
         pull = self._asks
         visits = meta.visits if chunk == 0 and self.shard == 0 else []
+        finite = meta.finite and (not meta.by_chunk or self._is_sound(chunk))
         self.lane.send(
             Exchange(
                 who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
-                meta.finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta, held, bare=meta.bare,
+                finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta, held, bare=meta.bare,
                 part=meta.part, parts=meta.parts,
             ),
-            self._frame(chunk) if meta.finite and not meta.bare else None,
+            self._frame(chunk) if finite and not meta.bare else None,
         )  # fmt: skip
+
+    def _is_sound(self, chunk: int) -> bool:
+        """Whether the push is finite up to this chunk."""
+        if chunk < self._sound:
+            assert self._push is not None
+            if not kernel.finite(self._push[self._span(chunk)]):
+                self._sound = chunk
+        return chunk < self._sound
 
     def _frame(self, chunk: int) -> Any:
         """A chunk's payload; with error feedback kept until the push is through, for that must encode it only once."""
@@ -350,7 +390,7 @@ class Channel:
         if message.chunk == 0:
             self._first_version = message.version
         self.taken += (message.term, message.chunk, message.stamp)
-        if self._pushing and message.chunk == 0:
+        if self._pushing and (message.chunk == 0 or message.verdict.startswith("refused")):
             self.verdict = message.verdict
         if self._asks and payload is None:
             self.empty = True

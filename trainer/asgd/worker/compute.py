@@ -13,7 +13,7 @@ from asgd.task import Task
 from asgd.worker.batches import LeasedBatch
 from asgd.worker.devices import choose_devices
 from asgd.worker.flat import Flat
-from asgd.worker.loop import backward
+from asgd.worker.loop import Early, backward, nobody
 
 
 class Computation(Protocol):
@@ -25,8 +25,8 @@ class Computation(Protocol):
     def where(self) -> str:
         """Its devices, for people."""
 
-    def gradient(self, item: LeasedBatch) -> float:
-        """Leaves the gradient of the batch's mean loss in `flat`; returns the loss."""
+    def gradient(self, item: LeasedBatch, early: Early = nobody) -> float:
+        """Leaves the gradient of the batch's mean loss in `flat`; returns the loss. May tell `early` before."""
 
     def close(self) -> None:
         """Ends what runs beside the training thread."""
@@ -42,8 +42,8 @@ class Whole:
     def where(self) -> str:
         return str(self.flat.device)
 
-    def gradient(self, item: LeasedBatch) -> float:
-        return backward(self._task, self.flat, self.flat.device, item)
+    def gradient(self, item: LeasedBatch, early: Early = nobody) -> float:
+        return backward(self._task, self.flat, self.flat.device, item, early)
 
     def close(self) -> None:
         return

@@ -7,6 +7,7 @@ on a stream of their own; this part has never run on a GPU.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,47 @@ class Staging:
         if self._stream is None:
             return np.asarray(vector.numpy())
         return self.copy(vector)
+
+    def place(self, vector: torch.Tensor) -> F32:
+        """Where `out` and `begin` leave the vector's values."""
+        return np.asarray(vector.numpy()) if self._stream is None else self.host
+
+    def follow(self) -> None:
+        """The next `begin` comes after what this thread has given the device until now."""
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+
+    def begin(self, vector: torch.Tensor, span: slice) -> torch.cuda.Event | None:
+        """Begins to copy a part of the vector; it is there when the event has passed, at once when there is none.
+
+        NB: the device goes on meanwhile, so nobody may write to that part before.
+        """
+        if self._stream is None:
+            return None
+        self.follow()
+        with torch.cuda.stream(self._stream):
+            self.tensor[span].copy_(vector[span], non_blocking=True)
+            there: torch.cuda.Event = self._stream.record_event()
+        return there
+
+    def figure(self, value: torch.Tensor) -> Callable[[], float]:
+        """A function that waits for `value` () and gives it; this call does not wait."""
+        value = value.detach()
+        if self._stream is None:
+            return lambda: float(value)
+        pinned = torch.empty((), dtype=value.dtype, pin_memory=True)
+        self.follow()
+        with torch.cuda.stream(self._stream):
+            pinned.copy_(value, non_blocking=True)
+            there = self._stream.record_event()
+        # NB: the allocator must not hand the loss's memory to the next kernel before it is copied.
+        value.record_stream(self._stream)
+
+        def known() -> float:
+            there.synchronize()
+            return float(pinned)
+
+        return known
 
     def copy(self, vector: torch.Tensor) -> F32:
         """The vector's values in this buffer, where the next step cannot change them."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
+from torch.utils.hooks import RemovableHandle
 
 from asgd.errors import UserError
 
@@ -64,6 +66,9 @@ class Flat:
         self.weights = torch.empty(self.size, dtype=torch.float32, device=device)
         self.grads = torch.zeros(self.size, dtype=torch.float32, device=device)
         self._views: list[Tensor] = []
+        self.spans: list[slice] = []
+        """The elements of each parameter, in the order of `layout`."""
+        self._hooks: list[RemovableHandle] = []
         offset = 0
         for parameter in self._parameters:
             span = slice(offset, offset + parameter.numel())
@@ -72,6 +77,7 @@ class Flat:
             parameter.data = view
             parameter.grad = self.grads[span].view(parameter.shape)
             self._views.append(parameter.grad)
+            self.spans.append(span)
             offset = span.stop
 
     def zero(self) -> None:
@@ -86,11 +92,31 @@ class Flat:
     def gather(self) -> Tensor:
         """The (N,) gradient; a parameter without one counts as 0."""
         for parameter, view in zip(self._parameters, self._views, strict=True):
-            if parameter.grad is view:
-                continue
-            if parameter.grad is None:
-                view.zero_()
-            else:
-                view.copy_(parameter.grad)
-            parameter.grad = view
+            _settle(parameter, view)
         return self.grads
+
+    def watch(self, accumulated: Callable[[int], None]) -> None:
+        """From here on `accumulated(i)` is called when a backward pass has put parameter i's gradient into `grads`."""
+        for number, (parameter, view) in enumerate(zip(self._parameters, self._views, strict=True)):
+
+            def hook(given: Tensor, number: int = number, view: Tensor = view) -> None:
+                _settle(given, view)
+                accumulated(number)
+
+            self._hooks.append(parameter.register_post_accumulate_grad_hook(hook))  # type: ignore[no-untyped-call]
+
+    def unwatch(self) -> None:
+        """Nobody is called any more."""
+        while self._hooks:
+            self._hooks.pop().remove()
+
+
+def _settle(parameter: Tensor, view: Tensor) -> None:
+    """The parameter's gradient is in `view`, and `view` is its gradient."""
+    if parameter.grad is view:
+        return
+    if parameter.grad is None:
+        view.zero_()
+    else:
+        view.copy_(parameter.grad)
+    parameter.grad = view

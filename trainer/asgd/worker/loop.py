@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +21,11 @@ from asgd.worker.leases import Leasing
 from asgd.worker.nested import micro_batches
 from asgd.worker.replica import Replica
 
-Gradient = Callable[[LeasedBatch], float]
+Early = Callable[[LeasedBatch, Tensor, float, float], AbstractContextManager[None]]
+"""Told of a batch's last backward pass, which runs in it: the batch, its last loss, the loss of the micro-batches
+before it, the last one's share. See `Replica.pushing`."""
+
+Gradient = Callable[[LeasedBatch, Early], float]
 
 
 def train(
@@ -27,7 +33,7 @@ def train(
 ) -> str:
     """Trains until the job stops or `leaving` (SIGTERM): the push in flight is finished. Returns why it ended.
 
-    `gradient` leaves that of a batch in `replica.flat` and returns the batch's loss.
+    `gradient` leaves that of a batch in `replica.flat` and returns the batch's loss; it may tell `Early` before.
     """
     task.model.train()
 
@@ -47,7 +53,7 @@ def train(
     while item is not None and not replica.stop and not leaving():
         if leases.holds(item.visits):
             with replica.meters.timed("compute"):
-                loss = gradient(studied(item, replica.attack))
+                loss = gradient(studied(item, replica.attack), replica.pushing)
             replica.step(item.samples, loss, item.visits)
         with replica.meters.timed("data"):
             item = next(batches, None)
@@ -60,23 +66,33 @@ def studied(item: LeasedBatch, attack: Attack | None) -> LeasedBatch:
     return LeasedBatch(attack.study(item.batch), item.samples, item.visits) if attack else item
 
 
-def backward(task: Task, flat: Flat, device: torch.device, item: LeasedBatch) -> float:
+def nobody(item: LeasedBatch, loss: Tensor, before: float, share: float) -> AbstractContextManager[None]:
+    """The gradient is wanted when it is whole."""
+    return nullcontext()
+
+
+def backward(task: Task, flat: Flat, device: torch.device, item: LeasedBatch, early: Early = nobody) -> float:
     """The gradient of the batch's mean loss, accumulated over `task.accumulate` micro-batches; returns the loss."""
     flat.zero()
     batch: Any = to_device(item.batch, device)
     parts = micro_batches(batch, task.accumulate)
     if len(parts) == 1:
-        return _add(task, *parts[0])
+        return _add(task, *parts[0], partial(early, item))
     total = 0.0
     with dealt(len(parts), device) as draws:
-        for (part, share), own in zip(parts, draws, strict=True):
+        for number, ((part, share), own) in enumerate(zip(parts, draws, strict=True), 1):
             with own.on(device):
-                total += _add(task, part, share)
+                last = number == len(parts)
+                total = _add(task, part, share, partial(early if last else nobody, item), total)
     return total
 
 
-def _add(task: Task, part: Any, share: float) -> float:
-    """Adds a micro-batch's share to the gradients; returns its share of the loss."""
+def _add(
+    task: Task, part: Any, share: float,
+    early: Callable[[Tensor, float, float], AbstractContextManager[None]], before: float = 0.0,
+) -> float:  # fmt: skip
+    """Adds a micro-batch's share to the gradients; returns `before` + its share of the loss."""
     loss: Tensor = task.loss(task.model, part)
-    (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
-    return float(loss.detach()) * share
+    with early(loss, before, share):
+        (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
+    return before + float(loss.detach()) * share

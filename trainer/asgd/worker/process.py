@@ -39,7 +39,7 @@ def main() -> int:
         config, task.model, dataset_size(task, config.job.spec.entrypoint), guarantee(task),
         flat=computation.flat,
         buffers=Buffers(task.model) if task.evaluate and config.job.spec.buffers != "recompute" else None,
-        probe=probe, evaluates=task.evaluate is not None,
+        probe=probe, evaluates=task.evaluate is not None, announced=True,
     )  # fmt: skip
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)

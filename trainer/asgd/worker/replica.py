@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from asgd import kernel
 from asgd.algorithms.attacks import attack_of
@@ -26,8 +26,10 @@ from asgd.algorithms.schedule import learning_rate
 from asgd.env import ProcessConfig
 from asgd.errors import TryAgain, UserError
 from asgd.kernel import F32
+from asgd.parallel.plan import stages_of
 from asgd.recording.worker import recorder
 from asgd.wire.partition import part_slices
+from asgd.worker.batches import LeasedBatch
 from asgd.worker.buffers import Buffers
 from asgd.worker.centre import Centre, Outcome
 from asgd.worker.channel import Identity, PushMeta
@@ -35,6 +37,7 @@ from asgd.worker.devices import Staging, choose_device
 from asgd.worker.flat import Flat
 from asgd.worker.heartbeat import Heartbeat
 from asgd.worker.meters import Meters
+from asgd.worker.overlap import Overlap, worthwhile
 from asgd.worker.probing import Probe
 
 Visits = Sequence[tuple[int, int, int]]
@@ -54,13 +57,14 @@ class Replica:
     """A model joined to the job of `config`. Raises UserError when the model does not fit, TryAgain without servers.
 
     `device`: where the model is to be, if not where the spec puts it; `flat`: the model, put where it is to be
-    already. `buffers`: told to the evaluator. `probe`: what the strategy compares weights on.
+    already. `buffers`: told to the evaluator. `probe`: what the strategy compares weights on. `announced`:
+    `pushing` is told of the backward passes, if `flat` has them whole.
     """
 
     def __init__(
         self, config: ProcessConfig, model: nn.Module, dataset: int | None, guarantee: str, *,
         device: torch.device | None = None, flat: Flat | None = None, buffers: Buffers | None = None,
-        probe: Probe | None = None, evaluates: bool = False,
+        probe: Probe | None = None, evaluates: bool = False, announced: bool = False,
     ) -> None:  # fmt: skip
         spec = config.job.spec
         self.spec, self.config = spec, config
@@ -85,6 +89,9 @@ class Replica:
         self._push = Staging(self.flat.size, self.device, shared.push if shared else None)
         self._pulled = Staging(self.flat.size, self.device, shared.pull if shared else None)
         self._thread: Executor | None = ThreadPoolExecutor(1, "exchange") if overlapped else None
+        self._overlap = self._overlapped() if announced else None
+        self._early: Executor | None = ThreadPoolExecutor(1, "exchange") if self._overlap else None
+        self._left_early: Future[Outcome | None] | None = None
         self._flying: Future[Outcome] | None = None
         self._flying_pull = False
         self._land_at = 0
@@ -117,6 +124,14 @@ class Replica:
             )
         return lambda weights: probe.loss(self.flat, self.device, weights)
 
+    def _overlapped(self) -> Overlap | None:
+        """What lets pushes leave during backward, where they are the raw gradient and nothing else has to wait."""
+        spec, shards = self.spec, len(self.centre.channels)
+        plain = spec.exchange.overlap and spec.optimizer.clip_norm is None and not self.attack
+        if not plain or not self.rule.raw or self._thread or stages_of(spec) > 1:
+            return None
+        return Overlap(self.flat, shards, self._push) if worthwhile(self.flat.size, shards) else None
+
     def join(self) -> str:
         """Joins all shards and takes their weights; returns why the job is over, if it is."""
         self.stop = self.centre.join(lambda: self._push.out(self.flat.weights))
@@ -140,8 +155,54 @@ class Replica:
 
     # -- one step ----------------------------------------------------------------------------------
 
+    @contextmanager
+    def pushing(self, item: LeasedBatch, loss: Tensor, before: float, share: float) -> Iterator[None]:
+        """Around the last backward pass of a batch, whose loss is `before` + `loss` x `share`; then comes `step`.
+
+        The gradient leaves as it is computed, unless the loss is not finite.
+        """
+        overlap = self._overlap
+        if overlap is None or overlap.given_up:
+            yield
+            return
+        overlap.begin()
+        if overlap.trusted and self._early:
+            value = overlap.loss(loss, before, share)
+            self._left_early = self._early.submit(self._push_early, overlap, item, value)
+        with overlap.computing():
+            yield
+
+    def _push_early(self, overlap: Overlap, item: LeasedBatch, loss: Callable[[], float]) -> Outcome | None:
+        """In the exchange's thread; None when the loss says that there is nothing to push like that."""
+        value = loss()
+        if not math.isfinite(value):
+            return None
+        self.centre.sequence += 1
+        meta = PushMeta(
+            self.centre.sequence, item.samples, 1, True, value, list(item.visits), bases=self._versions, by_chunk=True
+        )  # fmt: skip
+        return self.centre.exchange(overlap.vector, self._pulled.host, meta, overlap)
+
+    def _came_early(self, samples: int, loss: float | None) -> bool:
+        """Whether this step's gradient has left already; then it is waited for and merged."""
+        early, self._left_early = self._left_early, None
+        if early is None:
+            return False
+        # NB: what a step waits for is all that an exchange costs here; the rest runs beside the backward pass.
+        with self.meters.timed("exchange"):
+            outcome = early.result()
+        if outcome is None:
+            return False
+        self._steps += 1
+        self.meters.step(samples, loss)
+        self._flying_pull = True
+        self._merge(outcome)
+        return True
+
     def step(self, samples: int, loss: float | None, visits: Visits = ()) -> str:
         """After a backward pass over `samples` samples; returns why the job stops, or ''."""
+        if self._came_early(samples, loss):
+            return self.stop
         gradient = self.flat.gather()
         if self.spec.optimizer.clip_norm is not None:
             self._clip(gradient, self.spec.optimizer.clip_norm)
@@ -250,8 +311,11 @@ class Replica:
         if reason != "drained":
             self._part()
         self._closing = True
-        if self._thread:
-            self._thread.shutdown()
+        for thread in (self._thread, self._early):
+            if thread:
+                thread.shutdown()
+        if self._overlap:
+            self._overlap.close()
         if self.heartbeat:
             self.heartbeat.close()
         self.centre.leave(reason)

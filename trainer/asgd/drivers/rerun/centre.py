@@ -20,7 +20,7 @@ from asgd.spec.types import JobSpec
 from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Message, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, shard_range
-from asgd.worker.centre import Centre, Outcome
+from asgd.worker.centre import Centre, Outcome, Source
 from asgd.worker.channel import Channel, Identity
 
 Wait = Callable[[Callable[[], bool]], None]
@@ -114,7 +114,7 @@ class RerunCentre(Centre):
 
     # -- an exchange -------------------------------------------------------------------------------
 
-    def _until(self, done: Callable[[], bool]) -> None:
+    def _until(self, done: Callable[[], bool], source: Source | None = None) -> None:
         """Feeds the channels the recorded answers, each as soon as its shard has come so far."""
         heard = self._next()
         assert isinstance(heard, Heard)

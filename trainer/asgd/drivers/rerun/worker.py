@@ -42,6 +42,8 @@ class RerunReplica(Replica):
     def join(self) -> str:
         if self._thread:
             self._thread = self.rerun.ahead
+        if self._early:
+            self._early = self.rerun.ahead
         self.stop = self.centre.join(lambda: self._push.out(self.flat.weights))
         return self.stop or self.refresh()
 
@@ -132,7 +134,7 @@ class RerunWorker(threading.Thread):
         computation = prepare(task, spec, index)
         data = dataset_size(task, spec.entrypoint)
         replica = _replica(self)(
-            config, task.model, data, guarantee(task), flat=computation.flat, probe=probe
+            config, task.model, data, guarantee(task), flat=computation.flat, probe=probe, announced=True
         )
         try:
             reason = replica.join() or train(task, replica, self, self._leaving, computation.gradient)

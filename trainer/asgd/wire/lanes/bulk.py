@@ -26,7 +26,7 @@ from asgd.wire.lanes import shm
 from asgd.wire.lanes.shm import Segment
 from asgd.wire.lanes.zeromq import WINDOW, ZmqLane
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode
-from asgd.wire.partition import CHUNK, Range
+from asgd.wire.partition import Range, chunk_slice
 from asgd.wire.stream import Closed, Place, Stream, tune
 
 STALL_SECONDS = 3.0
@@ -134,8 +134,7 @@ class BulkLane:
 
     def _held(self, vector: F32, chunk: int) -> F32:
         """A chunk of this shard's in one of the segment's vectors."""
-        start = self._shares.start + chunk * CHUNK
-        return vector[start : min(start + CHUNK, self._shares.stop)]
+        return vector[self._shares.start : self._shares.stop][chunk_slice(self._shares.size, chunk)]
 
     def _say_hello(self, message: Hello) -> None:
         """A hello begins a new session; repeated before its welcome has come, it is the same one."""
