@@ -60,6 +60,7 @@ KEYS_PATH = "keys/keys.json"
 SERVER_KEYS = "server.json"
 CLIENT_KEYS = "client.json"
 DEFAULT_CHECKPOINT_DIR = "/var/lib/asgd/checkpoints"
+SHARED_MEMORY_DIR = "/var/lib/asgd/shared-memory"
 
 
 class Env(StrEnum):
@@ -76,6 +77,7 @@ class Env(StrEnum):
     CHECKPOINT = "ASGD_CHECKPOINT"
     NODE = "ASGD_NODE"
     RUN = "ASGD_RUN"
+    SHM = "ASGD_SHM"
 
 
 class Condition(StrEnum):

@@ -9,7 +9,7 @@ job is looked at.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import kopf
@@ -17,7 +17,6 @@ import kopf
 from asgd_operator import constants as c
 from asgd_operator.engine import views
 from asgd_operator.engine.observe import Indices, key_of
-from asgd_operator.engine.queue import WorkQueue
 from asgd_operator.metrics import OperatorMetrics
 
 Body = Mapping[str, Any]
@@ -31,14 +30,14 @@ CHILDREN = {"statefulsets": ("apps", "v1"), "jobs": ("batch", "v1"), "pods": (""
 
 
 def register(
-    registry: kopf.OperatorRegistry, queue: WorkQueue, metrics: OperatorMetrics, *, nodes: bool
+    registry: kopf.OperatorRegistry, add: Callable[[str], None], metrics: OperatorMetrics, *, nodes: bool
 ) -> None:
-    """Every handler of the operator. `nodes`: whether nodes may be watched."""
+    """Every handler of the operator; `add` hears the key of each changed job, `nodes`: whether nodes may be watched."""
 
     def told(resource: str, key: str) -> None:
         metrics.last_event.labels(resource).set(time.time())
         if key:
-            queue.add(key)
+            add(key)
 
     async def job(**seen: Any) -> None:
         told(c.PLURAL, key_of(seen["namespace"], seen["name"]))

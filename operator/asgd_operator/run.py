@@ -31,6 +31,9 @@ from asgd_operator.lease import Lease
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.settings import OperatorSettings
 
+LISTING_SECONDS = 300.0
+"""How long kopf may take to list all objects at start; ten thousand take seconds."""
+
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +46,10 @@ class Operator:
     session: aiohttp.ClientSession
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    leading: bool = False
+    led_since: float | None = None
+    """Time of the loop at which this process took over; None while it waits for the Lease."""
+    listed: bool = False
+    """Whether a job has been told of. kopf tells of nothing before all objects are in the indices."""
 
     def __post_init__(self) -> None:
         self.kube = Kube(self.api, self.settings.queue.request_timeout_seconds, self.metrics.requested)
@@ -59,7 +65,7 @@ class Operator:
 
     async def work(self) -> None:
         """Watches and reconciles until a signal comes. Raises what ended it otherwise."""
-        self.leading = True
+        self.led_since = asyncio.get_running_loop().time()
         self.metrics.leader.set(1)
         working = asyncio.create_task(self.queue.run(), name="queue")
         watching = asyncio.create_task(self._watch(), name="kopf")
@@ -75,7 +81,7 @@ class Operator:
             settings,
             timeout_seconds=self.settings.queue.request_timeout_seconds,
         )
-        handlers.register(registry, self.queue, self.metrics, nodes=self.settings.watch.nodes)
+        handlers.register(registry, self._add, self.metrics, nodes=self.settings.watch.nodes)
         kopf.on.login(registry=registry, id="login", retries=3)(handlers.login)
         kopf.on.startup(registry=registry, id="indices")(self._take_indices)
         await kopf.operator(
@@ -90,16 +96,25 @@ class Operator:
     async def _take_indices(self, **found: Any) -> None:
         self.reconciler.indices = handlers.indices(found)
 
+    def _add(self, key: str) -> None:
+        self.listed = True
+        self.queue.add(key)
+
+    def _unlisted(self) -> bool:
+        return not self.listed and bool(self.reconciler.indices.keys())
+
     def sick(self) -> str:
         """Why the process should be started again."""
-        if not self.leading:
+        if self.led_since is None:
             return ""
         now = asyncio.get_running_loop().time()
+        if self._unlisted() and now - self.led_since > LISTING_SECONDS:
+            return f"the first list of objects has not ended after {now - self.led_since:.0f} s"
         return health.overdue(self.queue.heartbeat, now, self.settings.queue.resync_seconds)
 
     def unready(self) -> str:
         """Why nobody should count on it. One that waits for the Lease is as ready as it can be."""
-        if self.leading and not self.ready.is_set():
+        if self.led_since is not None and (not self.ready.is_set() or self._unlisted()):
             return "starting"
         return self.sick()
 

@@ -229,20 +229,36 @@ def test_a_bad_pod_template_is_a_sentence_and_no_child(
     until(lambda: job.condition("Accepted").get("status") == "True", "the mended job is accepted")
 
 
-def test_a_claim_that_does_not_exist_is_waited_for(kubectl: Kubectl, running: OperatorProcess) -> None:
-    job = Job(kubectl, "claim")
-    job.create(checkpoint={"uri": "file:///ckpt", "volume": {"pvc": "models"}})
+@pytest.mark.parametrize(
+    ("name", "field", "spec"),
+    [
+        (
+            "claim",
+            "spec.checkpoint.volume.pvc",
+            {"checkpoint": {"uri": "file:///ckpt", "volume": {"pvc": "models"}}},
+        ),
+        ("memory", "spec.exchange.sharedMemory.pvc", {"exchange": {"sharedMemory": {"pvc": "models"}}}),
+    ],
+)
+def test_a_claim_that_does_not_exist_is_waited_for(
+    kubectl: Kubectl, running: OperatorProcess, name: str, field: str, spec: dict[str, Any]
+) -> None:
+    job = Job(kubectl, name)
+    job.create(**spec)
     until(lambda: job.condition("Accepted").get("reason") == "StorageNotFound", "the claim is missed")
+    assert job.condition("Accepted")["message"].startswith(
+        f"{field}: there is no PersistentVolumeClaim models"
+    )
     resources = {"requests": {"storage": "1Gi"}}
-    spec = {"accessModes": ["ReadWriteOnce"], "resources": resources}
+    wanted = {"accessModes": ["ReadWriteOnce"], "resources": resources}
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": "models"},
-        "spec": spec,
+        "spec": wanted,
     }
-    kubectl.apply(claim, namespace="claim")
-    until(lambda: job.get("statefulset", "claim-server"), "the job goes on")
+    kubectl.apply(claim, namespace=name)
+    until(lambda: job.get("statefulset", f"{name}-server"), "the job goes on")
 
 
 def test_a_workload_of_somebody_else_is_not_taken_over(kubectl: Kubectl, running: OperatorProcess) -> None:

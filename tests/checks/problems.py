@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from math import prod
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from asgd.kernel import F32
+
+Labels = npt.NDArray[np.int64]
 
 
 class Problem(Protocol):
@@ -79,7 +83,7 @@ class DoubleWell:
 
 
 @cache
-def _digits() -> tuple[F32, np.ndarray, F32, np.ndarray]:
+def _digits() -> tuple[F32, Labels, F32, Labels]:
     from asgd.examples.parts import packaged_table, stratified_split
 
     table = packaged_table("scikit-learn", "sklearn/datasets/data/digits.csv.gz")
@@ -106,15 +110,22 @@ class Digits:
     def _views(self, flat: F32) -> list[F32]:
         views, start = [], 0
         for shape in self.shapes:
-            stop = start + int(np.prod(shape))
+            stop = start + prod(shape)
             views.append(flat[start:stop].reshape(shape))
             start = stop
         return views
 
     def gradient(self, w: F32, out: F32, rng: np.random.Generator) -> float:
+        return self.slope(w, out, *self.draw(rng))
+
+    def draw(self, rng: np.random.Generator) -> tuple[F32, Labels]:
+        """One batch: (batch, 64) images and (batch,) labels."""
         images, labels, _, _ = _digits()
         rows = rng.integers(0, len(images), self.batch)
-        x, y = images[rows], labels[rows]
+        return images[rows], labels[rows]
+
+    def slope(self, w: F32, out: F32, x: F32, y: Labels) -> float:
+        """Writes the gradient on that batch into `out`; returns the loss."""
         w1, b1, w2, b2 = self._views(w)
         g1, c1, g2, c2 = self._views(out)
         hidden = x @ w1 + b1
@@ -123,10 +134,10 @@ class Digits:
         p -= p.max(axis=1, keepdims=True)
         np.exp(p, out=p)
         p /= p.sum(axis=1, keepdims=True)
-        index = np.arange(self.batch)
+        index = np.arange(len(y))
         loss = -float(np.log(np.maximum(p[index, y], 1e-30)).mean())
         p[index, y] -= 1
-        p /= self.batch
+        p /= len(y)
         np.matmul(hidden.T, p, out=g2)
         p.sum(axis=0, out=c2)
         back = p @ w2.T

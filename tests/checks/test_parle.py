@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from asgd.algorithms.parle import EntropyWorker
+from asgd.algorithms.parle import ElasticWorker, EntropyWorker, ParleWorker
 from tests.checks.virtual import Problem, digits, job, simulation, train
 
 
@@ -34,6 +34,28 @@ def test_p1_parle_of_one_replica_is_entropy_sgd(period: int) -> None:
     parle = train(bowl(), algorithm={"name": "parle", "period": period, "gamma": 2}, **spec)
     entropy = train(bowl(), algorithm={"name": "entropy", "period": period, "gamma": 2}, **spec)
     assert parle.answer().tobytes() == entropy.answer().tobytes()
+
+
+def test_p1_parle_of_one_step_without_gamma_is_elastic_sgd() -> None:
+    """What they send is equal where gradients do not change; else Parle's are taken after the pull, not before it."""
+    elastic = job(algorithm={"name": "elastic", "rho": 0.5}).spec
+    made = job(algorithm={"name": "parle", "rho": 0.5, "period": 1, "average": 0}).spec
+    parle = replace(made, algorithm={**made.algorithm, "gamma": math.inf})
+    slopes = np.array([[1, -2], [3, 0], [-5, 1]], np.float32)
+    sent = []
+    for spec, kind in ((elastic, ElasticWorker), (parle, ParleWorker)):
+        workers, points = [kind(spec) for _ in slopes], np.zeros_like(slopes)
+        for worker, w in zip(workers, points, strict=True):
+            worker.joined(w)
+        for _ in range(20):
+            for worker, w, slope in zip(workers, points, slopes, strict=True):
+                worker.step(w, slope.copy(), 0.1)
+            replicas = [worker.outgoing(w, w).copy() for worker, w in zip(workers, points, strict=True)]
+            for worker, w in zip(workers, points, strict=True):
+                worker.incoming(w, np.mean(replicas, axis=0))
+        sent.append(np.array(replicas))
+    assert sent[1] == pytest.approx(sent[0], rel=1e-5)
+    assert np.ptp(sent[0], axis=0).min() > 0.5
 
 
 @pytest.mark.parametrize(
@@ -82,12 +104,13 @@ def test_p3_without_gradients_the_spread_shrinks_by_a_tenth_an_exchange_and_the_
 @pytest.mark.parametrize(
     ("algorithm", "optimizer", "workers", "updates", "least"),
     [
+        ({"name": "parle"}, {"learningRate": 0.1}, 3, 450, 0.96),
         ({"name": "parle"}, {"learningRate": 0.1}, 4, 600, 0.96),
         ({"name": "parle"}, {"learningRate": 0.02, "momentum": 0.9, "nesterov": True}, 4, 600, 0.965),
         ({"name": "entropy"}, {"learningRate": 0.2}, 4, 600, 0.96),
         ({"name": "elastic"}, {"learningRate": 0.1}, 4, 8000, 0.96),
     ],
-    ids=["parle", "parle-nesterov", "entropy", "elastic"],
+    ids=["parle-3", "parle-4", "parle-nesterov", "entropy", "elastic"],
 )
 def test_p4_digits(algorithm: Any, optimizer: Any, workers: int, updates: int, least: float) -> None:
     accuracy, _, _ = digits(

@@ -54,9 +54,17 @@ def test_it_leaves_the_files_of_a_run(job_file: Path, tmp_path: Path) -> None:
         assert (tmp_path / "o" / name).stat().st_size > 100
 
 
-def test_hundreds_of_workers_train_in_one_process() -> None:
-    _, _, done = digits(stopAfter={"updates": 1000}, workers={"replicas": 256, "maxReplicas": 256})
-    assert done.cluster.status().staleness.p50 >= 200
+def test_hundreds_of_workers_train_in_one_process_with_the_same_bits_twice(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        JOB.replace("updates: 300", "updates: 1500").replace("spec:", "spec:\n  workers: {maxReplicas: 256}")
+    )
+    for name in ("one", "two"):
+        options = ["--workers", "256", "--output", str(tmp_path / name), "--quiet"]
+        assert main(["simulate", str(path), *options]) == 0
+    one, two = ((tmp_path / name) for name in ("one", "two"))
+    assert json.loads((one / "summary.json").read_text())["staleness"]["p50"] >= 200
+    assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
 
 
 def test_twice_the_workers_take_half_the_time_when_communication_is_free() -> None:

@@ -68,6 +68,9 @@ class _Endless:
     def next(self) -> LeasedBatch:
         return LeasedBatch(None, 1, ())
 
+    def load(self, item: LeasedBatch) -> LeasedBatch:
+        return item
+
 
 def simulation(the_job: Job, work: Any, world: World = CONSTANT) -> Simulation:
     """A fresh simulation."""

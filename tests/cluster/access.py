@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.cluster import addons, node_tier
+from tests.cluster import addons, node, node_tier
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.layout import nodes
 
@@ -41,6 +41,11 @@ class Cluster:
     def set_gpus(self, name: str, count: int) -> None:
         """Let the node `name` advertise `count` nvidia.com/gpu."""
         addons.set_gpus(self.kubectl, name, count)
+
+    def share_memory(self, folder: Path) -> dict[str, Path]:
+        """A tmpfs of its own at `folder` on each node; {node: where this machine sees it}."""
+        self._need_ours("mounting memory on a node")
+        return {each.name: node.share_memory(each, folder) for each in nodes(self.kubeconfig.parent)}
 
     def load(self, archive: Path) -> None:
         """Import an image archive into all nodes."""

@@ -95,6 +95,14 @@ def load_first(node: Node, archives: list[Path]) -> None:
         done.touch()
 
 
+def share_memory(node: Node, folder: Path) -> Path:
+    """Mount a tmpfs of the node's own at `folder`, unless it has one; answers where this machine sees it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not succeeds(*_inside(node), "mountpoint", "-q", folder):
+        run(*_inside(node), "mount", "-t", "tmpfs", "-o", "size=256m,mode=1777", "asgd-memory", folder)
+    return Path(f"/proc/{_running_pid(node)}/root{folder}")
+
+
 def _inside(node: Node) -> tuple[str, ...]:
     return ("nsenter", "--target", str(_running_pid(node)), "--mount", "--net", "--pid", "--")
 

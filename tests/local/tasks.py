@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 from asgd import Task
+from asgd.examples import digits as example
 
 
 class Indices(Dataset[int]):
@@ -126,6 +128,18 @@ def rooted(size: int = 600, width: int = 65_000) -> Task:
         return nn.functional.cross_entropy(model[2](model[1](hidden)), batch[1])  # type: ignore[index]
 
     return Task(model=model, loss=loss, data=Noisy(size))
+
+
+def digits(model: str = "cnn", pace: str = "") -> Task:
+    """The example's digits; each training step sleeps the seconds that stand in the file `pace`, judgements do not."""
+    task = example.task(model)
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        if pace and torch.is_grad_enabled():
+            time.sleep(float(Path(pace).read_text(encoding="utf-8")))
+        return task.loss(model, batch)
+
+    return replace(task, loss=loss)
 
 
 def line(size: int = 256) -> Task:

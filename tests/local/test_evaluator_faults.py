@@ -12,16 +12,20 @@ NO_REST = {"everySeconds": 0.2}
 
 def test_an_evaluation_that_always_fails_does_not_end_the_job(tmp_path: Path) -> None:
     limits = {"replicas": 1, "backoffLimitPerIndex": 1}
-    with Counting(tmp_path, 3, args={"crash": True}, evaluation=NO_REST, workers=limits) as run:
+    with Counting(tmp_path, 30, args={"crash": True}, evaluation=NO_REST, workers=limits) as run:
         run.until_says("evaluator-0 ended with exit code 1; it starts again")
         run.until_says("evaluator-0 ended with exit code 1 and is given up")
         run.until_says("RuntimeError: this evaluation never works")
         assert run.finish() == 0, run.words()
-        assert (run.summary().stop_reason, run.summary().epochs, run.summary().metrics) == ("epochs", 3.0, {})
+        assert (run.summary().stop_reason, run.summary().epochs, run.summary().metrics) == (
+            "epochs",
+            30.0,
+            {},
+        )
 
 
 def test_a_killed_evaluator_comes_back_and_measures_the_final_weights(tmp_path: Path) -> None:
-    with Counting(tmp_path, 3, args={"evaluates": True}, evaluation=NO_REST, workers=1) as run:
+    with Counting(tmp_path, 30, args={"evaluates": True}, evaluation=NO_REST, workers=1) as run:
         run.until("something was measured", lambda: (status := run.status()) and status.metrics)
         killed = run.signal("evaluator-0", signal.SIGKILL)
         run.until(
@@ -30,5 +34,5 @@ def test_a_killed_evaluator_comes_back_and_measures_the_final_weights(tmp_path: 
         )
         assert run.finish() == 0, run.words()
         summary = run.summary()
-        assert (summary.metrics, summary.metrics_at_updates) == ({"visits": 3.0}, summary.updates)
-        assert run.history("evaluation")[-1]["metrics"] == {"visits": 3.0}
+        assert (summary.metrics, summary.metrics_at_updates) == ({"visits": 30.0}, summary.updates)
+        assert run.history("evaluation")[-1]["metrics"] == {"visits": 30.0}

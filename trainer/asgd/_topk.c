@@ -1,8 +1,8 @@
 /* topk: exactly k entries of the largest magnitude, of equal ones the first; values as bfloat16, the residual keeps
  * what that rounding lost.
  *
- * Selection: a sample of the magnitudes guesses a threshold that a bit more than k entries pass; those few are ranked
- * exactly by radix. A guess that was too high costs one more pass over the chunk and changes no bit of the result.
+ * Selection: a sample of the magnitudes guesses between which two the k-th largest lies; the few there are ranked
+ * exactly by radix. A wrong guess costs one more pass over the chunk and changes no bit of the result.
  * Where the entries are: a bit an element when more than every sixteenth is sent, else 16-bit indices within 65,536.
  */
 #include "_codecs.h"
@@ -13,6 +13,8 @@
 
 #define SPAN 65536
 #define SAMPLE 1024
+#define BLOCK 4096 /* divides SPAN */
+#define ALL INT64_MAX
 #define NO_BIT INT64_C(-1)
 
 static int dense(int64_t n, int64_t k) { return 16 * k > n; }
@@ -27,39 +29,49 @@ static inline uint32_t magnitude(float x) {
     return b > ANY_NAN ? ANY_NAN : b;
 }
 
-/* The k-th largest of m numbers of 31 bits, and how many are larger: three rounds of counting digits. */
-static uint32_t kth(const uint32_t *values, int64_t m, int64_t k, int64_t *larger) {
-    static const int shifts[3] = {20, 10, 0};
-    uint32_t prefix = 0, mask = 0, count[2048];
-    *larger = 0;
-    for (int round = 0; round < 3; round++) {
-        uint32_t digits = round ? 1023 : 2047; int shift = shifts[round];
-        memset(count, 0, sizeof count);
-        for (int64_t i = 0; i < m; i++)
-            if ((values[i] & mask) == prefix) count[(values[i] >> shift) & digits]++;
-        uint32_t digit = digits;
-        while (digit > 0 && *larger + count[digit] < k) *larger += count[digit--];
-        prefix |= digit << shift; mask |= digits << shift;
-    }
-    return prefix;
-}
-
 typedef struct { int32_t low, high; } range_t;
+
+/* What was found: the k-th largest magnitude, how many are larger, and how many are as large. */
+typedef struct { uint32_t least; int64_t larger, equal; } rank_t;
+
+/* The k-th largest of m numbers within `range`. Counts their highest 11 bits beyond range.low
+ * and goes on with those that share the k-th's. NB: `values` is used up. */
+static rank_t kth(uint32_t *values, int64_t m, int64_t k, range_t range) {
+    uint32_t low = (uint32_t)range.low, span = (uint32_t)range.high - low, count[2048];
+    int64_t larger = 0;
+    for (;;) {
+        int shift = 0;
+        while (span >> shift > 2047) shift++;
+        memset(count, 0, sizeof count);
+        for (int64_t i = 0; i < m; i++) count[(values[i] - low) >> shift]++;
+        uint32_t digit = span >> shift;
+        while (digit > 0 && larger + count[digit] < k) larger += count[digit--];
+        if (!shift) return (rank_t){low + digit, larger, count[digit]};
+        int64_t left = 0;
+        for (int64_t i = 0; i < m; i++) {
+            const uint32_t v = values[i];
+            values[left] = v; left += (v - low) >> shift == digit;
+        }
+        m = left; low += digit << shift; span = (UINT32_C(1) << shift) - 1;
+        if (span > (uint32_t)range.high - low) span = (uint32_t)range.high - low;
+    }
+}
 
 /* Magnitudes between which the k-th largest of a (+ g) lies in all likelihood. */
 static range_t guess(const float *a, const float *g, int64_t n, int64_t k) {
     const range_t all = {0, INT32_MAX};
-    uint32_t sample[SAMPLE]; int64_t larger, stride = n / SAMPLE, root = 0;
+    uint32_t sample[SAMPLE], again[SAMPLE]; int64_t stride = n / SAMPLE, root = 0;
     if (stride < 2) return all;
     const int64_t rank = k * SAMPLE / n;
     for (int64_t j = 0; j < SAMPLE; j++) {
         int64_t i = j * stride + (j & 1);
         sample[j] = magnitude(g ? a[i] + g[i] : a[i]);
     }
+    memcpy(again, sample, sizeof sample);
     while (root * root < rank) root++;
     const int64_t first = rank - 3 * root - 2, last = rank + 3 * root + 3;
-    return (range_t){last >= SAMPLE ? all.low : (int32_t)kth(sample, SAMPLE, last, &larger),
-                     first < 1 ? all.high : (int32_t)kth(sample, SAMPLE, first, &larger)};
+    return (range_t){last >= SAMPLE ? all.low : (int32_t)kth(sample, SAMPLE, last, all).least,
+                     first < 1 ? all.high : (int32_t)kth(again, SAMPLE, first, all).least};
 }
 
 /* A bit for each of 64 entries whose magnitude is beyond `limit`. */
@@ -96,13 +108,37 @@ static void reach_few(float *a, const float *g, int64_t m, range_t range, uint64
     *low &= (UINT64_C(1) << m) - 1; *high &= (UINT64_C(1) << m) - 1;
 }
 
+/* Places of a byte's bits, and how many there are. */
+static uint16_t places[256][8]; static uint8_t counts[256];
+__attribute__((constructor)) static void list_places(void) {
+    for (int b = 0; b < 256; b++)
+        for (int i = 0; i < 8; i++)
+            if (b >> i & 1) places[b][counts[b]++] = (uint16_t)i;
+}
+
+/* Writes first + the places of the bits of a word to `at`, which has room for eight more; returns how many. `many`: by
+ * bytes instead of one by one, which costs the same however many there are. */
+static inline int64_t positions(uint64_t word, int64_t first, int many, uint16_t *at) {
+    int64_t found = 0;
+    if (!many) {
+        for (; word; word &= word - 1) at[found++] = (uint16_t)(first + __builtin_ctzll(word));
+        return found;
+    }
+    for (int i = 0; i < 64; i += 8) {
+        const uint8_t byte = (uint8_t)(word >> i); const uint16_t base = (uint16_t)(first + i);
+        for (int j = 0; j < 8; j++) at[found + j] = (uint16_t)(base + places[byte][j]);
+        found += counts[byte];
+    }
+    return found;
+}
+
 static inline void masks(float *a, const float *g, int64_t left, range_t range, uint64_t *low, uint64_t *high) {
     if (left >= 64) reach(a, g, range, low, high);
     else reach_few(a, g, left, range, low, high);
 }
 
-/* The magnitude of the k-th largest entry of a (+= g); how many are larger. `sizes` has room for n. */
-CLONES static uint32_t threshold(float *a, const float *g, int64_t n, int64_t k, uint32_t *sizes, int64_t *larger) {
+/* The k-th largest entry of a (+= g). `sizes` has room for n. */
+CLONES static rank_t threshold(float *a, const float *g, int64_t n, int64_t k, uint32_t *sizes) {
     range_t range = guess(a, g, n, k);
     for (;;) {
         int64_t m = 0, above = 0;
@@ -113,15 +149,16 @@ CLONES static uint32_t threshold(float *a, const float *g, int64_t n, int64_t k,
             for (low &= ~high; low; low &= low - 1) sizes[m++] = magnitude(a[start + __builtin_ctzll(low)]);
         }
         if ((above < k || !k) && above + m >= k) {
-            const uint32_t least = kth(sizes, m, k - above, larger);
-            *larger += above;
-            return least;
+            rank_t found = kth(sizes, m, k - above, range);
+            found.larger += above;
+            return found;
         }
         /* The guess was bad: now all are ranked. NB: g is in already. */
         range = (range_t){0, INT32_MAX}; g = NULL;
     }
 }
 
+/* Rounds values for the frame and leaves in them what that lost. */
 CLONES static void send(float *restrict values, uint16_t *restrict out, int64_t k) {
     for (int64_t j = 0; j < k; j++) {
         const uint16_t h = bf16_of(values[j]); const float rest = values[j] - of_bf16(h);
@@ -129,42 +166,55 @@ CLONES static void send(float *restrict values, uint16_t *restrict out, int64_t 
     }
 }
 
-/* Writes the places of entries above `least` and of the first `equal` at it, to the frame and to `at`. */
-CLONES static void place(float *a, int64_t n, uint32_t least, int64_t equal, uint8_t *frame, int64_t k, uint32_t *at) {
-    const int bitmap = dense(n, k); int64_t sent = 0;
-    for (int64_t start = 0; start < n; start += 64) {
+/* Places of the entries of a[0..m) above `least` and of the first `*equal` at it; of all at it if that is ALL. */
+static inline int64_t list(float *a, int64_t m, uint32_t least, int64_t *equal, uint8_t *bitmap, uint16_t *at) {
+    /* NB: what is above need not be known if none at it is left out. */
+    const range_t range = {(int32_t)least, *equal == ALL ? INT32_MAX : (int32_t)least};
+    int64_t found = 0;
+    for (int64_t start = 0; start < m; start += 64) {
         uint64_t reached, above;
-        masks(a + start, NULL, n - start, (range_t){(int32_t)least, (int32_t)least}, &reached, &above);
-        for (uint64_t tied = reached & ~above; tied; tied &= tied - 1)
-            if (--equal < 0) reached &= ~(tied & -tied);
-        if (bitmap) memcpy(frame + start / 8, &reached, (size_t)(n - start < 64 ? (n - start + 7) / 8 : 8));
-        for (; reached; reached &= reached - 1) at[sent++] = (uint32_t)(start + __builtin_ctzll(reached));
+        masks(a + start, NULL, m - start, range, &reached, &above);
+        if (*equal != ALL)
+            for (uint64_t tied = reached & ~above; tied; tied &= tied - 1)
+                if (--*equal < 0) reached &= ~(tied & -tied);
+        if (bitmap) memcpy(bitmap + start / 8, &reached, (size_t)(m - start < 64 ? (m - start + 7) / 8 : 8));
+        found += positions(reached, start, bitmap != NULL, at + found);
     }
-    if (bitmap) return;
-    const int64_t head = 4 * spans_of(n);
-    memset(frame, 0, (size_t)head);
-    for (int64_t j = 0; j < k; j++) {
-        uint32_t count; uint16_t index = (uint16_t)(at[j] % SPAN); uint8_t *span = frame + 4 * (at[j] / SPAN);
-        memcpy(&count, span, 4); count++; memcpy(span, &count, 4);
-        memcpy(frame + head + 2 * j, &index, 2);
+    return found;
+}
+
+/* Writes the frame of the entries above `least` and of the first `equal` at it, block by block so that what is listed
+ * stays in the cache; leaves in `a` what the frame does not say. */
+CLONES static void place(float *a, int64_t n, uint32_t least, int64_t equal, uint8_t *frame, int64_t k) {
+    const int bitmap = dense(n, k);
+    const int64_t head = bitmap ? (n + 7) / 8 : 4 * spans_of(n);
+    uint8_t *indices = frame + head, *values = indices + (bitmap ? 0 : 2 * k);
+    uint16_t at[BLOCK + 8], halves[BLOCK]; float some[BLOCK];
+    if (!bitmap) memset(frame, 0, (size_t)head);
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        const int64_t m = n - start < BLOCK ? n - start : BLOCK;
+        const int64_t found = list(a + start, m, least, &equal, bitmap ? frame + start / 8 : NULL, at);
+        for (int64_t j = 0; j < found; j++) some[j] = a[start + at[j]];
+        send(some, halves, found);
+        for (int64_t j = 0; j < found; j++) a[start + at[j]] = some[j];
+        memcpy(values, halves, 2 * (size_t)found); values += 2 * found;
+        if (bitmap) continue;
+        uint32_t count; uint8_t *span = frame + 4 * (start / SPAN);
+        memcpy(&count, span, 4); count += (uint32_t)found; memcpy(span, &count, 4);
+        for (int64_t j = 0; j < found; j++) at[j] = (uint16_t)(at[j] + start % SPAN);
+        memcpy(indices, at, 2 * (size_t)found); indices += 2 * found;
     }
 }
 
 static int topk_pack(float *a, const float *g, int64_t n, uint8_t *frame, int64_t k) {
-    uint32_t *at = malloc(4 * (size_t)(n + 1)); float *values = malloc(4 * (size_t)(k + 1)); int64_t larger = 0;
-    uint16_t *halves = malloc(2 * (size_t)(k + 1));
-    const int done = at && values && halves ? 0 : -1;
-    if (!done) {
-        /* NB: k 0 asks for the entry beyond all others, and takes none of those at it. */
-        const uint32_t least = threshold(a, g, n, k, at, &larger);
-        place(a, n, least, k - larger, frame, k, at);
-        for (int64_t j = 0; j < k; j++) values[j] = a[at[j]];
-        send(values, halves, k);
-        memcpy(frame + topk_length(n, k) - 2 * k, halves, 2 * (size_t)k);
-        for (int64_t j = 0; j < k; j++) a[at[j]] = values[j];
-    }
-    free(at); free(values); free(halves);
-    return done;
+    uint32_t *sizes = malloc(4 * (size_t)(n + 1));
+    if (!sizes) return -1;
+    /* NB: k 0 asks for the entry beyond all others, and takes none of those at it. */
+    const rank_t found = threshold(a, g, n, k, sizes);
+    const int64_t left = k - found.larger;
+    place(a, n, found.least, left == found.equal ? ALL : left, frame, k);
+    free(sizes);
+    return 0;
 }
 
 /* Eight bytes of a bitmap of `size` bytes, fewer at its end. */

@@ -15,7 +15,8 @@
 | ASGD_JOB_FOLDER | folder of the user's job file, where entrypoints and their imports are looked for last |
 | ASGD_SOURCE | folder for the files of spec.source; a temporary one if not set |
 | ASGD_EXTRAS | file in which the evaluator leaves the model's state beside its trained parameters |
-| ASGD_SHM | memory-backed folder that workers and servers of one machine share; /dev/shm if not set |
+| ASGD_SHM | memory-backed folder that workers and servers of one machine share; /dev/shm if not set; on a cluster the
+volume of exchange.sharedMemory |
 | ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for
 happens once a run |
 | ASGD_RECORD | folder for the logs that `asgd replay` reads; not set: nothing is recorded |

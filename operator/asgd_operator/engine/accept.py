@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from asgd.spec.types import JobSpec
 from asgd_operator import constants as c
 from asgd_operator.engine.views import owner_uid
 from asgd_operator.errors import Conflict, Forbidden, Invalid, NotFound, Transient
@@ -79,16 +80,24 @@ async def _refused(kube: Kube, wanted: Wanted, *, exists: bool) -> Problem | Non
 
 
 async def _no_storage(kube: Kube, o: Observed) -> Problem | None:
-    volume = o.spec.checkpoint.volume if o.spec else None
-    if volume is None or not volume.pvc:
-        return None
-    try:
-        if await kube.get("PersistentVolumeClaim", o.namespace, volume.pvc):
-            return None
-    except Forbidden:
-        return None  # an installation without this right: the pods will say it
-    sentence = f"spec.checkpoint.volume.pvc: there is no PersistentVolumeClaim {volume.pvc} in {o.namespace}."
-    return Problem("StorageNotFound", sentence)
+    for field, claim in _claims(o.spec) if o.spec else ():
+        try:
+            if await kube.get("PersistentVolumeClaim", o.namespace, claim):
+                continue
+        except Forbidden:
+            return None  # an installation without this right: the pods will say it
+        sentence = f"spec.{field}: there is no PersistentVolumeClaim {claim} in {o.namespace}."
+        return Problem("StorageNotFound", sentence)
+    return None
+
+
+def _claims(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    """Every field that names a claim, and the claim."""
+    volume, memory = spec.checkpoint.volume, spec.exchange.shared_memory
+    if volume is not None and volume.pvc:
+        yield "checkpoint.volume.pvc", volume.pvc
+    if memory is not None:
+        yield "exchange.sharedMemory.pvc", memory.pvc
 
 
 def _renamed(manifest: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -31,6 +31,8 @@ def environment(scope: Scope, role: Role) -> list[Manifest]:
         Env.SERVERS: ",".join(servers),
         Env.METRICS: f"0.0.0.0:{scope.spec.metrics.port}",
     }
+    if scope.spec.exchange.shared_memory is not None and role is not Role.EVALUATOR:
+        common[Env.SHM] = c.SHARED_MEMORY_DIR
     values = common | (_server(scope) if role is Role.SERVER else {})
     return [
         *({"name": key.value, "value": value} for key, value in values.items()),

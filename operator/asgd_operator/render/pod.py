@@ -66,6 +66,19 @@ def template(scope: Scope, plan: PodPlan) -> Manifest:
     return merged
 
 
+def shared_memory(scope: Scope) -> tuple[Mount, ...]:
+    """The volume in which servers and workers of one node find each other, if the job names one.
+
+    A claim, for nothing else is shared between pods of the `restricted` standard: an emptyDir is each pod's own,
+    and a hostPath is refused. Whose memory it is the trainer proves by itself (`wire/lanes/shm.py`).
+    """
+    memory = scope.spec.exchange.shared_memory
+    if memory is None:
+        return ()
+    source = {"persistentVolumeClaim": {"claimName": memory.pvc}}
+    return (Mount("shared-memory", c.SHARED_MEMORY_DIR, source),)
+
+
 def probe(path: str, period: int, failures: int) -> Manifest:
     """An HTTP probe of the metrics port: given up after `failures` times `period` seconds."""
     request = {"path": path, "port": c.METRICS_PORT_NAME}

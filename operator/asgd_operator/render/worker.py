@@ -91,7 +91,7 @@ def _plan(scope: Scope) -> pod.PodPlan:
         restart_policy="Never",
         template=gang.member(scope, scope.spec.workers.pod_template),
         devices=scope.spec.workers.devices,
-        mounts=mounts(),
+        mounts=mounts() + pod.shared_memory(scope),
         probes=PROBES,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from asgd.bench.command import run_case
 from asgd.bench.contender import Failed
 from asgd.bench.page import case_text
-from asgd.bench.plan import Plan
+from asgd.bench.plan import Budget, Plan
 from asgd.bench.race import Race, stay_started
 from asgd.bench.results import Sample, Table
 
@@ -40,7 +40,7 @@ class Fake:
 
 
 def race(*entrants: Fake, rounds: int = 3, stay: bool = True) -> list[list[float | None]]:
-    lines = Race(entrants, rounds, 0.0, stay=stay, progress=lambda text: None).run()
+    lines = Race(entrants, 0.0, stay=stay, progress=lambda text: None).run(range(rounds))
     assert not any(entrant.running for entrant in entrants)
     return [[sample and sample.value for sample in line.samples] for line in lines]
 
@@ -64,8 +64,8 @@ def test_without_memory_for_all_each_is_started_for_its_turn_alone() -> None:
 
 def test_they_stay_started_only_when_all_fit_into_a_share_of_memory() -> None:
     two = [Fake("a", []), Fake("b", [])]
-    assert stay_started(two, 400)
-    assert not stay_started(two, 300)
+    assert stay_started(two, 300)
+    assert not stay_started(two, 240)
 
 
 def test_a_case_that_breaks_is_a_line_on_the_page_and_not_the_end_of_it() -> None:
@@ -78,3 +78,15 @@ def test_a_case_that_breaks_is_a_line_on_the_page_and_not_the_end_of_it() -> Non
     done = run_case(Broken(), Plan(1, True, lambda text: None))
     assert done.failure == "broke: ZeroDivisionError: by nothing"
     assert "left out: broke" in case_text(done)
+
+
+def plan(budget: Budget) -> Plan:
+    return Plan(5, quick=False, progress=lambda text: None, budget=budget)
+
+
+def test_no_round_begins_when_the_time_is_up_but_each_measurement_has_one() -> None:
+    spent, plenty = Budget(-1.0), Budget(3600.0)
+    assert list(plan(spent).turns()) == [0]
+    assert spent.cut
+    assert list(plan(plenty).turns(2)) == list(range(10))
+    assert not plenty.cut

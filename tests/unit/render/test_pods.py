@@ -143,6 +143,27 @@ def test_checkpoints_in_an_object_store_need_no_volume() -> None:
     assert environment(servers)["ASGD_CHECKPOINT"] == "s3://bucket/run"
 
 
+def test_servers_and_workers_mount_the_memory_of_their_node_and_are_told_where() -> None:
+    made = rendered("exchange.sharedMemory={pvc: node-memory}")
+    for workload in (made.servers, made.workers):
+        (volume,) = (item for item in pod(workload)["volumes"] if item["name"] == "shared-memory")
+        assert volume["persistentVolumeClaim"] == {"claimName": "node-memory"}
+        mounts = {item["name"]: item for item in container(workload)["volumeMounts"]}
+        mount = {"name": "shared-memory", "mountPath": "/var/lib/asgd/shared-memory"}
+        assert mounts["shared-memory"] == mount
+        assert environment(workload)["ASGD_SHM"] == mount["mountPath"]
+        # By its group a user that is not root may write there.
+        assert pod(workload)["securityContext"]["fsGroup"] == 65532
+    assert "shared-memory" not in {item["name"] for item in pod(made.evaluator)["volumes"]}
+    assert "ASGD_SHM" not in environment(made.evaluator)
+
+
+def test_pods_of_a_job_without_shared_memory_look_for_none() -> None:
+    for workload in _workloads():
+        assert "ASGD_SHM" not in environment(workload)
+        assert all("persistentVolumeClaim" not in item for item in pod(workload)["volumes"])
+
+
 def test_priority_class_scheduler_and_spread_reach_the_servers() -> None:
     spec = pod(rendered("parameterServer.priorityClassName=high", "scheduling.schedulerName=mine").servers)
     assert (spec["priorityClassName"], spec["schedulerName"]) == ("high", "mine")

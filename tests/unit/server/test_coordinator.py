@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from asgd.errors import UserError
-from asgd.server.coordinator import DIVERGED_LEAST, MEMBER_TIMEOUT_SECONDS, Coordinator
+from asgd.server.coordinator import (
+    DIVERGED_LEAST,
+    EVALUATOR_TIMEOUT_SECONDS,
+    MEMBER_TIMEOUT_SECONDS,
+    Coordinator,
+)
 from asgd.wire.messages import Granted
 from tests.checks.harness import job_spec
 
@@ -237,7 +242,7 @@ def test_a_job_starts_runs_stops_saves_evaluates_and_is_finished() -> None:
     chief.tick(1.3)
     assert (chief.phase, chief.save_asked) == ("stopping", None)
     chief.bye(0, 1, False, 1.4)
-    chief.evaluator_heard = 1.4
+    chief.meet_evaluator(1.4)
     chief.tick(1.5)
     assert (chief.phase, chief.save_at) == ("saving", 2)
     chief.tick(1.6)
@@ -271,6 +276,40 @@ def test_without_a_live_evaluator_a_saved_job_is_finished() -> None:
     chief.saved(1.3)
     chief.tick(1.4)
     assert chief.phase == "finished"
+
+
+def over(evaluator: str) -> Coordinator:
+    """A job whose workers say that its task has an evaluation, saved at 1.3 and evaluating since 1.4."""
+    chief = job(stopAfter={"updates": 1})
+    chief.await_evaluator()
+    if evaluator == "left":
+        chief.meet_evaluator(1.0)
+        chief.meet_evaluator(None)
+        chief.await_evaluator()
+    push(chief)
+    chief.bye(0, 1, False, 1.1)
+    chief.tick(1.2)
+    chief.saved(1.3)
+    chief.tick(1.4)
+    return chief
+
+
+def test_a_job_that_is_over_before_its_evaluator_has_joined_waits_for_it() -> None:
+    chief = over("starting")
+    chief.tick(10)
+    assert chief.phase == "evaluating"
+    chief.meet_evaluator(10)
+    chief.tick(20)
+    assert chief.phase == "evaluating"
+    chief.evaluated(1, {"accuracy": 0.9}, True, 21)
+    assert chief.phase == "finished"
+
+
+def test_an_evaluator_that_never_comes_or_has_left_does_not_hold_a_job_up_for_ever() -> None:
+    chief = over("starting")
+    chief.tick(1.5 + EVALUATOR_TIMEOUT_SECONDS)
+    assert chief.phase == "finished"
+    assert over("left").phase == "finished"
 
 
 def test_weights_that_diverged_are_not_saved() -> None:

@@ -63,6 +63,46 @@ def test_without_a_folder_or_room_there_is_no_segment(place: Path, monkeypatch: 
     assert shm.make(100) is None
 
 
+MOUNTS = """\
+1 0 8:1 / / rw - ext4 /dev/sda1 rw
+2 1 0:40 / /memory rw,relatime shared:3 - tmpfs none rw
+3 1 0:41 / /far\\040away rw - nfs4 server:/x rw
+4 3 0:42 / /far\\040away/near rw - tmpfs none rw
+5 1 0:43 / /twice rw - tmpfs none rw
+6 1 0:44 / /twice rw - fuse.sshfs x: rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "local"),
+    [
+        ("/", True),
+        ("/memory", True),
+        ("/memory/below", True),
+        ("/far away", False),
+        ("/far away/near", True),
+        ("/far", True),
+        ("/twice", False),
+    ],
+)
+def test_memory_is_shared_only_in_file_systems_that_no_other_machine_writes_to(
+    monkeypatch: pytest.MonkeyPatch, folder: str, local: bool
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: MOUNTS)
+    assert shm.is_local(Path(folder)) is local
+
+
+def test_where_another_machine_may_write_nothing_is_made_and_nothing_opened(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = shm.make(100)
+    assert mine is not None
+    monkeypatch.setattr(shm, "LOCAL", frozenset({"nfs4"}))
+    assert shm.make(100) is shm.make_weights(100) is None
+    assert shm.open_segment(mine.path.name, mine.token, 100) is None
+    assert list(place.iterdir()) == [mine.path]
+
+
 MAKES_ONE = "from asgd.wire.lanes import shm; s = shm.make(100); print(s.path, flush=True); input()"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgd.worker import meters
+from asgd.worker.centre import Outcome
 from asgd.worker.meters import Meters
 
 
@@ -22,6 +23,14 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     clock = Watch()
     monkeypatch.setattr(meters.time, "perf_counter", clock.perf_counter)
     return clock
+
+
+def test_each_shard_s_lane_is_a_metric_of_its_own() -> None:
+    counted = Meters()
+    counted.exchanged(Outcome("", ("applied", "applied"), 8, 1, {}), [3, 4], ["shm", "tcp"])
+    (family,) = (each for each in counted.collect() if each.name == "asgd_worker_lane")
+    seen = [(sample.labels["shard"], sample.labels["lane"], sample.value) for sample in family.samples]
+    assert seen == [("0", "shm", 1), ("1", "tcp", 1)]
 
 
 @pytest.mark.parametrize(("overlapped", "stage"), [(False, "exchange"), (True, "wait")])

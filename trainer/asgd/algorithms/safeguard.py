@@ -4,7 +4,12 @@ In synchronous rounds each shard sums every worker's gradients over a short and 
 sums (m x m numbers a shard, added up on shard 0) give a median worker; who is further from it than `multiplier`
 times max(the median's own score, a calibrated floor) is no longer listened to until the long window ends. A purely
 adaptive threshold removes honest workers: the floors come from a clean run (`facts`: largestShort, largestLong).
-The move of a round still uses those who were trusted before it, and noise against saddle points if asked for. See
+The move of a round still uses those who were trusted before it, and noise against saddle points if asked for.
+
+The paper's m workers take part in every round. Ours join one by one, die and miss rounds, so (our rules):
+sums that are compared cover the same rounds, for who misses one is taken to have said the mean of the trusted;
+all windows begin anew when somebody joins for the first time in the job, which nobody can do twice; a restart
+wipes no record; and while fewer take part than could outvote all liars, nobody is judged (`quorum`). See
 algorithms.md section 7.
 """
 
@@ -27,10 +32,26 @@ WINDOWS = ("short", "long")
 Mask = npt.NDArray[np.bool_]
 
 
-class SafeguardServer(SyncServer):
-    """`state.kept[worker]` is (2n,): the sums over the short and over the long window.
+def quorum(workers: int, present: int) -> int:
+    """How many of those present a median worker has near it, itself included.
 
-    facts: rejected (workers), and on shard 0 everRejected, round (within the long window), largestShort, largestLong.
+    More than half of them, and more than all that can be liars: fewer than half of the job's `workers`. So whoever is
+    the median, an honest worker is as near to it as its score says. With everybody there it is floor(m / 2) + 1.
+    """
+    return max(present // 2, (workers - 1) // 2) + 1
+
+
+def _record(worker: int) -> int:
+    """Key of a worker's sums. NB: what is kept under the worker's own number goes with the worker; nobody shall lose
+    a bad record by a restart."""
+    return -1 - worker
+
+
+class SafeguardServer(SyncServer):
+    """`state.kept[_record(worker)]` is (2n,): the sums over the short and over the long window.
+
+    facts: rejected (workers), and on shard 0 everRejected, known (who ever took part), round (within the long window),
+    largestShort, largestLong.
     """
 
     measures = True
@@ -48,14 +69,21 @@ class SafeguardServer(SyncServer):
 
     def measure(self, state: ShardState, given: Sequence[Contribution]) -> Measures:
         share = np.float32(1 / max(1, len(self._trusted(state, given))))
-        size = state.weights.size
-        new = [part.push.worker for part in given if part.push.worker not in state.kept]
-        state.kept.update({worker: np.zeros(2 * size, np.float32) for worker in new})
-        found: Measures = {"mixed": np.array([float(0 < len(new) < len(given))])}
+        self._enrol(state, given)
+        size, found = state.weights.size, Measures()
         for place, name in enumerate(WINDOWS):
-            spans = [state.kept[part.push.worker][place * size :][:size] for part in given]
+            spans = [state.kept[_record(part.push.worker)][place * size :][:size] for part in given]
             found[name] = gram([span + share * part.vector for span, part in zip(spans, given, strict=True)])
         return found
+
+    def _enrol(self, state: ShardState, given: Sequence[Contribution]) -> None:
+        """Who has no sums gets the mean of the trusted ones' sums: so it missed all rounds that they cover."""
+        new = [key for part in given if (key := _record(part.push.worker)) not in state.kept]
+        if new:
+            rejected = {_record(worker) for worker in state.facts.get("rejected", [])}
+            old = [state.kept[key] for key in sorted(state.kept.keys() - rejected, reverse=True)]
+            start = mean([old[0].copy(), *old[1:]]) if old else np.zeros(2 * state.weights.size, np.float32)
+            state.kept.update({key: start.copy() for key in new})
 
     def _trusted(self, state: ShardState, given: Sequence[Contribution]) -> list[Contribution]:
         rejected = set(state.facts.get("rejected", []))
@@ -63,24 +91,38 @@ class SafeguardServer(SyncServer):
 
     def close(self, state: ShardState, given: Sequence[Contribution], decision: Decision) -> None:
         trusted = self._trusted(state, given)
-        size, share = state.weights.size, np.float32(1 / len(trusted))
+        share = np.float32(1 / len(trusted))
+        self._enrol(state, given)
         if decision["anew"]:
-            state.kept.clear()
+            self._clear(state, WINDOWS)
         for part in given:
-            if part.push.worker in state.kept:
-                sums = state.kept[part.push.worker]
-                step = share * part.vector
-                sums[:size] += step
-                sums[size:] += step
-        for place, name in enumerate(WINDOWS):
-            if decision["clear"][name]:
-                for sums in state.kept.values():
-                    sums[place * size :][:size] = 0
+            self._add(state, _record(part.push.worker), share * part.vector)
         gradient = mean([part.vector for part in trusted])
+        absent = state.kept.keys() - {_record(part.push.worker) for part in given}
+        for key in absent:
+            self._add(state, key, share * gradient)
+        if decision["clear"]["long"]:
+            for key in absent:
+                del state.kept[key]
+        self._clear(state, [name for name in WINDOWS if decision["clear"][name]])
         if self.noise:
             gradient += np.float32(self.noise) * self._draw(state)
         self.move(state, gradient)
         state.facts["rejected"] = decision["rejected"]
+
+    @staticmethod
+    def _add(state: ShardState, key: int, step: F32) -> None:
+        size, sums = state.weights.size, state.kept[key]
+        sums[:size] += step
+        sums[size:] += step
+
+    @staticmethod
+    def _clear(state: ShardState, windows: Sequence[str]) -> None:
+        size = state.weights.size
+        for name in windows:
+            place = WINDOWS.index(name)
+            for sums in state.kept.values():
+                sums[place * size :][:size] = 0
 
     def _draw(self, state: ShardState) -> F32:
         """(n,) standard normal numbers that the seed, the round and the place of this shard decide."""
@@ -92,8 +134,9 @@ class SafeguardServer(SyncServer):
     def decide(self, state: ShardState, pushes: Sequence[Push], measures: Measures) -> Decision:
         facts = state.facts
         workers = [push.worker for push in pushes]
-        # Sums over different rounds must not be compared: when somebody is new, all windows begin anew.
-        anew = bool(measures["mixed"][0] > 0)
+        known = set(facts.get("known", workers))
+        facts["known"] = sorted(known.union(workers))
+        anew = len(facts["known"]) > len(known)
         round_ = 0 if anew else int(facts.get("round", 0)) + 1
         rejected = set(facts.get("rejected", []))
         good = np.array([worker not in rejected for worker in workers])
@@ -114,7 +157,10 @@ class SafeguardServer(SyncServer):
         """Which workers are near the median worker of the trusted ones."""
         apart = np.sqrt(distances(products))
         among = np.flatnonzero(good)
-        rank = min(len(good) // 2 + 1, len(among)) - 1
+        rank = quorum(max(len(good), self.spec.workers.replicas), len(good)) - 1
+        if rank >= len(among) - 1:
+            # The median's score would be its distance to the furthest: nobody is further.
+            return good
         scores = np.sort(apart[np.ix_(among, among)], axis=1)[:, rank]
         middle = int(np.argmin(scores))
         largest = f"largest{name.capitalize()}"

@@ -12,8 +12,6 @@ from asgd.spec import JobError, load_job
 CODECS: dict[str, list[str]] = {
     "fp32": [],
     "bf16": ["codec.push=bf16", "codec.pull=bf16"],
-    "fp16": ["codec.push=fp16", "codec.pull=fp16"],
-    "int8+EF, bf16 pull": ["codec.push=int8", "codec.pull=bf16"],
     "int8+EF both ways": ["codec.push=int8", "codec.pull=int8"],
     "1 bit+EF, int8 pull": ["codec.push=onebit", "codec.pull=int8"],
     "top 1 %+EF, bf16 pull": ["codec.push=topk", "codec.pull=bf16"],

@@ -25,9 +25,12 @@ from asgd.bench.cases import CaseModule, all_cases
 from asgd.bench.contender import Failed
 from asgd.bench.derived import check_model
 from asgd.bench.goals import check
-from asgd.bench.plan import Plan
+from asgd.bench.plan import Budget, Plan
 from asgd.bench.results import Case, Page
 from asgd.errors import UserError
+
+LONGEST_SECONDS, QUICK_SECONDS = 38 * 60.0, 110.0
+"""When no new round and no new case begins any more; cases stand in the order of what they tell."""
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -43,7 +46,8 @@ def main(arguments: argparse.Namespace) -> int:
     for path in targets:
         _check_writable(path)
     rounds = arguments.rounds or (3 if arguments.quick else 5)
-    plan = Plan(rounds, arguments.quick, _progress, arguments.tiny)
+    budget = Budget(QUICK_SECONDS if arguments.quick else LONGEST_SECONDS)
+    plan = Plan(rounds, arguments.quick, _progress, arguments.tiny, budget)
     page = Page(
         __version__, machine(), f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", 0.0, arguments.quick, rounds, []
     )
@@ -66,6 +70,9 @@ def main(arguments: argparse.Namespace) -> int:
 def run_case(case: CaseModule, plan: Plan) -> Case:
     """One case; one that can't run here says why."""
     begin = time.monotonic()
+    if plan.budget.spent:
+        return Case(case.NAME, case.ABOUT, 0.0, [], "the time was up")
+    plan.budget.cut = False
     try:
         tables, failure = case.run(plan), ""
     except Failed as error:
@@ -74,7 +81,8 @@ def run_case(case: CaseModule, plan: Plan) -> Case:
         # NB: a mistake in one case must not cost the half hour of the others.
         traceback.print_exc()
         tables, failure = [], f"broke: {type(error).__name__}: {error}".splitlines()[0]
-    return Case(case.NAME, case.ABOUT, time.monotonic() - begin, tables, failure)
+    about = case.ABOUT + ("; the time was up before all rounds were done" if plan.budget.cut else "")
+    return Case(case.NAME, about, time.monotonic() - begin, tables, failure)
 
 
 def machine() -> dict[str, str]:

@@ -7,8 +7,8 @@ samples/s and the time to the target.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from asgd.bench.contender import Contender, Failed, script
@@ -38,6 +38,8 @@ class Problem:
     step_seconds: float = 0.0
     straggler: int = -1
     optimizer: str = "sgd"
+    every: float = 0.2
+    """Seconds between two evaluations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Ours:
         """One run by real servers, workers and evaluator. Raises Failed."""
         sets = [
             f"optimizer.learningRate={rate}", f"batchSize={problem.batch}", f"seed={seed}",
-            "evaluation.everySeconds=0.2", *_optimizer(problem.optimizer), *self.sets,
+            f"evaluation.everySeconds={problem.every}", *_optimizer(problem.optimizer), *self.sets,
         ]  # fmt: skip
         args = {
             "example": problem.example,
@@ -110,7 +112,7 @@ class Ddp:
             self._started = kind
         request: dict[str, Any] = {
             "run": problem.seconds, "rate": rate, "seed": seed, "straggler": problem.straggler, "batch": problem.batch,
-            "optimizer": problem.optimizer, "metric": problem.metric, "target": problem.target,
+            "optimizer": problem.optimizer, "metric": problem.metric, "target": problem.target, "every": problem.every,
         }  # fmt: skip
         try:
             answer = self._contender.ask(request, problem.seconds + PATIENCE_SECONDS)
@@ -166,17 +168,21 @@ class Results:
 
 
 def contest(
-    trainees: Sequence[Trainee], problem: Problem, rates: Mapping[str, float], rounds: int, progress: Progress
+    trainees: Sequence[Trainee],
+    problem: Problem,
+    rates: Mapping[str, float],
+    rounds: Iterable[int],
+    progress: Progress,
 ) -> Results:
-    """Every trainee with its learning rate of `rates`, once in each round, in turn."""
+    """Every trainee with its learning rate of `rates`, once in each round, in turn; a round's number is the seed."""
     results = Results({one.name: [] for one in trainees}, {}, dict(rates))
-    for number in range(rounds):
+    for number in rounds:
         for trainee in trainees:
             runs = results.outcomes[trainee.name]
             runs.append(None)
             if trainee.name in results.failures:
                 continue
-            progress(f"round {number + 1} of {rounds}: {problem.example} by {trainee.name}")
+            progress(f"round {number + 1}: {problem.example} by {trainee.name}")
             try:
                 runs[-1] = trainee.train(problem, rates[trainee.name], number)
             except Failed as error:
@@ -190,14 +196,14 @@ def choose_rates(
     """{trainee: the rate of `grid` that reaches the target first, in one run each}; the first rate if none does."""
     chosen = {}
     for trainee in trainees:
-        found: list[tuple[float, float]] = []
+        best, chosen[trainee.name] = problem.seconds, grid[0]
         for rate in grid:
             progress(f"learning rate {rate:g}: {problem.example} by {trainee.name}")
             try:
-                outcome = trainee.train(problem, rate, GRID_SEED)
+                # NB: who has not reached the target by the best time so far can't win any more.
+                outcome = trainee.train(replace(problem, seconds=best), rate, GRID_SEED)
             except Failed:
                 break
-            if outcome.reached is not None:
-                found.append((outcome.reached, rate))
-        chosen[trainee.name] = min(found)[1] if found else grid[0]
+            if outcome.reached is not None and outcome.reached <= best:
+                best, chosen[trainee.name] = outcome.reached, rate
     return chosen

@@ -11,6 +11,8 @@ from asgd.bench.results import Line
 
 TORCH_BYTES = 450 << 20
 """What a process that has imported torch holds of its own."""
+MIDDLE_BYTES = 200 << 20
+"""The same of Ray or MXNet."""
 SLIM_BYTES = 40 << 20
 BF16 = 2.0**-8
 """Relative error of a weight that was rounded to bfloat16."""
@@ -36,7 +38,7 @@ def rival(system: str, file: str, *options: str, exact: bool = True) -> Maker:
 
     def make(name: str, parameters: int, workers: int) -> Contender:
         size = [f"--parameters={parameters}", f"--workers={workers}"]
-        own = TORCH_BYTES if system in ("torch", "ray", "mxnet") else SLIM_BYTES
+        own = {"torch": TORCH_BYTES, "ray": MIDDLE_BYTES, "mxnet": MIDDLE_BYTES}.get(system, SLIM_BYTES)
         # NB: systems that serialise hold each gradient and each answer about twice.
         memory = (workers + 2) * own + 4 * parameters * (4 * workers + 2)
         command = [python_for(system), script(file), *size, *options]

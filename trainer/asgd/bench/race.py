@@ -6,13 +6,13 @@ order rotates from round to round. Who fails is out, with the reason on the page
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from asgd.bench.contender import Failed
 from asgd.bench.results import Line, Sample
 
-MEMORY_SHARE = 0.6
+MEMORY_SHARE = 0.8
 """Of the memory that is available: what started contenders may hold together."""
 
 Progress = Callable[[str], None]
@@ -40,24 +40,24 @@ def stay_started(entrants: Sequence[Entrant], available: int) -> bool:
 
 
 class Race:
-    """Measures `entrants` for `seconds` each in each of `rounds` rounds."""
+    """Measures `entrants` for `seconds` each in every round."""
 
     def __init__(
-        self, entrants: Sequence[Entrant], rounds: int, seconds: float, *, stay: bool, progress: Progress
+        self, entrants: Sequence[Entrant], seconds: float, *, stay: bool, progress: Progress
     ) -> None:
-        self._entrants, self._rounds, self._seconds = list(entrants), rounds, seconds
+        self._entrants, self._seconds = list(entrants), seconds
         self._stay, self._progress = stay, progress
         self._samples: dict[str, list[Sample | None]] = {one.name: [] for one in entrants}
         self._failures: dict[str, str] = {}
 
-    def run(self) -> list[Line]:
-        """The lines in the entrants' order."""
+    def run(self, rounds: Iterable[int]) -> list[Line]:
+        """The lines in the entrants' order; `rounds` are numbers from 0 on."""
         try:
             if self._stay:
                 for entrant in self._entrants:
                     self._progress(f"starting {entrant.name}")
                     self._try(entrant, entrant.start)
-            for number in range(self._rounds):
+            for number in rounds:
                 shift = number % max(1, len(self._entrants))
                 for entrant in self._entrants[shift:] + self._entrants[:shift]:
                     self._turn(entrant, number)
@@ -74,7 +74,7 @@ class Race:
         samples.append(None)
         if entrant.name in self._failures:
             return
-        self._progress(f"round {number + 1} of {self._rounds}: {entrant.name}")
+        self._progress(f"round {number + 1}: {entrant.name}")
 
         def measure() -> None:
             if not self._stay:

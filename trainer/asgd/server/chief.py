@@ -87,9 +87,11 @@ class Chief:
         """The shard has welcomed a peer; the first worker describes the data."""
         now, chief = time.monotonic(), self.coordinator
         if message.role == "evaluator":
-            chief.evaluator_heard = now
+            chief.meet_evaluator(now)
         if message.role != "worker":
             return
+        if message.evaluates:
+            chief.await_evaluator()
         chief.hello(message.index, message.incarnation, message.node, now)
         chief.describe_data(message.dataset, message.guarantee, message.tensors)
         self.shard.state.dataset = chief.dataset
@@ -129,7 +131,7 @@ class Chief:
             if member and member.incarnation == message.incarnation and not (message.lost or message.reason):
                 self.coordinator.finished(message.index, time.monotonic())
         elif message.role == "evaluator":
-            self.coordinator.evaluator_heard = None
+            self.coordinator.meet_evaluator(None)
 
     def serve(self, message: Lease | Beat | Evaluated | Command) -> Message:
         """Answers the coordinator's messages."""
@@ -168,7 +170,7 @@ class Chief:
             if buffers := message.report.get("buffers"):
                 self._buffers[message.index] = buffers
         elif message.role == "evaluator":
-            chief.evaluator_heard = now
+            chief.meet_evaluator(now)
         else:
             self._shard_report(message)
         return Beaten(

@@ -78,11 +78,14 @@ class Coordinator:
         self.metrics_at = -1
         self.rates = Rates()
         self.evaluator_heard: float | None = None
+        self.evaluator_awaited = False
+        """Workers say that the task has an evaluation, and no evaluator has joined or left yet."""
         self.save_round = 0
         self.save_at = 0
         self.save_asked: float | None = None
         self.saved_round = 0
         self.last_save = 0.0
+        self._evaluator_came = False
         self._finished: set[int] = set()
         self._bad = 0
         self._spoiled: set[int] = set()
@@ -90,6 +93,7 @@ class Coordinator:
         self._exploded = 0
         self._high = 0
         self._stopping_since = 0.0
+        self._evaluating_since = 0.0
         self.restarts: dict[str, int] = {"worker": 0, "server": 0}
 
     # -- members -----------------------------------------------------------------------------------
@@ -281,7 +285,7 @@ class Coordinator:
         if self.phase == "stopping" and self._drained(now):
             self._finish(now)
         if self.phase == "saving" and self.saved_round == self.save_round:
-            self.phase = "evaluating"
+            self.phase, self._evaluating_since = "evaluating", now
         if self.phase == "evaluating" and not self._evaluator_alive(now):
             self.phase = "finished"
         return gone
@@ -298,7 +302,17 @@ class Coordinator:
         return not self.members or now - self._stopping_since > self.spec.workers.drain_seconds
 
     def _evaluator_alive(self, now: float) -> bool:
-        return self.evaluator_heard is not None and now - self.evaluator_heard < EVALUATOR_TIMEOUT_SECONDS
+        """Also of one that is still starting: a job may be over before it has joined."""
+        heard = self._evaluating_since if self.evaluator_awaited else self.evaluator_heard
+        return heard is not None and now - heard < EVALUATOR_TIMEOUT_SECONDS
+
+    def meet_evaluator(self, now: float | None) -> None:
+        """The evaluator joined, was heard of, or (None) left."""
+        self.evaluator_heard, self.evaluator_awaited, self._evaluator_came = now, False, True
+
+    def await_evaluator(self) -> None:
+        """A worker says that the task has an evaluation."""
+        self.evaluator_awaited = not self._evaluator_came
 
     def _check_save(self, now: float) -> None:
         if (

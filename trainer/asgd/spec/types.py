@@ -57,12 +57,19 @@ class Staleness(Spec, frozen=True):
     policy: str = "Refuse"
 
 
+class SharedMemory(Spec, frozen=True):
+    """A volume in which the pods of one node see the same memory."""
+
+    pvc: str
+
+
 class Exchange(Spec, frozen=True):
     fetch_every: int = 1
     push_every: int = 1
     ahead: int = 0
     lane: str = "auto"
     read_in_place: bool = False
+    shared_memory: SharedMemory | None = None
     overlap: bool = True
     warm_start: WarmStart = field(default_factory=WarmStart)
     staleness: Staleness = field(default_factory=Staleness)

@@ -56,6 +56,8 @@ class Hello(Message):
     segment: str = ""
     """Name of the memory that this worker offers to share, and the token that lies in it (`lanes/shm.py`)."""
     segment_token: bytes = b""
+    evaluates: bool = False
+    """The task has an evaluation, so an evaluator is there or about to come."""
 
 
 class Welcome(Message):

@@ -152,6 +152,11 @@ class Centre:
         return [channel.version for channel in self.channels]
 
     @property
+    def ways(self) -> list[str]:
+        """The lane to each shard (`Lane.name`)."""
+        return [channel.lane.name for channel in self.channels]
+
+    @property
     def stop(self) -> str:
         """Why the job stops, as far as any shard has said."""
         return next((channel.stop for channel in self.channels if channel.stop), "")

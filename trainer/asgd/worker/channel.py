@@ -46,6 +46,7 @@ class Identity:
     node: str = ""
     guarantee: str = ""
     tensors: bytes = b""
+    evaluates: bool = False
 
 
 @dataclass(slots=True)
@@ -171,7 +172,7 @@ class Channel:
             job=who.job, role=who.role, index=who.index, incarnation=who.incarnation, size=who.size,
             layout=who.layout, dataset=who.dataset, seen=self.seen, term=self.term, sequence=self.acknowledged,
             node=who.node, guarantee=who.guarantee, tensors=who.tensors,
-            samples=self.samples,
+            samples=self.samples, evaluates=who.evaluates,
         )  # fmt: skip
 
     @property

@@ -39,6 +39,8 @@ class Meters:
         self.step_seconds = 0.0
         self.refused: Counter[str] = Counter()
         self.versions: list[int] = []
+        self.lanes: list[str] = []
+        """What bulk to each shard goes over."""
         self._last = time.perf_counter()
 
     @contextmanager
@@ -64,9 +66,9 @@ class Meters:
         self.steps += 1
         self.loss = loss if loss is not None else self.loss
 
-    def exchanged(self, outcome: Outcome, versions: list[int]) -> None:
+    def exchanged(self, outcome: Outcome, versions: list[int], lanes: list[str]) -> None:
         """An exchange came back."""
-        self.versions = versions
+        self.versions, self.lanes = versions, lanes
         for verdict in outcome.verdicts:
             if verdict.startswith("refused:"):
                 self.refused[verdict.removeprefix("refused:")] += 1
@@ -99,6 +101,12 @@ class Meters:
         for shard, version in enumerate(list(self.versions)):
             pulled.add_metric([str(shard)], version)
         yield pulled
+        lanes = GaugeMetricFamily(
+            "asgd_worker_lane", "1 for what gradients and weights go over.", labels=["shard", "lane"]
+        )
+        for shard, lane in enumerate(list(self.lanes)):
+            lanes.add_metric([str(shard), lane], 1)
+        yield lanes
         refused = CounterMetricFamily(
             "asgd_worker_pushes_refused", "Pushes of this worker that a shard refused.", labels=["reason"]
         )

@@ -39,12 +39,12 @@ def main() -> int:
         config, task.model, dataset_size(task, config.job.spec.entrypoint), guarantee(task),
         flat=computation.flat,
         buffers=Buffers(task.model) if task.evaluate and config.job.spec.buffers != "recompute" else None,
-        probe=probe, announced=True,
+        probe=probe, evaluates=task.evaluate is not None, announced=True,
     )  # fmt: skip
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)
     reason = replica.join()
-    lanes = ", ".join(sorted({channel.lane.name for channel in replica.centre.channels}))
+    lanes = ", ".join(sorted(set(replica.centre.ways)))
     joined = f"joined, {replica.flat.size:,} parameters on {computation.where}, lanes {lanes}"
     say(f"worker {config.index} of job {config.job.name}: {joined}")
     leases = Leases(config, replica.centre.channels[0])

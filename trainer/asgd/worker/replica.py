@@ -64,7 +64,7 @@ class Replica:
     def __init__(
         self, config: ProcessConfig, model: nn.Module, dataset: int | None, guarantee: str, *,
         device: torch.device | None = None, flat: Flat | None = None, buffers: Buffers | None = None,
-        probe: Probe | None = None, announced: bool = False,
+        probe: Probe | None = None, evaluates: bool = False, announced: bool = False,
     ) -> None:  # fmt: skip
         spec = config.job.spec
         self.spec, self.config = spec, config
@@ -80,7 +80,7 @@ class Replica:
         self.meters = Meters(overlapped=overlapped)
         self.identity = Identity(
             config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
-            config.node, guarantee, _tensors(self.flat),
+            config.node, guarantee, _tensors(self.flat), evaluates,
         )  # fmt: skip
         self.recorder = recorder(config.record, config.index, config.incarnation)
         self.centre = self._centre()
@@ -303,7 +303,7 @@ class Replica:
         self.samples = outcome.samples
         self.rule.workers, self.rule.notes = outcome.workers, outcome.notes
         self.stop = outcome.stop or self.stop
-        self.meters.exchanged(outcome, self.centre.versions)
+        self.meters.exchanged(outcome, self.centre.versions, self.centre.ways)
 
     def close(self, reason: str = "") -> None:
         """Finishes what is on its way and says goodbye to every shard."""

@@ -13,14 +13,16 @@ ORDER = [
     "small_messages",
     "startup",
     "memory",
-    "codecs",
+    "encoders",
     "exporter",
     "join",
     "recovery",
+    "checkpoint",
     "slow_link",
-    "training",
     "stragglers",
     "scaling",
+    "codecs",
+    "training",
 ]
 
 

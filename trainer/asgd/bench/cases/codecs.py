@@ -1,8 +1,12 @@
-"""Codecs: bytes of an update and what accuracy they leave, by real jobs on digits; a round is a seed."""
+"""Codecs: bytes of an update and what accuracy they leave, by real jobs on the three examples; a round is a seed.
+
+Each example is trained to the end of a short schedule, since accuracy half way up a curve says little. Digits compare
+all codecs, the others those that the goals name.
+"""
 
 from __future__ import annotations
 
-import statistics
+from dataclasses import dataclass, field
 
 from asgd.bench.codecs import CODECS, allowed
 from asgd.bench.contender import Failed
@@ -12,52 +16,74 @@ from asgd.bench.training import Rule, Trained, train
 from asgd.bench.zygote import Zygote
 
 NAME = "codecs"
-ABOUT = "bytes of an update and accuracy after 20 epochs of digits, 4 workers, for each codec"
+ABOUT = "accuracy after a short schedule and bytes of an update for each codec, 4 workers, the three examples"
 SLOW = True
 
-EPOCHS = 20
-LONGEST_SECONDS = 30.0
-SETS = [f"stopAfter.epochs={EPOCHS}", "optimizer.learningRate=0.03", "evaluation.everySeconds=0"]
+LONGEST_SECONDS = 60.0
+NAMED = ("fp32", "bf16", "int8+EF both ways", "top 1 %+EF, pull top 5 %")
+EXAMPLES: dict[str, tuple[tuple[str, ...], list[str]]] = {
+    "digits": (tuple(CODECS), ["optimizer.learningRate=0.03", "stopAfter.epochs=15"]),
+    "mnist": (
+        NAMED,
+        [
+            "optimizer.learningRate=0.03", "batchSize=16", "stopAfter.epochs=8", "optimizer.schedule.name=cosine",
+            "optimizer.schedule.unit=epochs", "optimizer.schedule.warmup=0.5", "optimizer.schedule.length=8",
+        ],
+    ),
+    "charlm": (
+        NAMED,
+        [
+            "optimizer.name=adam", "optimizer.betas=[0, 0.99]", "optimizer.learningRate=0.002", "batchSize=8",
+            "stopAfter.epochs=2", "optimizer.schedule.name=cosine", "optimizer.schedule.unit=epochs",
+            "optimizer.schedule.warmup=0.2", "optimizer.schedule.length=2",
+        ],
+    ),
+}  # fmt: skip
+"""{example: (codecs, fields of the job)}"""
+
+
+@dataclass(slots=True)
+class Runs:
+    """One codec on one example: a sample for each round in both units."""
+
+    accuracy: list[Sample | None] = field(default_factory=list)
+    each: list[Sample | None] = field(default_factory=list)
+    failure: str = ""
 
 
 def run(plan: Plan) -> list[Table]:
-    """One table: test accuracy, payload bytes of an update both ways, and how many times fewer than fp32."""
+    """Two tables for each example: test accuracy, and payload bytes of an update, push and pull."""
     zygote = Zygote()
-    runs: dict[str, list[Trained]] = {name: [] for name, sets in CODECS.items() if allowed(sets)}
-    failures: dict[str, str] = {}
+    found = {
+        example: {name: Runs() for name in names if allowed(CODECS[name])}
+        for example, (names, _) in EXAMPLES.items()
+    }
     try:
-        zygote.warm("digits")
-        for number in range(plan.rounds):
-            for name in runs:
-                plan.progress(f"round {number + 1} of {plan.rounds}: {name}")
-                try:
-                    done = _once(zygote, CODECS[name], number)
-                    accuracy(done)
-                    runs[name].append(done)
-                except Failed as error:
-                    failures[name] = str(error)
+        for example in EXAMPLES:
+            zygote.warm(example)
+        for number in plan.turns():
+            for example, lines in found.items():
+                for name, runs in lines.items():
+                    plan.progress(f"round {number + 1}: {example}, {name}")
+                    _add(runs, zygote, example, name, number)
     finally:
         zygote.close()
-    whole = _bytes(runs["fp32"])
-    lines = []
-    for name, found in runs.items():
-        samples: list[Sample | None] = [Sample(accuracy(one)) for one in found]
-        each = _bytes(found)
-        told = (
-            {"bytes each": f"{each:,.0f}", "fewer": f"{whole / each:.1f}x"}
-            if found and each and whole
-            else {}
-        )
-        lines.append(Line(name, samples, failures.get(name, ""), told))
-    return [Table("digits, 20 epochs, 4 workers", "% accuracy", lines)]
+    return [table for example, lines in found.items() for table in _tables(example, lines)]
 
 
-def _once(zygote: Zygote, sets: list[str], seed: int) -> Trained:
-    rule = Rule(LONGEST_SECONDS, own=True)
-    return train(zygote, [*SETS, f"seed={seed}", *sets], {"example": "digits"}, rule, workers=4)
+def _add(runs: Runs, zygote: Zygote, example: str, name: str, seed: int) -> None:
+    sets = [*EXAMPLES[example][1], *CODECS[name], f"seed={seed}", "evaluation.everySeconds=0"]
+    accuracy = each = None
+    try:
+        done = train(zygote, sets, {"example": example}, Rule(LONGEST_SECONDS, own=True), workers=4)
+        accuracy, each = Sample(final_accuracy(done)), Sample(bytes_of_update(done))
+    except Failed as error:
+        runs.failure = str(error)
+    runs.accuracy.append(accuracy)
+    runs.each.append(each)
 
 
-def accuracy(done: Trained) -> float:
+def final_accuracy(done: Trained) -> float:
     """Final test accuracy in percent. Raises Failed when the run did not come to its end."""
     value = done.status.metrics.get("accuracy")
     if done.status.phase != "finished" or value is None:
@@ -65,7 +91,15 @@ def accuracy(done: Trained) -> float:
     return 100 * value
 
 
-def _bytes(runs: list[Trained]) -> float:
-    """Payload of one update, push and pull, median of the runs."""
-    each = [(one.status.bytes_sent + one.status.bytes_received) / max(1, one.status.updates) for one in runs]
-    return statistics.median(each) if each else 0.0
+def bytes_of_update(done: Trained) -> float:
+    """Payload of one update, push and pull; the whole weights that workers take when they join are in it."""
+    return (done.status.bytes_sent + done.status.bytes_received) / max(1, done.status.updates)
+
+
+def _tables(example: str, found: dict[str, Runs]) -> list[Table]:
+    accuracy = [Line(name, runs.accuracy, runs.failure) for name, runs in found.items()]
+    each = [Line(name, runs.each) for name, runs in found.items()]
+    return [
+        Table(f"{example}, accuracy", "%", accuracy),
+        Table(f"{example}, bytes of an update", "bytes", each, "fp32", less_is_better=True),
+    ]

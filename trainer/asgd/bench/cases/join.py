@@ -1,21 +1,21 @@
-"""Joining a running job: from a worker's imports to its first accepted push, and what the others lose meanwhile."""
+"""Joining a running job: from a worker's imports to its first accepted push, and what the others lose meanwhile.
+
+The newcomer rests after its first push: what a third busy worker takes from two others on the same cores is no price
+of joining.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from asgd.bench import lanes
+from asgd.bench.busy import Busy
 from asgd.bench.contender import Failed
-from asgd.bench.ours import Pusher
 from asgd.bench.plan import Plan
 from asgd.bench.results import Line, Sample, Table
 from asgd.bench.servers import Servers
-from asgd.spec import job_from_json, job_to_json
 
 NAME = "join"
 ABOUT = (
@@ -27,85 +27,51 @@ PARAMETERS = 10_000_000
 STEP_SECONDS = 0.1
 """A busy worker's own step: without one, two workers fill the machine and a third can only take from them."""
 STEADY_SECONDS = 2.0
+JOIN_SECONDS = 1.0
+JOINED, BEFORE, DURING = "imports done to first accepted push", "before", "in the second of the join"
 
 
 def run(plan: Plan) -> list[Table]:
     """Two tables: the newcomer's seconds, and the updates/s of the others before and while it joins."""
     size = 100_000 if plan.tiny else PARAMETERS
-    joined: list[Sample | None] = []
-    before: list[Sample | None] = []
-    during: list[Sample | None] = []
-    for number in range(plan.rounds):
-        plan.progress(f"round {number + 1} of {plan.rounds}: a worker joins")
-        seconds, steady, disturbed = once(size)
-        joined.append(Sample(seconds))
-        before.append(Sample(steady))
-        during.append(Sample(disturbed))
+    found: dict[str, list[Sample | None]] = {JOINED: [], BEFORE: [], DURING: []}
+    failure = ""
+    for number in plan.turns():
+        plan.progress(f"round {number + 1}: a worker joins")
+        samples: list[Sample | None] = [None] * len(found)
+        try:
+            samples = [Sample(value) for value in once(size)]
+        except Failed as error:
+            failure = str(error)
+        for name, sample in zip(found, samples, strict=True):
+            found[name].append(sample)
     title = f"{size / 1e6:g}M parameters, TCP, two busy workers"
-    others = [Line("before", before), Line("in the second of the join", during)]
+    others = [Line(name, found[name]) for name in (BEFORE, DURING)]
     return [
-        Table(f"a third worker, {title}", "s", [Line("imports done to first accepted push", joined)]),
-        Table(f"the others, {title}", "updates/s", others, "before"),
+        Table(f"a third worker, {title}", "s", [Line(JOINED, found[JOINED], failure)]),
+        Table(f"the others, {title}", "updates/s", others, BEFORE),
     ]
 
 
 def once(size: int) -> tuple[float, float, float]:
     """(seconds to the newcomer's first push, the others' updates/s before, the same in the second of the join)."""
-    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="asgd-bench-") as folder:
         sets = [f"exchange.lane={lanes.between_machines()}", "network.encryption=None"]
         servers = Servers(Path(folder), sets, local=False)
-        counts = context.Array("q", 3)
-        pipes = [context.Pipe() for _ in range(3)]
-        job = job_to_json(servers.job)
-        workers = [
-            context.Process(
-                target=work, args=(index, job, servers.environment, size, counts, pipe[1]), daemon=True
-            )
-            for index, pipe in enumerate(pipes)
-        ]
+        busy: Busy | None = None
         try:
-            for worker in workers:
-                worker.start()
-            for pipe, _ in pipes:
-                _hear(pipe)
-            for pipe, _ in pipes[:2]:
-                pipe.send("go")
-                _hear(pipe)
+            busy = Busy(servers, size, 3, STEP_SECONDS, resting=1)
+            for index in (0, 1):
+                busy.join(index)
             time.sleep(0.5)
-            steady = _rate(counts, STEADY_SECONDS)
-            pipes[2][0].send("go")
-            disturbed = _rate(counts, 1.0)
-            return _hear(pipes[2][0]), steady, disturbed
+            begin = time.monotonic()
+            time.sleep(STEADY_SECONDS)
+            joining = time.monotonic()
+            took = busy.join(2)
+            # NB: long enough that the updates under way at the end of the window have come back.
+            time.sleep(max(0.0, joining + 2 * JOIN_SECONDS - time.monotonic()))
+            return took, busy.rate(begin, joining), busy.rate(joining, joining + JOIN_SECONDS)
         finally:
-            for worker in workers:
-                worker.kill()
+            if busy:
+                busy.end()
             servers.end()
-
-
-def _hear(pipe: Connection) -> float:
-    if not pipe.poll(60):
-        raise Failed("a worker did not join within 60 s")
-    return float(pipe.recv())
-
-
-def _rate(counts: Any, seconds: float) -> float:
-    first, begin = sum(counts[:2]), time.monotonic()
-    time.sleep(seconds)
-    return float(sum(counts[:2]) - first) / (time.monotonic() - begin)
-
-
-def work(
-    index: int, job: bytes, environment: dict[str, str], size: int, counts: Any, pipe: Connection
-) -> None:
-    """A worker process: says that its imports are done, joins when told, says how long its first push took, goes on."""
-    pipe.send(0.0)
-    pipe.recv()
-    begin = time.monotonic()
-    pusher = Pusher(job_from_json(job), environment, index, size, push=1e-6)
-    pusher.update()
-    pipe.send(time.monotonic() - begin)
-    while True:
-        time.sleep(STEP_SECONDS)
-        pusher.update()
-        counts[index] += 1

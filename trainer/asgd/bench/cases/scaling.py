@@ -15,11 +15,11 @@ NAME = "scaling"
 ABOUT = "1, 2 and 4 workers: digits with a 20 ms step; 10M parameters with a 200 ms step and exchange.ahead"
 SLOW = True
 
-COUNTS = (1, 2, 4)
 PROBLEMS = [
-    ("digits", 0.02, 4.0, ["optimizer.learningRate=0.03"]),
-    ("wide", 0.2, 5.0, ["exchange.ahead=1"]),
+    ("digits", 0.02, 4.0, (1, 2, 4), ["optimizer.learningRate=0.03"]),
+    ("wide", 0.2, 5.0, (1, 4), ["exchange.ahead=1"]),
 ]
+"""(example, seconds of a step, seconds of a run, numbers of workers, fields of the job)"""
 
 
 def run(plan: Plan) -> list[Table]:
@@ -33,16 +33,22 @@ def run(plan: Plan) -> list[Table]:
 
 
 def _table(
-    plan: Plan, zygote: Zygote, example: str, step: float, seconds: float, sets: Sequence[str]
+    plan: Plan,
+    zygote: Zygote,
+    example: str,
+    step: float,
+    seconds: float,
+    counts: Sequence[int],
+    sets: Sequence[str],
 ) -> Table:
-    runs: dict[int, list[Sample | None]] = {count: [] for count in COUNTS}
+    runs: dict[int, list[Sample | None]] = {count: [] for count in counts}
     failures: dict[int, str] = {}
-    for number in range(plan.rounds):
-        for count in COUNTS:
+    for number in plan.turns():
+        for count in counts:
             runs[count].append(None)
             if count in failures:
                 continue
-            plan.progress(f"round {number + 1} of {plan.rounds}: {example}, {count} workers")
+            plan.progress(f"round {number + 1}: {example}, {count} workers")
             args = {"example": example, "step_seconds": step}
             try:
                 done = train(zygote, sets, args, Rule(seconds), workers=count, evaluate=False)

@@ -43,11 +43,16 @@ def run(plan: Plan) -> list[Table]:
         except Failed as error:
             lines.append(Line(name, [], str(error)))
     samples: dict[str, list[Sample | None]] = {name: [] for name in runs}
-    for number in range(plan.rounds):
+    failures: dict[str, str] = {}
+    for number in plan.turns():
         for name, measure in runs.items():
-            plan.progress(f"round {number + 1} of {plan.rounds}: {name}")
-            samples[name].append(measure())
-    lines = [Line(name, found) for name, found in samples.items()] + lines
+            plan.progress(f"round {number + 1}: {name}")
+            samples[name].append(None)
+            try:
+                samples[name][-1] = measure()
+            except Failed as error:
+                failures[name] = str(error)
+    lines = [Line(name, found, failures.get(name, "")) for name, found in samples.items()] + lines
     return [Table("from exec to done", "s", lines)]
 
 

@@ -1,7 +1,8 @@
 """Unequal workers: digits with a device step of 20 ms, all equal and with one worker five times slower.
 
 DDP steps at the pace of its slowest. What our strategies do about it stands beside: plain asynchrony, smaller steps for
-stale gradients, bounded staleness, several local steps a push, and our own synchronous rule.
+stale gradients, bounded staleness, several local steps a push, as many of them as a worker's speed allows, and our own
+synchronous rule. Each has the best learning rate of the same small grid.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ NAME = "stragglers"
 ABOUT = "digits, 4 workers, a 20 ms device step: all equal, then one worker five times slower"
 SLOW = True
 
-GRID = (0.05, 0.1, 0.2, 0.4)
-EQUAL = Problem("digits", "accuracy", 0.95, seconds=12.0, step_seconds=0.02)
+GRID = (0.1, 0.05, 0.2, 0.4)
+EQUAL = Problem("digits", "accuracy", 0.95, seconds=15.0, step_seconds=0.02)
+SLOWED = replace(EQUAL, straggler=0, seconds=25.0)
 IDEAL = (3 + 1 / 5) / 4
 """What four workers can give together when one is five times slower, as a share of the healthy four."""
+LOCAL = ["exchange.pushEvery=4", "exchange.fetchEvery=4", "algorithm.deltaScale=mean"]
+DILOCO = ["algorithm.name=async-diloco", "algorithm.period=10"]
 VARIANTS = {
     "ours": [],
-    "ours, staleness-aware": ["algorithm.name=staleness-aware"],
+    "ours, staleness-aware rates": ["algorithm.name=staleness-aware"],
     "ours, SSP (staleness <= 4)": ["algorithm.name=ssp"],
-    "ours, 4 local steps a push": [
-        "exchange.pushEvery=4",
-        "exchange.fetchEvery=4",
-        "algorithm.deltaScale=mean",
-    ],
+    "ours, 4 local steps a push": LOCAL,
+    "ours, async DiLoCo, dynamic local steps": DILOCO,
+    "ours, async DiLoCo, 10 local steps": [*DILOCO, "algorithm.dynamicSteps=false"],
     "ours, synchronous": ["algorithm.name=sync"],
 }
 
@@ -44,24 +46,28 @@ def run(plan: Plan) -> list[Table]:
         variants: list[Trainee] = [
             Ours(name, zygote, sets) for name, sets in VARIANTS.items() if allowed(sets)
         ]
-        trainees = [*variants, ddp]
-        slowed = replace(EQUAL, straggler=0)
-        rates = choose_rates([variants[0], ddp], EQUAL, GRID, plan.progress)
-        rates |= {one.name: rates["ours"] for one in variants}
-        equal = contest([variants[0], ddp], EQUAL, rates, plan.rounds, plan.progress)
-        slow = contest(trainees, slowed, rates, plan.rounds, plan.progress)
+        both = [variants[0], ddp]
+        even = choose_rates(both, EQUAL, GRID, plan.progress)
+        # NB: a straggler changes when DDP takes its steps, not the steps: its best rate is that of equal workers.
+        uneven = {**choose_rates(variants, SLOWED, GRID, plan.progress), ddp.name: even[ddp.name]}
+        equal = contest(both, EQUAL, even, plan.turns(), plan.progress)
+        slow = contest([*variants, ddp], SLOWED, uneven, plan.turns(), plan.progress)
     finally:
         zygote.close()
         ddp.close()
     kept = _kept(equal.speed(), slow.speed())
+    rates = ", ".join(f"{rate:g}" for rate in sorted(GRID))
+    chosen = f"Each with the learning rate of {rates} that was first at 95 % in a run of its own."
+    ideal = f"The ideal is {IDEAL:.0%} kept."
     return [
         Table("all equal, speed", "samples/s", equal.speed(), "ours"),
-        Table("all equal, to 95 % accuracy", "s", equal.times(), "ours", less_is_better=True),
+        Table("all equal, to 95 % accuracy", "s", equal.times(), "ours", less_is_better=True, note=chosen),
+        Table("one worker 5x slower, speed", "samples/s", kept, "ours", note=ideal),
         Table(
-            "one worker 5x slower, speed", "samples/s", kept, "ours", note=f"The ideal is {IDEAL:.0%} kept."
+            "one worker 5x slower, to 95 % accuracy", "s", slow.times(), "ours", less_is_better=True,
+            note=chosen,
         ),
-        Table("one worker 5x slower, to 95 % accuracy", "s", slow.times(), "ours", less_is_better=True),
-    ]
+    ]  # fmt: skip
 
 
 def _kept(equal: list[Line], slow: list[Line]) -> list[Line]:

@@ -12,9 +12,9 @@ ABOUT = "the examples to a target with 4 workers, real gradients and no emulated
 SLOW = True
 
 PROBLEMS = [
-    (Problem("digits", "accuracy", 0.95, 10.0), (0.03, 0.1, 0.3)),
-    (Problem("mnist", "accuracy", 0.95, 20.0, batch=16), (0.03, 0.1, 0.3)),
-    (Problem("charlm", "accuracy", 0.45, 20.0, batch=8, optimizer="adam"), (0.002, 0.004)),
+    (Problem("digits", "accuracy", 0.95, 10.0), (0.1, 0.05)),
+    (Problem("mnist", "accuracy", 0.95, 15.0, batch=16, every=0.5), (0.1, 0.05, 0.2)),
+    (Problem("charlm", "accuracy", 0.4, 20.0, batch=8, optimizer="adam", every=1.0), (0.004, 0.002, 0.008)),
 ]
 
 
@@ -27,7 +27,7 @@ def run(plan: Plan) -> list[Table]:
             zygote.warm(problem.example)
             trainees: list[Trainee] = [Ours("ours", zygote), ddp]
             rates = choose_rates(trainees, problem, grid, plan.progress)
-            found = contest(trainees, problem, rates, plan.rounds, plan.progress)
+            found = contest(trainees, problem, rates, plan.turns(), plan.progress)
             goal = f"{problem.example}, to {problem.metric} {problem.target:g}"
             tables += [
                 Table(goal, "s", found.times(), "ours", less_is_better=True),

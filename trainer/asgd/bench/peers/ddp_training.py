@@ -1,8 +1,9 @@
 """Synchronous training by DistributedDataParallel over gloo, of the same examples, for the end-to-end cases.
 
-Reads `{"run": SECONDS, "rate": .., "seed": .., "straggler": .., "metric": .., "target": .., "batch": ..}` lines, trains
-anew for each, and answers with samples/s and the curve. Weights are noted down five times a second and evaluated when
-the clock has stopped, so that evaluating costs nothing; asgd's evaluator shares the cores and has no such favour.
+Reads `{"run": SECONDS, "rate": .., "seed": .., "straggler": .., "metric": .., "target": .., "batch": .., "every": ..}`
+lines, trains anew for each until the target or the time is up, and answers with samples/s and the curve. Weights are
+noted down every `every` seconds and evaluated while everybody waits and the clock stands still, so that evaluating
+costs nothing; asgd's evaluator shares the cores and has no such favour.
 """
 
 import copy
@@ -17,9 +18,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from asgd.bench.tasks import EXAMPLES
 
-EVERY_SECONDS = 0.2
 AGREE_EVERY = 5
-"""Steps between two questions whether the time is up: all ranks must take the same number of steps."""
+"""Steps between two questions to rank 0 whether to go on: all ranks must take the same number of steps."""
+GO_ON, WAIT, END = 0.0, 1.0, 2.0
+"""What rank 0 may want: to evaluate its notes, after which it decides again, or to end the run."""
 
 
 def optimizer_for(model, run):
@@ -38,32 +40,69 @@ def batches(data, run, rank, world):
             yield data.__getitems__(order[start : start + size].tolist())
 
 
+class Watch:
+    """Rank 0's look at a run: notes of the weights, their evaluation, and whether the run is over."""
+
+    def __init__(self, run, task):
+        self._run, self._task = run, task
+        self._judge = copy.deepcopy(task.model)
+        self._notes, self.curve = [], []
+        self._begin = self._due = time.monotonic()
+
+    def now(self):
+        return time.monotonic() - self._begin
+
+    def note(self):
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + self._run["every"]
+            self._notes.append((self.now(), copy.deepcopy(self._task.model.state_dict())))
+
+    def wish(self):
+        met = any(metrics[self._run["metric"]] >= self._run["target"] for _, metrics in self.curve)
+        return END if met or self.now() > self._run["run"] else WAIT if self._notes else GO_ON
+
+    def evaluate(self):
+        stopped = time.monotonic()
+        for at, weights in self._notes:
+            self._judge.load_state_dict(weights)
+            self.curve.append((at, self._task.evaluate(self._judge)))
+        self._notes = []
+        paused = time.monotonic() - stopped
+        self._begin, self._due = self._begin + paused, self._due + paused
+
+
+def over(watch):
+    """Whether the run ends here, for everyone alike as rank 0 says; `watch` is None on other ranks."""
+    while True:
+        word = torch.tensor([watch.wish() if watch else 0.0])
+        dist.all_reduce(word)
+        if float(word) != WAIT:
+            return float(word) == END
+        if watch:
+            watch.evaluate()
+        dist.barrier()
+
+
 def train(run, options, rank):
     torch.manual_seed(run["seed"])
     task = EXAMPLES[options.example]()
     model = DistributedDataParallel(task.model)
     optimizer = optimizer_for(model, run)
     pause = float(options.step or 0) * (5 if rank == run.get("straggler", -1) else 1)
-    notes, stop = [], torch.zeros(1)
     dist.barrier()
-    begin = time.monotonic()
-    due, steps = begin, 0
+    watch = Watch(run, task) if rank == 0 else None
+    steps = 0
     for batch in batches(task.data, run, rank, options.workers):
-        now = time.monotonic()
-        if steps % AGREE_EVERY == 0:
-            stop[0] = float(now - begin > run["run"])
-            dist.all_reduce(stop)
-            if stop[0]:
-                break
-        if rank == 0 and now >= due:
-            due = now + EVERY_SECONDS
-            notes.append((now - begin, copy.deepcopy(task.model.state_dict())))
+        if watch:
+            watch.note()
+        if steps % AGREE_EVERY == 0 and over(watch):
+            break
         optimizer.zero_grad()
         time.sleep(pause)
         task.loss(model, batch).backward()
         optimizer.step()
         steps += 1
-    return steps, time.monotonic() - begin, notes, task
+    return steps, watch
 
 
 def work(rank, pipe, options):
@@ -72,14 +111,11 @@ def work(rank, pipe, options):
     EXAMPLES[options.example]()  # reads the data, once for all runs
     pipe.send("ready")
     while run := pipe.recv():
-        steps, seconds, notes, task = train(run, options, rank)
-        if rank == 0:
-            curve = []
-            for at, weights in notes:
-                task.model.load_state_dict(weights)
-                curve.append((at, task.evaluate(task.model)))
+        steps, watch = train(run, options, rank)
+        if watch:
+            seconds = watch.now()
             samples = steps * run["batch"] * options.workers / seconds
-            pipe.send({"samples_per_second": samples, "seconds": seconds, "curve": curve})
+            pipe.send({"samples_per_second": samples, "seconds": seconds, "curve": watch.curve})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 
 from asgd.dataorder import epoch_order
-from asgd.drivers.randomness import Randomness, random_state, set_random_state
+from asgd.drivers.randomness import Randomness, Turns, random_state, set_random_state
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.worker import data
@@ -35,7 +35,10 @@ class Batches(Protocol):
     """One worker's batches."""
 
     def next(self) -> LeasedBatch | Waiting | None:
-        """The next batch; WAIT: ask again later; None: no more."""
+        """The next batch, perhaps not read yet; WAIT: ask again later; None: no more."""
+
+    def load(self, item: LeasedBatch) -> LeasedBatch:
+        """The batch that `next` gave, read: right before its gradient, so that both are one turn of the worker."""
 
 
 class Work(Protocol):
@@ -84,6 +87,7 @@ class TorchWork:
         self._buffers = list(self.task.model.buffers())
         self._fresh = [buffer.clone() for buffer in self._buffers]
         self._persons: dict[int, _Person] = {}
+        self._turns = Turns()
         self._judge = build_task(spec)
         self._judged = Flat(self._judge.model, CPU)
         self._oracle = Oracle(spec, self._judge, self._judged, CPU)
@@ -93,6 +97,7 @@ class TorchWork:
         return self._start.copy()
 
     def open(self, worker: int, lease: NextLease) -> Batches:
+        self._turns.end()
         before = random_state()
         # open_batches seeds this process as it would seed the worker's own.
         stream = data.open_batches(self.task, self.spec, worker, lambda: None)
@@ -104,14 +109,14 @@ class TorchWork:
     def turn(self, worker: int) -> Iterator[None]:
         """Worker `worker`'s random numbers and buffers are in place."""
         person = self._persons[worker]
-        with person.random.in_place():
+        self._turns.give(person.random)
+        for buffer, own in zip(self._buffers, person.buffers, strict=True):
+            buffer.copy_(own)
+        try:
+            yield
+        finally:
             for buffer, own in zip(self._buffers, person.buffers, strict=True):
-                buffer.copy_(own)
-            try:
-                yield
-            finally:
-                for buffer, own in zip(self._buffers, person.buffers, strict=True):
-                    own.copy_(buffer)
+                own.copy_(buffer)
 
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         with self.turn(worker):
@@ -128,6 +133,7 @@ class TorchWork:
     def evaluate(self, weights: F32) -> dict[str, float]:
         if self._judge.evaluate is None:
             return {}
+        self._turns.end()
         model, before = self._judge.model, random_state()
         self._judged.weights.copy_(torch.from_numpy(weights))
         recompute(self._judge, self.spec, CPU)
@@ -139,6 +145,7 @@ class TorchWork:
         return metrics
 
     def losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        self._turns.end()
         before = random_state()
         found = self._oracle.losses(version, points)
         set_random_state(before)
@@ -169,11 +176,14 @@ class _Leased:
         epoch, start, stop = self._open
         last = min(start + self._work.spec.batch_size, stop)
         self._open = (epoch, last, stop) if last < stop else None
-        task, size = self._work.task, self._work.dataset or 0
-        indices = epoch_order(self._work.spec.seed, epoch, size)[start:last].tolist()
+        indices = epoch_order(self._work.spec.seed, epoch, self._work.dataset or 0)[start:last].tolist()
+        return LeasedBatch(indices, last - start, ((epoch, start, last),))
+
+    def load(self, item: LeasedBatch) -> LeasedBatch:
+        task = self._work.task
         with self._work.turn(self._worker):
-            batch = data.fetch(task.data, indices, task.collate)
-        return LeasedBatch(batch, last - start, ((epoch, start, last),))
+            batch = data.fetch(task.data, item.batch, task.collate)
+        return LeasedBatch(batch, item.samples, item.visits)
 
 
 class _Streamed:
@@ -185,3 +195,6 @@ class _Streamed:
     def next(self) -> LeasedBatch | Waiting | None:
         with self._work.turn(self._worker):
             return next(self._stream, None)
+
+    def load(self, item: LeasedBatch) -> LeasedBatch:
+        return item

@@ -176,7 +176,7 @@ class VirtualWorker:
                 yield from self._sleep(WAIT_SECONDS)
                 continue
             yield from self._sleep(self.cluster.world.compute.draw(self._random) * self._factor)
-            item = studied(item, self.attack)
+            item = studied(batches.load(item), self.attack)
             loss = self.work.gradient(self.index, self.weights, item, self._gradient)
             yield from self._step(item, loss)
         yield from self._flush()

@@ -3,9 +3,10 @@
 A segment is a file in a memory-backed folder (`/dev/shm`, or ASGD_SHM: a volume that pods on one node share): a page
 with a random token, the (N,) vector that the worker pushes, the (N,) vector that servers answer into. The worker makes
 it and names it in its Hello; a server that finds the file with that token really sees the same memory, and nothing else
-proves it (host names and boot ids lie between containers). A chunk counts only when a message on the worker's own bulk
-connection announces it, so a worker killed while it writes has said nothing. The maker holds a lock on the file for as
-long as it lives: a file that can be locked is a dead process's, and whoever comes by removes it.
+proves it (host names and boot ids lie between containers). Over a network file system two machines would see one token
+and two memories, so only file systems are used that one kernel alone writes to. A chunk counts only when a message on
+the worker's own bulk connection announces it, so a worker killed while it writes has said nothing. The maker holds a
+lock on the file for as long as it lives: a file that can be locked is a dead process's; whoever comes by removes it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import numpy as np
 
 from asgd.kernel import F32
 
+LOCAL = frozenset({"tmpfs", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay"})
+"""File systems whose mapped files are the same memory for all who map them."""
 TOKEN = 32
 _PAGE = 4096
 _NAME = re.compile(r"asgd-[0-9a-f]{32}\.(segment|weights)")
@@ -32,6 +35,23 @@ _NAME = re.compile(r"asgd-[0-9a-f]{32}\.(segment|weights)")
 def folder() -> Path:
     """Where segments lie."""
     return Path(os.environ.get("ASGD_SHM") or "/dev/shm")
+
+
+def is_local(place: Path) -> bool:
+    """Whether the file system of `place` is one of LOCAL."""
+    where, kind = place.resolve(), ""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return False
+    deepest = -1
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        point = Path(re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), before.split(" ")[4]))
+        # NB: of two mounts at one point the later one is on top.
+        if where.is_relative_to(point) and len(point.parts) >= deepest:
+            deepest, kind = len(point.parts), after.split(" ")[0]
+    return kind in LOCAL
 
 
 def worth_trying(servers: Sequence[str]) -> bool:
@@ -78,7 +98,7 @@ class Weights:
 
 
 def make(size: int) -> Segment | None:
-    """A new segment; None where there is no such folder, or no room in it."""
+    """A new segment; None where there is no such folder, no room in it, or no proof that it is this machine's own."""
     made = _create("segment", _bytes(size))
     if made is None:
         return None
@@ -101,6 +121,8 @@ def make_weights(size: int) -> Weights | None:
 
 def _create(kind: str, total: int) -> tuple[int, Path] | None:
     """A file of `total` bytes that is locked as long as it is open here, and its descriptor."""
+    if not is_local(folder()):
+        return None
     sweep()
     path = folder() / f"asgd-{secrets.token_hex(16)}.{kind}"
     try:
@@ -121,7 +143,7 @@ def _create(kind: str, total: int) -> tuple[int, Path] | None:
 
 def open_segment(name: str, token: bytes, size: int) -> Segment | None:
     """The segment that a peer has named; None unless it is here, whole, our own user's, and holds the token."""
-    descriptor = _open(name, os.O_RDWR, _bytes(size))
+    descriptor = _open(name, os.O_RDWR, _bytes(size)) if is_local(folder()) else None
     if descriptor is None:
         return None
     try:

@@ -1,0 +1,49 @@
+"""What the probes say of an operator whose watches never get past their first list."""
+
+from __future__ import annotations
+
+import asyncio
+from unittest.mock import Mock
+
+from asgd_operator.engine.observe import Indices
+from asgd_operator.run import LISTING_SECONDS, Operator
+from asgd_operator.settings import OperatorSettings
+
+
+async def leading(seconds: float) -> Operator:
+    """An operator that leads since `seconds`, and whose kopf has found one job."""
+    operator = Operator(OperatorSettings(), Mock(), Mock())
+    operator.led_since = asyncio.get_running_loop().time() - seconds
+    operator.queue.heartbeat = asyncio.get_running_loop().time()
+    operator.ready.set()
+    operator.reconciler.indices = Indices(jobs={("home", "digits"): ()})
+    return operator
+
+
+def test_an_operator_is_not_ready_before_kopf_has_told_of_the_jobs_it_lists() -> None:
+    async def run() -> None:
+        operator = await leading(1)
+        assert (operator.unready(), operator.sick()) == ("starting", "")
+        operator._add("home/digits")
+        assert (operator.unready(), operator.sick()) == ("", "")
+
+    asyncio.run(run())
+
+
+def test_an_operator_whose_first_list_never_ends_is_started_again() -> None:
+    async def run() -> None:
+        operator = await leading(LISTING_SECONDS + 1)
+        assert operator.sick() == "the first list of objects has not ended after 301 s"
+        operator._add("home/digits")
+        assert operator.sick() == ""
+
+    asyncio.run(run())
+
+
+def test_an_operator_without_jobs_is_ready() -> None:
+    async def run() -> None:
+        operator = await leading(LISTING_SECONDS + 1)
+        operator.reconciler.indices = Indices()
+        assert (operator.unready(), operator.sick()) == ("", "")
+
+    asyncio.run(run())
