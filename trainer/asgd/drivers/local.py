@@ -114,7 +114,9 @@ class LocalRun:
                     self.display.update(status)
                     self._note_checkpoint(status)
                     self._note_rejected(status)
-                time.sleep(POLL_SECONDS)
+                    if status.updates:
+                        self.children.stand_by()
+                self.children.wait(POLL_SECONDS)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
         return self._exit_code()
@@ -154,7 +156,8 @@ class LocalRun:
     def _ask_status(self) -> Status | None:
         assert self._asker is not None
         try:
-            answer = self._asker.ask(Command("status"), 1.0)
+            with self.children.deaths() as deaths:
+                answer = self._asker.ask(Command("status"), 1.0, deaths)
         except TryAgain:
             return None
         if not isinstance(answer, Done) or len(answer.body) <= len(b"{}"):
