@@ -1,5 +1,7 @@
 """Parameter servers that are killed: restarted with a higher term, found again by the workers, their losses counted.
 
+They begin from checkpoints here, as in pods; `test_server_kept.py` has those that begin from memory.
+
 The counters in the weights tell everything. Of two shards each keeps one copy; a sample's counter on a shard is the
 number of pushes in that shard's surviving history that named it.
 """
@@ -15,6 +17,11 @@ import numpy as np
 import pytest
 
 from tests.local.run import Counting
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASGD_MEMORY", "")
 
 
 def acknowledged(run: Counting, shard: int) -> int:

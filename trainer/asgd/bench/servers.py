@@ -31,7 +31,7 @@ class Servers:
 
     def __init__(
         self, folder: Path, sets: Sequence[str], *, local: bool, host: str = "127.0.0.1", network: str = "",
-        metrics: str = "", checkpoint: str = "",
+        metrics: str = "", checkpoint: str = "", memory: str = "",
     ) -> None:  # fmt: skip
         (folder / "job.yaml").write_text(JOB, encoding="utf-8")
         # NB: a job without a stop rule would end after 20 epochs.
@@ -51,6 +51,7 @@ class Servers:
             "ASGD_SERVERS": ",".join(self.endpoints),
             "ASGD_METRICS": metrics,
             "ASGD_CHECKPOINT": checkpoint,
+            "ASGD_MEMORY": memory,
             "ASGD_RUN": folder.name,
         }
         self._folder = folder

@@ -55,6 +55,8 @@ class Chief:
         self.terms: dict[int, int] = {0: shard.term}
         self.status_json = b"{}"
         self.checkpoint_error = ""
+        self.remembers = False
+        """A restart finds what was lost before in memory."""
         self._buffers: dict[int, bytes] = {}
         """{worker: its newest float buffers}, for the evaluator."""
         self._live = LiveFields(config.live)
@@ -63,8 +65,8 @@ class Chief:
         self._lost_saved = 0
         self._saved_counts = (0, 0)
 
-    def restore(self, manifest: Manifest, state: dict[str, Any]) -> None:
-        """Takes over the job's state from a checkpoint."""
+    def restore(self, manifest: Manifest | None, state: dict[str, Any]) -> None:
+        """Takes over the job's state; `manifest` is the newest checkpoint, if there is one."""
         self.coordinator.load(state)
         self.coordinator.last_save = time.monotonic()
         if state["stopReason"] == "" and self.rounds:
@@ -234,6 +236,7 @@ class Chief:
         lost, chief = self.lost_updates, self.coordinator
         if (
             lost > self._lost_saved
+            and not self.remembers
             and self.shard.ready
             and chief.save_asked is None
             and not chief.stop_reason

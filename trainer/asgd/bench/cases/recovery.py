@@ -49,15 +49,17 @@ def once(size: int, *, standing_by: bool) -> float:
     with tempfile.TemporaryDirectory(prefix="asgd-bench-", dir=place) as name:
         folder = Path(name)
         lane = f"exchange.lane={lanes.same_host()}"
+        kept = folder / "kept"
+        kept.mkdir()
         servers = Servers(
-            folder, [lane, "checkpoint.everySeconds=1"], local=True, checkpoint=str(folder / "checkpoints")
+            folder, [lane], local=True, checkpoint=str(folder / "checkpoints"), memory=str(kept)
         )
         acknowledged: list[tuple[int, float]] = []
         over = threading.Event()
         thread = threading.Thread(target=_push, args=(servers, size, acknowledged, over), daemon=True)
         try:
             thread.start()
-            _until(lambda: any((folder / "checkpoints").rglob("*.json")) and len(acknowledged) > 3)
+            _until(lambda: any(kept.glob("*-[ab]")) and len(acknowledged) > 3)
             standby = servers.stand_by() if standing_by else None
             # NB: a server that stands by has had all the time it wants for its imports.
             time.sleep(SETTLE_SECONDS)
