@@ -103,6 +103,17 @@ def test_when_shard_0_is_killed_the_epochs_are_still_complete_and_repeats_are_co
         assert summary.epochs == pytest.approx(10.0)
 
 
+def test_each_checkpoint_that_is_asked_for_is_taken(tmp_path: Path) -> None:
+    with Counting(tmp_path, checkpoint={"everySeconds": 3600}) as run:
+        run.until_updates(5)
+        for rounds in (1, 2, 3):
+            run.until(f"there are {rounds} checkpoints", lambda: len(run.manifests()) == rounds)  # noqa: B023
+            updates = run.manifests()[-1]["updates"]
+            run.until_updates(updates + 5)
+            run.command("save")
+        assert run.interrupt() == 130, run.words()
+
+
 def test_losses_of_two_deaths_without_a_checkpoint_between_add_up(tmp_path: Path) -> None:
     with Counting(tmp_path, checkpoint={"everySeconds": 3600}) as run:
         run.until_updates(40)

@@ -46,6 +46,13 @@ GOALS = [
     Goal("stragglers", "one worker 5x slower, speed", "ours", "DDP (gloo)", 3.5),
     Goal("stragglers", "all equal, to 95 % accuracy", "ours", "DDP (gloo)", 1.15),
     Goal("stragglers", "one worker 5x slower, to 95 % accuracy", "ours", "DDP (gloo)", 3.0),
+    Goal(
+        "checkpoint",
+        "a checkpoint, 50M parameters, same host, 1 worker",
+        "in the 3 s from its order",
+        "before",
+        0.9,
+    ),
     Goal("exporter", "TCP, 1M parameters, 2 workers", "on, scraped every 0.1 s", "off", 0.99),
 ]
 

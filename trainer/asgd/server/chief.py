@@ -261,6 +261,9 @@ class Chief:
         """Looks whether the round is complete; writes its manifest, or gives the round up when a shard failed."""
         if self.rounds is None or self.coordinator.save_asked is None:
             return
+        if self.rounds.round != self.coordinator.save_round:
+            # NB: asked for since the last tick; what is complete is the round before.
+            return
         if saver.round == self.rounds.round:
             self.rounds.report(0, saver.round, saver.result, saver.error)
         if self.rounds.errors:

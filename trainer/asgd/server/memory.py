@@ -167,8 +167,9 @@ def read(path: Path) -> Kept | None:
         for name, size in about["arrays"].items():
             arrays[name] = np.frombuffer(memory, np.float32, size, at)
             at += 4 * size
-        told = (about[key] for key in ("run", "number", "size", "layout", "meta", "job"))
-        return Kept(*told, arrays)
+        return Kept(
+            about["run"], about["number"], about["size"], about["layout"], about["meta"], about["job"], arrays
+        )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         say(f"{path} is of no use: {error}")
         return None

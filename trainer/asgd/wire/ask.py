@@ -36,7 +36,7 @@ class Asker:
         while (left := deadline - time.monotonic()) > 0:
             self._socket.send(encode(message))
             patience = int(min(ASK_AGAIN_SECONDS, left) * 1000)
-            ready = dict(zmq.zmq_poll([(self._socket, zmq.POLLIN), *also], patience))
+            ready: dict[Any, int] = dict(zmq.zmq_poll([(self._socket, zmq.POLLIN), *also], patience))
             if self._socket in ready:
                 return decode(self._socket.recv())
             self._socket.close(0)

@@ -17,6 +17,7 @@ ORDER = [
     "exporter",
     "join",
     "recovery",
+    "checkpoint",
     "slow_link",
     "training",
     "stragglers",

@@ -56,7 +56,7 @@ class ZmqLane:
 
     def returned(self) -> bool:
         before = self._connections
-        while self.monitor.get(zmq.EVENTS) & zmq.POLLIN:
+        while int(self.monitor.get(zmq.EVENTS)) & zmq.POLLIN:
             recv_monitor_message(self.monitor)
             self._connections += 1
         return self._connections > max(1, before)
