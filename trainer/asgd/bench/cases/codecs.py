@@ -34,9 +34,9 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "charlm": (
         NAMED,
         [
-            "optimizer.name=adam", "optimizer.betas=[0, 0.99]", "optimizer.learningRate=0.002", "batchSize=8",
-            "stopAfter.epochs=2", "optimizer.schedule.name=cosine", "optimizer.schedule.unit=epochs",
-            "optimizer.schedule.warmup=0.2", "optimizer.schedule.length=2",
+            "optimizer.name=adam", "optimizer.betas=[0, 0.99]", "optimizer.learningRate=0.003", "batchSize=8",
+            "stopAfter.epochs=3", "optimizer.schedule.name=cosine", "optimizer.schedule.unit=epochs",
+            "optimizer.schedule.warmup=0.3", "optimizer.schedule.length=3",
         ],
     ),
 }  # fmt: skip
