@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from asgd.env import ProcessConfig
-from asgd.errors import ProtocolError, UserError
+from asgd.errors import ProtocolError, TryAgain, UserError
 from asgd.server.checkpoint import Manifest, Store, locate, read_range, read_state
 from asgd.server.chief import Chief
 from asgd.server.memory import Memory
@@ -53,3 +53,13 @@ def _from_checkpoint(found: Found, shard: Shard, chief: Chief | None) -> None:
         raise UserError(f"spec.checkpoint.restore: {folder}: {error}") from error
     if chief:
         chief.restore(manifest, read_state(fs, folder, manifest))
+
+
+def open_store(uri: str) -> Store:
+    """The checkpoint store. It was good when the job began, so that one that can't be reached now may come back."""
+    try:
+        return Store(uri)
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise TryAgain(str(error)) from error
+        raise

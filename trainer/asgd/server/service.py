@@ -19,18 +19,17 @@ from asgd.algorithms.base import answers_weights
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.rounds import RoundServer
 from asgd.env import ProcessConfig
-from asgd.errors import Fenced, ProtocolError, TryAgain, UserError
+from asgd.errors import Fenced, ProtocolError
 from asgd.exporter import Exporter, Views
 from asgd.recording.shard import recorder
 from asgd.say import say
 from asgd.server import metrics
 from asgd.server.bulk import Bulk, Connection, open_bulk
-from asgd.server.checkpoint import Store
 from asgd.server.chief import Chief
 from asgd.server.link import Link
 from asgd.server.memory import Memory
 from asgd.server.oracle import OracleDesk
-from asgd.server.restore import restore
+from asgd.server.restore import open_store, restore
 from asgd.server.rounds import RoundPart, RoundTable
 from asgd.server.saver import Saver
 from asgd.server.shard import Parked, Shard, asker
@@ -76,7 +75,7 @@ class Service:
     def __init__(self, config: ProcessConfig) -> None:
         spec = config.job.spec
         self.config = config
-        self.store = _open(config.checkpoint) if config.checkpoint else None
+        self.store = open_store(config.checkpoint) if config.checkpoint else None
         term = self.store.claim_term(config.index) if self.store else 1
         rule = strategy(str(spec.algorithm["name"])).server(spec)
         self.shard = Shard(spec, rule, config.index, spec.parameter_server.shards, term)
@@ -396,13 +395,3 @@ class Service:
             self.bulk.tick(now, self.shard.members)
         self._meet()
         self._retry()
-
-
-def _open(uri: str) -> Store:
-    """The checkpoint store. It was good when the job began, so that one that can't be reached now may come back."""
-    try:
-        return Store(uri)
-    except UserError as error:
-        if isinstance(error.__cause__, OSError):
-            raise TryAgain(str(error)) from error
-        raise
