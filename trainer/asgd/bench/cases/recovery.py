@@ -30,7 +30,7 @@ def run(plan: Plan) -> list[Table]:
     lines = []
     for size in (100_000,) if plan.tiny else SIZES:
         samples: dict[str, list[Sample | None]] = {STANDING_BY: [], ANEW: []}
-        for number in range(plan.rounds):
+        for number in plan.turns():
             plan.progress(f"round {number + 1} of {plan.rounds}: {size / 1e6:g}M parameters")
             for name, found in samples.items():
                 found.append(Sample(once(size, standing_by=name == STANDING_BY)))
