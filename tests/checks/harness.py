@@ -79,6 +79,9 @@ class LocalLane:
     def polls(self) -> list[tuple[Any, int]]:
         return []
 
+    def returned(self) -> bool:
+        return False
+
     def waits(self, now: float) -> bool:
         return False
 

@@ -32,7 +32,7 @@ from asgd.report.summary import read as read_summary
 from asgd.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
-from asgd.wire.messages import Command, Done
+from asgd.wire.messages import AnyMessage, Command, Done
 
 HERE = Path(__file__).parent
 ASGD = str(Path(sys.executable).with_name("asgd"))
@@ -114,8 +114,8 @@ class Run:
         self.until("connect.json is there", path.exists)
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
-    def status(self) -> Status | None:
-        """Shard 0's status now; None when it does not answer."""
+    def command(self, verb: str) -> AnyMessage | None:
+        """What shard 0 answers to a command; None when it does not."""
         try:
             told = json.loads((self.output / "connect.json").read_text(encoding="utf-8"))
             keys = Keys.load(Path(told["ASGD_KEYS"]))
@@ -123,11 +123,15 @@ class Run:
             return None
         asker = Asker(told["ASGD_SERVERS"].split(",")[0], keys)
         try:
-            answer = asker.ask(Command("status"), 2.0)
+            return asker.ask(Command(verb), 2.0)
         except TryAgain:
             return None
         finally:
             asker.close()
+
+    def status(self) -> Status | None:
+        """Shard 0's status now; None when it does not answer."""
+        answer = self.command("status")
         if not isinstance(answer, Done) or len(answer.body) <= len(b"{}"):
             return None
         return msgspec.json.decode(answer.body, type=Status)

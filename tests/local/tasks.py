@@ -118,14 +118,14 @@ def noisy(size: int = 600, pace: str = "", width: int = 32, chance: bool = False
 
 
 def rooted(size: int = 600, width: int = 65_000) -> Task:
-    """In one batch of four the first layer's gradient is nan, and neither the loss nor the last layer's gradient is."""
-    model = nn.Sequential(nn.Linear(16, width), nn.Linear(width, 3))
+    """In one batch of four the small first layer's gradient is nan, and neither the loss nor any other gradient is."""
+    model = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, width), nn.Linear(width, 3))
 
     def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         hidden = model[0](batch[0])  # type: ignore[index]
         if int(batch[1].sum()) % 4 == 0:
             hidden = hidden + (0 * hidden).sqrt()
-        return nn.functional.cross_entropy(model[1](hidden), batch[1])  # type: ignore[index]
+        return nn.functional.cross_entropy(model[2](model[1](hidden)), batch[1])  # type: ignore[index]
 
     return Task(model=model, loss=loss, data=Noisy(size))
 

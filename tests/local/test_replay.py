@@ -128,7 +128,7 @@ def test_chunks_of_a_large_model_that_arrive_among_each_other(tmp_path: Path, ah
 
 
 def test_gradients_that_turned_nan_while_the_push_was_on_its_way(tmp_path: Path) -> None:
-    more = {"entrypoint": "tasks:rooted", "args": {"width": 65_000}, "workers": {"replicas": 2}}
+    more = {"entrypoint": "tasks:rooted", "args": {"width": 65_000}}
     with noisy(tmp_path, workers=2, epochs=1, size=400, **more) as run:
         assert run.wait() == 0, run.words()
         summary = run.summary()

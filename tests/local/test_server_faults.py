@@ -1,5 +1,7 @@
 """Parameter servers that are killed: restarted with a higher term, found again by the workers, their losses counted.
 
+They begin from checkpoints here, as in pods; `test_server_kept.py` has those that begin from memory.
+
 The counters in the weights tell everything. Of two shards each keeps one copy; a sample's counter on a shard is the
 number of pushes in that shard's surviving history that named it.
 """
@@ -15,6 +17,11 @@ import numpy as np
 import pytest
 
 from tests.local.run import Counting
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASGD_MEMORY", "")
 
 
 def acknowledged(run: Counting, shard: int) -> int:
@@ -94,6 +101,17 @@ def test_when_shard_0_is_killed_the_epochs_are_still_complete_and_repeats_are_co
             "at most what was lost, and a push on its way a worker"
         )
         assert summary.epochs == pytest.approx(10.0)
+
+
+def test_each_checkpoint_that_is_asked_for_is_taken(tmp_path: Path) -> None:
+    with Counting(tmp_path, checkpoint={"everySeconds": 3600}) as run:
+        run.until_updates(5)
+        for rounds in (1, 2, 3):
+            run.until(f"there are {rounds} checkpoints", lambda: len(run.manifests()) == rounds)  # noqa: B023
+            updates = run.manifests()[-1]["updates"]
+            run.until_updates(updates + 5)
+            run.command("save")
+        assert run.interrupt() == 130, run.words()
 
 
 def test_losses_of_two_deaths_without_a_checkpoint_between_add_up(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@
 | ASGD_EXTRAS | file in which the evaluator leaves the model's state beside its trained parameters |
 | ASGD_SHM | memory-backed folder that workers and servers of one machine share; /dev/shm if not set; on a cluster the
 volume of exchange.sharedMemory |
+| ASGD_MEMORY | memory-backed folder in which servers keep what they hold for their successors in this run; not set or
+empty: nowhere. `asgd run` makes one, unless the variable is there already |
 | ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for
 happens once a run |
 | ASGD_RECORD | folder for the logs that `asgd replay` reads; not set: nothing is recorded |
@@ -59,6 +61,7 @@ class ProcessConfig:
     extras: Path | None = None
     record: Path | None = None
     bulk: str = ""
+    memory: Path | None = None
 
     def announce_address(self, role: str, metrics: str) -> None:
         """Tells the parent process (or a person) where this process is."""
@@ -101,6 +104,7 @@ def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
         extras=Path(env["ASGD_EXTRAS"]) if env.get("ASGD_EXTRAS") else None,
         record=Path(env["ASGD_RECORD"]) if env.get("ASGD_RECORD") else None,
         bulk=env.get("ASGD_BULK", ""),
+        memory=Path(env["ASGD_MEMORY"]) if env.get("ASGD_MEMORY") else None,
     )
 
 

@@ -64,6 +64,9 @@ class BadNetwork:
     def polls(self) -> list[tuple[Any, int]]:
         return []
 
+    def returned(self) -> bool:
+        return False
+
     def waits(self, now: float) -> bool:
         return False
 

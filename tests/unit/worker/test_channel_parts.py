@@ -31,6 +31,9 @@ class Lane:
     def receive(self) -> None:
         return None
 
+    def returned(self) -> bool:
+        return False
+
     def waits(self, now: float) -> bool:
         return False
 

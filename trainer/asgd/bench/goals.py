@@ -83,9 +83,8 @@ _LIFE = [
     Goal("join", f"a third worker, {_JOIN}", "imports done to first accepted push", 0.1, most=True),
     Goal("join", f"the others, {_JOIN}", "in the second of the join", 0.98, "before"),
     *(
-        Goal("recovery", _AGAIN, f"{size} parameters, {how}", most, most=True)
+        Goal("recovery", _AGAIN, f"{size} parameters, one stands by", most, most=True)
         for size, most in (("10M", 0.4), ("50M", 0.8))
-        for how in ("one stands by", "started anew")
     ),
     Goal("checkpoint", _SAVING, "the second of the checkpoint", 0.9, "the second before"),
     Goal("startup", "from exec to done", "asgd --help", 0.3, most=True),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from asgd.drivers.standby import Standby
 from asgd.spec import job_to_json, load_job
 from asgd.wire.control import Keys
 
@@ -30,7 +31,7 @@ class Servers:
 
     def __init__(
         self, folder: Path, sets: Sequence[str], *, local: bool, host: str = "127.0.0.1", network: str = "",
-        metrics: str = "", checkpoint: str = "",
+        metrics: str = "", checkpoint: str = "", memory: str = "",
     ) -> None:  # fmt: skip
         (folder / "job.yaml").write_text(JOB, encoding="utf-8")
         # NB: a job without a stop rule would end after 20 epochs.
@@ -50,24 +51,37 @@ class Servers:
             "ASGD_SERVERS": ",".join(self.endpoints),
             "ASGD_METRICS": metrics,
             "ASGD_CHECKPOINT": checkpoint,
+            "ASGD_MEMORY": memory,
             "ASGD_RUN": folder.name,
         }
         self._folder = folder
         self._prefix = ["ip", "netns", "exec", network] if network else []
         self.processes = [self.start(shard) for shard in range(shards)]
 
-    def start(self, shard: int) -> subprocess.Popen[bytes]:
-        """Starts (again) the server of `shard`; it logs to server-SHARD.log and says its address in a .json beside."""
-        own = {
+    def environment_of(self, shard: int) -> dict[str, str]:
+        """What the server of `shard` is told."""
+        return self.environment | {
             "ASGD_INDEX": str(shard),
             "ASGD_BIND": self.endpoints[shard],
             "ASGD_PARENT": str(os.getpid()),
             "ASGD_ANNOUNCE": str(self._folder / f"server-{shard}.json"),
         }
+
+    def stand_by(self) -> Standby:
+        """A server that waits to take a dead one's place, as `asgd run` keeps one."""
+        return Standby({"ASGD_PARENT": str(os.getpid())}, self._folder / "standby.log")
+
+    def take_over(self, standby: Standby, shard: int) -> subprocess.Popen[bytes]:
+        """Gives `standby` the place of `shard`."""
+        standby.become(self.environment_of(shard), self._folder / f"server-{shard}.log")
+        return standby.process
+
+    def start(self, shard: int) -> subprocess.Popen[bytes]:
+        """Starts (again) the server of `shard`; it logs to server-SHARD.log and says its address in a .json beside."""
         command = [*self._prefix, sys.executable, "-m", "asgd.cli", "server"]
         with (self._folder / f"server-{shard}.log").open("ab") as log:
             return subprocess.Popen(
-                command, env={**os.environ, **self.environment, **own}, stdin=subprocess.DEVNULL,
+                command, env={**os.environ, **self.environment_of(shard)}, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log,
             )  # fmt: skip
 

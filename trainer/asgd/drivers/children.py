@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asgd.drivers.output import Output
+from asgd.drivers.standby import Standby
 
 _COMMANDS = {"server": "server", "worker": "worker", "evaluator": "evaluate"}
 
@@ -44,6 +48,7 @@ class Children:
     def __init__(self, output: Output) -> None:
         self._output = output
         self.all: dict[str, Child] = {}
+        self._standby: Standby | None = None
         self._written = ""
 
     def start(self, role: str, index: int, env: dict[str, str]) -> Child:
@@ -53,20 +58,42 @@ class Children:
         return child
 
     def restart(self, child: Child) -> None:
-        """Starts a child again in its place."""
+        """Starts a child again in its place; a server by the one that stands by, if there is one."""
         child.restarts += 1
-        child.process = self._spawn(child.role, child.index, child.env)
+        child.process = self._take_standby(child) or self._spawn(child.role, child.index, child.env)
         child.started = time.monotonic()
 
-    def _spawn(self, role: str, index: int, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    def stand_by(self) -> None:
+        """Keeps a server ready to take the place of one that dies, as soon as all serve."""
+        servers = [child for child in self.all.values() if child.role == "server"]
+        if self._standby is None and servers and all(self.announced(child) for child in servers):
+            env = servers[0].env | {"ASGD_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+            self._standby = Standby(env, self._output.file("logs/standby.log"))
+
+    def _take_standby(self, child: Child) -> subprocess.Popen[bytes] | None:
+        standby = self._standby if child.role == "server" else None
+        if standby is None:
+            return None
+        self._standby = None
+        own = self._own(child.role, child.index)
+        if standby.become(own | child.env, self.log(child.role, child.index)):
+            return standby.process
+        standby.end()
+        return None
+
+    def _own(self, role: str, index: int) -> dict[str, str]:
+        """What a process's own part adds to the environment."""
         announce = self._output.file(f"logs/{role}-{index}.json")
         announce.unlink(missing_ok=True)
-        own = {
+        return {
             "ASGD_INDEX": str(index),
             "ASGD_ANNOUNCE": str(announce.absolute()),
             "ASGD_PARENT": str(os.getpid()),
             "PYTHONUNBUFFERED": "1",
         }
+
+    def _spawn(self, role: str, index: int, env: dict[str, str]) -> subprocess.Popen[bytes]:
+        own = self._own(role, index)
         with self.log(role, index).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "asgd.cli", _COMMANDS[role]],
@@ -93,6 +120,27 @@ class Children:
             if status is not None and child.ended is None:
                 found.append((child, status))
         return found
+
+    @contextmanager
+    def deaths(self) -> Iterator[list[int]]:
+        """Descriptors that can be read as soon as one of the processes that run now has ended (Linux)."""
+        found: list[int] = []
+        try:
+            for child in self.all.values():
+                if child.process.poll() is None and hasattr(os, "pidfd_open"):
+                    found.append(os.pidfd_open(child.process.pid))
+            yield found
+        finally:
+            for descriptor in found:
+                os.close(descriptor)
+
+    def wait(self, seconds: float) -> None:
+        """Waits, but no longer than until a process ends."""
+        with self.deaths() as deaths:
+            poll = select.poll()
+            for descriptor in deaths:
+                poll.register(descriptor, select.POLLIN)
+            poll.poll(seconds * 1000)
 
     def announced(self, child: Child) -> dict[str, Any] | None:
         """What a child has said about itself: pid and metrics address; None before that."""
@@ -149,6 +197,8 @@ class Children:
     def kill(self) -> None:
         """Ends everything at once, what children have started themselves (data loaders) included."""
         running = [child.process for child in self.all.values() if child.process.poll() is None]
+        if self._standby:
+            self._standby.end()
         for process in running:
             os.killpg(process.pid, signal.SIGKILL)
         for process in running:

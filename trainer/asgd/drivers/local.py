@@ -7,6 +7,7 @@ says and writes it down. All decisions about training are shard 0's; Ctrl-C only
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import sys
@@ -34,6 +35,7 @@ from asgd.spec import Job, advice, dump_job, job_to_json
 from asgd.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
+from asgd.wire.lanes import shm
 from asgd.wire.messages import Bye, Command, Done
 
 POLL_SECONDS = 0.1
@@ -60,6 +62,7 @@ class LocalRun:
         self._private = Path(tempfile.mkdtemp(prefix="asgd-"))
         self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
         self._keys = Keys.make()
+        self._keep = shm.Keep()
         self._asker: Asker | None = None
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
@@ -114,7 +117,9 @@ class LocalRun:
                     self.display.update(status)
                     self._note_checkpoint(status)
                     self._note_rejected(status)
-                time.sleep(POLL_SECONDS)
+                    if status.updates:
+                        self.children.stand_by()
+                self.children.wait(POLL_SECONDS)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
         return self._exit_code()
@@ -145,6 +150,7 @@ class LocalRun:
             "ASGD_SERVERS": ",".join(self._servers),
             "ASGD_CHECKPOINT": self.checkpoint_uri,
             "ASGD_METRICS": metrics,
+            "ASGD_MEMORY": os.environ.get("ASGD_MEMORY", str(self._keep.path or "")),
             "ASGD_RUN": self._private.name,
             "ASGD_NODE": socket.gethostname(),
             "ASGD_JOIN_TIMEOUT": "120",
@@ -154,7 +160,8 @@ class LocalRun:
     def _ask_status(self) -> Status | None:
         assert self._asker is not None
         try:
-            answer = self._asker.ask(Command("status"), 1.0)
+            with self.children.deaths() as deaths:
+                answer = self._asker.ask(Command("status"), 1.0, deaths)
         except TryAgain:
             return None
         if not isinstance(answer, Done) or len(answer.body) <= len(b"{}"):
@@ -237,6 +244,7 @@ class LocalRun:
             self._asker.close()
         self.output.file("connect.json").unlink(missing_ok=True)
         shutil.rmtree(self._private, ignore_errors=True)
+        self._keep.remove()
         self.children.publish()
 
 

@@ -55,6 +55,8 @@ class Chief:
         self.terms: dict[int, int] = {0: shard.term}
         self.status_json = b"{}"
         self.checkpoint_error = ""
+        self.remembers = False
+        """A restart finds what was lost before in memory."""
         self._buffers: dict[int, bytes] = {}
         """{worker: its newest float buffers}, for the evaluator."""
         self._live = LiveFields(config.live)
@@ -63,8 +65,8 @@ class Chief:
         self._lost_saved = 0
         self._saved_counts = (0, 0)
 
-    def restore(self, manifest: Manifest, state: dict[str, Any]) -> None:
-        """Takes over the job's state from a checkpoint."""
+    def restore(self, manifest: Manifest | None, state: dict[str, Any]) -> None:
+        """Takes over the job's state; `manifest` is the newest checkpoint, if there is one."""
         self.coordinator.load(state)
         self.coordinator.last_save = time.monotonic()
         if state["stopReason"] == "" and self.rounds:
@@ -240,6 +242,7 @@ class Chief:
         lost, chief = self.lost_updates, self.coordinator
         if (
             lost > self._lost_saved
+            and not self.remembers
             and self.shard.ready
             and chief.save_asked is None
             and not chief.stop_reason
@@ -263,6 +266,9 @@ class Chief:
     def save_done(self, saver: Saver) -> None:
         """Looks whether the round is complete; writes its manifest, or gives the round up when a shard failed."""
         if self.rounds is None or self.coordinator.save_asked is None:
+            return
+        if self.rounds.round != self.coordinator.save_round:
+            # NB: asked for since the last tick; what is complete is the round before.
             return
         if saver.round == self.rounds.round:
             self.rounds.report(0, saver.round, saver.result, saver.error)

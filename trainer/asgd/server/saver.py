@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 from asgd import kernel
@@ -72,17 +73,21 @@ class Saver:
         if not self._store.local:
             arrays = {name: array.copy() for name, array in arrays.items()}
         self._started = time.monotonic()
-        self._running = self._pool.submit(self._write, order.round, arrays, meta)
+        taken = Event()
+        self._running = self._pool.submit(self._write, order.round, arrays, meta, taken)
         if self._store.local:
             # NB: nothing may touch the live arrays until the part holds them.
-            self._running.exception()
+            taken.wait()
 
-    def _write(self, round_: int, arrays: dict[str, Any], meta: dict[str, Any]) -> Part:
+    def _write(self, round_: int, arrays: dict[str, Any], meta: dict[str, Any], taken: Event) -> Part:
         shard = self._shard
-        if not all(kernel.finite(array) for array in arrays.values()):
-            raise TryAgain(f"shard {shard.index} holds inf or nan, which nobody wants back: not saved")
-        self._store.check_term(shard.index, shard.term)
-        part = self._store.write_part(round_, shard.index, shard.shards, arrays, meta)
+        try:
+            if not all(kernel.finite(array) for array in arrays.values()):
+                raise TryAgain(f"shard {shard.index} holds inf or nan, which nobody wants back: not saved")
+            self._store.check_term(shard.index, shard.term)
+            part = self._store.write_part(round_, shard.index, shard.shards, arrays, meta, taken.set)
+        finally:
+            taken.set()
         span = shard_range(shard.size or 0, shard.index, shard.shards)
         part.start, part.stop = span.start, span.stop
         return part

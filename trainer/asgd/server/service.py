@@ -19,16 +19,17 @@ from asgd.algorithms.base import answers_weights
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.rounds import RoundServer
 from asgd.env import ProcessConfig
-from asgd.errors import Fenced, ProtocolError, TryAgain, UserError
+from asgd.errors import Fenced, ProtocolError
 from asgd.exporter import Exporter, Views
 from asgd.recording.shard import recorder
 from asgd.say import say
 from asgd.server import metrics
 from asgd.server.bulk import Bulk, Connection, open_bulk
-from asgd.server.checkpoint import Manifest, Store, locate, read_range, read_state
 from asgd.server.chief import Chief
 from asgd.server.link import Link
+from asgd.server.memory import Memory
 from asgd.server.oracle import OracleDesk
+from asgd.server.restore import open_store, restore
 from asgd.server.rounds import RoundPart, RoundTable
 from asgd.server.saver import Saver
 from asgd.server.shard import Parked, Shard, asker
@@ -55,7 +56,6 @@ from asgd.wire.messages import (
     decode,
     encode,
 )
-from asgd.wire.partition import shard_range
 
 TICK_SECONDS = 0.1
 LEAVE_SECONDS = 15.0
@@ -75,18 +75,22 @@ class Service:
     def __init__(self, config: ProcessConfig) -> None:
         spec = config.job.spec
         self.config = config
-        self.store = _open(config.checkpoint) if config.checkpoint else None
+        self.store = open_store(config.checkpoint) if config.checkpoint else None
         term = self.store.claim_term(config.index) if self.store else 1
         rule = strategy(str(spec.algorithm["name"])).server(spec)
         self.shard = Shard(spec, rule, config.index, spec.parameter_server.shards, term)
         self.shard.recorder = recorder(config.record, config.index, term)
         self.traffic = metrics.Traffic()
         self.saver = Saver(self.store, self.shard, self.traffic) if self.store else None
+        # NB: without a store there are no terms.
+        self.memory = Memory(config.memory, self.shard, config.run) if config.memory and self.store else None
         self.context: zmq.Context[Any] = zmq.Context()
         needs_guard = config.keys and not control.is_local(config.bind)
         self.guard = control.guard(self.context, config.keys) if needs_guard and config.keys else None
         self.router = control.router(self.context, config.bind, config.keys)
         self.chief = Chief(config, self.shard, self.store, self.traffic) if config.index == 0 else None
+        if self.chief and self.memory:
+            self.chief.remembers = True
         self.link = None if self.chief else Link(self.context, config, self.shard, self.traffic)
         self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
         self.table: RoundTable | None = None
@@ -104,7 +108,7 @@ class Service:
         self._poller = self._make_poller()
         self._due = 0.0
         self._saved_since = 0.0
-        self._restore()
+        restore(config, self.store, self.memory, self.shard, self.chief)
         if self.part and self.chief:
             self.table = RoundTable(self.part, self.shard.shards)
             self.oracle = OracleDesk(self.table) if self.part.strategy.oracle else None
@@ -116,28 +120,6 @@ class Service:
             status=lambda: self.chief.status_json if self.chief else b"{}",
             ready=lambda: True,
         )
-
-    def _locate(self) -> tuple[Any, str, Manifest] | None:
-        if self.store is None:
-            return None
-        return locate(self.store, self.config.job.spec.checkpoint.restore, self.config.run, self.shard.index)
-
-    def _restore(self) -> None:
-        found = self._locate()
-        if found is None:
-            if self.shard.term > 1:
-                self.shard.start_over()
-            return
-        fs, folder, manifest = found
-        part = shard_range(manifest.size, self.shard.index, self.shard.shards)
-        arrays, meta = read_range(fs, folder, manifest, part)
-        try:
-            self.shard.restore(manifest.size, manifest.layout, arrays, meta)
-            self.shard.recorder.restored(manifest.round)
-        except ProtocolError as error:
-            raise UserError(f"spec.checkpoint.restore: {folder}: {error}") from error
-        if self.chief:
-            self.chief.restore(manifest, read_state(fs, folder, manifest))
 
     # -- the loop ----------------------------------------------------------------------------------
 
@@ -386,6 +368,8 @@ class Service:
     def _save(self, now: float) -> None:
         if self.saver and self.saver.due(now):
             self.saver.start(self.chief.state(now) if self.chief else None)
+        if self.memory and self.memory.due(now):
+            self.memory.keep(self.chief.coordinator.state(now) if self.chief else None)
 
     def _tick(self, now: float) -> None:
         if self.saver:
@@ -411,13 +395,3 @@ class Service:
             self.bulk.tick(now, self.shard.members)
         self._meet()
         self._retry()
-
-
-def _open(uri: str) -> Store:
-    """The checkpoint store. It was good when the job began, so that one that can't be reached now may come back."""
-    try:
-        return Store(uri)
-    except UserError as error:
-        if isinstance(error.__cause__, OSError):
-            raise TryAgain(str(error)) from error
-        raise

@@ -8,6 +8,7 @@ is asked this way must therefore be idempotent or harmless twice.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
@@ -27,15 +28,21 @@ class Asker:
         self._endpoint, self._keys = endpoint, keys
         self._socket = control.dealer(self._context, endpoint, keys)
 
-    def ask(self, message: Message, patience_seconds: float) -> AnyMessage:
-        """The answer to `message`. Raises TryAgain when none comes within `patience_seconds`."""
+    def ask(self, message: Message, patience_seconds: float, give_up_on: Sequence[int] = ()) -> AnyMessage:
+        """The answer to `message`. Raises TryAgain when none comes within `patience_seconds`, or as soon as one of the
+        descriptors `give_up_on` can be read."""
+        also = [(descriptor, zmq.POLLIN) for descriptor in give_up_on]
         deadline = time.monotonic() + patience_seconds
         while (left := deadline - time.monotonic()) > 0:
             self._socket.send(encode(message))
-            if self._socket.poll(int(min(ASK_AGAIN_SECONDS, left) * 1000)):
+            patience = int(min(ASK_AGAIN_SECONDS, left) * 1000)
+            ready: dict[Any, int] = dict(zmq.zmq_poll([(self._socket, zmq.POLLIN), *also], patience))
+            if self._socket in ready:
                 return decode(self._socket.recv())
             self._socket.close(0)
             self._socket = control.dealer(self._context, self._endpoint, self._keys)
+            if ready:
+                raise TryAgain(f"{self._endpoint} was not waited for")
         raise TryAgain(f"{self._endpoint} has not answered for {patience_seconds:.0f} s")
 
     def close(self) -> None:

@@ -182,7 +182,13 @@ class Channel:
 
     def tick(self, now: float) -> None:
         """Sends again what has not been answered in time."""
-        if now < self._deadline or (self.joined and not self.busy):
+        if self.joined and not self.busy:
+            return
+        if self.lane.returned():
+            # What was under way went to a process that is dead; the new one must hear of it now.
+            self.hello(now)
+            return
+        if now < self._deadline:
             return
         if self.joined and (self._starved or self.lane.waits(now)):
             self._deadline = now + RETRY_SECONDS

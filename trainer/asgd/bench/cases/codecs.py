@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from asgd.bench.codecs import CODECS, allowed
 from asgd.bench.contender import Failed
+from asgd.bench.figures import spread, values
 from asgd.bench.plan import Plan
 from asgd.bench.results import Line, Sample, Table
 from asgd.bench.training import Rule, Trained, train
@@ -33,9 +34,9 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "charlm": (
         NAMED,
         [
-            "optimizer.name=adam", "optimizer.betas=[0, 0.99]", "optimizer.learningRate=0.002", "batchSize=8",
-            "stopAfter.epochs=2", "optimizer.schedule.name=cosine", "optimizer.schedule.unit=epochs",
-            "optimizer.schedule.warmup=0.2", "optimizer.schedule.length=2",
+            "optimizer.name=adam", "optimizer.betas=[0, 0.99]", "optimizer.learningRate=0.003", "batchSize=8",
+            "stopAfter.epochs=3", "optimizer.schedule.name=cosine", "optimizer.schedule.unit=epochs",
+            "optimizer.schedule.warmup=0.3", "optimizer.schedule.length=3",
         ],
     ),
 }  # fmt: skip
@@ -98,8 +99,13 @@ def bytes_of_update(done: Trained) -> float:
 
 def _tables(example: str, found: dict[str, Runs]) -> list[Table]:
     accuracy = [Line(name, runs.accuracy, runs.failure) for name, runs in found.items()]
-    each = [Line(name, runs.each) for name, runs in found.items()]
+    whole = spread(values(Line("fp32", found["fp32"].each)))
+    each = []
+    for name, runs in found.items():
+        own = spread(values(Line(name, runs.each)))
+        told = {"fewer": f"{whole.median / own.median:.1f}x"} if whole and own else {}
+        each.append(Line(name, runs.each, more=told))
     return [
         Table(f"{example}, accuracy", "%", accuracy),
-        Table(f"{example}, bytes of an update", "bytes", each, "fp32", less_is_better=True),
+        Table(f"{example}, bytes of an update", "bytes", each, less_is_better=True),
     ]

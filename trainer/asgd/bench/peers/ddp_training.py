@@ -47,7 +47,8 @@ class Watch:
         self._run, self._task = run, task
         self._judge = copy.deepcopy(task.model)
         self._notes, self.curve = [], []
-        self._begin = self._due = time.monotonic()
+        self._begin = time.monotonic()
+        self._due = self._begin + run["every"]
 
     def now(self):
         return time.monotonic() - self._begin

@@ -63,6 +63,9 @@ class _Tape:
     def polls(self) -> list[tuple[Any, int]]:
         return []
 
+    def returned(self) -> bool:
+        return False
+
     def waits(self, now: float) -> bool:
         return True
 

@@ -58,6 +58,10 @@ class VirtualLane:
     def polls(self) -> list[tuple[Any, int]]:
         return []
 
+    def returned(self) -> bool:
+        """Never: nothing dies here."""
+        return False
+
     def waits(self, now: float) -> bool:
         """Never; what is lost here is sent again."""
         return False

@@ -37,5 +37,8 @@ class Lane(Protocol):
     def waits(self, now: float) -> bool:
         """Whether what was sent is surely on its way, and need not be sent again."""
 
+    def returned(self) -> bool:
+        """Whether the shard, which was gone, can be reached again since the last look: what was sent may be lost."""
+
     def close(self) -> None:
         """Ends the connection; what is queued may still go out."""

@@ -88,7 +88,8 @@ class BulkLane:
             except Closed as error:
                 self._break(str(error))
         if self._stream is None:
-            return self._zmq.polls()
+            # NB: one thing more to poll, which a busy stream is spared: it tells by itself when the shard is gone.
+            return [*self._zmq.polls(), (self._zmq.monitor, zmq.POLLIN)]
         events = zmq.POLLIN | zmq.POLLOUT if self._stream.queued else zmq.POLLIN
         return [*self._zmq.polls(), (self._stream.socket.fileno(), events)]
 
@@ -226,6 +227,9 @@ class BulkLane:
             return True
         # NB: a pull may be held back for long; asked again, it is answered at once that it waits.
         return not self._pulls
+
+    def returned(self) -> bool:
+        return self._stream is None and self._zmq.returned()
 
     def _break(self, why: str) -> None:
         if self._stream is not None and not self._heard:

@@ -16,6 +16,7 @@ import mmap
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,12 +25,14 @@ from pathlib import Path
 import numpy as np
 
 from asgd.kernel import F32
+from asgd.wire.control import inside
 
 LOCAL = frozenset({"tmpfs", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay"})
 """File systems whose mapped files are the same memory for all who map them."""
 TOKEN = 32
 _PAGE = 4096
 _NAME = re.compile(r"asgd-[0-9a-f]{32}\.(segment|weights)")
+_FOLDER = re.compile(r"asgd-[0-9a-f]{32}\.kept")
 
 
 def folder() -> Path:
@@ -57,8 +60,7 @@ def is_local(place: Path) -> bool:
 def worth_trying(servers: Sequence[str]) -> bool:
     """Whether memory is worth setting aside before a server says that it sees it: a folder is named, or all
     `servers` are reached inside this machine or container. Pods share no /dev/shm unless somebody gives them one."""
-    inside = ("ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:")
-    return "ASGD_SHM" in os.environ or all(server.startswith(inside) for server in servers)
+    return "ASGD_SHM" in os.environ or all(map(inside, servers))
 
 
 class Segment:
@@ -184,26 +186,53 @@ def _open(name: str, flags: int, total: int) -> int | None:
     return None
 
 
+class Keep:
+    """A folder in which servers keep what they hold while its maker lives; `path` is None where there can be none."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+        sweep()
+        path = folder() / f"asgd-{secrets.token_hex(16)}.kept"
+        try:
+            path.mkdir(0o700)
+            self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (path / "lock").stat()  # NB: between its making and its locking a sweep may have taken it.
+        except OSError:
+            return
+        self.path = path
+
+    def remove(self) -> None:
+        """Takes the folder away."""
+        if self.path:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+            self.path = None
+
+
 def sweep() -> None:
-    """Removes files whose makers are dead."""
+    """Removes files and folders whose makers are dead."""
     with suppress(OSError):
         for path in folder().iterdir():
-            if _NAME.fullmatch(path.name):
-                _remove_dead(path)
+            if _NAME.fullmatch(path.name) and _is_dead(path):
+                path.unlink(missing_ok=True)
+            elif _FOLDER.fullmatch(path.name) and _is_dead(path / "lock"):
+                shutil.rmtree(path, ignore_errors=True)
 
 
-def _remove_dead(path: Path) -> None:
+def _is_dead(path: Path) -> bool:
+    """Nobody holds the lock on a file of ours."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
-        return
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
     except OSError:
-        return
+        return False
     finally:
         os.close(descriptor)
+    return True
 
 
 def _bytes(size: int) -> int:

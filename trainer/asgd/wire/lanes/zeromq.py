@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from asgd.errors import ProtocolError
 from asgd.wire import control
@@ -25,6 +26,8 @@ class ZmqLane:
 
     def __init__(self, context: zmq.Context[Any], endpoint: str, keys: control.Keys | None) -> None:
         self.socket = control.dealer(context, endpoint, keys)
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self._connections = 0
 
     def polls(self) -> list[tuple[Any, int]]:
         return [(self.socket, zmq.POLLIN)]
@@ -51,5 +54,14 @@ class ZmqLane:
             raise ProtocolError("an empty message")
         return decode(frames[0].buffer), frames[1].buffer if len(frames) > 1 else None
 
+    def returned(self) -> bool:
+        before = self._connections
+        while int(self.monitor.get(zmq.EVENTS)) & zmq.POLLIN:
+            recv_monitor_message(self.monitor)
+            self._connections += 1
+        return self._connections > max(1, before)
+
     def close(self) -> None:
+        self.socket.disable_monitor()
+        self.monitor.close(0)
         self.socket.close()
