@@ -43,7 +43,7 @@ def test_an_honest_worker_that_stood_still_for_a_while_is_not_rejected(tmp_path:
 
         def state() -> str:
             status = run.status()
-            return [w.state for w in status.workers if w.index == 2][-1] if status else ""
+            return {w.index: w.state for w in status.workers}.get(2, "") if status else ""
 
         def updates(more: int) -> None:
             """Waits for that many."""
