@@ -11,8 +11,10 @@ help: ## say what the targets do
 .tools/bin/uv:
 	python3 -m venv .tools && .tools/bin/pip install --quiet uv
 
+# NB: bytecode of all packages, once: each process of a test would compile torch's 1.5 s worth of Python anew where Python may not write it.
 .venv/.ready: pyproject.toml uv.lock $(wildcard trainer/asgd/*.[ch]) | $(filter .tools/bin/uv,$(UV))
-	$(UV) sync --quiet --all-extras
+	$(UV) sync --quiet --all-extras --compile-bytecode
+	@$(PY) -m compileall -q trainer operator
 	@touch $@
 
 run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
