@@ -37,7 +37,8 @@ from asgd.wire.messages import (
     encode,
 )
 from asgd.wire.partition import shard_range
-from asgd.worker.channel import Channel, Identity, PushMeta
+from asgd.worker.channel import Channel
+from asgd.worker.meta import Identity, PushMeta
 from tests.checks.problems import Problem
 
 JOB = "check"

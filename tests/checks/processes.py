@@ -23,7 +23,7 @@ from asgd.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done
 from asgd.worker.centre import Centre
-from asgd.worker.channel import Identity, PushMeta
+from asgd.worker.meta import Identity, PushMeta
 
 PATIENCE_SECONDS = 150.0
 """For machines that have much else to do."""

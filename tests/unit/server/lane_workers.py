@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from asgd.spec.types import Codec
 from asgd.worker.centre import Centre
-from asgd.worker.channel import Identity
+from asgd.worker.meta import Identity
 from tests.checks.processes import Processes
 
 

@@ -21,7 +21,8 @@ from asgd.wire.lanes import shm
 from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.partition import Range
 from asgd.worker.centre import OFFERS
-from asgd.worker.channel import Channel, Identity, PushMeta
+from asgd.worker.channel import Channel
+from asgd.worker.meta import Identity, PushMeta
 
 RATE = 0.5
 LANES = ["zmq", "tcp", "sealed", "unix", "shm", "sealed-shm"]

@@ -162,7 +162,7 @@ def test_the_second_answer_to_a_pull_never_lands_in_memory_that_a_worker_compute
 
 
 def _meta() -> object:
-    from asgd.worker.channel import PushMeta
+    from asgd.worker.meta import PushMeta
 
     return PushMeta(0, 0, 0, True, None, [])
 
@@ -193,7 +193,7 @@ import numpy as np
 from asgd.env import read_config
 from asgd.spec.types import Codec
 from asgd.worker.centre import Centre
-from asgd.worker.channel import Identity, PushMeta
+from asgd.worker.meta import Identity, PushMeta
 from asgd.wire.messages import Exchange, encode
 
 size = int(sys.argv[1])

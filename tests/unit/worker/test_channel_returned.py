@@ -13,7 +13,8 @@ from asgd.errors import TryAgain
 from asgd.wire.ask import Asker
 from asgd.wire.lanes.zeromq import ZmqLane
 from asgd.wire.messages import Command, Exchange, Hello
-from asgd.worker.channel import RETRY_SECONDS, PushMeta
+from asgd.worker.channel import RETRY_SECONDS
+from asgd.worker.meta import PushMeta
 from tests.unit.worker.test_channel_parts import SIZE, Lane, Talk
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from asgd.env import read_config
 from asgd.wire.control import Keys
 from asgd.worker.centre import IN_PLACE, Centre
-from asgd.worker.channel import Identity, PushMeta
+from asgd.worker.meta import Identity, PushMeta
 
 WARM_UP = 3
 """Exchanges of each worker before the clock starts."""

@@ -20,7 +20,7 @@ from asgd.kernel import F32
 from asgd.spec import Job, job_from_json, job_to_json
 from asgd.wire.control import Keys
 from asgd.worker.centre import IN_PLACE, Centre
-from asgd.worker.channel import Identity, PushMeta
+from asgd.worker.meta import Identity, PushMeta
 
 
 def options() -> argparse.Namespace:

@@ -24,7 +24,8 @@ from asgd.wire.lanes import shm
 from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import Bye
 from asgd.wire.partition import shard_range
-from asgd.worker.channel import Channel, Identity, PushMeta, at_once
+from asgd.worker.channel import Channel, at_once
+from asgd.worker.meta import Identity, PushMeta
 
 POLL_MS = 50
 COPY_MS = 1

@@ -1,16 +1,13 @@
 """One worker's conversation with one shard: join, push, pull, retry; a state machine without a loop of its own.
 
-`Centre` (centre.py) owns one channel for each shard and feeds them what arrives. A push is a run of chunks
-with a few in
-flight; each is acknowledged alone. Whatever happens to the shard, the answer is the same: say hello again
-and start the same
-push over; the shard knows which chunks it has.
+`Centre` (centre.py) owns one channel for each shard and feeds them what arrives. A push is a run of chunks, a few
+in flight; each is acknowledged alone. Whatever happens to the shard, the answer is the same: say hello again and
+start the same push over; the shard knows which chunks it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,53 +21,13 @@ from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
+from asgd.worker.meta import Identity, PushMeta
 
 RETRY_SECONDS = 1.0
 """Silence after which a request is sent again."""
 
 HELLO_SECONDS = 0.05
 """Pause between two hellos to a shard that has no weights yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who speaks: what stands in each of a peer's messages."""
-
-    job: str
-    role: str
-    index: int
-    incarnation: int
-    size: int
-    layout: str
-    dataset: int | None = None
-    node: str = ""
-    guarantee: str = ""
-    tensors: bytes = b""
-    evaluates: bool = False
-
-
-@dataclass(slots=True)
-class PushMeta:
-    """What a push says beside its payload."""
-
-    sequence: int
-    samples: int
-    steps: int
-    finite: bool
-    loss: float | None
-    visits: list[tuple[int, int, int]]
-    meta: dict[str, float] = field(default_factory=dict)
-    bare: bool = False
-    """Nothing goes with it: one message a shard."""
-    bases: Sequence[int] = ()
-    """Versions of all shards that the push was computed from; those of the last pull if not given."""
-    part: int = 0
-    parts: int = 1
-    """The exchange is about part number `part` of `parts` equal parts of each shard."""
-    of: int = -1
-    """The worker whose contribution to the open round is pulled (Zeno's oracle); -1: the weights."""
-    by_chunk: bool = False
-    """`finite` is not known of all of it yet: each chunk is looked at when it leaves."""
 
 
 def at_once(chunk: int) -> bool:

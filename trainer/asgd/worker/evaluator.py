@@ -26,10 +26,10 @@ from asgd.worker.batchnorm import recompute
 from asgd.worker.buffers import Buffers
 from asgd.worker.build import build_task
 from asgd.worker.centre import Centre
-from asgd.worker.channel import Identity, PushMeta
 from asgd.worker.devices import Staging, choose_device, limit_threads
 from asgd.worker.flat import Flat
 from asgd.worker.heartbeat import Heartbeat
+from asgd.worker.meta import Identity, PushMeta
 from asgd.worker.meters import Meters
 from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term

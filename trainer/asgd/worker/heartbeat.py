@@ -11,7 +11,7 @@ import zmq
 from asgd.errors import ProtocolError
 from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Message, decode, encode
-from asgd.worker.channel import Identity
+from asgd.worker.meta import Identity
 
 BEAT_SECONDS = 0.5
 

@@ -32,10 +32,10 @@ from asgd.wire.partition import part_slices
 from asgd.worker.batches import LeasedBatch
 from asgd.worker.buffers import Buffers
 from asgd.worker.centre import Centre, Outcome
-from asgd.worker.channel import Identity, PushMeta
 from asgd.worker.devices import Staging, choose_device
 from asgd.worker.flat import Flat
 from asgd.worker.heartbeat import Heartbeat
+from asgd.worker.meta import Identity, PushMeta
 from asgd.worker.meters import Meters
 from asgd.worker.overlap import Overlap, worthwhile
 from asgd.worker.probing import Probe

@@ -21,7 +21,8 @@ from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Message, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, shard_range
 from asgd.worker.centre import Centre, Outcome, Source
-from asgd.worker.channel import Channel, Identity
+from asgd.worker.channel import Channel
+from asgd.worker.meta import Identity
 
 Wait = Callable[[Callable[[], bool]], None]
 """Lets the others go on until the condition holds."""
