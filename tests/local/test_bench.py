@@ -128,7 +128,8 @@ def test_a_case_from_the_command_line_to_json_and_a_page(tmp_path: Path) -> None
     assert "ratio" in done.stdout
     assert "took" in done.stdout
     page = json.loads(results.read_text(encoding="utf-8"))
-    (case,) = page["cases"]
+    case, goals = page["cases"]
+    assert (case["name"], goals["name"]) == ("small-messages", "goals")
     lines = {line["name"]: line for line in case["tables"][0]["lines"]}
     assert {"ours", "plain pyzmq", "bare TCP sockets (limit)"} <= set(lines)
     assert all(len(line["samples"]) == 2 and all(line["samples"]) for line in lines.values()), lines

@@ -66,9 +66,10 @@ def test_while_the_next_chunk_is_computed_nothing_is_sent_again(tmp_path: Path) 
         computed.until(2)
         begin(channel, computed, np.zeros(SIZE, np.float32))
         rig.until(lambda: channel.awaited == 2)
+        before = channel.retries
         for hours in range(1, 20):
             rig.step(later=3600.0 * hours)
-        assert channel.retries == 0
+        assert channel.retries == before
         computed.until(CHUNKS)
         channel.advance(0.0)
         rig.until(lambda: not channel.busy)
