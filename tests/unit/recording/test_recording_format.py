@@ -83,6 +83,13 @@ def test_a_file_that_is_no_log_is_refused_in_one_sentence(tmp_path: Path, data: 
     assert str(caught.value).startswith(f"{path} is damaged: {why}")
 
 
+def test_a_log_of_another_version_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "shard-0-1.log"
+    path.write_bytes(b"asgd-recording 1\n" + pack(Head("shard", 0, 1)))
+    with pytest.raises(UserError, match=r"was recorded by another version of asgd, which must replay it$"):
+        read_log(path)
+
+
 def test_each_record_is_in_the_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "worker-1-5.log"
     log = Log(path, Head("worker", 1, 5))

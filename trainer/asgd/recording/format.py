@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from asgd.errors import UserError
 
-MAGIC = b"asgd-recording 2\n"
+_NAME = b"asgd-recording "
+MAGIC = _NAME + b"2\n"
 _LONG = 255
 _SAMPLE = 1024
 """Bytes that `checksum` looks at in three places of a long payload."""
@@ -219,7 +220,10 @@ def unpack(data: bytes) -> list[AnyRecord]:
 def read_log(path: Path) -> list[AnyRecord]:
     """The records of a file, its head first. Raises UserError."""
     try:
-        records = unpack(path.read_bytes())
+        data = path.read_bytes()
+        if data.startswith(_NAME) and not data.startswith(MAGIC):
+            raise UserError(f"{path} was recorded by another version of asgd, which must replay it")
+        records = unpack(data)
         if not records or not isinstance(records[0], Head):
             raise ValueError("its head is missing")
     except OSError as error:
