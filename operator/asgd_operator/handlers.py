@@ -20,6 +20,9 @@ from asgd_operator.engine.observe import Indices, key_of
 from asgd_operator.metrics import OperatorMetrics
 
 Body = Mapping[str, Any]
+WATCH_SECONDS = 50
+"""How long one request for events lasts."""
+
 SUPPORTS = {
     "configmaps": ("", "v1"),
     "services": ("", "v1"),
@@ -64,6 +67,10 @@ def configure(settings: kopf.OperatorSettings, *, timeout_seconds: float) -> Non
     for plural, (group, version) in CHILDREN.items():
         settings.watching.label_selectors[(group, version, plural) if group else plural] = c.MANAGED_SELECTOR
     settings.watching.chunk_size = 500
+    # NB: a stream whose other end is gone without a word looks like one on which nothing happens, and the operator
+    # would act for ever on what it saw last. Streams end every minute; the next begins where the last one was.
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.client_timeout = WATCH_SECONDS + 10
     settings.posting.enabled = False
     settings.persistence.finalizer = f"{c.GROUP}/unused"
     # Kinds and namespaces are looked up once, at start: watching CRDs would take a right that nothing else needs.

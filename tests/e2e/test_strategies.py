@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.jobs import paced, until
+from tests.e2e.jobs import SAMPLES, paced
 from tests.e2e.release import Release
 
 pytest_plugins = ["tests.cluster.fixtures"]
@@ -32,5 +32,8 @@ def test_leader_sgd_groups_workers_by_the_nodes_that_they_run_on(release: Releas
     assert {worker["index"]: worker["node"] for worker in job.told()["workers"]} == placed
     job.hurry()
     job.wait("Complete")
-    until(lambda: job.status["training"]["metrics"]["accuracy"] > 0.9, "the answer was evaluated")
+    training = job.status["training"]
+    assert training["stopReason"] == "epochs"
+    assert training["samples"] >= 20 * SAMPLES
+    assert training["metrics"]["accuracy"] > 0.5, "the mean of the workers was evaluated"
     job.delete()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from unittest.mock import Mock
 
+import kopf
+
+from asgd_operator import handlers
 from asgd_operator.engine.observe import Indices
 from asgd_operator.run import LISTING_SECONDS, Operator
 from asgd_operator.settings import OperatorSettings
@@ -47,3 +50,10 @@ def test_an_operator_without_jobs_is_ready() -> None:
         assert (operator.unready(), operator.sick()) == ("", "")
 
     asyncio.run(run())
+
+
+def test_a_stream_of_events_that_died_without_a_word_is_given_up_within_a_minute() -> None:
+    settings = kopf.OperatorSettings()
+    handlers.configure(settings, timeout_seconds=30)
+    assert settings.watching.server_timeout is not None and settings.watching.client_timeout is not None
+    assert settings.watching.server_timeout < settings.watching.client_timeout <= 60
