@@ -22,8 +22,9 @@ RECONNECT_MAX_MS = 500
 """Over a network; on one machine an attempt costs next to nothing and pauses do not grow."""
 CONNECT_MS = 2000
 """How long an attempt to connect may take."""
-SILENT_MS = 5000
-"""How long bytes may wait for the other end's kernel to take note of them."""
+PING_MS = 2000
+SILENT_MS = 10_000
+"""How long the other end may leave pings unanswered; ZeroMQ's own thread answers them, however busy the server is."""
 
 
 class Keys(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -117,7 +118,8 @@ def dealer(context: zmq.Context[Any], endpoint: str, keys: Keys | None) -> zmq.S
         socket.curve_secretkey = keys.client_secret.encode()
     # NB: a machine that is lost says nothing. Without these a connection to it, or an attempt at one, stands for
     # minutes while its successor waits under a new address, which only a new attempt looks up.
-    socket.set(zmq.TCP_MAXRT, SILENT_MS)
     socket.connect_timeout = CONNECT_MS
+    if not inside(endpoint):
+        socket.heartbeat_ivl, socket.heartbeat_timeout = PING_MS, SILENT_MS
     socket.connect(endpoint)
     return socket
