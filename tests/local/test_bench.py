@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from asgd.bench import environments
+from asgd.bench import environments, processes
 from asgd.bench.contender import Contender, Failed
 from asgd.bench.environments import python_for
 from asgd.bench.field import BF16, Maker, our, rival
@@ -82,6 +83,25 @@ def test_a_contender_that_drops_updates_is_out(tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"applied \[10, 9, 10\] of 10 updates"):
         contender.measure(0.0)
     contender.stop()
+
+
+def test_a_contender_that_spins_while_it_waits_takes_no_time_from_the_others(tmp_path: Path) -> None:
+    answer = 'print(\'{"updates": [5], "seconds": 1, "probe": [5]}\', file=out)'
+    contender = liar(tmp_path, answer)
+    code = tmp_path / "liar.py"
+    spin = "import threading\nthreading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()\n"
+    code.write_text(spin + code.read_text(encoding="utf-8"), encoding="utf-8")
+    contender.start()
+    contender.freeze()
+    pid = contender._process.pid if contender._process else 0
+    before = processes.cpu_seconds(pid)
+    time.sleep(0.3)
+    assert processes.cpu_seconds(pid) == before
+    contender.thaw()
+    assert contender.measure(0.0).value == 5
+    contender.freeze()
+    contender.stop()
+    assert processes.cpu_seconds(pid) == 0
 
 
 def test_a_contender_that_dies_is_told_of_with_its_last_words(tmp_path: Path) -> None:

@@ -22,13 +22,20 @@ class Fake:
     memory_bytes: int = 100
     measured: int = 0
     running: bool = field(default=False)
+    frozen: bool = field(default=False)
 
     def start(self) -> None:
         self.log.append(f"start {self.name}")
         self.running = True
 
+    def freeze(self) -> None:
+        self.frozen = True
+
+    def thaw(self) -> None:
+        self.frozen = False
+
     def measure(self, seconds: float) -> Sample:
-        assert self.running
+        assert self.running and not self.frozen
         self.log.append(self.name)
         self.measured += 1
         if self.measured - 1 == self.bad:
@@ -49,6 +56,19 @@ def test_everyone_is_measured_once_a_round_and_the_order_rotates() -> None:
     log: list[str] = []
     assert race(Fake("a", log), Fake("b", log)) == [[1, 2, 3], [1, 2, 3]]
     assert log == ["start a", "start b", "a", "b", "b", "a", "a", "b"]
+
+
+def test_nobody_runs_while_another_is_measured() -> None:
+    log: list[str] = []
+    others: list[Fake] = []
+
+    class Alone(Fake):
+        def measure(self, seconds: float) -> Sample:
+            assert all(other.frozen for other in others if other is not self)
+            return super().measure(seconds)
+
+    others += [Alone("a", log), Alone("b", log, bad=1), Alone("c", log)]
+    assert race(*others) == [[1, 2, 3], [1, None, None], [1, 2, 3]]
 
 
 def test_who_fails_keeps_its_earlier_rounds_and_does_not_stop_the_others() -> None:

@@ -81,6 +81,18 @@ class Contender:
             raise Failed(f"made no update in {seconds:g} s")
         return Sample(updates / answer["seconds"], spent / updates, memory)
 
+    def freeze(self) -> None:
+        """Takes its processes off the cores until `thaw`; nothing if it does not run."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets its processes go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            processes.send(processes.family(self._process.pid), number)
+
     def ask(self, request: dict[str, Any], patience: float) -> dict[str, Any]:
         """One answer of a peer that is told more than the seconds of a round. Raises Failed."""
         self._tell(request)
@@ -105,6 +117,7 @@ class Contender:
         """Ends it and all that it started."""
         if self._process is None:
             return
+        self.thaw()
         family = processes.family(self._process.pid)
         if self._process.stdin:
             self._process.stdin.close()
@@ -113,7 +126,7 @@ class Contender:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        processes.kill(family)
+        processes.send(family, signal.SIGKILL)
         for file in (self._answers, self._log):
             if file:
                 file.close()

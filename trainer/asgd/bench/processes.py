@@ -57,12 +57,12 @@ def available_bytes() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
-def kill(pids: Sequence[int]) -> None:
-    """SIGKILL to those of `pids` that still run."""
+def send(pids: Sequence[int], number: signal.Signals) -> None:
+    """A signal to those of `pids` that still run."""
     for pid in pids:
         if _stat(pid)[:1] not in ([], ["Z"]):
             with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
 
 
 def own_cpu_seconds(pid: int) -> float:

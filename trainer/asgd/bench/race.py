@@ -1,7 +1,8 @@
 """Contenders in turn, round by round, so that what the machine does meanwhile hits them all alike.
 
-They stay started between their turns, idle, as far as memory allows; else each is started anew for every round. The
-order rotates from round to round. Who fails is out, with the reason on the page; the others go on.
+They stay started between their turns as far as memory allows, stopped (some spin while they wait: torch RPC over shared
+memory takes two cores for nothing); else each is started anew for every round. The order rotates from round to round.
+Who fails is out, with the reason on the page; the others go on.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class Entrant(Protocol):
 
     def measure(self, seconds: float) -> Sample: ...
 
+    def freeze(self) -> None: ...
+
+    def thaw(self) -> None: ...
+
     def stop(self) -> None: ...
 
 
@@ -57,6 +62,7 @@ class Race:
                 for entrant in self._entrants:
                     self._progress(f"starting {entrant.name}")
                     self._try(entrant, entrant.start)
+                    entrant.freeze()
             for number in rounds:
                 shift = number % max(1, len(self._entrants))
                 for entrant in self._entrants[shift:] + self._entrants[:shift]:
@@ -77,12 +83,16 @@ class Race:
         self._progress(f"round {number + 1}: {entrant.name}")
 
         def measure() -> None:
-            if not self._stay:
+            if self._stay:
+                entrant.thaw()
+            else:
                 entrant.start()
             samples[-1] = entrant.measure(self._seconds)
 
         self._try(entrant, measure)
-        if not self._stay:
+        if self._stay:
+            entrant.freeze()
+        else:
             entrant.stop()
 
     def _try(self, entrant: Entrant, action: Callable[[], None]) -> None:

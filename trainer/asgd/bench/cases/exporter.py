@@ -54,6 +54,12 @@ class Scraped:
             over.set()
             thread.join()
 
+    def freeze(self) -> None:
+        self.inner.freeze()
+
+    def thaw(self) -> None:
+        self.inner.thaw()
+
     def stop(self) -> None:
         self.inner.stop()
 
