@@ -141,6 +141,8 @@ static inline void masks(float *a, const float *g, int64_t left, range_t range, 
 CLONES static rank_t threshold(float *a, const float *g, int64_t n, int64_t k, uint32_t *sizes) {
     range_t range = guess(a, g, n, k);
     for (;;) {
+        /* Zeros, of which a difference may have nearly all, are counted by what they are not. */
+        if (range.low < 1) range.low = 1;
         int64_t m = 0, above = 0;
         for (int64_t start = 0; start < n; start += 64) {
             uint64_t low, high;
@@ -153,6 +155,7 @@ CLONES static rank_t threshold(float *a, const float *g, int64_t n, int64_t k, u
             found.larger += above;
             return found;
         }
+        if (range.low == 1 && above + m < k) return (rank_t){0, above + m, n - above - m};
         /* The guess was bad: now all are ranked. NB: g is in already. */
         range = (range_t){0, INT32_MAX}; g = NULL;
     }
@@ -174,9 +177,15 @@ static inline int64_t list(float *a, int64_t m, uint32_t least, int64_t *equal, 
     for (int64_t start = 0; start < m; start += 64) {
         uint64_t reached, above;
         masks(a + start, NULL, m - start, range, &reached, &above);
-        if (*equal != ALL)
-            for (uint64_t tied = reached & ~above; tied; tied &= tied - 1)
-                if (--*equal < 0) reached &= ~(tied & -tied);
+        uint64_t tied = reached & ~above;
+        if (*equal != ALL && tied) {
+            const int64_t many = __builtin_popcountll(tied);
+            if (*equal <= 0) reached &= above;
+            else if (many > *equal)
+                for (int64_t left = *equal; tied; tied &= tied - 1)
+                    if (--left < 0) reached &= ~(tied & -tied);
+            *equal -= many;
+        }
         if (bitmap) memcpy(bitmap + start / 8, &reached, (size_t)(m - start < 64 ? (m - start + 7) / 8 : 8));
         found += positions(reached, start, bitmap != NULL, at + found);
     }

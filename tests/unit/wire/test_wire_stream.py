@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
+import select
 import socket
 import struct
+import termios
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -163,3 +167,50 @@ def test_sealed_frames_that_were_recorded_are_of_no_use(what: str) -> None:
             served += 1
     assert served == (1 if what == "replayed" else 0)
     stream.close()
+
+
+def test_a_poller_is_woken_for_a_good_part_of_a_large_payload_for_its_end_and_for_what_is_small() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        raw = socket.create_connection(listener.getsockname())
+        receiver = Stream(listener.accept()[0], None, copy=True)
+
+    def is_woken(seconds: float) -> bool:
+        return bool(select.select([receiver.socket], [], [], seconds)[0])
+
+    def send(data: bytes) -> None:
+        raw.sendall(data)
+        # NB: acknowledged by the receiver's kernel, so that it lies there.
+        while struct.unpack("i", fcntl.ioctl(raw, termios.TIOCOUTQ, b"\0" * 4))[0]:
+            time.sleep(0.001)
+
+    header, body = encode(push(0)), os.urandom(4 * CHUNK)
+    frame = struct.pack("<II", len(header), len(body)) + header + body
+    try:
+        send(frame[:1000])
+        assert is_woken(5) and receiver.receive(no_place) is None
+        send(frame[1000:2000])
+        assert not is_woken(0.05)
+        send(frame[2000:300_000])
+        assert is_woken(5) and receiver.receive(no_place) is None
+        sent = 300_000
+        while sent < len(frame) - 10:
+            part = frame[sent : min(sent + (1 << 18), len(frame) - 10)]
+            send(part)
+            sent += len(part)
+            assert receiver.receive(no_place) is None
+        send(frame[sent:])
+        assert is_woken(5)
+        found = receiver.receive(no_place)
+        assert found is not None and bytes(found[1] or b"") == body
+        small = encode(push(1))
+        send(struct.pack("<II", len(small), 0) + small)
+        assert is_woken(5) and receiver.receive(no_place) == (push(1), None)
+        send(frame[:1000])
+        assert receiver.receive(no_place) is None
+        raw.close()
+        assert is_woken(5)
+        with pytest.raises(Closed):
+            receiver.receive(no_place)
+    finally:
+        raw.close()
+        receiver.close()

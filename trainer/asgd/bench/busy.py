@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from asgd.bench.contender import Failed
-from asgd.bench.ours import Pusher
+from asgd.bench.ours import Model, Pusher
 from asgd.bench.servers import Servers
 from asgd.spec import job_from_json, job_to_json
 
@@ -24,7 +24,7 @@ WAIT_SECONDS = 60.0
 
 
 class Busy:
-    """`workers` of them, whose imports are done when this is made; `step_seconds` is the time of a step of their own.
+    """`workers` of them, whose imports are done and whose models are built when this is made; `step_seconds` is the time of a step of their own.
 
     The last `resting` of them make one update and then nothing more.
     """
@@ -52,10 +52,10 @@ class Busy:
         for index in range(workers):
             self._hear(index)
 
-    def join(self, index: int) -> float:
-        """Lets a worker join; seconds until its first push was accepted. Raises Failed."""
+    def join(self, index: int) -> tuple[float, float]:
+        """Lets a worker join; seconds until it has the weights, and until its first push is in. Raises Failed."""
         self._pipes[index][0].send("go")
-        return self._hear(index)
+        return self._hear(index), self._hear(index)
 
     def rate(self, first: float, last: float) -> float:
         """Updates/s of all that work between two moments, both by now more than an update ago. Raises Failed."""
@@ -86,11 +86,14 @@ def _work(
     index: int, job: bytes, environment: dict[str, str], size: int, step_seconds: float | None, stamps: Any,
     pipe: Connection,
 ) -> None:  # fmt: skip
-    """A worker process: says that its imports are done, joins when told, says how long its first push took, goes on."""
+    """A worker process: says that its model is there, joins when told, says how long what took, goes on."""
+    parsed = job_from_json(job)
+    model = None if parsed.spec.exchange.lane == "shm" else Model(size)
     pipe.send(0.0)
     pipe.recv()
     begin = time.monotonic()
-    pusher = Pusher(job_from_json(job), environment, index, size, push=1e-6)
+    pusher = Pusher(parsed, environment, index, size, push=1e-6, model=model)
+    pipe.send(time.monotonic() - begin)
     pusher.update()
     pipe.send(time.monotonic() - begin)
     if step_seconds is None:

@@ -16,8 +16,8 @@ _PATH = [
     *(Goal("update-path", _TCP.format(w), "ours", 0.9, "bare TCP sockets (limit)") for w in (2, 4)),
     *(Goal("update-path", _TCP.format(w), "ours", 1.4, "torch RPC, TCP") for w in (2, 4)),
     *(Goal("update-path", _TCP.format(w), "ours", 2.5, "MXNet kvstore (ps-lite)") for w in (2, 4)),
-    Goal("update-path", _TCP.format(2), "ours", 5.0, "Ray actor"),
-    Goal("update-path", _TCP.format(4), "ours", 3.7, "Ray actor"),
+    Goal("update-path", _TCP.format(2), "ours", 5.0, "Ray, its tutorial"),
+    Goal("update-path", _TCP.format(4), "ours", 3.7, "Ray, its tutorial"),
     *(Goal("update-path", _TCP.format(w), "ours", 0.85, "torchft pattern (gloo pairs)") for w in (2, 4)),
     Goal("update-path", _TCP.format(2), "ours, bf16", 1.6, "torch RPC, TCP"),
     Goal("update-path", _TCP.format(2), "ours, encrypted", 0.6, "ours"),
@@ -36,7 +36,7 @@ _MESSAGES_AND_LINKS = [
     Goal("slow-link", _SLOW, "ours", 0.95 * _CARRIED),
     Goal("slow-link", _SLOW, "ours, int8+EF both ways", 3.8, "ours"),
     Goal("slow-link", _SLOW, "ours, top 1 %+EF, pull top 5 %", 15.0, "ours"),
-    Goal("exporter", "TCP, 1M parameters, 2 workers", "on, scraped every 0.1 s", 0.99, "off"),
+    Goal("exporter", "TCP, 5,000 parameters, 2 workers", "on, scraped every second", 0.99, "off"),
 ]
 
 _CHOICES = ("bf16", "int8+EF both ways", "top 1 %+EF, pull top 5 %")
@@ -80,7 +80,7 @@ def _server_mib(arrays: int) -> float:
 
 
 _LIFE = [
-    Goal("join", f"a third worker, {_JOIN}", "imports done to first accepted push", 0.1, most=True),
+    Goal("join", f"a third worker, {_JOIN}", "model built to the weights being there: it works", 0.1, most=True),
     Goal("join", f"the others, {_JOIN}", "in the second of the join", 0.98, "before"),
     *(
         Goal("recovery", _AGAIN, f"{size} parameters, one stands by", most, most=True)

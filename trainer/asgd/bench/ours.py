@@ -64,12 +64,21 @@ def start_servers(chosen: argparse.Namespace, folder: Path) -> Servers:
     )
 
 
+class Model:
+    """What a worker that has built its model holds, in memory that it has touched."""
+
+    def __init__(self, parameters: int) -> None:
+        self.push: F32 = np.ones(parameters, np.float32)
+        self.pull: F32 = np.ones(parameters, np.float32)
+
+
 class Pusher:
     """One worker of the load: pushes `push`, the same for all parameters or (N,), and pulls the weights."""
 
     def __init__(
-        self, job: Job, environment: dict[str, str], index: int, parameters: int, push: float | F32 = -1.0
-    ) -> None:
+        self, job: Job, environment: dict[str, str], index: int, parameters: int, push: float | F32 = -1.0,
+        model: Model | None = None,
+    ) -> None:  # fmt: skip
         endpoints = environment["ASGD_SERVERS"].split(",")
         sealed = job.spec.network.encryption != "None" and not endpoints[0].startswith("ipc:")
         keys = Keys.load(Path(environment["ASGD_KEYS"])) if sealed else None
@@ -80,9 +89,9 @@ class Pusher:
         )  # fmt: skip
         self.centre = Centre(endpoints, keys, who, job.spec.codec, lane=job.spec.exchange.lane)
         shared = self.centre.segment
-        self.gradient = shared.push if shared else np.empty(parameters, np.float32)
+        own = shared or model or Model(parameters)
+        self.gradient, self.weights = own.push, own.pull
         self.gradient[:] = push
-        self.weights = shared.pull if shared else np.empty(parameters, np.float32)
         self._into = IN_PLACE if job.spec.exchange.read_in_place else self.weights
         self.centre.join(lambda: np.zeros(parameters, np.float32))
         taken = {channel.lane.name for channel in self.centre.channels}

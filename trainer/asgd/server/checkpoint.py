@@ -17,7 +17,6 @@ import json
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -161,25 +160,19 @@ class Store:
                 self._remove(number)
 
     def write_part(
-        self, number: int, shard: int, shards: int, arrays: dict[str, F32], meta: dict[str, Any],
-        taken: Callable[[], None] = lambda: None,
-    ) -> Part:  # fmt: skip
-        """Writes a shard's file of a round. Raises TryAgain when the store refuses (full, gone).
-
-        Calls `taken` as soon as `arrays` are not looked at any more; what is left then is to make the file durable.
-        """
+        self, number: int, shard: int, shards: int, arrays: dict[str, F32], meta: dict[str, Any]
+    ) -> Part:
+        """Writes a shard's file of a round. Raises TryAgain when the store refuses (full, gone)."""
         folder = self.path(f"{number:06d}")
         name = f"shard-{shard}-of-{shards}.safetensors"
         try:
             self.fs.makedirs(folder, exist_ok=True)
-            written = self._replace(f"{folder}/{name}", arrays, meta, taken)
+            written = self._replace(f"{folder}/{name}", arrays, meta)
         except OSError as error:
             raise TryAgain(f"checkpoint {folder}/{name} was not written: {error}") from error
         return Part(name, 0, 0, int(meta["version"]), written)
 
-    def _replace(
-        self, path: str, arrays: dict[str, F32], meta: dict[str, Any], taken: Callable[[], None]
-    ) -> int:
+    def _replace(self, path: str, arrays: dict[str, F32], meta: dict[str, Any]) -> int:
         head = _header(arrays, {"asgd": json.dumps(meta)})
         partial = path + ".partial"
         with self.fs.open(partial, "wb") as file:
@@ -188,7 +181,6 @@ class Store:
                 data = array.view(np.uint8).data
                 for start in range(0, len(data), _BLOCK):
                     file.write(data[start : start + _BLOCK])
-        taken()
         self._move(partial, path)
         return len(head) + sum(array.nbytes for array in arrays.values())
 

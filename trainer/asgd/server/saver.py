@@ -1,8 +1,7 @@
-"""A shard's side of a checkpoint round: write the part at the announced version, flush it in a thread, tell the result.
+"""A shard's side of a checkpoint round: copy the part at the announced version, write it in a thread, tell the result.
 
-On a local store the part is streamed from the live arrays between two messages (memory speed, no copy) and only made
-durable in the thread; on a remote store the arrays are copied first and sent from there, so serving never waits for a
-network.
+Serving waits for the copy alone, which is made at memory speed into memory that is kept for it and was touched before;
+the thread that writes it stands back behind those that serve and train.
 """
 
 from __future__ import annotations
@@ -10,12 +9,15 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Event
 from typing import Any
+
+import numpy as np
 
 from asgd import kernel
 from asgd.env import ProcessConfig
 from asgd.errors import Fenced, TryAgain
+from asgd.kernel import F32
+from asgd.priority import stand_back
 from asgd.server.checkpoint import Manifest, Part, Store
 from asgd.server.metrics import Traffic
 from asgd.server.shard import Shard
@@ -34,12 +36,38 @@ class Order:
     since: float
 
 
+class Spare:
+    """Memory for one copy of a shard's arrays. Pages that nobody has touched yet cost several times what the copy does."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, F32] = {}
+
+    def prepare(self, sizes: dict[str, int]) -> None:
+        """Takes the memory and touches it."""
+        self._arrays = {name: np.zeros(size, np.float32) for name, size in sizes.items()}
+        for array in self._arrays.values():
+            array.fill(0.0)
+
+    def copy(self, arrays: dict[str, F32]) -> dict[str, F32]:
+        """A copy of `arrays`, good until the next one."""
+        copies = {}
+        for name, array in arrays.items():
+            kept = self._arrays.get(name)
+            if kept is None or kept.size != array.size:
+                kept = self._arrays[name] = np.empty(array.size, np.float32)
+            np.copyto(kept, array)
+            copies[name] = kept
+        return copies
+
+
 class Saver:
     """Saves one shard. `result` is the part of the newest finished round, `error` why it failed."""
 
     def __init__(self, store: Store, shard: Shard, traffic: Traffic) -> None:
         self._store, self._shard, self._traffic = store, shard, traffic
-        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._pool = ThreadPoolExecutor(1, "checkpoint", initializer=stand_back)
+        self._spare = Spare()
+        self._preparing: Future[None] | None = None
         self._order: Order | None = None
         self._running: Future[Part] | None = None
         self._started = 0.0
@@ -55,7 +83,10 @@ class Saver:
             self._order = Order(round_, version, now)
 
     def due(self, now: float) -> bool:
-        """Whether the announced version has come (or will not)."""
+        """Whether the announced version has come (or will not). Asked often; has the copy's memory made ready early."""
+        if self._shard.ready and self._preparing is None:
+            sizes = {name: array.size for name, array in self._shard.arrays().items()}
+            self._preparing = self._pool.submit(self._spare.prepare, sizes)
         order = self._order
         if order is None or self._running is not None or not self._shard.ready:
             return False
@@ -69,25 +100,20 @@ class Saver:
         shard = self._shard
         shard.recorder.saved(order.round)
         meta = shard.meta() | ({"job": job} if job is not None else {})
-        arrays = shard.arrays()
-        if not self._store.local:
-            arrays = {name: array.copy() for name, array in arrays.items()}
+        if self._preparing and not self._preparing.done():
+            # NB: a thread is at the kept memory; this once the copy takes its own.
+            arrays = Spare().copy(shard.arrays())
+        else:
+            arrays = self._spare.copy(shard.arrays())
         self._started = time.monotonic()
-        taken = Event()
-        self._running = self._pool.submit(self._write, order.round, arrays, meta, taken)
-        if self._store.local:
-            # NB: nothing may touch the live arrays until the part holds them.
-            taken.wait()
+        self._running = self._pool.submit(self._write, order.round, arrays, meta)
 
-    def _write(self, round_: int, arrays: dict[str, Any], meta: dict[str, Any], taken: Event) -> Part:
+    def _write(self, round_: int, arrays: dict[str, Any], meta: dict[str, Any]) -> Part:
         shard = self._shard
-        try:
-            if not all(kernel.finite(array) for array in arrays.values()):
-                raise TryAgain(f"shard {shard.index} holds inf or nan, which nobody wants back: not saved")
-            self._store.check_term(shard.index, shard.term)
-            part = self._store.write_part(round_, shard.index, shard.shards, arrays, meta, taken.set)
-        finally:
-            taken.set()
+        if not all(kernel.finite(array) for array in arrays.values()):
+            raise TryAgain(f"shard {shard.index} holds inf or nan, which nobody wants back: not saved")
+        self._store.check_term(shard.index, shard.term)
+        part = self._store.write_part(round_, shard.index, shard.shards, arrays, meta)
         span = shard_range(shard.size or 0, shard.index, shard.shards)
         part.start, part.stop = span.start, span.stop
         return part

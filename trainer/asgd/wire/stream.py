@@ -2,9 +2,9 @@
 
 A frame is 8 bytes (length of header, length of payload, little-endian), the header of `messages.py`, the payload. Large
 payloads go straight from the socket to where `place` wants them, and from their array to the socket; there is no
-full-size temporary. Sealed (`seal.py`), header and payload are a box each and the 8 bytes are authenticated with both.
-Lengths are checked before anything is believed. What the socket does not take at once waits here: as a copy where
-the memory may change before it is gone (`copy`), else by reference.
+full-size temporary, and a poller is woken for a good part of one at a time. Sealed (`seal.py`), header and payload are
+a box each and the 8 bytes are authenticated with both. Lengths are checked before anything is believed. What the socket
+does not take at once waits here: as a copy where the memory may change before it is gone (`copy`), else by reference.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from asgd.errors import ProtocolError
@@ -25,6 +26,8 @@ _PREFIX = struct.Struct("<II")
 _READ = 1 << 15
 """Bytes asked for when a frame begins: small frames come whole, of large ones at most this much is copied."""
 HEADER_MOST = 1 << 24
+_LOW_WATER = 1 << 18
+"""Bytes of a payload that must have come before its end is worth a wake-up; all that is left, if that is less."""
 PAYLOAD_MOST = 8 * CHUNK + (1 << 16)
 """Bytes of the largest payload: a top-k chunk that keeps every element."""
 
@@ -60,6 +63,7 @@ class Stream:
         self._into = memoryview(b"")
         self._plain: memoryview | None = None
         self._got = 0
+        self._low_water = 1
 
     # -- sending -----------------------------------------------------------------------------------
 
@@ -156,9 +160,11 @@ class Stream:
                         return None
                     continue
                 if self._got == self._into.nbytes:
+                    self._wait_for(1)
                     return self._finish()
                 count = self._read(self._into[self._got :])
                 if count is None:
+                    self._wait_for(min(_LOW_WATER, self._into.nbytes - self._got))
                     return None
                 self._got += count
         except ProtocolError as error:
@@ -175,6 +181,13 @@ class Stream:
             raise Closed("the other end has closed the connection")
         self.moved += count
         return count
+
+    def _wait_for(self, size: int) -> None:
+        """Whoever polls the socket is woken when so many bytes are there, or it has ended."""
+        if size != self._low_water:
+            self._low_water = size
+            with suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def _read_head(self) -> bool:
         if self._start:
@@ -248,6 +261,8 @@ def tune(sock: socket.socket) -> None:
     """Options of a bulk connection: no waiting for more to send, room for a chunk, and dead peers are noticed."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sock.family != socket.AF_UNIX:
+        # NB: buffers of its own choice grow with what a connection carries and how far it goes; given ones do not.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         sock.setsockopt(socket.SOL_SOCKET, option, 1 << 20)

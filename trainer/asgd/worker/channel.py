@@ -30,6 +30,11 @@ HELLO_SECONDS = 0.05
 """Pause between two hellos to a shard that has no weights yet."""
 
 
+LIGHTER = {"fp32": 1, "bf16": 2, "fp16": 2}
+"""How many chunks of a codec weigh no more than one of fp32; of the packed ones MOST_LIGHTER, which is enough."""
+MOST_LIGHTER = 4
+
+
 def at_once(chunk: int) -> bool:
     """Every chunk may leave."""
     return True
@@ -45,6 +50,7 @@ class Channel:
         self.split = split
         """Push first, pull in a message of its own: the strategy may hold pulls back."""
         self.chunks = chunk_count(part.size)
+        self._lighter = min(LIGHTER.get(name, MOST_LIGHTER) for name in (codec.push, codec.pull))
         self.encoder = wire_codec.Encoder(codec, part.size)
         self._encoders: dict[tuple[int, int], wire_codec.Encoder] = {(0, 1): self.encoder}
         """By (part, parts): error feedback is of the elements that are sent together."""
@@ -239,7 +245,8 @@ class Channel:
             self.hello(now)
 
     def _fill(self, now: float) -> None:
-        while self._next < self._messages and self._next - self._done < self.lane.window:
+        window = self.lane.window * self._lighter
+        while self._next < self._messages and self._next - self._done < window:
             if self._pushing and not self._ready(self._next):
                 break
             self._send_chunk(self._next)

@@ -18,6 +18,7 @@ from asgd.env import ProcessConfig, read_config
 from asgd.errors import TryAgain, UserError
 from asgd.exporter import Exporter, Views
 from asgd.kernel import F32
+from asgd.priority import stand_back
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done, Evaluated
@@ -133,6 +134,9 @@ def main() -> int:
     if task.evaluate is None and not strategy(str(config.job.spec.algorithm["name"])).oracle:
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
     evaluator = Evaluator(config, task)
+    if not evaluator.oracle:
+        # NB: workers may share these cores, as with `asgd run`; for an oracle's answers they wait.
+        stand_back()
     exporter = Exporter(config.metrics, Views(collect=Meters().collect))
     config.announce_address("evaluator", exporter.address)
     evaluator.centre.join()

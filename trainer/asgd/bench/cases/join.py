@@ -1,4 +1,4 @@
-"""Joining a running job: from a worker's imports to its first accepted push, and what the others lose meanwhile.
+"""Joining a running job: from a worker whose model is built to its first step and push, and what the others lose meanwhile.
 
 The newcomer rests after its first push: what a third busy worker takes from two others on the same cores is no price
 of joining.
@@ -19,22 +19,24 @@ from asgd.bench.servers import Servers
 
 NAME = "join"
 ABOUT = (
-    "a third worker joins two that are busy: until its first accepted push, and the others' rate meanwhile"
+    "a third worker joins two that are busy: until its first step and push, and the others' rate meanwhile"
 )
 SLOW = True
 
 PARAMETERS = 10_000_000
-STEP_SECONDS = 0.1
+STEP_SECONDS = 0.2
 """A busy worker's own step: without one, two workers fill the machine and a third can only take from them."""
 STEADY_SECONDS = 2.0
 JOIN_SECONDS = 1.0
-JOINED, BEFORE, DURING = "imports done to first accepted push", "before", "in the second of the join"
+WORKING = "model built to the weights being there: it works"
+JOINED = "model built to its first push being accepted"
+BEFORE, DURING = "before", "in the second of the join"
 
 
 def run(plan: Plan) -> list[Table]:
     """Two tables: the newcomer's seconds, and the updates/s of the others before and while it joins."""
     size = 100_000 if plan.tiny else PARAMETERS
-    found: dict[str, list[Sample | None]] = {JOINED: [], BEFORE: [], DURING: []}
+    found: dict[str, list[Sample | None]] = {WORKING: [], JOINED: [], BEFORE: [], DURING: []}
     failure = ""
     for number in plan.turns():
         plan.progress(f"round {number + 1}: a worker joins")
@@ -46,15 +48,16 @@ def run(plan: Plan) -> list[Table]:
         for name, sample in zip(found, samples, strict=True):
             found[name].append(sample)
     title = f"{size / 1e6:g}M parameters, TCP, two busy workers"
+    third = [Line(name, found[name], failure) for name in (WORKING, JOINED)]
     others = [Line(name, found[name]) for name in (BEFORE, DURING)]
     return [
-        Table(f"a third worker, {title}", "s", [Line(JOINED, found[JOINED], failure)]),
+        Table(f"a third worker, {title}", "s", third),
         Table(f"the others, {title}", "updates/s", others, BEFORE),
     ]
 
 
-def once(size: int) -> tuple[float, float, float]:
-    """(seconds to the newcomer's first push, the others' updates/s before, the same in the second of the join)."""
+def once(size: int) -> tuple[float, float, float, float]:
+    """(seconds until the newcomer works, until its first push, the others' updates/s before, in the join's second)."""
     with tempfile.TemporaryDirectory(prefix="asgd-bench-") as folder:
         sets = [f"exchange.lane={lanes.between_machines()}", "network.encryption=None"]
         servers = Servers(Path(folder), sets, local=False)
@@ -67,10 +70,10 @@ def once(size: int) -> tuple[float, float, float]:
             begin = time.monotonic()
             time.sleep(STEADY_SECONDS)
             joining = time.monotonic()
-            took = busy.join(2)
+            working, joined = busy.join(2)
             # NB: long enough that the updates under way at the end of the window have come back.
             time.sleep(max(0.0, joining + 2 * JOIN_SECONDS - time.monotonic()))
-            return took, busy.rate(begin, joining), busy.rate(joining, joining + JOIN_SECONDS)
+            return working, joined, busy.rate(begin, joining), busy.rate(joining, joining + JOIN_SECONDS)
         finally:
             if busy:
                 busy.end()

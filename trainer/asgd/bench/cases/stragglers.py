@@ -20,7 +20,7 @@ NAME = "stragglers"
 ABOUT = "digits, 4 workers, a 20 ms device step: all equal, then one worker five times slower"
 SLOW = True
 
-GRID = (0.1, 0.05, 0.2, 0.4)
+GRID = (0.05, 0.025, 0.1, 0.2)
 EQUAL = Problem("digits", "accuracy", 0.95, seconds=15.0, step_seconds=0.02)
 SLOWED = replace(EQUAL, straggler=0, seconds=25.0)
 IDEAL = (3 + 1 / 5) / 4

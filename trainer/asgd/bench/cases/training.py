@@ -12,7 +12,7 @@ ABOUT = "the examples to a target with 4 workers, real gradients and no emulated
 SLOW = True
 
 PROBLEMS = [
-    (Problem("digits", "accuracy", 0.95, 10.0), (0.1, 0.05)),
+    (Problem("digits", "accuracy", 0.95, 10.0), (0.05, 0.025, 0.1)),
     (Problem("mnist", "accuracy", 0.95, 15.0, batch=16, every=0.5), (0.1, 0.05, 0.2)),
     (Problem("charlm", "accuracy", 0.4, 20.0, batch=8, optimizer="adam", every=1.0), (0.004, 0.002, 0.008)),
 ]

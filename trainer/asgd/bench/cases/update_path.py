@@ -53,7 +53,8 @@ def over_tcp(plan: Plan, parameters: int, workers: int) -> list[tuple[str, Maker
     if parameters == COMPARED:
         heavy += [
             ("MXNet kvstore (ps-lite)", rival("mxnet", "mxnet_kvstore")),
-            ("Ray actor", rival("ray", "ray_actor")),
+            ("Ray, its tutorial", rival("ray", "ray_tutorial")),
+            ("Ray actor, leanest", rival("ray", "ray_actor")),
         ]
     if (parameters, workers, plan.quick) == (COMPARED, 2, False) or plan.tiny:
         sealed = our(lane, *bf16, "--encryption=Sealed", tolerance=BF16)

@@ -20,7 +20,7 @@ class Lane(Protocol):
 
     @property
     def window(self) -> int:
-        """Chunks that may be on their way at once."""
+        """Chunks of fp32 that may be on their way at once."""
 
     def polls(self) -> list[tuple[Any, int]]:
         """What to wait for now: (ZeroMQ socket or file descriptor, zmq.POLLIN | zmq.POLLOUT).

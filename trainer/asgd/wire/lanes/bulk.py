@@ -66,7 +66,7 @@ class BulkLane:
         """The hello whose welcome is awaited."""
         self._random = b""
         self._pulls = False
-        self._moved = (0, 0)
+        self._moved = (0, 0, 0)
         self._moved_at = 0.0
         self._heard = False
         self._failures = 0
@@ -205,7 +205,7 @@ class BulkLane:
         self._shares = Range(message.start, message.stop) if message.lane == "shm" else Range(0, 0)
         held = shm.open_weights(message.weights, self._shares.size) if message.weights else None
         self.weights = held.vector if held else None
-        self._heard, self._moved, self._moved_at = False, (0, 0), time.monotonic()
+        self._heard, self._moved, self._moved_at = False, (0, 0, 0), time.monotonic()
         try:
             self._stream.introduce(message.token)
         except Closed as error:
@@ -219,7 +219,7 @@ class BulkLane:
             return True
         if self._stream is None:
             return False
-        moved = (self._stream.moved, _unsent(self._stream.socket))
+        moved = (self._stream.moved, *_held_by_kernel(self._stream.socket))
         if moved != self._moved:
             self._moved, self._moved_at = moved, now
         elif now - self._moved_at > STALL_SECONDS:
@@ -274,9 +274,11 @@ def _socket(address: str, endpoint: str) -> socket.socket:
     return sock
 
 
-def _unsent(sock: socket.socket) -> int:
-    """Bytes that the kernel holds and the other end has not taken: they change while a slow link moves."""
+def _held_by_kernel(sock: socket.socket) -> tuple[int, int]:
+    """Bytes that the other end has not taken, and those that came and wait to be more: they change on a slow link."""
     try:
-        return int(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0])
+        asked = (fcntl.ioctl(sock, question, b"\0" * 4) for question in (termios.TIOCOUTQ, termios.FIONREAD))
+        unsent, unread = (int(struct.unpack("i", answer)[0]) for answer in asked)
     except OSError:
-        return 0
+        return 0, 0
+    return unsent, unread
