@@ -24,6 +24,8 @@ Bring = Callable[[], F32]
 class WorkerRecorder:
     """Records nothing."""
 
+    records = False
+
     def bringing(self, shard: int, bring: Bring | None) -> Bring | None:
         """`bring`, and that it was asked for."""
         return bring
@@ -45,6 +47,8 @@ class WorkerRecorder:
 
 class WorkerLog(WorkerRecorder):
     """Appends to `folder`/worker-INDEX-INCARNATION.log."""
+
+    records = True
 
     def __init__(self, folder: Path, index: int, incarnation: int) -> None:
         self._log = Log(folder / f"worker-{index}-{incarnation}.log", Head("worker", index, incarnation))

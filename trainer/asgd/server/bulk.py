@@ -70,16 +70,26 @@ class Connection:
         self.stream: Stream | None = None
         self.shown = b""
         self.dead = False
+        self.run = 0, 1
+        """The chunks that are served for one message: the first one, and how many."""
+        self.faulted = False
+        """The newest answer was a fault."""
 
     def send(self, message: Message, payload: Any = None) -> None:
         """Sends an answer; one that can't be sent any more is dropped, for the peer will say hello again."""
         if self.dead or self.stream is None or self.session is None:
             return
+        self.faulted = isinstance(message, Fault)
         segment = self.session.segment
         if segment and payload is not None and isinstance(message, Reply) and _lies_there(message):
             self.session.shared(segment.pull, message.chunk)[:] = payload
             message.shared = True
             payload = None
+        first, count = self.run
+        if count > 1 and isinstance(message, Reply):
+            if message.chunk < first + count - 1:
+                return
+            message.chunk, message.run = first, count
         try:
             if payload is None:
                 self.stream.put_off(encode(message))
@@ -230,14 +240,34 @@ class Bulk:
         role = message.role if isinstance(message, Pull) else "worker"
         own = (hello.role, hello.index, hello.incarnation)
         if isinstance(message, Exchange | Pull) and (role, message.index, message.incarnation) == own:
-            if isinstance(message, Exchange) and message.shared and connection.session.segment:
-                payload = connection.session.shared(connection.session.segment.push, message.chunk).data
             try:
-                serve(connection, message, payload)
+                if isinstance(message, Exchange) and message.shared and connection.session.segment:
+                    self._serve_shared(connection, message, serve)
+                else:
+                    serve(connection, message, payload)
             except ProtocolError as error:
                 connection.send(Fault("protocol", str(error)))
         else:
             connection.send(Fault("protocol", f"{type(message).__name__} does not belong on this connection"))
+
+    @staticmethod
+    def _serve_shared(connection: Connection, message: Exchange, serve: Serve) -> None:
+        """Chunks that lie in shared memory, one after the other; the last one's answer stands for all, or a fault does.
+
+        NB: nobody else's push comes between them, so version and verdict are those of each.
+        """
+        session = connection.session
+        assert session is not None and session.segment is not None
+        first, run, message.run = message.chunk, message.run, 1
+        connection.run = first, run
+        try:
+            for chunk in range(first, first + run):
+                message.chunk = chunk
+                serve(connection, message, session.shared(session.segment.push, chunk).data)
+                if connection.faulted or connection.dead:
+                    return
+        finally:
+            connection.run = 0, 1
 
     def _accept(self) -> None:
         while True:

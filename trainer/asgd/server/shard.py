@@ -195,6 +195,8 @@ class Shard(Held):
             return Fault(
                 "protocol", f"this job's pushes are about 1 / {self.strategy.parts} of a shard", self.term
             )
+        if message.run > 1:
+            return Fault("protocol", f"{message.run} chunks in one message, which do not lie in shared memory", self.term)
         return self._beyond(message)
 
     def _beyond(self, message: Exchange | Pull) -> Fault | None:

@@ -19,7 +19,8 @@ PROTOCOL = 1
 Natural = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 """Indices, counts and versions: a negative one would reach array slices."""
 Parts = Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
-"""Into how many equal parts each shard is cut for an exchange that is about one of them; 1: about all."""
+"""A count of at least one. `parts`: into how many equal parts each shard is cut for an exchange that is about one of
+them; 1: about all."""
 
 
 class Message(Struct, tag=True, tag_field="t", array_like=True):
@@ -127,6 +128,8 @@ class Exchange(Message):
     losses before anybody sends weights."""
     part: Natural = 0
     parts: Parts = 1
+    run: Parts = 1
+    """How many chunks from `chunk` on it is about; more than one only where they lie in the shared segment."""
 
 
 class Pull(Message):
@@ -171,6 +174,8 @@ class Reply(Message):
     """Which state of the shard this is, by the records of its log (`recording/`); 0: not recorded."""
     whole: bool = True
     """False: it is about one part of the shard, whose chunks have no place in the segment."""
+    run: Parts = 1
+    """As in the Exchange that it answers."""
 
 
 class Lease(Message):

@@ -66,6 +66,11 @@ def chunk_slice(size: int, index: int, chunk: int = CHUNK) -> slice:
     return slice(stop - chunk if stop > chunk else 0, stop if stop > 0 else 0)
 
 
+def run_slice(size: int, first: int, run: int) -> slice:
+    """Elements of the `run` chunks from number `first` on."""
+    return slice(chunk_slice(size, first + run - 1).start, chunk_slice(size, first).stop)
+
+
 def block_edges(tensors: bytes, size: int) -> list[int]:
     """Where the model's blocks begin and the last one ends; a block is what names share up to their last dot.
 

@@ -99,7 +99,8 @@ class Centre:
         for shard, endpoint in enumerate(servers):
             way = BulkLane(self._context, endpoint, keys, OFFERS[lane], self.segment)
             part = shard_range(identity.size, shard, len(servers))
-            channel = Channel(way, identity, codec, shard, part, split)
+            # NB: a recording tells of each chunk's answer.
+            channel = Channel(way, identity, codec, shard, part, split, joins_chunks=not self._recorder.records)
             way.place = channel.place
             self.lanes.append(way)
             self.channels.append(channel)

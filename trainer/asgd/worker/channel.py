@@ -20,7 +20,7 @@ from asgd.wire import codec as wire_codec
 from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
+from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range, run_slice
 from asgd.worker.meta import Identity, PushMeta
 
 RETRY_SECONDS = 1.0
@@ -28,11 +28,6 @@ RETRY_SECONDS = 1.0
 
 HELLO_SECONDS = 0.05
 """Pause between two hellos to a shard that has no weights yet."""
-
-
-LIGHTER = {"fp32": 1, "bf16": 2, "fp16": 2}
-"""How many chunks of a codec weigh no more than one of fp32; of the packed ones MOST_LIGHTER, which is enough."""
-MOST_LIGHTER = 4
 
 
 def at_once(chunk: int) -> bool:
@@ -44,13 +39,15 @@ class Channel:
     """The conversation with shard number `shard`, which holds elements `part` of the flat vector."""
 
     def __init__(
-        self, lane: Lane, identity: Identity, codec: Codec, shard: int, part: Range, split: bool
-    ) -> None:
+        self, lane: Lane, identity: Identity, codec: Codec, shard: int, part: Range, split: bool,
+        joins_chunks: bool = False,
+    ) -> None:  # fmt: skip
         self.lane, self.identity, self.codec, self.shard, self.part = lane, identity, codec, shard, part
         self.split = split
         """Push first, pull in a message of its own: the strategy may hold pulls back."""
         self.chunks = chunk_count(part.size)
-        self._lighter = min(LIGHTER.get(name, MOST_LIGHTER) for name in (codec.push, codec.pull))
+        self._joins_chunks = joins_chunks and codec.push == codec.pull == "fp32"
+        """One message may be about several chunks, where the lane can do that."""
         self.encoder = wire_codec.Encoder(codec, part.size)
         self._encoders: dict[tuple[int, int], wire_codec.Encoder] = {(0, 1): self.encoder}
         """By (part, parts): error feedback is of the elements that are sent together."""
@@ -245,13 +242,25 @@ class Channel:
             self.hello(now)
 
     def _fill(self, now: float) -> None:
-        window = self.lane.window * self._lighter
-        while self._next < self._messages and self._next - self._done < window:
+        while self._next < self._messages and self._next - self._done < self.lane.window:
             if self._pushing and not self._ready(self._next):
                 break
-            self._send_chunk(self._next)
-            self._next += 1
+            run = self._run()
+            self._send_chunk(self._next, run)
+            self._next += run
         self._deadline = now + RETRY_SECONDS
+
+    def _run(self) -> int:
+        """How many chunks the next message is about: those that may leave now, where the lane takes more than one."""
+        meta, first, run = self._meta, self._next, 1
+        if not self._joins_chunks or not self._pushing or meta.bare or meta.parts > 1:
+            return 1
+        most = min(self.lane.run, self._count - first, self.lane.window - (first - self._done))
+        while run < most and self._ready(first + run):
+            if meta.by_chunk and not self._is_sound(first + run):
+                break
+            run += 1
+        return run
 
     def advance(self, now: float) -> None:
         """Sends what has become ready since."""
@@ -277,7 +286,7 @@ class Channel:
         """What is sent now asks for weights."""
         return self._pull is not None and not (self._pushing and (self.split or self._bare))
 
-    def _send_chunk(self, chunk: int) -> None:
+    def _send_chunk(self, chunk: int, run: int) -> None:
         who, meta = self.identity, self._meta
         held = self._mirror.state(chunk) if self._mirror else 0
         if not self._pushing:
@@ -295,9 +304,9 @@ class Channel:
             Exchange(
                 who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
                 finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta, held, bare=meta.bare,
-                part=meta.part, parts=meta.parts,
+                part=meta.part, parts=meta.parts, run=run,
             ),
-            self._frame(chunk) if finite and not meta.bare else None,
+            self._frame(chunk, run) if finite and not meta.bare else None,
         )  # fmt: skip
 
     def _is_sound(self, chunk: int) -> bool:
@@ -308,11 +317,13 @@ class Channel:
                 self._sound = chunk
         return chunk < self._sound
 
-    def _frame(self, chunk: int) -> Any:
+    def _frame(self, chunk: int, run: int) -> Any:
         """A chunk's payload; with error feedback kept until the push is through, for that must encode it only once."""
         if chunk in self._frames:
             return self._frames[chunk]
         assert self._push is not None
+        if run > 1:
+            return self._push[run_slice(self.part.size, chunk, run)]
         encoder = self.encoder if self._meta.parts == 1 else self._encoder()
         frame = encoder.encode(self._push[self._span(chunk)], chunk)
         if encoder.residual is not None:
@@ -323,7 +334,7 @@ class Channel:
         """Where a lane may receive a reply's payload of `size` bytes: the chunk itself, when it is wanted as it is."""
         self._placed = None
         if isinstance(message, Reply) and self._pull is not None and self._awaits(message):
-            target = self._pull[self._span(message.chunk)]
+            target = self._pull[self._span(message.chunk, message.run)]
             if message.codec == "fp32" and target.nbytes == size:
                 self._placed = target.data.cast("B")
         return self._placed
@@ -343,9 +354,9 @@ class Channel:
             self._encoders[key] = wire_codec.Encoder(self.codec, part_range(self.part.size, *key).size)
         return self._encoders[key]
 
-    def _span(self, chunk: int) -> slice:
+    def _span(self, chunk: int, run: int = 1) -> slice:
         if self._meta.parts == 1:
-            return chunk_slice(self.part.size, chunk)
+            return run_slice(self.part.size, chunk, run)
         return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
@@ -364,7 +375,7 @@ class Channel:
             self.verdict = message.verdict
         if self._asks and payload is None:
             self.empty = True
-        self._done += 1
+        self._done += message.run
         if self._done < self._messages:
             self._fill(now)
         else:
@@ -372,7 +383,7 @@ class Channel:
 
     def _take(self, message: Reply, payload: Any, pull: F32) -> bool:
         """Brings a chunk of weights to where it belongs; False if it builds on what this worker does not hold."""
-        target = pull[self._span(message.chunk)]
+        target = pull[self._span(message.chunk, message.run)]
         if self._mirror and self._meta.parts == 1:
             return self._mirror.take(message, payload, target)
         if payload is not self._placed:

@@ -20,7 +20,11 @@ class Lane(Protocol):
 
     @property
     def window(self) -> int:
-        """Chunks of fp32 that may be on their way at once."""
+        """Chunks that may be on their way at once."""
+
+    @property
+    def run(self) -> int:
+        """Chunks that one message may be about."""
 
     def polls(self) -> list[tuple[Any, int]]:
         """What to wait for now: (ZeroMQ socket or file descriptor, zmq.POLLIN | zmq.POLLOUT).

@@ -23,6 +23,7 @@ class ZmqLane:
 
     name = "zmq"
     window = WINDOW
+    run = 1
 
     def __init__(self, context: zmq.Context[Any], endpoint: str, keys: control.Keys | None) -> None:
         self.socket = control.dealer(context, endpoint, keys)
