@@ -62,6 +62,7 @@ class LocalLane:
 
     name = "local"
     window = 4
+    run = 1
 
     def __init__(self, server: Server) -> None:
         self.server = server

@@ -141,9 +141,11 @@ def _process(arguments: argparse.Namespace) -> int:
 
     end_with_parent()
     if arguments.command == "server":
+        from asgd.allocator import keep_freed_memory
         from asgd.env import read_config
         from asgd.server.service import Service
 
+        keep_freed_memory()
         Service(read_config()).run()
         return exitcodes.DONE
     if arguments.command == "evaluate":

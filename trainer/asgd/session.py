@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from asgd.algorithms.schedule import learning_rate
+from asgd.allocator import keep_freed_memory
 from asgd.env import read_config
 from asgd.errors import UserError
 from asgd.exporter import Exporter, Views
@@ -174,6 +175,7 @@ def connect(model: nn.Module) -> Connection:
         )
     config = read_config()
     limit_threads()
+    keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     device = next((p.device for p in model.parameters()), None)
     replica = Replica(config, model, None, GUARANTEE, device=device)

@@ -19,6 +19,6 @@ def small_chunks() -> Iterator[int]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (partition, shard, channel, codec, delta):
             patch.setattr(module, "CHUNK", CHUNK)
-        for function in (partition.chunk_count, partition.chunk_slice):
-            patch.setattr(function, "__defaults__", (CHUNK,))
+        patch.setattr(partition.chunk_count, "__defaults__", (CHUNK,))
+        patch.setattr(partition.chunk_slice, "__defaults__", (CHUNK, 1))
         yield CHUNK

@@ -70,7 +70,8 @@ class Rig:
         segment = shm.make(self.size) if self.lane == "shm" else None
         lane = BulkLane(self.context, self.endpoint, self.config.keys, OFFERS[self.lane], segment)
         identity = Identity("job", "worker", index, incarnation, self.size, "layout")
-        channel = Channel(lane, identity, self.config.job.spec.codec, 0, Range(0, self.size), False)
+        codec, part = self.config.job.spec.codec, Range(0, self.size)
+        channel = Channel(lane, identity, codec, 0, part, False, joins_chunks=True)
         lane.place = channel.place
         channel.bring = lambda: np.ones(self.size, np.float32)
         channel.hello(time.monotonic())

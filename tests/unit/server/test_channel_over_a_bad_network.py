@@ -49,6 +49,7 @@ class BadNetwork:
 
     name = "bad"
     window = 4
+    run = 1
 
     def __init__(self, shard: Shard, seed: int, trouble: float) -> None:
         self.shard, self.trouble = shard, trouble

@@ -18,7 +18,7 @@ SIZE = 8
 class Lane:
     """Keeps what is sent."""
 
-    name, window = "kept", 4
+    name, window, run = "kept", 4, 1
 
     def __init__(self) -> None:
         self.sent: list[tuple[Message, Any]] = []

@@ -24,8 +24,9 @@ WAIT_SECONDS = 60.0
 
 
 class Busy:
-    """`workers` of them, whose imports are done and whose models are built when this is made; `step_seconds` is the time of a step of their own.
+    """`workers` of them, whose imports are done and whose models are built when this is made.
 
+    `step_seconds` is the time of a step of their own.
     The last `resting` of them make one update and then nothing more.
     """
 

@@ -193,7 +193,7 @@ def contest(
 def choose_rates(
     trainees: Sequence[Trainee], problem: Problem, grid: Sequence[float], progress: Progress
 ) -> dict[str, float]:
-    """{trainee: the rate of `grid` that reaches the target first, the runs of a rate together}; the first if none does."""
+    """{trainee: the rate of `grid` whose runs together reach the target first}; the first rate if none does."""
     chosen = {}
     for trainee in trainees:
         best, chosen[trainee.name] = len(GRID_SEEDS) * problem.seconds, grid[0]
@@ -215,7 +215,9 @@ def _together(trainee: Trainee, problem: Problem, rate: float, best: float) -> f
     """
     spent = 0.0
     for seed in GRID_SEEDS:
-        reached = trainee.train(replace(problem, seconds=min(problem.seconds, best - spent)), rate, seed).reached
+        reached = trainee.train(
+            replace(problem, seconds=min(problem.seconds, best - spent)), rate, seed
+        ).reached
         if reached is None:
             return best
         spent += reached

@@ -65,7 +65,7 @@ _TRAINING = [
     Goal("stragglers", _UNEQUAL.format("speed"), "ours", 3.5, _DDP),
     Goal("stragglers", _EQUAL.format(_TO), "ours", 1.15, _DDP),
     Goal("stragglers", _UNEQUAL.format(_TO), "ours", 3.0, _DDP),
-    Goal("scaling", "digits, 20 ms step", "4 workers", 0.97, "1 workers", times=4),
+    Goal("scaling", "digits-mlp, 20 ms step", "4 workers", 0.97, "1 workers", times=4),
     Goal("scaling", "wide, 200 ms step", "4 workers", 0.95, "1 workers", times=4),
 ]
 
@@ -80,7 +80,9 @@ def _server_mib(arrays: int) -> float:
 
 
 _LIFE = [
-    Goal("join", f"a third worker, {_JOIN}", "model built to the weights being there: it works", 0.1, most=True),
+    Goal(
+        "join", f"a third worker, {_JOIN}", "model built to the weights being there: it works", 0.1, most=True
+    ),
     Goal("join", f"the others, {_JOIN}", "in the second of the join", 0.98, "before"),
     *(
         Goal("recovery", _AGAIN, f"{size} parameters, one stands by", most, most=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from asgd.allocator import keep_freed_memory
 from asgd.bench.peers import harness
 from asgd.bench.servers import Servers
 from asgd.kernel import F32
@@ -117,6 +118,7 @@ def work(
     push: float | F32 = -1.0
     if gradient == "uniform":
         push = -np.random.default_rng(index).random(parameters, np.float32)
+    keep_freed_memory()
     pusher = Pusher(job_from_json(job), environment, index, parameters, push)
     for turn in gate.rounds(index, pusher.look):
         while turn():

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ from asgd.examples import charlm, digits, mnist
 from asgd.examples.parts import Rows, as_it_is
 from asgd.task import Task
 
-EXAMPLES: dict[str, Callable[..., Task]] = {"digits": digits.task, "mnist": mnist.task, "charlm": charlm.task}
+EXAMPLES: dict[str, Callable[..., Task]] = {
+    "digits": digits.task,
+    "digits-mlp": partial(digits.task, "mlp"),
+    "mnist": mnist.task,
+    "charlm": charlm.task,
+}
 WIDE = 10_000_000
 GATE_SECONDS = 0.005
 

@@ -31,6 +31,7 @@ from asgd.wire.messages import Decided, Exchange, Hello, Init, Pull
 class Recorder:
     """Records nothing."""
 
+    records = False
     stamp = 0
 
     def pushed(self, message: Exchange, payload: Any) -> None:
@@ -66,6 +67,8 @@ class Recorder:
 
 class ShardRecorder(Recorder):
     """Appends to `folder`/shard-INDEX-TERM.log."""
+
+    records = True
 
     def __init__(self, folder: Path, index: int, term: int) -> None:
         self._log = Log(folder / f"shard-{index}-{term}.log", Head("shard", index, term))

@@ -55,9 +55,9 @@ class Session:
     """What this shard holds of the vectors in it."""
     connection: Connection | None = None
 
-    def shared(self, vector: F32, chunk: int) -> F32:
-        """Chunk number `chunk` of this shard in one of the segment's vectors; empty beyond the last one."""
-        return vector[self.part.start : self.part.stop][chunk_slice(self.part.size, chunk)]
+    def shared(self, vector: F32, chunk: int, run: int) -> F32:
+        """The `run` chunks of this shard from number `chunk` on, in one of the segment's vectors; or none."""
+        return vector[self.part.start : self.part.stop][chunk_slice(self.part.size, chunk, run=run)]
 
 
 class Connection:
@@ -82,7 +82,7 @@ class Connection:
         self.faulted = isinstance(message, Fault)
         segment = self.session.segment
         if segment and payload is not None and isinstance(message, Reply) and _lies_there(message):
-            self.session.shared(segment.pull, message.chunk)[:] = payload
+            self.session.shared(segment.pull, message.chunk, message.run)[:] = payload
             message.shared = True
             payload = None
         first, count = self.run
@@ -131,6 +131,8 @@ class Bulk:
         self._sessions: dict[Peer, Session] = {}
         self._strangers: set[Connection] = set()
         self._unread: set[Connection] = set()
+        self.takes: Callable[[Exchange], bool] = lambda message: False
+        """Whether the shard can serve a message about several chunks whole."""
         self.turning = False
         """Connections are having their turns; those are settled when all have had theirs."""
         self._weights: shm.Weights | None = None
@@ -250,20 +252,24 @@ class Bulk:
         else:
             connection.send(Fault("protocol", f"{type(message).__name__} does not belong on this connection"))
 
-    @staticmethod
-    def _serve_shared(connection: Connection, message: Exchange, serve: Serve) -> None:
-        """Chunks that lie in shared memory, one after the other; the last one's answer stands for all, or a fault does.
+    def _serve_shared(self, connection: Connection, message: Exchange, serve: Serve) -> None:
+        """Chunks that lie in shared memory: at once where the shard can, else one after the other; then the last one's
+        answer stands for all, or a fault does.
 
         NB: nobody else's push comes between them, so version and verdict are those of each.
         """
         session = connection.session
         assert session is not None and session.segment is not None
+        if message.run > 1 and self.takes(message):
+            vector = session.shared(session.segment.push, message.chunk, message.run)
+            serve(connection, message, vector.data)
+            return
         first, run, message.run = message.chunk, message.run, 1
         connection.run = first, run
         try:
             for chunk in range(first, first + run):
                 message.chunk = chunk
-                serve(connection, message, session.shared(session.segment.push, chunk).data)
+                serve(connection, message, session.shared(session.segment.push, chunk, 1).data)
                 if connection.faulted or connection.dead:
                     return
         finally:

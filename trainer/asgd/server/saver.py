@@ -37,7 +37,7 @@ class Order:
 
 
 class Spare:
-    """Memory for one copy of a shard's arrays. Pages that nobody has touched yet cost several times what the copy does."""
+    """Memory for one copy of a shard's arrays. Pages that were never touched cost several times what the copy does."""
 
     def __init__(self) -> None:
         self._arrays: dict[str, F32] = {}

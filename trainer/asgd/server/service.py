@@ -102,6 +102,8 @@ class Service:
         if spec.exchange.lane != "zmq":
             sealed = self.guard is not None
             self.bulk = open_bulk(config.bind, config.bulk, sealed, config.job.name, config.index)
+        if self.bulk:
+            self.bulk.takes = self.shard.takes
         if self.bulk and spec.exchange.read_in_place and answers_weights(rule):
             self.shard.memory = self.bulk.weights_memory
         self.leaving_since: float | None = None

@@ -163,9 +163,11 @@ class Shard(Held):
             seen = self._begin(message, finite)
         if seen.push:
             self._apply(message, payload, finite, seen, seen.push)
-        seen.chunks = self.chunks if message.bare else seen.chunks + 1
+        seen.chunks = self.chunks if message.bare else seen.chunks + message.run
         self.recorder.pushed(message, payload)
-        return self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
+        reply = self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
+        reply.run = message.run
+        return reply
 
     def _finite(self, message: Exchange, payload: Any) -> bool:
         """Whether neither the worker nor this look at the chunk found inf or nan."""
@@ -176,7 +178,7 @@ class Shard(Held):
                 name = self.spec.algorithm["name"]
                 raise ProtocolError(f"push {message.sequence} has no payload, which {name} cannot use")
             return True
-        span = self._span(message)
+        span = self._span(message, message.run)
         size = span.stop - span.start
         finite = codec.finite(message.codec, payload, size, self.spec.codec)
         self.saved += 4 * size - memoryview(payload).nbytes
@@ -195,12 +197,22 @@ class Shard(Held):
             return Fault(
                 "protocol", f"this job's pushes are about 1 / {self.strategy.parts} of a shard", self.term
             )
-        if message.run > 1:
-            return Fault("protocol", f"{message.run} chunks in one message, which do not lie in shared memory", self.term)
-        return self._beyond(message)
+        if message.run > 1 and not (message.shared and self.takes(message)):
+            return Fault(
+                "protocol", f"{message.run} chunks in one message, which are not taken together", self.term
+            )
+        return self._beyond(message, message.run)
 
-    def _beyond(self, message: Exchange | Pull) -> Fault | None:
-        if message.part < message.parts and message.chunk < self._chunks_of(message):
+    def takes(self, message: Exchange) -> bool:
+        """Whether a message about several chunks can be served whole: none of them was seen before."""
+        seen = self.seen.get(message.index)
+        if seen is None or message.bare or message.parts > 1 or self.recorder.records:
+            return False
+        next_one = (message.sequence, message.chunk) == (seen.sequence, seen.chunks)
+        return next_one or (message.sequence > seen.sequence and message.chunk == 0)
+
+    def _beyond(self, message: Exchange | Pull, run: int) -> Fault | None:
+        if message.part < message.parts and message.chunk + run <= self._chunks_of(message):
             return None
         text = f"chunk {message.chunk} of part {message.part} of {message.parts}: this shard has {self.chunks} chunks"
         return Fault("protocol", text, self.term)
@@ -210,9 +222,9 @@ class Shard(Held):
             return chunk_count(self.state.weights.size)
         return chunk_count(part_range(self.state.weights.size, message.part, message.parts).size)
 
-    def _span(self, message: Exchange | Pull) -> slice:
+    def _span(self, message: Exchange | Pull, run: int) -> slice:
         if message.parts == 1:
-            return chunk_slice(self.state.weights.size, message.chunk)
+            return chunk_slice(self.state.weights.size, message.chunk, run=run)
         return part_chunk(self.state.weights.size, message.chunk, message.part, message.parts)
 
     def _begin(self, message: Exchange, finite: bool) -> Seen:
@@ -257,7 +269,7 @@ class Shard(Held):
         state = self.state
         if not push.bare:
             self._fold(message, payload, push)
-        if push.bare or message.chunk + 1 == self._chunks_of(message):
+        if push.bare or message.chunk + message.run == self._chunks_of(message):
             seen.push = None
             self.strategy.finish(state, push)
             if not push.steps:
@@ -268,13 +280,17 @@ class Shard(Held):
     def _fold(self, message: Exchange, payload: Any, push: Push) -> None:
         """Hands a finite chunk to the strategy; where all that this does is one addition, it is done here."""
         state, how = self.state, self.spec.codec
-        span = self._span(message)
+        span = self._span(message, message.run)
         weights, factor = state.weights[span], self.strategy.factor(state, push)
         if factor is not None and factor < 0:
             codec.add(message.codec, payload, weights, factor, how)
         else:
             vector = codec.decode(message.codec, payload, weights.size, how, self._decoded)
-            self.strategy.apply(state, span, push, vector)
+            # NB: strategies have room for one chunk.
+            for stop in range(vector.size, 0, -CHUNK):
+                start = max(0, stop - CHUNK)
+                part = slice(span.start + start, span.start + stop)
+                self.strategy.apply(state, part, push, vector[start:stop])
         push.applied += weights.size
 
     def pull(self, message: Pull) -> Reply | Fault:
@@ -287,7 +303,7 @@ class Shard(Held):
                 raise Parked
         elif not self.ready:
             raise Parked
-        beyond = self._beyond(message)
+        beyond = self._beyond(message, 1)
         return beyond or self.reply(asker(message), message.request, message.chunk, "pulled", True)
 
     def warming(self, index: int) -> bool:
@@ -307,12 +323,12 @@ class Shard(Held):
         """Of whole weights; what is small enough travels as a difference to that (`Shadows.answer`)."""
         return "fp32" if self.shadows else self.spec.codec.pull
 
-    def weights(self, message: Exchange | Pull, worker: int) -> F32 | None:
+    def weights(self, message: Exchange | Pull, worker: int, run: int = 1) -> F32 | None:
         """The chunk that goes with a reply that carries weights: a view, to be copied before the next update.
 
         None when the strategy has nothing new for this worker.
         """
-        span = self._span(message)
+        span = self._span(message, run)
         if not isinstance(message, Pull) or message.of < 0:
             return self.strategy.answer(self.state, span, worker)
         # NB: a contribution that is gone was asked for by a question that is over.
@@ -328,7 +344,7 @@ class Shard(Held):
         if worker >= 0:
             # NB: the next record after the reply's stamp; strategies and shadows may keep what they tell.
             self.recorder.told(worker, message)
-        weights = self.weights(message, worker)
+        weights = self.weights(message, worker, reply.run)
         if weights is None:
             return None
         reply.whole = message.parts == 1

@@ -56,19 +56,14 @@ def chunk_count(size: int, chunk: int = CHUNK) -> int:
     return max(1, -(-size // chunk))
 
 
-def chunk_slice(size: int, index: int, chunk: int = CHUNK) -> slice:
-    """Elements of chunk number `index` within a shard of `size` elements; none beyond the last one.
+def chunk_slice(size: int, index: int, chunk: int = CHUNK, run: int = 1) -> slice:
+    """Elements of the `run` chunks from number `index` on within a shard of `size` elements; none beyond the last one.
 
     NB: chunks are counted from the shard's end, and travel in order of their numbers: a backward pass finishes the
     last layers first (decision 008). All are of `chunk` elements but the last, where the shard begins.
     """
-    stop = size - index * chunk
-    return slice(stop - chunk if stop > chunk else 0, stop if stop > 0 else 0)
-
-
-def run_slice(size: int, first: int, run: int) -> slice:
-    """Elements of the `run` chunks from number `first` on."""
-    return slice(chunk_slice(size, first + run - 1).start, chunk_slice(size, first).stop)
+    stop, most = size - index * chunk, run * chunk
+    return slice(stop - most if stop > most else 0, stop if stop > 0 else 0)
 
 
 def block_edges(tensors: bytes, size: int) -> list[int]:

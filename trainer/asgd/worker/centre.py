@@ -100,7 +100,9 @@ class Centre:
             way = BulkLane(self._context, endpoint, keys, OFFERS[lane], self.segment)
             part = shard_range(identity.size, shard, len(servers))
             # NB: a recording tells of each chunk's answer.
-            channel = Channel(way, identity, codec, shard, part, split, joins_chunks=not self._recorder.records)
+            channel = Channel(
+                way, identity, codec, shard, part, split, joins_chunks=not self._recorder.records
+            )
             way.place = channel.place
             self.lanes.append(way)
             self.channels.append(channel)

@@ -20,7 +20,7 @@ from asgd.wire import codec as wire_codec
 from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range, run_slice
+from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
 from asgd.worker.meta import Identity, PushMeta
 
 RETRY_SECONDS = 1.0
@@ -245,7 +245,7 @@ class Channel:
         while self._next < self._messages and self._next - self._done < self.lane.window:
             if self._pushing and not self._ready(self._next):
                 break
-            run = self._run()
+            run = self._run() if self._joins_chunks else 1
             self._send_chunk(self._next, run)
             self._next += run
         self._deadline = now + RETRY_SECONDS
@@ -253,7 +253,7 @@ class Channel:
     def _run(self) -> int:
         """How many chunks the next message is about: those that may leave now, where the lane takes more than one."""
         meta, first, run = self._meta, self._next, 1
-        if not self._joins_chunks or not self._pushing or meta.bare or meta.parts > 1:
+        if not self._pushing or meta.bare or meta.parts > 1:
             return 1
         most = min(self.lane.run, self._count - first, self.lane.window - (first - self._done))
         while run < most and self._ready(first + run):
@@ -323,7 +323,7 @@ class Channel:
             return self._frames[chunk]
         assert self._push is not None
         if run > 1:
-            return self._push[run_slice(self.part.size, chunk, run)]
+            return self._push[chunk_slice(self.part.size, chunk, run=run)]
         encoder = self.encoder if self._meta.parts == 1 else self._encoder()
         frame = encoder.encode(self._push[self._span(chunk)], chunk)
         if encoder.residual is not None:
@@ -356,7 +356,7 @@ class Channel:
 
     def _span(self, chunk: int, run: int = 1) -> slice:
         if self._meta.parts == 1:
-            return run_slice(self.part.size, chunk, run)
+            return chunk_slice(self.part.size, chunk, run=run)
         return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 
 from asgd import exitcodes
+from asgd.allocator import keep_freed_memory
 from asgd.env import read_config
 from asgd.exporter import Exporter, Views
 from asgd.say import say
@@ -25,6 +26,7 @@ def main() -> int:
     """Runs one worker as its environment says. Raises UserError, TryAgain."""
     config = read_config()
     limit_threads()
+    keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     if is_script(config.job.spec.entrypoint):
         from asgd.worker.script import run_script

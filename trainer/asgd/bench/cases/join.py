@@ -1,4 +1,4 @@
-"""Joining a running job: from a worker whose model is built to its first step and push, and what the others lose meanwhile.
+"""Joining a running job: how long a worker whose model is built takes to its first step and push, what others lose.
 
 The newcomer rests after its first push: what a third busy worker takes from two others on the same cores is no price
 of joining.

@@ -40,6 +40,7 @@ class _Tape:
 
     name = "tape"
     window = 1 << 30
+    run = 1
     """Everything at once: what the run's worker sent before it died is not known to the chunk."""
     weights = None
 

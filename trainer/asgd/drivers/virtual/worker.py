@@ -37,6 +37,7 @@ class VirtualLane:
 
     name = "virtual"
     window = 4
+    run = 1
 
     def __init__(self, worker: VirtualWorker, server: VirtualServer) -> None:
         self._worker, self._server = worker, server

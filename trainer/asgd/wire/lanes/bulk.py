@@ -26,7 +26,7 @@ from asgd.wire.lanes import shm
 from asgd.wire.lanes.shm import Segment
 from asgd.wire.lanes.zeromq import WINDOW, ZmqLane
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode
-from asgd.wire.partition import Range, run_slice
+from asgd.wire.partition import Range, chunk_slice
 from asgd.wire.stream import Closed, Place, Stream, tune
 
 STALL_SECONDS = 3.0
@@ -140,7 +140,7 @@ class BulkLane:
 
     def _held(self, vector: F32, chunk: int, run: int) -> F32:
         """Some chunks of this shard's in one of the segment's vectors."""
-        return vector[self._shares.start : self._shares.stop][run_slice(self._shares.size, chunk, run)]
+        return vector[self._shares.start : self._shares.stop][chunk_slice(self._shares.size, chunk, run=run)]
 
     def _say_hello(self, message: Hello) -> None:
         """A hello begins a new session; repeated before its welcome has come, it is the same one."""

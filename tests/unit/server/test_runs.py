@@ -1,0 +1,93 @@
+"""Chunks that lie in shared memory are announced several at once; each is applied once all the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asgd.errors import UserError
+from asgd.wire.messages import Exchange
+from asgd.wire.partition import CHUNK, chunk_slice
+from tests.unit.server.rig import RATE, Rig
+
+SIZE = 5 * CHUNK + 5
+CHUNKS = 6
+OPTIMIZERS = {"sgd": {}, "adam": {"name": "adam"}}
+
+
+def vectors() -> list[Any]:
+    rng = np.random.default_rng(3)
+    return [rng.standard_normal(SIZE).astype(np.float32) for _ in range(3)]
+
+
+def trained(folder: Path, way: str, optimizer: str) -> tuple[Any, int]:
+    """Weights after three pushes over a lane, and how many messages brought these."""
+    folder.mkdir()
+    more = {"optimizer": {"learningRate": RATE, **OPTIMIZERS[optimizer]}}
+    with Rig(folder, way, SIZE, more) as rig:
+        worker, served = rig.joined(), 0
+        real = rig.service._exchange
+
+        def counted(*arguments: Any) -> None:
+            nonlocal served
+            served += 1
+            real(*arguments)
+
+        rig.service._exchange = counted  # type: ignore[method-assign]
+        pulled = rig.memory(worker)
+        for sequence, vector in enumerate(vectors(), 1):
+            rig.exchange(worker, sequence, vector, pulled)
+            rig.until(lambda: not worker.busy)
+        assert worker.version == 3
+        return pulled.copy(), served
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_fewer_messages_bring_the_same_bits(tmp_path: Path, optimizer: str) -> None:
+    alone, many = trained(tmp_path / "a", "unix", optimizer)
+    together, few = trained(tmp_path / "b", "shm", optimizer)
+    assert np.array_equal(alone.view(np.uint32), together.view(np.uint32))
+    assert (many, few) == (3 * CHUNKS, 3 * 2)
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_chunks_of_which_some_were_seen_before_are_applied_once(tmp_path: Path, first: int) -> None:
+    with Rig(tmp_path, "shm", SIZE) as rig:
+        worker = rig.joined()
+        pulled, vector = rig.memory(worker), vectors()[0]
+        segment = worker.lane._segment  # type: ignore[attr-defined]
+        segment.push[:] = vector
+        begun = Exchange(0, 1, 1, 0, 0, 8, 1, False, True, run=first)
+        worker.lane.send(begun, segment.push[chunk_slice(SIZE, 0, run=first)])
+        rig.until(lambda: 0 in rig.service.shard.seen and rig.service.shard.seen[0].chunks == first)
+        rig.exchange(worker, 1, vector, pulled)
+        rig.until(lambda: not worker.busy)
+        assert worker.verdict == "duplicate" or worker.verdict == "applied"
+        assert rig.service.shard.state.version == 1
+        assert np.array_equal(pulled, np.ones(SIZE, np.float32) + vector * np.float32(-RATE))
+
+
+def test_a_chunk_that_is_not_finite_spoils_what_is_announced_with_it_and_nothing_before(
+    tmp_path: Path,
+) -> None:
+    with Rig(tmp_path, "shm", SIZE) as rig:
+        worker = rig.joined()
+        pulled, vector = rig.memory(worker), vectors()[0]
+        vector[chunk_slice(SIZE, 2).start] = np.nan
+        rig.exchange(worker, 1, vector, pulled)
+        rig.until(lambda: not worker.busy)
+        assert worker.verdict == "refused:nonfinite"
+        assert rig.service.shard.state.version == 0
+        assert np.array_equal(pulled, np.ones(SIZE, np.float32))
+
+
+def test_what_does_not_lie_in_shared_memory_comes_chunk_by_chunk(tmp_path: Path) -> None:
+    with Rig(tmp_path, "unix", SIZE) as rig:
+        worker = rig.joined()
+        worker.lane.send(Exchange(0, 1, 1, 0, 0, 8, 1, False, True, run=2), vectors()[0][: 2 * CHUNK])
+        with pytest.raises(UserError, match="chunk"):
+            rig.until(lambda: False)
+        assert rig.service.shard.state.version == 0
