@@ -63,6 +63,7 @@ if __name__ == "__main__":
         took = time.monotonic() - begin
         return {"updates": [updates], "seconds": took, "probe": ray.get(server.probe.remote())}
 
-    measure(0.0)
+    first = server.get_weights.remote()
+    ray.wait([worker.compute_gradients.remote(first) for worker in workers], num_returns=len(workers))
     harness.serve(measure)
     ray.shutdown()
