@@ -191,16 +191,20 @@ def contest(
 
 
 def choose_rates(
-    trainees: Sequence[Trainee], problem: Problem, grid: Sequence[float], progress: Progress
+    trainees: Sequence[Trainee],
+    problem: Problem,
+    grid: Sequence[float],
+    progress: Progress,
+    seeds: Sequence[int] = GRID_SEEDS,
 ) -> dict[str, float]:
     """{trainee: the rate of `grid` whose runs together reach the target first}; the first rate if none does."""
     chosen = {}
     for trainee in trainees:
-        best, chosen[trainee.name] = len(GRID_SEEDS) * problem.seconds, grid[0]
+        best, chosen[trainee.name] = len(seeds) * problem.seconds, grid[0]
         for rate in grid:
             progress(f"learning rate {rate:g}: {problem.example} by {trainee.name}")
             try:
-                together = _together(trainee, problem, rate, best)
+                together = _together(trainee, problem, rate, seeds, best)
             except Failed:
                 break
             if together < best:
@@ -208,13 +212,13 @@ def choose_rates(
     return chosen
 
 
-def _together(trainee: Trainee, problem: Problem, rate: float, best: float) -> float:
+def _together(trainee: Trainee, problem: Problem, rate: float, seeds: Sequence[int], best: float) -> float:
     """Seconds that the runs of a rate take to the target, one after the other; `best` or more if they don't get there.
 
     NB: who has not reached the target by the best time so far can't win any more.
     """
     spent = 0.0
-    for seed in GRID_SEEDS:
+    for seed in seeds:
         reached = trainee.train(
             replace(problem, seconds=min(problem.seconds, best - spent)), rate, seed
         ).reached
