@@ -11,9 +11,9 @@ import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, see mallopt(3)."""
-KEPT = 32 << 20
+KEPT = 12 << 20
 """Bytes of freed memory that are kept at most."""
-MAPPED = 8 << 20
+MAPPED = 4 << 20
 """What is larger comes from the kernel and goes back to it: model-sized arrays."""
 
 

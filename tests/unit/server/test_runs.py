@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from asgd.errors import UserError
 from asgd.wire.messages import Exchange
 from asgd.wire.partition import CHUNK, chunk_slice
+from asgd.worker.meta import PushMeta
 from tests.unit.server.rig import RATE, Rig
 
 SIZE = 5 * CHUNK + 5
@@ -91,3 +93,22 @@ def test_what_does_not_lie_in_shared_memory_comes_chunk_by_chunk(tmp_path: Path)
         with pytest.raises(UserError, match="chunk"):
             rig.until(lambda: False)
         assert rig.service.shard.state.version == 0
+
+
+@pytest.mark.parametrize("by_chunk", [False, True])
+def test_a_push_that_is_not_finite_from_its_first_chunk_on_is_refused_and_the_next_one_counts(
+    tmp_path: Path, by_chunk: bool
+) -> None:
+    with Rig(tmp_path, "shm", SIZE) as rig:
+        worker = rig.joined()
+        pulled, vector = rig.memory(worker), vectors()[0]
+        spoiled = vector.copy()
+        spoiled[chunk_slice(SIZE, 0).start] = np.inf
+        meta = PushMeta(1, 8, 1, by_chunk, 0.5, [], by_chunk=by_chunk)
+        worker.start(spoiled, meta, pulled, time.monotonic())
+        rig.until(lambda: not worker.busy)
+        assert worker.verdict == "refused:nonfinite"
+        assert rig.service.shard.state.version == 0
+        rig.exchange(worker, 2, vector, pulled)
+        rig.until(lambda: not worker.busy)
+        assert np.array_equal(pulled, np.ones(SIZE, np.float32) + vector * np.float32(-RATE))

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from asgd.server.checkpoint import Part, Store
 from asgd.server.metrics import Traffic
-from asgd.server.saver import Saver, Spare
+from asgd.server.saver import Saver
 from asgd.wire.partition import Range
 from tests.checks.harness import asgd_spec
 from tests.unit.server.peers import push, ready_shard
@@ -41,34 +40,18 @@ def until(saver: Saver) -> None:
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize("early", [False, True], ids=["memory was ready", "memory was not ready"])
-def test_what_is_pushed_after_the_copy_is_not_in_the_part(
-    tmp_path: Path, early: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ready, prepare = threading.Event(), Spare.prepare
-
-    def late(spare: Spare, sizes: dict[str, int]) -> None:
-        assert ready.wait(20)
-        prepare(spare, sizes)
-
-    monkeypatch.setattr(Spare, "prepare", late)
+def test_what_is_pushed_after_the_copy_is_not_in_the_part(tmp_path: Path) -> None:
     store = Slow(str(tmp_path / "store"))
     shard = ready_shard(SIZE, asgd_spec(0.5, optimizer={"momentum": 0.9}))
     saver = Saver(store, shard, Traffic())
     for round_ in (1, 2):
         push(shard, 0, 2 * round_ - 1, np.full(SIZE, round_, np.float32))
         saver.order(round_, shard.state.version, time.monotonic())
-        if not early or round_ == 2:
-            ready.set()
-            saver.due(time.monotonic())
-            assert saver._preparing is not None
-            saver._preparing.result(20)
         assert saver.due(time.monotonic())
         held = {name: array.copy() for name, array in shard.arrays().items()}
         store.gate.clear()
         saver.start(None)
         push(shard, 0, 2 * round_, np.full(SIZE, 100, np.float32))
-        ready.set()
         store.gate.set()
         until(saver)
         written = store.parts[-1]

@@ -1,7 +1,7 @@
 """A shard's side of a checkpoint round: copy the part at the announced version, write it in a thread, tell the result.
 
-Serving waits for the copy alone, which is made at memory speed into memory that is kept for it and was touched before;
-the thread that writes it stands back behind those that serve and train.
+Serving waits for the copy alone, which is made at memory speed into memory that is kept for it: the first copy, which
+touches it, is made when training begins. The thread that writes it stands back behind those that serve and train.
 """
 
 from __future__ import annotations
@@ -42,12 +42,6 @@ class Spare:
     def __init__(self) -> None:
         self._arrays: dict[str, F32] = {}
 
-    def prepare(self, sizes: dict[str, int]) -> None:
-        """Takes the memory and touches it."""
-        self._arrays = {name: np.zeros(size, np.float32) for name, size in sizes.items()}
-        for array in self._arrays.values():
-            array.fill(0.0)
-
     def copy(self, arrays: dict[str, F32]) -> dict[str, F32]:
         """A copy of `arrays`, good until the next one."""
         copies = {}
@@ -67,7 +61,6 @@ class Saver:
         self._store, self._shard, self._traffic = store, shard, traffic
         self._pool = ThreadPoolExecutor(1, "checkpoint", initializer=stand_back)
         self._spare = Spare()
-        self._preparing: Future[None] | None = None
         self._order: Order | None = None
         self._running: Future[Part] | None = None
         self._started = 0.0
@@ -83,10 +76,7 @@ class Saver:
             self._order = Order(round_, version, now)
 
     def due(self, now: float) -> bool:
-        """Whether the announced version has come (or will not). Asked often; has the copy's memory made ready early."""
-        if self._shard.ready and self._preparing is None:
-            sizes = {name: array.size for name, array in self._shard.arrays().items()}
-            self._preparing = self._pool.submit(self._spare.prepare, sizes)
+        """Whether the announced version has come (or will not)."""
         order = self._order
         if order is None or self._running is not None or not self._shard.ready:
             return False
@@ -100,11 +90,7 @@ class Saver:
         shard = self._shard
         shard.recorder.saved(order.round)
         meta = shard.meta() | ({"job": job} if job is not None else {})
-        if self._preparing and not self._preparing.done():
-            # NB: a thread is at the kept memory; this once the copy takes its own.
-            arrays = Spare().copy(shard.arrays())
-        else:
-            arrays = self._spare.copy(shard.arrays())
+        arrays = self._spare.copy(shard.arrays())
         self._started = time.monotonic()
         self._running = self._pool.submit(self._write, order.round, arrays, meta)
 

@@ -253,7 +253,9 @@ class Channel:
     def _run(self) -> int:
         """How many chunks the next message is about: those that may leave now, where the lane takes more than one."""
         meta, first, run = self._meta, self._next, 1
-        if not self._pushing or meta.bare or meta.parts > 1:
+        if not self._pushing or meta.bare or not meta.finite or meta.parts > 1:
+            return 1
+        if meta.by_chunk and not self._is_sound(first):
             return 1
         most = min(self.lane.run, self._count - first, self.lane.window - (first - self._done))
         while run < most and self._ready(first + run):
