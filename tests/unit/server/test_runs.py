@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asgd.algorithms.registry import strategy
 from asgd.errors import UserError
+from asgd.server.shard import Shard
 from asgd.wire.messages import Exchange
 from asgd.wire.partition import CHUNK, chunk_slice
 from asgd.worker.meta import PushMeta
+from tests.checks.harness import asgd_spec
+from tests.unit.server.peers import bring, hello, push
 from tests.unit.server.rig import RATE, Rig
 
 SIZE = 5 * CHUNK + 5
@@ -67,7 +71,7 @@ def test_chunks_of_which_some_were_seen_before_are_applied_once(tmp_path: Path, 
         rig.until(lambda: 0 in rig.service.shard.seen and rig.service.shard.seen[0].chunks == first)
         rig.exchange(worker, 1, vector, pulled)
         rig.until(lambda: not worker.busy)
-        assert worker.verdict == "duplicate" or worker.verdict == "applied"
+        assert worker.verdict in ("duplicate", "applied")
         assert rig.service.shard.state.version == 1
         assert np.array_equal(pulled, np.ones(SIZE, np.float32) + vector * np.float32(-RATE))
 
@@ -112,3 +116,12 @@ def test_a_push_that_is_not_finite_from_its_first_chunk_on_is_refused_and_the_ne
         rig.exchange(worker, 2, vector, pulled)
         rig.until(lambda: not worker.busy)
         assert np.array_equal(pulled, np.ones(SIZE, np.float32) + vector * np.float32(-RATE))
+
+
+def test_the_one_chunk_of_an_empty_shard_is_a_contribution_to_a_round() -> None:
+    spec = asgd_spec(RATE, workers=2, algorithm={"name": "sync"})
+    shard = Shard(spec, strategy("sync").server(spec), 0, 2, 1)
+    hello(shard, 0, 1, 1)
+    bring(shard, 0, 1, np.ones(1, np.float32))
+    push(shard, 0, 1, np.zeros(0, np.float32))
+    assert 0 in shard.state.inbox and shard.state.inbox[0].complete

@@ -286,8 +286,8 @@ class Shard(Held):
             codec.add(message.codec, payload, weights, factor, how)
         else:
             vector = codec.decode(message.codec, payload, weights.size, how, self._decoded)
-            # NB: strategies have room for one chunk.
-            for stop in range(vector.size, 0, -CHUNK):
+            # NB: strategies have room for one chunk; one of an empty shard is a contribution to a round all the same.
+            for stop in range(vector.size, 0, -CHUNK) or (0,):
                 start = max(0, stop - CHUNK)
                 part = slice(span.start + start, span.start + stop)
                 self.strategy.apply(state, part, push, vector[start:stop])

@@ -258,10 +258,13 @@ class Stream:
 
 
 def tune(sock: socket.socket) -> None:
-    """Options of a bulk connection: no waiting for more to send, room for a chunk, and dead peers are noticed."""
+    """Options of a bulk connection: no waiting for more to send, and dead peers are noticed.
+
+    A unix socket gets room for a chunk. TCP's buffers are the kernel's choice, which grows with what they carry
+    and how far that goes; buffers that are given do not.
+    """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sock.family != socket.AF_UNIX:
-        # NB: buffers of its own choice grow with what a connection carries and how far it goes; given ones do not.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):

@@ -85,6 +85,8 @@ class Channel:
         self._ready: Callable[[int], bool] = at_once
         self._sound = self._count
         """The first chunk of the push that was found to be inf or nan; those after it are not sent either."""
+        self._looked_at = 0
+        """Chunks of the push that were looked at, each once and in their order."""
         self._deadline = 0.0
         self._requests = 0
         self._scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
@@ -112,7 +114,7 @@ class Channel:
             self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
             self._base = self._parts.get(meta.part, self._whole)
         self._next, self._done = 0, 0
-        self._ready, self._sound = ready, self._count
+        self._ready, self._sound, self._looked_at = ready, self._count, 0
         self._requests += 1
         self.taken = []
         self.verdict = ""
@@ -313,10 +315,11 @@ class Channel:
 
     def _is_sound(self, chunk: int) -> bool:
         """Whether the push is finite up to this chunk."""
-        if chunk < self._sound:
+        if self._looked_at <= chunk < self._sound:
             assert self._push is not None
             if not kernel.finite(self._push[self._span(chunk)]):
                 self._sound = chunk
+            self._looked_at = chunk + 1
         return chunk < self._sound
 
     def _frame(self, chunk: int, run: int) -> Any:
