@@ -1,4 +1,4 @@
-"""What codecs cost a core, in GB/s of fp32 on 1 MiB chunks, and the trap of adding 16 bits to float32 in one call.
+"""What codecs cost a core, in GB/s of fp32 on 2 MiB chunks, and the trap of adding 16 bits to float32 in one call.
 
     .venv/bin/python tools/codec_speed.py
 
@@ -100,7 +100,7 @@ def trap() -> None:
 
         for how, what in (
             (f"torch, `w.add_(g_{name})`", lambda g=g: w.add_(g, alpha=-1e-9)),
-            (f"torch, {name} cast by 1 MiB chunks", chunked),
+            (f"torch, {name} cast by 2 MiB chunks", chunked),
             (f"kernel, {name}", fused),
         ):
             print(f"| {how} | {speed(what, size, 15):.1f} |", flush=True)  # type: ignore[arg-type]

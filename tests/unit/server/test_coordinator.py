@@ -177,6 +177,27 @@ def test_a_worker_whose_heart_stops_is_given_up_and_its_data_goes_to_the_next() 
     assert chief.heard(0, 1, 12.5) and set(chief.members) == {0, 1}
 
 
+def test_a_push_is_a_sign_of_life_as_good_as_a_heartbeat() -> None:
+    chief = job(workers=2)
+    push(chief, now=5.0, worker=0)
+    push(chief, now=6.0, worker=1, verdict="refused:nonfinite")
+    assert chief.tick(MEMBER_TIMEOUT_SECONDS + 5.0) == []
+    assert [member.index for member in chief.tick(MEMBER_TIMEOUT_SECONDS + 5.5)] == [0]
+
+
+def test_time_in_which_the_server_itself_stood_still_is_nobodys_silence() -> None:
+    chief = job(workers=2)
+    chief.meet_evaluator(1.0)
+    chief.heard(0, 1, 5.0)
+    chief.heard(1, 1, 604.5)
+    chief.excuse(600.0, 606.0)
+    assert chief.evaluator_heard == 601.0
+    assert chief.members[1].heard == 606.0
+    assert chief.tick(605.0 + MEMBER_TIMEOUT_SECONDS) == []
+    gone = chief.tick(605.1 + MEMBER_TIMEOUT_SECONDS)
+    assert [member.index for member in gone] == [0]
+
+
 def test_a_former_self_neither_joins_nor_leaves_in_its_successors_name() -> None:
     chief = job(dataset=64)
     chief.hello(0, 5, "", 1.0)

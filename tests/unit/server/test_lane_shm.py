@@ -195,6 +195,7 @@ from asgd.spec.types import Codec
 from asgd.worker.centre import Centre
 from asgd.worker.meta import Identity, PushMeta
 from asgd.wire.messages import Exchange, encode
+from asgd.wire.partition import CHUNK
 
 size = int(sys.argv[1])
 config = read_config()
@@ -209,7 +210,7 @@ channel = centre.channels[0]
 channel.lane._stream.send(encode(
     Exchange(1, config.incarnation, 2, 0, channel.seen, 8, 1, False, True, shared=True)))
 push[: size // 2] = np.nan
-push[size // 2 : -(1 << 18)] = 1e30
+push[size // 2 : -CHUNK] = 1e30
 print(centre.segment.path, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -190,11 +190,11 @@ def test_a_poller_is_woken_for_a_good_part_of_a_large_payload_for_its_end_and_fo
         assert is_woken(5) and receiver.receive(no_place) is None
         send(frame[1000:2000])
         assert not is_woken(0.05)
-        send(frame[2000:300_000])
+        send(frame[2000:600_000])
         assert is_woken(5) and receiver.receive(no_place) is None
-        sent = 300_000
+        sent = 600_000
         while sent < len(frame) - 10:
-            part = frame[sent : min(sent + (1 << 18), len(frame) - 10)]
+            part = frame[sent : min(sent + (1 << 19), len(frame) - 10)]
             send(part)
             sent += len(part)
             assert receiver.receive(no_place) is None

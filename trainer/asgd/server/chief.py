@@ -17,7 +17,7 @@ import msgspec
 from asgd.env import ProcessConfig
 from asgd.errors import TryAgain, UserError
 from asgd.server.checkpoint import Manifest, Part, Store
-from asgd.server.coordinator import Coordinator, Member
+from asgd.server.coordinator import PAUSE_SECONDS, Coordinator, Member
 from asgd.server.live import LiveFields
 from asgd.server.metrics import Traffic
 from asgd.server.saver import Rounds, Saver
@@ -61,6 +61,7 @@ class Chief:
         """{worker: its newest float buffers}, for the evaluator."""
         self._live = LiveFields(config.live)
         self._status_due = 0.0
+        self._ticked: float | None = None
         self._rolled_back = 0
         self._lost_saved = 0
         self._saved_counts = (0, 0)
@@ -309,6 +310,9 @@ class Chief:
         chief = self.coordinator
         if spec := self._live.changed(chief.spec):
             chief.change(spec)
+        if self._ticked is not None and now - self._ticked > PAUSE_SECONDS:
+            chief.excuse(now - self._ticked, now)
+        self._ticked = now
         gone = chief.tick(now)
         fresh = self.rounds is not None and self.rounds.newest is None and chief.save_asked is None
         if fresh and self.shard.ready and not self.checkpoint_error:

@@ -24,6 +24,8 @@ MEMBER_TIMEOUT_SECONDS = 10.0
 """Heartbeats come once a second from a thread of their own; a compile or a long step does not silence them."""
 
 EVALUATOR_TIMEOUT_SECONDS = 15.0
+PAUSE_SECONDS = 2.0
+"""Time moves on in steps of at most this; a longer one means that this process did not run."""
 DIVERGED_LEAST = 10
 """So many non-finite pushes in a row (and at least 3 for each worker) end the job as diverged."""
 LOSS_EXPLODED = 1e4
@@ -170,7 +172,9 @@ class Coordinator:
     def pushed(
         self, index: int, visits: list[Span], samples: int, loss: float | None, verdict: str, now: float
     ) -> None:
-        """Shard 0 gave a push its verdict."""
+        """Shard 0 gave a push its verdict; whatever that is, it is a sign of life."""
+        if member := self.members.get(index):
+            member.heard = now
         if verdict == "refused:nonfinite":
             self._bad += 1
         if verdict != "applied":
@@ -189,7 +193,7 @@ class Coordinator:
         self.rates.add(now, samples)
         if self.pool and visits:
             self.pool.visit(index, visits)
-        if member := self.members.get(index):
+        if member:
             member.samples += samples
             member.loss = _smooth(member.loss, loss, 0.9)
         if loss is not None:
@@ -271,6 +275,13 @@ class Coordinator:
             self.stop("metric", now)
 
     # -- time --------------------------------------------------------------------------------------
+
+    def excuse(self, seconds: float, now: float) -> None:
+        """This process itself stood still for so long (a frozen machine, a stopped process): nobody was silent then."""
+        for member in self.members.values():
+            member.heard = min(now, member.heard + seconds)
+        if self.evaluator_heard is not None:
+            self.evaluator_heard = min(now, self.evaluator_heard + seconds)
 
     def tick(self, now: float) -> list[Member]:
         """Moves time on; returns workers that were given up."""

@@ -26,7 +26,7 @@ _PREFIX = struct.Struct("<II")
 _READ = 1 << 15
 """Bytes asked for when a frame begins: small frames come whole, of large ones at most this much is copied."""
 HEADER_MOST = 1 << 24
-_LOW_WATER = 1 << 18
+_LOW_WATER = 1 << 19
 """Bytes of a payload that must have come before its end is worth a wake-up; all that is left, if that is less."""
 PAYLOAD_MOST = 8 * CHUNK + (1 << 16)
 """Bytes of the largest payload: a top-k chunk that keeps every element."""
@@ -183,8 +183,11 @@ class Stream:
         return count
 
     def _wait_for(self, size: int) -> None:
-        """Whoever polls the socket is woken when so many bytes are there, or it has ended."""
-        if size != self._low_water:
+        """Whoever polls the socket is woken when so many bytes are there, or it has ended.
+
+        NB: not a unix socket, whose sender's buffer may have room for less: then neither end would ever go on.
+        """
+        if size != self._low_water and self.socket.family != socket.AF_UNIX:
             self._low_water = size
             with suppress(OSError):
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)

@@ -1,6 +1,6 @@
 """The codecs' compiled loops by themselves, one core: GB/s of fp32 that are packed, and unpacked and added.
 
-Chunks of 1 MiB out of 64 MiB, so that each is as cold as in a large model. Error feedback is on where a codec has it.
+Chunks of 2 MiB out of 64 MiB, so that each is as cold as in a large model. Error feedback is on where a codec has it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from asgd.wire import packing
 from asgd.wire.partition import CHUNK
 
 NAME = "encoders"
-ABOUT = "the codecs' loops on one core, 1 MiB chunks that are not in the cache"
+ABOUT = "the codecs' loops on one core, 2 MiB chunks that are not in the cache"
 SLOW = False
 
 CHUNKS = 64

@@ -11,7 +11,7 @@ from asgd.errors import ProtocolError
 from asgd.wire import control
 from asgd.wire.messages import AnyMessage, Message, decode, encode
 
-WINDOW = 4
+WINDOW = 2
 """Chunks in flight to one shard: enough to keep the link busy, little memory on the server."""
 
 _COPY_BELOW = 1 << 16
