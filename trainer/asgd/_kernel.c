@@ -7,6 +7,8 @@
 #include <Python.h>
 #include "_codecs.h"
 
+#define LOOK 2048 /* elements that are looked at and added while they are in the first-level cache */
+
 static int floats(PyObject *o, Py_buffer *b, int writable, Py_ssize_t n) {
     if (PyObject_GetBuffer(o, b, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0) return -1;
     if (b->len % 4 || (n >= 0 && b->len != 4 * n)) {
@@ -39,6 +41,27 @@ static PyObject *axpy(PyObject *self, PyObject *args) {
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&w); PyBuffer_Release(&g);
     Py_RETURN_NONE;
+}
+
+/* add_finite(w, g, a) -> int: w += g * a up to the first LOOK elements with inf or nan among them; how many were added.
+ * One pass of memory, where looking at all of g first would be two. */
+static PyObject *add_finite(PyObject *self, PyObject *args) {
+    PyObject *wo, *go; double a;
+    if (!PyArg_ParseTuple(args, "OOd", &wo, &go, &a)) return NULL;
+    Py_buffer w, g;
+    if (floats(wo, &w, 1, -1) < 0) return NULL;
+    if (floats(go, &g, 0, w.len / 4) < 0) { PyBuffer_Release(&w); return NULL; }
+    Py_ssize_t done = 0, n = w.len / 4;
+    Py_BEGIN_ALLOW_THREADS
+    while (done < n) {
+        Py_ssize_t block = n - done < LOOK ? n - done : LOOK;
+        if (count_bad((const uint32_t *)g.buf + done, block)) break;
+        add_scaled((float *)w.buf + done, (const float *)g.buf + done, (float)a, block);
+        done += block;
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&w); PyBuffer_Release(&g);
+    return PyLong_FromSsize_t(done);
 }
 
 /* finite(g) -> bool: no element is inf or nan. An exponent of all ones is what both share. */
@@ -142,6 +165,7 @@ static PyMethodDef methods[] = {
     {"unpack", unpack, METH_VARARGS, "unpack(kind, frame, out, arg): decodes a frame."},
     {"add", add, METH_VARARGS, "add(kind, frame, w, a, arg): w += frame * a, each product rounded first."},
     {"axpy", axpy, METH_VARARGS, "axpy(w, g, a): w += g * a in place, two roundings an element."},
+    {"add_finite", add_finite, METH_VARARGS, "add_finite(w, g, a): as axpy, up to a block that is not finite."},
     {"finite", all_finite, METH_O, "finite(g): whether no element is inf or nan."},
     {NULL, NULL, 0, NULL},
 };

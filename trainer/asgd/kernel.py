@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
 
+LOOK = 1 << 11
+"""Elements that `add_finite` looks at and adds at once: they stay in the first-level cache."""
+
 _BLOCK = 1 << 16
 """Elements a numpy pass works on at once: the temporary stays in the processor's cache."""
 
@@ -31,6 +34,14 @@ def axpy_numpy(w: F32, g: F32, a: float) -> None:
 def finite_numpy(g: F32) -> bool:
     """Whether no element of g (n,) is inf or nan."""
     return all(bool(np.isfinite(g[i : i + _BLOCK]).all()) for i in range(0, g.size, _BLOCK))
+
+
+def add_finite_numpy(w: F32, g: F32, a: float) -> int:
+    """w += g * a in place up to the first block of `LOOK` elements with inf or nan; how many were added."""
+    bad = np.flatnonzero(~np.isfinite(g))
+    whole = g.size if not bad.size else int(bad[0]) // LOOK * LOOK
+    axpy_numpy(w[:whole], g[:whole], a)
+    return whole
 
 
 try:
@@ -54,3 +65,10 @@ def axpy(w: F32, g: F32, a: float) -> None:
 def finite(g: F32) -> bool:
     """Whether no element of g (n,) is inf or nan."""
     return finite_numpy(g) if _compiled is None else bool(cast(Any, _compiled).finite(g))
+
+
+def add_finite(w: F32, g: F32, a: float) -> int:
+    """As `axpy`, but stops before the first block of `LOOK` elements with inf or nan; how many were added."""
+    if _compiled is None:
+        return add_finite_numpy(w, g, a)
+    return int(cast(Any, _compiled).add_finite(w, g, a))

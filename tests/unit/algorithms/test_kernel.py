@@ -129,3 +129,27 @@ def test_vectors_of_unequal_length_or_read_only_ones_are_refused_and_left_alone(
     with pytest.raises((ValueError, BufferError)):
         kernel.axpy(np.zeros(8, np.float32)[::2], np.ones(4, np.float32), 1.0)
     assert not w.any()
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 5 * kernel.LOOK), st.none() | st.integers(0, 5 * kernel.LOOK)
+)
+@example(0, 3 * kernel.LOOK, 0)
+@example(0, 3 * kernel.LOOK, kernel.LOOK)
+@example(0, 3 * kernel.LOOK, 3 * kernel.LOOK - 1)
+@settings(max_examples=60)
+def test_looking_and_adding_in_one_pass_stops_before_the_block_that_is_not_finite(
+    seed: int, size: int, spoiled: int | None
+) -> None:
+    rng = np.random.default_rng(seed)
+    w, g = (rng.standard_normal(size).astype(np.float32) for _ in "wg")
+    whole = size
+    if spoiled is not None and spoiled < size:
+        g[spoiled] = rng.choice(np.array([np.inf, -np.inf, np.nan], np.float32))
+        whole = spoiled // kernel.LOOK * kernel.LOOK
+    wanted = w.copy()
+    wanted[:whole] = written_down(w[:whole], g[:whole], -0.3)
+    for add in (kernel.add_finite, kernel.add_finite_numpy):
+        found = w.copy()
+        assert add(found, g, -0.3) == whole
+        assert same(found, wanted)

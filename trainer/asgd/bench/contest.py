@@ -40,6 +40,8 @@ class Problem:
     optimizer: str = "sgd"
     every: float = 0.2
     """Seconds between two evaluations."""
+    least: float = 0.0
+    """Seconds that a run takes at least, although its target is met: samples/s want more than its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Ours:
             "step_seconds": problem.step_seconds,
             "straggler": problem.straggler,
         }
-        rule = Rule(problem.seconds, problem.metric, problem.target)
+        rule = Rule(problem.seconds, problem.metric, problem.target, least=problem.least)
         done = train(self.zygote, sets, args, rule, workers=problem.workers)
         more = {"staleness": done.status.staleness.mean}
         return Outcome(done.samples_per_second, done.reached(problem.metric, problem.target), more)
@@ -113,6 +115,7 @@ class Ddp:
         request: dict[str, Any] = {
             "run": problem.seconds, "rate": rate, "seed": seed, "straggler": problem.straggler, "batch": problem.batch,
             "optimizer": problem.optimizer, "metric": problem.metric, "target": problem.target, "every": problem.every,
+            "least": problem.least,
         }  # fmt: skip
         try:
             answer = self._contender.ask(request, problem.seconds + PATIENCE_SECONDS)
@@ -219,9 +222,8 @@ def _together(trainee: Trainee, problem: Problem, rate: float, seeds: Sequence[i
     """
     spent = 0.0
     for seed in seeds:
-        reached = trainee.train(
-            replace(problem, seconds=min(problem.seconds, best - spent)), rate, seed
-        ).reached
+        short = replace(problem, seconds=min(problem.seconds, best - spent), least=0.0)
+        reached = trainee.train(short, rate, seed).reached
         if reached is None:
             return best
         spent += reached

@@ -51,12 +51,13 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a run ends: after `seconds`, when `metric` has reached `target`, or when the job's own stop rule says so."""
+    """When a run ends: after `seconds`, or at `target` of `metric` after at least `least`, or by the job's own rule."""
 
     seconds: float
     metric: str = ""
     target: float = 0.0
     own: bool = False
+    least: float = 0.0
 
 
 def train(
@@ -121,7 +122,8 @@ def _watch(folder: Path, rule: Rule, asker: Asker, pids: list[int]) -> Trained:
             seen.append((time.monotonic() - begin, found.samples))
             if rule.own and found.phase == "finished":
                 break
-        if rule.metric and any(m.get(rule.metric, -1.0) >= rule.target for _, m in _curve(folder, begin)):
+        met = rule.metric and any(m.get(rule.metric, -1.0) >= rule.target for _, m in _curve(folder, begin))
+        if met and now >= rule.least:
             break
     if status is None:
         raise Failed("shard 0 did not answer")

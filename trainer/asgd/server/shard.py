@@ -28,6 +28,9 @@ from asgd.wire.partition import (
     shard_range,
 )
 
+Piece = tuple[slice, Any]
+"""A chunk: its elements within the shard, and its frame."""
+
 
 class Parked(Exception):
     """The request can't be answered yet; the service keeps it and asks again when something has changed."""
@@ -158,19 +161,28 @@ class Shard(Held):
             return Fault(
                 "order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term
             )
-        finite = (fresh or seen.push is not None) and self._finite(message, payload)
+        pieces = self._pieces(message, payload)
         if fresh:
-            seen = self._begin(message, finite)
+            seen = self._begin(message, self._finite(message, *pieces[0]))
         if seen.push:
-            self._apply(message, payload, finite, seen, seen.push)
+            self._apply(message, pieces, fresh, seen, seen.push)
         seen.chunks = self.chunks if message.bare else seen.chunks + message.run
         self.recorder.pushed(message, payload)
         reply = self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
         reply.run = message.run
         return reply
 
-    def _finite(self, message: Exchange, payload: Any) -> bool:
-        """Whether neither the worker nor this look at the chunk found inf or nan."""
+    def _pieces(self, message: Exchange, payload: Any) -> list[Piece]:
+        """The chunks of a message."""
+        span = self._span(message, message.run)
+        if message.run == 1:
+            return [(span, payload)]
+        size, first, vector = self.state.weights.size, message.chunk, np.frombuffer(payload, np.float32)
+        parts = [chunk_slice(size, chunk) for chunk in range(first, first + message.run)]
+        return [(part, vector[part.start - span.start : part.stop - span.start]) for part in parts]
+
+    def _finite(self, message: Exchange, span: slice, frame: Any) -> bool:
+        """Whether neither the worker nor this look at a chunk found inf or nan."""
         if not message.finite:
             return False
         if message.bare:
@@ -178,11 +190,7 @@ class Shard(Held):
                 name = self.spec.algorithm["name"]
                 raise ProtocolError(f"push {message.sequence} has no payload, which {name} cannot use")
             return True
-        span = self._span(message, message.run)
-        size = span.stop - span.start
-        finite = codec.finite(message.codec, payload, size, self.spec.codec)
-        self.saved += 4 * size - memoryview(payload).nbytes
-        return finite
+        return codec.finite(message.codec, frame, span.stop - span.start, self.spec.codec)
 
     def _stranger(self, index: int, incarnation: int) -> Fault | None:
         if not self.ready or self.members.get(index) is None:
@@ -256,19 +264,14 @@ class Shard(Held):
         self.histogram[push.staleness] += 1
         return seen
 
-    def _apply(self, message: Exchange, payload: Any, finite: bool, seen: Seen, push: Push) -> None:
-        """One chunk of an accepted push; the last one completes it."""
-        if not finite:
-            # A push that left during backward, or a worker that lies: at most the chunks before are in.
-            seen.verdict, seen.push = "refused:nonfinite", None
-            self.refused["nonfinite"] += 1
-            self._drop_unfinished(message.index)
-            if self.strategy.rounds and push.steps:
-                self.state.clocks.pop(message.index, None)
-            return
+    def _apply(self, message: Exchange, pieces: list[Piece], looked: bool, seen: Seen, push: Push) -> None:
+        """Some chunks of an accepted push; the last one of all completes it. `looked`: the first was found finite."""
         state = self.state
-        if not push.bare:
-            self._fold(message, payload, push)
+        for piece in pieces if not push.bare else ():
+            if not self._fold(message, piece, looked, push):
+                self._spoil(message.index, seen, push)
+                return
+            looked = False
         if push.bare or message.chunk + message.run == self._chunks_of(message):
             seen.push = None
             self.strategy.finish(state, push)
@@ -277,21 +280,35 @@ class Shard(Held):
             slowest = min(state.clocks.values(), default=0)
             state.clocks[message.index] = state.clocks.get(message.index, slowest) + 1
 
-    def _fold(self, message: Exchange, payload: Any, push: Push) -> None:
-        """Hands a finite chunk to the strategy; where all that this does is one addition, it is done here."""
-        state, how = self.state, self.spec.codec
-        span = self._span(message, message.run)
+    def _spoil(self, index: int, seen: Seen, push: Push) -> None:
+        """A push that left during backward, or a worker that lies: at most what came before is in."""
+        seen.verdict, seen.push = "refused:nonfinite", None
+        self.refused["nonfinite"] += 1
+        self._drop_unfinished(index)
+        if self.strategy.rounds and push.steps:
+            self.state.clocks.pop(index, None)
+
+    def _fold(self, message: Exchange, piece: Piece, looked: bool, push: Push) -> bool:
+        """Hands a chunk to the strategy, or does it here where that is one addition; False if it is not finite.
+
+        NB: what decides about a whole push is looked at before anything is added; what follows, in the same pass.
+        """
+        (span, frame), state, how = piece, self.state, self.spec.codec
         weights, factor = state.weights[span], self.strategy.factor(state, push)
-        if factor is not None and factor < 0:
-            codec.add(message.codec, payload, weights, factor, how)
-        else:
-            vector = codec.decode(message.codec, payload, weights.size, how, self._decoded)
-            # NB: strategies have room for one chunk; one of an empty shard is a contribution to a round all the same.
-            for stop in range(vector.size, 0, -CHUNK) or (0,):
-                start = max(0, stop - CHUNK)
-                part = slice(span.start + start, span.start + stop)
-                self.strategy.apply(state, part, push, vector[start:stop])
+        if not message.finite:
+            return False
+        if factor is None or factor >= 0:
+            if not looked and not self._finite(message, span, frame):
+                return False
+            vector = codec.decode(message.codec, frame, weights.size, how, self._decoded)
+            self.strategy.apply(state, span, push, vector)
+        elif looked:
+            codec.add(message.codec, frame, weights, factor, how)
+        elif not codec.add_finite(message.codec, frame, weights, factor, how):
+            return False
         push.applied += weights.size
+        self.saved += weights.nbytes - memoryview(frame).nbytes
+        return True
 
     def pull(self, message: Pull) -> Reply | Fault:
         """Answers one chunk of the weights. Raises Parked when the worker has to wait."""

@@ -120,3 +120,16 @@ def add(name: str, frame: Any, w: F32, a: float, codec: Codec) -> None:
         return
     arg = argument(name, w.size, codec.block_size, codec.top_ratio)
     packing.add(packing.KINDS.index(name), frame, w, a, arg)
+
+
+def add_finite(name: str, frame: Any, w: F32, a: float, codec: Codec) -> bool:
+    """`add` of a frame that nobody has looked at; False if not all is finite: of fp32 what comes before is in then.
+
+    Raises ProtocolError as `finite` does.
+    """
+    if name == "fp32":
+        return kernel.add_finite(w, _plain(frame, w.size), a) == w.size
+    if not _good(name, frame, w.size, codec):
+        return False
+    add(name, frame, w, a, codec)
+    return True

@@ -21,7 +21,7 @@ ABOUT = "digits, 4 workers, a 20 ms device step: all equal, then one worker five
 SLOW = True
 
 GRID = (0.05, 0.025, 0.1, 0.2)
-EQUAL = Problem("digits", "accuracy", 0.95, seconds=15.0, step_seconds=0.02)
+EQUAL = Problem("digits", "accuracy", 0.95, seconds=15.0, step_seconds=0.02, least=3.0)
 SLOWED = replace(EQUAL, straggler=0, seconds=25.0)
 IDEAL = (3 + 1 / 5) / 4
 """What four workers can give together when one is five times slower, as a share of the healthy four."""

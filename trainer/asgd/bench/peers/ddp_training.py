@@ -1,9 +1,9 @@
 """Synchronous training by DistributedDataParallel over gloo, of the same examples, for the end-to-end cases.
 
-Reads `{"run": SECONDS, "rate": .., "seed": .., "straggler": .., "metric": .., "target": .., "batch": .., "every": ..}`
-lines, trains anew for each until the target or the time is up, and answers with samples/s and the curve. Weights are
-noted down every `every` seconds and evaluated while everybody waits and the clock stands still, so that evaluating
-costs nothing; asgd's evaluator shares the cores and has no such favour.
+Reads `{"run": SECONDS, "rate": .., "seed": .., "straggler": .., "metric": .., "target": .., "batch": .., "every": ..,
+"least": ..}` lines, trains anew for each until the target (but `least` seconds) or the time is up, and answers with
+samples/s and the curve. Weights are noted down every `every` seconds and evaluated while everybody waits and the clock
+stands still, so that evaluating costs nothing; asgd's evaluator shares the cores and has no such favour.
 """
 
 import copy
@@ -60,6 +60,7 @@ class Watch:
 
     def wish(self):
         met = any(metrics[self._run["metric"]] >= self._run["target"] for _, metrics in self.curve)
+        met = met and self.now() >= self._run["least"]
         return END if met or self.now() > self._run["run"] else WAIT if self._notes else GO_ON
 
     def evaluate(self):

@@ -31,8 +31,8 @@ from asgd.wire.stream import Closed, Place, Stream, tune
 
 STALL_SECONDS = 3.0
 """A connection on which no byte moves for so long, while something is asked, is given up."""
-SHARED_WINDOW = 4
-SHARED_RUN = 2
+SHARED_WINDOW = 16
+SHARED_RUN = 8
 """Chunks announced at once, and by one message, where none of them has to travel: fewer wake-ups and messages."""
 FAILURES_MOST = 2
 AVOID_SECONDS = 60.0
