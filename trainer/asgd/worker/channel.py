@@ -18,6 +18,7 @@ from asgd.spec.types import Codec
 from asgd.wire import codec as wire_codec
 from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
+from asgd.wire.lanes.zeromq import WINDOW
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
 from asgd.worker.meta import Identity, PushMeta
@@ -46,7 +47,8 @@ class Channel:
         self.split = split
         """Push first, pull in a message of its own: the strategy may hold pulls back."""
         self.chunks = chunk_count(part.size)
-        self._joins_chunks = joins_chunks and codec.push == codec.pull == "fp32"
+        self._packed = codec.push != "fp32" or codec.pull != "fp32"
+        self._joins_chunks = joins_chunks and not self._packed
         """One message may be about several chunks, where the lane can do that."""
         self.outgoing = Outgoing(codec, part.size)
         differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
@@ -236,13 +238,19 @@ class Channel:
             self.hello(now)
 
     def _fill(self, now: float) -> None:
-        while self._next < self._messages and self._next - self._done < self.lane.window:
+        while self._next < self._messages and self._next - self._done < self._window:
             if self._pushing and not self._ready(self._next):
                 break
             run = self._run() if self._joins_chunks else 1
             self._send_chunk(self._next, run)
             self._next += run
         self._deadline = now + RETRY_SECONDS
+
+    @property
+    def _window(self) -> int:
+        """Chunks under way; few of those that travel, on a lane by which most do not."""
+        travels = self._packed or not self._pushing or self._meta.parts > 1
+        return min(self.lane.window, WINDOW) if travels else self.lane.window
 
     def _run(self) -> int:
         """How many chunks the next message is about: those that may leave now, where the lane takes more than one."""
@@ -251,7 +259,7 @@ class Channel:
             return 1
         if meta.by_chunk and not self.outgoing.is_sound(first):
             return 1
-        most = min(self.lane.run, self._count - first, self.lane.window - (first - self._done))
+        most = min(self.lane.run, self._count - first, self._window - (first - self._done))
         while run < most and self._ready(first + run):
             if meta.by_chunk and not self.outgoing.is_sound(first + run):
                 break
