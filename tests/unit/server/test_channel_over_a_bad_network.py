@@ -179,9 +179,9 @@ def test_error_feedback_encodes_a_push_once_however_often_it_is_sent(seed: int, 
         pushed += vector
         exchange(channel, clock, sequence, vector, None)
         clock.until(network, channel, lambda: not channel.busy)
-    assert channel.encoder.residual is not None
+    assert channel.outgoing.encoder.residual is not None
     moved = 1 - network.shard.state.weights
-    np.testing.assert_allclose(moved + channel.encoder.residual, pushed, atol=1e-5)
+    np.testing.assert_allclose(moved + channel.outgoing.encoder.residual, pushed, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["int8", "topk", "onebit"])

@@ -92,7 +92,10 @@ def test_error_feedback_keeps_the_frames_of_a_push_and_no_more(push: str) -> Non
 def test_a_server_applies_a_push_without_temporary_memory(push: str) -> None:
     """Also the codecs': they are added as they came."""
     workload = Workload(push, "fp32")
-    shard, frame = workload.lane.shard, workload.channel.encoder.encode(np.ones(CHUNK, np.float32), 0)
+    shard, frame = (
+        workload.lane.shard,
+        workload.channel.outgoing.encoder.encode(np.ones(CHUNK, np.float32), 0),
+    )
     body = memoryview(frame).cast("B")
     sequence = workload.sequence
 

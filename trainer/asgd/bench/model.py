@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 SERVER_BASE_BYTES = 70 << 20
 CONNECTION_BYTES = 8 << 20
-CHUNK_PARAMETERS = 1 << 18
 USABLE = 0.7
 """Share of a core or a link that is planned for: queues grow without bound towards 1."""
 

@@ -226,14 +226,10 @@ class Shard(Held):
         return Fault("protocol", text, self.term)
 
     def _chunks_of(self, message: Exchange | Pull) -> int:
-        if message.parts == 1:
-            return chunk_count(self.state.weights.size)
         return chunk_count(part_range(self.state.weights.size, message.part, message.parts).size)
 
     def _span(self, message: Exchange | Pull, run: int) -> slice:
-        if message.parts == 1:
-            return chunk_slice(self.state.weights.size, message.chunk, run=run)
-        return part_chunk(self.state.weights.size, message.chunk, message.part, message.parts)
+        return part_chunk(self.state.weights.size, message.chunk, message.part, message.parts, run)
 
     def _begin(self, message: Exchange, finite: bool) -> Seen:
         """The first chunk of a new push: it gets its verdict, and if accepted its version."""

@@ -82,8 +82,10 @@ def block_edges(tensors: bytes, size: int) -> list[int]:
     return edges if edges[-1] == size else [0, size]
 
 
-def part_chunk(size: int, index: int, part: int, parts: int) -> slice:
-    """The same when only a part is exchanged: chunks are counted from its end."""
+def part_chunk(size: int, index: int, part: int, parts: int, run: int = 1) -> slice:
+    """The same of a part that is exchanged alone, whose chunks are counted from its end; of all if `parts` is 1."""
+    if parts == 1:
+        return chunk_slice(size, index, run=run)
     own = part_range(size, part, parts)
     span = chunk_slice(own.size, index)
     return slice(own.start + span.start, own.start + span.stop)

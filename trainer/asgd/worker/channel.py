@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from asgd import kernel
 from asgd.errors import ProtocolError, TryAgain, UserError
 from asgd.kernel import F32
 from asgd.spec.types import Codec
 from asgd.wire import codec as wire_codec
 from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
+from asgd.wire.lanes.zeromq import WINDOW
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
 from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.outgoing import Outgoing
 
 RETRY_SECONDS = 1.0
 """Silence after which a request is sent again."""
@@ -46,11 +47,10 @@ class Channel:
         self.split = split
         """Push first, pull in a message of its own: the strategy may hold pulls back."""
         self.chunks = chunk_count(part.size)
-        self._joins_chunks = joins_chunks and codec.push == codec.pull == "fp32"
+        self._packed = codec.push != "fp32" or codec.pull != "fp32"
+        self._joins_chunks = joins_chunks and not self._packed
         """One message may be about several chunks, where the lane can do that."""
-        self.encoder = wire_codec.Encoder(codec, part.size)
-        self._encoders: dict[tuple[int, int], wire_codec.Encoder] = {(0, 1): self.encoder}
-        """By (part, parts): error feedback is of the elements that are sent together."""
+        self.outgoing = Outgoing(codec, part.size)
         differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
         self._mirror = Mirror(codec, part.size) if differences else None
         self.term = 0
@@ -83,15 +83,9 @@ class Channel:
         self._count = self.chunks
         """Chunks of the exchange under way."""
         self._ready: Callable[[int], bool] = at_once
-        self._sound = self._count
-        """The first chunk of the push that was found to be inf or nan; those after it are not sent either."""
-        self._looked_at = 0
-        """Chunks of the push that were looked at, each once and in their order."""
         self._deadline = 0.0
         self._requests = 0
         self._scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
-        self._frames: dict[int, Any] = {}
-        self._push: F32 | None = None
         self._pull: F32 | None = None
         self._placed: memoryview | None = None
 
@@ -105,16 +99,16 @@ class Channel:
 
         A chunk of the push leaves when it is `ready`; who says so calls `advance` when one may have become it.
         """
-        self._push, self._meta, self._pull = push, meta, pull
+        self._meta, self._pull = meta, pull
         self._pushing = push is not None or meta.bare
-        self._frames = {}
         self._count = self.chunks
         self._base = meta.bases[self.shard] if meta.bases else self.version
         if meta.parts > 1:
             self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
             self._base = self._parts.get(meta.part, self._whole)
         self._next, self._done = 0, 0
-        self._ready, self._sound, self._looked_at = ready, self._count, 0
+        self._ready = ready
+        self.outgoing.start(push, meta.part, meta.parts, self._count)
         self._requests += 1
         self.taken = []
         self.verdict = ""
@@ -244,7 +238,7 @@ class Channel:
             self.hello(now)
 
     def _fill(self, now: float) -> None:
-        while self._next < self._messages and self._next - self._done < self.lane.window:
+        while self._next < self._messages and self._next - self._done < self._window:
             if self._pushing and not self._ready(self._next):
                 break
             run = self._run() if self._joins_chunks else 1
@@ -252,16 +246,22 @@ class Channel:
             self._next += run
         self._deadline = now + RETRY_SECONDS
 
+    @property
+    def _window(self) -> int:
+        """Chunks under way; few of those that travel, on a lane by which most do not."""
+        travels = self._packed or not self._pushing or self._meta.parts > 1
+        return min(self.lane.window, WINDOW) if travels else self.lane.window
+
     def _run(self) -> int:
         """How many chunks the next message is about: those that may leave now, where the lane takes more than one."""
         meta, first, run = self._meta, self._next, 1
         if not self._pushing or meta.bare or not meta.finite or meta.parts > 1:
             return 1
-        if meta.by_chunk and not self._is_sound(first):
+        if meta.by_chunk and not self.outgoing.is_sound(first):
             return 1
-        most = min(self.lane.run, self._count - first, self.lane.window - (first - self._done))
+        most = min(self.lane.run, self._count - first, self._window - (first - self._done))
         while run < most and self._ready(first + run):
-            if meta.by_chunk and not self._is_sound(first + run):
+            if meta.by_chunk and not self.outgoing.is_sound(first + run):
                 break
             run += 1
         return run
@@ -303,37 +303,15 @@ class Channel:
             return
         pull = self._asks
         visits = meta.visits if chunk == 0 and self.shard == 0 else []
-        finite = meta.finite and (not meta.by_chunk or self._is_sound(chunk))
+        finite = meta.finite and (not meta.by_chunk or self.outgoing.is_sound(chunk))
         self.lane.send(
             Exchange(
                 who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
                 finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta, held, bare=meta.bare,
                 part=meta.part, parts=meta.parts, run=run,
             ),
-            self._frame(chunk, run) if finite and not meta.bare else None,
+            self.outgoing.frame(chunk, run) if finite and not meta.bare else None,
         )  # fmt: skip
-
-    def _is_sound(self, chunk: int) -> bool:
-        """Whether the push is finite up to this chunk."""
-        if self._looked_at <= chunk < self._sound:
-            assert self._push is not None
-            if not kernel.finite(self._push[self._span(chunk)]):
-                self._sound = chunk
-            self._looked_at = chunk + 1
-        return chunk < self._sound
-
-    def _frame(self, chunk: int, run: int) -> Any:
-        """A chunk's payload; with error feedback kept until the push is through, for that must encode it only once."""
-        if chunk in self._frames:
-            return self._frames[chunk]
-        assert self._push is not None
-        if run > 1:
-            return self._push[chunk_slice(self.part.size, chunk, run=run)]
-        encoder = self.encoder if self._meta.parts == 1 else self._encoder()
-        frame = encoder.encode(self._push[self._span(chunk)], chunk)
-        if encoder.residual is not None:
-            self._frames[chunk] = frame
-        return frame
 
     def place(self, message: AnyMessage, size: int) -> memoryview | None:
         """Where a lane may receive a reply's payload of `size` bytes: the chunk itself, when it is wanted as it is."""
@@ -353,16 +331,8 @@ class Channel:
         next_one = message.sequence == expected and message.chunk == self._done
         return next_one and (message.verdict == "pulled") != self._pushing
 
-    def _encoder(self) -> wire_codec.Encoder:
-        key = (self._meta.part, self._meta.parts)
-        if key not in self._encoders:
-            self._encoders[key] = wire_codec.Encoder(self.codec, part_range(self.part.size, *key).size)
-        return self._encoders[key]
-
     def _span(self, chunk: int, run: int = 1) -> slice:
-        if self._meta.parts == 1:
-            return chunk_slice(self.part.size, chunk, run=run)
-        return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts)
+        return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts, run)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
         if not self._awaits(message):
@@ -405,7 +375,7 @@ class Channel:
     def _complete(self, now: float) -> None:
         if self._pushing:
             self.acknowledged = self._meta.sequence
-            self._frames = {}
+            self.outgoing.through()
             split = self.split or self._bare
             self._pushing = False
             if split and self._pull is not None and not self.stop:
