@@ -9,7 +9,7 @@ import pytest
 
 from asgd.errors import ProtocolError
 from asgd.server.shard import Parked
-from asgd.wire.messages import Fault, Init, Pull, Reply, Welcome
+from asgd.wire.messages import Exchange, Fault, Init, Pull, Reply, Welcome
 from tests.checks.harness import as_frame, asgd_spec
 from tests.unit.server.peers import (
     bring,
@@ -209,14 +209,23 @@ def test_a_later_chunk_that_is_not_finite_ends_its_push_and_no_other() -> None:
 def test_a_malformed_payload_is_refused_before_anything_is_believed(
     frame: bytes | None, fields: dict[str, Any]
 ) -> None:
-    from asgd.wire.messages import Exchange
-
     shard = ready_shard(4)
     before = snapshot(shard)[1]
     with pytest.raises(ProtocolError):
         shard.exchange(Exchange(0, 1, 1, 0, 0, 8, 1, True, True, **fields), frame)
     assert snapshot(shard)[1] == before
     assert verdict(push(shard, 0, 1, ones())) == "applied"
+
+
+@pytest.mark.parametrize("payload", [None, b"", bytes(3), bytes(4 * 7), bytes(4 * 9)])
+def test_several_chunks_that_come_as_anything_but_their_elements_are_refused(payload: bytes | None) -> None:
+    """A worker may say that they lie in shared memory although it has none."""
+    shard = ready_shard(10)
+    claim = Exchange(0, 1, 1, 0, 0, 8, 1, True, True, shared=True, run=2)
+    with pytest.raises(ProtocolError):
+        shard.exchange(claim, payload)
+    assert verdict(push(shard, 0, 1, ones())) == "applied"
+    assert shard.state.version == 1
 
 
 def test_a_chunk_that_the_shard_does_not_have_is_a_fault_of_the_protocol() -> None:

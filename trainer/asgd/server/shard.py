@@ -173,11 +173,12 @@ class Shard(Held):
         return reply
 
     def _pieces(self, message: Exchange, payload: Any) -> list[Piece]:
-        """The chunks of a message."""
+        """The chunks of a message. Raises ProtocolError when several chunks come as anything but their elements."""
         span = self._span(message, message.run)
         if message.run == 1:
             return [(span, payload)]
-        size, first, vector = self.state.weights.size, message.chunk, np.frombuffer(payload, np.float32)
+        size, first = self.state.weights.size, message.chunk
+        vector = codec.decode("fp32", payload, span.stop - span.start, self.spec.codec, self._decoded)
         parts = [chunk_slice(size, chunk) for chunk in range(first, first + message.run)]
         return [(part, vector[part.start - span.start : part.stop - span.start]) for part in parts]
 
