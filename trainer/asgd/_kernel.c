@@ -29,13 +29,20 @@ CLONES static uint32_t count_bad(const uint32_t *restrict p, Py_ssize_t n) {
     return bad;
 }
 
+/* The arguments (w, g, a) of what adds g * a to w: two buffers of equal length, to be released. */
+static int addends(PyObject *args, Py_buffer *w, Py_buffer *g, double *a) {
+    PyObject *wo, *go;
+    if (!PyArg_ParseTuple(args, "OOd", &wo, &go, a)) return -1;
+    if (floats(wo, w, 1, -1) < 0) return -1;
+    if (floats(go, g, 0, w->len / 4) == 0) return 0;
+    PyBuffer_Release(w);
+    return -1;
+}
+
 /* axpy(w, g, a): w += g * a, elementwise, in place. */
 static PyObject *axpy(PyObject *self, PyObject *args) {
-    PyObject *wo, *go; double a;
-    if (!PyArg_ParseTuple(args, "OOd", &wo, &go, &a)) return NULL;
-    Py_buffer w, g;
-    if (floats(wo, &w, 1, -1) < 0) return NULL;
-    if (floats(go, &g, 0, w.len / 4) < 0) { PyBuffer_Release(&w); return NULL; }
+    Py_buffer w, g; double a;
+    if (addends(args, &w, &g, &a) < 0) return NULL;
     Py_BEGIN_ALLOW_THREADS
     add_scaled(w.buf, g.buf, (float)a, w.len / 4);
     Py_END_ALLOW_THREADS
@@ -46,11 +53,8 @@ static PyObject *axpy(PyObject *self, PyObject *args) {
 /* add_finite(w, g, a) -> int: w += g * a up to the first LOOK elements with inf or nan among them; how many were added.
  * One pass of memory, where looking at all of g first would be two. */
 static PyObject *add_finite(PyObject *self, PyObject *args) {
-    PyObject *wo, *go; double a;
-    if (!PyArg_ParseTuple(args, "OOd", &wo, &go, &a)) return NULL;
-    Py_buffer w, g;
-    if (floats(wo, &w, 1, -1) < 0) return NULL;
-    if (floats(go, &g, 0, w.len / 4) < 0) { PyBuffer_Release(&w); return NULL; }
+    Py_buffer w, g; double a;
+    if (addends(args, &w, &g, &a) < 0) return NULL;
     Py_ssize_t done = 0, n = w.len / 4;
     Py_BEGIN_ALLOW_THREADS
     while (done < n) {
