@@ -13,6 +13,7 @@ from asgd.algorithms.registry import strategy
 from asgd.errors import UserError
 from asgd.kernel import LOOK
 from asgd.server.shard import Shard
+from asgd.wire.lanes.zeromq import WINDOW
 from asgd.wire.messages import Exchange
 from asgd.wire.partition import CHUNK, chunk_slice
 from asgd.worker.meta import PushMeta
@@ -129,3 +130,16 @@ def test_the_one_chunk_of_an_empty_shard_is_a_contribution_to_a_round() -> None:
     bring(shard, 0, 1, np.ones(1, np.float32))
     push(shard, 0, 1, np.zeros(0, np.float32))
     assert 0 in shard.state.inbox and shard.state.inbox[0].complete
+
+
+def test_of_packed_chunks_which_travel_on_every_lane_few_are_under_way(tmp_path: Path) -> None:
+    with Rig(tmp_path, "shm", SIZE, {"codec": {"push": "bf16", "pull": "bf16"}}) as rig:
+        worker = rig.joined()
+        rig.exchange(worker, 1, vectors()[0], rig.memory(worker))
+        for _ in range(100):
+            # NB: the worker sends what the socket takes, and hears no answer.
+            worker.lane.polls()
+            rig.service.step()
+        assert sum(rig.service.traffic.counts["push"]) == WINDOW < CHUNKS
+        rig.until(lambda: not worker.busy)
+        assert sum(rig.service.traffic.counts["push"]) == CHUNKS
