@@ -33,6 +33,7 @@ ARG SSL_CERT_FILE UV_DEFAULT_INDEX
 COPY README.md ./
 COPY trainer trainer
 COPY operator operator
+COPY bench bench
 RUN /uv/bin/uv venv -q /opt/asgd \
  && /uv/bin/uv build -q --wheel --out-dir /dist \
  && /uv/bin/uv pip install -q --no-deps --python /opt/asgd/bin/python --prefix /app /dist/*.whl
@@ -51,13 +52,13 @@ RUN /uv/bin/uv venv --seed /opt/asgd \
 FROM base AS trainer
 COPY --from=trainer-builder /opt/asgd /opt/asgd
 COPY --from=project /app /opt/asgd
-RUN python -c 'import asgd._kernel, torch'
+RUN python -c 'import asgd.kernel._kernel, torch'
 USER 65532:65532
 CMD ["asgd", "--help"]
 
 FROM base AS slim
 COPY --from=slim-builder /opt/asgd /opt/asgd
 COPY --from=project /app /opt/asgd
-RUN python -c 'import asgd._kernel, numpy, kopf, kubernetes.aio.client, cel_expr_python'
+RUN python -c 'import asgd.kernel._kernel, numpy, kopf, kubernetes.aio.client, cel_expr_python'
 USER 65532:65532
 CMD ["asgd-operator", "run"]

@@ -2,7 +2,7 @@
 SHELL := bash
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
-SOURCES := trainer operator tests
+SOURCES := trainer operator bench tests
 
 .PHONY: help run test e2e matrix pictures lint format generate cluster-api clean
 help: ## say what the targets do
@@ -12,9 +12,9 @@ help: ## say what the targets do
 	python3 -m venv .tools && .tools/bin/pip install --quiet uv
 
 # NB: bytecode of all packages, once: each process of a test would compile torch's 1.5 s worth of Python anew where Python may not write it.
-.venv/.ready: pyproject.toml uv.lock $(wildcard trainer/asgd/*.[ch]) | $(filter .tools/bin/uv,$(UV))
+.venv/.ready: pyproject.toml uv.lock $(wildcard trainer/asgd/kernel/*.[ch]) | $(filter .tools/bin/uv,$(UV))
 	$(UV) sync --quiet --all-extras --compile-bytecode
-	@$(PY) -m compileall -q trainer operator
+	@$(PY) -m compileall -q trainer operator bench
 	@touch $@
 
 run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers

@@ -31,7 +31,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from asgd.status import Status  # noqa: E402
+from asgd.spec.status import Status  # noqa: E402
 from tests.local.run import ASGD, HERE, Run  # noqa: E402  (tests are no installed package)
 
 EXAMPLES, PAGE = ROOT / "examples" / "strategies", ROOT / "docs" / "reference" / "matrix.md"

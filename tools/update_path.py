@@ -27,8 +27,8 @@ from asgd.spec.types import JobSpec
 from asgd.wire.lanes.zeromq import WINDOW
 from asgd.wire.messages import AnyMessage, Done, Exchange, Hello, Init, Message, Pull, Reply, decode, encode
 from asgd.wire.partition import CHUNK, Range
-from asgd.worker.channel import Channel
-from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.sending.channel import Channel
+from asgd.worker.sending.headers import Identity, PushMeta
 
 SIZE = 3 * CHUNK + 1000
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from asgd.status import Status
+from asgd.spec.status import Status
 from tests.cluster.kubectl import Kubectl
 
 PATIENCE = 60.0

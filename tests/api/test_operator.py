@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asgd.status import CheckpointView, StalenessView, Status
+from asgd.spec.status import CheckpointView, StalenessView, Status
 from tests.api.acting import Job, OperatorProcess, ShardZero, operator, until
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.shell import ClusterError

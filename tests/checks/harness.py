@@ -37,8 +37,8 @@ from asgd.wire.messages import (
     encode,
 )
 from asgd.wire.partition import shard_range
-from asgd.worker.channel import Channel
-from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.sending.channel import Channel
+from asgd.worker.sending.headers import Identity, PushMeta
 from tests.checks.problems import Problem
 
 JOB = "check"

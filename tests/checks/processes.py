@@ -14,16 +14,16 @@ from typing import Any
 import msgspec
 import yaml
 
-from asgd.env import ProcessConfig, read_config
+from asgd.host.env import ProcessConfig, read_config
 from asgd.kernel import F32
-from asgd.server.checkpoint import Store, assemble
+from asgd.server.saves.store import Store, assemble
 from asgd.spec import Job, job_to_json, load_job
+from asgd.spec.status import Status
 from asgd.spec.types import Codec
-from asgd.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done
-from asgd.worker.centre import Centre
-from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.headers import Identity, PushMeta
 
 PATIENCE_SECONDS = 150.0
 """For machines that have much else to do."""

@@ -16,8 +16,8 @@ from asgd.drivers.virtual.simulation import Simulation
 from asgd.drivers.virtual.work import NextLease, Work
 from asgd.kernel import F32
 from asgd.spec.types import Byzantine
-from asgd.worker.batches import LeasedBatch
 from asgd.worker.oracle import SAMPLES
+from asgd.worker.reading.batches import LeasedBatch
 from tests.checks.problems import Digits
 from tests.checks.virtual import job
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from asgd.dataorder import epoch_order
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
-from asgd.worker.build import build_task
+from asgd.worker.reading.order import epoch_order
+from asgd.worker.task.build import build_task
 from tests.checks.processes import Processes
 
 STEPS, RATE = 200, 0.1

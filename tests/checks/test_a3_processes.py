@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asgd.worker.centre import Centre
+from asgd.worker.sending.centre import Centre
 from tests.checks.processes import SIZE, Processes, centre_of, push_of
 
 WORKERS, ROUNDS = 4, 25

@@ -11,10 +11,10 @@ import pytest
 from asgd.cli import main
 from asgd.drivers.virtual.calibration import calibrate, whole, world
 from asgd.drivers.virtual.models import MeasuredTime
-from asgd.durations import Durations, Spread, merged
 from asgd.report.history import History, HistoryWriter
 from asgd.report.lines import Run, Timing
-from asgd.status import ServingView, Status, WorkerTimes, WorkerView
+from asgd.spec.durations import Durations, Spread, merged
+from asgd.spec.status import ServingView, Status, WorkerTimes, WorkerView
 
 JOB = """
 apiVersion: asgd.dev/v1alpha1

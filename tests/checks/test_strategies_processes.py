@@ -19,7 +19,7 @@ import pytest
 
 from asgd.algorithms.easgd import EasgdWorker
 from asgd.algorithms.leader import LeaderWorker
-from asgd.worker.heartbeat import Heartbeat
+from asgd.worker.sending.heartbeat import Heartbeat
 from tests.checks.processes import PATIENCE_SECONDS, SIZE, Processes, centre_of, push_of
 
 ROOT = Path(__file__).resolve().parents[2]

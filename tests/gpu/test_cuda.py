@@ -18,12 +18,12 @@ from torch.utils.data import TensorDataset
 
 from asgd.spec.types import JobSpec
 from asgd.task import Task
-from asgd.worker.batches import LeasedBatch
-from asgd.worker.batchnorm import recompute
-from asgd.worker.devices import Staging, choose_device
-from asgd.worker.flat import Flat
+from asgd.worker.device.accelerator import Staging, choose_device
+from asgd.worker.device.batch_norm import recompute
+from asgd.worker.device.flat import Flat
 from asgd.worker.loop import backward
-from asgd.worker.overlap import Overlap
+from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.sending.overlap import Overlap
 from tests.users.jobs import run_spec, write
 
 pytestmark = [

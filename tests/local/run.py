@@ -29,7 +29,7 @@ from safetensors.numpy import load_file
 from asgd.errors import TryAgain
 from asgd.report.summary import Summary
 from asgd.report.summary import read as read_summary
-from asgd.status import Status
+from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
 from asgd.wire.messages import AnyMessage, Command, Done

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from asgd.bench import environments, processes
-from asgd.bench.contender import Contender, Failed
-from asgd.bench.environments import python_for
-from asgd.bench.field import BF16, Maker, our, rival
+from asgd_bench import environments, processes
+from asgd_bench.contender import Contender, Failed
+from asgd_bench.environments import python_for
+from asgd_bench.field import BF16, Maker, our, rival
 
 PARAMETERS, WORKERS = 3_003, 2
 """Not divisible by the number of tensors, nor by the elements of a chunk."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from asgd.bench.contest import Ddp, Problem
-from asgd.bench.training import Rule, rate, train
-from asgd.bench.zygote import Zygote
+from asgd_bench.contest import Ddp, Problem
+from asgd_bench.training import Rule, rate, train
+from asgd_bench.zygote import Zygote
 
 pytestmark = pytest.mark.timeout(300)
 

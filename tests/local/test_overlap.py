@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from asgd.task import Task
-from asgd.worker.batches import LeasedBatch
-from asgd.worker.flat import Flat
+from asgd.worker.device.flat import Flat
 from asgd.worker.loop import backward
+from asgd.worker.reading.batches import LeasedBatch
 from asgd.worker.replica import Replica
 from tests.checks.processes import Processes
 from tests.checks.test_a1_processes import one_thread

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asgd.server.memory import read
+from asgd.server.saves.in_memory import read
 from tests.local.run import ASGD, Counting
 from tests.local.test_server_faults import acknowledged, until_term
 
@@ -115,7 +115,7 @@ def standing_by(run: Counting) -> list[int]:
     """Servers that have no shard."""
     shards = {row["pid"] for row in run.rows().values()}
     words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in run.orphans()}
-    return [pid for pid, line in words.items() if b"asgd.drivers.standby" in line and pid not in shards]
+    return [pid for pid, line in words.items() if b"asgd.drivers.local.standby" in line and pid not in shards]
 
 
 def test_a_run_that_went_on_from_memory_is_replayed_to_the_same_bits(tmp_path: Path, kept: Path) -> None:

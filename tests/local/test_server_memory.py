@@ -16,8 +16,8 @@ import pytest
 
 from asgd.spec import job_to_json, load_job
 from asgd.spec.types import Job
-from asgd.worker.centre import Centre
-from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.headers import Identity, PushMeta
 
 MIB = 1 << 20
 PARAMETERS = 8_000_000

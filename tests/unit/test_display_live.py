@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from asgd.report.frame import fold, frame, hidden_line
+from asgd.spec.status import Status
 from asgd.spec.types import Metric, StopAfter
-from asgd.status import Status
 from tests.unit.report.statuses import status, trouble, worker
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from asgd.display import Display, plain_line
+from asgd.drivers.display import Display, plain_line
 from asgd.spec.types import Metric, StopAfter
 from tests.unit.report.statuses import status, trouble, worker
 
@@ -93,7 +93,7 @@ def test_a_stream_closed_on_our_side_ends_the_display_quietly() -> None:
 
 _PROGRAM = """
 import sys
-from asgd.display import Display
+from asgd.drivers.display import Display
 from tests.unit.report.statuses import status
 with Display(clock=iter(range(0, 10_000, 3)).__next__) as display:
     for updates in range(2_000):

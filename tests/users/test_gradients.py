@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from asgd.errors import UserError
 from asgd.task import Task
-from asgd.worker.batches import LeasedBatch
-from asgd.worker.flat import Flat, layout_of
+from asgd.worker.device.extras import aliases
+from asgd.worker.device.flat import Flat, layout_of
 from asgd.worker.loop import backward
-from asgd.worker.state import aliases
+from asgd.worker.reading.batches import LeasedBatch
 
 pytestmark = pytest.mark.timeout(300)
 CPU = torch.device("cpu")

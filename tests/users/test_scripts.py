@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from asgd import session
-from asgd.drivers.probe import look
-from asgd.env import ProcessConfig
 from asgd.errors import UserError
+from asgd.host.env import ProcessConfig
 from asgd.spec import load_job
 from asgd.spec.types import JobSpec, Optimizer, Schedule, StopAfter
-from asgd.worker.script import arguments, run_script
+from asgd.worker.task.check import look
+from asgd.worker.task.script import arguments, run_script
 from tests.users.jobs import ROOT, run, run_spec, write
 from tests.users.pages import write_files
 

@@ -13,14 +13,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from asgd.drivers.probe import look
 from asgd.errors import UserError
 from asgd.spec.types import JobSpec
-from asgd.worker.buffers import LEAST_STEPS
-from asgd.worker.build import build_task
-from asgd.worker.data import open_batches
-from asgd.worker.flat import Flat
+from asgd.worker.device.buffers import LEAST_STEPS
+from asgd.worker.device.flat import Flat
 from asgd.worker.loop import backward
+from asgd.worker.reading.data import open_batches
+from asgd.worker.task.build import build_task
+from asgd.worker.task.check import look
 from tests.users.jobs import ROOT, run, run_spec, write, write_job
 from tests.users.pages import write_files
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asgd import __version__, exitcodes
-from asgd.bench.options import add_arguments as add_bench_arguments
-from asgd.drivers.rerun import options as replay_options
+from asgd.drivers.replay import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
+from asgd_bench.options import add_arguments as add_bench_arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,14 +100,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "run":
-        from asgd.drivers import local
+        from asgd.drivers.local import run as local
         from asgd.spec import load_job
 
         job = load_job(arguments.job, arguments.set)
         folder = Path(arguments.job).absolute().parent
         return local.run(job, folder, arguments.output, quiet=arguments.quiet, transport=arguments.transport)
     if arguments.command == "simulate":
-        from asgd.drivers import simulate
+        from asgd.drivers.virtual import command as simulate
         from asgd.spec import load_job
 
         job = load_job(arguments.job, simulate.sets(arguments))
@@ -117,7 +117,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "replay":
         folder = Path(arguments.run)
         replay_options.set_threads(folder)
-        from asgd.drivers import replay
+        from asgd.drivers.replay import command as replay
 
         return replay.main(folder, arguments.until, arguments.dump, as_json=arguments.json)
     if arguments.command == "report":
@@ -129,7 +129,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return validate.main(arguments.jobs, arguments.set)
     if arguments.command == "bench":
-        from asgd.bench import command
+        from asgd_bench import command
 
         return command.main(arguments)
     return _process(arguments)
@@ -137,12 +137,12 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 def _process(arguments: argparse.Namespace) -> int:
     """One process of a job."""
-    from asgd.drivers.orphans import end_with_parent
+    from asgd.host.orphans import end_with_parent
 
     end_with_parent()
     if arguments.command == "server":
-        from asgd.allocator import keep_freed_memory
-        from asgd.env import read_config
+        from asgd.host.allocator import keep_freed_memory
+        from asgd.host.env import read_config
         from asgd.server.service import Service
 
         keep_freed_memory()
@@ -153,7 +153,7 @@ def _process(arguments: argparse.Namespace) -> int:
 
         return evaluator.main()
     if arguments.join:
-        from asgd.drivers.join import join
+        from asgd.drivers.local.join import join
 
         join(Path(arguments.join), arguments.index)
     from asgd.worker import process

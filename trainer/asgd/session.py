@@ -25,15 +25,15 @@ import torch
 from torch import nn
 
 from asgd.algorithms.schedule import learning_rate
-from asgd.allocator import keep_freed_memory
-from asgd.env import read_config
 from asgd.errors import UserError
-from asgd.exporter import Exporter, Views
+from asgd.host.allocator import keep_freed_memory
+from asgd.host.env import read_config
+from asgd.host.exporter import Exporter, Views
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Evaluated
-from asgd.worker.data import seed_worker, worker_environment
-from asgd.worker.devices import limit_threads
+from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.process import catch_term, exit_code
+from asgd.worker.reading.data import seed_worker, worker_environment
 from asgd.worker.replica import Replica
 
 Item = TypeVar("Item")

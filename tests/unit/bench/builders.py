@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asgd.bench.results import Case, Line, Page, Sample, Table
+from asgd_bench.results import Case, Line, Page, Sample, Table
 
 
 def line(name: str, *values: float | None, cpu: float | None = None) -> Line:

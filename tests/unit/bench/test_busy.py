@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asgd.bench.busy import between
-from asgd.bench.contender import Failed
+from asgd_bench.busy import between
+from asgd_bench.contender import Failed
 
 
 def test_an_update_that_spans_a_moment_counts_by_its_share() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from asgd.bench import figures
-from asgd.bench.figures import Spread
-from asgd.bench.results import Table
+from asgd_bench import figures
+from asgd_bench.figures import Spread
+from asgd_bench.results import Table
 from tests.unit.bench.builders import line
 
 
@@ -34,7 +34,7 @@ def test_the_reference_has_no_advantage_over_itself_nor_without_a_common_round()
 
 
 def test_memory_is_the_most_of_all_rounds_and_cost_the_median() -> None:
-    from asgd.bench.results import Line, Sample
+    from asgd_bench.results import Line, Sample
 
     found = Line("x", [Sample(1, 0.3, 5.0), None, Sample(1, 0.1, 9.0), Sample(1, 0.2, 7.0)])
     assert figures.highest(found.samples) == 9.0

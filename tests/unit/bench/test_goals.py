@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from asgd.bench.cases import all_cases, encoders, memory, scaling, startup, stragglers, update_path
-from asgd.bench.codecs import CODECS
-from asgd.bench.contest import Ddp
-from asgd.bench.goals import GOALS, check
-from asgd.bench.judging import Goal, find, judge
-from asgd.bench.plan import Plan
-from asgd.bench.results import Line, Table
+from asgd_bench.cases import all_cases, encoders, memory, scaling, startup, stragglers, update_path
+from asgd_bench.codecs import CODECS
+from asgd_bench.contest import Ddp
+from asgd_bench.goals import GOALS, check
+from asgd_bench.judging import Goal, find, judge
+from asgd_bench.plan import Plan
+from asgd_bench.results import Line, Table
 from tests.unit.bench.builders import line, page
 
 TITLE = "TCP, 10M parameters, 2 workers"

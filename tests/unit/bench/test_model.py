@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from asgd.bench import model, scaling
-from asgd.bench.derived import check_model
-from asgd.bench.model import Fleet, Price
-from asgd.bench.results import Table
+from asgd_bench import model, scaling
+from asgd_bench.derived import check_model
+from asgd_bench.model import Fleet, Price
+from asgd_bench.results import Table
 from tests.unit.bench.builders import line, page
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from asgd.bench.command import run_case
-from asgd.bench.contender import Failed
-from asgd.bench.page import case_text
-from asgd.bench.plan import Budget, Plan
-from asgd.bench.race import Race, stay_started
-from asgd.bench.results import Sample, Table
+from asgd_bench.command import run_case
+from asgd_bench.contender import Failed
+from asgd_bench.page import case_text
+from asgd_bench.plan import Budget, Plan
+from asgd_bench.race import Race, stay_started
+from asgd_bench.results import Sample, Table
 
 
 @dataclass

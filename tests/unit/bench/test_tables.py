@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from asgd.bench import page as pages
-from asgd.bench import tables
-from asgd.bench.plot import bars
-from asgd.bench.results import Line, Table
+from asgd_bench import page as pages
+from asgd_bench import tables
+from asgd_bench.plot import bars
+from asgd_bench.results import Line, Table
 from tests.unit.bench.builders import line, page
 
 RACE = Table(

@@ -9,7 +9,7 @@ import pytest
 
 from asgd.spec import load_job
 from asgd.task import Task
-from asgd.worker.data import dataset_size
+from asgd.worker.reading.data import dataset_size
 
 FOLDER = Path(__file__).parents[3] / "examples"
 OURS = ["charlm", "digits", "mnist", "pipeline"]

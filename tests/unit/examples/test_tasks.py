@@ -14,7 +14,7 @@ from torch import Tensor
 from asgd.errors import UserError
 from asgd.examples import charlm, digits, mnist, parts
 from asgd.task import Task
-from asgd.worker.data import LeasedBatches, dataset_size
+from asgd.worker.reading.data import LeasedBatches, dataset_size
 
 TASKS: dict[str, Callable[[], Task]] = {
     "digits cnn": digits.task,

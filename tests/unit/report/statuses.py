@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from asgd.spec.status import CheckpointView, StalenessView, Status, WorkerView
 from asgd.spec.types import Metric, StopAfter
-from asgd.status import CheckpointView, StalenessView, Status, WorkerView
 
 
 def worker(index: int, state: str = "running", **fields: Any) -> WorkerView:

@@ -13,8 +13,8 @@ from asgd.errors import UserError
 from asgd.report import curves, history, series
 from asgd.report.history import History, HistoryWriter
 from asgd.report.lines import Evaluation, Histogram, Member, Progress, Run, Server
+from asgd.spec.status import Status
 from asgd.spec.types import Metric, StopAfter
-from asgd.status import Status
 from tests.unit.report.statuses import run, status
 
 

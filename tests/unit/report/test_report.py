@@ -22,8 +22,8 @@ from asgd.report.lines import Evaluation, Progress, Run
 from asgd.report.panels import DARK, DASHES, LIGHT, style
 from asgd.report.points import Point, points, total_bytes
 from asgd.report.table import columns, groups
+from asgd.spec.status import Status
 from asgd.spec.types import JobSpec
-from asgd.status import Status
 from tests.unit.report.statuses import run, status
 from tests.unit.report.test_curves import size
 

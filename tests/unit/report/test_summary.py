@@ -14,8 +14,8 @@ import pytest
 from asgd.errors import UserError
 from asgd.report import summary
 from asgd.report.files import write_atomic
+from asgd.spec.status import Status
 from asgd.spec.types import JobSpec, ParameterServer, Workers
-from asgd.status import Status
 from tests.unit.report.statuses import status, trouble, worker
 
 CONTRACT = {

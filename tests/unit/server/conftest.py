@@ -8,7 +8,7 @@ import pytest
 
 from asgd.server import shard
 from asgd.wire import codec, delta, partition
-from asgd.worker import channel
+from asgd.worker.sending import channel
 
 CHUNK = 4
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from asgd.spec.types import Codec
-from asgd.worker.centre import Centre
-from asgd.worker.meta import Identity
+from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.headers import Identity
 from tests.checks.processes import Processes
 
 

@@ -13,16 +13,16 @@ import msgspec
 import numpy as np
 import zmq
 
-from asgd.env import ProcessConfig, read_config
+from asgd.host.env import ProcessConfig, read_config
 from asgd.server.bulk import Connection, Peer, Session
 from asgd.server.service import Service
 from asgd.wire import control
 from asgd.wire.lanes import shm
 from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.partition import Range
-from asgd.worker.centre import OFFERS
-from asgd.worker.channel import Channel
-from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.sending.centre import OFFERS
+from asgd.worker.sending.channel import Channel
+from asgd.worker.sending.headers import Identity, PushMeta
 
 RATE = 0.5
 LANES = ["zmq", "tcp", "sealed", "unix", "shm", "sealed-shm"]

@@ -28,8 +28,8 @@ from asgd.wire.messages import (
     encode,
 )
 from asgd.wire.partition import Range
-from asgd.worker.channel import Channel
-from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.sending.channel import Channel
+from asgd.worker.sending.headers import Identity, PushMeta
 from tests.checks.harness import as_frame, asgd_spec
 from tests.unit.server.peers import make_shard, reborn
 

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 
 from asgd.errors import Fenced, TryAgain, UserError
 from asgd.kernel import F32
-from asgd.server.checkpoint import Manifest, Part, Store, assemble, locate, read_range, read_state
-from asgd.server.saver import Rounds
+from asgd.server.saves.saver import Rounds
+from asgd.server.saves.store import Manifest, Part, Store, assemble, locate, read_range, read_state
 from asgd.wire.partition import Range, shard_range
 from tests.checks.harness import asgd_spec
 from tests.unit.server.peers import hello, make_shard, push, verdict

@@ -162,7 +162,7 @@ def test_the_second_answer_to_a_pull_never_lands_in_memory_that_a_worker_compute
 
 
 def _meta() -> object:
-    from asgd.worker.meta import PushMeta
+    from asgd.worker.sending.headers import PushMeta
 
     return PushMeta(0, 0, 0, True, None, [])
 
@@ -190,10 +190,10 @@ def test_chunks_beyond_the_shard_or_without_shared_memory_get_a_fault(tmp_path: 
 DIES = """
 import os, signal, sys, time
 import numpy as np
-from asgd.env import read_config
+from asgd.host.env import read_config
 from asgd.spec.types import Codec
-from asgd.worker.centre import Centre
-from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.headers import Identity, PushMeta
 from asgd.wire.messages import Exchange, encode
 from asgd.wire.partition import CHUNK
 

@@ -17,7 +17,7 @@ from asgd.wire.lanes.bulk import FAILURES_MOST, STALL_SECONDS, BulkLane
 from asgd.wire.messages import AnyMessage, Bye, Exchange, Fault, Pull, Reply, Welcome, encode
 from asgd.wire.partition import CHUNK
 from asgd.wire.stream import Stream
-from asgd.worker.channel import Channel
+from asgd.worker.sending.channel import Channel
 from tests.unit.server.rig import LANES, RATE, Rig
 
 SIZE = 3 * CHUNK + 5

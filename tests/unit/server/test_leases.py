@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from asgd.server.leases import Pool, Span
+from asgd.server.pool import Pool, Span
 
 WORKERS = st.integers(0, 3)
 

@@ -13,8 +13,8 @@ import pytest
 
 from asgd.algorithms.registry import strategy
 from asgd.errors import Fenced
-from asgd.server import memory
-from asgd.server.memory import Memory, read
+from asgd.server.saves import in_memory as memory
+from asgd.server.saves.in_memory import Memory, read
 from asgd.server.shard import Shard
 from asgd.spec import load_job
 from asgd.wire.lanes import shm

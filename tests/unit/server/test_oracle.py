@@ -8,7 +8,7 @@ from asgd.algorithms.registry import strategy
 from asgd.algorithms.rounds import RoundServer
 from asgd.server.coordinator import EVALUATOR_TIMEOUT_SECONDS
 from asgd.server.oracle import ANSWER_SECONDS, FIRST_SECONDS, OracleDesk
-from asgd.server.rounds import RoundPart, RoundTable
+from asgd.server.round_table import RoundPart, RoundTable
 from asgd.server.shard import Shard
 from asgd.wire.messages import Exchange, Hello, Init, Judged, Pull, Question
 from tests.checks.harness import as_frame, job_spec

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from asgd.wire.partition import CHUNK, chunk_slice
-from asgd.worker.channel import Channel
-from asgd.worker.meta import PushMeta
+from asgd.worker.sending.channel import Channel
+from asgd.worker.sending.headers import PushMeta
 from tests.unit.server.rig import LANES, RATE, Rig
 
 SIZE = 5 * CHUNK + 7

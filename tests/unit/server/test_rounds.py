@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from asgd.algorithms.parle import MeanServer
-from asgd.server.rounds import RoundPart, RoundTable
+from asgd.server.round_table import RoundPart, RoundTable
 from asgd.server.shard import Shard
 from tests.checks.virtual import job
 from tests.unit.server.peers import bring, hello, push, verdict

@@ -16,7 +16,7 @@ from asgd.server.shard import Shard
 from asgd.wire.lanes.zeromq import WINDOW
 from asgd.wire.messages import Exchange
 from asgd.wire.partition import CHUNK, chunk_slice
-from asgd.worker.meta import PushMeta
+from asgd.worker.sending.headers import PushMeta
 from tests.checks.harness import asgd_spec
 from tests.unit.server.peers import bring, hello, push
 from tests.unit.server.rig import RATE, Rig

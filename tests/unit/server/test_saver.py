@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from asgd.server.checkpoint import Part, Store
 from asgd.server.metrics import Traffic
-from asgd.server.saver import Saver
+from asgd.server.saves.saver import Saver
+from asgd.server.saves.store import Part, Store
 from asgd.wire.partition import Range
 from tests.checks.harness import asgd_spec
 from tests.unit.server.peers import push, ready_shard

@@ -12,8 +12,8 @@ import zmq
 
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Exchange, Fault, Granted, Hello, Init, Lease, Message, Pull, decode, encode
-from asgd.worker.centre import Centre
-from asgd.worker.heartbeat import Heartbeat
+from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.heartbeat import Heartbeat
 from tests.checks.processes import SIZE, Processes, centre_of, push_of
 
 pytestmark = pytest.mark.timeout(400)

@@ -9,8 +9,8 @@ import numpy as np
 from asgd.spec.types import Codec
 from asgd.wire.messages import Exchange, Message, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range
-from asgd.worker.channel import Channel
-from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.sending.channel import Channel
+from asgd.worker.sending.headers import Identity, PushMeta
 
 SIZE = 8
 

@@ -13,8 +13,8 @@ from asgd.errors import TryAgain
 from asgd.wire.ask import Asker
 from asgd.wire.lanes.zeromq import ZmqLane
 from asgd.wire.messages import Command, Exchange, Hello
-from asgd.worker.channel import RETRY_SECONDS
-from asgd.worker.meta import PushMeta
+from asgd.worker.sending.channel import RETRY_SECONDS
+from asgd.worker.sending.headers import PushMeta
 from tests.unit.worker.test_channel_parts import SIZE, Lane, Talk
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgd.wire.partition import CHUNK, Range
-from asgd.worker.countdown import Countdown, chunks_of
+from asgd.worker.sending.countdown import Countdown, chunks_of
 
 
 def ranges(sizes: list[int]) -> list[Range]:

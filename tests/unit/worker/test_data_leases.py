@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from asgd.dataorder import epoch_order
-from asgd.worker.data import WAIT, Lease, LeasedBatch, LeasedBatches, NextLease, Waiting
+from asgd.worker.reading.data import WAIT, Lease, LeasedBatch, LeasedBatches, NextLease, Waiting
+from asgd.worker.reading.order import epoch_order
 
 
 class Numbers(Dataset[torch.Tensor]):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgd.errors import UserError
-from asgd.worker.nested import count_samples, micro_batches
+from asgd.worker.reading.nested import count_samples, micro_batches
 
 
 class Pair(NamedTuple):

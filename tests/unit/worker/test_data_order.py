@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgd.dataorder import epoch_order
+from asgd.worker.reading.order import epoch_order
 
 
 @given(seed=st.integers(0, 2**63), epoch=st.integers(0, 10**6), size=st.integers(0, 2000))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from asgd.worker import meters
-from asgd.worker.centre import Outcome
 from asgd.worker.meters import Meters
+from asgd.worker.sending.centre import Outcome
 
 
 class Watch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from asgd.worker.devices import Staging
+from asgd.worker.device.accelerator import Staging
 
 
 def test_on_the_cpu_a_staging_buffer_is_the_memory_that_was_given() -> None:

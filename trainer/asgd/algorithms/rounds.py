@@ -1,6 +1,6 @@
 """What strategies that work in rounds share: contributions are kept until the round closes, then folded in at once.
 
-A round closes when every live worker has contributed (`server/rounds.py` sees to it, over all shards alike). The
+A round closes when every live worker has contributed (`server/round_table.py` sees to it, over all shards alike). The
 fold goes through workers in the order of their index, never in order of arrival, so its bits depend on who took
 part and nothing else. Strategies that judge the vectors decide by numbers that shards can add up (`measure`);
 `decide` runs on shard 0 only.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asgd.worker.nested import Array, map_arrays
+from asgd.worker.reading.nested import Array, map_arrays
 
 Gradients = Sequence[Tensor | None]
 """One for each tensor that requires a gradient, depth first; None for one that nothing depended on."""

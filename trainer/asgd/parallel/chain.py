@@ -14,7 +14,7 @@ from torch import nn
 
 from asgd.errors import UserError
 from asgd.task import Task
-from asgd.worker.flat import plain
+from asgd.worker.device.flat import plain
 
 
 @dataclass(frozen=True)

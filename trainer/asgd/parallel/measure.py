@@ -19,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from asgd.errors import AsgdError, UserError
 from asgd.parallel.conversation import Asked, Stand
 from asgd.task import Task
-from asgd.worker.entrypoint import sentence
-from asgd.worker.nested import Array, map_arrays
+from asgd.worker.reading.nested import Array, map_arrays
+from asgd.worker.task.entrypoint import sentence
 
 
 @dataclass

@@ -21,10 +21,10 @@ from asgd.parallel.mail import Abandoned, Box, Office
 from asgd.parallel.schedule import Action, one_forward_one_backward
 from asgd.parallel.stage import Passed, Stage
 from asgd.task import Task
-from asgd.worker.batches import LeasedBatch
-from asgd.worker.devices import to_device
-from asgd.worker.flat import Flat
-from asgd.worker.nested import micro_batches
+from asgd.worker.device.accelerator import to_device
+from asgd.worker.device.flat import Flat
+from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.reading.nested import micro_batches
 
 Watch = Callable[[int, Action, bool], None]
 """Told (stage, action, whether it is over) in that stage's thread."""

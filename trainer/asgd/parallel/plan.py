@@ -21,8 +21,8 @@ from asgd.parallel.spread import SpreadFlat
 from asgd.parallel.stage import Stage
 from asgd.spec.types import JobSpec
 from asgd.task import Task
-from asgd.worker.data import dataset_size, fetch
-from asgd.worker.flat import Flat
+from asgd.worker.device.flat import Flat
+from asgd.worker.reading.data import dataset_size, fetch
 
 SAMPLES = 2
 """Samples that are looked at to measure layers."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from asgd.parallel.stage import Stage
-from asgd.worker.flat import Flat
+from asgd.worker.device.flat import Flat
 
 _HOST = torch.device("cpu")
 

@@ -25,7 +25,7 @@ from asgd.report.labels import Named, labels
 from asgd.report.lines import End, Progress
 from asgd.report.points import Point, points, total_bytes
 from asgd.report.summary import Summary
-from asgd.status import StalenessView
+from asgd.spec.status import StalenessView
 
 _SILENT_SECONDS = 30.0
 """A run writes a line a second: one that was silent for so long has been killed."""

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from asgd.report import units
 from asgd.report.summary import staleness
-from asgd.status import Status, WorkerView
+from asgd.spec.status import Status, WorkerView
 
 _FRAME_SECONDS = 0.2
 _BLOCK_WIDTH = 38

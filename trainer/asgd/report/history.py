@@ -17,7 +17,7 @@ from msgspec import Struct
 from asgd.errors import UserError
 from asgd.report import lines
 from asgd.report.lines import AnyLine, Evaluation, Run
-from asgd.status import Status
+from asgd.spec.status import Status
 
 _PROGRESS_SECONDS = 1.0
 _HISTOGRAM_SECONDS = 30.0

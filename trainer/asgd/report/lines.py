@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from asgd.durations import merged
+from asgd.spec.durations import merged
+from asgd.spec.status import ServingView, StalenessView, Status, WorkerTimes, WorkerView
 from asgd.spec.types import StopAfter
-from asgd.status import ServingView, StalenessView, Status, WorkerTimes, WorkerView
 
 
 class Line(Struct, rename="camel", tag_field="kind", frozen=True):

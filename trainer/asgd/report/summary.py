@@ -15,8 +15,8 @@ from msgspec import Struct, field
 from asgd.errors import UserError
 from asgd.report import units
 from asgd.report.files import write_atomic
+from asgd.spec.status import CheckpointView, StalenessView, Status
 from asgd.spec.types import JobSpec
-from asgd.status import CheckpointView, StalenessView, Status
 
 _REASONS = {
     "epochs": "the epochs of the stop rule are done",

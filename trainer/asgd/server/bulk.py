@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from asgd.errors import ProtocolError
+from asgd.host.say import say
 from asgd.kernel import F32
-from asgd.say import say
 from asgd.wire.lanes import shm
 from asgd.wire.lanes.shm import Segment
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode

@@ -14,16 +14,16 @@ from typing import Any
 
 import msgspec
 
-from asgd.env import ProcessConfig
 from asgd.errors import TryAgain, UserError
-from asgd.server.checkpoint import Manifest, Part, Store
+from asgd.host.env import ProcessConfig
 from asgd.server.coordinator import PAUSE_SECONDS, Coordinator, Member
 from asgd.server.live import LiveFields
 from asgd.server.metrics import Traffic
-from asgd.server.saver import Rounds, Saver
+from asgd.server.saves.saver import Rounds, Saver
+from asgd.server.saves.store import Manifest, Part, Store
 from asgd.server.shard import Shard
 from asgd.server.view import build_status
-from asgd.status import Status, WorkerTimes
+from asgd.spec.status import Status, WorkerTimes
 from asgd.wire.messages import (
     Beat,
     Beaten,

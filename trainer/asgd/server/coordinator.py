@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asgd.errors import UserError
-from asgd.server.leases import Pool, Span
+from asgd.server.pool import Pool, Span
 from asgd.server.rates import Rates
+from asgd.spec.status import WorkerTimes
 from asgd.spec.types import JobSpec
-from asgd.status import WorkerTimes
 from asgd.wire.messages import Granted
 
 MEMBER_TIMEOUT_SECONDS = 10.0

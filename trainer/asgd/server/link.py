@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import zmq
 
-from asgd.env import ProcessConfig
 from asgd.errors import ProtocolError
+from asgd.host.env import ProcessConfig
 from asgd.server.metrics import Traffic
-from asgd.server.saver import Saver
+from asgd.server.saves.saver import Saver
 from asgd.server.shard import Shard
 from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Decided, Gathered, decode, encode

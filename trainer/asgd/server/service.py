@@ -18,20 +18,20 @@ import zmq
 from asgd.algorithms.base import answers_weights
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.rounds import RoundServer
-from asgd.env import ProcessConfig
 from asgd.errors import Fenced, ProtocolError
-from asgd.exporter import Exporter, Views
-from asgd.recording.shard import recorder
-from asgd.say import say
+from asgd.host.env import ProcessConfig
+from asgd.host.exporter import Exporter, Views
+from asgd.host.say import say
+from asgd.record.shard import recorder
 from asgd.server import metrics
 from asgd.server.bulk import Bulk, Connection, open_bulk
 from asgd.server.chief import Chief
 from asgd.server.link import Link
-from asgd.server.memory import Memory
 from asgd.server.oracle import OracleDesk
-from asgd.server.restore import open_store, restore
-from asgd.server.rounds import RoundPart, RoundTable
-from asgd.server.saver import Saver
+from asgd.server.round_table import RoundPart, RoundTable
+from asgd.server.saves.in_memory import Memory
+from asgd.server.saves.restore import open_store, restore
+from asgd.server.saves.saver import Saver
 from asgd.server.shard import Parked, Shard, asker
 from asgd.wire import control
 from asgd.wire.messages import (

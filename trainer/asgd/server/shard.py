@@ -15,7 +15,7 @@ import numpy as np
 from asgd.algorithms.base import Push
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
-from asgd.server.held import Held, Seen
+from asgd.server.parameters import Held, Seen
 from asgd.wire import codec
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import (

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from asgd.server.coordinator import Coordinator, Member
-from asgd.status import CheckpointView, ServingView, StalenessView, Status, WorkerView
+from asgd.spec.status import CheckpointView, ServingView, StalenessView, Status, WorkerView
 
 if TYPE_CHECKING:
     from asgd.server.chief import Chief

@@ -227,7 +227,7 @@ class Beaten(Message):
 
 
 class Gathered(Message):
-    """A shard tells shard 0 which contributions to the open round it holds in full (`server/rounds.py`)."""
+    """A shard tells shard 0 which contributions to the open round it holds in full (`server/round_table.py`)."""
 
     shard: int
     term: int

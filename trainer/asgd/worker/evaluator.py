@@ -14,26 +14,26 @@ import torch
 
 from asgd import exitcodes
 from asgd.algorithms.registry import strategy
-from asgd.env import ProcessConfig, read_config
 from asgd.errors import TryAgain, UserError
-from asgd.exporter import Exporter, Views
+from asgd.host.env import ProcessConfig, read_config
+from asgd.host.exporter import Exporter, Views
+from asgd.host.priority import stand_back
 from asgd.kernel import F32
-from asgd.priority import stand_back
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done, Evaluated
-from asgd.worker import state
-from asgd.worker.batchnorm import recompute
-from asgd.worker.buffers import Buffers
-from asgd.worker.build import build_task
-from asgd.worker.centre import Centre
-from asgd.worker.devices import Staging, choose_device, limit_threads
-from asgd.worker.flat import Flat
-from asgd.worker.heartbeat import Heartbeat
-from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.device import extras as state
+from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
+from asgd.worker.device.batch_norm import recompute
+from asgd.worker.device.buffers import Buffers
+from asgd.worker.device.flat import Flat
 from asgd.worker.meters import Meters
 from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term
+from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.heartbeat import Heartbeat
+from asgd.worker.task.build import build_task
 
 POLL_SECONDS = 0.05
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from asgd.algorithms.attacks import Attack
 from asgd.parallel.draws import dealt
 from asgd.task import Task
-from asgd.worker.batches import WAIT, Lease, LeasedBatch, Waiting
-from asgd.worker.data import open_batches
-from asgd.worker.devices import to_device
-from asgd.worker.flat import Flat
-from asgd.worker.leases import Leasing
-from asgd.worker.nested import micro_batches
+from asgd.worker.device.accelerator import to_device
+from asgd.worker.device.flat import Flat
+from asgd.worker.reading.batches import WAIT, Lease, LeasedBatch, Waiting
+from asgd.worker.reading.data import open_batches
+from asgd.worker.reading.leases import Leasing
+from asgd.worker.reading.nested import micro_batches
 from asgd.worker.replica import Replica
 
 Early = Callable[[LeasedBatch, Tensor, float, float], AbstractContextManager[None]]

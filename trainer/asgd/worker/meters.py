@@ -12,10 +12,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from asgd import __version__
-from asgd.durations import Durations
+from asgd.spec.durations import Durations
 
 if TYPE_CHECKING:
-    from asgd.worker.centre import Outcome
+    from asgd.worker.sending.centre import Outcome
 
 _BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STAGES = ("data", "compute", "exchange", "wait")

@@ -21,10 +21,10 @@ from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.wire import control
 from asgd.wire.messages import Judged, Question, decode, encode
-from asgd.worker.batches import StreamedBatches
-from asgd.worker.data import dataset_size, fetch, stream_loader
-from asgd.worker.devices import to_device
-from asgd.worker.flat import Flat
+from asgd.worker.device.accelerator import to_device
+from asgd.worker.device.flat import Flat
+from asgd.worker.reading.batches import StreamedBatches
+from asgd.worker.reading.data import dataset_size, fetch, stream_loader
 
 SAMPLES = 4
 """As in the authors' demo."""

@@ -6,20 +6,20 @@ import os
 import signal
 
 from asgd import exitcodes
-from asgd.allocator import keep_freed_memory
-from asgd.env import read_config
-from asgd.exporter import Exporter, Views
-from asgd.say import say
-from asgd.worker.buffers import Buffers
-from asgd.worker.build import build_task
-from asgd.worker.compute import prepare, refuse_stages_of_script
-from asgd.worker.data import dataset_size, guarantee, worker_environment
-from asgd.worker.devices import limit_threads
-from asgd.worker.entrypoint import is_script
-from asgd.worker.leases import Leases
+from asgd.host.allocator import keep_freed_memory
+from asgd.host.env import read_config
+from asgd.host.exporter import Exporter, Views
+from asgd.host.say import say
+from asgd.worker.device.accelerator import limit_threads
+from asgd.worker.device.buffers import Buffers
+from asgd.worker.device.compute import prepare, refuse_stages_of_script
 from asgd.worker.loop import train
-from asgd.worker.probing import take_probe
+from asgd.worker.reading.data import dataset_size, guarantee, worker_environment
+from asgd.worker.reading.leases import Leases
 from asgd.worker.replica import Replica
+from asgd.worker.task.build import build_task
+from asgd.worker.task.entrypoint import is_script
+from asgd.worker.task.probing import take_probe
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
     keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     if is_script(config.job.spec.entrypoint):
-        from asgd.worker.script import run_script
+        from asgd.worker.task.script import run_script
 
         refuse_stages_of_script(config.job.spec)
         return run_script(config)

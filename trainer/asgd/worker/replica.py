@@ -23,22 +23,22 @@ from asgd import kernel
 from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.schedule import learning_rate
-from asgd.env import ProcessConfig
 from asgd.errors import TryAgain, UserError
+from asgd.host.env import ProcessConfig
 from asgd.kernel import F32
 from asgd.parallel.plan import stages_of
-from asgd.recording.worker import recorder
+from asgd.record.worker import recorder
 from asgd.wire.partition import part_slices
-from asgd.worker.batches import LeasedBatch
-from asgd.worker.buffers import Buffers
-from asgd.worker.centre import Centre, Outcome
-from asgd.worker.devices import Staging, choose_device
-from asgd.worker.flat import Flat
-from asgd.worker.heartbeat import Heartbeat
-from asgd.worker.meta import Identity, PushMeta
+from asgd.worker.device.accelerator import Staging, choose_device
+from asgd.worker.device.buffers import Buffers
+from asgd.worker.device.flat import Flat
 from asgd.worker.meters import Meters
-from asgd.worker.overlap import Overlap, worthwhile
-from asgd.worker.probing import Probe
+from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.sending.centre import Centre, Outcome
+from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.heartbeat import Heartbeat
+from asgd.worker.sending.overlap import Overlap, worthwhile
+from asgd.worker.task.probing import Probe
 
 Visits = Sequence[tuple[int, int, int]]
 

@@ -22,11 +22,11 @@ from asgd.drivers.virtual.network import Network
 from asgd.kernel import F32
 from asgd.server.coordinator import Coordinator
 from asgd.server.metrics import Traffic
-from asgd.server.rounds import RoundPart, RoundTable
+from asgd.server.round_table import RoundPart, RoundTable
 from asgd.server.shard import Parked, Shard
 from asgd.server.view import build_status
+from asgd.spec.status import Status
 from asgd.spec.types import Job
-from asgd.status import Status
 from asgd.wire.messages import (
     AnyMessage,
     Bye,

@@ -15,8 +15,8 @@ from asgd.drivers.virtual.server import TICK_SECONDS, Cluster
 from asgd.drivers.virtual.work import Work
 from asgd.drivers.virtual.worker import VirtualWorker
 from asgd.kernel import F32
+from asgd.spec.status import Status
 from asgd.spec.types import Job
-from asgd.status import Status
 
 OBSERVE_SECONDS = 0.5
 

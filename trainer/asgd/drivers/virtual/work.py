@@ -13,18 +13,18 @@ from typing import Protocol
 
 import torch
 
-from asgd.dataorder import epoch_order
 from asgd.drivers.randomness import Randomness, Turns, random_state, set_random_state
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
-from asgd.worker import data
-from asgd.worker.batches import Lease, LeasedBatch, Waiting
-from asgd.worker.batchnorm import recompute
-from asgd.worker.build import build_task
-from asgd.worker.flat import Flat, layout_hash, layout_of
+from asgd.worker.device.batch_norm import recompute
+from asgd.worker.device.flat import Flat, layout_hash, layout_of
 from asgd.worker.loop import backward
 from asgd.worker.oracle import Oracle
-from asgd.worker.probing import take_probe
+from asgd.worker.reading import data
+from asgd.worker.reading.batches import Lease, LeasedBatch, Waiting
+from asgd.worker.reading.order import epoch_order
+from asgd.worker.task.build import build_task
+from asgd.worker.task.probing import take_probe
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,56 @@
+"""What can be known to be wrong before any process starts: ports that are taken, a checkpoint of another model.
+
+The servers would find out as well, but by then others run; one sentence and nothing to clean up is kinder.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from asgd.algorithms.registry import strategy
+from asgd.errors import UserError
+from asgd.server.saves.store import Store, array_names, locate
+from asgd.spec import Job
+from asgd.worker.task.check import Findings
+
+
+def check_ports(job: Job) -> None:
+    """The ports from `metrics.port` on, where the user asked for one, must be free. Raises UserError."""
+    if "metrics.port" not in job.given:
+        return
+    first = job.spec.metrics.port
+    for port in range(first, first + job.spec.parameter_server.shards + job.spec.workers.replicas + 1):
+        with socket.socket() as probe_socket:
+            probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe_socket.bind(("127.0.0.1", port))
+            except (OSError, OverflowError) as error:
+                reason = getattr(error, "strerror", "") or str(error)
+                raise UserError(
+                    f"spec.metrics.port: {port} cannot be used on this machine ({reason}); each process takes one"
+                    f" from {first} on; leave it out for any free ones"
+                ) from error
+
+
+def check_checkpoint(job: Job, findings: Findings, uri: str, run: str) -> bool:
+    """Whether this `run` begins from a checkpoint, which must fit the model and the optimizer. Raises UserError."""
+    found = locate(Store(uri), job.spec.checkpoint.restore, run)
+    if found is None:
+        return False
+    fs, folder, manifest = found
+    allowed = "another output, checkpoint.uri or checkpoint.restore"
+    if findings.layout and manifest.layout != findings.layout:
+        raise UserError(
+            f"spec.checkpoint.restore: {folder} holds a model of {manifest.size:,} parameters with layout"
+            f" {manifest.layout}, but {job.spec.entrypoint} gives {findings.size:,} with layout"
+            f" {findings.layout}; allowed: the same model, or {allowed}"
+        )
+    name = str(job.spec.algorithm["name"])
+    needed = {"weights", *strategy(name).server(job.spec).slots}
+    if lacks := needed - array_names(fs, folder, manifest):
+        raise UserError(
+            f"spec.checkpoint.restore: {folder} was made by {manifest.algorithm} with another optimizer: it has no"
+            f" {', '.join(sorted(lacks))}, which {name} with {job.spec.optimizer.name} needs; allowed: the same"
+            f" algorithm and optimizer, or {allowed}"
+        )
+    return True

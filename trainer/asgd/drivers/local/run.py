@@ -1,0 +1,318 @@
+"""`asgd run`: a job on this machine, one process for each shard and worker, from the YAML that kubectl takes.
+
+The parent never trains: it checks the user's input before anything starts, starts processes, shows what shard 0
+says and writes it down. All decisions about training are shard 0's; Ctrl-C only asks it to stop. What dies is
+`watch.py`'s.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from asgd import exitcodes
+from asgd.algorithms.registry import strategy
+from asgd.drivers.display import Display
+from asgd.drivers.local import finish
+from asgd.drivers.local.children import Children
+from asgd.drivers.local.precheck import check_checkpoint, check_ports
+from asgd.drivers.local.signals import Interrupts
+from asgd.drivers.local.watch import Watch
+from asgd.drivers.output import Output, choose_output
+from asgd.errors import TryAgain, UserError
+from asgd.record import run as recording
+from asgd.report.history import HistoryWriter
+from asgd.spec import Job, advice, dump_job, job_to_json
+from asgd.spec.status import Status
+from asgd.wire.ask import Asker
+from asgd.wire.control import Keys
+from asgd.wire.lanes import shm
+from asgd.wire.messages import Bye, Command, Done
+from asgd.worker.task.check import Findings, probe
+
+POLL_SECONDS = 0.1
+FINISH_SECONDS = 120.0
+"""Longest wait for the last pushes and the last checkpoint. The final evaluation takes what it takes."""
+
+
+class LocalRun:
+    """One run of `job`, whose file lies in `folder`, into `output`."""
+
+    def __init__(
+        self,
+        job: Job,
+        folder: Path,
+        output: Output,
+        display: Display,
+        interrupts: Interrupts,
+        transport: str,
+    ) -> None:
+        self.job, self.output, self.display = job, output, display
+        self._folder = folder
+        self.children = Children(output)
+        # NB: a socket's path may have 107 characters at most; the output folder's may be longer.
+        self._private = Path(tempfile.mkdtemp(prefix="asgd-"))
+        self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
+        self._keys = Keys.make()
+        self._keep = shm.Keep()
+        self._asker: Asker | None = None
+        self.interrupts = interrupts
+        self.watch = Watch(job.spec, self.children, display.note, self._tell)
+        self._stop_reason = ""
+        self._checkpoint_error = ""
+        self._rejected: set[int] = set()
+        self._said_addresses = False
+        self._stopped_at: float | None = None
+        self.status: Status | None = None
+        self.obstacle = ""
+        """Why this run can't be replayed."""
+
+    # -- before anything starts --------------------------------------------------------------------
+
+    def prepare(self) -> Findings:
+        """Writes the job down and looks at the user's code, data, checkpoint and ports. Raises UserError."""
+        self._write_private("job.json", job_to_json(self.job))
+        self._write_private("keys.json", msgspec.json.encode(self._keys))
+        self.output.extras.unlink(missing_ok=True)
+        findings = probe(self._private / "job.json", self._places)
+        check_ports(self.job)
+        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
+        self.obstacle = recording.obstacle(
+            self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
+        )
+        recording.begin(self.output.recording, self._folder)
+        self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
+        return findings
+
+    def _write_private(self, name: str, data: bytes) -> None:
+        path = self._private / name
+        path.touch(mode=0o600)
+        path.write_bytes(data)
+
+    @property
+    def checkpoint_uri(self) -> str:
+        return self.job.spec.checkpoint.uri or self.output.checkpoints
+
+    # -- the run -----------------------------------------------------------------------------------
+
+    def run(self, findings: Findings) -> int:
+        """Trains; returns the exit code. Raises UserError or TryAgain when the job can't go on."""
+        self._asker = Asker(self._servers[0], self._keys)
+        self.interrupts.orderly = True
+        self._start(findings)
+        with HistoryWriter(self.output.file("history.jsonl")) as history:
+            while not self._over():
+                self._watch()
+                if status := self._ask_status():
+                    self.status = status
+                    history.record(status)
+                    self.display.update(status)
+                    self._note_checkpoint(status)
+                    self._note_rejected(status)
+                    if status.updates:
+                        self.children.stand_by()
+                self.children.wait(POLL_SECONDS)
+        self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
+        self.children.end(("server",), 30.0)
+        return self._exit_code()
+
+    def _start(self, findings: Findings) -> None:
+        spec = self.job.spec
+        ports = _Ports(spec.metrics.port if "metrics.port" in self.job.given else None)
+        for index, endpoint in enumerate(self._servers):
+            self.children.start("server", index, self._env(ports.next()) | {"ASGD_BIND": endpoint})
+        for index in range(spec.workers.replicas):
+            self.children.start("worker", index, self._env(ports.next()))
+        if findings.evaluates or strategy(str(spec.algorithm["name"])).oracle:
+            self.children.start("evaluator", 0, self._env(ports.next()))
+        connect = self._env("127.0.0.1:0")
+        self.output.file("connect.json").write_text(msgspec.json.encode(connect).decode(), encoding="utf-8")
+
+    @property
+    def _places(self) -> dict[str, str]:
+        """Where users' code is looked for."""
+        return {"ASGD_JOB_FOLDER": str(self._folder), "ASGD_SOURCE": str(self._private / "source")}
+
+    def _env(self, metrics: str) -> dict[str, str]:
+        return {
+            **self._places,
+            "ASGD_EXTRAS": str(self.output.extras),
+            "ASGD_JOB": str(self._private / "job.json"),
+            "ASGD_KEYS": str(self._private / "keys.json"),
+            "ASGD_SERVERS": ",".join(self._servers),
+            "ASGD_CHECKPOINT": self.checkpoint_uri,
+            "ASGD_METRICS": metrics,
+            "ASGD_MEMORY": os.environ.get("ASGD_MEMORY", str(self._keep.path or "")),
+            "ASGD_RUN": self._private.name,
+            "ASGD_NODE": socket.gethostname(),
+            "ASGD_JOIN_TIMEOUT": "120",
+            "ASGD_RECORD": "" if self.obstacle else str(self.output.recording),
+        }
+
+    def _ask_status(self) -> Status | None:
+        assert self._asker is not None
+        try:
+            with self.children.deaths() as deaths:
+                answer = self._asker.ask(Command("status"), 1.0, deaths)
+        except TryAgain:
+            return None
+        if not isinstance(answer, Done) or len(answer.body) <= len(b"{}"):
+            return None
+        return msgspec.json.decode(answer.body, type=Status)
+
+    def _tell(self, message: Command | Bye) -> bool:
+        assert self._asker is not None
+        try:
+            self._asker.ask(message, 2.0)
+        except TryAgain:
+            return False
+        return True
+
+    def _over(self) -> bool:
+        if self.watch.failure:
+            raise self.watch.failure
+        self._hold_stop()
+        if self.status is None or not self.status.stop_reason:
+            return False
+        if self._stopped_at is None or self.status.phase == "evaluating":
+            self._stopped_at = time.monotonic()
+        return self.status.phase == "finished" or time.monotonic() - self._stopped_at > FINISH_SECONDS
+
+    def _hold_stop(self) -> None:
+        """Asks shard 0 to stop after a signal, and again should it have come back from before the stop."""
+        reason = self.status.stop_reason if self.status else ""
+        if self.interrupts.asked and not self._stop_reason:
+            self._stop_reason = "interrupted"
+            self.display.note(
+                "stopping: workers finish their push, then a checkpoint (Ctrl-C again ends at once)"
+            )
+        self._stop_reason = self._stop_reason or reason
+        if self._stop_reason and not reason:
+            self._tell(Command("stop", self._stop_reason))
+
+    def _note_checkpoint(self, status: Status) -> None:
+        if status.checkpoint_error and not self._checkpoint_error:
+            self.display.note(f"warning: {status.checkpoint_error}; training goes on without it")
+        self._checkpoint_error = status.checkpoint_error
+
+    def _note_rejected(self, status: Status) -> None:
+        for worker in sorted({*status.ever_rejected} - self._rejected):
+            self.display.note(
+                f"worker-{worker} is not listened to for a time: what it sends wanders off from the others'"
+            )
+        self._rejected |= {*status.ever_rejected}
+
+    # -- children ----------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        self.children.publish()
+        self._say_addresses()
+        self.watch.look(self.status)
+
+    def _say_addresses(self) -> None:
+        """Once every process serves its metrics: where."""
+        if self._said_addresses:
+            return
+        told = [(child.name, self.children.announced(child)) for child in self.children.all.values()]
+        if all(address is not None for _, address in told):
+            self._said_addresses = True
+            places = ", ".join(f"{name} :{a['metrics'].rpartition(':')[2]}" for name, a in told if a)
+            self.display.note(f"metrics at http://127.0.0.1:PORT/metrics: {places}", matters=False)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def _exit_code(self) -> int:
+        reason = self.status.stop_reason if self.status else ""
+        if reason == "diverged":
+            return exitcodes.DIVERGED
+        if reason == "interrupted":
+            return exitcodes.INTERRUPTED
+        return exitcodes.DONE
+
+    def close(self) -> None:
+        """Ends what still runs and removes sockets and keys."""
+        self.children.kill()
+        if self._asker:
+            self._asker.close()
+        self.output.file("connect.json").unlink(missing_ok=True)
+        shutil.rmtree(self._private, ignore_errors=True)
+        self._keep.remove()
+        self.children.publish()
+
+
+class _Ports:
+    """host:port for each process in turn: any free one, or a run of them."""
+
+    def __init__(self, first: int | None) -> None:
+        self._next = first
+
+    def next(self) -> str:
+        if self._next is None:
+            return "127.0.0.1:0"
+        port, self._next = self._next, self._next + 1
+        return f"127.0.0.1:{port}"
+
+
+def _endpoints(shards: int, transport: str, folder: Path) -> list[str]:
+    if transport == "ipc":
+        return [f"ipc://{folder}/server-{index}" for index in range(shards)]
+    ports = []
+    sockets = [socket.socket() for _ in range(shards)]
+    for listener in sockets:
+        listener.bind(("127.0.0.1", 0))
+        ports.append(listener.getsockname()[1])
+    for listener in sockets:
+        listener.close()
+    return [f"tcp://127.0.0.1:{port}" for port in ports]
+
+
+def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transport: str) -> int:
+    """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
+    interrupts = Interrupts()
+    interrupts.watch()
+    output = choose_output(job, asked_output)
+    with Display(quiet=quiet) as display:
+        for line in advice(job):
+            display.note(f"warning: {line}")
+        local = LocalRun(job, folder, output, display, interrupts, transport)
+        try:
+            findings = _prepare(local)
+            display.note(_announce(job, findings, output), matters=False)
+            code = local.run(findings)
+        finally:
+            local.close()
+        if local.status is None:
+            raise TryAgain("no parameter server has told the job's state")
+        status: Any = local.status
+    lost = finish.leave_files(job, status, output, local.checkpoint_uri, findings, local.obstacle)
+    if lost and code == exitcodes.DONE:
+        raise TryAgain(lost)
+    if lost:
+        print(f"asgd: {lost}", file=sys.stderr)
+    return code
+
+
+def _prepare(local: LocalRun) -> Findings:
+    try:
+        return local.prepare()
+    except UserError:
+        local.output.discard()
+        raise
+
+
+def _announce(job: Job, findings: Findings, output: Output) -> str:
+    spec = job.spec
+    data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
+    what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
+    return (
+        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers,"
+        f" {spec.workers.replicas} workers\nfiles in {output.folder}"
+    )

@@ -1,0 +1,118 @@
+"""`asgd replay DIR`: executes a recorded run again, in its recorded order, and compares the final weights bit by bit.
+
+One process and no sockets; the shards, the strategies, the replicas and the users' code are the very same. Exits with 0
+only when the weights are equal, with 1 when they are not: then it says which push was the first to differ.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from safetensors.numpy import save_file
+
+from asgd import exitcodes
+from asgd.drivers.replay.loading import Recording, load
+from asgd.drivers.replay.shard import Differs
+from asgd.drivers.replay.stage import Ending, Stage
+from asgd.errors import UserError
+from asgd.kernel import F32
+from asgd.record import run as recording
+from asgd.report import units
+from asgd.worker.device.flat import layout_of
+from asgd.worker.reading import batches
+from asgd.worker.task.build import build_task
+
+DIFFERENT = 1
+
+
+class Result(Struct, rename="camel"):
+    """What `--json` prints."""
+
+    equal: bool | None
+    """None: there is nothing to compare, as with --until, or after a run that left no weights."""
+    updates: int
+    versions: list[int]
+    """Of each shard."""
+    weights_sha256: str
+    recorded_sha256: str
+    difference: str = ""
+    """The first push that differs from the run's."""
+
+
+def main(folder: Path, until: int | None, dump: str | None, *, as_json: bool) -> int:
+    """Replays the run in `folder`; returns the exit code. Raises UserError."""
+    if until is not None and until < 1:
+        raise UserError(f"--until: {until} is no update; allowed: 1 and more")
+    recorded = load(folder)
+    os.environ["ASGD_JOB_FOLDER"] = recorded.run.job_folder
+    # Nobody is waited for here.
+    batches.WAIT_SECONDS = 0.0
+    try:
+        ending = Stage(recorded, until).run()
+    except Differs as error:
+        result = Result(False, 0, [], "", recorded.run.weights, str(error))
+    else:
+        result = _compare(recorded, ending, until)
+        if dump is not None:
+            _dump(Path(dump), ending.weights, recorded)
+    print(msgspec.json.encode(result).decode() if as_json else _say(result, recorded, until))
+    return DIFFERENT if result.equal is False else exitcodes.DONE
+
+
+def _compare(recorded: Recording, ending: Ending, until: int | None) -> Result:
+    wanted = recorded.run.weights
+    found = "" if ending.weights is None else recording.weights_hash([ending.weights])
+    equal = found == wanted if until is None and wanted else None
+    return Result(equal, ending.updates, ending.versions, found, wanted)
+
+
+def _say(result: Result, recorded: Recording, until: int | None) -> str:
+    if result.difference:
+        return f"different  {result.difference}{_packages(recorded)}"
+    workers = units.plural(recorded.summary.workers_seen, "worker")
+    shards = units.plural(len(recorded.shards), "shard")
+    lines = [f"replayed   {units.plural(result.updates, 'update')} of {workers} on {shards}"]
+    if until is not None:
+        lines.append(
+            f"weights    sha256 {result.weights_sha256}, versions {', '.join(map(str, result.versions))}"
+        )
+    elif result.equal is None:
+        lines.append("equal      in every push; the run left no final weights to compare")
+    elif result.equal:
+        lines.append(f"equal      sha256 {result.weights_sha256}")
+    else:
+        lines.append(f"different  sha256 {result.weights_sha256}, recorded {result.recorded_sha256}")
+    return "\n".join(lines)
+
+
+def _packages(recorded: Recording) -> str:
+    """Which packages are not those of the run: the likeliest cause."""
+    here = recording.packages()
+    other = [
+        f"{name} {there}, here {here.get(name)}"
+        for name, there in recorded.run.packages.items()
+        if here.get(name) != there
+    ]
+    if other:
+        return f" (the run had {'; '.join(other)})"
+    return ": the entrypoint does not compute the same twice, or something outside has changed"
+
+
+def _dump(path: Path, weights: F32 | None, recorded: Recording) -> None:
+    if weights is None:
+        raise UserError(f"--dump: {path} was not written: the run left no final weights")
+    named: dict[str, Any] = {}
+    offset = 0
+    for name, shape in layout_of(build_task(recorded.job.spec).model):
+        count = math.prod(shape)
+        named[name] = weights[offset : offset + count].reshape(shape)
+        offset += count
+    try:
+        save_file(named, path)
+    except OSError as error:
+        raise UserError(f"--dump: {path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,109 @@
+"""`asgd simulate`: a job in virtual time, to ask what another cluster would do to its accuracy and time.
+
+It leaves the same files as `asgd run`. The training is real, down to the bits of shards and strategies; only time
+is made up (`virtual/models.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+from safetensors.numpy import save_file
+
+from asgd import exitcodes
+from asgd.algorithms import attacks
+from asgd.drivers.display import Display
+from asgd.drivers.output import Output, choose_output
+from asgd.drivers.virtual import models
+from asgd.drivers.virtual.calibration import calibrate
+from asgd.drivers.virtual.models import World
+from asgd.kernel import F32
+from asgd.report import curves, summary
+from asgd.report.history import HistoryWriter
+from asgd.spec import Job, advice, dump_job
+from asgd.spec.status import Status
+
+
+def sets(arguments: argparse.Namespace) -> list[str]:
+    """What `--workers` and `--seed` mean as `--set`."""
+    given = list(arguments.set)
+    if arguments.workers is not None:
+        given += [f"workers.replicas={arguments.workers}"]
+        given += [f"workers.maxReplicas={arguments.workers}"] if arguments.workers > 64 else []
+    return given if arguments.seed is None else [*given, f"seed={arguments.seed}"]
+
+
+def world(arguments: argparse.Namespace, workers: int) -> World:
+    """The cluster that the options describe, else the measured one, else the default. Raises UserError."""
+    measured = calibrate(Path(arguments.calibrate), workers) if arguments.calibrate else World()
+    speed = models.amount("--server-speed", arguments.server_speed) if arguments.server_speed else 0.0
+    slow = tuple(models.straggler(text, workers) for text in arguments.straggler)
+    described = dataclasses.replace(
+        measured,
+        compute=models.compute_time(arguments.compute) if arguments.compute else measured.compute,
+        stragglers=slow or measured.stragglers,
+        latency=models.amount("--latency", arguments.latency) if arguments.latency else measured.latency,
+        server_seconds_per_byte=1 / speed if speed else 0.0,
+        deaths=tuple(models.mishap("--death", text) for text in arguments.death),
+        pauses=tuple(models.mishap("--pause", text) for text in arguments.pause),
+        attacks=tuple(attacks.parse(text, workers) for text in arguments.attack),
+        nodes=models.count("--nodes", arguments.nodes),
+        joins=tuple(models.mishap("--join", text) for text in arguments.join),
+    )
+    if not arguments.bandwidth:
+        return described
+    return dataclasses.replace(described, bandwidth=models.amount("--bandwidth", arguments.bandwidth))
+
+
+def run(job: Job, folder: Path, described: World, asked_output: str | None, *, quiet: bool) -> int:
+    """Simulates `job`, whose file lies in `folder`; returns the exit code. Raises UserError."""
+    from asgd.drivers.virtual.simulation import Simulation
+    from asgd.drivers.virtual.work import TorchWork  # torch takes a second to load
+
+    output = choose_output(job, asked_output)
+    written = HistoryWriter(output.file("history.jsonl"), simulated=True)
+    with Display(quiet=quiet) as display, written as history:
+        for line in advice(job):
+            display.note(f"warning: {line}")
+        output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")
+        # Where an entrypoint that is a file is looked for.
+        os.environ["ASGD_JOB_FOLDER"] = str(folder)
+        work = TorchWork(job.spec)
+
+        def observe(status: Status) -> None:
+            history.record(status)
+            display.update(status)
+
+        simulation = Simulation(job, work, described, observe)
+        status = simulation.run()
+    _leave_files(job, status, output)
+    if status.stop_reason != "diverged":
+        _save_model(simulation.answer(), work.tensors, status, output)
+    return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
+
+
+def _leave_files(job: Job, status: Status, output: Output) -> None:
+    told = summary.summarize(status, job.spec)
+    summary.write(told, output.file("summary.json"))
+    if status.updates:
+        curves.draw(output.file("history.jsonl"), output.file("curves.png"), f"{job.name} (simulated)")
+    print("simulated  all seconds below are virtual")
+    for line in summary.describe(told, output.folder):
+        print(line)
+    sys.stdout.flush()
+
+
+def _save_model(answer: F32, tensors: bytes, status: Status, output: Output) -> None:
+    """The job's answer under its parameters' own names."""
+    named, offset = {}, 0
+    for name, shape in msgspec.json.decode(tensors, type=list[tuple[str, list[int]]]):
+        count = math.prod(shape)
+        named[name] = answer[offset : offset + count].reshape(shape)
+        offset += count
+    save_file(named, output.file("model.safetensors"), metadata={"updates": str(status.updates)})

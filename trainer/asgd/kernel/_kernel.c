@@ -1,0 +1,177 @@
+/* The update path's inner loops, one pass of memory each, and the door to the codecs' (`_codecs.c`, `_topk.c`).
+ *
+ * The arithmetic is fixed: t = g * a, then w + t, two roundings (algorithms.md 2e). The file is compiled with
+ * -ffp-contract=off, so no compiler fuses them; numpy's two steps give the same bits (asgd/kernel.py, and its test).
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include "_codecs.h"
+
+#define LOOK 2048 /* elements that are looked at and added while they are in the first-level cache */
+
+static int floats(PyObject *o, Py_buffer *b, int writable, Py_ssize_t n) {
+    if (PyObject_GetBuffer(o, b, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0) return -1;
+    if (b->len % 4 || (n >= 0 && b->len != 4 * n)) {
+        PyBuffer_Release(b);
+        PyErr_SetString(PyExc_ValueError, "buffers must be float32 and of equal length");
+        return -1;
+    }
+    return 0;
+}
+
+CLONES static void add_scaled(float *restrict x, const float *restrict y, float s, Py_ssize_t n) {
+    for (Py_ssize_t i = 0; i < n; i++) { float t = y[i] * s; x[i] = x[i] + t; }
+}
+
+CLONES static uint32_t count_bad(const uint32_t *restrict p, Py_ssize_t n) {
+    uint32_t bad = 0;
+    for (Py_ssize_t i = 0; i < n; i++) bad |= (p[i] & 0x7f800000u) == 0x7f800000u;
+    return bad;
+}
+
+/* The arguments (w, g, a) of what adds g * a to w: two buffers of equal length, to be released. */
+static int addends(PyObject *args, Py_buffer *w, Py_buffer *g, double *a) {
+    PyObject *wo, *go;
+    if (!PyArg_ParseTuple(args, "OOd", &wo, &go, a)) return -1;
+    if (floats(wo, w, 1, -1) < 0) return -1;
+    if (floats(go, g, 0, w->len / 4) == 0) return 0;
+    PyBuffer_Release(w);
+    return -1;
+}
+
+/* axpy(w, g, a): w += g * a, elementwise, in place. */
+static PyObject *axpy(PyObject *self, PyObject *args) {
+    Py_buffer w, g; double a;
+    if (addends(args, &w, &g, &a) < 0) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    add_scaled(w.buf, g.buf, (float)a, w.len / 4);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&w); PyBuffer_Release(&g);
+    Py_RETURN_NONE;
+}
+
+/* add_finite(w, g, a) -> int: w += g * a up to the first LOOK elements with inf or nan among them; how many were added.
+ * One pass of memory, where looking at all of g first would be two. */
+static PyObject *add_finite(PyObject *self, PyObject *args) {
+    Py_buffer w, g; double a;
+    if (addends(args, &w, &g, &a) < 0) return NULL;
+    Py_ssize_t done = 0, n = w.len / 4;
+    Py_BEGIN_ALLOW_THREADS
+    while (done < n) {
+        Py_ssize_t block = n - done < LOOK ? n - done : LOOK;
+        if (count_bad((const uint32_t *)g.buf + done, block)) break;
+        add_scaled((float *)w.buf + done, (const float *)g.buf + done, (float)a, block);
+        done += block;
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&w); PyBuffer_Release(&g);
+    return PyLong_FromSsize_t(done);
+}
+
+/* finite(g) -> bool: no element is inf or nan. An exponent of all ones is what both share. */
+static PyObject *all_finite(PyObject *self, PyObject *o) {
+    Py_buffer g;
+    if (floats(o, &g, 0, -1) < 0) return NULL;
+    uint32_t bad;
+    Py_BEGIN_ALLOW_THREADS
+    bad = count_bad(g.buf, g.len / 4);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&g);
+    return PyBool_FromLong(!bad);
+}
+
+/* -- codecs: `kind` is a place in this table, the same as in wire/packing.py ---------------------------- */
+
+static const codec_t *const codecs[] = {&codec_bf16, &codec_fp16, &codec_int8, &codec_topk, &codec_onebit};
+
+/* The codec, if a frame of `bytes` bytes is as long as one of n elements must be; else NULL and ValueError. */
+static const codec_t *chosen(int kind, Py_ssize_t n, Py_ssize_t bytes, Py_ssize_t arg) {
+    if (kind < 0 || kind >= (int)(sizeof codecs / sizeof *codecs) || arg < 0 ||
+        (kind == 3 ? arg > n : kind > 1 && arg < 1))
+        PyErr_SetString(PyExc_ValueError, "no such codec");
+    else if (codecs[kind]->length(n, arg) != bytes)
+        PyErr_SetString(PyExc_ValueError, "the frame has not the length of its codec");
+    else return codecs[kind];
+    return NULL;
+}
+
+/* pack(kind, kept | None, vector | None, frame, arg): kept += vector; frame = C(kept); kept -= frame. */
+static PyObject *pack(PyObject *self, PyObject *args) {
+    int kind, done = -1; PyObject *ko, *vo; Py_buffer frame, k = {0}, v = {0}; Py_ssize_t arg;
+    if (!PyArg_ParseTuple(args, "iOOw*n", &kind, &ko, &vo, &frame, &arg)) return NULL;
+    if (ko != Py_None && floats(ko, &k, 1, -1) < 0) goto end;
+    if (vo != Py_None && floats(vo, &v, 0, k.obj ? k.len / 4 : -1) < 0) goto end;
+    Py_ssize_t n = (k.obj ? k.len : v.len) / 4;
+    const codec_t *codec = chosen(kind, n, frame.len, arg);
+    if (!codec) goto end;
+    if (kind > 1 ? !k.obj : !v.obj) { PyErr_SetString(PyExc_ValueError, "nothing to encode"); goto end; }
+    Py_BEGIN_ALLOW_THREADS
+    done = codec->pack(k.buf, v.buf, n, frame.buf, arg);
+    Py_END_ALLOW_THREADS
+    if (done < 0) PyErr_NoMemory();
+end:
+    if (k.obj) PyBuffer_Release(&k);
+    if (v.obj) PyBuffer_Release(&v);
+    PyBuffer_Release(&frame);
+    if (done < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* good(kind, frame, n, arg) -> bool: whether all elements are finite. ValueError: this is no such frame. */
+static PyObject *good(PyObject *self, PyObject *args) {
+    int kind, answer = -1; Py_buffer frame; Py_ssize_t n, arg;
+    if (!PyArg_ParseTuple(args, "iy*nn", &kind, &frame, &n, &arg)) return NULL;
+    const codec_t *codec = n < 0 ? NULL : chosen(kind, n, frame.len, arg);
+    if (codec) {
+        Py_BEGIN_ALLOW_THREADS
+        answer = codec->good(frame.buf, n, arg);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&frame);
+    if (answer >= 0) return PyBool_FromLong(answer);
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "its entries are none");
+    return NULL;
+}
+
+/* unpack(kind, frame, out, arg): out = frame. The frame was found good. */
+static PyObject *unpack(PyObject *self, PyObject *args) {
+    int kind; Py_buffer frame, out; Py_ssize_t arg;
+    if (!PyArg_ParseTuple(args, "iy*w*n", &kind, &frame, &out, &arg)) return NULL;
+    const codec_t *codec = chosen(kind, out.len / 4, frame.len, arg);
+    if (codec) {
+        Py_BEGIN_ALLOW_THREADS
+        codec->unpack(frame.buf, out.buf, out.len / 4, arg);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&frame); PyBuffer_Release(&out);
+    if (!codec) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* add(kind, frame, w, a, arg): w += frame * a, each product rounded first. The frame was found good. */
+static PyObject *add(PyObject *self, PyObject *args) {
+    int kind; Py_buffer frame, w; double a; Py_ssize_t arg;
+    if (!PyArg_ParseTuple(args, "iy*w*dn", &kind, &frame, &w, &a, &arg)) return NULL;
+    const codec_t *codec = chosen(kind, w.len / 4, frame.len, arg);
+    if (codec) {
+        Py_BEGIN_ALLOW_THREADS
+        codec->add(frame.buf, w.buf, (float)a, w.len / 4, arg);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&frame); PyBuffer_Release(&w);
+    if (!codec) return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"pack", pack, METH_VARARGS, "pack(kind, kept, vector, frame, arg): encodes a chunk, kept is the residual."},
+    {"good", good, METH_VARARGS, "good(kind, frame, n, arg): whether all are finite; ValueError: no such frame."},
+    {"unpack", unpack, METH_VARARGS, "unpack(kind, frame, out, arg): decodes a frame."},
+    {"add", add, METH_VARARGS, "add(kind, frame, w, a, arg): w += frame * a, each product rounded first."},
+    {"axpy", axpy, METH_VARARGS, "axpy(w, g, a): w += g * a in place, two roundings an element."},
+    {"add_finite", add_finite, METH_VARARGS, "add_finite(w, g, a): as axpy, up to a block that is not finite."},
+    {"finite", all_finite, METH_O, "finite(g): whether no element is inf or nan."},
+    {NULL, NULL, 0, NULL},
+};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "asgd.kernel._kernel", "Inner loops of the update path.", -1, methods};
+PyMODINIT_FUNC PyInit__kernel(void) { return PyModule_Create(&module); }

@@ -1,0 +1,127 @@
+"""What one shard holds: weights, the optimizer's state, who is a member, and what it remembers of pushes.
+
+Its full-sized arrays and the rest as JSON-able values are what a checkpoint has, and what a restart takes over.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from asgd.algorithms.base import Push, ServerStrategy, ShardState
+from asgd.errors import ProtocolError
+from asgd.kernel import F32
+from asgd.record.shard import Recorder
+from asgd.spec.types import JobSpec
+from asgd.wire import codec
+from asgd.wire.delta import Shadows
+from asgd.wire.partition import CHUNK, chunk_count, shard_range
+
+
+class Seen(Struct):
+    """What a shard remembers of a worker's newest push."""
+
+    incarnation: int
+    sequence: int = 0
+    chunks: int = 0
+    verdict: str = "applied"
+    push: Push | None = None
+    """The accepted push while its chunks come in; saved too, so that a restart in the middle goes on alike."""
+
+
+class Held:
+    """Slice number `index` of `shards`. Weights exist once a worker told the model's size and brought them."""
+
+    def __init__(self, spec: JobSpec, strategy: ServerStrategy, index: int, shards: int, term: int) -> None:
+        self.spec, self.strategy = spec, strategy
+        self.index, self.shards, self.term = index, shards, term
+        self.recorder = Recorder()
+        """Told of each change, before anything that follows from it leaves."""
+        self.size: int | None = None
+        self.layout = ""
+        self.ready = False
+        self.state = ShardState(np.empty(0, np.float32), {}, np.empty(0, np.float32))
+        self.members: dict[int, int] = {}
+        """{worker: incarnation} that said hello and is not known to be gone."""
+        self.seen: dict[int, Seen] = {}
+        self.histogram: Counter[int] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.lost = 0
+        """Acknowledged updates that this term's restart lost; `lost_before` sums up earlier terms."""
+        self.lost_before = 0
+        self.shadows: Shadows | None = None
+        """What each worker holds, when pulls are sent as differences."""
+        self.saved = 0
+        """Payload bytes that codecs saved of what fp32 would have taken, both ways."""
+        self.lost_samples = 0
+        """Samples in the updates that this term's restart lost."""
+        self.memory: Callable[[int], F32] = lambda size: np.zeros(size, np.float32)
+        """Makes the memory of the weights, all zero."""
+        self._restored: tuple[int, int] | None = None
+        """The (version, samples) that a restart began with."""
+        self._bringer: tuple[int, int] | None = None
+        self._brought = 0
+
+    def allocate(self, size: int, layout: str) -> None:
+        """Makes the arrays for a model of `size` parameters."""
+        self.size, self.layout = size, layout
+        part = shard_range(size, self.index, self.shards)
+        self.state.start, self.state.blocks = part.start, [0, size]
+        self.state.weights = self.memory(part.size)
+        self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
+        self.state.scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
+        self._decoded = np.empty_like(self.state.scratch)
+        if self.spec.codec.pull in codec.LOSSY:
+            self.shadows = Shadows(self.spec.codec, part.size, self.term)
+        self.strategy.allocated(self.state)
+
+    @property
+    def chunks(self) -> int:
+        return chunk_count(self.state.weights.size)
+
+    def arrays(self) -> dict[str, F32]:
+        """Everything of full size that a checkpoint holds."""
+        return {"weights": self.state.weights, **self.state.slots}
+
+    def meta(self) -> dict[str, Any]:
+        """The rest of what a checkpoint holds, as JSON-able values."""
+        return {
+            "version": self.state.version,
+            "samples": self.state.samples,
+            "seen": {str(k): msgspec.to_builtins(v) for k, v in self.seen.items()},
+            "histogram": {str(k): v for k, v in self.histogram.items()},
+            "refused": dict(self.refused),
+            "lost": self.lost + self.lost_before,
+            "facts": self.state.facts,
+        }
+
+    def start_over(self) -> None:
+        """A restart without any checkpoint: a worker will bring its copy, everything acknowledged counts as lost."""
+        self._restored = (0, 0)
+
+    def restore(self, size: int, layout: str, arrays: dict[str, F32], meta: dict[str, Any]) -> None:
+        """Takes over a checkpoint; `meta` without `seen` (another shard count) forgets old pushes."""
+        self.allocate(size, layout)
+        for name, array in self.arrays().items():
+            if name not in arrays:
+                raise ProtocolError(
+                    f"the checkpoint has no {name}: it was made with another algorithm or optimizer"
+                )
+            array[:] = arrays[name]
+        grown = self.strategy.grows
+        self.state.slots |= {
+            name: array for name, array in arrays.items() if grown and name.startswith(grown)
+        }
+        self.state.version, self.state.samples = meta["version"], meta["samples"]
+        self.seen = {int(k): msgspec.convert(v, Seen) for k, v in meta.get("seen", {}).items()}
+        self.histogram = Counter({int(k): v for k, v in meta.get("histogram", {}).items()})
+        self.refused = Counter(meta.get("refused", {}))
+        self.lost_before = meta.get("lost", 0)
+        self.state.facts = dict(meta.get("facts", {}))
+        self._restored = (self.state.version, self.state.samples)
+        self.ready = True

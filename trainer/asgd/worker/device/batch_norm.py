@@ -1,0 +1,59 @@
+"""Batch norm's running statistics for weights that no single worker trained: estimated anew from training batches.
+
+This is `spec.buffers: recompute`, and what the other policies fall back on until workers have told theirs. The
+task's own loss runs without gradients over up to 50 training batches, batch norm in training mode and all else
+(dropout) in evaluation mode; the statistics are the plain average over the batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from asgd.spec.types import JobSpec
+from asgd.task import Task
+from asgd.worker.device.accelerator import to_device
+from asgd.worker.reading.batches import LeasedBatch, LeasedBatches, StreamedBatches
+from asgd.worker.reading.data import dataset_size, stream_loader
+
+MOST_BATCHES = 50
+
+
+def recompute(task: Task, spec: JobSpec, device: torch.device) -> None:
+    """Sets the running statistics of `task.model`, which is on `device`; a model without them is left alone."""
+    layers = [m for m in task.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if not layers:
+        return
+    momenta = [layer.momentum for layer in layers]
+    modes = {module: module.training for module in task.model.modules()}
+    task.model.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain average of all batches
+        layer.train()
+    with torch.no_grad():
+        for item in islice(_batches(task, spec), MOST_BATCHES):
+            task.loss(task.model, to_device(item.batch, device))
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    _restore(modes)
+
+
+def _restore(modes: dict[nn.Module, bool]) -> None:
+    for module, training in modes.items():
+        module.training = training
+
+
+def _batches(task: Task, spec: JobSpec) -> Iterator[LeasedBatch]:
+    size = dataset_size(task, spec.entrypoint)
+    if size is None:
+        return iter(StreamedBatches(stream_loader(task, spec)))
+    leases = iter([(0, 0, min(size, spec.batch_size * MOST_BATCHES))])
+    batches: Iterable[LeasedBatch] = LeasedBatches(
+        task.data, spec.batch_size, spec.seed, task.collate, 0, lambda: next(leases, None)
+    )
+    return iter(batches)

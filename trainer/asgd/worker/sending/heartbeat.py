@@ -1,0 +1,67 @@
+"""A worker's sign of life, from a thread that does not compute: a compile of minutes or a long step silences nobody."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from asgd.errors import ProtocolError
+from asgd.wire import control
+from asgd.wire.messages import Beat, Beaten, Message, decode, encode
+from asgd.worker.sending.headers import Identity
+
+BEAT_SECONDS = 0.5
+
+
+class Heartbeat:
+    """Beats to shard 0 until `close`; `heard` is its newest answer. `report` is asked for figures to send along."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        keys: control.Keys | None,
+        identity: Identity,
+        report: Callable[[], dict[str, Any]],
+    ) -> None:
+        self.heard = Beaten()
+        self._endpoint, self._keys, self._identity, self._report = endpoint, keys, identity, report
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        context: zmq.Context[Any] = zmq.Context()
+        socket = control.dealer(context, self._endpoint, self._keys)
+        # NB: while the server is away only the newest beat is worth keeping.
+        socket.sndhwm = 2
+        while not self._ended.wait(BEAT_SECONDS):
+            self._beat(socket)
+        self._beat(socket)
+        context.destroy(linger=0)
+
+    def _beat(self, socket: zmq.Socket[Any]) -> None:
+        who = self._identity
+        try:
+            socket.send(encode(Beat(who.role, who.index, who.incarnation, self._report())), zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        while socket.poll(int(BEAT_SECONDS * 500)):
+            self._take(socket.recv())
+            if self._ended.is_set():
+                return
+
+    def _take(self, frame: bytes) -> None:
+        try:
+            message: Message = decode(frame)
+        except ProtocolError:
+            return
+        if isinstance(message, Beaten):
+            self.heard = message
+
+    def close(self) -> None:
+        """Ends the thread after a last beat."""
+        self._ended.set()
+        self._thread.join(timeout=2)

@@ -1,0 +1,62 @@
+"""From `spec.entrypoint` to a `Task`: calls the user's code and says in one sentence what is wrong with it."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from asgd.errors import AsgdError, UserError
+from asgd.spec.types import JobSpec
+from asgd.task import Task
+from asgd.worker.task.entrypoint import load_entrypoint, sentence
+
+
+def build_task(spec: JobSpec) -> Task:
+    """Calls the entrypoint under the job's seed. Raises UserError naming entrypoint, and what is wrong with it."""
+    function = load_entrypoint(spec)
+    _check_args(function, spec)
+    seed_everything(spec.seed)
+    try:
+        task = function(**spec.args)
+    except AsgdError:
+        raise
+    except (Exception, SystemExit) as error:
+        # Whatever users' code raises while it builds a task is theirs to mend; the sentence says where.
+        raise UserError(f"spec.entrypoint: {spec.entrypoint} failed: {sentence(error)}") from error
+    if not isinstance(task, Task):
+        raise UserError(
+            f"spec.entrypoint: {spec.entrypoint} returned {type(task).__name__}; it must return an asgd.Task"
+        )
+    if not isinstance(task.model, nn.Module):
+        raise UserError(
+            f"spec.entrypoint: {spec.entrypoint}: Task.model is {type(task.model).__name__}; allowed: a torch.nn.Module"
+        )
+    return task
+
+
+def _check_args(function: Callable[..., Any], spec: JobSpec) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # a builtin without a signature: the call itself will tell
+    try:
+        signature.bind(**spec.args)
+    except TypeError as error:
+        raise UserError(f"spec.args: {error}; {spec.entrypoint} takes {_parameters(signature)}") from error
+
+
+def _parameters(signature: inspect.Signature) -> str:
+    return ", ".join(signature.parameters) or "no arguments"
+
+
+def seed_everything(seed: int) -> None:
+    """All workers build the same model from the same seed."""
+    random.seed(seed)
+    np.random.seed(seed % (1 << 32))
+    torch.manual_seed(seed)

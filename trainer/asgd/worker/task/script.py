@@ -1,0 +1,69 @@
+"""Runs a user's own training script in a worker, as `python script.py` would; it joins the job by `asgd.connect()`.
+
+What it raises before it has joined is a mistake that no restart mends: exit 2 with one sentence, the traceback
+above it. What it raises later ends the worker like any crash, and it is started again within its budget.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from asgd import session
+from asgd.errors import AsgdError, UserError
+from asgd.host.env import ProcessConfig
+from asgd.worker.device.accelerator import choose_device
+from asgd.worker.task.build import seed_everything
+from asgd.worker.task.entrypoint import expose, find_file, sentence
+
+
+def run_script(config: ProcessConfig) -> int:
+    """Runs `spec.entrypoint`; returns the worker's exit code. Raises UserError when it never joins the job."""
+    spec = config.job.spec
+    path = find_file(spec.entrypoint, expose(spec))
+    seed_everything(spec.seed)
+    if spec.workers.devices.count:
+        # The script's own "cuda" is this worker's device.
+        torch.cuda.set_device(choose_device(spec.workers.devices.count, config.index))
+    sys.argv = [str(path), *arguments(spec.args)]
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            _leave("failed")
+            raise
+    except Exception as error:
+        # A user's script may raise anything.
+        _leave("failed")
+        if session.connection is not None or isinstance(error, AsgdError):
+            raise
+        traceback.print_exception(error)
+        raise UserError(
+            f"spec.entrypoint: {spec.entrypoint} failed before it called asgd.connect(): {sentence(error)}"
+        ) from error
+    if session.connection is None:
+        raise UserError(f"spec.entrypoint: {spec.entrypoint} ended without calling asgd.connect(model)")
+    session.connection.close()
+    return session.connection.exit_code
+
+
+def _leave(reason: str) -> None:
+    if session.connection is not None:
+        session.connection.close(reason)
+
+
+def arguments(args: Mapping[str, Any]) -> list[str]:
+    """`spec.args` as a command line: --key=value, --key for true, nothing for false and null, JSON for the rest."""
+    words = []
+    for key, value in args.items():
+        if value is True:
+            words.append(f"--{key}")
+        elif value is not None and value is not False:
+            words.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
+    return words
