@@ -1,4 +1,4 @@
-"""The benchmark is a distribution of its own, of the product's version; the product's wheel and images do not hold it."""
+"""The benchmark is a distribution of its own, of the product's version; wheel and images of the product lack it."""
 
 from __future__ import annotations
 
