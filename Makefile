@@ -6,7 +6,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 SOURCES := trainer operator bench tests
 TESTS := tests/unit tests/checks tests/local tests/users
 
-.PHONY: help run test fast test-all e2e matrix pictures lint format generate cluster-api clean
+.PHONY: help run test fast test-all e2e cluster matrix pictures lint format generate cluster-api clean
 help: ## say what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -32,9 +32,7 @@ test-all: test cluster-api ## what `make test` leaves out, too: slow cases, more
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "slow or hypothesis" $(TESTS)
 	$(PY) -m pytest tests/api tests/chart tests/cluster tests/gpu --ignore=tests/cluster/test_node_tier.py
 
-e2e: .venv/.ready ## both images, then a real two-node Kubernetes with the chart and real jobs; needs root and buildah
-	python3 -m tests.cluster build
-	tools/build_images.sh slim trainer
+e2e: .venv/.ready cluster ## a real two-node Kubernetes with both images, the chart and real jobs; needs root, Go and buildah
 	trap 'python3 -m tests.cluster down' EXIT; python3 -m tests.cluster up >/dev/null && CI=true $(PY) -m pytest tests/e2e
 
 matrix: .venv/.ready ## every strategy over real processes: killed, resumed, replayed; writes docs/reference/matrix.md
@@ -42,6 +40,10 @@ matrix: .venv/.ready ## every strategy over real processes: killed, resumed, rep
 
 pictures: .venv/.ready ## the pictures of docs/strategies.md, from simulations of the examples
 	$(PY) tools/strategy_pictures.py
+
+cluster: ## build what the two-node cluster needs: its Go programs, once, into a cache, and both images
+	python3 -m tests.cluster build
+	tools/build_images.sh slim trainer
 
 cluster-api: ## build the API server's programs from their Go modules, once, into a cache
 	python3 -m tests.cluster build --tier api

@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.local.run import Counting
 
 NO_REST = {"everySeconds": 0.2}
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_always_fails_does_not_end_the_job(tmp_path: Path) -> None:
     limits = {"replicas": 1, "backoffLimitPerIndex": 1}
     with Counting(tmp_path, 30, args={"crash": True}, evaluation=NO_REST, workers=limits) as run:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.local.run import ASGD, HERE, Counting, Run
 
@@ -90,6 +91,7 @@ def test_a_run_whose_workers_were_all_told_to_leave_ends(tmp_path: Path) -> None
         assert run.summary().stop_reason == "stopped"
 
 
+@pytest.mark.slow
 def test_a_worker_that_froze_is_dropped_and_comes_back_and_none_of_its_pushes_counts_twice(
     tmp_path: Path,
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_whole_run_in_two_stages_leaves_the_model_file_of_one_to_the_bit(tmp_p
     assert model_file(tmp_path / "two", 2) == model_file(tmp_path / "one", 1)
 
 
+@pytest.mark.slow
 def test_the_example_trains_by_model_and_data_parallelism_at_once(tmp_path: Path) -> None:
     ran = run(ROOT / "examples" / "pipeline.yaml", tmp_path)
     assert ran.summary["metrics"]["accuracy"] >= 0.955
@@ -76,6 +77,7 @@ def test_the_example_trains_by_model_and_data_parallelism_at_once(tmp_path: Path
         assert "2 stages (cpu, cpu)" in ran.log(f"worker-{worker}")
 
 
+@pytest.mark.slow
 def test_the_page_on_pipelines_does_what_it_says(tmp_path: Path) -> None:
     write_files(PAGE, tmp_path)
     ran = run(tmp_path / "job.yaml", tmp_path)
