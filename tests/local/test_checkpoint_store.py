@@ -14,6 +14,8 @@ import pytest
 
 from tests.local.run import Counting
 
+pytestmark = pytest.mark.slow
+
 
 def failing(run: Counting) -> str:
     """Waits until the status says that checkpoints fail; what it says."""
@@ -44,7 +46,6 @@ def test_when_the_store_is_gone_training_goes_on_and_the_end_says_so(tmp_path: P
         )
 
 
-@pytest.mark.slow
 def test_when_the_store_works_again_checkpoints_go_on(tmp_path: Path) -> None:
     with Counting(tmp_path, 4, checkpoint={"everySeconds": 0.5}) as run:
         run.until("there is a checkpoint", lambda: len(run.manifests()) >= 2)
@@ -71,7 +72,6 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.mark.slow
 def test_when_the_store_is_full_training_goes_on_and_the_last_good_checkpoint_stays(
     tmp_path: Path, tiny: Path
 ) -> None:
@@ -94,7 +94,6 @@ def test_when_the_store_is_full_training_goes_on_and_the_last_good_checkpoint_st
         assert np.array_equal(run.model()["first"], np.full(512, 3.0)), "what was saved last went on"
 
 
-@pytest.mark.slow
 def test_a_server_that_comes_back_without_its_store_ends_the_run_with_the_reason(tmp_path: Path) -> None:
     with Counting(tmp_path, parameterServer={"shards": 2, "backoffLimit": 2}) as run:
         run.until_updates(5)

@@ -9,10 +9,11 @@ import pytest
 
 from tests.local.run import Counting
 
+pytestmark = pytest.mark.slow
+
 NO_REST = {"everySeconds": 0.2}
 
 
-@pytest.mark.slow
 def test_an_evaluation_that_always_fails_does_not_end_the_job(tmp_path: Path) -> None:
     limits = {"replicas": 1, "backoffLimitPerIndex": 1}
     with Counting(tmp_path, 30, args={"crash": True}, evaluation=NO_REST, workers=limits) as run:

@@ -208,6 +208,7 @@ def test_what_does_not_compute_the_same_is_found_where_it_first_differs(
     assert re.match("different  " + said, done.stdout)
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_replayed_say_why(tmp_path: Path) -> None:
     spec = {"entrypoint": "tasks:stream", "workers": {"replicas": 1}, "stopAfter": {"updates": 5}}
     with Run(tmp_path, spec) as run:

@@ -130,6 +130,7 @@ def test_losses_of_two_deaths_without_a_checkpoint_between_add_up(tmp_path: Path
         assert run.summary().lost_updates == lost
 
 
+@pytest.mark.slow
 def test_a_shard_that_keeps_dying_ends_the_run_within_its_budget(tmp_path: Path) -> None:
     with Counting(tmp_path, parameterServer={"shards": 2, "backoffLimit": 1}) as run:
         run.until_updates(5)

@@ -83,6 +83,7 @@ def guest(run: Counting) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, cwd=HERE, env=environ, stdout=log, stderr=log)
 
 
+@pytest.mark.slow
 def test_a_run_whose_workers_were_all_told_to_leave_ends(tmp_path: Path) -> None:
     with Counting(tmp_path, workers=1) as run:
         run.until_updates(5)

@@ -91,6 +91,7 @@ def test_closures_compiled_models_and_schedulers_work_and_the_job_ends_with_its_
     assert ran.log("worker-0").count("spec.optimizer.learningRate") == 1
 
 
+@pytest.mark.slow
 def test_a_script_that_goes_on_after_the_end_of_the_job_is_ended_by_its_next_step(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -181,6 +181,7 @@ def test_a_stream_with_loader_processes_trains_from_a_file_beside_the_job(in_fol
         assert file.metadata()["lacks"] == "seen", "no evaluator, so no buffers"
 
 
+@pytest.mark.slow
 def test_an_exception_in_training_is_retried_and_then_ends_the_run_with_its_message(in_folder: Path) -> None:
     write(
         in_folder,
