@@ -149,6 +149,9 @@ REASONS: dict[Condition, frozenset[str]] = {
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
+            "OperatorBug",
+            "ReconcileFailed",
+            "PodsNotEnding",
         }
     ),
     Condition.CHECKPOINT_READY: frozenset({"Saved", "NeverSaved", "SaveFailed"}),
@@ -211,6 +214,9 @@ class EventReason(StrEnum):
     FAILED = "Failed"
     TTL_EXPIRED = "TTLExpired"
     APPLY_FAILED = "ApplyFailed"
+    OPERATOR_BUG = "OperatorBug"
+    RECONCILE_FAILED = "ReconcileFailed"
+    PODS_NOT_ENDING = "PodsNotEnding"
 
 
 LIVE_MANAGER = f"{MANAGER}-live"

@@ -15,8 +15,8 @@ from typing import Any
 from asgd.spec.types import Job
 from asgd_operator import constants as c
 from asgd_operator.render import names
-from asgd_operator.render.meta import metadata
 from asgd_operator.render.model import Manifest, Scope
+from asgd_operator.render.object_meta import metadata
 
 LIVE: tuple[tuple[str, ...], ...] = (
     ("workers", "replicas"),
