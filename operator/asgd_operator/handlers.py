@@ -59,20 +59,20 @@ def register(
         told(seen["resource"].plural, key_of(seen["namespace"], name) if name else "")
 
     def index(group: str, version: str, plural: str, name: str, place: Place, view: View) -> None:
-        handler = _index(metrics, name, place, view)
+        handler = index_handler(metrics, name, place, view)
         kopf.index(group, version, plural, id=name, registry=registry)(handler)
 
     kopf.on.event(c.GROUP, c.VERSION, c.PLURAL, id="job", registry=registry)(job)
     for plural, (group, version) in CHILDREN.items():
         kopf.on.event(group, version, plural, id=f"child-{plural}", registry=registry)(child)
-    index(c.GROUP, c.VERSION, c.PLURAL, "jobs", _job_place, views.job)
+    index(c.GROUP, c.VERSION, c.PLURAL, "jobs", job_place, views.job)
     for plural, (group, version) in SUPPORTS.items():
         index(group, version, plural, plural, views.owner_uid, views.child)
     index("apps", "v1", "statefulsets", "servers", views.owner_uid, views.server_set)
     index("batch", "v1", "jobs", "batch", views.owner_uid, views.batch_job)
     index("", "v1", "pods", "pods", views.job_of_pod, views.pod)
     if nodes:
-        index("", "v1", "nodes", "nodes", _node_place, views.node)
+        index("", "v1", "nodes", "nodes", node_place, views.node)
 
 
 def configure(settings: kopf.OperatorSettings, *, timeout_seconds: float) -> None:
@@ -110,7 +110,7 @@ def indices(found: Mapping[str, Any]) -> Indices:
     )
 
 
-def _index(metrics: OperatorMetrics, name: str, place: Place, view: View) -> Callable[..., Any]:
+def index_handler(metrics: OperatorMetrics, name: str, place: Place, view: View) -> Callable[..., Any]:
     """An index handler that never fails; see `engine.unreadable`. An object without a place, or with nothing to say, is
     taken out of the index, as when it was orphaned.
     """
@@ -130,11 +130,11 @@ def _index(metrics: OperatorMetrics, name: str, place: Place, view: View) -> Cal
     return handler
 
 
-def _job_place(body: Body) -> tuple[str, str]:
+def job_place(body: Body) -> tuple[str, str]:
     return body["metadata"]["namespace"], body["metadata"]["name"]
 
 
-def _node_place(body: Body) -> str:
+def node_place(body: Body) -> str:
     return str(body["metadata"]["name"])
 
 
