@@ -4,7 +4,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
 SOURCES := trainer operator bench tests
 
-.PHONY: help run test e2e matrix pictures lint format generate cluster-api clean
+.PHONY: help run test test-python e2e matrix pictures lint format generate cluster-api clean
 help: ## say what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -23,6 +23,9 @@ run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
 test: .venv/.ready lint cluster-api ## lint, types, layers, then every test that needs no node: real processes, a real API server
 	$(PY) -m pytest -n 2 --dist worksteal tests/unit tests/checks tests/local tests/users
 	$(PY) -m pytest tests/api tests/chart tests/cluster tests/gpu --ignore=tests/cluster/test_node_tier.py
+
+test-python: $(filter .tools/bin/uv,$(UV)) ## the operator's unit tests on Python 3.13 as well, where there is one
+	UV=$(UV) tools/test_python.sh 3.13
 
 e2e: .venv/.ready ## both images, then a real two-node Kubernetes with the chart and real jobs; needs root and buildah
 	python3 -m tests.cluster build
