@@ -193,6 +193,24 @@ def test_what_the_api_server_refuses_again_and_again_is_shown_on_the_job() -> No
     play(script, Api(refuse=[("services/x-server", 503)]))
 
 
+def test_a_job_that_waits_for_the_children_of_a_former_one_of_its_name_says_so() -> None:
+    owner = {"kind": "AsgdJob", "apiVersion": "asgd.dev/v1alpha1", "uid": "u-former", "controller": True}
+    path = "/api/v1/namespaces/n/services/x-server"
+    api = Api({path: {"metadata": {"name": "x-server", "ownerReferences": [owner]}}})
+
+    async def script(o: Operator) -> None:
+        await o.see("jobs", body("x"))
+        await o.until(
+            lambda: o.api.condition("x", "Degraded").get("reason") == "ReconcileFailed", "it is told"
+        )
+        found = o.api.condition("x", "Degraded")["message"]
+        assert "Service x-server of a former job of this name is still being removed" in found
+        del o.api.objects[path]
+        await o.until(lambda: o.api.writes_to("statefulsets/x-server"), "it starts")
+
+    play(script, api)
+
+
 def test_one_refusal_is_not_worth_a_word() -> None:
     async def script(o: Operator) -> None:
         await o.see("jobs", body("x"))
