@@ -17,11 +17,13 @@ Body = dict[str, Any]
 
 @dataclass
 class Api:
-    """`objects` by path. `refuse`: (part of a path, code): what is refused. `hang`: parts of paths never answered."""
+    """`objects` by path. `refuse`: (part of a path, code): what is refused. `hang`: (method, part of a path), never
+    answered; DRYRUN is a method of its own.
+    """
 
     objects: dict[str, Body] = field(default_factory=dict)
     refuse: list[tuple[str, int]] = field(default_factory=list)
-    hang: list[str] = field(default_factory=list)
+    hang: list[tuple[str, str]] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     version: int = 100
 
@@ -39,13 +41,14 @@ class Api:
         return sorted(body["reason"] for body in kept if body["involvedObject"]["name"] == name)
 
     def writes_to(self, part: str) -> list[str]:
-        return [path for method, path in self.requests if method != "GET" and part in path]
+        return [path for method, path in self.requests if method not in ("GET", "DRYRUN") and part in path]
 
     async def answer(self, request: web.Request) -> web.Response:
         path, text = request.path, await request.text()
         dry = "dryRun" in request.query
-        self.requests.append(("DRYRUN" if dry else request.method, path))
-        if any(part in path for part in self.hang):
+        method = "DRYRUN" if dry else request.method
+        self.requests.append((method, path))
+        if any(method == verb and part in path for verb, part in self.hang):
             await asyncio.get_running_loop().create_future()
         for part, code in self.refuse:
             if part in path:

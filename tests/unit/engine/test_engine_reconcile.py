@@ -146,7 +146,7 @@ def test_a_poisoned_job_says_so_and_the_healthy_one_beside_it_starts() -> None:
         await o.until(lambda: o.errors("bug") >= 3, "it is tried again, and counted")
         assert o.api.writes_to("bad-server") == [], "nothing is done from half a picture"
         assert o.api.writes_to("asgdjobs/bad") == ["/apis/asgd.dev/v1alpha1/namespaces/n/asgdjobs/bad/status"]
-        assert o.api.condition("good", "Degraded")["status"] == "False"
+        await o.until(lambda: o.api.condition("good", "Degraded").get("status") == "False", "it is well")
         assert o.watched.metrics.text().count(b"job_condition{") > 9
 
     play(script)
@@ -185,7 +185,7 @@ def test_what_the_api_server_refuses_again_and_again_is_shown_on_the_job() -> No
             lambda: o.api.condition("x", "Degraded").get("reason") == "ReconcileFailed", "it is told"
         )
         assert "services/x-server is refused" in o.api.condition("x", "Degraded")["message"]
-        assert o.api.condition("good", "Degraded")["reason"] == "AsExpected"
+        await o.until(lambda: o.api.condition("good", "Degraded").get("reason") == "AsExpected", "it is well")
         o.api.refuse.clear()
         o.queue.add("n/x")
         await o.until(lambda: o.api.condition("x", "Degraded")["reason"] == "AsExpected", "it is well")
@@ -225,18 +225,19 @@ def test_one_refusal_is_not_worth_a_word() -> None:
 def test_a_cancelled_pass_writes_nothing_more() -> None:
     """Whoever lost the Lease ends the queue so."""
 
+    write = ("PATCH", "/api/v1/namespaces/n/services/x-server")
+
     async def script(o: Operator) -> None:
         await o.see("jobs", body("x"))
-        await o.until(lambda: any("services/" in path for _, path in o.api.requests), "it hangs")
-        task = asyncio.create_task(o.reconciler("n/x"))
-        count = len(o.api.requests)
-        await o.until(lambda: len(o.api.requests) > count, "the pass is on its way")
-        task.cancel()
+        await o.until(lambda: write in o.api.requests, "it hangs in a write")
+        passing = asyncio.create_task(o.reconciler("n/x"))
+        await o.until(lambda: o.api.requests.count(write) == 2, "so does the pass that is cancelled")
+        passing.cancel()
         with suppress(asyncio.CancelledError):
-            await task
+            await passing
         assert o.api.writes_to("/status") == []
 
-    play(script, Api(hang=["services/x-server"]))
+    play(script, Api(hang=[write]))
 
 
 @pytest.mark.parametrize(

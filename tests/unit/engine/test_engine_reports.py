@@ -40,6 +40,7 @@ async def shard(answer: Answer) -> AsyncIterator[int]:
     """A server with `answer` under /status; its port."""
     app = web.Application()
     app.router.add_get("/status", answer)
+    app.router.add_get("/elsewhere", well)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -131,20 +132,15 @@ async def refuse(request: web.Request) -> web.StreamResponse:
 
 
 async def elsewhere(request: web.Request) -> web.StreamResponse:
-    raise web.HTTPFound("http://127.0.0.1:1/secret")
+    raise web.HTTPFound("/elsewhere")
 
 
 async def nonsense(request: web.Request) -> web.StreamResponse:
     return web.Response(text='{"job": 7, "phase": []}')
 
 
-async def flood(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse()
-    await response.prepare(request)
-    with suppress(ConnectionError):
-        while True:
-            await response.write(b" " * (1 << 16))
-    return response
+async def too_long(request: web.Request) -> web.StreamResponse:
+    return web.Response(body=msgspec.json.encode(FULL) + b" " * (1 << 20))
 
 
 async def broken(request: web.Request) -> web.StreamResponse:
@@ -153,7 +149,7 @@ async def broken(request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-@pytest.mark.parametrize("answer", [refuse, elsewhere, nonsense, flood, broken, hang])
+@pytest.mark.parametrize("answer", [refuse, elsewhere, nonsense, too_long, broken, hang])
 def test_an_answer_that_is_none_counts_as_missing(answer: Answer) -> None:
     assert heard(answer) == (None, ["default/x"])
 
