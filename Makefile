@@ -14,7 +14,7 @@ help: ## say what the targets do
 	python3 -m venv .tools && .tools/bin/pip install --quiet uv
 
 # NB: bytecode of all packages, once: each process of a test would compile torch's 1.5 s worth of Python anew where Python may not write it.
-.venv/.ready: pyproject.toml uv.lock $(wildcard trainer/asgd/kernel/*.[ch]) | $(filter .tools/bin/uv,$(UV))
+.venv/.ready: pyproject.toml bench/pyproject.toml uv.lock $(wildcard trainer/asgd/kernel/*.[ch]) | $(filter .tools/bin/uv,$(UV))
 	$(UV) sync --quiet --all-extras --compile-bytecode
 	@$(PY) -m compileall -q trainer operator bench
 	@touch $@
