@@ -131,7 +131,7 @@ class ServerCore:
             case Lease() | Beat() | Evaluated() | Command() if self.primary:
                 return ((sender, self.primary.serve(message, now), None),)
             case _ if sender == PRIMARY:
-                return self._obey(message)
+                return self._obey(message, now)
         raise ProtocolError(f"shard {self.shard.index} does not serve {type(message).__name__}")
 
     def refuse(self, message: AnyMessage | None, code: str, text: str) -> Fault:
@@ -210,13 +210,15 @@ class ServerCore:
         order = self.table.hear(message)
         return ((sender, order, None),) if order else ()
 
-    def _obey(self, message: AnyMessage) -> Answers:
+    def _obey(self, message: AnyMessage, now: float) -> Answers:
         """What shard 0 has said: orders for rounds are carried out, the rest is remembered."""
         if isinstance(message, Decided):
             if self.part:
                 self.part.take(message)
         elif isinstance(message, Beaten) and self.participant:
             self.participant.hear(message)
+        elif isinstance(message, Fault) and message.code == "fenced" and self.saving:
+            self.saving.suspect(now)
         return ()
 
     @property
