@@ -30,7 +30,7 @@ def pause():
     """Each call takes SECONDS while the file is there."""
     ends = time.monotonic() + SECONDS
     while HANGS.exists() and time.monotonic() < ends:
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def slowed(name):
