@@ -20,8 +20,8 @@ from asgd.host.env import ProcessConfig
 from asgd.spec.types import Job
 from asgd.wire.messages import Granted
 from asgd.worker.device.accelerator import limit_threads
+from asgd.worker.device.backward import train
 from asgd.worker.device.compute import prepare
-from asgd.worker.loop import train
 from asgd.worker.reading.data import dataset_size, guarantee, worker_environment
 from asgd.worker.replica import Replica
 from asgd.worker.task.build import build_task

@@ -24,8 +24,9 @@ from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.messages import AnyMessage, Bye, Message
 from asgd.wire.partition import part_slices, shard_range
-from asgd.worker.loop import studied
-from asgd.worker.reading.batches import WAIT_SECONDS, Lease, LeasedBatch, Waiting
+from asgd.worker.device.backward import studied
+from asgd.worker.reading.batches import WAIT_SECONDS
+from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
 from asgd.worker.sending.channel import HELLO_SECONDS, Channel
 from asgd.worker.sending.headers import Identity, PushMeta
 
