@@ -141,13 +141,9 @@ def _process(arguments: argparse.Namespace) -> int:
 
     end_with_parent()
     if arguments.command == "server":
-        from asgd.host.allocator import keep_freed_memory
-        from asgd.host.env import read_config
-        from asgd.server.service import Service
+        from asgd.server import process as server
 
-        keep_freed_memory()
-        Service(read_config()).run()
-        return exitcodes.DONE
+        return server.main()
     if arguments.command == "evaluate":
         from asgd.worker import evaluator
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from asgd.host.env import ProcessConfig
 from asgd.parallel.plan import stages_of
 from asgd.record.worker import WorkerRecorder, recorder
 from asgd.spec.types import JobSpec
+from asgd.wire.reports import WorkerReport
 from asgd.worker.core import WorkerCore, overlaps
 from asgd.worker.device.accelerator import Staging
 from asgd.worker.device.buffers import Buffers
@@ -128,9 +128,9 @@ def _vectors(flat: Flat, centre: Centre, *, keeps: bool) -> FlatVectors:
     return FlatVectors(flat, push, pulled, keeps=keeps)
 
 
-def _report(replica: Replica, buffers: Buffers | None) -> dict[str, Any]:
+def _report(replica: Replica, buffers: Buffers | None) -> WorkerReport:
     report = replica.meters.report()
     if buffers:
         every = replica.heartbeat.heard.every_seconds
-        report |= buffers.report(replica.core.steps, every, replica.closing)
+        report.buffers = buffers.report(replica.core.steps, every, replica.closing)
     return report

@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from asgd import __version__
 from asgd.spec.durations import Durations
+from asgd.spec.status import WorkerTimes
+from asgd.wire.reports import WorkerReport
 from asgd.worker.sending.headers import Outcome
 from asgd.worker.wishes import Observer
 
@@ -72,10 +73,9 @@ class Meters(Observer):
             if verdict.startswith("refused:"):
                 self.refused[verdict.removeprefix("refused:")] += 1
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> WorkerReport:
         """What goes along with a heartbeat."""
-        times = {"own": self.own.told(), "exchange": self.exchanges.told()}
-        return {"samples": self.samples, "steps": self.steps, "times": times}
+        return WorkerReport(WorkerTimes(own=self.own.told(), exchange=self.exchanges.told()))
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of a worker (prefix asgd_worker_)."""

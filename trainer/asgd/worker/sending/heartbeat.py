@@ -11,6 +11,7 @@ import zmq
 from asgd.errors import ProtocolError
 from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Message, decode, encode
+from asgd.wire.reports import WorkerReport
 from asgd.worker.sending.headers import BEAT_SECONDS, Identity
 
 
@@ -19,7 +20,7 @@ class Heartbeat:
 
     def __init__(
         self, endpoint: str, keys: control.Keys | None, identity: Identity,
-        report: Callable[[], dict[str, Any]] = dict,
+        report: Callable[[], WorkerReport | None] = lambda: None,
     ) -> None:  # fmt: skip
         self.heard = Beaten()
         self.report = report
