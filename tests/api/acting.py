@@ -29,6 +29,8 @@ from asgd.spec.status import Status
 from tests.cluster.kubectl import Kubectl
 
 PATIENCE = 60.0
+QUICK = {"QUEUE__RESYNC_SECONDS": "2"}
+"""An operator that looks at all jobs again within seconds."""
 
 
 def until(check: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
@@ -198,3 +200,8 @@ class ShardZero:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def clear(kubectl: Kubectl) -> None:
+    """Jobs of earlier tests go: their shard 0 has ended with its test, and that is news for an operator."""
+    kubectl("delete", "asgdjobs", "-A", "--all")
