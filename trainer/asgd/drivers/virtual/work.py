@@ -189,7 +189,7 @@ class _Leased:
 class _Streamed:
     """A stream of the worker's own."""
 
-    def __init__(self, work: TorchWork, worker: int, stream: Iterator[LeasedBatch]) -> None:
+    def __init__(self, work: TorchWork, worker: int, stream: Iterator[LeasedBatch | Waiting]) -> None:
         self._work, self._worker, self._stream = work, worker, stream
 
     def next(self) -> LeasedBatch | Waiting | None:
