@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asgd.drivers.replay.mail import Mail, Person
 from asgd.errors import UserError
 from asgd.record import run as recording
 from asgd.record.format import (
@@ -25,6 +25,9 @@ from asgd.report import summary
 from asgd.report.summary import Summary
 from asgd.spec import load_job
 from asgd.spec.types import Job
+
+Person = tuple[int, int]
+"""A worker: index and incarnation."""
 
 
 @dataclass(slots=True)
@@ -57,14 +60,14 @@ class Recording:
                 needed |= {record.round for record in records if isinstance(record, Restored)}
         return needed
 
-    def want(self, mail: Mail) -> None:
-        """Tells `mail` which answers workers took."""
+    def taken(self) -> Iterator[tuple[Person, int, int, int]]:
+        """(worker, shard, term, stamp) of each answer that a worker took."""
         for person, tape in self.workers.items():
             for record in tape.exchanges:
                 if isinstance(record, Heard):
                     for shard, (_, taken) in enumerate(record.shards):
                         for term, stamp in zip(taken[::3], taken[2::3], strict=True):
-                            mail.want(person, shard, term, stamp)
+                            yield person, shard, term, stamp
 
 
 def load(folder: Path) -> Recording:
