@@ -37,14 +37,22 @@ def main() -> int:
         refuse_stages_of_script(config.job.spec)
         return run_script(config)
     leaving = catch_term()
-    task = build_task(config.job.spec)
-    probe = take_probe(task, config.job.spec)
-    computation = prepare(task, config.job.spec, config.index)
+    return work(config, build_task(config.job.spec), leaving)
+
+
+def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
+    """The life of the worker that `config` describes; returns its exit code. `leaving`: gets an element to end it.
+
+    Raises UserError, TryAgain, and what users' code raises.
+    """
+    spec = config.job.spec
+    probe = take_probe(task, spec)
+    computation = prepare(task, spec, config.index)
     about = About(
-        dataset=dataset_size(task, config.job.spec.entrypoint), guarantee=guarantee(task),
+        dataset=dataset_size(task, spec.entrypoint), guarantee=guarantee(task),
         evaluates=task.evaluate is not None, announced=True,
     )  # fmt: skip
-    told = task.evaluate is not None and config.job.spec.buffers != "recompute"
+    told = task.evaluate is not None and spec.buffers != "recompute"
     parts = assemble(
         config, computation.flat, about, leaving=lambda: bool(leaving),
         buffers=Buffers(task.model) if told else None, probe=probe,

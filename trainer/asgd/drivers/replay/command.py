@@ -71,7 +71,7 @@ def _compare(recorded: Recording, ending: Ending, until: int | None) -> Result:
 def _say(result: Result, recorded: Recording, until: int | None) -> str:
     if result.difference:
         return f"different  {result.difference}{_packages(recorded)}"
-    workers = units.plural(recorded.summary.workers_seen, "worker")
+    workers = units.plural(len({index for index, _ in recorded.workers}), "worker")
     shards = units.plural(len(recorded.shards), "shard")
     lines = [f"replayed   {units.plural(result.updates, 'update')} of {workers} on {shards}"]
     if until is not None:

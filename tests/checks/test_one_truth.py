@@ -1,0 +1,69 @@
+"""A run, the simulator and a replay tell the same of one job: staleness, verdicts and weights, to the bit.
+
+All three drive the same cores. Real processes are compared in tests/local/test_one_truth.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checks.recorded import replay, run, simulate
+from tests.checks.test_a1_processes import one_thread
+from tests.checks.virtual import job
+
+CASES: dict[str, dict[str, Any]] = {
+    "ahead 0": {},
+    "ahead 1": {"exchange": {"ahead": 1}},
+    "clipped": {"optimizer": {"learningRate": 0.1, "clipNorm": 0.5}},
+    "local steps": {"exchange": {"fetchEvery": 4, "pushEvery": 4}},
+    "local steps, ahead 1": {"exchange": {"fetchEvery": 4, "pushEvery": 4, "ahead": 1}},
+    "fetched less often than pushed": {"exchange": {"fetchEvery": 4, "pushEvery": 1}},
+    "Refuse": {"exchange": {"staleness": {"max": 0, "policy": "Refuse"}}},
+    "Refuse, ahead 1": {"exchange": {"ahead": 1, "staleness": {"max": 0, "policy": "Refuse"}}},
+    "Scale": {"exchange": {"staleness": {"max": 0, "policy": "Scale"}}},
+    "Scale, ahead 1": {"exchange": {"ahead": 1, "staleness": {"max": 1, "policy": "Scale"}}},
+    "Wait": {"exchange": {"staleness": {"max": 1, "policy": "Wait"}}},
+    "Wait, ahead 1": {"exchange": {"ahead": 1, "staleness": {"max": 1, "policy": "Wait"}}},
+    "staleness-aware, ahead 1": {"algorithm": {"name": "staleness-aware"}, "exchange": {"ahead": 1}},
+    "downpour": {"algorithm": {"name": "downpour"}, "exchange": {"fetchEvery": 3, "pushEvery": 3}},
+    "easgd": {"algorithm": {"name": "easgd", "period": 3}},
+    "local-sgd": {"algorithm": {"name": "local-sgd", "period": 5}},
+    "local-sgd, ahead 1": {"algorithm": {"name": "local-sgd", "period": 5}, "exchange": {"ahead": 1}},
+    "diloco": {"algorithm": {"name": "diloco", "period": 5}},
+    "delay": {"algorithm": {"name": "streaming-diloco", "period": 8, "fragments": 2, "delay": 2}},
+    "sync": {"algorithm": {"name": "sync"}},
+    "sync, ahead 1": {"algorithm": {"name": "sync"}, "exchange": {"ahead": 1}},
+    "lsgd": {"algorithm": {"name": "lsgd", "period": 5}},
+}
+
+
+@pytest.mark.parametrize(("workers", "shards"), [(1, 2), (3, 1)], ids=["one worker", "three workers"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_the_simulator_and_a_replay_agree(case: str, workers: int, shards: int, tmp_path: Path) -> None:
+    spec = {
+        "workers": {"replicas": workers},
+        "parameterServer": {"shards": shards},
+        "stopAfter": {"epochs": 1},
+        "evaluation": {"everySeconds": 0},
+    }
+    one = job(**spec, **CASES[case])
+    with one_thread():
+        real, recording = run(one, tmp_path)
+        simulated = simulate(one, recording)
+        replayed = replay(recording)
+    assert real.staleness == simulated.staleness == replayed.staleness
+    assert real.refused == simulated.refused == replayed.refused
+    assert real.versions == simulated.versions == replayed.versions
+    assert real.weights == simulated.weights
+    assert real.weights == replayed.weights
+
+
+def test_with_ahead_1_a_gradient_is_one_version_older_than_what_it_moves(tmp_path: Path) -> None:
+    one = job(workers={"replicas": 1}, stopAfter={"updates": 30}, exchange={"ahead": 1})
+    with one_thread():
+        real, recording = run(one, tmp_path)
+        simulated = simulate(one, recording)
+    assert real.staleness == simulated.staleness == [{0: 1, 1: real.versions[0] - 1}]
