@@ -6,11 +6,9 @@ server what its log names next and holds all else back, so that the simulator go
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,14 @@ from asgd.drivers.virtual.simulation import Simulation
 from asgd.drivers.virtual.work import TorchWork
 from asgd.host.env import ProcessConfig
 from asgd.kernel import F32
-from asgd.record.format import AnyRecord, Brought, Joined, Leased, Left, Pushed, Told
+from asgd.record.format import AnyRecord, Brought, Joined, Left, Pushed, Told
 from asgd.record.reading import Recording, read_logs
 from asgd.record.run import RunRecord
 from asgd.server.process import open_service
 from asgd.server.service import Service
 from asgd.server.shard import Shard
 from asgd.spec.types import Job
-from asgd.wire.messages import Bye, Exchange, Hello, Init, Lease, Message, Pull
+from asgd.wire.messages import Bye, Exchange, Granted, Hello, Init, Message, Pull
 from asgd.worker.process import work
 from asgd.worker.task.build import build_task
 
@@ -135,19 +133,18 @@ def _work(config: ProcessConfig, task: Any, codes: dict[int, int]) -> None:
 
 
 class RecordedOrder(Network):
-    """Delivers at once what comes next in a server's log, or what no log knows; `coordinator` is shard 0's."""
+    """Delivers to a server what comes next in its log, and holds back what does not; workers get the ranges of theirs.
+
+    NB: what shard 0 would grant depends on whether a push that gives ranges back was there before, which no log tells.
+    """
 
     def __init__(self, clock: Clock, recording: Recording) -> None:
         super().__init__(clock, World())
         self._clock = clock
         self._logs = [deque(starts[0][1]) for starts in recording.shards]
-        self._leases = {
-            person[0]: deque(_without_repeats(tape.leases)) for person, tape in recording.workers.items()
-        }
+        self._leases = {person[0]: deque(tape.leases) for person, tape in recording.workers.items()}
         self._joined: set[tuple[int, int]] = set()
         self._held: list[tuple[int, Message, Action]] = []
-        self.coordinator: Callable[[], Any] = lambda: None
-        clock.after(0.1, self._look_again)
 
     @property
     def done(self) -> bool:
@@ -155,32 +152,28 @@ class RecordedOrder(Network):
         return not any(self._next(server) for server in range(len(self._logs)))
 
     def send(self, source: Any, target: Any, message: Message, payload_bytes: int, deliver: Action) -> None:
-        if source[0] == "worker" and isinstance(message, Hello | Init | Exchange | Pull | Bye | Lease):
+        if source[0] == "worker" and isinstance(message, Hello | Init | Exchange | Pull | Bye):
             self._held.append((target[1], message, deliver))
-            self._clock.after(0.0, self._pump)
-        else:
-            super().send(source, target, message, payload_bytes, deliver)
+            self._clock.after(0.0, self._look)
+            return
+        if isinstance(message, Granted) and self._leases[target[1]]:
+            lease = self._leases[target[1]].popleft()
+            message.epoch, message.start, message.stop = lease.epoch, lease.start, lease.stop
+            message.wait, message.over = lease.wait, lease.over
+        super().send(source, target, message, payload_bytes, deliver)
 
-    def _pump(self) -> None:
+    def _look(self) -> None:
         for held in list(self._held):
             server, message, deliver = held
             if self._turn(server, message):
                 self._held.remove(held)
                 deliver()
-                self._clock.after(0.0, self._pump)
+                self._clock.after(0.0, self._look)
                 return
 
-    def _look_again(self) -> None:
-        """Whether a lease's turn has come depends on what others push."""
-        self._pump()
-        self._clock.after(0.1, self._look_again)
-
     def _turn(self, server: int, message: Message) -> bool:
-        match message:
-            case Hello() if (server, message.index) in self._joined:
-                return True
-            case Lease():
-                return self._lease(message)
+        if isinstance(message, Hello) and (server, message.index) in self._joined:
+            return True
         record = self._next(server)
         if record is None or not _names(record, message):
             return False
@@ -203,30 +196,6 @@ class RecordedOrder(Network):
                 return record
             log.popleft()
         return None
-
-    def _lease(self, message: Lease) -> bool:
-        """Whether shard 0 would grant now what it granted then."""
-        coordinator, left = self.coordinator(), self._leases[message.index]
-        granted = copy.deepcopy(coordinator).lease(message.index, message.request)
-        found = Leased(granted.epoch, granted.start, granted.stop, granted.wait, granted.over)
-        if found.over or not left:
-            return True
-        if left[0].wait and len(left) > 1 and found == left[1]:
-            left.popleft()
-        if found != left[0]:
-            return False
-        if not found.wait:
-            left.popleft()
-        return True
-
-
-def _without_repeats(leases: Any) -> list[Leased]:
-    """A worker that waits asks again and again, in virtual time at other moments."""
-    found: list[Leased] = []
-    for lease in leases:
-        if not (found and lease.wait and found[-1].wait):
-            found.append(lease)
-    return found
 
 
 def _names(record: AnyRecord, message: Message) -> bool:
@@ -253,9 +222,8 @@ def simulate(job: Job, recording: Recording) -> Ending:
     clock = Clock()
     network = RecordedOrder(clock, recording)
     simulation = Simulation(job, TorchWork(job.spec), World(), clock=clock, network=network)
-    network.coordinator = lambda: simulation.cluster.coordinator
     while not network.done:
-        assert simulation.advance() and clock.now < 100, "the simulator does not go the run's way"
+        assert simulation.advance() and clock.now < 60, "the simulator does not go the run's way"
     return Ending.of([server.shard for server in simulation.cluster.servers])
 
 
