@@ -116,7 +116,12 @@ class Pusher:
 
 
 def work(
-    index: int, gate: harness.Gate, job: bytes, environment: dict[str, str], parameters: int, gradient: str
+    index: int,
+    barrier: harness.Barrier,
+    job: bytes,
+    environment: dict[str, str],
+    parameters: int,
+    gradient: str,
 ) -> None:
     """A worker process of the load."""
     push: float | F32 = -1.0
@@ -124,24 +129,24 @@ def work(
         push = -np.random.default_rng(index).random(parameters, np.float32)
     keep_freed_memory()
     pusher = Pusher(job_from_json(job), environment, index, parameters, push)
-    for turn in gate.rounds(index, pusher.look):
+    for turn in barrier.rounds(index, pusher.look):
         while turn():
             pusher.update()
 
 
 def main() -> None:
-    """Plays until the benchmark has enough."""
+    """Runs until the benchmark has enough."""
     chosen = options()
     with tempfile.TemporaryDirectory(prefix="asgd-bench-") as own:
         servers = start_servers(chosen, Path(chosen.folder or own))
         try:
-            cast = harness.Cast(chosen.workers)
+            group = harness.ProcessGroup(chosen.workers)
             for index in range(chosen.workers):
-                cast.start(
-                    work, index, cast.gate, job_to_json(servers.job), servers.environment, chosen.parameters,
+                group.start(
+                    work, index, group.barrier, job_to_json(servers.job), servers.environment, chosen.parameters,
                     chosen.gradient,
                 )  # fmt: skip
-            cast.perform()
+            group.run()
         finally:
             servers.end()
 
