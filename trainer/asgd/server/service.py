@@ -205,19 +205,15 @@ class Service:
     def _receive(self) -> None:
         """Serves what has arrived, up to a bound so that time goes on under load."""
         for _ in range(64):
-            try:
-                frames = self.router.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            received = self.router.receive()
+            if received is None:
                 break
-            if len(frames) < 2:
-                continue
-            sender, header = frames[0].bytes, frames[1].buffer
-            payload = frames[2].buffer if len(frames) > 2 else None
+            sender, header, payload = received
             try:
                 message = decode(header)
                 self._serve(sender, message, payload)
             except ProtocolError as error:
-                self._send(sender, Fault("protocol", str(error), self.shard.term))
+                self._send(sender, Fault(error.code, str(error), self.shard.term))
         self._meet()
         self._retry()
 
