@@ -110,8 +110,8 @@ class Watch:
             if not self._measure(link):
                 del self._links[link.descriptor]
         while self._told:
-            if link := self._links.get(self._told.popleft()):
-                link.heard, link.delivered = True, link.taken
+            if told := self._links.get(self._told.popleft()):
+                told.heard, told.delivered = True, told.taken
         for link in surplus(self._links.values()):
             del self._links[link.descriptor]
             _hang_up(link)
@@ -148,8 +148,8 @@ def _borrow(descriptor: int) -> socket.socket | None:
 def _taken(sock: socket.socket) -> int:
     """Bytes that have come and do not wait in the kernel; 0 where the kernel does not tell."""
     try:
-        (received,) = _TCP_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
-        (unread,) = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, b"\0" * 4))
+        received: int = _TCP_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))[0]
+        unread: int = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, b"\0" * 4))[0]
     except (OSError, AttributeError, struct.error):
         return 0
     return max(0, received - unread)

@@ -130,7 +130,7 @@ class Router(zmq.Socket[bytes]):
 
 def router(context: zmq.Context[Any], endpoint: str, keys: Keys | None) -> Router:
     """A shard's socket, bound. Raises UserError when the address is in use."""
-    socket = context.socket(zmq.ROUTER, socket_class=Router)
+    socket: Router = context.socket(zmq.ROUTER, socket_class=Router)
     socket.linger = 1000
     _bound(socket)
     if keys and not is_local(endpoint):
