@@ -17,6 +17,7 @@ import numpy as np
 from asgd.host.allocator import keep_freed_memory
 from asgd.kernel import F32
 from asgd.spec import Job, job_from_json, job_to_json
+from asgd.spec.environment import Env
 from asgd.wire.control import Keys
 from asgd.worker.sending.centre import IN_PLACE, Centre
 from asgd.worker.sending.headers import Identity, PushMeta
@@ -80,9 +81,9 @@ class Pusher:
         self, job: Job, environment: dict[str, str], index: int, parameters: int, push: float | F32 = -1.0,
         model: Model | None = None,
     ) -> None:  # fmt: skip
-        endpoints = environment["ASGD_SERVERS"].split(",")
+        endpoints = environment[Env.SERVERS].split(",")
         sealed = job.spec.network.encryption != "None" and not endpoints[0].startswith("ipc:")
-        keys = Keys.load(Path(environment["ASGD_KEYS"])) if sealed else None
+        keys = Keys.load(Path(environment[Env.KEYS])) if sealed else None
         # NB: a dataset size so large that no schedule or stop rule ever comes due.
         who = Identity(
             job.name, "worker", index, time.time_ns(), parameters, "bench", 1 << 40,

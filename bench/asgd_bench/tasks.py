@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from asgd.examples import charlm, digits, mnist
 from asgd.examples.parts import Rows, as_it_is
+from asgd.spec.environment import Env
 from asgd.task import Task
 
 EXAMPLES: dict[str, Callable[..., Task]] = {
@@ -38,7 +39,7 @@ def task(
 ) -> Task:
     """`example` (digits, mnist, charlm, or wide: 10M parameters and no problem at all) with a device's time."""
     base = wide() if example == "wide" else EXAMPLES[example]()
-    slow = int(os.environ.get("ASGD_INDEX", "0")) == straggler
+    slow = int(os.environ.get(Env.INDEX, "0")) == straggler
     pause = step_seconds * (factor if slow else 1.0)
     gated = Gated(Path(gate), base.loss, pause)
     return replace(base, loss=gated, evaluate=_timed(Path(gate), base.evaluate) if base.evaluate else None)

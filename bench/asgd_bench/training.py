@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from asgd.errors import TryAgain
+from asgd.spec.environment import Env
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done
@@ -93,7 +94,7 @@ def train(
 
 
 def _fork(zygote: Zygote, main: str, index: int, servers: Servers, folder: Path) -> int:
-    env = {**servers.environment, "ASGD_INDEX": str(index), "ASGD_METRICS": "", "ASGD_JOIN_TIMEOUT": "60"}
+    env = {**servers.environment, Env.INDEX: str(index), Env.METRICS: "", Env.JOIN_TIMEOUT: "60"}
     return zygote.fork(main, env, folder / f"{main}-{index}.log")
 
 

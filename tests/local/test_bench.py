@@ -17,6 +17,7 @@ from asgd_bench import environments, processes
 from asgd_bench.contender import Contender, Failed
 from asgd_bench.environments import python_for
 from asgd_bench.field import BF16, Maker, our, rival
+from tests.effort import first
 
 PARAMETERS, WORKERS = 3_003, 2
 """Not divisible by the number of tensors, nor by the elements of a chunk."""
@@ -43,7 +44,7 @@ CONTENDERS: dict[str, Maker] = {
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", CONTENDERS)
+@pytest.mark.parametrize("name", first(CONTENDERS))
 def test_every_update_that_a_contender_counts_is_really_applied(name: str) -> None:
     contender = CONTENDERS[name](name, PARAMETERS, WORKERS)
     assert contender.exact
@@ -57,6 +58,7 @@ def test_every_update_that_a_contender_counts_is_really_applied(name: str) -> No
         contender.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_hogwild_may_lose_updates_but_never_makes_up_any() -> None:
     contender = rival("torch", "hogwild", exact=False)("hogwild", PARAMETERS, WORKERS)
@@ -130,6 +132,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=280)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_case_from_the_command_line_to_json_and_a_page(tmp_path: Path) -> None:
     results, target = tmp_path / "r.json", tmp_path / "page.md"

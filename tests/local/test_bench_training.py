@@ -10,7 +10,7 @@ from asgd_bench.contest import Ddp, Problem
 from asgd_bench.training import Rule, rate, train
 from asgd_bench.zygote import Zygote
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ from asgd import __version__, exitcodes
 from asgd.drivers.replay import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
-from asgd_bench.options import add_arguments as add_bench_arguments
+from asgd.host import commands as others
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The command line. `command`: the one that is called; another distribution's options are loaded for it alone."""
     top = argparse.ArgumentParser(
         prog="asgd", description="Train PyTorch models by asynchronous SGD with sharded parameter servers."
     )
@@ -74,7 +74,8 @@ def parser() -> argparse.ArgumentParser:
     validate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
 
     bench = commands.add_parser("bench", help="measure this and its peers side by side, ratios first")
-    add_bench_arguments(bench)
+    if command == "bench":
+        others.add_arguments(bench, command, "asgd-bench")
 
     worker = commands.add_parser("worker", help="one worker of a job (a container's entry point)")
     worker.add_argument("--join", metavar="DIR", help="join the run of `asgd run` that writes to DIR")
@@ -88,8 +89,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code. Errors become one line on stderr."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else [*argv]
     try:
+        arguments = parser(*words[:1]).parse_args(words)
         return _dispatch(arguments)
     except AsgdError as error:
         print("\n".join(f"asgd: {line}" for line in str(error).splitlines()), file=sys.stderr)
@@ -129,9 +131,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return validate.main(arguments.jobs, arguments.set)
     if arguments.command == "bench":
-        from asgd_bench import command
-
-        return command.main(arguments)
+        return others.run(arguments)
     return _process(arguments)
 
 
@@ -141,13 +141,9 @@ def _process(arguments: argparse.Namespace) -> int:
 
     end_with_parent()
     if arguments.command == "server":
-        from asgd.host.allocator import keep_freed_memory
-        from asgd.host.env import read_config
-        from asgd.server.service import Service
+        from asgd.server import process as server
 
-        keep_freed_memory()
-        Service(read_config()).run()
-        return exitcodes.DONE
+        return server.main()
     if arguments.command == "evaluate":
         from asgd.worker import evaluator
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from asgd.errors import ProtocolError, VersionMismatch
 from asgd.wire import limits
 from asgd.wire.messages import PROTOCOL, AnyMessage, Beat, Bye, Exchange, Hello, Message, Pull, decode, encode
+from tests.effort import examples
 
 KINDS: tuple[type[Message], ...] = typing.get_args(AnyMessage)
 
@@ -69,7 +70,7 @@ def _within(kind: typing.Any, bounds: msgspec.Meta) -> st.SearchStrategy[typing.
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(st.data())
 def test_a_message_survives_the_wire(kind: type[Message], data: st.DataObject) -> None:
     message = data.draw(values(kind))
@@ -79,7 +80,7 @@ def test_a_message_survives_the_wire(kind: type[Message], data: st.DataObject) -
     assert type(decode(frame)) is kind
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.binary(max_size=80))
 @example(b"")
 @example(b"\x01")
@@ -92,7 +93,7 @@ def test_random_bytes_are_a_message_or_a_protocol_error(frame: bytes) -> None:
             assert str(error)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.sampled_from(KINDS).flatmap(values), st.data())
 def test_a_header_with_flipped_cut_or_added_bytes_is_a_message_or_a_protocol_error(
     message: Message, data: st.DataObject

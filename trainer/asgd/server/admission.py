@@ -14,13 +14,13 @@ import functools
 import math
 import re
 from collections.abc import Callable, Mapping
-from itertools import chain
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
+from asgd.errors import ProtocolError
 from asgd.wire import limits
 from asgd.wire.messages import (
     Beat,
@@ -177,7 +177,7 @@ def _described(tensors: bytes) -> int | None:
     """
     try:
         return sum(math.prod(shape) for _, shape in named_tensors(tensors))
-    except ValueError:
+    except ProtocolError:
         return None
 
 

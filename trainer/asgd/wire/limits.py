@@ -23,9 +23,11 @@ FRAMES_MOST = 2
 QUEUED_MOST = 16
 """Messages that wait for one peer, or of one peer, in ZeroMQ. Peers have at most a window of chunks under way and ask
 again when an answer is lost, so that more only costs memory."""
+TEXT_MOST = 1 << 12
+"""Characters of a sentence for people."""
 TENSORS_MOST = HEADER_MOST - (1 << 16)
 BUFFERS_MOST = HEADER_MOST - (1 << 16)
-"""Bytes of the two fields that make a header large (`Hello.tensors`; `Beat.report["buffers"]`)."""
+"""Bytes of the two fields that make a header large (`Hello.tensors`, `WorkerReport.buffers`)."""
 
 # -- connections -----------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from asgd.errors import ProtocolError, VersionMismatch
 from asgd.wire import limits
+from asgd.wire.reports import Report
 
 PROTOCOL = 1
 
@@ -228,7 +229,8 @@ class Beat(Message):
     role: Role
     index: Index
     incarnation: Incarnation
-    report: Annotated[dict[Name, Any], Meta(max_length=limits.FIGURES_MOST)] = {}
+    report: Report = None
+    """By role: a worker's or a shard's; an evaluator has none."""
 
 
 class Beaten(Message):
@@ -338,9 +340,9 @@ class Done(Message):
 class Fault(Message):
     """A request that cannot be served.
 
-    code: hello | session | protocol | version | job | layout | fenced | order | stopped | refused. `version`: the peer's
-    program is of another version; `refused`: the message is well-formed, but cannot be true or is not the sender's to
-    say (`server/admission.py`).
+    code: hello | session | protocol | version | job | layout | fenced | order | stopped | bug | refused:<reason>.
+    `version`: the peer's program is of another version; `bug`: a fault of the server itself; `refused`: the message is
+    well-formed, but cannot be true or is not the sender's to say (`server/admission.py`).
     """
 
     code: str
