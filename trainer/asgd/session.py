@@ -138,7 +138,12 @@ class Connection(torch.optim.Optimizer):
             self._asker = Asker(config.servers[0], config.keys)
         version = self._replica.centre.channels[0].version
         figures = {name: float(value) for name, value in metrics.items()}
-        self._asker.ask(Evaluated(version, self._replica.samples, figures, False), REPORT_SECONDS)
+        self._asker.ask(
+            Evaluated(
+                version, self._replica.samples, figures, False, "worker", config.index, config.incarnation
+            ),
+            REPORT_SECONDS,
+        )
 
     def close(self, reason: str = "") -> None:
         """Finishes the push in flight and says goodbye; called by itself when the script ends."""

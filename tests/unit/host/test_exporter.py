@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import socket
 import threading
@@ -11,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client.core import GaugeMetricFamily
@@ -60,6 +60,10 @@ class Shown:
             if sent:
                 found[-1].sendall(sent)
         return found
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 @pytest.fixture
@@ -126,12 +130,12 @@ def test_a_page_that_fails_is_its_own_business(shown: Shown, capsys: pytest.Capt
 
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\nHost:"], ids=["idle", "half a request"])
 def test_health_is_told_while_200_connections_are_held_open(shown: Shown, sent: bytes) -> None:
-    threads, before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    threads, before = threading.active_count(), descriptors()
     held = shown.idle(200, sent)
     for _ in range(5):
         assert shown.get("/healthz")[0] == 200
     assert threading.active_count() == threads, "no thread for a connection"
-    mine = len(os.listdir("/proc/self/fd")) - before - len(held)
+    mine = descriptors() - before - len(held)
     assert mine <= http.CONNECTIONS_MOST
     for stream in held:
         stream.close()

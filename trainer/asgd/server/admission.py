@@ -37,12 +37,14 @@ from asgd.wire.messages import (
     Message,
     Pull,
 )
+from asgd.wire.packing import KINDS
 from asgd.wire.partition import named_tensors
 
 FLOAT = 4
 """Bytes of a parameter."""
 CLOCKS_APART = 86_400 * 10**9
 """Nanoseconds by which a worker's clock may be ahead of this server's."""
+CODECS = ("fp32", *KINDS)
 LOST_MOST = 1 << 40
 LOST_SAMPLES_MOST = 1 << 42
 """Updates and samples that one restart may have lost by a worker's word; sums over all terms stay in 63 bits."""
@@ -65,24 +67,27 @@ class Known(Struct, frozen=True):
     shards: int
     speaker: Speaker | None = None
     """Whom the message's connection speaks for, as it has said itself; None: it has said nothing."""
+    term: int = 1
+    dataset: int | None = None
+    """Samples in an epoch; None for streams, or nobody has told."""
+    leased: int | None = None
+    """Samples that were handed out, over all epochs; None: an earlier start may have handed out more."""
+    figures: tuple[str, ...] = ()
+    """Names of the figures that the strategy needs of each push."""
     workers: int = limits.WORKERS_MOST
     """Workers are numbered below this."""
     newest: int = limits.INCARNATION_MOST
     """The largest incarnation that there can be: who starts now."""
     room: int = 1 << 62
-    """Bytes of memory that this server may have."""
-    fenced: bool = False
-    """There is a store that counts terms; without one a server never has a successor."""
-    term: int = 1
+    """Bytes of memory that this server's process may have."""
+    stores: bool = False
+    """There is a checkpoint store, which counts terms; without one every start is of term 1."""
+    size: int | None = None
+    """Parameters of the model; None while nobody has told."""
+    layout: str = ""
     version: int = 0
     samples: int = 0
     """Of this shard."""
-    dataset: int | None = None
-    """Samples in an epoch; None for streams, or nobody has told."""
-    leased: int | None = None
-    """Samples that were handed out, over all epochs; None: nobody knows, as an earlier start may have handed out more."""
-    figures: tuple[str, ...] = ()
-    """Names of the figures that the strategy needs of each push."""
     members: Mapping[int, int] = {}
     """{worker: incarnation}"""
     requests: Mapping[int, int] = {}
@@ -138,12 +143,14 @@ def _hello(message: Hello, known: Known) -> Found:
         return "index", f"worker {message.index}: this job's workers are numbered below {known.workers}"
     if message.incarnation > known.newest:
         return "incarnation", f"incarnation {message.incarnation} is more than a day in the future"
+    if known.shard and None not in (known.dataset, message.dataset) and message.dataset != known.dataset:
+        return "dataset", f"this job's data has {known.dataset} samples, not {message.dataset}"
     return _another(known, message.role, message.index) or _past(message, known) or _model(message, known)
 
 
 def _past(message: Hello, known: Known) -> Found:
     """What a peer says that it has seen of this shard."""
-    if message.term > known.term and not known.fenced:
+    if message.term > known.term and not known.stores:
         return "term", f"term {message.term}: this job has no store, so term {known.term} is the only one"
     lost, samples = message.seen - known.version, message.samples - known.samples
     if lost > LOST_MOST or samples > LOST_SAMPLES_MOST:
@@ -154,10 +161,10 @@ def _past(message: Hello, known: Known) -> Found:
 def _model(message: Hello, known: Known) -> Found:
     part = FLOAT * -(-message.size // known.shards)
     if part > known.room:
-        return (
-            "size",
-            f"{message.size} parameters: a shard of {part >> 20} MiB, and this server has {known.room >> 20} MiB of memory",
-        )
+        needs = f"{message.size} parameters are {part >> 20} MiB for each of {known.shards} shards"
+        return "size", f"{needs}, and this server has {known.room >> 20} MiB of memory"
+    if known.size is not None and message.size != known.size and message.layout == known.layout:
+        return "size", f"{message.size} parameters: this job's model has {known.size}"
     if message.size == 0:
         return "size", "a model without parameters"
     if message.role == "worker" and message.tensors:
@@ -165,7 +172,10 @@ def _model(message: Hello, known: Known) -> Found:
         if total is None:
             return "tensors", "the model's tensors are not [[name, shape], ...]"
         if total != message.size:
-            return "tensors", f"the model's tensors have {total} elements, and it is said to have {message.size}"
+            return (
+                "tensors",
+                f"the model's tensors have {total} elements, and it is said to have {message.size}",
+            )
     return None
 
 
@@ -187,6 +197,8 @@ def _described(tensors: bytes) -> int | None:
 def _exchange(message: Exchange, known: Known) -> Found:
     if known.speaker is not None and known.speaker != ("worker", message.index):
         return _another(known, "worker", message.index)
+    if message.codec not in CODECS or message.answer not in CODECS:
+        return "codec", f"{message.codec!r} and {message.answer!r}: codecs are {', '.join(CODECS)}"
     if message.visits and (found := _visits(message, known)):
         return found
     if message.meta or known.figures:
@@ -220,6 +232,8 @@ def _figures(meta: Mapping[str, float], known: Known) -> Found:
 
 
 def _pull(message: Pull, known: Known) -> Found:
+    if message.answer not in CODECS:
+        return "codec", f"{message.answer!r}: codecs are {', '.join(CODECS)}"
     return _another(known, message.role, message.index)
 
 
@@ -243,6 +257,8 @@ def _beat(message: Beat, known: Known) -> Found:
         return found
     if message.role == "shard":
         return _is_shard(message.index, known)
+    if len(getattr(message.report, "buffers", b"")) % FLOAT:
+        return "report", "buffers that are no float32"
     times = getattr(message.report, "times", None)
     for spread in (times.own, times.exchange) if times else ():
         if not _plausible(spread.counts, spread.seconds):
@@ -269,7 +285,11 @@ def _gathered(message: Gathered, known: Known) -> Found:
     bad = next((name for name, count in dimensions.items() if count is None), None)
     if bad is not None:
         return "measures", f"{bad} is no array of finite numbers"
-    if message.chief == known.term and message.measured == known.measured and dimensions != dict(known.measures):
+    if (
+        message.chief == known.term
+        and message.measured == known.measured
+        and dimensions != dict(known.measures)
+    ):
         return "measures", f"{dimensions}: the measurement is of {dict(known.measures)} dimensions"
     return None
 
@@ -293,9 +313,9 @@ def _judged(message: Judged, known: Known) -> Found:
         return _not_theirs(known, "what an oracle says")
     if not known.evaluator:
         return "role", "this job has no evaluator that could judge"
-    if known.question and (message.number, message.term) == known.question[:2]:
-        if len(message.losses) != known.question[2]:
-            return "losses", f"{len(message.losses)} losses, and {known.question[2]} were asked for"
+    number, term, count = known.question or (0, 0, 0)
+    if number and (message.number, message.term) == (number, term) and len(message.losses) != count:
+        return "losses", f"{len(message.losses)} losses, and {count} were asked for"
     return None
 
 

@@ -16,6 +16,7 @@ from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
 from asgd.server.inquiry import Inquiry
+from asgd.server.knowledge import Knowledge
 from asgd.server.participant import Participant
 from asgd.server.primary import Primary
 from asgd.server.round_table import RoundPart, RoundTable
@@ -87,6 +88,7 @@ class ServerCore:
         self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
         self.table = RoundTable(self.part, self.shard.shards) if self.part and self.primary else None
         self.inquiry = Inquiry(self.table) if self.table and self.table.part.strategy.oracle else None
+        self.knowledge = Knowledge(job, self.shard, self.primary, self.table, stores=store is not None)
         self.parked: dict[tuple[Sender, int], Pull] = {}
         self.notes: list[str] = []
         """Lines for the log, which the driver takes away."""
@@ -112,13 +114,15 @@ class ServerCore:
 
     def receive(self, sender: Sender, message: AnyMessage, payload: Any, now: float) -> Answers:
         """Takes in a message and answers it. Raises ProtocolError on what breaks the rules: see `refuse`."""
+        if sender != PRIMARY and (fault := self.knowledge.refusal(sender, message, now)):
+            return ((sender, self.refuse(sender, message, fault.code, fault.text), None),)
         match message:
             case Exchange():
                 return self._exchange(sender, message, payload, now)
             case Pull():
                 return self._pull(sender, message)
             case Hello():
-                return ((sender, self._hello(message, now), None),)
+                return ((sender, self._welcomed(sender, message, now), None),)
             case Init():
                 return ((sender, self.shard.init(message, payload) or Done(), None),)
             case Bye():
@@ -134,12 +138,16 @@ class ServerCore:
                 return self._obey(message)
         raise ProtocolError(f"shard {self.shard.index} does not serve {type(message).__name__}")
 
-    def refuse(self, message: AnyMessage | None, code: str, text: str) -> Fault:
+    def refuse(self, sender: Sender, message: AnyMessage | None, code: str, text: str) -> Fault:
         """The answer to a message that is not served; counted by who sent it. `message` None: it was not readable."""
-        index = getattr(message, "index", None)
-        known = isinstance(index, int) and index in self.shard.members
-        self.traffic.refused[f"worker {index}" if known else "other", code] += 1
+        self.traffic.refuse(self.knowledge.peer(sender, message), code.removeprefix("refused:"))
         return Fault(code, text, self.shard.term)
+
+    def _welcomed(self, sender: Sender, message: Hello, now: float) -> Message:
+        answer = self._hello(message, now)
+        if isinstance(answer, Fault) and answer.code != "stopped":
+            return self.refuse(sender, message, answer.code, answer.text)
+        return answer
 
     def _hello(self, message: Hello, now: float) -> Message:
         shard = self.shard

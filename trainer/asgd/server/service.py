@@ -133,7 +133,7 @@ class Service:
             try:
                 message = decode(header)
             except ProtocolError as error:
-                self._send(sender, self.core.refuse(None, error.code, str(error)), None)
+                self._send(sender, self.core.refuse(sender, None, error.code, str(error)), None)
                 continue
             self._serve(sender, message, payload)
         self._settle()
@@ -158,11 +158,11 @@ class Service:
             for to, answer, body in answers:
                 self._send(to, answer, body)
         except ProtocolError as error:
-            self._send(sender, core.refuse(message, "protocol", str(error)), None)
+            self._send(sender, core.refuse(sender, message, "protocol", str(error)), None)
         except Exception as error:
             self._surprised(type(message).__name__, error)
             text = f"shard {core.shard.index} could not serve {type(message).__name__}: {error!r}"
-            self._send(sender, core.refuse(message, "bug", text), None)
+            self._send(sender, core.refuse(sender, message, "bug", text), None)
         if isinstance(message, Exchange):
             core.traffic.served("push", time.monotonic() - started)
         elif isinstance(message, Pull):
@@ -212,7 +212,7 @@ class Service:
             raise
         except Exception as error:
             self._surprised(what, error)
-            self.core.refuse(None, "bug", what)
+            self.core.refuse(None, None, "bug", what)
 
     def _surprised(self, what: str, error: Exception) -> None:
         """A fault of this program: told with its traceback, once for each kind."""

@@ -148,7 +148,9 @@ def _borrow(descriptor: int) -> socket.socket | None:
 def _taken(sock: socket.socket) -> int:
     """Bytes that have come and do not wait in the kernel; 0 where the kernel does not tell."""
     try:
-        received: int = _TCP_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))[0]
+        received: int = _TCP_INFO.unpack(
+            sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        )[0]
         unread: int = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, b"\0" * 4))[0]
     except (OSError, AttributeError, struct.error):
         return 0

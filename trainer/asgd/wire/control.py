@@ -1,8 +1,8 @@
 """ZeroMQ sockets of the control channel: made, secured, bounded and read in one place.
 
 A shard binds a ROUTER, every peer connects a DEALER. Outside `ipc` and `inproc` both ends use CURVE: the server proves
-its key, and only clients that hold the job's client key are let in (ZAP). What a ROUTER holds is bounded in size, number
-and time before it knows who speaks (`limits.py`, `connections.py`). Frames: header, then at most one of payload.
+its key, and only clients that hold the job's client key are let in (ZAP). What a ROUTER holds is bounded in size,
+number and time before it knows who speaks (`limits.py`, `connections.py`). Frames: header, then at most one payload.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Every message of the wire as a typed, versioned struct; payload (parameters, gradients) travels in frames beside it.
 
 A header is one byte of protocol version and a msgpack array of one of these structs (msgspec, tagged union): unknown
-versions, malformed headers and numbers, names and lists beyond `limits.py` are refused before anything is believed. What
-a type cannot say is `server/admission.py`'s. Types bind who decodes: what servers send to peers that have proved whose
-they are has few bounds. No pickle anywhere. Requests carry who asks (role, index, incarnation) because ZeroMQ's routing identities do not survive a reconnect.
+versions, malformed headers and numbers, names and lists beyond `limits.py` are refused before anything is believed.
+What a type cannot say is `server/admission.py`'s; what servers send has few bounds, for they prove whose they are. No
+pickle anywhere. Requests carry who asks (role, index, incarnation) because ZeroMQ's routing identities do not survive
+a reconnect.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ Name = Annotated[str, Meta(max_length=limits.NAME_MOST)]
 Secret = Annotated[bytes, Meta(max_length=64)]
 """A token or random number."""
 Role = Literal["worker", "evaluator", "shard"]
-CodecName = Literal["fp32", "bf16", "fp16", "int8", "topk", "onebit"]
 Span = tuple[Annotated[int, Meta(ge=0, le=limits.EPOCH_MOST)], Version, Version]
 """(epoch, start, stop): positions [start, stop) of that epoch's order."""
 Figures = Annotated[dict[Name, float], Meta(max_length=limits.FIGURES_MOST)]
@@ -138,8 +138,8 @@ class Exchange(Message):
     pull: bool
     finite: bool
     """False: the worker saw inf or nan; there is no payload and the push is refused by every shard alike."""
-    codec: CodecName = "fp32"
-    answer: CodecName = "fp32"
+    codec: Name = "fp32"
+    answer: Name = "fp32"
     """Codec of the weights in the reply."""
     loss: float | None = None
     visits: Annotated[list[Span], Meta(max_length=limits.VISITS_MOST)] = []
@@ -167,7 +167,7 @@ class Pull(Message):
     incarnation: Incarnation
     chunk: Version
     request: Version
-    answer: CodecName = "fp32"
+    answer: Name = "fp32"
     held: Natural = 0
     """As in Exchange."""
     of: Annotated[int, Meta(ge=-1, lt=limits.WORKERS_MOST)] = -1

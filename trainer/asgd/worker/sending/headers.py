@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from asgd.wire.messages import Role
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who speaks: what stands in each of a peer's messages."""
 
     job: str
-    role: str
+    role: Role
     index: int
     incarnation: int
     size: int
