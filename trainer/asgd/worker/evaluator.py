@@ -30,9 +30,10 @@ from asgd.worker.device.flat import Flat
 from asgd.worker.meters import Meters
 from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term
-from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.centre import open_centre
 from asgd.worker.sending.headers import Identity, PushMeta
 from asgd.worker.sending.heartbeat import Heartbeat
+from asgd.worker.sending.patience import Patience
 from asgd.worker.task.build import build_task
 
 POLL_SECONDS = 0.05
@@ -49,17 +50,14 @@ class Evaluator:
         identity = Identity(
             config.job.name, "evaluator", 0, config.incarnation, self.flat.size, self.flat.hash
         )
-        self.centre = Centre(
-            config.servers,
-            config.keys,
-            identity,
-            spec.codec,
-            patience_seconds=config.join_timeout_seconds,
-            lane=spec.exchange.lane,
+        patience = Patience(config.join_timeout_seconds)
+        self.centre = open_centre(
+            config.servers, config.keys, identity, spec.codec, patience=patience, lane=spec.exchange.lane
         )
         self._device, self._buffers = device, Buffers(task.model)
         self._staging = Staging(self.flat.size, device)
         self.heartbeat = Heartbeat(config.servers[0], config.keys, identity)
+        self.heartbeat.start()
         self._asker = Asker(config.servers[0], config.keys)
         self.measured = -1
         self.oracle: OracleLink | None = None
@@ -69,7 +67,7 @@ class Evaluator:
 
     def _contribution(self, worker: int) -> F32:
         """What `worker` gave to the open round (N,), -1 for the centre."""
-        self.centre.exchange(None, self._staging.host, PushMeta(0, 0, 0, True, None, [], of=worker))
+        self.centre.exchange(None, self._staging.host, PushMeta(of=worker))
         return self._staging.host
 
     def measure(self, final: bool) -> None:

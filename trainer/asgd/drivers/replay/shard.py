@@ -13,8 +13,7 @@ import numpy as np
 
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.rounds import RoundServer
-from asgd.drivers.replay.loading import Recording
-from asgd.drivers.replay.mail import Answer, Mail, Person
+from asgd.drivers.replay.mail import Answer, Mail
 from asgd.errors import UserError
 from asgd.kernel import F32
 from asgd.record.format import (
@@ -31,6 +30,7 @@ from asgd.record.format import (
     Told,
     checksum,
 )
+from asgd.record.reading import Person, Recording
 from asgd.server.round_table import RoundPart
 from asgd.server.shard import Shard
 from asgd.wire.messages import Decided, Hello, Init, Pull, Reply
