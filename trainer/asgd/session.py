@@ -138,7 +138,11 @@ class Connection(torch.optim.Optimizer):
             self._asker = Asker(self._config.servers[0], self._config.keys)
         version = self._replica.centre.channels[0].version
         figures = {name: float(value) for name, value in metrics.items()}
-        self._asker.ask(Evaluated(version, self._replica.core.samples, figures, False), REPORT_SECONDS)
+        who = self._config
+        told = Evaluated(
+            version, self._replica.core.samples, figures, False, "worker", who.index, who.incarnation
+        )
+        self._asker.ask(told, REPORT_SECONDS)
 
     def close(self, reason: str = "") -> None:
         """Finishes the push in flight and says goodbye; called by itself when the script ends."""

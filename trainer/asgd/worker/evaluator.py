@@ -21,7 +21,7 @@ from asgd.host.priority import stand_back
 from asgd.kernel import F32
 from asgd.task import Task
 from asgd.wire.ask import Asker
-from asgd.wire.messages import Command, Done, Evaluated
+from asgd.wire.messages import Command, Done, Evaluated, Fault
 from asgd.worker.device import extras as state
 from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
 from asgd.worker.device.batch_norm import recompute
@@ -37,6 +37,7 @@ from asgd.worker.sending.patience import Patience
 from asgd.worker.task.build import build_task
 
 POLL_SECONDS = 0.05
+TELL_SECONDS = 30.0
 
 
 class Evaluator:
@@ -83,7 +84,13 @@ class Evaluator:
             self.measured = version
         if final and self.config.extras:
             state.save_extras(self.task.model, self.config.extras)
-        self._asker.ask(Evaluated(version, outcome.samples, self.metrics, final), 30.0)
+        self._tell(Evaluated(version, outcome.samples, self.metrics, final))
+
+    def _tell(self, result: Evaluated) -> None:
+        """Tells shard 0; one that has just been started knows this evaluator by its next heartbeat."""
+        deadline = time.monotonic() + TELL_SECONDS
+        while isinstance(self._asker.ask(result, TELL_SECONDS), Fault) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
 
     def _evaluate(self) -> dict[str, float]:
         task = self.task
@@ -104,7 +111,7 @@ class Evaluator:
         """The buffers that shard 0 has of the workers."""
         if self.config.job.spec.buffers == "recompute" or not self._buffers.size:
             return []
-        answer = self._asker.ask(Command("buffers"), 30.0)
+        answer = self._asker.ask(Command("buffers"), TELL_SECONDS)
         return msgspec.msgpack.decode(answer.body, type=list[bytes]) if isinstance(answer, Done) else []
 
     def rest(self, seconds: float) -> None:
