@@ -86,9 +86,15 @@ class Pusher:
         keys = Keys.load(Path(environment[Env.KEYS])) if sealed else None
         # NB: a dataset size so large that no schedule or stop rule ever comes due.
         who = Identity(
-            job.name, "worker", index, time.time_ns(), parameters, "bench", 1 << 40,
+            job.name,
+            "worker",
+            index=index,
+            incarnation=time.time_ns(),
+            size=parameters,
+            layout="bench",
+            dataset=1 << 40,
             tensors=msgspec.json.encode([["w", [parameters]]]),
-        )  # fmt: skip
+        )
         self.centre = Centre(endpoints, keys, who, job.spec.codec, lane=job.spec.exchange.lane)
         shared = self.centre.segment
         own = shared or model or Model(parameters)
@@ -104,7 +110,11 @@ class Pusher:
     def update(self) -> None:
         """One push and pull; returns when every shard has answered."""
         self.centre.sequence += 1
-        self.centre.exchange(self.gradient, self._into, PushMeta(self.centre.sequence, 32, 1, True, 1.0, []))
+        self.centre.exchange(
+            self.gradient,
+            self._into,
+            PushMeta(self.centre.sequence, samples=32, steps=1, finite=True, loss=1.0, visits=[]),
+        )
 
     def look(self) -> list[float]:
         """Three elements of the weights as the servers hold them now."""

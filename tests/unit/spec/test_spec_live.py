@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
+from asgd.errors import UserError
 from asgd.spec import check_document, job_from_json
 from asgd.spec.live import LIVE, merge, split
 
@@ -73,9 +73,18 @@ def test_a_file_of_live_fields_changes_no_frozen_field() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"[]", b"{", b'{"stopAfter": 3}', b'{"workers": {"replicas": "many"}}']
-)
+DAMAGED = [
+    b"",
+    b"[]",
+    b"{",
+    b'{"a": "\xff"}',
+    b"[" * 100_000,
+    b'{"stopAfter": 3}',
+    b'{"workers": {"replicas": "many"}}',
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_file_of_live_fields_is_refused(text: bytes) -> None:
-    with pytest.raises(msgspec.MsgspecError):
+    with pytest.raises(UserError, match="live fields: "):
         merge(as_spec(defaulted()), text)
