@@ -7,7 +7,7 @@ task's own loss runs without gradients over up to 50 training batches, batch nor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 import torch
@@ -17,8 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.accelerator import to_device
-from asgd.worker.reading.batches import LeasedBatch, LeasedBatches, StreamedBatches
+from asgd.worker.reading.batches import LeasedBatches, StreamedBatches
 from asgd.worker.reading.data import dataset_size, stream_loader
+from asgd.worker.reading.leased import LeasedBatch
 
 MOST_BATCHES = 50
 
@@ -53,7 +54,5 @@ def _batches(task: Task, spec: JobSpec) -> Iterator[LeasedBatch]:
     if size is None:
         return iter(StreamedBatches(stream_loader(task, spec)))
     leases = iter([(0, 0, min(size, spec.batch_size * MOST_BATCHES))])
-    batches: Iterable[LeasedBatch] = LeasedBatches(
-        task.data, spec.batch_size, spec.seed, task.collate, 0, lambda: next(leases, None)
-    )
-    return iter(batches)
+    how = (spec.batch_size, spec.seed, task.collate, 0, lambda: next(leases, None))
+    return (item for item in LeasedBatches(task.data, *how) if isinstance(item, LeasedBatch))

@@ -1,52 +1,57 @@
 """The reader's side of leases: turns shard 0's answers into ranges of samples, and knows which of them still hold.
 
 When shard 0 has forgotten this worker (it was frozen too long, or shard 0 came back from a checkpoint), its ranges went
-to others: what is left of them must not be computed, or samples would be visited twice.
+to others: what is left of them must not be computed, or samples would be visited twice. `Leases` decides, without I/O;
+`AskedLeases` asks over a socket, the simulator over its network.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator
 from typing import Protocol
 
 from asgd.errors import TryAgain, UserError
-from asgd.host.env import ProcessConfig
-from asgd.wire.ask import Asker
-from asgd.wire.messages import Fault, Granted, Lease
+from asgd.wire.ask import ASK_AGAIN_SECONDS, Asker
+from asgd.wire.messages import AnyMessage, Fault, Granted, Hello, Lease
+from asgd.worker.reading.leased import Visits
 from asgd.worker.sending.channel import Channel
+from asgd.worker.sending.patience import Patience
+
+Asking = Generator[Lease | Hello, AnyMessage, Granted]
+"""Yields what shard 0 is to be asked, is sent its answer, and ends with the range."""
 
 
 class Leasing(Protocol):
-    """Where the training loop's ranges come from: shard 0, or a recording."""
+    """Where a worker's ranges come from: shard 0, or a recording."""
 
     def next(self) -> Granted:
         """The next range, `wait` or `over`."""
 
-    def holds(self, visits: Sequence[tuple[int, int, int]]) -> bool:
+    def holds(self, visits: Visits) -> bool:
         """Whether a batch's range is still this worker's."""
 
 
 class Leases:
-    """Asks shard 0 for ranges; when it does not know this worker (any more), says hello for it first.
+    """Worker `index`'s ranges; when shard 0 does not know it (any more), it says hello first.
 
     `channel` is this worker's conversation with shard 0.
     """
 
-    def __init__(self, config: ProcessConfig, channel: Channel) -> None:
-        self._asker = Asker(config.servers[0], config.keys)
-        self._config, self._channel = config, channel
+    def __init__(self, index: int, incarnation: int, channel: Channel) -> None:
+        self._index, self._incarnation, self._channel = index, incarnation, channel
         self._requests = 0
         self._rejoins = 0
         self._held: deque[tuple[int, Granted]] = deque()
 
-    def next(self) -> Granted:
-        """The next range, `wait` or `over`. Raises TryAgain when shard 0 stays away, UserError when it refuses."""
+    def asking(self) -> Asking:
+        """The next range, `wait` or `over`. Raises UserError when shard 0 refuses, TryAgain when another worker has
+        this one's place."""
         self._requests += 1
-        question = Lease(self._config.index, self._config.incarnation, self._requests)
-        patience = self._config.join_timeout_seconds
+        question = Lease(self._index, self._incarnation, self._requests)
         while True:
-            answer = self._asker.ask(question, patience)
+            answer = yield question
             if isinstance(answer, Granted):
                 self._held.append((self._memberships, answer))
                 return answer
@@ -55,7 +60,7 @@ class Leases:
             if answer.code != "hello":
                 raise UserError(answer.text)
             self._rejoins += 1
-            welcome = self._asker.ask(self._channel.greeting(), patience)
+            welcome = yield self._channel.greeting()
             if isinstance(welcome, Fault) and welcome.code == "stopped":
                 return Granted(over=True)
             if isinstance(welcome, Fault) and welcome.code == "session":
@@ -66,7 +71,7 @@ class Leases:
         """How often shard 0 has taken this worker in: by a lease or by the exchange, whichever came first."""
         return self._rejoins + self._channel.memberships
 
-    def holds(self, visits: Sequence[tuple[int, int, int]]) -> bool:
+    def holds(self, visits: Visits) -> bool:
         """Whether a batch's range is still this worker's; batches come in the order of their leases."""
         for epoch, start, stop in visits:
             while self._held and not _covers(self._held[0][1], epoch, start, stop):
@@ -80,10 +85,33 @@ class Leases:
                 return False
         return True
 
-    def close(self) -> None:
-        """Ends the connection."""
-        self._asker.close()
-
 
 def _covers(lease: Granted, epoch: int, start: int, stop: int) -> bool:
     return lease.epoch == epoch and lease.start <= start and stop <= lease.stop
+
+
+class AskedLeases:
+    """`leases` over the socket of `asker`; `patience` bounds how long shard 0 may be silent."""
+
+    def __init__(self, leases: Leases, asker: Asker, patience: Patience) -> None:
+        self._leases, self._asker, self._patience = leases, asker, patience
+        self.holds = leases.holds
+
+    def next(self) -> Granted:
+        """The next range, `wait` or `over`. Raises TryAgain when shard 0 stays away, UserError when it refuses."""
+        asking = self._leases.asking()
+        question = next(asking)
+        while True:
+            try:
+                question = asking.send(self._ask(question))
+            except StopIteration as end:
+                granted: Granted = end.value
+                return granted
+
+    def _ask(self, question: Lease | Hello) -> AnyMessage:
+        began = time.monotonic()
+        while True:
+            try:
+                return self._asker.ask(question, ASK_AGAIN_SECONDS)
+            except TryAgain:
+                self._patience.check(lambda: "shard 0, asked for data,", began, time.monotonic())

@@ -1,0 +1,34 @@
+"""What a worker reads, as its core sees it: batches that name what they visit, and the word that there is none now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+Lease = tuple[int, int, int]
+"""(epoch, start, stop): positions start..stop-1 of `epoch_order(seed, epoch, size)`."""
+
+Visits = Sequence[Lease]
+
+
+class Waiting(Enum):
+    """No batch now, but perhaps later."""
+
+    WAIT = "wait"
+    """Other workers hold the rest of the last epoch, and may be lost."""
+    ASK = "ask"
+    """The next lease was not asked for yet."""
+
+
+WAIT = Waiting.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedBatch:
+    """A batch, how many samples it holds, and the (epoch, start, stop) it visits; no visits for a stream."""
+
+    batch: Any
+    samples: int
+    visits: tuple[Lease, ...] = ()
