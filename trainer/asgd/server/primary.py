@@ -14,7 +14,7 @@ from asgd.errors import ProtocolError, UserError
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saving import Saving
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic

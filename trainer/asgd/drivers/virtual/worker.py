@@ -30,9 +30,9 @@ from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
 from asgd.worker.reading.leased import WAIT, LeasedBatch, Waiting
 from asgd.worker.reading.leased import Lease as Range
-from asgd.worker.reading.leases import Asking, Leases
 from asgd.worker.sending.channel import HELLO_SECONDS, RETRY_SECONDS, Channel
 from asgd.worker.sending.headers import BEAT_SECONDS, Identity
+from asgd.worker.sending.leases import Asking, Leases
 from asgd.worker.sending.shards import Shards
 
 

@@ -26,8 +26,7 @@ from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.reading.batches import LeasedBatches, NextLease, StreamedBatches
-from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Waiting
-from asgd.worker.reading.leases import Leasing
+from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Leasing, Waiting
 
 _USERS_FAULTS = (
     ArithmeticError,
