@@ -30,6 +30,7 @@ from asgd.host.allocator import keep_freed_memory
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
+from asgd.spec.environment import Env
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Evaluated
 from asgd.worker import joined
@@ -180,7 +181,7 @@ def connect(model: nn.Module) -> Connection:
     """
     if joined.connection is not None:
         raise UserError("asgd.connect(): called twice; a worker trains one model")
-    if not os.environ.get("ASGD_JOB"):
+    if not os.environ.get(Env.JOB):
         raise UserError(
             "asgd.connect(): this process is no worker of a job; start the script by `asgd run JOB.yaml` whose"
             " spec.entrypoint names it"

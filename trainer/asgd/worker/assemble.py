@@ -11,7 +11,7 @@ from torch import Tensor
 
 from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.base import WorkerStrategy
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
 from asgd.record.worker import WorkerRecorder, recorder
@@ -58,7 +58,7 @@ class Assembled:
 
 def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
     """The strategy's worker half; raises UserError when it compares weights, and the task gives nothing to do so."""
-    rule = strategy(str(spec.algorithm["name"])).worker(spec)
+    rule = halves(spec).worker()
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     return rule
@@ -100,7 +100,7 @@ def assemble(
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,
-        split=strategy(str(spec.algorithm["name"])).server(spec).pulls_wait, patience=patience,
+        split=halves(spec).pulls_wait, patience=patience,
         lane=spec.exchange.lane, recorder=told,
     )  # fmt: skip
     beside = overlaps(spec, rule)

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from asgd.algorithms.attacks import attack_of
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.drivers.randomness import Randomness
 from asgd.drivers.replay.centre import Gone, TapeCentre
 from asgd.drivers.replay.mail import Mail
@@ -131,7 +131,7 @@ class _Life:
             dataset=dataset, guarantee=guarantee(task),
         )  # fmt: skip
         shards = spec.parameter_server.shards
-        split = strategy(str(spec.algorithm["name"])).server(spec).pulls_wait
+        split = halves(spec).pulls_wait
         self.centre = TapeCentre(spec, identity, split, tape, mail)
         push, pulled = (Staging(flat.size, flat.device) for _ in range(2))
         self._vectors = FlatVectors(flat, push, pulled, keeps=overlaps(spec, rule))
