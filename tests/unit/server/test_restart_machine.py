@@ -199,10 +199,12 @@ class OwnLoops(Restarts):
 
     def before_a_crash(self) -> None:
         """A goodbye is said once: what is in no save yet is lost with the server that heard it."""
-        before, until = max(self.store.manifests, default=0), self.run.clock.now + 10
-        while max(self.store.manifests, default=0) < before + 2 and self.run.clock.now < until:
-            if not self.run.advance():
-                return
+        there = -1
+        while there != (there := sum(worker.alive for worker in self.run.workers.values())):
+            before, until = max(self.store.manifests, default=0), self.run.clock.now + 10
+            while max(self.store.manifests, default=0) < before + 2 and self.run.clock.now < until:
+                if not self.run.advance():
+                    return
 
     def every_sample_is_visited(self) -> None:
         assert self.run.cluster.coordinator.stop_reason == "ended"
