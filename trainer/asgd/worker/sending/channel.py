@@ -137,13 +137,12 @@ class Channel:
 
     def tick(self, now: float) -> None:
         """Sends again what has not been answered in time."""
-        if self.joined and not self.busy:
-            return
         if self.lane.returned():
-            # What was under way went to a process that is dead; the new one must hear of it now.
+            # NB: what was under way went to a process that is dead, and the new one must hear of it now. So it must of
+            # what is through: a round may hold this worker's push on other shards, and wait for it here.
             self.hello(now)
             return
-        if now < self._deadline:
+        if (self.joined and not self.busy) or now < self._deadline:
             return
         if self.joined and (self._starved or self.lane.waits(now)):
             self._deadline = now + RETRY_SECONDS
@@ -337,6 +336,11 @@ class Channel:
         return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts, run)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
+        if message.term > self.term and self.joined:
+            # NB: a hello that was still on its way has made this worker a member of a start which knows of nothing
+            # that it has seen: what is lost must be told, and rounds must not wait for a push that is gone.
+            self.hello(now)
+            return
         if not self._awaits(message):
             return
         if self._pull is not None and payload is not None and not self._take(message, payload, self._pull):
