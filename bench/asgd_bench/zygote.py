@@ -18,7 +18,7 @@ from typing import Any
 
 from asgd.host.orphans import end_with_parent
 from asgd.spec.environment import Env
-from asgd_bench.contender import Failed
+from asgd_bench.system import Failed
 
 
 class Zygote:

@@ -18,7 +18,7 @@ from asgd.kernel import F32
 from asgd.spec.check import check_document
 from asgd.spec.load import _job
 from asgd.spec.types import Job
-from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.reading.leased import LeasedBatch
 
 CONSTANT = World(compute=ComputeTime("constant", 1.0))
 Gradient = Callable[[F32, int], F32]
@@ -38,7 +38,7 @@ def job(**spec: Any) -> Job:
 class Problem:
     """Starts at `start`; `slope(weights, worker)` is a worker's gradient, `loss` what it reports."""
 
-    layout, tensors, dataset, guarantee = "problem", b"[]", None, "no data"
+    layout, tensors, dataset, guarantee = "problem", b"", None, "no data"
 
     def __init__(self, start: Any, slope: Gradient, loss: Callable[[F32], float] = lambda _: 0.0) -> None:
         self._start = np.array(start, np.float32)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asgd_bench.contest import Ddp, Problem
+from asgd_bench.comparison import Ddp, Problem
 from asgd_bench.training import Rule, rate, train
 from asgd_bench.zygote import Zygote
 

@@ -7,7 +7,7 @@ Pure. They never wait for shard 0: while it is away they go on serving with what
 from __future__ import annotations
 
 from asgd.server.facts import shard_report
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saving import KeepOwn, Saving
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic

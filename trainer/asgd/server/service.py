@@ -17,15 +17,17 @@ from typing import Any
 
 import zmq
 
-from asgd.errors import Fenced, ProtocolError
+from asgd.errors import Fenced, ProtocolError, UserError
 from asgd.host.env import ProcessConfig
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
-from asgd.server import live, metrics
+from asgd.server import metrics
+from asgd.server.answers import PRIMARY, Answers
 from asgd.server.bulk import Bulk, Connection
-from asgd.server.core import PRIMARY, TICK_SECONDS, Answers, ServerCore
+from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.saves.in_memory import Memory
 from asgd.server.saves.saver import Saver
+from asgd.spec.live import merge
 from asgd.wire import control
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Welcome, decode, encode
 
@@ -81,8 +83,6 @@ class Service:
             poller.register(self._dealer, zmq.POLLIN)
         if self.bulk:
             poller.register(self.bulk.fileno(), zmq.POLLIN)
-        if self.saver:
-            poller.register(self.saver.fileno(), zmq.POLLIN)
         return poller
 
     # -- the loop ----------------------------------------------------------------------------------
@@ -118,6 +118,8 @@ class Service:
             self._settle()
         if self._dealer and self._dealer in ready:
             self._hear_primary(self._dealer)
+        if self.saver and self.saver.fileno() in ready:
+            self._guard("save", self._saved)
         self._guard("save", self._save)
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + TICK_SECONDS
@@ -175,14 +177,15 @@ class Service:
                 bulk.offer(message, answer)
 
     def _send(self, to: Any, message: Message, body: Any) -> None:
-        if to is PRIMARY:
-            self._tell_primary(message)
+        if isinstance(to, bytes):
+            if body is None:
+                self._router.send_multipart([to, encode(message)])
+            else:
+                self._router.send_multipart([to, encode(message), memoryview(body)], copy=True)
         elif isinstance(to, Connection):
             to.send(message, body)
-        elif body is None:
-            self._router.send_multipart([to, encode(message)])
-        else:
-            self._router.send_multipart([to, encode(message), memoryview(body)], copy=True)
+        elif to is PRIMARY:
+            self._tell_primary(message)
 
     def _tell_primary(self, message: Message) -> None:
         """A report that finds no room is repeated by the next tick."""
@@ -224,17 +227,22 @@ class Service:
     # -- time --------------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        """Passes on what the store has answered, and what it is to do next. Raises Fenced."""
+        """Passes on what the store is to do next, and copies into memory what is due. Raises Fenced."""
         now = time.monotonic()
-        if self.saver:
-            while outcome := self.saver.outcome():
-                if outcome.fenced:
-                    raise Fenced(outcome.error)
-                self.core.done(outcome, now)
-            if wish := self.core.wish(now):
-                self.saver.begin(wish)
+        if self.saver and (wish := self.core.wish(now)):
+            self.saver.begin(wish)
+            self._poller.register(self.saver.fileno(), zmq.POLLIN)
         if self.memory and self.memory.due(now):
             self.memory.keep(self.core.job_state(now))
+
+    def _saved(self) -> None:
+        """The store has answered. Raises Fenced."""
+        assert self.saver is not None
+        if outcome := self.saver.outcome():
+            self._poller.unregister(self.saver.fileno())
+            if outcome.fenced:
+                raise Fenced(outcome.error)
+            self.core.done(outcome, time.monotonic())
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -261,8 +269,10 @@ class Service:
         if text == self._live or primary is None:
             return
         self._live = text
-        if spec := live.merged(primary.coordinator.spec, text):
-            primary.change(spec)
+        try:
+            primary.change(merge(primary.coordinator.spec, text))
+        except UserError as error:
+            say(f"{path} is damaged and changes nothing: {error}")
 
     def close(self) -> None:
         """Ends all connections, after a checkpoint that is being written, unless that takes long."""
