@@ -125,7 +125,7 @@ BAD: list[tuple[str, Any, AnyMessage]] = [
 @pytest.mark.parametrize(
     ("reason", "sender", "message"),
     BAD,
-    ids=[f"{i}-{reason}-{type(m).__name__}" for i, (reason, _, m) in enumerate(BAD)],
+    ids=[f"{i}-{reason}-{type(message).__name__}" for i, (reason, _, message) in enumerate(BAD)],
 )
 def test_a_message_that_cannot_be_true_or_said_is_refused_counted_and_changes_nothing(
     reason: str, sender: Any, message: AnyMessage
