@@ -240,8 +240,8 @@ def simulate(job: Job, recording: Recording) -> Ending:
 
 
 def _closed(core: ServerCore | None, measured: bool) -> int:
-    assert core is not None and core.part is not None
-    report = core.part.report()
+    assert core is not None and core.rounds is not None
+    report = core.rounds.part.report()
     return report.measured if measured else report.decided
 
 

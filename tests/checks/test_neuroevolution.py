@@ -146,8 +146,8 @@ def test_n3_n4_suppression_makes_updates_less_alike_and_evolution_leaves_the_bes
     watched = Watched(made.spec)
     watched.seen = []
     server.shard.strategy = watched
-    assert server.core is not None and server.core.part is not None
-    server.core.part.strategy = watched
+    assert server.core is not None and server.core.rounds is not None
+    server.core.rounds.part.strategy = watched
     run.run()
     suppressed = [(before, after) for before, after, lost in watched.seen if lost]
     assert len(suppressed) >= 8

@@ -116,9 +116,14 @@ class Replica:
         """Finishes what is on its way and says goodbye to every shard."""
         self.live(self.core.leave(reason))
 
-    def give_up(self, why: str) -> None:
-        """This worker has failed: its exchange waits for nobody from here on."""
-        self.centre.patience.give_up(why)
+    def fail(self, why: str) -> None:
+        """This worker ends at once, unless it has said goodbye already: its exchange under way waits for nobody.
+
+        NB: Python waits for the exchange's thread before it ends.
+        """
+        if not self.closing:
+            self.centre.patience.give_up(why)
+            self.close("failed")
 
     # -- wishes ------------------------------------------------------------------------------------
 

@@ -132,10 +132,11 @@ class Centre:
         return heard
 
     def leave(self, reason: str = "") -> None:
-        """Says goodbye to every shard and closes."""
+        """Says goodbye to every shard and closes; `failed`: whoever leaves is lost."""
         who = self.identity
         for channel in self.channels:
-            channel.lane.send(Bye(who.role, who.index, who.incarnation, False, reason))
+            lost = reason == "failed"
+            channel.lane.send(Bye(who.role, who.index, who.incarnation, lost=lost, reason=reason))
             channel.lane.close()
         self._context.destroy(linger=500)
         if self.segment:

@@ -36,11 +36,11 @@ def run_script(config: ProcessConfig) -> int:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as error:
         if error.code not in (None, 0):
-            _leave("failed")
+            _fail()
             raise
     except Exception as error:
         # A user's script may raise anything.
-        _leave("failed")
+        _fail()
         if session.connection is not None or isinstance(error, AsgdError):
             raise
         traceback.print_exception(error)
@@ -53,9 +53,9 @@ def run_script(config: ProcessConfig) -> int:
     return session.connection.exit_code
 
 
-def _leave(reason: str) -> None:
+def _fail() -> None:
     if session.connection is not None:
-        session.connection.close(reason)
+        session.connection.close(failed=True)
 
 
 def arguments(args: Mapping[str, Any]) -> list[str]:
