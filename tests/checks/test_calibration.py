@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from asgd.cli import main
-from asgd.drivers.virtual.calibration import calibrate, whole, world
-from asgd.drivers.virtual.models import MeasuredTime
 from asgd.report.history import History, HistoryWriter
 from asgd.report.lines import Run, Timing
 from asgd.spec.durations import Durations, Spread, merged
 from asgd.spec.status import ServingView, Status, WorkerTimes, WorkerView
+from asgd.world.calibration import calibrate, whole, world
+from asgd.world.models import MeasuredTime
 
 JOB = """
 apiVersion: asgd.dev/v1alpha1
