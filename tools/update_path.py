@@ -86,7 +86,7 @@ class Workload:
         spec = msgspec.convert({"entrypoint": "x:y", "codec": {"push": push, "pull": pull}}, JobSpec)
         self.lane = Loopback(Shard(spec, AsgdServer(spec), 0, 1, 1))
         who = PeerIdentity(job="job", role="worker", index=0, incarnation=1, size=size, layout="layout")
-        self.channel = Channel(self.lane, who, spec.codec, 0, Range(0, size), False)
+        self.channel = Channel(self.lane, who, spec.codec, shard=0, part=Range(0, size), split=False)
         self.gradient = np.random.default_rng(0).standard_normal(size).astype(np.float32)
         self.pulled = np.zeros(size, np.float32)
         self.sequence = 0

@@ -235,9 +235,15 @@ def main() -> None:
         _work(asked.child, asked.seconds)
         return
     load = Load(
-        asked.parameters, asked.workers, asked.shards, asked.transport, asked.encryption, asked.lane, asked.in_place,
-        asked.seconds,
-    )  # fmt: skip
+        parameters=asked.parameters,
+        workers=asked.workers,
+        shards=asked.shards,
+        transport=asked.transport,
+        encryption=asked.encryption,
+        lane=asked.lane,
+        in_place=asked.in_place,
+        seconds=asked.seconds,
+    )
     print(json.dumps(asdict(measure(load))))
 
 

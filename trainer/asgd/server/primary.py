@@ -14,7 +14,7 @@ from asgd.errors import ProtocolError, UserError
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saving import Saving
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
@@ -198,8 +198,6 @@ class Primary:
             self._buffers[index] = report.buffers
 
     def _shard_report(self, message: Beat, report: ShardReport, now: float) -> Fault | None:
-        if not 0 < message.index < self.shard.shards:
-            raise ProtocolError(f"this job has no shard {message.index} beside shard 0")
         known = self.terms.get(message.index)
         if known is not None and message.incarnation < known:
             return Fault("fenced", f"there is a shard {message.index} of term {known}", self.shard.term)
@@ -283,6 +281,7 @@ class Primary:
                 *(self.reports.get(i) or ShardReport() for i in others),
             ],
             terms=[self.terms.get(index, 0) for index in range(self.shard.shards)],
+            refused_messages=self.traffic.refused_by_reason,
             rejected=list(self.shard.state.facts.get("rejected", [])),
             ever_rejected=list(self.shard.state.facts.get("everRejected", [])),
             save=self._save_facts(now),

@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 from asgd import exitcodes
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
@@ -21,7 +21,7 @@ from asgd.host.priority import stand_back
 from asgd.kernel import F32
 from asgd.task import Task
 from asgd.wire.ask import Asker
-from asgd.wire.messages import Command, Done, Evaluated
+from asgd.wire.messages import Command, Done, Evaluated, Fault
 from asgd.worker.device import extras as state
 from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
 from asgd.worker.device.batch_norm import recompute
@@ -37,6 +37,7 @@ from asgd.worker.sending.patience import Patience
 from asgd.worker.task.build import build_task
 
 POLL_SECONDS = 0.05
+TELL_SECONDS = 30.0
 
 
 class Evaluator:
@@ -66,7 +67,7 @@ class Evaluator:
         self._asker = Asker(config.servers[0], config.keys)
         self.measured = -1
         self.oracle: OracleLink | None = None
-        if strategy(str(spec.algorithm["name"])).oracle:
+        if halves(spec).strategy.oracle:
             oracle = Oracle(spec, task, self.flat, device)
             self.oracle = OracleLink(config.servers[0], config.keys, oracle, self._contribution)
 
@@ -88,7 +89,13 @@ class Evaluator:
             self.measured = version
         if final and self.config.extras:
             state.save_extras(self.task.model, self.config.extras)
-        self._asker.ask(Evaluated(version, outcome.samples, self.metrics, final), 30.0)
+        self._tell(Evaluated(version, outcome.samples, self.metrics, final))
+
+    def _tell(self, result: Evaluated) -> None:
+        """Tells shard 0; one that has just been started knows this evaluator by its next heartbeat."""
+        deadline = time.monotonic() + TELL_SECONDS
+        while isinstance(self._asker.ask(result, TELL_SECONDS), Fault) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
 
     def _evaluate(self) -> dict[str, float]:
         task = self.task
@@ -109,7 +116,7 @@ class Evaluator:
         """The buffers that shard 0 has of the workers."""
         if self.config.job.spec.buffers == "recompute" or not self._buffers.size:
             return []
-        answer = self._asker.ask(Command("buffers"), 30.0)
+        answer = self._asker.ask(Command("buffers"), TELL_SECONDS)
         return msgspec.msgpack.decode(answer.body, type=list[bytes]) if isinstance(answer, Done) else []
 
     def rest(self, seconds: float) -> None:
@@ -134,7 +141,7 @@ def main() -> int:
     limit_threads()
     leaving = catch_term()
     task = build_task(config.job.spec)
-    if task.evaluate is None and not strategy(str(config.job.spec.algorithm["name"])).oracle:
+    if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
     evaluator = Evaluator(config, task)
     if not evaluator.oracle:

@@ -23,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="take times of gradients, exchanges, servers and stragglers from a real run; other options win",
     )
+    _add_cluster(parser)
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    """What the cluster is like, and what goes wrong in it."""
+    option = parser.add_argument
     option(
         "--straggler",
         action="append",

@@ -98,7 +98,8 @@ class VirtualServer:
         """The answer to somebody beside the server, at once and not over the network; None while it is down."""
         if self.core is None:
             return None
-        answers = self.core.receive("beside", message, None, self.cluster.clock.now)
+        beside = "beside", type(message), getattr(message, "index", None)
+        answers = self.core.receive(beside, message, None, self.cluster.clock.now)
         self._go_on(self.core)
         return answers[0][1] if answers else None
 
@@ -150,7 +151,7 @@ class VirtualServer:
         try:
             self._send_all(core.receive(sender, message, _bytes(payload), self.cluster.clock.now))
         except ProtocolError as error:
-            self._send(sender, core.refuse(message, "protocol", str(error)), None)
+            self._send(sender, core.refuse(sender, message, "protocol", str(error)), None)
 
     def _go_on(self, core: ServerCore) -> None:
         """What the core can do now that it could not before."""

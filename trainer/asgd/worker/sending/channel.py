@@ -1,7 +1,7 @@
 """One worker's conversation with one shard: join, push, pull, retry; a state machine without a loop of its own.
 
-`Shards` has one channel for each shard; whoever owns the lanes feeds them what arrives. A push is a run of chunks, a few
-in flight; each is acknowledged alone. Whatever happens to the shard, the answer is the same: say hello again and
+`Shards` has one channel for each shard; whoever owns the lanes feeds them what arrives. A push is a run of chunks, a
+few in flight; each is acknowledged alone. Whatever happens to the shard, the answer is the same: say hello again and
 start the same push over; the shard knows which chunks it has.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from asgd.wire.messages import Role
 from asgd.worker.reading.leased import Lease
 
 BEAT_SECONDS = 0.5
@@ -16,7 +17,7 @@ class PeerIdentity:
     """Who speaks: what stands in each of a peer's messages."""
 
     job: str
-    role: str
+    role: Role
     index: int
     incarnation: int
     size: int

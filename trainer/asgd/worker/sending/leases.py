@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from typing import Protocol
 
 from asgd.errors import TryAgain, UserError
 from asgd.wire.messages import AnyMessage, Fault, Granted, Hello, Lease
@@ -18,16 +17,6 @@ from asgd.worker.sending.channel import Channel
 
 Asking = Generator[Lease | Hello, AnyMessage, Granted]
 """Yields what shard 0 is to be asked, is sent its answer, and ends with the range."""
-
-
-class Leasing(Protocol):
-    """Where a worker's ranges come from: shard 0, or a recording."""
-
-    def next(self) -> Granted:
-        """The next range, `wait` or `over`."""
-
-    def holds(self, visits: Visits) -> bool:
-        """Whether a batch's range is still this worker's."""
 
 
 class Leases:

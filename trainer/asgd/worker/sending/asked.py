@@ -7,7 +7,7 @@ import time
 from asgd.errors import TryAgain
 from asgd.wire.ask import ASK_AGAIN_SECONDS, Asker
 from asgd.wire.messages import AnyMessage, Granted, Hello, Lease
-from asgd.worker.reading.leases import Leases
+from asgd.worker.sending.leases import Leases
 from asgd.worker.sending.patience import Patience
 
 
