@@ -14,11 +14,11 @@ from asgd.algorithms.base import Contribution, Push, ShardState
 from asgd.algorithms.hierarchy import clusters, cosines
 from asgd.algorithms.neuroevolution import NeuroevolutionServer, NeuroevolutionWorker
 from asgd.algorithms.rounds import Decision
-from asgd.drivers.virtual.models import ComputeTime, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import TorchWork
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
+from asgd.worker.shared import TorchWork
+from asgd.world.models import ComputeTime, World
 from tests.checks.virtual import Problem, job, train
 from tests.unit.server.peers import make_shard
 

@@ -12,14 +12,14 @@ from asgd.errors import ProtocolError
 from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Message, decode, encode
 from asgd.wire.reports import WorkerReport
-from asgd.worker.sending.headers import BEAT_SECONDS, Identity
+from asgd.worker.sending.headers import BEAT_SECONDS, PeerIdentity
 
 
 class Heartbeat:
     """Beats to shard 0 from `start` until `close`; `heard` is its newest answer. `report` gives what goes along."""
 
     def __init__(
-        self, endpoint: str, keys: control.Keys | None, identity: Identity,
+        self, endpoint: str, keys: control.Keys | None, identity: PeerIdentity,
         report: Callable[[], WorkerReport | None] = lambda: None,
     ) -> None:  # fmt: skip
         self.heard = Beaten()
