@@ -29,7 +29,7 @@ LATEST = {"sign-flip": 20, "scaled": 30, "label-flip": 30, "zero": 45, "delayed"
 class DigitsWork:
     """`Digits` as simulated workers compute it: each draws its batches with random numbers of its own."""
 
-    layout, tensors, dataset, guarantee = "digits", b"[]", None, "batches drawn with replacement"
+    layout, tensors, dataset, guarantee = "digits", b"", None, "batches drawn with replacement"
 
     def __init__(self, seed: int) -> None:
         self.problem, self.seed = Digits(seed), seed

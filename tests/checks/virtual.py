@@ -38,7 +38,7 @@ def job(**spec: Any) -> Job:
 class Problem:
     """Starts at `start`; `slope(weights, worker)` is a worker's gradient, `loss` what it reports."""
 
-    layout, tensors, dataset, guarantee = "problem", b"[]", None, "no data"
+    layout, tensors, dataset, guarantee = "problem", b"", None, "no data"
 
     def __init__(self, start: Any, slope: Gradient, loss: Callable[[F32], float] = lambda _: 0.0) -> None:
         self._start = np.array(start, np.float32)

@@ -14,7 +14,6 @@ from asgd.algorithms.base import WorkerStrategy
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
-from asgd.parallel.plan import stages_of
 from asgd.record.worker import WorkerRecorder, recorder
 from asgd.spec.types import JobSpec
 from asgd.wire.reports import WorkerReport
@@ -24,6 +23,7 @@ from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
+from asgd.worker.parallel.plan import stages_of
 from asgd.worker.replica import Replica
 from asgd.worker.sending.centre import Centre, open_centre
 from asgd.worker.sending.headers import Identity
