@@ -48,7 +48,15 @@ def measured_run(folder: Path, *workers: WorkerTimes, simulated: bool = False) -
     views = [WorkerView(index, "running", 0.0, times=told) for index, told in enumerate(workers)]
     with HistoryWriter(folder / "history.jsonl", simulated=simulated) as history:
         history.record(
-            Status("j", "running", "asgd", views, updates=200, seconds=9.0, staleness_histogram={0: 200})
+            Status(
+                job="j",
+                phase="running",
+                algorithm="asgd",
+                workers=views,
+                updates=200,
+                seconds=9.0,
+                staleness_histogram={0: 200},
+            )
         )
     return folder
 
@@ -150,7 +158,14 @@ def test_a_run_writes_its_times_now_and_then_and_at_its_end(tmp_path: Path) -> N
     with HistoryWriter(tmp_path / "h") as history:
         for second in range(70):
             history.record(
-                Status("j", "running", "asgd", views, seconds=float(second), staleness_histogram={0: 1})
+                Status(
+                    job="j",
+                    phase="running",
+                    algorithm="asgd",
+                    workers=views,
+                    seconds=float(second),
+                    staleness_histogram={0: 1},
+                )
             )
     lines = [json.loads(line) for line in (tmp_path / "h").read_text().splitlines()]
     written = [line for line in lines if line["kind"] == "timing"]
