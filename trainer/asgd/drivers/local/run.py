@@ -22,13 +22,16 @@ from asgd import exitcodes
 from asgd.algorithms.registry import strategy
 from asgd.drivers.display import Display
 from asgd.drivers.local import finish
-from asgd.drivers.local.children import Children
+from asgd.drivers.local.children import Children, deaths
+from asgd.drivers.local.patience import Patience
 from asgd.drivers.local.precheck import check_checkpoint, check_ports
 from asgd.drivers.local.signals import Interrupts
+from asgd.drivers.local.starter import Order, Starter
 from asgd.drivers.local.watch import Watch
 from asgd.drivers.output import Output, choose_output
 from asgd.errors import TryAgain, UserError
 from asgd.record import run as recording
+from asgd.report import curves
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job, job_to_json
 from asgd.spec.status import Status
@@ -36,7 +39,7 @@ from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
 from asgd.wire.messages import Bye, Command, Done
-from asgd.worker.task.check import Findings, probe
+from asgd.worker.task.check import Findings, findings_of
 
 POLL_SECONDS = 0.1
 FINISH_SECONDS = 120.0
@@ -54,10 +57,12 @@ class LocalRun:
         display: Display,
         interrupts: Interrupts,
         transport: str,
+        starter: Starter,
     ) -> None:
         self.job, self.output, self.display = job, output, display
         self._folder = folder
-        self.children = Children(output)
+        self._starter = starter
+        self.children = Children(output, starter)
         # NB: a socket's path may have 107 characters at most; the output folder's may be longer.
         self._private = Path(tempfile.mkdtemp(prefix="asgd-"))
         self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
@@ -82,7 +87,7 @@ class LocalRun:
         self._write_private("job.json", job_to_json(self.job))
         self._write_private("keys.json", msgspec.json.encode(self._keys))
         self.output.extras.unlink(missing_ok=True)
-        findings = probe(self._private / "job.json", self._places)
+        findings = self._check(Patience(self.display, self.job.spec.run_policy.startup_deadline_seconds))
         check_ports(self.job)
         restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
         self.obstacle = recording.obstacle(
@@ -90,7 +95,38 @@ class LocalRun:
         )
         recording.begin(self.output.recording, self._folder)
         self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
+        self._keep_log()
         return findings
+
+    def _check(self, patience: Patience) -> Findings:
+        """Imports the user's code, builds the task in a process of its own and reads a sample."""
+        starter, entrypoint = self._starter, self.job.spec.entrypoint
+        starter.begin_servers(patience)
+        if len(os.sched_getaffinity(0)) > 1:
+            curves.load()  # there is a core that has nothing to do yet
+        starter.import_torch(patience)
+        place = entrypoint if entrypoint.endswith(".py") else entrypoint.rpartition(":")[0]
+        job = self._private / "job.json"
+        if why := starter.import_entrypoint(job, self._places, place, patience):
+            self.display.note(f"each process imports {place} itself: {why}")
+        return self._look(job, place, patience)
+
+    def _look(self, job: Path, place: str, patience: Patience) -> Findings:
+        answer, log = self._private / "findings.json", self._private / "check.log"
+        module = "asgd.worker.task.check"
+        order = Order("asgd check", f"{module}:main", module, [str(job), str(answer)], self._places, log)
+        (process,) = self._starter.start_workers([order])
+        try:
+            with deaths([process]) as ended:
+                patience.wait(
+                    f"building the task of {place}", lambda: process.poll() is not None, lambda: ended
+                )
+        finally:
+            process.kill()
+        return findings_of(process.wait(), answer, log)
+
+    def _keep_log(self) -> None:
+        self._starter.keep_log(self.output.file("logs/forkserver.log"))
 
     def _write_private(self, name: str, data: bytes) -> None:
         path = self._private / name
@@ -117,8 +153,6 @@ class LocalRun:
                     self.display.update(status)
                     self._note_checkpoint(status)
                     self._note_rejected(status)
-                    if status.updates:
-                        self.children.stand_by()
                 self.children.wait(POLL_SECONDS)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
@@ -127,12 +161,15 @@ class LocalRun:
     def _start(self, findings: Findings) -> None:
         spec = self.job.spec
         ports = _Ports(spec.metrics.port if "metrics.port" in self.job.given else None)
-        for index, endpoint in enumerate(self._servers):
-            self.children.start("server", index, self._env(ports.next()) | {"ASGD_BIND": endpoint})
-        for index in range(spec.workers.replicas):
-            self.children.start("worker", index, self._env(ports.next()))
+        binds = enumerate(self._servers)
+        self.children.start(
+            "server", {index: self._env(ports.next()) | {"ASGD_BIND": endpoint} for index, endpoint in binds}
+        )
+        self.children.start(
+            "worker", {index: self._env(ports.next()) for index in range(spec.workers.replicas)}
+        )
         if findings.evaluates or strategy(str(spec.algorithm["name"])).oracle:
-            self.children.start("evaluator", 0, self._env(ports.next()))
+            self.children.start("evaluator", {0: self._env(ports.next())})
         connect = self._env("127.0.0.1:0")
         self.output.file("connect.json").write_text(msgspec.json.encode(connect).decode(), encoding="utf-8")
 
@@ -213,6 +250,8 @@ class LocalRun:
     # -- children ----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
+        for said in self._starter.look():
+            self.display.note(said)
         self.children.publish()
         self._say_addresses()
         self.watch.look(self.status)
@@ -240,6 +279,8 @@ class LocalRun:
     def close(self) -> None:
         """Ends what still runs and removes sockets and keys."""
         self.children.kill()
+        if self.output.file("job.yaml").exists():
+            self._keep_log()
         if self._asker:
             self._asker.close()
         self.output.file("connect.json").unlink(missing_ok=True)
@@ -274,7 +315,9 @@ def _endpoints(shards: int, transport: str, folder: Path) -> list[str]:
     return [f"tcp://127.0.0.1:{port}" for port in ports]
 
 
-def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transport: str) -> int:
+def run(
+    job: Job, folder: Path, asked_output: str | None, starter: Starter, *, quiet: bool, transport: str
+) -> int:
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
@@ -282,7 +325,7 @@ def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transp
     with Display(quiet=quiet) as display:
         for line in advice(job):
             display.note(f"warning: {line}")
-        local = LocalRun(job, folder, output, display, interrupts, transport)
+        local = LocalRun(job, folder, output, display, interrupts, transport, starter)
         try:
             findings = _prepare(local)
             display.note(_announce(job, findings, output), matters=False)

@@ -17,6 +17,7 @@ import sysconfig
 import tempfile
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,11 @@ _NOT_USERS = (
     "<",
 )
 """Where files lie that are not the user's: a message names the user's own line."""
+
+
+def is_users(file: str) -> bool:
+    """Whether code in `file` is the user's, and no library's or ours."""
+    return not file.startswith(_NOT_USERS)
 
 
 def is_script(entrypoint: str) -> bool:
@@ -110,7 +116,12 @@ def _load_module(place: str) -> ModuleType:
         raise
 
 
+@cache
 def _load_file(path: Path) -> ModuleType:
+    """Once in a process and its forks, as any module.
+
+    Raises what the user's code raises.
+    """
     # NB: a user's file may be called like a module that is loaded already (types.py).
     name = path.stem if path.stem not in sys.modules else f"asgd_entrypoint_{path.stem}"
     module_spec = importlib.util.spec_from_file_location(name, path)
@@ -144,4 +155,4 @@ def sentence(error: BaseException) -> str:
 
 def _users_frames(error: BaseException) -> list[traceback.FrameSummary]:
     frames = traceback.extract_tb(error.__traceback__)
-    return [frame for frame in frames if not frame.filename.startswith(_NOT_USERS)]
+    return [frame for frame in frames if is_users(frame.filename)]
