@@ -27,6 +27,7 @@ import msgspec
 import numpy as np
 
 from asgd.host.env import read_config
+from asgd.spec.environment import Env
 from asgd.wire.control import Keys
 from asgd.worker.sending.centre import IN_PLACE, Centre
 from asgd.worker.sending.headers import Identity, PushMeta
@@ -72,8 +73,8 @@ def measure(load: Load) -> Measured:
     try:
         env = _environment(load, folder)
         servers = [
-            _start(["-m", "asgd.cli", "server"], env | {"ASGD_BIND": endpoint}, index, folder, children)
-            for index, endpoint in enumerate(env["ASGD_SERVERS"].split(","))
+            _start(["-m", "asgd.cli", "server"], env | {Env.BIND: endpoint}, index, folder, children)
+            for index, endpoint in enumerate(env[Env.SERVERS].split(","))
         ]
         own = ["-m", "asgd_bench.load", "--child", str(load.parameters), "--seconds", str(load.seconds)]
         workers = [_start(own, env, index, folder, children) for index in range(load.workers)]
@@ -117,9 +118,9 @@ def _environment(load: Load, folder: Path) -> dict[str, str]:
     (folder / "keys.json").write_bytes(msgspec.json.encode(Keys.make()))
     return {
         **os.environ,
-        "ASGD_JOB": str(folder / "job.json"),
-        "ASGD_KEYS": str(folder / "keys.json"),
-        "ASGD_SERVERS": ",".join(_endpoints(load, folder)),
+        Env.JOB: str(folder / "job.json"),
+        Env.KEYS: str(folder / "keys.json"),
+        Env.SERVERS: ",".join(_endpoints(load, folder)),
     }
 
 
@@ -139,7 +140,7 @@ def _start(
     with (folder / "log").open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, *command],
-            env=env | {"ASGD_INDEX": str(index)},
+            env=env | {Env.INDEX: str(index)},
             stdin=subprocess.PIPE,
             stdout=log if command[1] == "asgd.cli" else subprocess.PIPE,
             stderr=log,

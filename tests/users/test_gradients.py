@@ -68,9 +68,8 @@ def test_autocast_computes_in_half_precision_and_pushes_float32() -> None:
 
 
 COMPILER = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
-INDUCTOR = pytest.param(
-    "inductor", marks=pytest.mark.skipif(not COMPILER, reason="inductor needs a C++ compiler; none is here")
-)
+NO_COMPILER = pytest.mark.skipif(not COMPILER, reason="inductor needs a C++ compiler; none is here")
+INDUCTOR = pytest.param("inductor", marks=[pytest.mark.slow, NO_COMPILER])
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", INDUCTOR])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from asgd.errors import ProtocolError
 from asgd.wire import messages
 from asgd.wire.messages import PROTOCOL, AnyMessage, Beat, Bye, Exchange, Hello, Message, Pull, decode, encode
+from tests.effort import examples
 
 KINDS: tuple[type[Message], ...] = typing.get_args(AnyMessage)
 
@@ -21,8 +22,8 @@ scalars = st.one_of(
 )
 
 
-def values(kind: type[Message]) -> st.SearchStrategy[Message]:
-    """Any message of a kind."""
+def values(kind: type[typing.Any]) -> st.SearchStrategy[typing.Any]:
+    """Any message of a kind, or any struct in one."""
     fields = {}
     for field in msgspec.structs.fields(kind):
         fields[field.name] = _of(field.type)
@@ -30,6 +31,8 @@ def values(kind: type[Message]) -> st.SearchStrategy[Message]:
 
 
 def _of(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return values(kind)
     if kind == messages.Natural:
         return naturals
     if typing.get_origin(kind) is typing.Annotated:
@@ -58,7 +61,7 @@ def _of(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(st.data())
 def test_a_message_survives_the_wire(kind: type[Message], data: st.DataObject) -> None:
     message = data.draw(values(kind))
@@ -68,7 +71,7 @@ def test_a_message_survives_the_wire(kind: type[Message], data: st.DataObject) -
     assert type(decode(frame)) is kind
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.binary(max_size=80))
 @example(b"")
 @example(b"\x01")
@@ -81,7 +84,7 @@ def test_random_bytes_are_a_message_or_a_protocol_error(frame: bytes) -> None:
             assert str(error)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(st.sampled_from(KINDS).flatmap(values), st.data())
 def test_a_header_with_flipped_cut_or_added_bytes_is_a_message_or_a_protocol_error(
     message: Message, data: st.DataObject

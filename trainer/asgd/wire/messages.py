@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from asgd.errors import ProtocolError
+from asgd.wire.reports import Report
 
 PROTOCOL = 1
 
@@ -202,7 +203,8 @@ class Beat(Message):
     role: str
     index: Natural
     incarnation: Natural
-    report: dict[str, Any] = {}
+    report: Report = None
+    """By role: a worker's or a shard's; an evaluator has none."""
 
 
 class Beaten(Message):
@@ -307,7 +309,10 @@ class Done(Message):
 
 
 class Fault(Message):
-    """A request that cannot be served. code: hello | session | protocol | job | layout | fenced | order | stopped."""
+    """A request that cannot be served.
+
+    code: hello | session | protocol | job | layout | fenced | order | stopped | bug (a fault of the server itself).
+    """
 
     code: str
     text: str

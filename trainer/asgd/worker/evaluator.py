@@ -59,7 +59,7 @@ class Evaluator:
         )
         self._device, self._buffers = device, Buffers(task.model)
         self._staging = Staging(self.flat.size, device)
-        self.heartbeat = Heartbeat(config.servers[0], config.keys, identity, dict)
+        self.heartbeat = Heartbeat(config.servers[0], config.keys, identity)
         self._asker = Asker(config.servers[0], config.keys)
         self.measured = -1
         self.oracle: OracleLink | None = None

@@ -6,13 +6,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from asgd import __version__
 from asgd.spec.durations import Durations
+from asgd.spec.status import WorkerTimes
+from asgd.wire.reports import WorkerReport
 
 if TYPE_CHECKING:
     from asgd.worker.sending.centre import Outcome
@@ -73,10 +75,9 @@ class Meters:
             if verdict.startswith("refused:"):
                 self.refused[verdict.removeprefix("refused:")] += 1
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> WorkerReport:
         """What goes along with a heartbeat."""
-        times = {"own": self.own.told(), "exchange": self.exchanges.told()}
-        return {"samples": self.samples, "steps": self.steps, "times": times}
+        return WorkerReport(WorkerTimes(own=self.own.told(), exchange=self.exchanges.told()))
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of a worker (prefix asgd_worker_)."""

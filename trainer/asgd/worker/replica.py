@@ -29,6 +29,7 @@ from asgd.kernel import F32
 from asgd.parallel.plan import stages_of
 from asgd.record.worker import recorder
 from asgd.wire.partition import part_slices
+from asgd.wire.reports import WorkerReport
 from asgd.worker.device.accelerator import Staging, choose_device
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
@@ -147,10 +148,11 @@ class Replica:
             self._versions = self.centre.versions
         return self.stop
 
-    def _report(self) -> dict[str, Any]:
+    def _report(self) -> WorkerReport:
         report = self.meters.report()
         if self._buffers and self.heartbeat:
-            report |= self._buffers.report(self._steps, self.heartbeat.heard.every_seconds, self._closing)
+            every = self.heartbeat.heard.every_seconds
+            report.buffers = self._buffers.report(self._steps, every, self._closing)
         return report
 
     # -- one step ----------------------------------------------------------------------------------

@@ -36,14 +36,14 @@ class Buffers:
         kept = self._model.state_dict(keep_vars=True)
         return [b for name, b in self._model.named_buffers() if name in kept and b.is_floating_point()]
 
-    def report(self, steps: int, every_seconds: float, final: bool) -> dict[str, bytes]:
+    def report(self, steps: int, every_seconds: float, final: bool) -> bytes:
         """What goes along with a worker's heartbeat after `steps` steps: now and then its buffers, and at the end."""
         now = time.monotonic()
         due = final or 0 < every_seconds <= now - self._told
         if not due or not self.size or steps < LEAST_STEPS:
-            return {}
+            return b""
         self._told = now
-        return {"buffers": self.gather()}
+        return self.gather()
 
     def gather(self) -> bytes:
         """Their values, float32."""

@@ -223,8 +223,11 @@ class Channel:
                 self._begin(now)
         elif fault.code == "stopped":
             self.stop, self.busy, self.joined = fault.text, False, True
-        elif fault.code == "session":
+        elif fault.code in ("session", "bug"):
             raise TryAgain(f"shard {self.shard}: {fault.text}; this worker ends")
+        elif fault.code == "fenced":
+            # NB: an older server than one that was heard of; it finds out by itself, and the newer one will answer.
+            return
         else:
             raise UserError(f"shard {self.shard}: {fault.text}")
 

@@ -11,6 +11,7 @@ import zmq
 from asgd.errors import ProtocolError
 from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Message, decode, encode
+from asgd.wire.reports import WorkerReport
 from asgd.worker.sending.headers import Identity
 
 BEAT_SECONDS = 0.5
@@ -24,7 +25,7 @@ class Heartbeat:
         endpoint: str,
         keys: control.Keys | None,
         identity: Identity,
-        report: Callable[[], dict[str, Any]],
+        report: Callable[[], WorkerReport | None] = lambda: None,
     ) -> None:
         self.heard = Beaten()
         self._endpoint, self._keys, self._identity, self._report = endpoint, keys, identity, report

@@ -1,4 +1,4 @@
-"""One contender of a race: its launcher process, the talk with it, and its figures taken from outside.
+"""One system under test: its launcher process, the talk with it, and its figures taken from outside.
 
 CPU-seconds and memory are read from /proc for the launcher and all that descends from it, so that what a system does in
 threads, daemons and servers of its own counts too. Whatever goes wrong is a `Failed` with one sentence.
@@ -25,11 +25,11 @@ ANSWER_SECONDS = 60.0
 
 
 class Failed(Exception):
-    """A contender could not start, answer or prove its updates; the text says why in one line."""
+    """A system could not start, answer or prove its updates; the text says why in one line."""
 
 
 @dataclass(slots=True)
-class Contender:
+class System:
     """`command` speaks the protocol of `peers/harness.py`. `exact`: its proof must equal its count."""
 
     name: str
@@ -39,7 +39,7 @@ class Contender:
     tolerance: float = 0.0
     """Relative error that the proof may have: weights that come in 16 bits are rounded."""
     memory_bytes: int = 0
-    """What it will take, roughly: decides how many contenders stay started at once."""
+    """What it will take, roughly: decides how many systems stay started at once."""
     _process: subprocess.Popen[bytes] | None = None
     _answers: IO[bytes] | None = None
     _log: IO[bytes] | None = None

@@ -1,6 +1,6 @@
 """Training against training: ours and DDP on the same example, each with the best learning rate of the same small grid.
 
-A round is a seed. Every trainee trains once in it, in turn, until its target or its time is up; from the same runs come
+A round is a seed. Every trainer trains once in it, in turn, until its target or its time is up; from the same runs come
 samples/s and the time to the target.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from asgd_bench.contender import Contender, Failed, script
-from asgd_bench.field import TORCH_BYTES
-from asgd_bench.race import Progress
+from asgd_bench.measurement import Progress
 from asgd_bench.results import Line, Sample
+from asgd_bench.system import Failed, System, script
+from asgd_bench.systems import TORCH_BYTES
 from asgd_bench.training import Rule, train
 from asgd_bench.zygote import Zygote
 
@@ -53,7 +53,7 @@ class Outcome:
     more: Mapping[str, float] = field(default_factory=dict)
 
 
-class Trainee(Protocol):
+class Trainer(Protocol):
     """Whoever can train a problem."""
 
     @property
@@ -98,19 +98,19 @@ class Ddp:
     name = "DDP (gloo)"
 
     def __init__(self) -> None:
-        self._contender: Contender | None = None
+        self._system: System | None = None
         self._started: tuple[str, int, float] | None = None
 
     def train(self, problem: Problem, rate: float, seed: int) -> Outcome:
         """One run. Raises Failed."""
         kind = (problem.example, problem.workers, problem.step_seconds)
-        if self._contender is None or kind != self._started:
+        if self._system is None or kind != self._started:
             self.close()
             size = ["--parameters=0", f"--workers={problem.workers}"]
             own = [f"--example={problem.example}", f"--step={problem.step_seconds}"]
             command = [sys.executable, script("ddp_training"), *size, *own]
-            self._contender = Contender(self.name, command, memory_bytes=TORCH_BYTES * problem.workers)
-            self._contender.start()
+            self._system = System(self.name, command, memory_bytes=TORCH_BYTES * problem.workers)
+            self._system.start()
             self._started = kind
         request: dict[str, Any] = {
             "run": problem.seconds, "rate": rate, "seed": seed, "straggler": problem.straggler, "batch": problem.batch,
@@ -118,7 +118,7 @@ class Ddp:
             "least": problem.least,
         }  # fmt: skip
         try:
-            answer = self._contender.ask(request, problem.seconds + PATIENCE_SECONDS)
+            answer = self._system.ask(request, problem.seconds + PATIENCE_SECONDS)
         except Failed:
             # NB: a late answer would be taken for that of the next question.
             self.close()
@@ -128,14 +128,14 @@ class Ddp:
 
     def close(self) -> None:
         """Ends the processes."""
-        if self._contender:
-            self._contender.stop()
-            self._contender = None
+        if self._system:
+            self._system.stop()
+            self._system = None
 
 
 @dataclass(slots=True)
 class Results:
-    """What each trainee made of a problem, in the order of the rounds; `rates` are the chosen learning rates."""
+    """What each trainer made of a problem, in the order of the rounds; `rates` are the chosen learning rates."""
 
     outcomes: dict[str, list[Outcome | None]]
     failures: dict[str, str]
@@ -170,52 +170,52 @@ class Results:
         return Line(name, samples, self.failures.get(name, ""))
 
 
-def contest(
-    trainees: Sequence[Trainee],
+def compare(
+    trainers: Sequence[Trainer],
     problem: Problem,
     rates: Mapping[str, float],
     rounds: Iterable[int],
     progress: Progress,
 ) -> Results:
-    """Every trainee with its learning rate of `rates`, once in each round, in turn; a round's number is the seed."""
-    results = Results({one.name: [] for one in trainees}, {}, dict(rates))
+    """Every trainer with its learning rate of `rates`, once in each round, in turn; a round's number is the seed."""
+    results = Results({one.name: [] for one in trainers}, {}, dict(rates))
     for number in rounds:
-        for trainee in trainees:
-            runs = results.outcomes[trainee.name]
+        for trainer in trainers:
+            runs = results.outcomes[trainer.name]
             runs.append(None)
-            if trainee.name in results.failures:
+            if trainer.name in results.failures:
                 continue
-            progress(f"round {number + 1}: {problem.example} by {trainee.name}")
+            progress(f"round {number + 1}: {problem.example} by {trainer.name}")
             try:
-                runs[-1] = trainee.train(problem, rates[trainee.name], number)
+                runs[-1] = trainer.train(problem, rates[trainer.name], number)
             except Failed as error:
-                results.failures[trainee.name] = str(error)
+                results.failures[trainer.name] = str(error)
     return results
 
 
 def choose_rates(
-    trainees: Sequence[Trainee],
+    trainers: Sequence[Trainer],
     problem: Problem,
     grid: Sequence[float],
     progress: Progress,
     seeds: Sequence[int] = GRID_SEEDS,
 ) -> dict[str, float]:
-    """{trainee: the rate of `grid` whose runs together reach the target first}; the first rate if none does."""
+    """{trainer: the rate of `grid` whose runs together reach the target first}; the first rate if none does."""
     chosen = {}
-    for trainee in trainees:
-        best, chosen[trainee.name] = len(seeds) * problem.seconds, grid[0]
+    for trainer in trainers:
+        best, chosen[trainer.name] = len(seeds) * problem.seconds, grid[0]
         for rate in grid:
-            progress(f"learning rate {rate:g}: {problem.example} by {trainee.name}")
+            progress(f"learning rate {rate:g}: {problem.example} by {trainer.name}")
             try:
-                together = _together(trainee, problem, rate, seeds, best)
+                together = _together(trainer, problem, rate, seeds, best)
             except Failed:
                 break
             if together < best:
-                best, chosen[trainee.name] = together, rate
+                best, chosen[trainer.name] = together, rate
     return chosen
 
 
-def _together(trainee: Trainee, problem: Problem, rate: float, seeds: Sequence[int], best: float) -> float:
+def _together(trainer: Trainer, problem: Problem, rate: float, seeds: Sequence[int], best: float) -> float:
     """Seconds that the runs of a rate take to the target, one after the other; `best` or more if they don't get there.
 
     NB: who has not reached the target by the best time so far can't win any more.
@@ -223,7 +223,7 @@ def _together(trainee: Trainee, problem: Problem, rate: float, seeds: Sequence[i
     spent = 0.0
     for seed in seeds:
         short = replace(problem, seconds=min(problem.seconds, best - spent), least=0.0)
-        reached = trainee.train(short, rate, seed).reached
+        reached = trainer.train(short, rate, seed).reached
         if reached is None:
             return best
         spent += reached

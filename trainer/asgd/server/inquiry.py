@@ -1,10 +1,13 @@
-"""Shard 0's talk with Zeno's oracle: passes the open question on, takes the answer in, gives up on who is silent.
+"""Shard 0's inquiry at Zeno's oracle (`worker/oracle.py`): asks the open question, takes the answer in, gives up on
+one that is silent.
 
 Pure: it is told who spoke and what time it is (seconds, monotonic). An oracle that is dead, never comes or does not
 answer holds rounds up for a bounded time once; until it speaks again the strategy decides without it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Hashable
 
 from asgd.server.coordinator import EVALUATOR_TIMEOUT_SECONDS
 from asgd.server.round_table import RoundTable
@@ -16,24 +19,24 @@ ANSWER_SECONDS = 120.0
 """How long an oracle whose heart beats may take over one question."""
 
 
-class OracleDesk:
-    """Of the job whose rounds `table` closes."""
+class Inquiry:
+    """About the rounds that `table` closes; `sender` is whoever the oracle's messages come from."""
 
     def __init__(self, table: RoundTable) -> None:
         self.table = table
         self.gave_up = False
-        self._sender: bytes | None = None
+        self._sender: Hashable | None = None
         self._open: Question | None = None
         self._since = 0.0
         self._sent: Question | None = None
 
-    def hear(self, sender: bytes, answer: Judged) -> Question | None:
+    def hear(self, sender: Hashable, answer: Judged) -> Question | None:
         """The oracle speaks; the answer is the question that it has not answered yet."""
         self._sender, self.gave_up = sender, False
         self._sent = self.table.judged(answer)
         return self._sent
 
-    def news(self) -> tuple[bytes, Question] | None:
+    def news(self) -> tuple[Hashable, Question] | None:
         """The open question and whom to send it to, once."""
         question = self.table.question
         if question is None or self._sender is None or question is self._sent:

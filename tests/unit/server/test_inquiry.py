@@ -7,7 +7,7 @@ import numpy as np
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.rounds import RoundServer
 from asgd.server.coordinator import EVALUATOR_TIMEOUT_SECONDS
-from asgd.server.oracle import ANSWER_SECONDS, FIRST_SECONDS, OracleDesk
+from asgd.server.inquiry import ANSWER_SECONDS, FIRST_SECONDS, Inquiry
 from asgd.server.round_table import RoundPart, RoundTable
 from asgd.server.shard import Shard
 from asgd.wire.messages import Exchange, Hello, Init, Judged, Pull, Question
@@ -16,7 +16,7 @@ from tests.checks.harness import as_frame, job_spec
 ORACLE = b"oracle"
 
 
-def gathered() -> tuple[Shard, RoundTable, OracleDesk]:
+def gathered() -> tuple[Shard, RoundTable, Inquiry]:
     """A shard of 3 parameters that two workers have pushed to, in a round that waits for the oracle."""
     spec = job_spec(algorithm={"name": "zeno"}, workers={"replicas": 2})
     rule = strategy("zeno").server(spec)
@@ -31,7 +31,7 @@ def gathered() -> tuple[Shard, RoundTable, OracleDesk]:
     table = RoundTable(RoundPart(shard, rule), 1)
     while table.next():
         pass
-    return shard, table, OracleDesk(table)
+    return shard, table, Inquiry(table)
 
 
 def test_the_round_waits_and_the_oracle_is_asked_once() -> None:
@@ -63,7 +63,7 @@ def test_answers_to_other_questions_and_of_the_wrong_length_count_for_nothing() 
     assert table.next() is None and shard.state.version == 0
 
 
-def closes(table: RoundTable, desk: OracleDesk, beat: float | None, now: float) -> bool:
+def closes(table: RoundTable, desk: Inquiry, beat: float | None, now: float) -> bool:
     desk.look(beat, now)
     return table.next() is not None
 

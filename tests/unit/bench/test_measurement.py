@@ -1,15 +1,15 @@
-"""A race goes round by round in a rotating order; who fails is out with the reason, and everyone is ended."""
+"""A measurement goes round by round in a rotating order; who fails is out with the reason, and everyone is ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from asgd_bench.command import run_case
-from asgd_bench.contender import Failed
+from asgd_bench.measurement import Measurement, stay_started
 from asgd_bench.page import case_text
 from asgd_bench.plan import Budget, Plan
-from asgd_bench.race import Race, stay_started
 from asgd_bench.results import Sample, Table
+from asgd_bench.system import Failed
 
 
 @dataclass
@@ -46,15 +46,15 @@ class Fake:
         self.running = False
 
 
-def race(*entrants: Fake, rounds: int = 3, stay: bool = True) -> list[list[float | None]]:
-    lines = Race(entrants, 0.0, stay=stay, progress=lambda text: None).run(range(rounds))
-    assert not any(entrant.running for entrant in entrants)
+def measure(*systems: Fake, rounds: int = 3, stay: bool = True) -> list[list[float | None]]:
+    lines = Measurement(systems, 0.0, stay=stay, progress=lambda text: None).run(range(rounds))
+    assert not any(system.running for system in systems)
     return [[sample and sample.value for sample in line.samples] for line in lines]
 
 
 def test_everyone_is_measured_once_a_round_and_the_order_rotates() -> None:
     log: list[str] = []
-    assert race(Fake("a", log), Fake("b", log)) == [[1, 2, 3], [1, 2, 3]]
+    assert measure(Fake("a", log), Fake("b", log)) == [[1, 2, 3], [1, 2, 3]]
     assert log == ["start a", "start b", "a", "b", "b", "a", "a", "b"]
 
 
@@ -68,17 +68,17 @@ def test_nobody_runs_while_another_is_measured() -> None:
             return super().measure(seconds)
 
     others += [Alone("a", log), Alone("b", log, bad=1), Alone("c", log)]
-    assert race(*others) == [[1, 2, 3], [1, None, None], [1, 2, 3]]
+    assert measure(*others) == [[1, 2, 3], [1, None, None], [1, 2, 3]]
 
 
 def test_who_fails_keeps_its_earlier_rounds_and_does_not_stop_the_others() -> None:
     log: list[str] = []
-    assert race(Fake("a", log, bad=1), Fake("b", log)) == [[1, None, None], [1, 2, 3]]
+    assert measure(Fake("a", log, bad=1), Fake("b", log)) == [[1, None, None], [1, 2, 3]]
 
 
 def test_without_memory_for_all_each_is_started_for_its_turn_alone() -> None:
     log: list[str] = []
-    race(Fake("a", log), Fake("b", log), rounds=1, stay=False)
+    measure(Fake("a", log), Fake("b", log), rounds=1, stay=False)
     assert log == ["start a", "a", "start b", "b"]
 
 

@@ -1,0 +1,335 @@
+"""Everything a parameter server decides, without I/O: it is told messages and the time, and answers.
+
+Sockets, threads, files, clocks and signals are the driver's: `service.py` in a process, `drivers/virtual/server.py`
+in virtual time. A driver calls `receive` for each message, then `settle` and `released` for what a batch of messages
+has made possible, `tick` every `TICK_SECONDS`, and carries out what `wish` asks of the checkpoint store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
+
+from asgd.algorithms.registry import strategy
+from asgd.algorithms.rounds import RoundServer
+from asgd.errors import ProtocolError
+from asgd.kernel import F32
+from asgd.record.recorder import Recorder
+from asgd.server.inquiry import Inquiry
+from asgd.server.participant import Participant
+from asgd.server.primary import Primary
+from asgd.server.round_table import RoundPart, RoundTable
+from asgd.server.saving import Outcome, Publish, Restored, Saving, StoreFacts, Wish
+from asgd.server.shard import Parked, Shard, asker
+from asgd.server.traffic import Traffic
+from asgd.spec.types import Job
+from asgd.wire.messages import (
+    AnyMessage,
+    Beat,
+    Beaten,
+    Bye,
+    Command,
+    Decided,
+    Done,
+    Evaluated,
+    Exchange,
+    Fault,
+    Gathered,
+    Hello,
+    Init,
+    Judged,
+    Lease,
+    Message,
+    Pull,
+    Reply,
+    Welcome,
+)
+
+TICK_SECONDS = 0.1
+LEAVE_SECONDS = 15.0
+"""How long a server that was told to end waits for the save that holds its state."""
+LINGER_SECONDS = 1.0
+"""How much longer shard 0 stays then: others that leave too must hear that the save is complete."""
+PARKED_MOST = 10_000
+
+Sender = Hashable
+"""Who asked: opaque, whatever the driver sends answers by."""
+PRIMARY: Sender = "shard 0"
+"""As a sender and a receiver: shard 0, for the others."""
+Answer = tuple[Sender, Message, Any]
+"""(to, message, body): the body, weights for the most part, is a view: send or copy it before the next call."""
+Answers = Sequence[Answer]
+
+
+class ServerCore:
+    """The server of shard `index` in its start number `term`. `store` None: there is no checkpoint store.
+
+    `memory(n)` makes the (n,) float32 array of the weights, all zero.
+    """
+
+    def __init__(
+        self, job: Job, index: int, term: int, *, run: str = "", store: StoreFacts | None = None,
+        recorder: Recorder | None = None, memory: Callable[[int], F32] | None = None,
+    ) -> None:  # fmt: skip
+        spec = job.spec
+        rule = strategy(str(spec.algorithm["name"])).server(spec)
+        self.job = job
+        self.shard = Shard(spec, rule, index, spec.parameter_server.shards, term)
+        self.shard.recorder = recorder or self.shard.recorder
+        self.shard.memory = memory or self.shard.memory
+        self.traffic = Traffic()
+        self.saving = Saving(self.shard, self.traffic, store) if store else None
+        make = Primary if index == 0 else Participant
+        duty: Primary | Participant = make(job, run, self.shard, self.saving, self.traffic)
+        self._duty = duty
+        self.primary = duty if isinstance(duty, Primary) else None
+        self.participant = duty if isinstance(duty, Participant) else None
+        self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
+        self.table = RoundTable(self.part, self.shard.shards) if self.part and self.primary else None
+        self.inquiry = Inquiry(self.table) if self.table and self.table.part.strategy.oracle else None
+        self.parked: dict[tuple[Sender, int], Pull] = {}
+        self.notes: list[str] = []
+        """Lines for the log, which the driver takes away."""
+        self._peers: dict[int, Sender] = {}
+        """The shards that take part in rounds; on shard 0."""
+        self._leaving_since: float | None = None
+        self._saved_since = 0.0
+        self._troubled = False
+
+    def restore(self, restored: Restored | None, now: float) -> None:
+        """Goes on from what an earlier start has left, or begins. Raises ProtocolError when it is of another job."""
+        shard = self.shard
+        if restored is None:
+            if shard.term > 1:
+                shard.start_over()
+            return
+        shard.restore(restored.size, restored.layout, restored.arrays, restored.meta)
+        shard.recorder.restored(restored.number)
+        if self.primary and restored.job is not None:
+            self.primary.restore(restored.job, restored.manifest, restored.age, now)
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def receive(self, sender: Sender, message: AnyMessage, payload: Any, now: float) -> Answers:
+        """Takes in a message and answers it. Raises ProtocolError on what breaks the rules: see `refuse`."""
+        match message:
+            case Exchange():
+                return self._exchange(sender, message, payload, now)
+            case Pull():
+                return self._pull(sender, message)
+            case Hello():
+                return ((sender, self._hello(message, now), None),)
+            case Init():
+                return ((sender, self.shard.init(message, payload) or Done(), None),)
+            case Bye():
+                return ((sender, self._bye(message, now), None),)
+            case Gathered() if self.table:
+                return self._gathered(sender, message)
+            case Judged() if self.inquiry:
+                question = self.inquiry.hear(sender, message)
+                return ((sender, question, None),) if question else ()
+            case Lease() | Beat() | Evaluated() | Command() if self.primary:
+                return ((sender, self.primary.serve(message, now), None),)
+            case _ if sender == PRIMARY:
+                return self._obey(message)
+        raise ProtocolError(f"shard {self.shard.index} does not serve {type(message).__name__}")
+
+    def refuse(self, message: AnyMessage | None, code: str, text: str) -> Fault:
+        """The answer to a message that is not served; counted by who sent it. `message` None: it was not readable."""
+        index = getattr(message, "index", None)
+        known = isinstance(index, int) and index in self.shard.members
+        self.traffic.refused[f"worker {index}" if known else "other", code] += 1
+        return Fault(code, text, self.shard.term)
+
+    def _hello(self, message: Hello, now: float) -> Message:
+        shard = self.shard
+        if message.job != self.job.name:
+            return Fault("job", f"this is job {self.job.name}, not {message.job}", shard.term)
+        if message.term > shard.term:
+            if self.saving:
+                self.saving.suspect(now)
+            return Fault("fenced", f"this is term {shard.term} of shard {shard.index}", shard.term)
+        if self.primary and (fault := self.primary.refusal(message)):
+            return fault
+        answer = shard.hello(message)
+        if self.primary and isinstance(answer, Welcome):
+            self.primary.joined(message, now)
+        return answer
+
+    def _bye(self, message: Bye, now: float) -> Message:
+        if message.role == "worker":
+            self.shard.leave(message.index, message.incarnation)
+        if self.primary:
+            self.primary.left(message, now)
+        return Done()
+
+    def _exchange(self, sender: Sender, message: Exchange, payload: Any, now: float) -> Answers:
+        shard, primary = self.shard, self.primary
+        if payload is not None:
+            self.traffic.received += memoryview(payload).nbytes
+        before = shard.refused["nonfinite"]
+        answer = shard.exchange(message, payload)
+        if primary:
+            if message.chunk == 0 and isinstance(answer, Reply):
+                primary.pushed(message, answer, now)
+            elif shard.refused["nonfinite"] > before:
+                primary.spoiled(message, now)
+        return self._answer(sender, answer, message, message.index, message.pull)
+
+    def _pull(self, sender: Sender, message: Pull) -> Answers:
+        try:
+            answer = self.shard.pull(message)
+        except Parked:
+            return self._park(sender, message)
+        return self._answer(sender, answer, message, asker(message), True)
+
+    def _park(self, sender: Sender, message: Pull) -> Answers:
+        """Kept until something changes, unless the job is over: then the worker must hear that."""
+        if self.stop:
+            reply = self.shard.reply(asker(message), message.request, message.chunk, "pulled", True)
+            return self._answer(sender, reply, message, asker(message), True)
+        if len(self.parked) < PARKED_MOST:
+            self.parked[sender, message.chunk] = message
+        # NB: who waits long must know that this server lives.
+        return ((sender, self.shard.reply(asker(message), 0, message.chunk, "waiting", False), None),)
+
+    def _answer(
+        self, sender: Sender, answer: Reply | Fault, message: Exchange | Pull, worker: int, pull: bool
+    ) -> Answers:
+        if not isinstance(answer, Reply):
+            return ((sender, answer, None),)
+        answer.stop = self.stop
+        body = self.shard.payload(answer, message, worker) if pull else None
+        if body is not None:
+            self.traffic.sent += body.nbytes
+        return ((sender, answer, body),)
+
+    def _gathered(self, sender: Sender, message: Gathered) -> Answers:
+        assert self.table is not None
+        self._peers[message.shard] = sender
+        order = self.table.hear(message)
+        return ((sender, order, None),) if order else ()
+
+    def _obey(self, message: AnyMessage) -> Answers:
+        """What shard 0 has said: orders for rounds are carried out, the rest is remembered."""
+        if isinstance(message, Decided):
+            if self.part:
+                self.part.take(message)
+        elif isinstance(message, Beaten) and self.participant:
+            self.participant.hear(message)
+        return ()
+
+    @property
+    def stop(self) -> str:
+        """Why the job stops; empty while it runs."""
+        return self._duty.stop
+
+    # -- what messages have made possible ----------------------------------------------------------
+
+    def settle(self, now: float) -> Answers:
+        """Closes rounds that can be closed (shard 0), or reports what is new (the others). After each few messages."""
+        if self.table:
+            self._look_at_oracle(now)
+            answers: list[Answer] = []
+            while order := self.table.next():
+                answers += ((peer, order, None) for peer in self._peers.values())
+            if self.inquiry and (asked := self.inquiry.news()):
+                answers.append((*asked, None))
+            return answers
+        if self.part and not self.primary and (news := self.part.news()):
+            return ((PRIMARY, news, None),)
+        return ()
+
+    def _look_at_oracle(self, now: float) -> None:
+        """Rounds go on without an oracle that does not answer; the log says so once."""
+        if self.inquiry is None or self.primary is None:
+            return
+        before = self.inquiry.gave_up
+        if self.inquiry.look(self.primary.coordinator.evaluator_heard, now) and not before:
+            self.notes.append(
+                "the oracle (asgd evaluate) does not answer: rounds go on without it until it does"
+            )
+
+    def released(self) -> Iterable[tuple[Sender, Pull]]:
+        """Takes out the parked pulls that can be answered now: the driver passes each to `receive` again."""
+        if not self.parked:
+            return ()
+        shard, over = self.shard, bool(self.stop)
+        ready = [key for key, message in self.parked.items() if over or not shard.holds_back(message)]
+        return [(key[0], self.parked.pop(key)) for key in ready]
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> Answers:
+        """Moves time on."""
+        if self.saving:
+            self.saving.tick(now)
+            self._tell_trouble(self.saving.trouble(now))
+        answers: list[Answer] = []
+        if self.primary:
+            self.primary.tick(now)
+            collecting = self.primary.collecting
+            if self.saving and collecting and collecting.under_way:
+                self.saving.order(collecting.under_way, self.primary.coordinator.save_at, now)
+        elif self.participant:
+            answers.append((PRIMARY, self.participant.tick(now), None))
+            if self.part:
+                answers.append((PRIMARY, self.part.report(), None))
+        answers += self.settle(now)
+        return answers
+
+    def _tell_trouble(self, trouble: str) -> None:
+        if bool(trouble) != self._troubled:
+            self._troubled = bool(trouble)
+            self.notes.append(
+                f"{trouble}; training goes on" if trouble else "the checkpoint store answers again"
+            )
+
+    # -- saving ------------------------------------------------------------------------------------
+
+    def wish(self, now: float) -> Wish | None:
+        """What the checkpoint store is to do next; the driver tells `done` when it has, and asks again."""
+        return self.saving.wish(now, self._saved_state) if self.saving else None
+
+    def _saved_state(self, now: float) -> dict[str, Any] | None:
+        return self.primary.collecting.state(now) if self.primary and self.primary.collecting else None
+
+    def job_state(self, now: float) -> dict[str, Any] | None:
+        """The coordinator's state, for a copy in memory that is made now; None on other shards than 0."""
+        return self.primary.coordinator.state(now) if self.primary else None
+
+    def done(self, outcome: Outcome, now: float) -> None:
+        """The store has answered."""
+        assert self.saving is not None
+        self.saving.done(outcome, now)
+        if self.primary and self.primary.collecting:
+            if isinstance(outcome.wish, Publish):
+                self.primary.collecting.published(outcome, outcome.wish.manifest, now)
+            self.primary.collecting.tick(now)
+
+    # -- leaving -----------------------------------------------------------------------------------
+
+    def leave(self, now: float) -> None:
+        """This server was told to end: what is in memory is saved first."""
+        if self._leaving_since is not None:
+            return
+        self._leaving_since = self._saved_since = now
+        if self.primary and self.primary.collecting:
+            self.primary.collecting.ask(now)
+        elif self.participant:
+            self.participant.leave()
+
+    def may_leave(self, now: float) -> bool:
+        """Told to end, and what is in memory is in the store; at the latest when the time is up."""
+        if self._leaving_since is None:
+            return False
+        if not self.saving or not self.shard.ready or now - self._leaving_since > LEAVE_SECONDS:
+            return True
+        if self.participant:
+            return self.participant.all_saved
+        assert self.primary is not None and self.primary.collecting is not None
+        if self.primary.coordinator.phase == "finished":
+            return True
+        if not self.primary.collecting.all_saved:
+            self._saved_since = now
+        return now - self._saved_since > (LINGER_SECONDS if self.shard.shards > 1 else 0)
