@@ -20,6 +20,7 @@ from typing import Any
 from asgd.drivers.local.starter import Order, Starter
 from asgd.drivers.output import Output
 from asgd.host.forking import Process, reap
+from asgd.spec.environment import Env
 
 _COMMANDS = {"server": "server", "worker": "worker", "evaluator": "evaluate"}
 
@@ -52,21 +53,27 @@ class Children:
         """Processes that have ended, whose own children may still be there."""
         self._written = ""
 
-    def start(self, role: str, envs: Mapping[int, dict[str, str]]) -> None:
-        """Starts a process of `role` for each index; `envs` are what `asgd.host.env` reads there."""
-        processes = self._start([self._order(role, index, env) for index, env in envs.items()], role)
-        for (index, env), process in zip(envs.items(), processes, strict=True):
-            child = Child(role, index, env, process)
-            self.all[child.name] = child
+    def start(self, envs: Mapping[tuple[str, int], dict[str, str]]) -> None:
+        """Starts processes by (role, index); each reads its env by `asgd.host.env`.
+
+        Those of one kind, servers or what runs users' code, are started together.
+        """
+        for servers in (True, False):
+            names = [name for name in envs if (name[0] == "server") is servers]
+            processes = self._start([self._order(*name, envs[name]) for name in names], servers=servers)
+            for (role, index), process in zip(names, processes, strict=True):
+                child = Child(role, index, envs[role, index], process)
+                self.all[child.name] = child
 
     def restart(self, child: Child) -> None:
         """Starts a child again in its place."""
         child.restarts += 1
-        (child.process,) = self._start([self._order(child.role, child.index, child.env)], child.role)
+        order = self._order(child.role, child.index, child.env)
+        (child.process,) = self._start([order], servers=child.role == "server")
         child.started = time.monotonic()
 
-    def _start(self, orders: Sequence[Order], role: str) -> list[Process]:
-        return (self._starter.start_servers if role == "server" else self._starter.start_workers)(orders)
+    def _start(self, orders: Sequence[Order], *, servers: bool) -> list[Process]:
+        return (self._starter.start_servers if servers else self._starter.start_workers)(orders)
 
     def _order(self, role: str, index: int, env: dict[str, str]) -> Order:
         return Order(
@@ -83,8 +90,8 @@ class Children:
         announce = self._output.file(f"logs/{role}-{index}.json")
         announce.unlink(missing_ok=True)
         return {
-            "ASGD_INDEX": str(index),
-            "ASGD_ANNOUNCE": str(announce.absolute()),
+            Env.INDEX: str(index),
+            Env.ANNOUNCE: str(announce.absolute()),
         }
 
     def log(self, role: str, index: int) -> Path:

@@ -22,16 +22,15 @@ from asgd import exitcodes
 from asgd.algorithms.registry import strategy
 from asgd.drivers.display import Display
 from asgd.drivers.local import finish
-from asgd.drivers.local.children import Children, deaths
-from asgd.drivers.local.patience import Patience
+from asgd.drivers.local.children import Children
+from asgd.drivers.local.opening import look_at_code
 from asgd.drivers.local.precheck import check_checkpoint, check_ports
 from asgd.drivers.local.signals import Interrupts
-from asgd.drivers.local.starter import Order, Starter
+from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
 from asgd.drivers.output import Output, choose_output
 from asgd.errors import TryAgain, UserError
 from asgd.record import run as recording
-from asgd.report import curves
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job, job_to_json
 from asgd.spec.status import Status
@@ -39,7 +38,7 @@ from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
 from asgd.wire.messages import Bye, Command, Done
-from asgd.worker.task.check import Findings, findings_of
+from asgd.worker.task.check import Findings
 
 POLL_SECONDS = 0.1
 FINISH_SECONDS = 120.0
@@ -77,6 +76,7 @@ class LocalRun:
         self._said_addresses = False
         self._stopped_at: float | None = None
         self.status: Status | None = None
+        self.picture: finish.Picture | None = None
         self.obstacle = ""
         """Why this run can't be replayed."""
 
@@ -87,7 +87,9 @@ class LocalRun:
         self._write_private("job.json", job_to_json(self.job))
         self._write_private("keys.json", msgspec.json.encode(self._keys))
         self.output.extras.unlink(missing_ok=True)
-        findings = self._check(Patience(self.display, self.job.spec.run_policy.startup_deadline_seconds))
+        findings = look_at_code(
+            self.job.spec, self._private / "job.json", self._places, self._starter, self.display
+        )
         check_ports(self.job)
         restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
         self.obstacle = recording.obstacle(
@@ -97,33 +99,6 @@ class LocalRun:
         self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
         self._keep_log()
         return findings
-
-    def _check(self, patience: Patience) -> Findings:
-        """Imports the user's code, builds the task in a process of its own and reads a sample."""
-        starter, entrypoint = self._starter, self.job.spec.entrypoint
-        starter.begin_servers(patience)
-        if len(os.sched_getaffinity(0)) > 1:
-            curves.load()  # there is a core that has nothing to do yet
-        starter.import_torch(patience)
-        place = entrypoint if entrypoint.endswith(".py") else entrypoint.rpartition(":")[0]
-        job = self._private / "job.json"
-        if why := starter.import_entrypoint(job, self._places, place, patience):
-            self.display.note(f"each process imports {place} itself: {why}")
-        return self._look(job, place, patience)
-
-    def _look(self, job: Path, place: str, patience: Patience) -> Findings:
-        answer, log = self._private / "findings.json", self._private / "check.log"
-        module = "asgd.worker.task.check"
-        order = Order("asgd check", f"{module}:main", module, [str(job), str(answer)], self._places, log)
-        (process,) = self._starter.start_workers([order])
-        try:
-            with deaths([process]) as ended:
-                patience.wait(
-                    f"building the task of {place}", lambda: process.poll() is not None, lambda: ended
-                )
-        finally:
-            process.kill()
-        return findings_of(process.wait(), answer, log)
 
     def _keep_log(self) -> None:
         self._starter.keep_log(self.output.file("logs/forkserver.log"))
@@ -154,6 +129,8 @@ class LocalRun:
                     self._note_checkpoint(status)
                     self._note_rejected(status)
                 self.children.wait(POLL_SECONDS)
+        if self.status and self.status.updates:
+            self.picture = finish.Picture(self.output, self.job.name)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
         return self._exit_code()
@@ -161,15 +138,14 @@ class LocalRun:
     def _start(self, findings: Findings) -> None:
         spec = self.job.spec
         ports = _Ports(spec.metrics.port if "metrics.port" in self.job.given else None)
-        binds = enumerate(self._servers)
-        self.children.start(
-            "server", {index: self._env(ports.next()) | {"ASGD_BIND": endpoint} for index, endpoint in binds}
-        )
-        self.children.start(
-            "worker", {index: self._env(ports.next()) for index in range(spec.workers.replicas)}
-        )
+        envs = {
+            ("server", index): self._env(ports.next()) | {"ASGD_BIND": endpoint}
+            for index, endpoint in enumerate(self._servers)
+        }
+        envs |= {("worker", index): self._env(ports.next()) for index in range(spec.workers.replicas)}
         if findings.evaluates or strategy(str(spec.algorithm["name"])).oracle:
-            self.children.start("evaluator", {0: self._env(ports.next())})
+            envs["evaluator", 0] = self._env(ports.next())
+        self.children.start(envs)
         connect = self._env("127.0.0.1:0")
         self.output.file("connect.json").write_text(msgspec.json.encode(connect).decode(), encoding="utf-8")
 
@@ -335,7 +311,9 @@ def run(
         if local.status is None:
             raise TryAgain("no parameter server has told the job's state")
         status: Any = local.status
-    lost = finish.leave_files(job, status, output, local.checkpoint_uri, findings, local.obstacle)
+    lost = finish.leave_files(
+        job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
+    )
     if lost and code == exitcodes.DONE:
         raise TryAgain(lost)
     if lost:

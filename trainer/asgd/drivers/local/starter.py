@@ -22,13 +22,15 @@ from asgd.drivers.local.source import Source
 from asgd.drivers.local.ways import Standing, way
 from asgd.host.forking import ForkServer, Process, can_fork
 from asgd.host.forkserver import Part
+from asgd.spec.environment import Env
 from asgd.worker.task.traces import Traces, obstacle
 
 if TYPE_CHECKING:  # this module is loaded before all others: torch's import begins with it
     from asgd.drivers.local.patience import Patience
 
-_SERVER = ("asgd.cli", "asgd.server.service", "fsspec.implementations.local")
-_WORKER = ("torch", "asgd.cli", "asgd.worker.task.preload")
+SERVER = ("asgd.cli", "asgd.server.service", "fsspec.implementations.local")
+WORKER = ("torch", "asgd.cli", "asgd.worker.task.preload")
+"""What fork servers import."""
 ALL_ALIKE = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 """Set for every process unless the user has set them. Forks share a hash seed: all have one, in all runs the same."""
 
@@ -50,14 +52,14 @@ class Starter:
 
     def __init__(self, folder: Path) -> None:
         self._environment = {
-            **ALL_ALIKE, **os.environ, "PYTHONUNBUFFERED": "1", "ASGD_PARENT": str(os.getpid()),
-            "ASGD_JOB_FOLDER": str(folder),
+            **ALL_ALIKE, **os.environ, "PYTHONUNBUFFERED": "1", Env.PARENT: str(os.getpid()),
+            Env.JOB_FOLDER: str(folder),
         }  # fmt: skip
         self._private = tempfile.TemporaryDirectory(prefix="asgd-start-")
         self.log = Path(self._private.name) / "forkserver.log"
         """What fork servers print: most of it the user's code, while it is imported."""
-        self._servers = Source("parameter servers", lambda: self._import(_SERVER), _threads)
-        self._torch = Source("workers", lambda: self._import(_WORKER), _threads)
+        self._servers = Source("parameter servers", lambda: self._import(SERVER), _threads)
+        self._torch = Source("workers", lambda: self._import(WORKER), _threads)
         self._entrypoint: Source | None = None
         self._kept = 0
 

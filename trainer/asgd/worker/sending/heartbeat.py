@@ -16,6 +16,9 @@ from asgd.worker.sending.headers import Identity
 
 BEAT_SECONDS = 0.5
 
+LAST_BEAT_SECONDS = 0.1
+"""Once training is over: what comes then (the final evaluation) is not to be heard of late."""
+
 
 class Heartbeat:
     """Beats to shard 0 until `close`; `heard` is its newest answer. `report` is asked for figures to send along."""
@@ -38,7 +41,7 @@ class Heartbeat:
         socket = control.dealer(context, self._endpoint, self._keys)
         # NB: while the server is away only the newest beat is worth keeping.
         socket.sndhwm = 2
-        while not self._ended.wait(BEAT_SECONDS):
+        while not self._ended.wait(LAST_BEAT_SECONDS if self.heard.stop else BEAT_SECONDS):
             self._beat(socket)
         self._beat(socket)
         context.destroy(linger=0)

@@ -18,18 +18,11 @@ import numpy as np
 import torch
 
 from asgd.host.forkserver import lasting_threads
+from asgd.spec.environment import Env
 from asgd.worker.task.entrypoint import is_users
 from asgd.worker.task.traces import Traces
 
-OF_ONE_PROCESS = (
-    "ASGD_INDEX",
-    "ASGD_ANNOUNCE",
-    "ASGD_METRICS",
-    "ASGD_WORKER_INDEX",
-    "ASGD_WORKERS",
-    "RANK",
-    "WORLD_SIZE",
-)
+OF_ONE_PROCESS = (Env.INDEX, Env.ANNOUNCE, Env.METRICS, Env.WORKER_INDEX, Env.WORKERS, "RANK", "WORLD_SIZE")
 """Variables that the processes of a run have different values of."""
 _CALLS: tuple[tuple[ModuleType, str], ...] = (
     (atexit, "register"),
@@ -52,7 +45,7 @@ def watching() -> Iterator[Traces]:
     found.files = sorted(name for key, name in _open_files().items() if files.get(key) != name)
     found.children = _has_children()
     found.threads = lasting_threads() - 1
-    found.cuda = torch.cuda.is_initialized()
+    found.cuda = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
     found.generators = sorted(_generators(set(sys.modules) - modules))
     found.drew = not _same(state, _random_state())
 
@@ -112,7 +105,7 @@ class _Watched(os._Environ):  # type: ignore[type-arg]  # os.environ's class, ge
 
     def __getitem__(self, key: Any) -> Any:
         if key in OF_ONE_PROCESS and key not in self.noted:
-            self.noted.append(key)
+            self.noted.append(str(key))
         return super().__getitem__(key)
 
 
