@@ -110,6 +110,9 @@ class Children:
             if status is not None and child.ended is None:
                 found.append((child, status))
                 self._groups.add(child.process.pid)
+                if status:
+                    # What it had started itself, data loaders for one, serves nobody any more.
+                    _kill_group(child.process.pid)
         self._groups = {group for group in self._groups if reap(group)}
         return found
 
@@ -188,8 +191,7 @@ class Children:
         running = [child.process for child in self.all.values() if child.process.poll() is None]
         for process in running:
             process.kill()
-            with suppress(ProcessLookupError):  # it may not have a group of its own yet
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill_group(process.pid)
         for process in running:
             process.wait()
 
@@ -206,6 +208,12 @@ def deaths(processes: Sequence[Process]) -> Iterator[list[int]]:
     finally:
         for descriptor in found:
             os.close(descriptor)
+
+
+def _kill_group(pid: int) -> None:
+    """Ends all that is left of the process group of `pid`, which may not have one yet, or any more."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _announcement(path: Path) -> dict[str, Any] | None:

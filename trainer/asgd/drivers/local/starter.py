@@ -97,7 +97,7 @@ class Starter:
         self._entrypoint = Source(
             "the user's code",
             lambda: self._branch(part, job),
-            lambda told: obstacle(msgspec.convert(told["traces"], Traces), script=told["script"]),
+            _unfit,
         )
         self._entrypoint.begin()
         self._wait(self._entrypoint, f"importing {what}", patience)
@@ -178,6 +178,12 @@ class Starter:
         for source in reversed(self._sources):
             source.close()
         self._private.cleanup()
+
+
+def _unfit(answer: Any) -> str:
+    """Why no process can be forked from one that has imported the user's code."""
+    why = obstacle(msgspec.convert(answer["traces"], Traces), script=answer["script"])
+    return f"importing it {why}" if why else ""
 
 
 def _threads(answer: Any) -> str:

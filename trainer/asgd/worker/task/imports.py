@@ -39,12 +39,13 @@ _CHANCE = 1 << 64
 def watching() -> Iterator[Traces]:
     """Watches the block; the traces are whole when it ends without an exception."""
     found = Traces()
+    threads = lasting_threads()
     modules, files, state = set(sys.modules), _open_files(), _random_state()
     with _environment_watched(found.reads), _calls_watched(found.calls):
         yield found
     found.files = sorted(name for key, name in _open_files().items() if files.get(key) != name)
     found.children = _has_children()
-    found.threads = lasting_threads() - 1
+    found.threads = max(0, lasting_threads() - threads)
     found.cuda = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
     found.generators = sorted(_generators(set(sys.modules) - modules))
     found.drew = not _same(state, _random_state())

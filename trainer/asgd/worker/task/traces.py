@@ -31,7 +31,7 @@ class Traces(Struct):
 
 
 def obstacle(traces: Traces, *, script: bool) -> str:
-    """Why each process has to import for itself, as the rest of `importing train.py ...`; '' if it need not.
+    """Why each process has to import for itself, as the rest of `importing it ...`; '' if it need not.
 
     `script`: what was imported is the beginning of a script, which goes on to draw where the imports have left off.
     """
