@@ -24,7 +24,7 @@ import numpy as np
 from asgd.algorithms.asgd import AsgdServer
 from asgd.server.shard import Shard
 from asgd.spec.types import JobSpec
-from asgd.wire.lanes.zeromq import WINDOW
+from asgd.wire.lanes import WINDOW
 from asgd.wire.messages import AnyMessage, Done, Exchange, Hello, Init, Message, Pull, Reply, decode, encode
 from asgd.wire.partition import CHUNK, Range
 from asgd.worker.sending.channel import Channel
@@ -36,7 +36,8 @@ SIZE = 3 * CHUNK + 1000
 class Loopback:
     """A lane that ends in a shard of this process; answers wait until `pump`, in memory of their own as a socket's."""
 
-    name, window = "loopback", WINDOW
+    name = "loopback"
+    window = announced = WINDOW
 
     def __init__(self, shard: Shard) -> None:
         self.shard = shard

@@ -20,6 +20,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ import numpy as np
 from asgd.host.env import read_config
 from asgd.spec.environment import Env
 from asgd.wire.control import Keys
-from asgd.worker.sending.centre import IN_PLACE, Centre
+from asgd.worker.sending.centre import IN_PLACE, open_centre
 from asgd.worker.sending.headers import Identity, PushMeta
 
 WARM_UP = 3
@@ -175,7 +176,7 @@ def _work(size: int, seconds: float) -> None:
     config = read_config()
     spec = config.job.spec
     identity = Identity("load", "worker", config.index, config.incarnation, size, "layout")
-    centre = Centre(config.servers, config.keys, identity, spec.codec, lane=spec.exchange.lane)
+    centre = open_centre(config.servers, config.keys, identity, spec.codec, lane=spec.exchange.lane)
     shared = centre.segment
     push = shared.push if shared else np.empty(size, np.float32)
     pull = shared.pull if shared else np.empty(size, np.float32)
@@ -183,9 +184,10 @@ def _work(size: int, seconds: float) -> None:
     push[:] = np.random.default_rng(config.index).standard_normal(size, np.float32)
     centre.join(lambda: np.zeros(size, np.float32))
 
+    sequences = count(1)
+
     def exchange() -> None:
-        centre.sequence += 1
-        outcome = centre.exchange(push, into, PushMeta(centre.sequence, 1, 1, True, None, []))
+        outcome = centre.exchange(push, into, PushMeta(sequence=next(sequences), samples=1, steps=1))
         if set(outcome.verdicts) != {"applied"}:
             raise RuntimeError(f"a push was not applied: {outcome}")
 

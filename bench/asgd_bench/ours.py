@@ -19,7 +19,7 @@ from asgd.kernel import F32
 from asgd.spec import Job, job_from_json, job_to_json
 from asgd.spec.environment import Env
 from asgd.wire.control import Keys
-from asgd.worker.sending.centre import IN_PLACE, Centre
+from asgd.worker.sending.centre import IN_PLACE, open_centre
 from asgd.worker.sending.headers import Identity, PushMeta
 from asgd_bench.peers import harness
 from asgd_bench.servers import Servers
@@ -89,7 +89,8 @@ class Pusher:
             job.name, "worker", index, time.time_ns(), parameters, "bench", 1 << 40,
             tensors=msgspec.json.encode([["w", [parameters]]]),
         )  # fmt: skip
-        self.centre = Centre(endpoints, keys, who, job.spec.codec, lane=job.spec.exchange.lane)
+        self._sequence = 0
+        self.centre = open_centre(endpoints, keys, who, job.spec.codec, lane=job.spec.exchange.lane)
         shared = self.centre.segment
         own = shared or model or Model(parameters)
         self.gradient, self.weights = own.push, own.pull
@@ -103,8 +104,10 @@ class Pusher:
 
     def update(self) -> None:
         """One push and pull; returns when every shard has answered."""
-        self.centre.sequence += 1
-        self.centre.exchange(self.gradient, self._into, PushMeta(self.centre.sequence, 32, 1, True, 1.0, []))
+        self._sequence += 1
+        self.centre.exchange(
+            self.gradient, self._into, PushMeta(sequence=self._sequence, samples=32, steps=1, loss=1.0)
+        )
 
     def look(self) -> list[float]:
         """Three elements of the weights as the servers hold them now."""

@@ -22,6 +22,7 @@ from asgd.kernel import F32, finite
 from asgd.server.coordinator import Coordinator
 from asgd.server.shard import Parked, Shard
 from asgd.spec.types import JobSpec
+from asgd.wire.lanes import WINDOW
 from asgd.wire.messages import (
     AnyMessage,
     Bye,
@@ -61,7 +62,7 @@ class LocalLane:
     """A lane (`asgd.wire.lanes.Lane`) that serves what is sent at once, in the caller's own thread."""
 
     name = "local"
-    window = 4
+    window = announced = WINDOW
     run = 1
 
     def __init__(self, server: Server) -> None:
@@ -232,7 +233,8 @@ class Node:
         if push is not None:
             self.sequence, self.local = self.sequence + 1, 0
         good = push is None or finite(push)
-        meta = PushMeta(self.sequence, steps * self.cluster.problem.batch, steps, good, self.loss, [])
+        samples = steps * self.cluster.problem.batch
+        meta = PushMeta(sequence=self.sequence, samples=samples, steps=steps, finite=good, loss=self.loss)
         self._merge = merge
         for channel in self.channels:
             part = slice(channel.part.start, channel.part.stop)

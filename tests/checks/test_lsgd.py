@@ -36,8 +36,8 @@ def lsgd(updates: int, workers: int = 4, shards: int = 1, evaluation: Any = None
 
 
 def apart(run: Simulation, points: Sequence[float]) -> None:
-    """Goes on until all workers have joined, and puts worker i at points[i]."""
-    while len(run.workers) < len(points) or not all(one.weights.any() for one in run.workers.values()):
+    """Goes on until all workers compute their first gradient, of a second, and puts worker i at points[i]."""
+    while len(run.workers) < len(points) or run.clock.now < 0.5:
         assert run.advance()
     for index, one in run.workers.items():
         one.weights[:] = points[index]
@@ -183,7 +183,7 @@ def test_asynchronous_workers_do_not_wait_for_a_slow_one_nor_for_a_leader_that_i
     run = simulation(lsgd(100, asynchronous=True), still(SIZE), world)
     apart(run, [3, 1, 2, 4])
     run.run()
-    steps = {index: one._steps for index, one in run.workers.items()}
+    steps = {index: one.core.steps for index, one in run.workers.items()}
     assert min(steps[0], steps[2]) >= 8 * steps[3] and run.cluster.status().updates >= 100
     leaders = run.cluster.servers[0].shard.state.facts["leaders"]
     assert leaders["0"][0] in (0, 2)

@@ -109,6 +109,7 @@ def lead(run: Processes, index: int, rounds: int, together: Barrier) -> float:
     w = np.full(SIZE, index + 1.0, np.float32)
     worker.joined(w)
     heartbeat = Heartbeat(run.config(index).servers[0], None, centre.identity)
+    heartbeat.start()
     together.wait()
     for step in range(1, rounds + 1):
         worker.step(w, still, 0.1)

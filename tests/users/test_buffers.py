@@ -58,7 +58,7 @@ def test_recompute_gives_the_statistics_of_the_training_data_without_dropout(dat
     if isinstance(data, Stream):
         torch.testing.assert_close(model.norm.running_var, within.var(1).mean(0), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.norm.running_var, SAMPLES.var(0), rtol=0.3, atol=0)
-    assert model.norm.momentum == 0.01
+    assert (model.norm.momentum, int(model.get_buffer("norm.num_batches_tracked"))) == (0.01, 0)
     assert (model.training, model.drop.training, model.norm.training) == (False, False, True)
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
 

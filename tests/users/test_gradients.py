@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from asgd.errors import UserError
 from asgd.task import Task
+from asgd.worker.device.backward import backward
 from asgd.worker.device.extras import aliases
 from asgd.worker.device.flat import Flat, layout_of
-from asgd.worker.loop import backward
-from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.reading.leased import LeasedBatch
 
 pytestmark = pytest.mark.timeout(300)
 CPU = torch.device("cpu")

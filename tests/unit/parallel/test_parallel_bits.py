@@ -15,7 +15,7 @@ from asgd.parallel.pipeline import Pipeline
 from asgd.parallel.plan import place
 from asgd.parallel.schedule import Action
 from asgd.task import Task
-from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.reading.leased import LeasedBatch
 from tests.unit.parallel.models import CPU, OTHERS, SAMPLES, images, net, pipelined, task, train
 
 pytestmark = pytest.mark.timeout(60)

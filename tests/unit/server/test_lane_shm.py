@@ -192,14 +192,14 @@ import os, signal, sys, time
 import numpy as np
 from asgd.host.env import read_config
 from asgd.spec.types import Codec
-from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.centre import open_centre
 from asgd.worker.sending.headers import Identity, PushMeta
 from asgd.wire.messages import Exchange, encode
 from asgd.wire.partition import CHUNK
 
 size = int(sys.argv[1])
 config = read_config()
-centre = Centre(config.servers, None, Identity("check", "worker", 1, config.incarnation, size, "layout"), Codec())
+centre = open_centre(config.servers, None, Identity("check", "worker", 1, config.incarnation, size, "layout"), Codec())
 centre.join()
 assert {channel.lane.name for channel in centre.channels} == {"shm"}
 push = centre.segment.push

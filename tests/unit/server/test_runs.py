@@ -13,7 +13,7 @@ from asgd.algorithms.registry import strategy
 from asgd.errors import UserError
 from asgd.kernel import LOOK
 from asgd.server.shard import Shard
-from asgd.wire.lanes.zeromq import WINDOW
+from asgd.wire.lanes import WINDOW
 from asgd.wire.messages import Exchange
 from asgd.wire.partition import CHUNK, chunk_slice
 from asgd.worker.sending.headers import PushMeta

@@ -112,6 +112,7 @@ def test_under_wait_the_end_of_an_epoch_is_reached_although_some_have_no_data_le
         for centre in (busy, idle):
             centre.join(lambda: np.ones(SIZE, np.float32))
             hearts.append(Heartbeat(run.config(0).servers[0], None, centre.identity))
+            hearts[-1].start()
         leases: list[tuple[int, int, int]] = []
         asker = Asker(run.config(0).servers[0], None)
         while (

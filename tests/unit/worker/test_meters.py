@@ -6,7 +6,7 @@ import pytest
 
 from asgd.worker import meters
 from asgd.worker.meters import Meters
-from asgd.worker.sending.centre import Outcome
+from asgd.worker.sending.headers import Outcome
 
 
 class Watch:
@@ -27,7 +27,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 def test_each_shard_s_lane_is_a_metric_of_its_own() -> None:
     counted = Meters()
-    counted.exchanged(Outcome("", ("applied", "applied"), 8, 1, {}), [3, 4], ["shm", "tcp"])
+    counted.ways = lambda: ["shm", "tcp"]
+    counted.exchanged(Outcome("", ("applied", "applied"), 8, 1, {}, versions=(3, 4)))
     (family,) = (each for each in counted.collect() if each.name == "asgd_worker_lane")
     seen = [(sample.labels["shard"], sample.labels["lane"], sample.value) for sample in family.samples]
     assert seen == [("0", "shm", 1), ("1", "tcp", 1)]

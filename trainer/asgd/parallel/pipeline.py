@@ -23,7 +23,7 @@ from asgd.parallel.stage import Passed, Stage
 from asgd.task import Task
 from asgd.worker.device.accelerator import to_device
 from asgd.worker.device.flat import Flat
-from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.reading.nested import micro_batches
 
 Watch = Callable[[int, Action, bool], None]

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from asgd.server.coordinator import Coordinator
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saving import Outcome, Publish, Saving, patience
 from asgd.server.shard import Shard
 from asgd.spec.types import Job

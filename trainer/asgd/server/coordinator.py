@@ -163,6 +163,11 @@ class Coordinator:
             member.asked, member.resting = request, member.granted.wait
         return member.granted
 
+    @property
+    def requests(self) -> dict[int, int]:
+        """{worker: number of its newest request for a lease}"""
+        return {member.index: member.asked for member in self.members.values()}
+
     def change(self, spec: JobSpec) -> None:
         """Live fields of the spec have changed."""
         self.spec = spec

@@ -14,7 +14,7 @@ from asgd.errors import ProtocolError, UserError
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saving import Saving
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
@@ -170,7 +170,8 @@ class Primary:
         elif message.role == "evaluator":
             chief.meet_evaluator(now)
         elif message.role == "shard" and isinstance(report, ShardReport):
-            self._shard_report(message, report, now)
+            if fault := self._shard_report(message, report, now):
+                return fault
         else:
             raise ProtocolError(f"a beat of role {message.role!r} with a report of another")
         return self._beaten()
@@ -196,14 +197,10 @@ class Primary:
         if report.buffers:
             self._buffers[index] = report.buffers
 
-    def _shard_report(self, message: Beat, report: ShardReport, now: float) -> None:
-        if not 0 < message.index < self.shard.shards:
-            raise ProtocolError(f"this job has no shard {message.index} beside shard 0")
+    def _shard_report(self, message: Beat, report: ShardReport, now: float) -> Fault | None:
         known = self.terms.get(message.index)
         if known is not None and message.incarnation < known:
-            raise ProtocolError(
-                f"shard {message.index} of term {message.incarnation} was replaced by {known}"
-            )
+            return Fault("fenced", f"there is a shard {message.index} of term {known}", self.shard.term)
         if known is not None and message.incarnation > known:
             self.coordinator.restarts["server"] += 1
         self.terms[message.index] = message.incarnation
@@ -212,6 +209,7 @@ class Primary:
             self.collecting.report(message.index, report)
             if report.leaving and not self.collecting.under_way:
                 self.collecting.ask(now)
+        return None
 
     def _command(self, message: Command, now: float) -> Message:
         if message.verb == "status":
@@ -283,6 +281,7 @@ class Primary:
                 *(self.reports.get(i) or ShardReport() for i in others),
             ],
             terms=[self.terms.get(index, 0) for index in range(self.shard.shards)],
+            refused_messages=self.traffic.refused_by_reason,
             rejected=list(self.shard.state.facts.get("rejected", [])),
             ever_rejected=list(self.shard.state.facts.get("everRejected", [])),
             save=self._save_facts(now),

@@ -12,6 +12,7 @@ from asgd.algorithms.base import answers_weights
 from asgd.algorithms.registry import strategy
 from asgd.errors import ProtocolError, UserError
 from asgd.host.allocator import keep_freed_memory
+from asgd.host.available import available_bytes
 from asgd.host.env import ProcessConfig, read_config
 from asgd.record.shard import recorder
 from asgd.server.bulk import open_bulk
@@ -51,6 +52,7 @@ def open_service(config: ProcessConfig) -> Service:
         ports.memory = Memory(config.memory, core.shard, config.run)
         if core.primary:
             core.primary.remembers = True
+    core.knowledge.room, core.knowledge.started = available_bytes(), (config.incarnation, time.monotonic())
     _restore(core, config, store, ports.memory)
     ports.saver = Saver(store) if store else None
     return Service(config, core, ports)

@@ -18,8 +18,9 @@ from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.store import MemoryStore
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
+from asgd.server.answers import PRIMARY, Answer, Sender
 from asgd.server.coordinator import Coordinator
-from asgd.server.core import PRIMARY, TICK_SECONDS, Answer, Sender, ServerCore
+from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.saves.saver import carry_out
 from asgd.server.saving import Outcome, StoreFacts, WritePart
 from asgd.server.shard import Shard
@@ -31,11 +32,9 @@ from asgd.wire.messages import (
     Beat,
     Bye,
     Exchange,
-    Granted,
     Hello,
     Init,
     Judged,
-    Lease,
     Message,
     Pull,
     Question,
@@ -54,6 +53,8 @@ class VirtualServer:
         self.core: ServerCore | None = None
         self._waiting: deque[tuple[Sender, AnyMessage, Any]] = deque()
         self._busy = False
+        self.starts = 0
+        """How often its process has begun."""
         self._lives = 0
         self.start()
 
@@ -72,6 +73,7 @@ class VirtualServer:
     def start(self) -> None:
         """A fresh process, in the next term, goes on from what the store holds."""
         cluster, store = self.cluster, self.cluster.store
+        self.starts += 1
         term = store.claim_term(self.index) if store else 1
         facts = StoreFacts("memory:", store.newest_begun) if store else None
         self.core = ServerCore(cluster.job, self.index, term, store=facts)
@@ -96,7 +98,8 @@ class VirtualServer:
         """The answer to somebody beside the server, at once and not over the network; None while it is down."""
         if self.core is None:
             return None
-        answers = self.core.receive("beside", message, None, self.cluster.clock.now)
+        beside = "beside", type(message), getattr(message, "index", None)
+        answers = self.core.receive(beside, message, None, self.cluster.clock.now)
         self._go_on(self.core)
         return answers[0][1] if answers else None
 
@@ -148,7 +151,7 @@ class VirtualServer:
         try:
             self._send_all(core.receive(sender, message, _bytes(payload), self.cluster.clock.now))
         except ProtocolError as error:
-            self._send(sender, core.refuse(message, "protocol", str(error)), None)
+            self._send(sender, core.refuse(sender, message, "protocol", str(error)), None)
 
     def _go_on(self, core: ServerCore) -> None:
         """What the core can do now that it could not before."""
@@ -165,10 +168,10 @@ class VirtualServer:
         network, body = self.cluster.network, None if body is None else np.array(body)
         if to == PRIMARY:
             first = self.cluster.servers[0]
-            network.send(self.owner, first.owner, 0, lambda: first.receive(self, message, None))  # type: ignore[arg-type]  # a core sends no bare Message
+            network.send(self.owner, first.owner, message, 0, lambda: first.receive(self, message, None))  # type: ignore[arg-type]  # a core sends no bare Message
             return
         size = 0 if body is None else body.nbytes
-        network.send(self.owner, to.owner, size, lambda: to.arrived(message, _bytes(body)))
+        network.send(self.owner, to.owner, message, size, lambda: to.arrived(message, _bytes(body)))
 
     # -- saving ----------------------------------------------------------------------------------------------
 
@@ -206,9 +209,11 @@ class VirtualServer:
 class Cluster:
     """All shards of a job on `world`; `store` None: nothing is saved."""
 
-    def __init__(self, job: Job, world: World, clock: Clock, store: MemoryStore | None = None) -> None:
+    def __init__(
+        self, job: Job, world: World, clock: Clock, store: MemoryStore | None = None, network: Network | None = None
+    ) -> None:  # fmt: skip
         self.job, self.world, self.clock, self.store = job, world, clock, store
-        self.network = Network(clock, world)
+        self.network = network or Network(clock, world)
         self.oracle: Callable[[int, Iterable[F32]], list[float]] | None = None
         """Losses at points (`worker/oracle.py`); None: the oracle is away."""
         self.servers = [VirtualServer(self, index) for index in range(job.spec.parameter_server.shards)]
@@ -226,15 +231,6 @@ class Cluster:
         self._oracle.beat()
         for server in self.servers:
             server.tick()
-
-    def lease(self, index: int, request: int) -> Granted:
-        """A worker asks for data, and has its answer at once."""
-        member = self.coordinator.members.get(index)
-        answer = self.servers[0].ask(Lease(index, member.incarnation if member else 0, request))
-        if isinstance(answer, Granted):
-            return answer
-        over = bool(self.coordinator.stop_reason)
-        return Granted(wait=not over, over=over)
 
     def lost(self, index: int, incarnation: int) -> None:
         """A worker's death was noticed by who had started it."""
@@ -281,7 +277,7 @@ class VirtualOracle:
     def beat(self) -> None:
         """Its sign of life."""
         first = self._cluster.servers[0]
-        if self._cluster.oracle and first.core and first.core.inquiry:
+        if self._cluster.oracle and first.core and first.core.rounds and first.core.rounds.inquiry:
             first.receive(self, Beat("evaluator", 0, 1), None)
             first.receive(self, self._answer, None)
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from asgd.errors import Fenced, TryAgain, UserError
 from asgd.kernel import F32
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.wire.partition import Range
 from asgd.wire.reports import Part
 

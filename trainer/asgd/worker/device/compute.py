@@ -11,9 +11,9 @@ from asgd.parallel.plan import asked, cut, place, stages_of
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.accelerator import choose_devices
+from asgd.worker.device.backward import Early, backward, nobody
 from asgd.worker.device.flat import Flat
-from asgd.worker.loop import Early, backward, nobody
-from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.reading.leased import LeasedBatch
 
 
 class Computation(Protocol):

@@ -60,6 +60,7 @@ def look(spec: JobSpec) -> Findings:
     from asgd.worker.device.extras import aliases, extras
     from asgd.worker.device.flat import layout_hash, layout_of
     from asgd.worker.reading.data import dataset_size, guarantee, open_batches
+    from asgd.worker.reading.leased import LeasedBatch
     from asgd.worker.task.build import build_task
     from asgd.worker.task.probing import take_probe
 
@@ -73,8 +74,9 @@ def look(spec: JobSpec) -> Findings:
         raise UserError(f"spec.stopAfter.metric: {spec.entrypoint} returns a Task without `evaluate`")
     leases = iter([(0, 0, min(dataset or 1, spec.batch_size))])
     batches = open_batches(task, spec, 0, lambda: next(leases, None))
-    if stages_of(spec) > 1:
-        check(task, spec, next(batches).batch)
+    first = next(batches) if stages_of(spec) > 1 else None
+    if isinstance(first, LeasedBatch):
+        check(task, spec, first.batch)
     return Findings(
         layout=layout_hash(layout),
         size=sum(math.prod(shape) for _, shape in layout),

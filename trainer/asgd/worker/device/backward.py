@@ -1,4 +1,4 @@
-"""The training loop of `asgd worker`, on one screen: read a batch, compute its gradient, hand it to the replica."""
+"""A batch's gradient: forward and backward over its micro-batches. All else that a worker does is its core's."""
 
 from __future__ import annotations
 
@@ -15,50 +15,12 @@ from asgd.parallel.draws import dealt
 from asgd.task import Task
 from asgd.worker.device.accelerator import to_device
 from asgd.worker.device.flat import Flat
-from asgd.worker.reading.batches import WAIT, Lease, LeasedBatch, Waiting
-from asgd.worker.reading.data import open_batches
-from asgd.worker.reading.leases import Leasing
+from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.reading.nested import micro_batches
-from asgd.worker.replica import Replica
 
 Early = Callable[[LeasedBatch, Tensor, float, float], AbstractContextManager[None]]
 """Told of a batch's last backward pass, which runs in it: the batch, its last loss, the loss of the micro-batches
 before it, the last one's share. See `Replica.pushing`."""
-
-Gradient = Callable[[LeasedBatch, Early], float]
-
-
-def train(
-    task: Task, replica: Replica, leases: Leasing, leaving: Callable[[], bool], gradient: Gradient
-) -> str:
-    """Trains until the job stops or `leaving` (SIGTERM): the push in flight is finished. Returns why it ended.
-
-    `gradient` leaves that of a batch in `replica.flat` and returns the batch's loss; it may tell `Early` before.
-    """
-    task.model.train()
-
-    def next_lease() -> Lease | Waiting | None:
-        if leaving() or replica.stop:
-            return None
-        granted = leases.next()
-        if granted.wait or granted.over:
-            # What is computed but not pushed would never count as visited.
-            replica.flush()
-            return None if granted.over else WAIT
-        return granted.epoch, granted.start, granted.stop
-
-    batches = open_batches(task, replica.spec, replica.config.index, next_lease)
-    item = next(batches, None)
-    replica.refresh()
-    while item is not None and not replica.stop and not leaving():
-        if leases.holds(item.visits):
-            with replica.meters.timed("compute"):
-                loss = gradient(studied(item, replica.attack), replica.pushing)
-            replica.step(item.samples, loss, item.visits)
-        with replica.meters.timed("data"):
-            item = next(batches, None)
-    replica.flush()
-    return replica.stop
 
 
 def studied(item: LeasedBatch, attack: Attack | None) -> LeasedBatch:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asgd.drivers.replay.mail import Mail, Person
 from asgd.errors import UserError
 from asgd.record import run as recording
 from asgd.record.format import (
@@ -22,9 +22,11 @@ from asgd.record.format import (
     read_log,
 )
 from asgd.report import summary
-from asgd.report.summary import Summary
 from asgd.spec import load_job
 from asgd.spec.types import Job
+
+Person = tuple[int, int]
+"""A worker: index and incarnation."""
 
 
 @dataclass(slots=True)
@@ -45,7 +47,6 @@ class Recording:
 
     job: Job
     run: recording.RunRecord
-    summary: Summary
     shards: list[list[tuple[int, list[AnyRecord]]]]
     workers: dict[Person, WorkerTape]
 
@@ -57,14 +58,14 @@ class Recording:
                 needed |= {record.round for record in records if isinstance(record, Restored)}
         return needed
 
-    def want(self, mail: Mail) -> None:
-        """Tells `mail` which answers workers took."""
+    def taken(self) -> Iterator[tuple[Person, int, int, int]]:
+        """(worker, shard, term, stamp) of each answer that a worker took."""
         for person, tape in self.workers.items():
             for record in tape.exchanges:
                 if isinstance(record, Heard):
                     for shard, (_, taken) in enumerate(record.shards):
                         for term, stamp in zip(taken[::3], taken[2::3], strict=True):
-                            mail.want(person, shard, term, stamp)
+                            yield person, shard, term, stamp
 
 
 def load(folder: Path) -> Recording:
@@ -77,9 +78,17 @@ def load(folder: Path) -> Recording:
     run = recording.read(place)
     recording.check(place, run)
     job = load_job(str(folder / "job.yaml"), [])
-    starts: list[dict[int, list[AnyRecord]]] = [{} for _ in range(job.spec.parameter_server.shards)]
+    shards, workers = read_logs(place, run.files, job.spec.parameter_server.shards)
+    return Recording(job, run, shards, workers)
+
+
+def read_logs(
+    place: Path, names: Iterable[str], shards: int
+) -> tuple[list[list[tuple[int, list[AnyRecord]]]], dict[Person, WorkerTape]]:
+    """The logs `names` in `place` of a run of `shards` shards: those of shards and of workers, as in `Recording`."""
+    starts: list[dict[int, list[AnyRecord]]] = [{} for _ in range(shards)]
     workers: dict[Person, WorkerTape] = {}
-    for name in run.files:
+    for name in names:
         head, *records = read_log(place / name)
         assert isinstance(head, Head)  # read_log has refused all else
         if head.role == "worker":
@@ -88,10 +97,8 @@ def load(folder: Path) -> Recording:
         elif head.index < len(starts):
             starts[head.index][head.number] = records
         else:
-            raise UserError(
-                f"{place / name} is of shard {head.index}; {folder / 'job.yaml'} has {len(starts)}"
-            )
-    return Recording(job, run, told, [sorted(found.items()) for found in starts], workers)
+            raise UserError(f"{place / name} is of shard {head.index}; the job has {shards}")
+    return [sorted(found.items()) for found in starts], workers
 
 
 def _tape(person: Person, records: list[AnyRecord]) -> WorkerTape:
