@@ -11,8 +11,8 @@ from textwrap import dedent
 
 import pytest
 
+from asgd.worker.preload import leading_imports
 from asgd.worker.task.imports import watching
-from asgd.worker.task.preload import leading_imports
 from asgd.worker.task.traces import Traces, obstacle
 
 Import = Callable[[str], Traces]

@@ -24,7 +24,7 @@ from typing import Any, Protocol, Self
 from asgd.errors import AsgdError, UserError
 from asgd.host.forkserver import Part
 
-FORK_SECONDS = 60.0
+FORK_SECONDS = 20.0
 """A fork takes milliseconds; a fork server that takes so long for one is stuck."""
 _PR_SET_CHILD_SUBREAPER = 36
 

@@ -36,8 +36,8 @@ def look_at_code(
     starter.import_torch(patience)
     entrypoint = spec.entrypoint
     name = entrypoint if entrypoint.endswith(".py") else entrypoint.rpartition(":")[0]
-    if why := starter.import_entrypoint(job, places, name, patience):
-        display.note(f"each process imports {name} itself: {why}")
+    if slow := starter.import_entrypoint(job, places, name, patience):
+        display.note(slow)
     return _check(job, places, starter, patience, f"building the task of {name}")
 
 

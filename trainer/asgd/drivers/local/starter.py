@@ -22,6 +22,7 @@ from asgd.drivers.local.source import Source
 from asgd.drivers.local.ways import Standing, way
 from asgd.host.forking import ForkServer, Process, can_fork
 from asgd.host.forkserver import Part
+from asgd.report import units
 from asgd.spec.environment import Env
 from asgd.worker.task.traces import Traces, obstacle
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # this module is loaded before all others: torch's import beg
     from asgd.drivers.local.patience import Patience
 
 SERVER = ("asgd.cli", "asgd.server.service", "fsspec.implementations.local")
-WORKER = ("torch", "asgd.cli", "asgd.worker.task.preload")
+WORKER = ("torch", "asgd.cli", "asgd.worker.preload")
 """What fork servers import."""
 ALL_ALIKE = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 """Set for every process unless the user has set them. Forks share a hash seed: all have one, in all runs the same."""
@@ -89,10 +90,12 @@ class Starter:
     def import_entrypoint(self, job: Path, env: Mapping[str, str], what: str, patience: Patience) -> str:
         """Imports the user's code `what` of the file `job` in a branch of its own, if it can be.
 
-        Returns why processes are not forked from it, or ''. Raises UserError when importing it fails or never ends.
+        Returns a sentence for the person where processes can't be forked from it, or ''. Raises UserError when
+        importing it fails or never ends.
         """
         if self._torch.standing is not Standing.READY:
-            return self._torch.why
+            why = self._torch.why
+            return f"each process imports torch and {what} itself, which takes longer: {why}" if why else ""
         part = Part("asgd.cli:main", ["worker"], {**env}, str(self.log), "asgd forkserver")
         self._entrypoint = Source(
             "the user's code",
@@ -101,11 +104,12 @@ class Starter:
         )
         self._entrypoint.begin()
         self._wait(self._entrypoint, f"importing {what}", patience)
-        return self._entrypoint.why
+        why = self._entrypoint.why
+        return f"each process imports {what} itself: {why}" if why else ""
 
     def _branch(self, part: Part, job: Path) -> ForkServer:
         branch = self._torch.branch(part)
-        branch.ask({"call": "asgd.worker.task.preload:preload", "args": [str(job)]})
+        branch.ask({"call": "asgd.worker.preload:preload", "args": [str(job)]})
         return branch
 
     def _wait(self, source: Source, doing: str, patience: Patience) -> None:
@@ -187,6 +191,6 @@ def _unfit(answer: Any) -> str:
 
 
 def _threads(answer: Any) -> str:
-    """Why nothing can be forked from a process that has just imported."""
-    threads = int(answer["threads"])
-    return f"importing torch left {threads} threads running" if threads > 1 else ""
+    """Why nothing can be forked from a process that has just imported torch, or what servers need."""
+    left = int(answer["threads"]) - 1
+    return f"its imports left {units.plural(left, 'thread')} running" if left else ""
