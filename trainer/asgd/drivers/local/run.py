@@ -74,6 +74,8 @@ class LocalRun:
         self._checkpoint_error = ""
         self._rejected: set[int] = set()
         self._said_addresses = False
+        self._accepted = False
+        """Nothing is wrong with the user's input."""
         self._stopped_at: float | None = None
         self.status: Status | None = None
         self.picture: finish.Picture | None = None
@@ -97,6 +99,7 @@ class LocalRun:
         )
         recording.begin(self.output.recording, self._folder)
         self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
+        self._accepted = True
         self._keep_log()
         return findings
 
@@ -255,8 +258,9 @@ class LocalRun:
     def close(self) -> None:
         """Ends what still runs and removes sockets and keys."""
         self.children.kill()
-        if self.output.file("job.yaml").exists():
+        if self._accepted:
             self._keep_log()
+        self._starter.close()
         if self._asker:
             self._asker.close()
         self.output.file("connect.json").unlink(missing_ok=True)

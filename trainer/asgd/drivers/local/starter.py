@@ -179,6 +179,10 @@ class Starter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the fork servers, not what they have forked."""
         for source in reversed(self._sources):
             source.close()
         self._private.cleanup()
