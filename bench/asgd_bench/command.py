@@ -49,7 +49,13 @@ def main(arguments: argparse.Namespace) -> int:
     budget = Budget(QUICK_SECONDS if arguments.quick else LONGEST_SECONDS)
     plan = Plan(rounds, arguments.quick, _progress, arguments.tiny, budget)
     page = Page(
-        __version__, machine(), f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", 0.0, arguments.quick, rounds, []
+        version=__version__,
+        machine=machine(),
+        started=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        seconds=0.0,
+        quick=arguments.quick,
+        rounds=rounds,
+        cases=[],
     )
     begin = time.monotonic()
     for case in cases:

@@ -175,7 +175,9 @@ def _peak_mib(pid: int) -> float:
 def _work(size: int, seconds: float) -> None:
     config = read_config()
     spec = config.job.spec
-    identity = Identity("load", "worker", config.index, config.incarnation, size, "layout")
+    identity = Identity(
+        "load", "worker", index=config.index, incarnation=config.incarnation, size=size, layout="layout"
+    )
     centre = open_centre(config.servers, config.keys, identity, spec.codec, lane=spec.exchange.lane)
     shared = centre.segment
     push = shared.push if shared else np.empty(size, np.float32)
@@ -228,9 +230,15 @@ def main() -> None:
         _work(asked.child, asked.seconds)
         return
     load = Load(
-        asked.parameters, asked.workers, asked.shards, asked.transport, asked.encryption, asked.lane, asked.in_place,
-        asked.seconds,
-    )  # fmt: skip
+        parameters=asked.parameters,
+        workers=asked.workers,
+        shards=asked.shards,
+        transport=asked.transport,
+        encryption=asked.encryption,
+        lane=asked.lane,
+        in_place=asked.in_place,
+        seconds=asked.seconds,
+    )
     print(json.dumps(asdict(measure(load))))
 
 

@@ -86,9 +86,15 @@ class Pusher:
         keys = Keys.load(Path(environment[Env.KEYS])) if sealed else None
         # NB: a dataset size so large that no schedule or stop rule ever comes due.
         who = Identity(
-            job.name, "worker", index, time.time_ns(), parameters, "bench", 1 << 40,
+            job.name,
+            "worker",
+            index=index,
+            incarnation=time.time_ns(),
+            size=parameters,
+            layout="bench",
+            dataset=1 << 40,
             tensors=msgspec.json.encode([["w", [parameters]]]),
-        )  # fmt: skip
+        )
         self._sequence = 0
         self.centre = open_centre(endpoints, keys, who, job.spec.codec, lane=job.spec.exchange.lane)
         shared = self.centre.segment

@@ -30,8 +30,10 @@ from asgd.host.allocator import keep_freed_memory
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
+from asgd.spec.environment import Env
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Evaluated
+from asgd.worker import joined
 from asgd.worker.assemble import About, assemble
 from asgd.worker.device.accelerator import choose_device, limit_threads
 from asgd.worker.device.flat import Flat
@@ -42,9 +44,6 @@ from asgd.worker.replica import Replica
 Item = TypeVar("Item")
 GUARANTEE = "no promise for each sample: every worker runs its own loop (asgd.connect)"
 REPORT_SECONDS = 30.0
-
-connection: Connection | None = None
-"""This process's connection; a worker has one model."""
 
 
 class Stopped(SystemExit):
@@ -180,10 +179,9 @@ def connect(model: nn.Module) -> Connection:
     on random numbers differ from worker to worker, so that each shuffles its own way. Raises UserError outside
     `asgd run` and pods, or when the model does not fit the job; TryAgain when no server answers.
     """
-    global connection
-    if connection is not None:
+    if joined.connection is not None:
         raise UserError("asgd.connect(): called twice; a worker trains one model")
-    if not os.environ.get("ASGD_JOB"):
+    if not os.environ.get(Env.JOB):
         raise UserError(
             "asgd.connect(): this process is no worker of a job; start the script by `asgd run JOB.yaml` whose"
             " spec.entrypoint names it"
@@ -198,7 +196,7 @@ def connect(model: nn.Module) -> Connection:
     parts = assemble(config, flat, About(dataset=None, guarantee=GUARANTEE), leaving=lambda: bool(leaving))
     exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
     config.announce_address("worker", exporter.address)
-    connection = Connection(config, parts.replica, model, leaving, exporter)
+    joined.connection = connection = Connection(config, parts.replica, model, leaving, exporter)
     parts.replica.join()
     atexit.register(connection.close)
     seed_worker(spec.seed, config.index)

@@ -299,6 +299,25 @@ def test_without_a_live_evaluator_a_saved_job_is_finished() -> None:
     assert chief.phase == "finished"
 
 
+def test_a_job_of_own_loops_ends_although_shard_0_restarted_between_the_ends_of_its_workers() -> None:
+    spec = job_spec(batchSize=8, workers={"replicas": 2}, stopAfter={"updates": 100})
+    before = Coordinator(spec)
+    for index in range(2):
+        before.hello(index, 1, "", 0.0)
+    push(before, worker=0)
+    push(before, worker=1)
+    before.bye(0, 1, False, 1.1)
+    before.finished(0, 1.1)
+    saved = json.loads(json.dumps(before.state(1.2)))
+    after = Coordinator(spec)
+    after.load(saved)
+    after.hello(1, 2, "", 0.0)
+    push(after, worker=1, now=0.5)
+    after.bye(1, 2, False, 0.6)
+    after.finished(1, 0.6)
+    assert after.stop_reason == "ended"
+
+
 def over(evaluator: str) -> Coordinator:
     """A job whose workers say that its task has an evaluation, saved at 1.3 and evaluating since 1.4."""
     chief = job(stopAfter={"updates": 1})

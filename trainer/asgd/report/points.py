@@ -50,7 +50,16 @@ def points(history: History) -> list[Point]:
             start, first = start + 1, True
         elif isinstance(line, Evaluation):
             cost = starts[max(start, 0)].bytes_at(line.updates)
-            found.append(Point(line.t, line.updates, line.samples, cost, line.metrics, first))
+            found.append(
+                Point(
+                    t=line.t,
+                    updates=line.updates,
+                    samples=line.samples,
+                    bytes=cost,
+                    metrics=line.metrics,
+                    first=first,
+                )
+            )
             first = False
     return found
 

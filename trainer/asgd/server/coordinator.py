@@ -365,6 +365,7 @@ class Coordinator:
             "metrics": self.metrics,
             "metricsAt": self.metrics_at,
             "restarts": self.restarts,
+            "finished": sorted(self._finished),
             "pool": self.pool.state() if self.pool else None,
         }
 
@@ -376,6 +377,8 @@ class Coordinator:
         self.first_loss = state["firstLoss"]
         self.metrics, self.metrics_at = state["metrics"], state["metricsAt"]
         self.restarts = dict(state["restarts"])
+        # NB: whose own loops had ended will not come back; a coordinator that forgot them would wait for ever.
+        self._finished = set(state["finished"])
         self.describe_data(state["dataset"], self.guarantee, self.tensors)
         if self.pool and state["pool"]:
             self.pool.load(state["pool"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.algorithms.rounds import RoundServer
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
@@ -62,7 +62,7 @@ class ServerCore:
         recorder: Recorder | None = None, memory: Callable[[int], F32] | None = None,
     ) -> None:  # fmt: skip
         spec = job.spec
-        rule = strategy(str(spec.algorithm["name"])).server(spec)
+        rule = halves(spec).server()
         self.job = job
         self.shard = Shard(spec, rule, index, spec.parameter_server.shards, term)
         self.shard.recorder = recorder or self.shard.recorder

@@ -17,16 +17,17 @@ from typing import Any
 
 import zmq
 
-from asgd.errors import Fenced, ProtocolError
+from asgd.errors import Fenced, ProtocolError, UserError
 from asgd.host.env import ProcessConfig
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
-from asgd.server import live, metrics
+from asgd.server import metrics
 from asgd.server.answers import PRIMARY, Answers
 from asgd.server.bulk import Bulk, Connection
 from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.saves.in_memory import Memory
 from asgd.server.saves.saver import Saver
+from asgd.spec.live import merge
 from asgd.wire import control
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Welcome, decode, encode
 
@@ -268,8 +269,10 @@ class Service:
         if text == self._live or primary is None:
             return
         self._live = text
-        if spec := live.merged(primary.coordinator.spec, text):
-            primary.change(spec)
+        try:
+            primary.change(merge(primary.coordinator.spec, text))
+        except UserError as error:
+            say(f"{path} is damaged and changes nothing: {error}")
 
     def close(self) -> None:
         """Ends all connections, after a checkpoint that is being written, unless that takes long."""

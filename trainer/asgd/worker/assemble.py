@@ -11,10 +11,9 @@ from torch import Tensor
 
 from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.base import WorkerStrategy
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
-from asgd.parallel.plan import stages_of
 from asgd.record.worker import WorkerRecorder, recorder
 from asgd.spec.types import JobSpec
 from asgd.wire.reports import WorkerReport
@@ -24,6 +23,7 @@ from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
+from asgd.worker.parallel.plan import stages_of
 from asgd.worker.replica import Replica
 from asgd.worker.sending.centre import Centre, open_centre
 from asgd.worker.sending.headers import Identity
@@ -58,7 +58,7 @@ class Assembled:
 
 def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
     """The strategy's worker half; raises UserError when it compares weights, and the task gives nothing to do so."""
-    rule = strategy(str(spec.algorithm["name"])).worker(spec)
+    rule = halves(spec).worker()
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     return rule
@@ -100,7 +100,7 @@ def assemble(
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,
-        split=strategy(str(spec.algorithm["name"])).server(spec).pulls_wait, patience=patience,
+        split=halves(spec).pulls_wait, patience=patience,
         lane=spec.exchange.lane, recorder=told,
     )  # fmt: skip
     beside = overlaps(spec, rule)

@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 from asgd import exitcodes
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
@@ -62,7 +62,7 @@ class Evaluator:
         self._asker = Asker(config.servers[0], config.keys)
         self.measured = -1
         self.oracle: OracleLink | None = None
-        if strategy(str(spec.algorithm["name"])).oracle:
+        if halves(spec).strategy.oracle:
             oracle = Oracle(spec, task, self.flat, device)
             self.oracle = OracleLink(config.servers[0], config.keys, oracle, self._contribution)
 
@@ -136,7 +136,7 @@ def main() -> int:
     limit_threads()
     leaving = catch_term()
     task = build_task(config.job.spec)
-    if task.evaluate is None and not strategy(str(config.job.spec.algorithm["name"])).oracle:
+    if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
     evaluator = Evaluator(config, task)
     if not evaluator.oracle:

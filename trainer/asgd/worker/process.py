@@ -14,9 +14,9 @@ from asgd.host.say import say
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.worker.assemble import About, Assembled, assemble
+from asgd.worker.compute import Computation, prepare, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
-from asgd.worker.device.compute import Computation, prepare, refuse_stages_of_script
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.replica import Reading
 from asgd.worker.sending.leases import AskedLeases, Leases

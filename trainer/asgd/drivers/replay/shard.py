@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.algorithms.rounds import RoundServer
 from asgd.drivers.replay.mail import Answer, Mail
 from asgd.errors import UserError
@@ -99,7 +99,7 @@ class RerunShard:
         term, self._records = self._starts.pop(0)
         self._at = 0
         spec = self.job.spec
-        rule = strategy(str(spec.algorithm["name"])).server(spec)
+        rule = halves(spec).server()
         self.shard = Shard(spec, rule, self.index, spec.parameter_server.shards, term)
         self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
         self._wanted = self._mail.wanted[self.index, term]

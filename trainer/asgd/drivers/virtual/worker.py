@@ -15,7 +15,7 @@ import torch
 
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.algorithms.base import WorkerStrategy
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.server import Cluster, VirtualServer
 from asgd.drivers.virtual.work import Batches, Work
@@ -120,8 +120,8 @@ class VirtualWorker:
     ) -> None:  # fmt: skip
         self.cluster, self.work, self.index, self.incarnation = cluster, work, index, incarnation
         self._clock, spec = cluster.clock, cluster.job.spec
-        chosen = strategy(str(spec.algorithm["name"]))
-        rule = chosen.worker(spec)
+        chosen = halves(spec)
+        rule = chosen.worker()
         rule.judge = lambda weights: work.judge(index, weights)
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
@@ -135,7 +135,7 @@ class VirtualWorker:
         self.vectors = ArrayVectors(
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
-        split, shards = chosen.server(spec).pulls_wait, len(cluster.servers)
+        split, shards = chosen.pulls_wait, len(cluster.servers)
         channels = [
             Channel(
                 self._lane(shard), identity, spec.codec, shard, shard_range(work.size, shard, shards), split

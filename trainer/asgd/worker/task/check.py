@@ -47,8 +47,8 @@ def findings_of(code: int, answer: Path, log: Path) -> Findings:
 def look(spec: JobSpec) -> Findings:
     """Builds the task here and describes it, or reads the script. Raises UserError."""
     from asgd.algorithms.registry import strategy
+    from asgd.worker.compute import refuse_stages_of_script
     from asgd.worker.device.accelerator import choose_devices
-    from asgd.worker.device.compute import refuse_stages_of_script
     from asgd.worker.task.entrypoint import is_script
 
     strategy(str(spec.algorithm["name"]))
@@ -56,9 +56,9 @@ def look(spec: JobSpec) -> Findings:
     if is_script(spec.entrypoint):
         refuse_stages_of_script(spec)
         return _look_at_script(spec)
-    from asgd.parallel.plan import check, stages_of
     from asgd.worker.device.extras import aliases, extras
     from asgd.worker.device.flat import layout_hash, layout_of
+    from asgd.worker.parallel.plan import check, stages_of
     from asgd.worker.reading.data import dataset_size, guarantee, open_batches
     from asgd.worker.reading.leased import LeasedBatch
     from asgd.worker.task.build import build_task
@@ -90,7 +90,8 @@ def look(spec: JobSpec) -> Findings:
 
 def _look_at_script(spec: JobSpec) -> Findings:
     """A script is only read: running it would train."""
-    from asgd.worker.task.entrypoint import expose, find_file, sentence
+    from asgd.worker.task.entrypoint import expose, find_file
+    from asgd.worker.users_code import sentence
 
     path = find_file(spec.entrypoint, expose(spec))
     try:

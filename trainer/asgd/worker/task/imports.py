@@ -19,8 +19,8 @@ import torch
 
 from asgd.host.forkserver import lasting_threads
 from asgd.spec.environment import Env
-from asgd.worker.task.entrypoint import is_users
 from asgd.worker.task.traces import Traces
+from asgd.worker.users_code import is_users
 
 OF_ONE_PROCESS = (Env.INDEX, Env.ANNOUNCE, Env.METRICS, Env.WORKER_INDEX, Env.WORKERS, "RANK", "WORLD_SIZE")
 """Variables that the processes of a run have different values of."""

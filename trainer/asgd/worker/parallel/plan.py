@@ -14,14 +14,14 @@ import torch
 from torch import nn
 
 from asgd.errors import UserError
-from asgd.parallel.chain import Chain, chain_of
-from asgd.parallel.cuts import cut_evenly
-from asgd.parallel.measure import Costs, check_same, measure
-from asgd.parallel.spread import SpreadFlat
-from asgd.parallel.stage import Stage
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.flat import Flat
+from asgd.worker.parallel.chain import Chain, chain_of
+from asgd.worker.parallel.cuts import cut_evenly
+from asgd.worker.parallel.measure import Costs, check_same, measure
+from asgd.worker.parallel.spread import SpreadFlat
+from asgd.worker.parallel.stage import Stage
 from asgd.worker.reading.data import dataset_size, fetch
 
 SAMPLES = 2

@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asgd.parallel.conversation import Conversation
-from asgd.parallel.draws import Draws, dealt
-from asgd.parallel.mail import Abandoned, Box, Office
-from asgd.parallel.schedule import Action, one_forward_one_backward
-from asgd.parallel.stage import Passed, Stage
 from asgd.task import Task
 from asgd.worker.device.accelerator import to_device
+from asgd.worker.device.draws import Draws, dealt
 from asgd.worker.device.flat import Flat
+from asgd.worker.parallel.conversation import Conversation
+from asgd.worker.parallel.mail import Abandoned, Box, Office
+from asgd.worker.parallel.schedule import Action, one_forward_one_backward
+from asgd.worker.parallel.stage import Passed, Stage
 from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.reading.nested import micro_batches
 

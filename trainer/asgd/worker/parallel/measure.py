@@ -17,10 +17,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from asgd.errors import AsgdError, UserError
-from asgd.parallel.conversation import Asked, Stand
 from asgd.task import Task
+from asgd.worker.parallel.conversation import Asked, Stand
 from asgd.worker.reading.nested import Array, map_arrays
-from asgd.worker.task.entrypoint import sentence
+from asgd.worker.users_code import sentence
 
 
 @dataclass

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from asgd.parallel.carry import Gradients, Received, go_back, receive, roots
-from asgd.parallel.conversation import Asked
-from asgd.parallel.draws import Draws
+from asgd.worker.device.draws import Draws
+from asgd.worker.parallel.carry import Gradients, Received, go_back, receive, roots
+from asgd.worker.parallel.conversation import Asked
 
 
 @dataclass(frozen=True)

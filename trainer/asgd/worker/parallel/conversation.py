@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from asgd.errors import UserError
-from asgd.parallel.carry import receive
-from asgd.parallel.draws import Draws
-from asgd.parallel.mail import Box, Office
+from asgd.worker.device.draws import Draws
+from asgd.worker.parallel.carry import receive
+from asgd.worker.parallel.mail import Box, Office
 
 Loss = Callable[[Any, Any], Tensor]
 

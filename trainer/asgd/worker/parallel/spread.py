@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from asgd.parallel.stage import Stage
 from asgd.worker.device.flat import Flat
+from asgd.worker.parallel.stage import Stage
 
 _HOST = torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""Who computes a worker's gradients: the model whole on one device, or in stages over several (`asgd.parallel`)."""
+"""Who computes a worker's gradients: the model whole on one device, or in stages over several (`parallel`)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Protocol
 
 from asgd.errors import UserError
 from asgd.host.say import say
-from asgd.parallel.pipeline import Pipeline
-from asgd.parallel.plan import asked, cut, place, stages_of
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.accelerator import choose_devices
 from asgd.worker.device.backward import Early, backward, nobody
 from asgd.worker.device.flat import Flat
+from asgd.worker.parallel.pipeline import Pipeline
+from asgd.worker.parallel.plan import asked, cut, place, stages_of
 from asgd.worker.reading.leased import LeasedBatch
 
 
