@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import torch  # noqa: F401  # comes first, for it takes longest and what breaks is named after it
 
-import asgd.session
 import asgd.worker.evaluator
 import asgd.worker.process
 import asgd.worker.task.check

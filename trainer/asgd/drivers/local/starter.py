@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # this module is loaded before all others: torch's import beg
     from asgd.drivers.local.patience import Patience
 
 SERVER = ("asgd.cli", "asgd.server.service", "fsspec.implementations.local")
-WORKER = ("torch", "asgd.cli", "asgd.worker.preload")
+WORKER = ("torch", "asgd.cli", "asgd.session", "asgd.worker.preload")
 """What fork servers import."""
 ALL_ALIKE = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 """Set for every process unless the user has set them. Forks share a hash seed: all have one, in all runs the same."""
