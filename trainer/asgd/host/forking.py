@@ -194,8 +194,10 @@ class ForkServer:
         return [Forked(pid) for pid in pids]
 
     def close(self) -> None:
-        """Ends it, not what it has forked."""
+        """Ends it and what the user's code has started in it, not what it has forked."""
         self._channel.close()
         if self.process.poll() is None:
             self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
