@@ -25,7 +25,7 @@ class RoundPart:
     def __init__(self, shard: Shard, strategy: RoundServer) -> None:
         self.shard, self.strategy = shard, strategy
         self.decided = 0
-        self._chief = 0
+        self._primary_term = 0
         self._measured = 0
         self._measures: Measures = {}
         self._told: Gathered | None = None
@@ -50,7 +50,7 @@ class RoundPart:
             if seen.chunks >= through and worker not in inbox
         )
         return Gathered(
-            self.shard.index, self.shard.term, self._chief, self.decided, have, self._measured, measures, gone
+            self.shard.index, self.shard.term, self._primary_term, self.decided, have, self._measured, measures, gone
         )  # fmt: skip
 
     @property
@@ -60,8 +60,8 @@ class RoundPart:
 
     def take(self, order: Decided) -> bool:
         """Carries out an order of shard 0; False when it is old."""
-        if order.term != self._chief:
-            self._chief, self.decided, self._measured = order.term, 0, 0
+        if order.term != self._primary_term:
+            self._primary_term, self.decided, self._measured = order.term, 0, 0
         if order.number <= (self._measured if order.measure else self.decided):
             return False
         state = self.shard.state
@@ -103,7 +103,7 @@ class RoundTable:
         self._void = part.shard.term > 1
 
     def _done(self, report: Gathered, *, measured: bool = False) -> int:
-        if report.chief != self.part.shard.term:
+        if report.primary_term != self.part.shard.term:
             return 0
         return report.measured if measured else report.decided
 

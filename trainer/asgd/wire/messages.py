@@ -259,7 +259,7 @@ class Gathered(Message):
 
     shard: Index
     term: Term
-    chief: Term
+    primary_term: Term
     """Shard 0's term that the numbers below belong to; 0: none yet."""
     decided: Version
     """Number of the newest decision that it carried out."""
