@@ -10,7 +10,7 @@ from asgd.spec.types import Codec
 from asgd.wire.messages import AnyMessage, Exchange, Hello, Message, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from tests.unit.server.peers import hello, push, ready_shard, verdict
 
 SIZE = 4
@@ -46,21 +46,27 @@ class Wire:
 
 
 def welcome(term: int) -> Welcome:
-    return Welcome(term, 0, 1, 0, 0, SIZE, CHUNK, True, False)
+    return Welcome(
+        term=term, shard=0, shards=1, version=0, start=0, stop=SIZE, chunk=CHUNK, ready=True, bring=False
+    )  # fmt: skip
+
+
+def pulled(asked: Pull, term: int) -> Reply:
+    """The answer of the server's start number `term`."""
+    return Reply(term=term, sequence=asked.request, chunk=0, version=0, verdict="pulled", codec="fp32")
 
 
 def exchanging() -> tuple[Channel, Wire]:
     """A worker of a strategy in rounds whose push number 1 was acknowledged, and which waits for its pull."""
     wire = Wire()
-    channel = Channel(
-        wire, Identity("job", "worker", 0, 1, SIZE, "layout"), Codec(), 0, Range(0, SIZE), split=True
-    )
+    who = PeerIdentity(job="job", role="worker", index=0, incarnation=1, size=SIZE, layout="layout")
+    channel = Channel(wire, who, Codec(), 0, Range(0, SIZE), split=True)
     channel.hello(0.0)
     channel.handle(welcome(1), None, 0.0)
     channel.start(
-        np.ones(SIZE, np.float32), PushMeta(1, 8, 1, True, 0.5, []), np.zeros(SIZE, np.float32), 0.0
+        np.ones(SIZE, np.float32), PushHeader(sequence=1, samples=8, steps=1), np.zeros(SIZE, np.float32), 0.0
     )
-    channel.handle(Reply(1, 1, 0, 1, "applied"), None, 0.0)
+    channel.handle(Reply(term=1, sequence=1, chunk=0, version=1, verdict="applied"), None, 0.0)
     assert isinstance(wire.sent[-1], Pull)
     return channel, wire
 
@@ -70,7 +76,7 @@ def test_an_answer_of_a_start_that_has_not_welcomed_this_worker_is_answered_by_a
     asked = wire.sent[-1]
     assert isinstance(asked, Pull)
     body = np.zeros(SIZE, np.float32).data.cast("B")
-    channel.handle(Reply(2, asked.request, 0, 0, "pulled", codec="fp32"), body, 1.0)
+    channel.handle(pulled(asked, 2), body, 1.0)
     greeting = wire.sent[-1]
     assert isinstance(greeting, Hello) and (greeting.term, greeting.sequence) == (1, 1)
     assert channel.busy, "the exchange is not through"
@@ -84,7 +90,7 @@ def test_a_worker_that_is_through_with_a_shard_tells_its_next_start_what_was_ack
     asked = wire.sent[-1]
     assert isinstance(asked, Pull)
     body = np.zeros(SIZE, np.float32).data.cast("B")
-    channel.handle(Reply(1, asked.request, 0, 1, "pulled", codec="fp32"), body, 1.0)
+    channel.handle(pulled(asked, 1), body, 1.0)
     assert not channel.busy
     sent = len(wire.sent)
     channel.tick(2.0)
