@@ -199,10 +199,12 @@ class OwnLoops(Restarts):
 
     def before_a_crash(self) -> None:
         """A goodbye is said once: what is in no save yet is lost with the server that heard it."""
-        there = -1
-        while there != (there := sum(worker.alive for worker in self.run.workers.values())):
-            before, until = max(self.store.manifests, default=0), self.run.clock.now + 10
-            while max(self.store.manifests, default=0) < before + 2 and self.run.clock.now < until:
+        same, there = 0, -1
+        while same < 2:
+            before, there = there, sum(worker.alive for worker in self.run.workers.values())
+            same = same + 1 if before == there else 0
+            begun, until = self.store.newest_begun, self.run.clock.now + 10
+            while max(self.store.manifests, default=0) <= begun and self.run.clock.now < until:
                 if not self.run.advance():
                     return
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from asgd.server.core import ServerCore
 from asgd.spec.types import Codec
-from asgd.wire.messages import AnyMessage, Exchange, Hello, Message, Pull, Reply, Welcome
+from asgd.wire.messages import AnyMessage, Bye, Exchange, Hello, Message, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range
 from asgd.worker.sending.channel import Channel
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
+from tests.checks.virtual import job
 from tests.unit.server.peers import hello, push, ready_shard, verdict
 
 SIZE = 4
@@ -108,3 +110,12 @@ def test_a_restored_shard_learns_from_a_hello_which_pushes_do_not_come_again() -
     assert shard.seen[0].sequence == 3
     assert verdict(push(shard, 0, 3, np.ones(SIZE, np.float32), base=1)) == "duplicate"
     assert verdict(push(shard, 0, 4, np.ones(SIZE, np.float32), base=1)) == "applied"
+
+
+def test_a_goodbye_to_a_start_that_has_not_heard_of_this_worker_counts_as_the_end_of_its_loop() -> None:
+    core = ServerCore(job(stopAfter={"updates": 100}, workers={"replicas": 2}), 0, 2)
+    for index in (7_000, 0, 0):
+        core.receive(index, Bye(role="worker", index=index, incarnation=1), None, 1.0)
+    assert core.stop == ""
+    core.receive(1, Bye(role="worker", index=1, incarnation=1), None, 2.0)
+    assert core.stop == "ended"

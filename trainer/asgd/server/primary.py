@@ -114,7 +114,11 @@ class Primary:
         if message.role == "worker":
             member = coordinator.members.get(message.index)
             coordinator.bye(message.index, message.incarnation, message.lost, now)
-            if member and member.incarnation == message.incarnation and not (message.lost or message.reason):
+            # NB: also who is no member of this start: its loop ended while shard 0 came back, and it is gone for good.
+            newest = member is None or member.incarnation == message.incarnation
+            workers = coordinator.spec.workers
+            known = message.index < max(workers.replicas, workers.max_replicas)
+            if newest and known and not (message.lost or message.reason):
                 coordinator.finished(message.index, now)
         elif message.role == "evaluator":
             coordinator.meet_evaluator(None)
