@@ -333,7 +333,7 @@ class Channel:
         return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts, run)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
-        if message.term > self.term and self.joined:
+        if message.term > self.term > 0 and self.joined:
             # NB: a hello that was still on its way has made this worker a member of a start which knows of nothing
             # that it has seen: what is lost must be told, and rounds must not wait for a push that is gone.
             self.hello(now)
