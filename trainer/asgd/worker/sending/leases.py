@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator
 
 from asgd.errors import TryAgain, UserError
-from asgd.wire.messages import AnyMessage, Fault, Granted, Hello, Lease
+from asgd.wire.messages import AnyMessage, Fault, Granted, Hello, Lease, Welcome
 from asgd.worker.reading.leased import Visits
 from asgd.worker.sending.channel import Channel
 
@@ -35,9 +35,8 @@ class Leases:
         """The next range, `wait` or `over`. Raises UserError when shard 0 refuses, TryAgain when another worker has
         this one's place."""
         self._requests += 1
-        question = Lease(self._index, self._incarnation, self._requests)
         while True:
-            answer = yield question
+            answer = yield Lease(self._index, self._incarnation, self._requests, self._channel.term)
             if isinstance(answer, Granted):
                 self._held.append((self._memberships, answer))
                 return answer
@@ -51,6 +50,8 @@ class Leases:
                 return Granted(over=True)
             if isinstance(welcome, Fault) and welcome.code == "session":
                 raise TryAgain(welcome.text)
+            if isinstance(welcome, Welcome):
+                self._channel.heed(welcome.term)
 
     @property
     def _memberships(self) -> int:
