@@ -109,7 +109,8 @@ class Coordinator:
             self._end(known, "lost", now)
         if any(member.index == index for member in self.past):
             self.restarts["worker"] += 1
-        self.members[index] = Member(index, incarnation, now, now, node)
+        before = next((m for m in reversed(self.past) if (m.index, m.incarnation) == (index, incarnation)), None)
+        self.members[index] = Member(index, incarnation, now, now, node, asked=before.asked if before else 0)
 
     def describe_data(self, dataset: int | None, guarantee: str, tensors: bytes) -> None:
         """The first worker tells the data's size and the model's layout."""
@@ -155,7 +156,7 @@ class Coordinator:
         if self.pool is None:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
         if request < member.asked:
-            # NB: a request that was overtaken on its way: what it got would be leased to somebody who never hears of it.
+            # NB: it was overtaken on its way, and nobody waits for its answer: what it got would never be visited.
             return Granted(wait=True)
         if member.granted is None or member.asked != request:
             span = self.pool.lease(index, len(self.members))

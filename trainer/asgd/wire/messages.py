@@ -211,6 +211,8 @@ class Lease(Message):
     index: Index
     incarnation: Incarnation
     request: Version
+    term: Version = 0
+    """Shard 0's, as far as this worker knows; a request that an earlier server was asked is not served by the next."""
 
 
 class Granted(Message):
