@@ -49,6 +49,8 @@ class Member:
     resting: bool = False
     """No data for it now: it neither computes nor pushes, and nobody must wait for it."""
     times: WorkerTimes = field(default_factory=WorkerTimes)
+    number: int = 0
+    """Memberships are numbered within a term of shard 0: a worker that was given up begins another."""
     asked: int = 0
     granted: Granted | None = None
     """The answer to its newest request for a lease: a request that is repeated gets no second one."""
@@ -87,6 +89,7 @@ class Coordinator:
         self.last_save = 0.0
         self._evaluator_came = False
         self._finished: set[int] = set()
+        self._memberships = 0
         self._bad = 0
         self._spoiled: set[int] = set()
         """Workers whose newest push was accepted, and then turned out not to be finite."""
@@ -109,8 +112,13 @@ class Coordinator:
             self._end(known, "lost", now)
         if any(member.index == index for member in self.past):
             self.restarts["worker"] += 1
-        before = next((m for m in reversed(self.past) if (m.index, m.incarnation) == (index, incarnation)), None)
-        self.members[index] = Member(index, incarnation, now, now, node, asked=before.asked if before else 0)
+        before = next(
+            (m for m in reversed(self.past) if (m.index, m.incarnation) == (index, incarnation)), None
+        )
+        self._memberships += 1
+        self.members[index] = Member(
+            index, incarnation, now, now, node, number=self._memberships, asked=before.asked if before else 0
+        )
 
     def describe_data(self, dataset: int | None, guarantee: str, tensors: bytes) -> None:
         """The first worker tells the data's size and the model's layout."""

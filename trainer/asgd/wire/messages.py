@@ -113,8 +113,8 @@ class Welcome(Message):
     """The shard's part of the session's keys."""
     weights: str = ""
     """Name of the memory in which the shard's weights may be read in place; `exchange.readInPlace` only."""
-    known: bool = False
-    """The shard had not forgotten this worker: what it was leased is still its own."""
+    membership: Natural = 0
+    """Of shard 0: which one of this term it is; ranges that were granted in an earlier one are others' now."""
 
 
 class Init(Message):
@@ -223,6 +223,9 @@ class Granted(Message):
     stop: Natural = 0
     wait: bool = False
     over: bool = False
+    term: Natural = 0
+    membership: Natural = 0
+    """The range is this worker's as long as shard 0 names no newer term or membership."""
 
 
 class Beat(Message):

@@ -67,9 +67,8 @@ class Channel:
         self.joined = False
         self.joins = 0
         """How often the shard has welcomed this worker."""
-        self.memberships = 0
-        """How often it did not know this worker (any more) then; a stream that broke is no reason to be forgotten."""
-        self._forgotten = False
+        self.membership = (0, 0)
+        """The newest that shard 0 named: its term, and the number within it."""
         self.busy = False
         self.retries = 0
         self.bring: Callable[[], F32] | None = None
@@ -139,6 +138,10 @@ class Channel:
             self._parts, self._whole = {}, 0
             self.term, self.joined, self._deadline = term, False, 0.0
 
+    def member_of(self, term: int, membership: int) -> None:
+        """Shard 0 named a membership; it may be an older one, in a message that was overtaken."""
+        self.membership = max(self.membership, (term, membership))
+
     @property
     def awaited(self) -> int:
         """The chunk whose answer comes next."""
@@ -190,12 +193,10 @@ class Channel:
             self._parts, self._whole = {}, 0
         self.term = message.term
         self.samples = message.samples
-        self._forgotten = self._forgotten or not message.known
+        self.member_of(message.term, message.membership)
         if message.ready:
             self.joined = True
             self.joins += 1
-            self.memberships += int(self._forgotten)
-            self._forgotten = False
             self.seen = message.version
             if self.busy:
                 self._begin(now)
