@@ -144,8 +144,8 @@ class RoundTable:
         # the round before) would be waited for without end, and its worker waits for this round.
         gone = {push for report in self._reports.values() for push in report.gone}
         broken = {worker for worker, sequence in set.union(*inboxes) if (worker, sequence) in gone}
-        # Who rests for want of data has no clock; what it has begun to give is waited for all the same: else its push would
-        # be thrown away on the shards that have it.
+        # Who rests for want of data has no clock; what it has begun to give is waited for all the same: else its push
+        # would be thrown away on the shards that have it.
         begun = {worker for worker, _ in set.union(*inboxes)} & shard.members.keys()
         wanted = {worker for worker in {*shard.state.clocks, *begun} if not shard.warming(worker)} - broken
         if not wanted <= common or not set.union(*inboxes):
