@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from asgd.drivers.virtual.models import ComputeTime, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import NextLease, Work
 from asgd.kernel import F32
 from asgd.spec.types import Byzantine
 from asgd.worker.oracle import SAMPLES
 from asgd.worker.reading.leased import LeasedBatch
+from asgd.worker.shared import NextLease, Work
+from asgd.world.models import ComputeTime, World
 from tests.checks.problems import Digits
 from tests.checks.virtual import job
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from asgd.drivers.virtual.models import ComputeTime, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import Batches, NextLease, TorchWork
 from asgd.kernel import F32
 from asgd.spec.check import check_document
 from asgd.spec.load import _job
 from asgd.spec.types import Job
 from asgd.worker.reading.leased import LeasedBatch
+from asgd.worker.shared import Batches, NextLease, TorchWork
+from asgd.world.models import ComputeTime, World
 
 CONSTANT = World(compute=ComputeTime("constant", 1.0))
 Gradient = Callable[[F32, int], F32]
