@@ -1,10 +1,8 @@
 """What shard 0 decides for the whole job: members, leases of data, save rounds, evaluation, and when to stop.
 
-Pure: it is told what happened and what time it is (seconds, monotonic) and changes its state; `service.py`
-asks it and sends.
-The life of a job: starting -> running -> stopping (no more leases, workers finish their push and leave) ->
-saving (final
-checkpoint) -> evaluating -> finished. A finished coordinator keeps answering Stop until its process is removed.
+Pure: it is told what happened and what time it is (seconds, monotonic) and changes its state. The core asks it.
+The life of a job: starting -> running -> stopping (no more leases, workers finish their push and leave) -> saving
+(final checkpoint) -> evaluating -> finished. A finished coordinator keeps answering Stop until its process is removed.
 """
 
 from __future__ import annotations
