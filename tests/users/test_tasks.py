@@ -69,7 +69,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     """An empty directory to work in; what users' code does to the process is undone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in ("ASGD_SOURCE", "ASGD_WORKER_INDEX", "ASGD_WORKERS", "RANK", "WORLD_SIZE"):
+    for name in ("ASGD_SOURCE", "ASGD_WORKER_INDEX", "ASGD_WORKERS"):
         monkeypatch.setenv(name, "")
     yield tmp_path
     for name, module in [*sys.modules.items()]:

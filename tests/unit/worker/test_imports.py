@@ -61,7 +61,10 @@ def test_plain_code_leaves_nothing(imported: Import) -> None:
     [
         ("FILE = open(__file__, 'rb')", "left {folder}"),
         ("import socket\nPAIR = socket.socketpair()", "left socket:["),
-        ("import os\nRANK = int(os.environ.get('RANK', '0'))", "read RANK, which each worker has of its own"),
+        (
+            "import os\nRANK = int(os.environ.get('ASGD_WORKER_INDEX', '0'))",
+            "read ASGD_WORKER_INDEX, which each worker has of its own",
+        ),
         ("from os import getenv\nINDEX = getenv('ASGD_WORKER_INDEX')", "read ASGD_WORKER_INDEX"),
         ("import os\nNAME = f'log-{os.getpid()}'", "called os.getpid ("),
         ("import tempfile\nSCRATCH = tempfile.TemporaryDirectory()", "called tempfile.mkdtemp ("),

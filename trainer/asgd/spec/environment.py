@@ -73,8 +73,5 @@ class Env(StrEnum):
     )
 
     # What users' code in a worker is told.
-    WORKER_INDEX = "ASGD_WORKER_INDEX", "for users' code: index of this worker, also as RANK"
-    WORKERS = (
-        "ASGD_WORKERS",
-        "for users' code: how many workers the job wanted when this one started, also as WORLD_SIZE",
-    )
+    WORKER_INDEX = "ASGD_WORKER_INDEX", "for users' code: index of this worker"
+    WORKERS = "ASGD_WORKERS", "for users' code: how many workers the job wanted when this one started"

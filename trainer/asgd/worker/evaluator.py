@@ -27,6 +27,7 @@ from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
 from asgd.worker.device.batch_norm import recompute
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
+from asgd.worker.device.modes import evaluating, start_training
 from asgd.worker.meters import Meters
 from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term
@@ -105,12 +106,8 @@ class Evaluator:
         with torch.no_grad():
             if not self._buffers.settle(spec.buffers, self._told()):
                 recompute(task, spec, self._device)
-        was_training = task.model.training
-        task.model.eval()
-        with torch.no_grad():
-            metrics = {name: float(value) for name, value in task.evaluate(task.model).items()}
-        task.model.train(was_training)
-        return metrics
+        with evaluating(task.model), torch.no_grad():
+            return {name: float(value) for name, value in task.evaluate(task.model).items()}
 
     def _told(self) -> list[bytes]:
         """The buffers that shard 0 has of the workers."""
@@ -143,6 +140,7 @@ def main() -> int:
     task = build_task(config.job.spec)
     if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
+    start_training(task.model)
     evaluator = Evaluator(config, task)
     if not evaluator.oracle:
         # NB: workers may share these cores, as with `asgd run`; for an oracle's answers they wait.

@@ -23,6 +23,7 @@ from asgd.wire import control
 from asgd.wire.messages import Judged, Question, decode, encode
 from asgd.worker.device.accelerator import to_device
 from asgd.worker.device.flat import Flat
+from asgd.worker.device.modes import evaluating
 from asgd.worker.reading.batches import StreamedBatches
 from asgd.worker.reading.data import dataset_size, fetch, stream_loader
 
@@ -54,13 +55,10 @@ class Oracle:
         """The loss at each (N,) point, all on one batch that `version` chooses."""
         batch = to_device(self._batch(version), self._device)
         model, found = self._task.model, []
-        was_training = model.training
-        model.eval()
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             for point in points:
                 self._flat.weights.copy_(torch.from_numpy(point))
                 found.append(float(self._task.loss(model, batch)))
-        model.train(was_training)
         return found
 
     def _batch(self, version: int) -> Any:

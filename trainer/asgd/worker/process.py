@@ -17,6 +17,7 @@ from asgd.worker.assemble import About, Assembled, assemble
 from asgd.worker.compute import Computation, prepare, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
+from asgd.worker.device.modes import start_training
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.replica import Reading
 from asgd.worker.sending.asked import AskedLeases
@@ -98,7 +99,10 @@ def _live(
         replica.core.holds = leasing.holds
         asks = next_lease(leasing, lambda: bool(replica.stop) or parts.leaving())
         replica.reading = Reading(open_batches(task, config.job.spec, index, asks), computation.gradient)
-        task.model.train()
+        if resting := start_training(task.model):
+            names = ", ".join(name or "the model" for name in resting[:3])
+            more = f" and {len(resting) - 3} more" if len(resting) > 3 else ""
+            say(f"worker {index}: stays in evaluation mode, as the entrypoint left it: {names}{more}")
         reason = replica.live(replica.core.train())
     replica.close("drained" if leaving else reason)
     return reason

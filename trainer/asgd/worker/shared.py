@@ -18,6 +18,7 @@ from asgd.spec.types import JobSpec
 from asgd.worker.device.backward import backward
 from asgd.worker.device.batch_norm import recompute
 from asgd.worker.device.flat import Flat, layout_hash, layout_of
+from asgd.worker.device.modes import evaluating, start_training
 from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
 from asgd.worker.oracle import Oracle
 from asgd.worker.reading import data
@@ -90,8 +91,9 @@ class TorchWork:
         self._turns = Turns()
         self._judge = build_task(spec)
         self._judged = Flat(self._judge.model, CPU)
+        start_training(self._judge.model)
         self._oracle = Oracle(spec, self._judge, self._judged, CPU)
-        self.task.model.train()
+        start_training(self.task.model)
 
     def initial(self) -> F32:
         return self._start.copy()
@@ -137,10 +139,8 @@ class TorchWork:
         model, before = self._judge.model, random_state()
         self._judged.weights.copy_(torch.from_numpy(weights))
         recompute(self._judge, self.spec, CPU)
-        model.eval()
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             metrics = {name: float(value) for name, value in self._judge.evaluate(model).items()}
-        model.train()
         set_random_state(before)
         return metrics
 

@@ -28,6 +28,7 @@ from asgd.worker.compute import Computation, prepare
 from asgd.worker.core import WorkerCore, overlaps
 from asgd.worker.device.accelerator import Staging, limit_threads
 from asgd.worker.device.backward import studied
+from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
@@ -152,7 +153,7 @@ class _Life:
         core = self._core
         reason = yield from core.join()
         if not reason:
-            self._task.model.train()
+            start_training(self._task.model)
             reason = yield from core.train()
         yield from core.leave("drained" if self._leases.left else reason)
 

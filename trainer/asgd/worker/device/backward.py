@@ -37,7 +37,7 @@ def backward(task: Task, flat: Flat, device: torch.device, item: LeasedBatch, ea
     """The gradient of the batch's mean loss, accumulated over `task.accumulate` micro-batches; returns the loss."""
     flat.zero()
     batch: Any = to_device(item.batch, device)
-    parts = micro_batches(batch, task.accumulate)
+    parts = micro_batches(batch, task.accumulate, item.samples)
     if len(parts) == 1:
         return _add(task, *parts[0], partial(early, item))
     total = 0.0

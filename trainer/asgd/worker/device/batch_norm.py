@@ -2,7 +2,8 @@
 
 This is `spec.buffers: recompute`, and what the other policies fall back on until workers have told theirs. The
 task's own loss runs without gradients over up to 50 training batches, batch norm in training mode and all else
-(dropout) in evaluation mode; the statistics are the plain average over the batches.
+(dropout) in evaluation mode; the statistics are the plain average over the batches. A layer that its user has frozen
+keeps those that it has.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Iterator
 from itertools import islice
 
 import torch
-from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.accelerator import to_device
+from asgd.worker.device.modes import evaluating
 from asgd.worker.reading.batches import LeasedBatches, StreamedBatches
 from asgd.worker.reading.data import dataset_size, stream_loader
 from asgd.worker.reading.leased import LeasedBatch
@@ -26,24 +27,29 @@ MOST_BATCHES = 50
 
 def recompute(task: Task, spec: JobSpec, device: torch.device) -> None:
     """Sets the running statistics of `task.model`, which is on `device`; a model without them is left alone."""
-    layers = [m for m in task.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    layers = [m for m in task.model.modules() if isinstance(m, _BatchNorm) and _learns(m)]
     if not layers:
         return
     found = [(layer.momentum, _count(layer).clone()) for layer in layers]
-    modes = {module: module.training for module in task.model.modules()}
-    task.model.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # the plain average of all batches
-        layer.train()
-    with torch.no_grad():
-        for item in islice(_batches(task, spec), MOST_BATCHES):
-            task.loss(task.model, to_device(item.batch, device))
+    with evaluating(task.model):
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain average of all batches
+            layer.train()
+        with torch.no_grad():
+            for item in islice(_batches(task, spec), MOST_BATCHES):
+                task.loss(task.model, to_device(item.batch, device))
     for layer, (momentum, count) in zip(layers, found, strict=True):
         layer.momentum = momentum
         # NB: else the model's file would tell whether it was measured before workers had told their buffers.
         _count(layer).copy_(count)
-    _restore(modes)
+
+
+def _learns(layer: _BatchNorm) -> bool:
+    """Whether training moves the layer's statistics: not where it is frozen, by `eval()` or with its weights."""
+    own = [*layer.parameters(recurse=False)]
+    frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
+    return layer.track_running_stats and layer.training and not frozen
 
 
 def _count(layer: _BatchNorm) -> torch.Tensor:
@@ -51,11 +57,6 @@ def _count(layer: _BatchNorm) -> torch.Tensor:
     count = layer.num_batches_tracked
     assert count is not None
     return count
-
-
-def _restore(modes: dict[nn.Module, bool]) -> None:
-    for module, training in modes.items():
-        module.training = training
 
 
 def _batches(task: Task, spec: JobSpec) -> Iterator[LeasedBatch]:

@@ -56,7 +56,7 @@ class Pipeline:
         self.flat.zero()
         self.flat.scatter()
         batch: Any = to_device(item.batch, self._stages[-1].device)
-        parts = micro_batches(batch, self._task.accumulate)
+        parts = micro_batches(batch, self._task.accumulate, item.samples)
         with dealt(len(parts), self._stages[0].device) as draws:
             losses = _Batch(self._task, self._stages, parts, draws, self._watch).run(
                 self._threads, self._losses

@@ -115,13 +115,13 @@ def guarantee(task: Task) -> str:
 def worker_environment(spec: JobSpec, worker_index: int) -> dict[str, str]:
     """How users' datasets learn which worker they are in; to be set before the entrypoint is called.
 
-    ASGD_WORKER_INDEX and ASGD_WORKERS, and the same as RANK and WORLD_SIZE, which torchrun's users know. A
-    stream that shards itself takes shard `index * info.num_workers + info.id` of `workers * info.num_workers`
-    with torch's `get_worker_info()`, which keeps its meaning inside one worker. Jobs are elastic: the count
-    is that of the spec when this worker started.
+    ASGD_WORKER_INDEX and ASGD_WORKERS. NB: not RANK and WORLD_SIZE: who reads those (accelerate, timm) takes them
+    for torchrun's, and waits for a rendezvous that nobody comes to. A stream that shards itself takes shard
+    `index * info.num_workers + info.id` of `workers * info.num_workers` with torch's `get_worker_info()`, which keeps
+    its meaning inside one worker. Jobs are elastic: the count is that of the spec when this worker started.
     """
     index, workers = str(worker_index), str(max(spec.workers.replicas, worker_index + 1))
-    return {Env.WORKER_INDEX: index, Env.WORKERS: workers, "RANK": index, "WORLD_SIZE": workers}
+    return {Env.WORKER_INDEX: index, Env.WORKERS: workers}
 
 
 def stream_loader(task: Task, spec: JobSpec) -> Iterable[Any]:

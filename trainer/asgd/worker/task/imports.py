@@ -22,7 +22,7 @@ from asgd.spec.environment import Env
 from asgd.worker.task.traces import Traces
 from asgd.worker.users_code import is_users
 
-OF_ONE_PROCESS = (Env.INDEX, Env.ANNOUNCE, Env.METRICS, Env.WORKER_INDEX, Env.WORKERS, "RANK", "WORLD_SIZE")
+OF_ONE_PROCESS = (Env.INDEX, Env.ANNOUNCE, Env.METRICS, Env.WORKER_INDEX, Env.WORKERS)
 """Variables that the processes of a run have different values of."""
 _CALLS: tuple[tuple[ModuleType, str], ...] = (
     (atexit, "register"),

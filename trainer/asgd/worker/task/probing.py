@@ -19,6 +19,7 @@ from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.accelerator import to_device
 from asgd.worker.device.flat import Flat
+from asgd.worker.device.modes import evaluating
 from asgd.worker.reading.batches import StreamedBatches
 from asgd.worker.reading.data import dataset_size, fetch, stream_loader
 
@@ -54,14 +55,10 @@ class Probe:
         """The task's mean loss over the set at `weights`; the model's own weights stay as they are."""
         model, own = self.task.model, flat.weights.clone()
         flat.weights.copy_(weights)
-        modes = {module: module.training for module in model.modules()}
-        model.eval()
         total = 0.0
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             for batch, samples in self.batches:
                 total += float(self.task.loss(model, to_device(batch, device))) * samples
-        for module, training in modes.items():
-            module.training = training
         flat.weights.copy_(own)
         return total / sum(samples for _, samples in self.batches)
 
