@@ -16,7 +16,7 @@ from msgspec import Struct
 from safetensors.numpy import save_file
 
 from asgd import exitcodes
-from asgd.drivers.replay.shard import Differs
+from asgd.drivers.replay.server import Differs
 from asgd.drivers.replay.stage import Ending, Stage
 from asgd.errors import UserError
 from asgd.kernel import F32

@@ -17,7 +17,7 @@ from torch import Tensor
 from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.registry import halves
 from asgd.drivers.replay.centre import Gone, TapeCentre
-from asgd.drivers.replay.mail import Mail
+from asgd.drivers.replay.lane import Mail
 from asgd.errors import AsgdError, UserError
 from asgd.record.reading import WorkerTape
 from asgd.spec.types import Job
@@ -68,7 +68,7 @@ class TapeLeases:
         return self._tape.leaves_at is not None and self._asked >= self._tape.leaves_at
 
 
-class RerunWorker:
+class ReplayedWorker:
     """The worker of `tape`."""
 
     def __init__(self, job: Job, tape: WorkerTape, mail: Mail) -> None:
