@@ -6,10 +6,8 @@ only when the weights are equal, with 1 when they are not: then it says which pu
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +22,7 @@ from asgd.record import run as recording
 from asgd.record.reading import Recording, load
 from asgd.report import units
 from asgd.spec.environment import Env
+from asgd.wire.partition import by_name
 from asgd.worker.device.flat import layout_of
 from asgd.worker.task.build import build_task
 
@@ -104,12 +103,7 @@ def _packages(recorded: Recording) -> str:
 def _dump(path: Path, weights: F32 | None, recorded: Recording) -> None:
     if weights is None:
         raise UserError(f"--dump: {path} was not written: the run left no final weights")
-    named: dict[str, Any] = {}
-    offset = 0
-    for name, shape in layout_of(build_task(recorded.job.spec).model):
-        count = math.prod(shape)
-        named[name] = weights[offset : offset + count].reshape(shape)
-        offset += count
+    named = by_name(weights, layout_of(build_task(recorded.job.spec).model))
     try:
         save_file(named, path)
     except OSError as error:

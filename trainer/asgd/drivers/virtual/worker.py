@@ -7,7 +7,6 @@ life included, goes over the simulated network. Nothing is decided here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from asgd.worker.sending.headers import BEAT_SECONDS, PeerIdentity
 from asgd.worker.sending.leases import Asking, Leases
 from asgd.worker.sending.shards import Shards
 from asgd.worker.shared import Batches, Work
+from asgd.worker.wishes import LATER
 
 
 class VirtualLane:
@@ -102,15 +102,6 @@ class ArrayVectors:
         return self.pulled
 
 
-class _Later(Enum):
-    """The answer to a wish that comes as time goes on."""
-
-    LATER = "later"
-
-
-LATER = _Later.LATER
-
-
 class VirtualWorker:
     """Worker `index`; `factor` stretches its compute time. `heard`: what liars get to hear; `attack`: it is one."""
 
@@ -162,7 +153,16 @@ class VirtualWorker:
         self._waits_for: type = wishes.Sleep
         self._ticking = False
         self._beats = self._lane(0)
-        self._life = self._live()
+        self._life = self.core.life()
+        self._ways: dict[type[wishes.Wish], Callable[[Any], Any]] = {
+            wishes.Join: self._join,
+            wishes.Exchange: self._exchange,
+            wishes.Await: self._await,
+            wishes.Next: lambda wish: self._next(),
+            wishes.Compute: self._compute,
+            wishes.Sleep: self._sleep,
+            wishes.Leave: self._leave,
+        }
 
     def _lane(self, shard: int) -> VirtualLane:
         return VirtualLane(("worker", self.index), self.cluster.servers[shard], self.cluster.network)
@@ -236,62 +236,49 @@ class VirtualWorker:
 
     # -- its life ----------------------------------------------------------------------------------
 
-    def _live(self) -> wishes.Life[None]:
-        core = self.core
-        yield from core.join()
-        if not core.stop:
-            yield from core.train()
-        yield from core.leave(core.stop)
-
     def _go_on(self, answer: Any) -> None:
         """As far as it comes without waiting."""
-        while answer is not LATER:
-            try:
-                wish = self._life.send(answer)
-            except (StopIteration, TryAgain):
-                self.die()
-                return
-            answer = self._carry_out(wish)
+        try:
+            over = wishes.resume(self._life, self._ways, answer) is not LATER
+        except TryAgain:
+            over = True
+        if over:
+            self.die()
 
-    def _carry_out(self, wish: wishes.Wish) -> Any:
-        match wish:
-            case wishes.Exchange():
-                pull = self.vectors.pulled if wish.pull else None
-                self.shards.start(wish.push, pull, wish.meta, self._clock.now)
-                return None
-            case wishes.Await() if not self.shards.busy:
-                return self.shards.outcome()
-            case wishes.Await():
-                self._wait(wishes.Await, RETRY_SECONDS)
-            case wishes.Next():
-                return self._next()
-            case wishes.Compute():
-                self._compute(wish.item)
-            case wishes.Sleep():
-                self._after(wish.seconds, lambda: self._go_on(None))
-            case wishes.Join():
-                self.shards.bring(lambda shard: self.work.initial)
-                self.shards.hello(self._clock.now)
-                self._wait(wishes.Join, HELLO_SECONDS)
-            case wishes.Leave():
-                for channel in self.channels:
-                    channel.lane.send(Bye("worker", self.index, self.incarnation, reason=wish.reason))
-                return None
+    def _exchange(self, wish: wishes.Exchange) -> None:
+        pull = self.vectors.pulled if wish.pull else None
+        self.shards.start(wish.push, pull, wish.meta, self._clock.now)
+
+    def _await(self, wish: wishes.Await) -> Any:
+        return self._wait(wishes.Await) if self.shards.busy else self.shards.outcome()
+
+    def _join(self, wish: wishes.Join) -> wishes.Later:
+        self.shards.bring(lambda shard: self.work.initial)
+        self.shards.hello(self._clock.now)
+        return self._wait(wishes.Join)
+
+    def _sleep(self, wish: wishes.Sleep) -> wishes.Later:
+        self._after(wish.seconds, lambda: self._go_on(None))
         return LATER
+
+    def _leave(self, wish: wishes.Leave) -> None:
+        for channel in self.channels:
+            channel.lane.send(Bye("worker", self.index, self.incarnation, reason=wish.reason))
 
     # -- waiting for servers -----------------------------------------------------------------------
 
-    def _wait(self, what: type, seconds: float) -> None:
-        """Looks whenever something arrives, and at least every `seconds` whether to say something again."""
+    def _wait(self, what: type) -> wishes.Later:
+        """Looks whenever something arrives, and now and then whether to say something again."""
         self._waits_for = what
         if not self._ticking:
             self._ticking = True
-            self._after(seconds, lambda: self._tick(seconds))
+            self._after(HELLO_SECONDS if what is wishes.Join else RETRY_SECONDS, self._tick)
+        return LATER
 
-    def _tick(self, seconds: float) -> None:
+    def _tick(self) -> None:
         self._ticking = False
         if self._waits_for is not wishes.Sleep:
-            self._wait(self._waits_for, HELLO_SECONDS if self._waits_for is wishes.Join else RETRY_SECONDS)
+            self._wait(self._waits_for)
             self.shards.tick(self._clock.now)
 
     def _look(self) -> None:
@@ -351,10 +338,10 @@ class VirtualWorker:
         else:
             self._ask(asking, question)
 
-    def _compute(self, item: LeasedBatch) -> None:
-        self._after(
-            self.cluster.world.compute.draw(self._random) * self._factor, lambda: self._computed(item)
-        )
+    def _compute(self, wish: wishes.Compute) -> wishes.Later:
+        seconds = self.cluster.world.compute.draw(self._random) * self._factor
+        self._after(seconds, lambda: self._computed(wish.item))
+        return LATER
 
     def _computed(self, item: LeasedBatch) -> None:
         if self._hangs:
