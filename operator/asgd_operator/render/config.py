@@ -22,6 +22,7 @@ LIVE: tuple[tuple[str, ...], ...] = (
     ("workers", "replicas"),
     ("workers", "minReplicas"),
     ("workers", "maxReplicas"),
+    ("workers", "progressDeadlineSeconds"),
     ("runPolicy",),
     ("stopAfter",),
     ("evaluation",),

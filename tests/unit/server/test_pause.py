@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asgd.server.coordinator import MEMBER_TIMEOUT_SECONDS
+from asgd.server.membership import MEMBER_TIMEOUT_SECONDS
 from tests.unit.server.rig import Rig
 
 LATER = MEMBER_TIMEOUT_SECONDS + 5

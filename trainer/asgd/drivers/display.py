@@ -44,6 +44,7 @@ class Display:
         self._quiet = quiet
         self._gone = False
         self._closed = False
+        self._noted = 0
         self._view: _View = _Plain(self._stream, quiet, clock)
         if not quiet and _can_live(self._stream):
             from asgd.report.frame import LiveView
@@ -51,7 +52,11 @@ class Display:
             self._view = LiveView(self._stream)
 
     def update(self, status: Status) -> None:
-        """Shows `status`; cheap enough to be called a few times a second."""
+        """Shows `status`; cheap enough to be called a few times a second. What was given up is noted, once."""
+        for notice in status.notices:
+            if notice.number > self._noted:
+                self._noted = notice.number
+                self.note(notice.text)
         self._attempt(lambda: self._view.update(status))
 
     def note(self, text: str, *, matters: bool = True) -> None:
@@ -171,6 +176,8 @@ def _figures(status: Status) -> Iterator[str]:
         yield f"refused {refused:,}"
     if status.lost_updates:
         yield f"lost updates {status.lost_updates:,}"
+    if status.waiting_for:
+        yield f"waiting: {status.waiting_for}"
 
 
 def _goal(goal: int | None) -> str:
@@ -187,5 +194,6 @@ def _epoch(status: Status) -> str:
 def _workers(status: Status) -> str:
     newest = {worker.index: worker.state for worker in status.workers}
     states = list(newest.values())
-    lost = states.count("lost")
-    return f"{states.count('running')}" + (f" ({lost} lost)" if lost else "")
+    alive = states.count("running") + states.count("stalled")
+    troubles = [f"{states.count(state)} {state}" for state in ("stalled", "hung", "lost") if state in states]
+    return f"{alive}" + (f" ({', '.join(troubles)})" if troubles else "")

@@ -61,7 +61,7 @@ class Evaluation(Line, tag="evaluation", frozen=True):
 
 
 class Member(Line, tag="member", frozen=True):
-    """A worker joined, left (said goodbye) or was lost."""
+    """A worker joined, left (said goodbye), was lost or hung."""
 
     event: str
     worker: int
@@ -127,7 +127,7 @@ def progress(status: Status, t: float) -> Progress:
         bytes_received=status.bytes_received,
         loss=_finite(status.loss),
         staleness=status.staleness,
-        workers=sum(worker.state == "running" for worker in status.workers),
+        workers=sum(worker.alive for worker in status.workers),
         refused=sum(status.refused.values()),
         lost_updates=status.lost_updates,
     )
@@ -187,9 +187,9 @@ def _of_worker(
 
     if was is None:
         yield at("joined", now.joined)
-    if now.state != "running" and (was is None or was.state == "running"):
+    if not now.alive and (was is None or was.alive):
         yield at(now.state, now.ended)
-    elif was is not None and was.state != "running" and now.state == "running":
+    elif was is not None and not was.alive and now.alive:
         # Heartbeats came again: the worker was thought lost and was not.
         yield at("joined", None)
 

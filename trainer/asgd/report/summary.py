@@ -69,7 +69,9 @@ class Summary(Struct, rename="camel", frozen=True, kw_only=True):
     workers_seen: int = 0
     """How many worker indices ever joined."""
     workers_lost: list[int] = field(default_factory=list)
-    """Indices that were lost at least once."""
+    """Indices that were lost or hung at least once; the 256 lowest."""
+    notices: list[str] = []
+    """What was waited for and given up, in sentences; the newest 16."""
     rejected_workers: list[int] = field(default_factory=list)
     """Workers that the strategy did not listen to, at the end or for a time."""
     checkpoint: CheckpointView | None = None
@@ -109,8 +111,9 @@ def summarize(status: Status, spec: JobSpec) -> Summary:
         refused=status.refused,
         revisited_samples=status.revisited_samples,
         guarantee=status.guarantee,
-        workers_seen=len({worker.index for worker in status.workers}),
-        workers_lost=sorted({worker.index for worker in status.workers if worker.state == "lost"}),
+        workers_seen=status.workers_seen,
+        workers_lost=status.workers_lost,
+        notices=[notice.text for notice in status.notices],
         rejected_workers=status.ever_rejected,
         checkpoint=status.checkpoint,
     )
@@ -152,6 +155,7 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         lines.append(
             f"rejected   {_workers(summary.rejected_workers)}: {summary.algorithm} did not listen to what they sent"
         )
+    lines += [f"gave up    {notice}" for notice in summary.notices]
     if output is not None:
         lines.append(f"files      {output}")
     return lines

@@ -16,8 +16,9 @@ import msgspec
 
 from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig
-from asgd.server.coordinator import PAUSE_SECONDS, Coordinator, Member
+from asgd.server.coordinator import PAUSE_SECONDS, Coordinator
 from asgd.server.live import LiveFields
+from asgd.server.members import Member
 from asgd.server.metrics import Traffic
 from asgd.server.saves.saver import Rounds, Saver
 from asgd.server.saves.store import Manifest, Part, Store
@@ -36,7 +37,9 @@ from asgd.wire.messages import (
     Hello,
     Lease,
     Message,
+    Pull,
     Reply,
+    Welcome,
 )
 
 STATUS_SECONDS = 0.2
@@ -47,7 +50,7 @@ class Chief:
 
     def __init__(self, config: ProcessConfig, shard: Shard, store: Store | None, traffic: Traffic) -> None:
         self.config, self.shard, self.traffic = config, shard, traffic
-        self.coordinator = Coordinator(config.job.spec)
+        self.coordinator = Coordinator(config.job.spec, config.run)
         self.rounds = Rounds(store, shard.shards) if store else None
         self.coordinator.save_round = max(store.all_rounds(), default=0) if store else 0
         self.coordinator.saved_round = self.coordinator.save_round
@@ -86,16 +89,16 @@ class Chief:
             return Fault("stopped", self.coordinator.stop_reason, self.shard.term)
         return self._check_data(message)
 
-    def joined(self, message: Hello) -> None:
+    def joined(self, message: Hello, answer: Welcome) -> None:
         """The shard has welcomed a peer; the first worker describes the data."""
         now, chief = time.monotonic(), self.coordinator
         if message.role == "evaluator":
-            chief.meet_evaluator(now)
+            chief.meet_evaluator(now, message.incarnation)
         if message.role != "worker":
             return
         if message.evaluates:
             chief.await_evaluator()
-        chief.hello(message.index, message.incarnation, message.node, now)
+        chief.hello(message.index, message.incarnation, message.node, now, answer.bring)
         chief.describe_data(message.dataset, message.guarantee, message.tensors)
         self.shard.state.dataset = chief.dataset
         chief.rolled_back(self.shard.lost_samples - self._rolled_back)
@@ -114,17 +117,31 @@ class Chief:
             )
         return None
 
-    def pushed(self, message: Exchange, reply: Reply) -> None:
-        """Shard 0 gave a push its verdict (at its first chunk)."""
-        if reply.verdict == "duplicate" or not message.steps:
-            return
-        self.coordinator.pushed(
-            message.index, message.visits, message.samples, message.loss, reply.verdict, time.monotonic()
-        )
+    def exchanged(self, message: Exchange, reply: Reply, spoiled: bool) -> None:
+        """A chunk of a push was served; the first one has the push's verdict, a later one may have `spoiled` it."""
+        now = time.monotonic()
+        self.coordinator.active(message.index, now)
+        if message.chunk:
+            if spoiled:
+                self.coordinator.spoiled(message.index, now)
+        elif message.steps and reply.verdict != "duplicate":
+            self.coordinator.pushed(
+                message.index, message.visits, message.samples, message.loss, reply.verdict, now
+            )
 
-    def spoiled(self, message: Exchange) -> None:
-        """A push that shard 0 had accepted is not finite from this chunk on."""
-        self.coordinator.spoiled(message.index, time.monotonic())
+    def parked(self, message: Pull) -> None:
+        """A pull is held back."""
+        if message.role == "worker":
+            self.coordinator.parked(message.index)
+
+    def pulled(self, message: Pull) -> None:
+        """A pull is answered."""
+        if message.role == "worker":
+            self.coordinator.active(message.index, time.monotonic())
+
+    def brought(self, index: int) -> None:
+        """A worker has brought a chunk of the initial weights."""
+        self.coordinator.brought(index, time.monotonic())
 
     def bye(self, message: Bye) -> None:
         """A member leaves."""
@@ -155,7 +172,7 @@ class Chief:
         if member is None or member.incarnation != message.incarnation:
             return Fault("hello", "say hello first", self.shard.term)
         try:
-            granted = self.coordinator.lease(message.index, message.request)
+            granted = self.coordinator.lease(message.index, message.request, time.monotonic())
         except UserError as error:
             return Fault("layout", str(error), self.shard.term)
         if granted.wait:
@@ -166,15 +183,19 @@ class Chief:
         chief = self.coordinator
         if message.role == "worker":
             if not chief.heard(message.index, message.incarnation, now) and not chief.stop_reason:
-                return Fault("hello", "say hello first", self.shard.term)
+                why = chief.given_up(message.index, message.incarnation)
+                return Beaten(given_up=why) if why else Fault("hello", "say hello first", self.shard.term)
             if (member := chief.members.get(message.index)) and (times := message.report.get("times")):
                 with suppress(msgspec.ValidationError):
                     member.times = msgspec.convert(times, WorkerTimes)
             if buffers := message.report.get("buffers"):
                 self._buffers[message.index] = buffers
         elif message.role == "evaluator":
-            chief.meet_evaluator(now)
+            chief.meet_evaluator(now, message.incarnation)
+            if chief.evaluator.given_up and message.incarnation == chief.evaluator.incarnation:
+                return Beaten(given_up=chief.evaluator.given_up)
         else:
+            chief.shard_heard(message.index, now)
             self._shard_report(message)
         return Beaten(
             workers=len(chief.members),
@@ -318,7 +339,7 @@ class Chief:
         if fresh and self.shard.ready and not self.checkpoint_error:
             self.ask_save()
         self._save_losses()
-        if self.rounds is None and chief.phase == "saving":
+        if self.rounds is None and chief.save_asked is not None:
             chief.saved(now)
         if now >= self._status_due:
             self._status_due = now + STATUS_SECONDS

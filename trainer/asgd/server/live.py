@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,16 +18,21 @@ class LiveFields:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._seen = b""
+        self._base: dict[str, Any] | None = None
 
     def changed(self, spec: JobSpec) -> JobSpec | None:
-        """The spec with the file's fields when they differ from the last look; a damaged file changes nothing."""
+        """The spec with the file's fields when they differ from the last look; a damaged file changes nothing.
+
+        NB: a field that the file no longer has is again what the first `spec` said.
+        """
+        self._base = self._base or msgspec.to_builtins(spec)
         text = self._read()
         if text == self._seen:
             return None
         self._seen = text
         try:
             fresh = msgspec.json.decode(text, type=dict[str, dict[str, object] | None])
-            merged = msgspec.to_builtins(spec)
+            merged = dict(self._base)
             for name in FIELDS:
                 if name == "stopAfter" and fresh.get(name):
                     merged[name] = fresh[name]

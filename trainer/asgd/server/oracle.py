@@ -6,7 +6,7 @@ answer holds rounds up for a bounded time once; until it speaks again the strate
 
 from __future__ import annotations
 
-from asgd.server.coordinator import EVALUATOR_TIMEOUT_SECONDS
+from asgd.server.evaluation import EVALUATOR_TIMEOUT_SECONDS
 from asgd.server.round_table import RoundTable
 from asgd.wire.messages import Judged, Question
 

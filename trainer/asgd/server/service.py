@@ -1,9 +1,8 @@
 """A parameter server: the socket loop around one `Shard`, and on shard 0 around the `Coordinator` as well.
 
-One thread serves: it receives a message, asks the pure objects, sends what they answer. Replies with weights
-copy one chunk
-into the message, so what leaves is never half updated. Everything slow (checkpoints, HTTP) runs beside it. No lock is
-held and nothing blocks; requests that must wait are parked and asked again after the next change.
+One thread serves: it receives a message, asks the pure objects, sends what they answer. Replies with weights copy one
+chunk into the message, so what leaves is never half updated. Everything slow (checkpoints, HTTP) runs beside it. No
+lock is held and nothing blocks; requests that must wait are parked and asked again after the next change.
 """
 
 from __future__ import annotations
@@ -63,7 +62,6 @@ LEAVE_SECONDS = 15.0
 LINGER_SECONDS = 1.0
 """How much longer shard 0 stays then: others that leave too must hear that the round is complete."""
 PARKED_MOST = 10_000
-
 
 Sender = bytes | Connection
 """Who asked: a routing identity of ZeroMQ, or a bulk connection."""
@@ -236,6 +234,8 @@ class Service:
                 self._send(sender, self._hello(message))
             case Init():
                 fault = shard.init(message, payload)
+                if self.chief and fault is None:
+                    self.chief.brought(message.index)
                 self._send(sender, fault or Done())
             case Bye():
                 if message.role == "worker":
@@ -268,7 +268,7 @@ class Service:
             return fault
         answer = self.shard.hello(message)
         if self.chief and isinstance(answer, Welcome):
-            self.chief.joined(message)
+            self.chief.joined(message, answer)
         if self.bulk and isinstance(answer, Welcome):
             self.bulk.offer(message, answer)
         return answer
@@ -276,10 +276,8 @@ class Service:
     def _exchange(self, sender: Sender, message: Exchange, payload: Any) -> None:
         before = self.shard.refused["nonfinite"]
         answer = self.shard.exchange(message, payload)
-        if self.chief and isinstance(answer, Reply) and message.chunk == 0:
-            self.chief.pushed(message, answer)
-        elif self.chief and self.shard.refused["nonfinite"] > before:
-            self.chief.spoiled(message)
+        if self.chief and isinstance(answer, Reply):
+            self.chief.exchanged(message, answer, self.shard.refused["nonfinite"] > before)
         self._answer(sender, answer, message, message.index, message.pull)
 
     def _pull(self, sender: Sender, message: Pull, *, again: bool = False) -> None:
@@ -287,10 +285,14 @@ class Service:
             answer = self.shard.pull(message)
         except Parked:
             self._park(sender, message)
+            if self.chief:
+                self.chief.parked(message)
             if not again:
                 # NB: who waits long must know that this server lives.
                 self._send(sender, self.shard.reply(asker(message), 0, message.chunk, "waiting", False))
             return
+        if self.chief and isinstance(answer, Reply):
+            self.chief.pulled(message)
         self._answer(sender, answer, message, asker(message), True)
 
     def _park(self, sender: Sender, message: Pull) -> None:
@@ -370,7 +372,7 @@ class Service:
     def _save(self, now: float) -> None:
         if self.saver and self.saver.due(now):
             self.saver.start(self.chief.state(now) if self.chief else None)
-        if self.memory and self.memory.due(now):
+        if self.memory and self.memory.due(now, self.chief.coordinator.changes if self.chief else 0):
             self.memory.keep(self.chief.coordinator.state(now) if self.chief else None)
 
     def _tick(self, now: float) -> None:

@@ -6,11 +6,16 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from asgd.server.coordinator import Coordinator, Member
+from asgd.server.coordinator import Coordinator
+from asgd.server.members import Member
+from asgd.server.waiting import waiting_for
 from asgd.spec.status import CheckpointView, ServingView, StalenessView, Status, WorkerView
 
 if TYPE_CHECKING:
     from asgd.server.chief import Chief
+
+LOST_MOST = 256
+"""So many indices of lost workers are told."""
 
 
 def staleness(histogram: Counter[int]) -> StalenessView:
@@ -47,7 +52,12 @@ def build_status(chief: Chief, now: float) -> Status:
         job=chief.config.job.name,
         phase=coordinator.phase,
         algorithm=str(coordinator.spec.algorithm["name"]),
-        workers=[_worker(member, now, _origin(coordinator, now)) for member in members],
+        workers=[_worker(coordinator, member, now) for member in members],
+        workers_seen=len(coordinator.seen),
+        workers_lost=sorted(coordinator.lost)[:LOST_MOST],
+        workers_unlisted=coordinator.roster.unlisted,
+        waiting_for=waiting_for(coordinator, now),
+        notices=coordinator.notices.newest,
         updates=coordinator.updates,
         samples=coordinator.samples,
         epochs=coordinator.epochs,
@@ -71,7 +81,7 @@ def build_status(chief: Chief, now: float) -> Status:
         lost_updates=chief.lost_updates,
         revisited_samples=coordinator.pool.revisited if coordinator.pool else 0,
         checkpoint=_checkpoint(chief),
-        checkpoint_error=chief.checkpoint_error,
+        checkpoint_error=chief.checkpoint_error or coordinator.save_error,
         progress=progress,
         eta_seconds=eta,
         stop_reason=coordinator.stop_reason,
@@ -89,11 +99,13 @@ def _origin(coordinator: Coordinator, now: float) -> float:
     return start - coordinator.seconds_before
 
 
-def _worker(member: Member, now: float, origin: float) -> WorkerView:
+def _worker(coordinator: Coordinator, member: Member, now: float) -> WorkerView:
+    origin, alive = _origin(coordinator, now), member.ended is None
+    idle = coordinator.idle(member, now) if alive else 0.0
     lived = (member.ended if member.ended is not None else now) - member.joined
     return WorkerView(
         index=member.index,
-        state=member.state,
+        state="stalled" if alive and coordinator.stalled(member, idle) else member.state,
         joined=max(0.0, member.joined - origin),
         ended=None if member.ended is None else max(0.0, member.ended - origin),
         incarnation=member.incarnation,
@@ -102,6 +114,8 @@ def _worker(member: Member, now: float, origin: float) -> WorkerView:
         loss=member.loss,
         node=member.node,
         times=member.times,
+        samples_held=coordinator.held(member.index) if alive else 0,
+        idle_seconds=idle,
     )
 
 

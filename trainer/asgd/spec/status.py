@@ -36,12 +36,21 @@ class ServingView(Struct, rename="camel", frozen=True):
     seconds: float = 0.0
 
 
+class Notice(Struct, rename="camel", frozen=True):
+    """Something that was waited for and given up, in one sentence."""
+
+    number: int
+    """Grows by one with each notice of the job: who has told number n tells those above it."""
+    text: str
+
+
 class WorkerView(Struct, rename="camel", frozen=True):
     """One worker that is or was a member. Times are seconds since the job's start on this server."""
 
     index: int
     state: str
-    """running | left (said goodbye) | lost (heartbeats stopped or the process died)."""
+    """running | stalled (a member that makes no progress) | left (said goodbye) | lost (heartbeats stopped or the
+    process died) | hung (given up: it made no progress although its heartbeats went on)."""
     joined: float
     ended: float | None = None
     incarnation: int = 0
@@ -50,6 +59,15 @@ class WorkerView(Struct, rename="camel", frozen=True):
     loss: float | None = None
     node: str = ""
     times: WorkerTimes = WorkerTimes()
+    samples_held: int = 0
+    """Leased to it and not pushed yet."""
+    idle_seconds: float = 0.0
+    """Without progress although it owes some; 0 for who waits for others, for data or for a server."""
+
+    @property
+    def alive(self) -> bool:
+        """It is a member now."""
+        return self.state in ("running", "stalled")
 
 
 class CheckpointView(Struct, rename="camel", frozen=True):
@@ -66,9 +84,20 @@ class Status(Struct, rename="camel", frozen=True):
 
     job: str
     phase: str
-    """starting | running | stopping | finished"""
+    """starting | running | stopping | saving | evaluating | finished"""
     algorithm: str
     workers: list[WorkerView] = []
+    """All members, and the newest of those that were."""
+    workers_seen: int = 0
+    """How many worker indices ever joined."""
+    workers_lost: list[int] = []
+    """Indices that were lost or hung at least once; the 256 lowest."""
+    workers_unlisted: int = 0
+    """How many more there were that ended, oldest, beside those in `workers`."""
+    waiting_for: str = ""
+    """What the job waits for while nothing moves, since when and until when, in one sentence; else empty."""
+    notices: list[Notice] = []
+    """What was given up; the newest 16, oldest first."""
     updates: int = 0
     samples: int = 0
     epochs: float = 0.0

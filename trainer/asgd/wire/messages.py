@@ -224,6 +224,8 @@ class Beaten(Message):
     """Workers without data for now: no clock waits for them."""
     every_seconds: float = 0.0
     """To the evaluator: how often to evaluate; 0 only at the end."""
+    given_up: str = ""
+    """Why this process was given up and has to end: it makes no progress. Nothing else is told then."""
 
 
 class Gathered(Message):

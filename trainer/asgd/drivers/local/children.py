@@ -194,6 +194,11 @@ class Children:
                 child.process.kill()
                 child.process.wait()
 
+    def kill_one(self, child: Child) -> None:
+        """Ends a process at once, with what it has started itself."""
+        if child.process.poll() is None:
+            os.killpg(child.process.pid, signal.SIGKILL)
+
     def kill(self) -> None:
         """Ends everything at once, what children have started themselves (data loaders) included."""
         running = [child.process for child in self.all.values() if child.process.poll() is None]

@@ -106,7 +106,7 @@ class LocalRun:
     def run(self, findings: Findings) -> int:
         """Trains; returns the exit code. Raises UserError or TryAgain when the job can't go on."""
         self._asker = Asker(self._servers[0], self._keys)
-        self.interrupts.orderly = True
+        self.interrupts.begin_orderly()
         self._start(findings)
         with HistoryWriter(self.output.file("history.jsonl")) as history:
             while not self._over():
@@ -120,6 +120,7 @@ class LocalRun:
                     if status.updates:
                         self.children.stand_by()
                 self.children.wait(POLL_SECONDS)
+        self.interrupts.end_orderly()
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
         return self._exit_code()
@@ -177,6 +178,7 @@ class LocalRun:
         return True
 
     def _over(self) -> bool:
+        self.interrupts.check()
         if self.watch.failure:
             raise self.watch.failure
         self._hold_stop()

@@ -52,6 +52,7 @@ def world(arguments: argparse.Namespace, workers: int) -> World:
         server_seconds_per_byte=1 / speed if speed else 0.0,
         deaths=tuple(models.mishap("--death", text) for text in arguments.death),
         pauses=tuple(models.mishap("--pause", text) for text in arguments.pause),
+        hangs=tuple(models.mishap("--hang", text) for text in arguments.hang),
         attacks=tuple(attacks.parse(text, workers) for text in arguments.attack),
         nodes=models.count("--nodes", arguments.nodes),
         joins=tuple(models.mishap("--join", text) for text in arguments.join),

@@ -74,6 +74,8 @@ class World:
     server_seconds_per_byte: float = 0.0
     deaths: tuple[Mishap, ...] = ()
     pauses: tuple[Mishap, ...] = ()
+    hangs: tuple[Mishap, ...] = ()
+    """Workers that never finish the batch they are at, while their heartbeats go on."""
     joins: tuple[Mishap, ...] = ()
     nodes: int = 1
     """Machines that workers are dealt to, one after the other."""

@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a worker stands still from a second on, for so many",
     )
     option(
+        "--hang",
+        action="append",
+        default=[],
+        metavar="INDEX@S",
+        help="a worker never finishes the batch it is at, while its heartbeats go on",
+    )
+    option(
         "--attack",
         action="append",
         default=[],

@@ -97,7 +97,7 @@ class VirtualServer:
             case Exchange():
                 self.traffic.received += 0 if payload is None else payload.nbytes
                 answer = self.shard.exchange(message, _bytes(payload))
-                if self.index == 0 and isinstance(answer, Reply) and message.chunk == 0:
+                if self.index == 0 and isinstance(answer, Reply):
                     self.cluster.pushed(message, answer)
                 self._answer(lane, answer, message, message.index, message.pull)
             case Pull():
@@ -161,10 +161,14 @@ class VirtualServer:
         try:
             answer = self.shard.pull(message)
         except Parked:
+            if self.index == 0:
+                self.cluster.coordinator.parked(message.index)
             if not self.cluster.coordinator.stop_reason:
                 self._parked.append((lane, message))
                 return
             answer = self.shard.reply(message.index, message.request, message.chunk, "pulled", True)
+        if self.index == 0 and isinstance(answer, Reply):
+            self.cluster.coordinator.active(message.index, self.cluster.clock.now)
         self._answer(lane, answer, message, message.index, True)
 
     def retry(self) -> None:
@@ -221,8 +225,9 @@ class Cluster:
         return None
 
     def pushed(self, message: Exchange, reply: Reply) -> None:
-        """Shard 0 gave a push its verdict."""
-        if reply.verdict != "duplicate" and message.steps:
+        """Shard 0 served a chunk of a push; the first one has its verdict."""
+        self.coordinator.active(message.index, self.clock.now)
+        if message.chunk == 0 and reply.verdict != "duplicate" and message.steps:
             self.coordinator.pushed(
                 message.index, message.visits, message.samples, message.loss, reply.verdict, self.clock.now
             )
@@ -236,7 +241,7 @@ class Cluster:
 
     def lease(self, index: int, request: int) -> Granted:
         """A worker asks for data."""
-        granted = self.coordinator.lease(index, request)
+        granted = self.coordinator.lease(index, request, self.clock.now)
         for server in self.servers:
             if granted.wait:
                 server.shard.rest(index)

@@ -50,6 +50,8 @@ class Simulation:
             self._plan(mishap, self._kill)
         for mishap in world.pauses:
             self._plan(mishap, self._pause)
+        for mishap in world.hangs:
+            self._plan(mishap, self._hang)
         self._tick()
         self._evaluate_often()
 
@@ -75,6 +77,10 @@ class Simulation:
         if worker := self.workers.get(mishap.index):
             worker.pause(mishap.seconds)
 
+    def _hang(self, mishap: Mishap) -> None:
+        if worker := self.workers.get(mishap.index):
+            worker.hung = True
+
     def _kill(self, mishap: Mishap) -> None:
         worker = self.workers.get(mishap.index)
         if worker is None or not worker.alive:
@@ -91,17 +97,24 @@ class Simulation:
         if self._over:
             return
         now, coordinator = self.clock.now, self.cluster.coordinator
-        for worker in self.workers.values():
+        for worker in list(self.workers.values()):
             if worker.heartbeats:
                 coordinator.heard(worker.index, worker.incarnation, now)
+                self._end_hung(worker)
         self.cluster.tick()
-        if coordinator.phase == "saving":
+        if coordinator.save_asked is not None:
             coordinator.saved(now)
         if coordinator.stop_reason and not any(worker.alive for worker in self.workers.values()):
             self._over = True
         if now - self._observed >= OBSERVE_SECONDS:
             self._record()
         self.clock.after(TICK_SECONDS, self._tick)
+
+    def _end_hung(self, worker: VirtualWorker) -> None:
+        """A worker that was given up hears so by its heartbeat, ends, and is started again."""
+        if self.cluster.coordinator.given_up(worker.index, worker.incarnation):
+            worker.die()
+            self.clock.after(self.world.detect_seconds, lambda: self._start(worker.index))
 
     def _record(self) -> None:
         self._observed = self.clock.now

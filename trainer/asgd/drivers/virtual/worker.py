@@ -115,6 +115,8 @@ class VirtualWorker:
         self.attack: Attack | None = None
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
+        self.hung = False
+        """It never finishes the batch it is at; its heartbeats go on."""
         self._life = self.life()
 
     def _channel(self, server: VirtualServer) -> Channel:
@@ -182,6 +184,8 @@ class VirtualWorker:
                 yield from self._sleep(WAIT_SECONDS)
                 continue
             yield from self._sleep(self.cluster.world.compute.draw(self._random) * self._factor)
+            while self.hung:
+                yield
             item = studied(batches.load(item), self.attack)
             loss = self.work.gradient(self.index, self.weights, item, self._gradient)
             yield from self._step(item, loss)

@@ -1,14 +1,22 @@
-"""A worker's sign of life, from a thread that does not compute: a compile of minutes or a long step silences nobody."""
+"""A worker's sign of life, from a thread that does not compute: a compile of minutes or a long step silences nobody.
+
+The answer may be that shard 0 has given this process up, because it makes no progress. Its other threads hang then, so
+this one ends the process; whoever started it starts it again.
+"""
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import zmq
 
+from asgd import exitcodes
 from asgd.errors import ProtocolError
+from asgd.host.say import say
 from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Message, decode, encode
 from asgd.worker.sending.headers import Identity
@@ -16,8 +24,18 @@ from asgd.worker.sending.headers import Identity
 BEAT_SECONDS = 0.5
 
 
+def end_hung(why: str) -> None:
+    """Ends this process although its other threads hang: their stacks go to the log first. Exit code 75."""
+    say(f"this process was given up: {why}; where its threads stand:")
+    faulthandler.dump_traceback(all_threads=True)
+    os._exit(exitcodes.TRY_AGAIN)
+
+
 class Heartbeat:
-    """Beats to shard 0 until `close`; `heard` is its newest answer. `report` is asked for figures to send along."""
+    """Beats to shard 0 until `close`; `heard` is its newest answer. `report` is asked for figures to send along.
+
+    `given_up` is called, in the heartbeat's thread, with the reason when shard 0 has given this process up.
+    """
 
     def __init__(
         self,
@@ -25,8 +43,10 @@ class Heartbeat:
         keys: control.Keys | None,
         identity: Identity,
         report: Callable[[], dict[str, Any]],
+        given_up: Callable[[str], None] = end_hung,
     ) -> None:
         self.heard = Beaten()
+        self._given_up = given_up
         self._endpoint, self._keys, self._identity, self._report = endpoint, keys, identity, report
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -58,7 +78,11 @@ class Heartbeat:
             message: Message = decode(frame)
         except ProtocolError:
             return
-        if isinstance(message, Beaten):
+        if not isinstance(message, Beaten):
+            return
+        if message.given_up and not self._ended.is_set():
+            self._given_up(message.given_up)
+        else:
             self.heard = message
 
     def close(self) -> None:
