@@ -78,7 +78,7 @@ def _running(coordinator: Coordinator, now: float) -> str:
     parked = [member for member in coordinator.members.values() if member.debt.parked]
     others = [member for member in coordinator.members.values() if not member.debt.parked]
     if parked and others:
-        return f"no push has come for {rounded(quiet)}: {_names(parked)} waits for {_names(others)}"
+        return f"no push has come for {rounded(quiet)}: the others wait for {_names(others)}"
     return f"no push has come for {rounded(quiet)} from {_names(coordinator.members.values())}"
 
 
