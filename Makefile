@@ -2,9 +2,11 @@
 SHELL := bash
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
+PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 SOURCES := trainer operator bench tests
+TESTS := tests/unit tests/checks tests/local tests/users
 
-.PHONY: help run test e2e matrix pictures lint format generate cluster-api clean
+.PHONY: help run test fast test-all test-python e2e cluster matrix pictures lint format generate cluster-api clean
 help: ## say what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -12,7 +14,7 @@ help: ## say what the targets do
 	python3 -m venv .tools && .tools/bin/pip install --quiet uv
 
 # NB: bytecode of all packages, once: each process of a test would compile torch's 1.5 s worth of Python anew where Python may not write it.
-.venv/.ready: pyproject.toml uv.lock $(wildcard trainer/asgd/kernel/*.[ch]) | $(filter .tools/bin/uv,$(UV))
+.venv/.ready: pyproject.toml bench/pyproject.toml uv.lock $(wildcard trainer/asgd/kernel/*.[ch]) | $(filter .tools/bin/uv,$(UV))
 	$(UV) sync --quiet --all-extras --compile-bytecode
 	@$(PY) -m compileall -q trainer operator bench
 	@touch $@
@@ -20,13 +22,20 @@ help: ## say what the targets do
 run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
 	.venv/bin/asgd run examples/digits.yaml
 
-test: .venv/.ready lint cluster-api ## lint, types, layers, then every test that needs no node: real processes, a real API server
-	$(PY) -m pytest -n 2 --dist worksteal tests/unit tests/checks tests/local tests/users
+test: .venv/.ready ## lint, types, units, checks and the promises of the README by real processes; no Go, no root, no cluster
+	@$(MAKE) --no-print-directory -j2 lint fast
+
+fast: .venv/.ready
+	$(PYTEST) -m "not slow" --durations=10 --durations-min=5 $(TESTS)
+
+test-all: test test-python cluster-api ## what `make test` leaves out, too: slow cases, more examples, a real API server, charts; needs Go
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "slow or hypothesis" $(TESTS)
 	$(PY) -m pytest tests/api tests/chart tests/cluster tests/gpu --ignore=tests/cluster/test_node_tier.py
 
-e2e: .venv/.ready ## both images, then a real two-node Kubernetes with the chart and real jobs; needs root and buildah
-	python3 -m tests.cluster build
-	tools/build_images.sh slim trainer
+test-python: $(filter .tools/bin/uv,$(UV)) ## the operator's unit tests on Python 3.13 as well, where there is one
+	UV=$(UV) tools/test_python.sh 3.13
+
+e2e: .venv/.ready cluster ## a real two-node Kubernetes with both images, the chart and real jobs; needs root, Go and buildah
 	trap 'python3 -m tests.cluster down' EXIT; python3 -m tests.cluster up >/dev/null && CI=true $(PY) -m pytest tests/e2e
 
 matrix: .venv/.ready ## every strategy over real processes: killed, resumed, replayed; writes docs/reference/matrix.md
@@ -35,15 +44,20 @@ matrix: .venv/.ready ## every strategy over real processes: killed, resumed, rep
 pictures: .venv/.ready ## the pictures of docs/strategies.md, from simulations of the examples
 	$(PY) tools/strategy_pictures.py
 
+cluster: ## build what the two-node cluster needs: its Go programs, once, into a cache, and both images
+	python3 -m tests.cluster build
+	tools/build_images.sh slim trainer
+
 cluster-api: ## build the API server's programs from their Go modules, once, into a cache
 	python3 -m tests.cluster build --tier api
 
-lint: .venv/.ready ## ruff, mypy --strict, import contracts, generated files up to date
+lint: .venv/.ready ## ruff, mypy --strict, import contracts, generated files up to date, sizes
 	.venv/bin/ruff check $(SOURCES) tools
 	.venv/bin/ruff format --check $(SOURCES) tools
-	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 	$(PY) tools/generate.py --check
+	$(PY) tools/budget.py
+	.venv/bin/mypy
 
 format: .venv/.ready ## rewrite the sources in the project's format
 	.venv/bin/ruff check --fix $(SOURCES) tools

@@ -42,7 +42,7 @@ debian_base() {  # sets BASE to a plain Debian of our own
 }
 
 build() {  # target name
-  local image=localhost/$2:$VERSION archive=$CACHE/images/$2.tar extra=() name
+  local image=localhost/$2:$VERSION archive=$CACHE/images/$2.tar extra=() name id
   # The machine's own certificates and index hold while building, and stay out of the image.
   if [ -f "${SSL_CERT_FILE:-}" ]; then
     mkdir -p "$CACHE/ca" && cp "$SSL_CERT_FILE" "$CACHE/ca/ca.crt"
@@ -54,8 +54,13 @@ build() {  # target name
   done
   buildah build --layers --pull=never --target "$1" --build-arg "BASE=$BASE" "${extra[@]}" -t "$image" . >&2
   mkdir -p "$CACHE/images"
-  rm -f "$archive"
-  buildah push -q "$image" "docker-archive:$archive:$image" >/dev/null
+  # An archive of gigabytes is written again only when the image is another one.
+  id=$(buildah inspect --type image --format '{{.FromImageID}}' "$image")
+  if [ ! -f "$archive" ] || [ "$(cat "$archive.id" 2>/dev/null)" != "$id $image" ]; then
+    rm -f "$archive" "$archive.id"
+    buildah push -q "$image" "docker-archive:$archive:$image" >/dev/null
+    echo "$id $image" >"$archive.id"
+  fi
   echo "$image $archive $(stat -c %s "$archive")"
 }
 

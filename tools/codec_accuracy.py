@@ -17,6 +17,7 @@ from asgd.drivers.virtual.models import World, compute_time
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.drivers.virtual.work import TorchWork
 from asgd.spec import load_job
+from asgd.spec.environment import Env
 
 PAIRS = [
     "fp32/fp32", "bf16/bf16", "fp16/fp16", "int8/fp32", "int8/int8", "topk:0.01/fp32", "topk:0.01/int8",
@@ -38,7 +39,7 @@ def settings(pair: str) -> list[str]:
 def simulated(path: Path, words: list[str]) -> tuple[float, int]:
     """The (accuracy in percent, payload bytes) of one run."""
     job = load_job(path, words)
-    os.environ["ASGD_JOB_FOLDER"] = str(path.parent)
+    os.environ[Env.JOB_FOLDER] = str(path.parent)
     status = Simulation(job, TorchWork(job.spec), World(compute=compute_time("lognormal:0.1,0.1"))).run()
     return 100 * status.metrics["accuracy"], status.bytes_sent + status.bytes_received
 

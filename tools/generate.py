@@ -1,4 +1,4 @@
-"""Writes what is made from `crds/asgdjobs.asgd.dev.yaml`: the loader's JSON, the reference, the chart's CRD.
+"""Writes what is made: from the CRD the loader's JSON, the reference and the chart's CRD; from `asgd.spec` its tables.
 
 `make generate` writes, `make lint` calls it with `--check` and fails when a committed file is out of date.
 """
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from reference import page
+from reference import environment, page
 
 ROOT = Path(__file__).resolve().parent.parent
 CRD = ROOT / "crds" / "asgdjobs.asgd.dev.yaml"
@@ -22,6 +22,7 @@ def outputs() -> dict[Path, str]:
     return {
         ROOT / "trainer/asgd/spec/crd.json": json.dumps(crd, separators=(",", ":")) + "\n",
         ROOT / "docs/reference/asgdjob.md": page(crd),
+        ROOT / "docs/reference/environment.md": environment(),
         ROOT / "charts/asgd-operator/templates/crd.yaml": chart_crd(CRD.read_text(encoding="utf-8")),
     }
 

@@ -1,4 +1,4 @@
-"""Makes the reference page of AsgdJob from the CRD: every field and every rule.
+"""Makes the reference pages: AsgdJob from the CRD, every field and every rule; the environment from `asgd.spec`.
 
 The text is the CRD's own descriptions, so the page cannot say anything that `kubectl explain` does not.
 """
@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from asgd.spec.environment import Env
+
 Schema = dict[str, Any]
 
 HEAD = """\
@@ -16,6 +18,16 @@ HEAD = """\
 
 `apiVersion: {group}/{version}`, `kind: {kind}`. Made from `crds/` by `make generate`; do not edit.
 
+"""
+
+ENVIRONMENT_HEAD = """\
+# Environment variables
+
+`asgd run` and the operator set these for the processes of a job. Made from `trainer/asgd/spec/environment.py` by
+`make generate`; do not edit.
+
+| variable | meaning |
+|---|---|
 """
 
 COLUMNS = "| field | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
@@ -32,6 +44,11 @@ def page(crd: Schema) -> str:
         text += f"\n## {section}\n\n{schema['description']}\n\n{COLUMNS}"
         text += "".join(_row(path, field) for path, field in _fields(schema, ""))
     return text + "\n## Rules across fields\n\n" + "".join(f"* {line}\n" for line in _rules(root, ""))
+
+
+def environment() -> str:
+    """The page of environment variables as Markdown."""
+    return ENVIRONMENT_HEAD + "".join(f"| `{name}` | {name.meaning} |\n" for name in Env)
 
 
 def _fields(schema: Schema, prefix: str) -> Iterator[tuple[str, Schema]]:

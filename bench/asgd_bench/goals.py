@@ -61,7 +61,15 @@ _KEPT = (3 + 1 / 5) / 4
 """Of the healthy speed: what four workers can give together when one is five times slower."""
 _TRAINING = [
     Goal("stragglers", _EQUAL.format("speed"), "ours", 1.3, _DDP),
-    Goal("stragglers", _UNEQUAL.format("speed"), "ours", 0.97, "ours", _EQUAL.format("speed"), _KEPT),
+    Goal(
+        "stragglers",
+        _UNEQUAL.format("speed"),
+        "ours",
+        bound=0.97,
+        theirs="ours",
+        beside=_EQUAL.format("speed"),
+        times=_KEPT,
+    ),
     Goal("stragglers", _UNEQUAL.format("speed"), "ours", 3.5, _DDP),
     Goal("stragglers", _EQUAL.format(_TO), "ours", 1.15, _DDP),
     Goal("stragglers", _UNEQUAL.format(_TO), "ours", 3.0, _DDP),

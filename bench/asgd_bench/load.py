@@ -20,6 +20,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ import msgspec
 import numpy as np
 
 from asgd.host.env import read_config
+from asgd.spec.environment import Env
 from asgd.wire.control import Keys
-from asgd.worker.sending.centre import IN_PLACE, Centre
+from asgd.worker.sending.centre import IN_PLACE, open_centre
 from asgd.worker.sending.headers import Identity, PushMeta
 
 WARM_UP = 3
@@ -72,8 +74,8 @@ def measure(load: Load) -> Measured:
     try:
         env = _environment(load, folder)
         servers = [
-            _start(["-m", "asgd.cli", "server"], env | {"ASGD_BIND": endpoint}, index, folder, children)
-            for index, endpoint in enumerate(env["ASGD_SERVERS"].split(","))
+            _start(["-m", "asgd.cli", "server"], env | {Env.BIND: endpoint}, index, folder, children)
+            for index, endpoint in enumerate(env[Env.SERVERS].split(","))
         ]
         own = ["-m", "asgd_bench.load", "--child", str(load.parameters), "--seconds", str(load.seconds)]
         workers = [_start(own, env, index, folder, children) for index in range(load.workers)]
@@ -117,9 +119,9 @@ def _environment(load: Load, folder: Path) -> dict[str, str]:
     (folder / "keys.json").write_bytes(msgspec.json.encode(Keys.make()))
     return {
         **os.environ,
-        "ASGD_JOB": str(folder / "job.json"),
-        "ASGD_KEYS": str(folder / "keys.json"),
-        "ASGD_SERVERS": ",".join(_endpoints(load, folder)),
+        Env.JOB: str(folder / "job.json"),
+        Env.KEYS: str(folder / "keys.json"),
+        Env.SERVERS: ",".join(_endpoints(load, folder)),
     }
 
 
@@ -139,7 +141,7 @@ def _start(
     with (folder / "log").open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, *command],
-            env=env | {"ASGD_INDEX": str(index)},
+            env=env | {Env.INDEX: str(index)},
             stdin=subprocess.PIPE,
             stdout=log if command[1] == "asgd.cli" else subprocess.PIPE,
             stderr=log,
@@ -173,8 +175,10 @@ def _peak_mib(pid: int) -> float:
 def _work(size: int, seconds: float) -> None:
     config = read_config()
     spec = config.job.spec
-    identity = Identity("load", "worker", config.index, config.incarnation, size, "layout")
-    centre = Centre(config.servers, config.keys, identity, spec.codec, lane=spec.exchange.lane)
+    identity = Identity(
+        "load", "worker", index=config.index, incarnation=config.incarnation, size=size, layout="layout"
+    )
+    centre = open_centre(config.servers, config.keys, identity, spec.codec, lane=spec.exchange.lane)
     shared = centre.segment
     push = shared.push if shared else np.empty(size, np.float32)
     pull = shared.pull if shared else np.empty(size, np.float32)
@@ -182,9 +186,10 @@ def _work(size: int, seconds: float) -> None:
     push[:] = np.random.default_rng(config.index).standard_normal(size, np.float32)
     centre.join(lambda: np.zeros(size, np.float32))
 
+    sequences = count(1)
+
     def exchange() -> None:
-        centre.sequence += 1
-        outcome = centre.exchange(push, into, PushMeta(centre.sequence, 1, 1, True, None, []))
+        outcome = centre.exchange(push, into, PushMeta(sequence=next(sequences), samples=1, steps=1))
         if set(outcome.verdicts) != {"applied"}:
             raise RuntimeError(f"a push was not applied: {outcome}")
 
@@ -225,9 +230,15 @@ def main() -> None:
         _work(asked.child, asked.seconds)
         return
     load = Load(
-        asked.parameters, asked.workers, asked.shards, asked.transport, asked.encryption, asked.lane, asked.in_place,
-        asked.seconds,
-    )  # fmt: skip
+        parameters=asked.parameters,
+        workers=asked.workers,
+        shards=asked.shards,
+        transport=asked.transport,
+        encryption=asked.encryption,
+        lane=asked.lane,
+        in_place=asked.in_place,
+        seconds=asked.seconds,
+    )
     print(json.dumps(asdict(measure(load))))
 
 

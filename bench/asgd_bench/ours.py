@@ -17,8 +17,9 @@ import numpy as np
 from asgd.host.allocator import keep_freed_memory
 from asgd.kernel import F32
 from asgd.spec import Job, job_from_json, job_to_json
+from asgd.spec.environment import Env
 from asgd.wire.control import Keys
-from asgd.worker.sending.centre import IN_PLACE, Centre
+from asgd.worker.sending.centre import IN_PLACE, open_centre
 from asgd.worker.sending.headers import Identity, PushMeta
 from asgd_bench.peers import harness
 from asgd_bench.servers import Servers
@@ -80,15 +81,22 @@ class Pusher:
         self, job: Job, environment: dict[str, str], index: int, parameters: int, push: float | F32 = -1.0,
         model: Model | None = None,
     ) -> None:  # fmt: skip
-        endpoints = environment["ASGD_SERVERS"].split(",")
+        endpoints = environment[Env.SERVERS].split(",")
         sealed = job.spec.network.encryption != "None" and not endpoints[0].startswith("ipc:")
-        keys = Keys.load(Path(environment["ASGD_KEYS"])) if sealed else None
+        keys = Keys.load(Path(environment[Env.KEYS])) if sealed else None
         # NB: a dataset size so large that no schedule or stop rule ever comes due.
         who = Identity(
-            job.name, "worker", index, time.time_ns(), parameters, "bench", 1 << 40,
+            job.name,
+            "worker",
+            index=index,
+            incarnation=time.time_ns(),
+            size=parameters,
+            layout="bench",
+            dataset=1 << 40,
             tensors=msgspec.json.encode([["w", [parameters]]]),
-        )  # fmt: skip
-        self.centre = Centre(endpoints, keys, who, job.spec.codec, lane=job.spec.exchange.lane)
+        )
+        self._sequence = 0
+        self.centre = open_centre(endpoints, keys, who, job.spec.codec, lane=job.spec.exchange.lane)
         shared = self.centre.segment
         own = shared or model or Model(parameters)
         self.gradient, self.weights = own.push, own.pull
@@ -102,8 +110,10 @@ class Pusher:
 
     def update(self) -> None:
         """One push and pull; returns when every shard has answered."""
-        self.centre.sequence += 1
-        self.centre.exchange(self.gradient, self._into, PushMeta(self.centre.sequence, 32, 1, True, 1.0, []))
+        self._sequence += 1
+        self.centre.exchange(
+            self.gradient, self._into, PushMeta(sequence=self._sequence, samples=32, steps=1, loss=1.0)
+        )
 
     def look(self) -> list[float]:
         """Three elements of the weights as the servers hold them now."""
@@ -112,7 +122,12 @@ class Pusher:
 
 
 def work(
-    index: int, gate: harness.Gate, job: bytes, environment: dict[str, str], parameters: int, gradient: str
+    index: int,
+    barrier: harness.Barrier,
+    job: bytes,
+    environment: dict[str, str],
+    parameters: int,
+    gradient: str,
 ) -> None:
     """A worker process of the load."""
     push: float | F32 = -1.0
@@ -120,24 +135,24 @@ def work(
         push = -np.random.default_rng(index).random(parameters, np.float32)
     keep_freed_memory()
     pusher = Pusher(job_from_json(job), environment, index, parameters, push)
-    for turn in gate.rounds(index, pusher.look):
+    for turn in barrier.rounds(index, pusher.look):
         while turn():
             pusher.update()
 
 
 def main() -> None:
-    """Plays until the benchmark has enough."""
+    """Runs until the benchmark has enough."""
     chosen = options()
     with tempfile.TemporaryDirectory(prefix="asgd-bench-") as own:
         servers = start_servers(chosen, Path(chosen.folder or own))
         try:
-            cast = harness.Cast(chosen.workers)
+            group = harness.ProcessGroup(chosen.workers)
             for index in range(chosen.workers):
-                cast.start(
-                    work, index, cast.gate, job_to_json(servers.job), servers.environment, chosen.parameters,
+                group.start(
+                    work, index, group.barrier, job_to_json(servers.job), servers.environment, chosen.parameters,
                     chosen.gradient,
                 )  # fmt: skip
-            cast.perform()
+            group.run()
         finally:
             servers.end()
 

@@ -13,6 +13,7 @@ import msgspec
 
 from asgd.drivers.local.standby import Standby
 from asgd.spec import job_to_json, load_job
+from asgd.spec.environment import Env
 from asgd.wire.control import Keys
 
 JOB = """
@@ -46,13 +47,13 @@ class Servers:
             self.endpoints = [f"tcp://{host}:{port}" for port in _ports(shards, elsewhere=bool(network))]
         self.environment = {
             "OMP_NUM_THREADS": "1",
-            "ASGD_JOB": str(folder / "job.json"),
-            "ASGD_KEYS": str(folder / "keys.json"),
-            "ASGD_SERVERS": ",".join(self.endpoints),
-            "ASGD_METRICS": metrics,
-            "ASGD_CHECKPOINT": checkpoint,
-            "ASGD_MEMORY": memory,
-            "ASGD_RUN": folder.name,
+            Env.JOB: str(folder / "job.json"),
+            Env.KEYS: str(folder / "keys.json"),
+            Env.SERVERS: ",".join(self.endpoints),
+            Env.METRICS: metrics,
+            Env.CHECKPOINT: checkpoint,
+            Env.MEMORY: memory,
+            Env.RUN: folder.name,
         }
         self._folder = folder
         self._prefix = ["ip", "netns", "exec", network] if network else []
@@ -61,15 +62,15 @@ class Servers:
     def environment_of(self, shard: int) -> dict[str, str]:
         """What the server of `shard` is told."""
         return self.environment | {
-            "ASGD_INDEX": str(shard),
-            "ASGD_BIND": self.endpoints[shard],
-            "ASGD_PARENT": str(os.getpid()),
-            "ASGD_ANNOUNCE": str(self._folder / f"server-{shard}.json"),
+            Env.INDEX: str(shard),
+            Env.BIND: self.endpoints[shard],
+            Env.PARENT: str(os.getpid()),
+            Env.ANNOUNCE: str(self._folder / f"server-{shard}.json"),
         }
 
     def stand_by(self) -> Standby:
         """A server that waits to take a dead one's place, as `asgd run` keeps one."""
-        return Standby({"ASGD_PARENT": str(os.getpid())}, self._folder / "standby.log")
+        return Standby({Env.PARENT: str(os.getpid())}, self._folder / "standby.log")
 
     def take_over(self, standby: Standby, shard: int) -> subprocess.Popen[bytes]:
         """Gives `standby` the place of `shard`."""

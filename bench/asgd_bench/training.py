@@ -1,8 +1,8 @@
 """Our side of the training cases: a real job by real servers, workers and an evaluator, started together.
 
 Servers are processes of their own; workers and the evaluator are forked from one process that has imported torch
-(`zygote.py`), since two seconds of imports for each would be most of a benchmark. The clock starts when the gate opens:
-every worker has joined and holds its first batch.
+(`zygote.py`), since two seconds of imports for each would be most of a benchmark. The clock starts when every
+worker has joined and holds its first batch: then the start barrier opens.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from typing import Any
 import msgspec
 
 from asgd.errors import TryAgain
+from asgd.spec.environment import Env
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done
 from asgd_bench import processes
-from asgd_bench.contender import Failed
 from asgd_bench.servers import Servers
+from asgd_bench.system import Failed
 from asgd_bench.zygote import Zygote
 
 READY_SECONDS = 90.0
@@ -73,7 +74,7 @@ def train(
     with tempfile.TemporaryDirectory(prefix="asgd-bench-") as name:
         folder = Path(name)
         own = [f"args.{key}={json.dumps(value)}" for key, value in args.items()]
-        fields = ["entrypoint=asgd_bench.tasks:task", f"args.gate={folder}", f"workers.replicas={workers}"]
+        fields = ["entrypoint=asgd_bench.tasks:task", f"args.barrier={folder}", f"workers.replicas={workers}"]
         servers = Servers(folder, [*fields, *own, *sets], local=True)
         pids: list[int] = []
         asker = Asker(servers.endpoints[0], None)
@@ -93,7 +94,7 @@ def train(
 
 
 def _fork(zygote: Zygote, main: str, index: int, servers: Servers, folder: Path) -> int:
-    env = {**servers.environment, "ASGD_INDEX": str(index), "ASGD_METRICS": "", "ASGD_JOIN_TIMEOUT": "60"}
+    env = {**servers.environment, Env.INDEX: str(index), Env.METRICS: "", Env.JOIN_TIMEOUT: "60"}
     return zygote.fork(main, env, folder / f"{main}-{index}.log")
 
 

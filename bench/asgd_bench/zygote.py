@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from asgd.host.orphans import end_with_parent
-from asgd_bench.contender import Failed
+from asgd.spec.environment import Env
+from asgd_bench.system import Failed
 
 
 class Zygote:
@@ -26,7 +27,7 @@ class Zygote:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "asgd_bench.zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "ASGD_PARENT": str(os.getpid())},
+            env={**os.environ, "OMP_NUM_THREADS": "1", Env.PARENT: str(os.getpid())},
         )  # fmt: skip
 
     def warm(self, example: str) -> None:

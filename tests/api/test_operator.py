@@ -11,23 +11,12 @@ from typing import Any
 import pytest
 
 from asgd.spec.status import CheckpointView, StalenessView, Status
-from tests.api.acting import Job, OperatorProcess, ShardZero, operator, until
+from tests.api.acting import QUICK, Job, OperatorProcess, ShardZero, clear, operator, until
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.shell import ClusterError
 
 pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(300)  # they wait for controllers, on a machine that may be busy
-CRD = Path(__file__).parents[2] / "crds" / "asgdjobs.asgd.dev.yaml"
-QUICK = {"QUEUE__RESYNC_SECONDS": "2"}
-JOBS_OF_A_CROWD = 120
-"""More than any limit on concurrent workers that somebody may set with kopf."""
-
-
-@pytest.fixture(scope="module")
-def kubectl(api_server: Kubectl) -> Kubectl:
-    api_server("apply", "--server-side", "-f", str(CRD))
-    until(lambda: api_server.succeeds("get", "asgdjobs", "-A"), "the kind is served")
-    return api_server
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +42,6 @@ def started(kubectl: Kubectl, name: str, shard: ShardZero, **spec: Any) -> Job:
     job.phase("Running")
     until(lambda: job.status["workers"]["ready"] == 2, "both workers are ready")
     return job
-
-
-def clear(kubectl: Kubectl) -> None:
-    """Jobs of earlier tests go: their shard 0 has ended with its test, and that is news for an operator."""
-    kubectl("delete", "asgdjobs", "-A", "--all")
 
 
 def identities(job: Job) -> dict[str, tuple[str, str]]:
@@ -345,24 +329,6 @@ def test_an_operator_that_is_started_again_repeats_nothing(
     assert (job.status, job.events()) == (status, events)
 
 
-def test_an_operator_that_starts_among_many_jobs_looks_at_each(kubectl: Kubectl, tmp_path: Path) -> None:
-    clear(kubectl)
-    crowd = Job(kubectl, "crowd")
-    crowd.create(runPolicy={"suspend": True})
-    document = json.loads(kubectl("-n", "crowd", "get", "asgdjob", "crowd", "-o", "json"))
-    items = [
-        {"apiVersion": document["apiVersion"], "kind": "AsgdJob", "metadata": {"name": f"crowd-{number}"}}
-        | {"spec": document["spec"]}
-        for number in range(JOBS_OF_A_CROWD)
-    ]
-    many = {"apiVersion": "v1", "kind": "List", "items": items}
-    kubectl("-n", "crowd", "create", "-f", "-", stdin=json.dumps(many))
-    with operator(kubectl, tmp_path, WATCH__NAMESPACES="[crowd]", WATCH__NODES="false", **QUICK) as process:
-        counted = {'{phase="Suspended"}': JOBS_OF_A_CROWD + 1.0}
-        until(lambda: process.samples("asgd_operator_jobs") == counted, "every job has its phase", 120)
-    clear(kubectl)
-
-
 def test_metrics_tell_of_jobs_and_go_with_them(
     kubectl: Kubectl, running: OperatorProcess, shard: ShardZero
 ) -> None:
@@ -379,18 +345,6 @@ def test_metrics_tell_of_jobs_and_go_with_them(
     assert job.list("asgdjobs") == []
 
 
-def test_a_namespaced_operator_serves_only_its_namespaces(kubectl: Kubectl, tmp_path: Path) -> None:
-    inside, outside = Job(kubectl, "inside"), Job(kubectl, "outside")
-    clear(kubectl)
-    with operator(kubectl, tmp_path, WATCH__NAMESPACES="[inside]", WATCH__NODES="false", **QUICK) as process:
-        outside.create(managedBy="asgd.dev/asgd-operator")
-        inside.create()
-        until(lambda: inside.get("statefulset", "inside-server"), "its own job is started")
-        own = {'{phase="Starting"}': 1.0}
-        until(lambda: process.samples("asgd_operator_jobs") == own, "its own job is counted")
-        assert 'namespace="outside"' not in process.get("/metrics")[1]
-
-
 def test_a_spent_quota_is_a_sentence_and_its_end_is_noticed(
     kubectl: Kubectl, running: OperatorProcess
 ) -> None:
@@ -404,13 +358,3 @@ def test_a_spent_quota_is_a_sentence_and_its_end_is_noticed(
     assert "exceeded quota: small" in job.condition("Accepted")["message"]
     kubectl("-n", "late", "delete", "resourcequota", "small")
     until(lambda: job.get("statefulset", "late-server"), "the job goes on")
-
-
-def test_a_second_operator_waits_for_the_lease(kubectl: Kubectl, tmp_path: Path) -> None:
-    lease = {"LEADER_ELECTION__ENABLED": "true", "LEADER_ELECTION__NAMESPACE": "default"}
-    with operator(kubectl, tmp_path, **QUICK, **lease) as first:
-        until(lambda: first.samples("asgd_operator_leader").get("") == 1, "the first one leads")
-        with operator(kubectl, tmp_path, **QUICK, **lease) as second:
-            assert second.samples("asgd_operator_leader")[""] == 0
-            assert second.passes() == 0
-        until(lambda: first.passes() > 0, "the first one works")

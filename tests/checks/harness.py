@@ -16,12 +16,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32, finite
 from asgd.server.coordinator import Coordinator
 from asgd.server.shard import Parked, Shard
 from asgd.spec.types import JobSpec
+from asgd.wire.lanes import WINDOW
 from asgd.wire.messages import (
     AnyMessage,
     Bye,
@@ -61,7 +62,7 @@ class LocalLane:
     """A lane (`asgd.wire.lanes.Lane`) that serves what is sent at once, in the caller's own thread."""
 
     name = "local"
-    window = 4
+    window = announced = WINDOW
     run = 1
 
     def __init__(self, server: Server) -> None:
@@ -103,7 +104,7 @@ class Server:
 
     def __init__(self, cluster: Cluster, index: int, term: int = 1) -> None:
         spec = cluster.spec
-        rule = strategy(str(spec.algorithm["name"])).server(spec)
+        rule = halves(spec).server()
         self.cluster = cluster
         self.shard = Shard(spec, rule, index, spec.parameter_server.shards, term)
         self.parked: list[tuple[LocalLane, Pull]] = []
@@ -171,15 +172,15 @@ class Node:
 
     def __init__(self, cluster: Cluster, index: int) -> None:
         spec, self.cluster, self.index = cluster.spec, cluster, index
-        chosen = strategy(str(spec.algorithm["name"]))
-        self.rule = chosen.worker(spec)
+        chosen = halves(spec)
+        self.rule = chosen.worker()
         self.weights = cluster.problem.start()
         self.gradient = np.zeros_like(self.weights)
         self.pulled = np.zeros_like(self.weights)
         self.rng = np.random.default_rng([cluster.seed, 1 + index])
         size, shards = self.weights.size, spec.parameter_server.shards
         identity = Identity(JOB, "worker", index, 1, size, "layout")
-        split = chosen.server(spec).pulls_wait
+        split = chosen.pulls_wait
         self.channels = [
             Channel(LocalLane(server), identity, spec.codec, i, shard_range(size, i, shards), split)
             for i, server in enumerate(cluster.servers)
@@ -232,7 +233,8 @@ class Node:
         if push is not None:
             self.sequence, self.local = self.sequence + 1, 0
         good = push is None or finite(push)
-        meta = PushMeta(self.sequence, steps * self.cluster.problem.batch, steps, good, self.loss, [])
+        samples = steps * self.cluster.problem.batch
+        meta = PushMeta(sequence=self.sequence, samples=samples, steps=steps, finite=good, loss=self.loss)
         self._merge = merge
         for channel in self.channels:
             part = slice(channel.part.start, channel.part.stop)

@@ -22,8 +22,9 @@ from asgd.spec.status import Status
 from asgd.spec.types import Codec
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done
-from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.centre import Centre, open_centre
 from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.patience import Patience
 
 PATIENCE_SECONDS = 150.0
 """For machines that have much else to do."""
@@ -102,7 +103,7 @@ class Processes:
         store = Store(str(self.folder / "checkpoints"))
         newest = store.newest()
         assert newest is not None
-        return assemble(store.fs, store.path(f"{newest.round:06d}"), newest)
+        return assemble(store.fs, store.path(f"{newest.save:06d}"), newest)
 
     def __enter__(self) -> Processes:
         return self
@@ -130,10 +131,11 @@ def centre_of(
     """A worker inside the test's own process: it speaks the wire and computes nothing."""
     config = run.config(index)
     identity = Identity("check", "worker", index, config.incarnation, SIZE, "layout", dataset)
-    return Centre(config.servers, None, identity, Codec(), split=split, patience_seconds=patience_seconds)
+    patience = Patience(patience_seconds)
+    return open_centre(config.servers, None, identity, Codec(), split=split, patience=patience)
 
 
 def push_of(centre: Centre, *visits: tuple[int, int, int]) -> PushMeta:
     """What the next push of 8 samples says beside its payload."""
-    centre.sequence += 1
-    return PushMeta(centre.sequence, 8, 1, True, 0.5, list(visits))
+    sequence = centre.channels[0].acknowledged + 1
+    return PushMeta(sequence=sequence, samples=8, steps=1, loss=0.5, visits=visits)

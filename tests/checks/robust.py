@@ -17,7 +17,7 @@ from asgd.drivers.virtual.work import NextLease, Work
 from asgd.kernel import F32
 from asgd.spec.types import Byzantine
 from asgd.worker.oracle import SAMPLES
-from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.reading.leased import LeasedBatch
 from tests.checks.problems import Digits
 from tests.checks.virtual import job
 

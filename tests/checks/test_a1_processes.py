@@ -16,6 +16,7 @@ from asgd.spec.types import JobSpec
 from asgd.worker.reading.order import epoch_order
 from asgd.worker.task.build import build_task
 from tests.checks.processes import Processes
+from tests.effort import first
 
 STEPS, RATE = 200, 0.1
 
@@ -41,7 +42,7 @@ def _batches(spec: JobSpec, epoch: int, size: int) -> list[list[int]]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("lane", ["zmq", "tcp", "shm"])
+@pytest.mark.parametrize("lane", first(["shm", "zmq", "tcp"]))
 def test_200_steps_of_one_worker_on_1_2_and_3_shards_equal_plain_pytorch_sgd_bit_for_bit(
     tmp_path: Path, lane: str
 ) -> None:

@@ -27,6 +27,7 @@ def learn(workers: int, seed: int) -> tuple[float, float]:
     return reached[0], problem.accuracy(cluster.centre)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_four_workers_reach_95_percent_three_times_sooner_and_end_as_well_as_one() -> None:
     alone = [learn(1, seed) for seed in range(SEEDS)]

@@ -14,6 +14,7 @@ import pytest
 
 from tests.checks.harness import Cluster, asgd_spec
 from tests.checks.problems import Digits, Quadratic
+from tests.effort import first
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -33,13 +34,15 @@ def trained(push: str, pull: str, seed: int) -> tuple[float, float]:
 
 @pytest.mark.parametrize(
     ("push", "pull", "fewer", "points"),
-    [
-        ("bf16", "bf16", 2, 0.5),
-        ("int8", "int8", 3.9, 0.5),
-        ("topk", "topk", 18, 0.5),
-        ("topk", "int8", 7, 0.5),
-        ("onebit", "onebit", 20, 1),
-    ],
+    first(
+        [
+            ("int8", "int8", 3.9, 0.5),
+            ("bf16", "bf16", 2, 0.5),
+            ("topk", "topk", 18, 0.5),
+            ("topk", "int8", 7, 0.5),
+            ("onebit", "onebit", 20, 1),
+        ]
+    ),
 )
 def test_a_codec_costs_no_more_accuracy_and_saves_as_many_bytes_as_it_promises(
     push: str, pull: str, fewer: float, points: float

@@ -77,9 +77,9 @@ def test_n1_without_suppression_workers_are_independent_sgd_to_the_bit() -> None
     run = train(bowl, algorithm=rules, stopAfter={"updates": 30}, workers={"replicas": 3})
     for index, one in run.workers.items():
         expected = start.astype(np.float32)
-        for _ in range(one._steps):
+        for _ in range(one.core.steps):
             expected += expected * np.float32(index + 1) * np.float32(-0.1)
-        assert one._steps >= 50 and one.weights.tobytes() == expected.tobytes()
+        assert one.core.steps >= 50 and one.weights.tobytes() == expected.tobytes()
 
 
 def bundles() -> Any:
@@ -146,8 +146,8 @@ def test_n3_n4_suppression_makes_updates_less_alike_and_evolution_leaves_the_bes
     watched = Watched(made.spec)
     watched.seen = []
     server.shard.strategy = watched
-    assert server.part is not None
-    server.part.strategy = watched
+    assert server.core is not None and server.core.part is not None
+    server.core.part.strategy = watched
     run.run()
     suppressed = [(before, after) for before, after, lost in watched.seen if lost]
     assert len(suppressed) >= 8

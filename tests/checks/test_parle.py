@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from asgd.algorithms.parle import ElasticWorker, EntropyWorker, ParleWorker
 from tests.checks.virtual import Problem, digits, job, simulation, train
+from tests.effort import first
 
 
 def bowl() -> Problem:
@@ -86,7 +87,7 @@ def test_p3_without_gradients_the_spread_shrinks_by_a_tenth_an_exchange_and_the_
         if (
             not pulled_apart
             and len(run.workers) == 4
-            and all(one.weights.any() for one in run.workers.values())
+            and run.clock.now > 0.5  # all compute their first gradient, of a second
         ):
             pulled_apart = True
             for index, one in run.workers.items():
@@ -103,14 +104,16 @@ def test_p3_without_gradients_the_spread_shrinks_by_a_tenth_an_exchange_and_the_
 
 @pytest.mark.parametrize(
     ("algorithm", "optimizer", "workers", "updates", "least"),
-    [
-        ({"name": "parle"}, {"learningRate": 0.1}, 3, 450, 0.96),
-        ({"name": "parle"}, {"learningRate": 0.1}, 4, 600, 0.96),
-        ({"name": "parle"}, {"learningRate": 0.02, "momentum": 0.9, "nesterov": True}, 4, 600, 0.965),
-        ({"name": "entropy"}, {"learningRate": 0.2}, 4, 600, 0.96),
-        ({"name": "elastic"}, {"learningRate": 0.1}, 4, 8000, 0.96),
-    ],
-    ids=["parle-3", "parle-4", "parle-nesterov", "entropy", "elastic"],
+    first(
+        [
+            ({"name": "entropy"}, {"learningRate": 0.2}, 4, 600, 0.96),
+            ({"name": "parle"}, {"learningRate": 0.1}, 3, 450, 0.96),
+            ({"name": "parle"}, {"learningRate": 0.1}, 4, 600, 0.96),
+            ({"name": "parle"}, {"learningRate": 0.02, "momentum": 0.9, "nesterov": True}, 4, 600, 0.965),
+            ({"name": "elastic"}, {"learningRate": 0.1}, 4, 8000, 0.96),
+        ]
+    ),
+    ids=["entropy", "parle-3", "parle-4", "parle-nesterov", "elastic"],
 )
 def test_p4_digits(algorithm: Any, optimizer: Any, workers: int, updates: int, least: float) -> None:
     accuracy, _, _ = digits(

@@ -21,6 +21,7 @@ from asgd.algorithms.easgd import EasgdWorker
 from asgd.algorithms.leader import LeaderWorker
 from asgd.worker.sending.heartbeat import Heartbeat
 from tests.checks.processes import PATIENCE_SECONDS, SIZE, Processes, centre_of, push_of
+from tests.effort import first
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,7 +108,8 @@ def lead(run: Processes, index: int, rounds: int, together: Barrier) -> float:
     pulled, still = np.empty(SIZE, np.float32), np.zeros(SIZE, np.float32)
     w = np.full(SIZE, index + 1.0, np.float32)
     worker.joined(w)
-    heartbeat = Heartbeat(run.config(index).servers[0], None, centre.identity, dict)
+    heartbeat = Heartbeat(run.config(index).servers[0], None, centre.identity)
+    heartbeat.start()
     together.wait()
     for step in range(1, rounds + 1):
         worker.step(w, still, 0.1)
@@ -143,7 +145,7 @@ def test_l4_a_round_of_leader_sgd_carries_one_model_up_and_three_down_over_socke
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("name", "counts"),
-    [("sync", (300, 1000, 2000)), ("lsgd", (80, 250, 450)), ("neuroevolution", (60, 170, 300))],
+    first([("sync", (300, 1000, 2000)), ("lsgd", (80, 250, 450)), ("neuroevolution", (60, 170, 300))]),
 )
 def test_rounds_go_on_when_a_worker_and_both_shards_are_killed(
     tmp_path: Path, name: str, counts: tuple[int, ...]

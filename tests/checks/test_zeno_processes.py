@@ -12,6 +12,7 @@ import pytest
 from tests.checks.test_strategies_processes import ROOT, kill, wait_for
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_rounds_go_on_while_the_oracle_is_killed_and_starts_again(tmp_path: Path) -> None:
     output = tmp_path / "run"

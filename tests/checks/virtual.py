@@ -18,7 +18,7 @@ from asgd.kernel import F32
 from asgd.spec.check import check_document
 from asgd.spec.load import _job
 from asgd.spec.types import Job
-from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.reading.leased import LeasedBatch
 
 CONSTANT = World(compute=ComputeTime("constant", 1.0))
 Gradient = Callable[[F32, int], F32]

@@ -19,10 +19,10 @@ from torch.utils.data import TensorDataset
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.accelerator import Staging, choose_device
+from asgd.worker.device.backward import backward
 from asgd.worker.device.batch_norm import recompute
 from asgd.worker.device.flat import Flat
-from asgd.worker.loop import backward
-from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.sending.overlap import Overlap
 from tests.users.jobs import run_spec, write
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from asgd_bench.contest import Ddp, Problem
+from asgd_bench.comparison import Ddp, Problem
 from asgd_bench.training import Rule, rate, train
 from asgd_bench.zygote import Zygote
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ import pytest
 
 from tests.local.run import Counting
 
+pytestmark = pytest.mark.slow
+
 
 def failing(run: Counting) -> str:
     """Waits until the status says that checkpoints fail; what it says."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.effort import first
 from tests.local.run import Run
 
 CASES: dict[str, dict[str, Any]] = {
@@ -24,7 +25,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", first(CASES))
 def test_a_learning_rate_far_too_high_ends_as_diverged(tmp_path: Path, case: str) -> None:
     spec = {
         "entrypoint": "tasks:blobs",

@@ -5,7 +5,11 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.local.run import Counting
+
+pytestmark = pytest.mark.slow
 
 NO_REST = {"everySeconds": 0.2}
 

@@ -23,6 +23,7 @@ def test_ahead_of_time_the_weights_of_a_step_are_one_version_older(tmp_path: Pat
         assert run.history("staleness")[-1]["histogram"] == {"0": 1, "1": summary.updates - 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("push", "fetch"), [(5, 5), (4, 3)])
 def test_with_local_steps_the_epochs_are_complete_at_the_end(tmp_path: Path, push: int, fetch: int) -> None:
     exchange: dict[str, Any] = {"pushEvery": push, "fetchEvery": fetch}

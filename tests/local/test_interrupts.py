@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.local.run import Counting
 
@@ -48,6 +49,7 @@ def test_an_interrupted_run_continues_where_it_was_and_visits_each_sample_exactl
         assert run.summary().updates == whole.updates, "a run that is done stays done"
 
 
+@pytest.mark.slow
 def test_sigterm_stops_in_order_as_ctrl_c_does(tmp_path: Path) -> None:
     with Counting(tmp_path) as run:
         run.until_updates(10)
@@ -81,6 +83,7 @@ def test_a_signal_before_training_has_begun_ends_the_command(tmp_path: Path) -> 
         assert "Traceback" not in run.stderr
 
 
+@pytest.mark.slow
 def test_when_the_command_is_killed_outright_its_processes_end_by_themselves(tmp_path: Path) -> None:
     with Counting(tmp_path) as run:
         run.until_updates(10)

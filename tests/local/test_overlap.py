@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from asgd.task import Task
+from asgd.worker.assemble import About, assemble
+from asgd.worker.device.backward import backward
 from asgd.worker.device.flat import Flat
-from asgd.worker.loop import backward
-from asgd.worker.reading.batches import LeasedBatch
-from asgd.worker.replica import Replica
+from asgd.worker.reading.leased import LeasedBatch
 from tests.checks.processes import Processes
 from tests.checks.test_a1_processes import one_thread
 from tests.local.wide import RATE, Wide, plain_sgd, wide
@@ -31,7 +31,8 @@ class Worker:
     def __init__(self, run: Processes, task: Task) -> None:
         self.run, self.task = run, task
         self.flat = Flat(task.model, CPU)
-        self.replica = Replica(run.config(0), task.model, None, "", flat=self.flat, announced=True)
+        about = About(dataset=None, guarantee="", announced=True)
+        self.replica = assemble(run.config(0), self.flat, about).replica
         assert self.replica.join() == ""
 
     def step(self, batch: Any) -> float:
@@ -112,7 +113,7 @@ def test_one_worker_and_two_shards_are_plain_sgd_bit_for_bit(
         for batch in batches():
             ours.step(batch)
         ours.run.until(lambda status: status.updates == STEPS)
-        assert ours.replica.centre.versions == [STEPS] * 2
+        assert ours.replica.centre.shards.versions == (STEPS, STEPS)
         with one_thread():
             assert equal(ours.weights(), plain_sgd(fresh(), batches()))
             assert not equal(ours.weights(), plain_sgd(fresh(), batches(STEPS - 1)))
@@ -129,7 +130,7 @@ def test_codecs_and_micro_batches_give_the_bits_that_they_give_without_overlap(
         with worker(tmp_path / str(overlap), fresh(accumulate), **spec) as ours:
             left = [ours.step(batch) for batch in batches(4)]
             found.append((left, {name: array.copy() for name, array in ours.weights().items()}))
-            assert (ours.replica._overlap is not None) == overlap
+            assert (ours.replica.overlap is not None) == overlap
     assert found[0][0] == found[1][0]
     assert equal(found[0][1], found[1][1])
 
@@ -154,7 +155,7 @@ def test_a_push_that_is_not_the_raw_gradient_or_has_nothing_to_gain_waits_for_th
         assert isinstance(task.model, Wide)
 
         def nothing_left() -> None:
-            assert ours.replica._left_early is None
+            assert ours.replica.early is None
 
         task.model.watch = nothing_left
         for batch in batches(3):
@@ -167,7 +168,7 @@ def test_nothing_leaves_of_a_step_whose_loss_is_not_finite(tmp_path: Path) -> No
     with worker(tmp_path, fresh()) as ours:
         ours.step(good)
         ours.step(bad)
-        assert ours.replica.centre.versions == [1, 1]
+        assert ours.replica.centre.shards.versions == (1, 1)
         assert ours.replica.meters.refused == {"nonfinite": 2}
         ours.step(after)
         with one_thread():
@@ -187,7 +188,7 @@ def test_an_error_in_backward_ends_the_push_that_was_on_its_way(tmp_path: Path) 
         task.model.watch = fail
         with pytest.raises(ZeroDivisionError, match="mine"):
             ours.step(second)
-        early = ours.replica._left_early
+        early = ours.replica.early
         assert early is not None
         assert "backward pass has failed" in str(early.exception(timeout=60))
 
@@ -208,7 +209,7 @@ def test_a_gradient_that_comes_in_two_parts_is_found_out_and_nothing_leaves_earl
     with worker(tmp_path, ours_task) as ours:
         for batch in batches(3):
             ours.step(batch)
-            assert ours.replica._left_early is None
+            assert ours.replica.early is None
         assert "the gradient of shared." in capfd.readouterr().out
         flat = Flat(plain.model, CPU)
         with one_thread():

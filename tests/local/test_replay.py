@@ -106,6 +106,7 @@ STRATEGIES: list[tuple[int, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shards", "more"), STRATEGIES, ids=[s[1]["algorithm"]["name"] for s in STRATEGIES])
 def test_whatever_the_strategy_and_the_number_of_shards(
     tmp_path: Path, shards: int, more: dict[str, Any]
@@ -118,6 +119,7 @@ def test_whatever_the_strategy_and_the_number_of_shards(
         assert_equal(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [0, 1])
 def test_chunks_of_a_large_model_that_arrive_among_each_other(tmp_path: Path, ahead: int) -> None:
     """Shards of three chunks, and the exchange beside backward or the next step: a pull sees each at another moment."""
@@ -127,6 +129,7 @@ def test_chunks_of_a_large_model_that_arrive_among_each_other(tmp_path: Path, ah
         assert_equal(run)
 
 
+@pytest.mark.slow
 def test_gradients_that_turned_nan_while_the_push_was_on_its_way(tmp_path: Path) -> None:
     more = {"entrypoint": "tasks:rooted", "args": {"width": 65_000}}
     with noisy(tmp_path, workers=2, epochs=1, size=400, **more) as run:
@@ -205,6 +208,7 @@ def test_what_does_not_compute_the_same_is_found_where_it_first_differs(
     assert re.match("different  " + said, done.stdout)
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_replayed_say_why(tmp_path: Path) -> None:
     spec = {"entrypoint": "tasks:stream", "workers": {"replicas": 1}, "stopAfter": {"updates": 5}}
     with Run(tmp_path, spec) as run:

@@ -27,6 +27,7 @@ def lied_to(folder: Path, updates: int) -> Run:
     return Run(folder, spec | more)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_safeguard_names_the_liars_of_a_real_run_and_nobody_else(tmp_path: Path) -> None:
     with lied_to(tmp_path, 4000) as run:
@@ -37,6 +38,7 @@ def test_safeguard_names_the_liars_of_a_real_run_and_nobody_else(tmp_path: Path)
         assert "this job is a test of its strategy" in run.said
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_honest_worker_that_stood_still_for_a_while_is_not_rejected(tmp_path: Path) -> None:
     with lied_to(tmp_path, 1_000_000) as run:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.effort import first
 from tests.local.run import Counting
 
 
@@ -52,7 +53,7 @@ def until_term(run: Counting, shard: int, term: int) -> None:
     run.until(f"shard {shard} has term {term}", look)
 
 
-@pytest.mark.parametrize("seconds", [0.5, 3600])
+@pytest.mark.parametrize("seconds", first([0.5, 3600]))
 def test_a_killed_shard_comes_back_and_what_it_lost_is_counted_exactly(
     tmp_path: Path, seconds: float
 ) -> None:
@@ -78,7 +79,7 @@ def test_a_killed_shard_comes_back_and_what_it_lost_is_counted_exactly(
         assert [line["shard"] for line in run.history("server")] == [1]
 
 
-@pytest.mark.parametrize("seconds", [0.5, 3600])
+@pytest.mark.parametrize("seconds", first([0.5, 3600]))
 def test_when_shard_0_is_killed_the_epochs_are_still_complete_and_repeats_are_counted(
     tmp_path: Path, seconds: float
 ) -> None:
@@ -103,6 +104,7 @@ def test_when_shard_0_is_killed_the_epochs_are_still_complete_and_repeats_are_co
         assert summary.epochs == pytest.approx(10.0)
 
 
+@pytest.mark.slow
 def test_each_checkpoint_that_is_asked_for_is_taken(tmp_path: Path) -> None:
     with Counting(tmp_path, checkpoint={"everySeconds": 3600}) as run:
         run.until_updates(5)
@@ -114,6 +116,7 @@ def test_each_checkpoint_that_is_asked_for_is_taken(tmp_path: Path) -> None:
         assert run.interrupt() == 130, run.words()
 
 
+@pytest.mark.slow
 def test_losses_of_two_deaths_without_a_checkpoint_between_add_up(tmp_path: Path) -> None:
     with Counting(tmp_path, checkpoint={"everySeconds": 3600}) as run:
         run.until_updates(40)
@@ -127,6 +130,7 @@ def test_losses_of_two_deaths_without_a_checkpoint_between_add_up(tmp_path: Path
         assert run.summary().lost_updates == lost
 
 
+@pytest.mark.slow
 def test_a_shard_that_keeps_dying_ends_the_run_within_its_budget(tmp_path: Path) -> None:
     with Counting(tmp_path, parameterServer={"shards": 2, "backoffLimit": 1}) as run:
         run.until_updates(5)
@@ -141,6 +145,7 @@ def test_a_shard_that_keeps_dying_ends_the_run_within_its_budget(tmp_path: Path)
         assert not run.orphans()
 
 
+@pytest.mark.slow
 def test_a_second_server_of_a_shard_fences_the_first_one_off_the_checkpoints(tmp_path: Path) -> None:
     with Counting(tmp_path, checkpoint={"everySeconds": 0.5}) as run:
         run.until("there are checkpoints", lambda: len(run.manifests()) >= 2)
@@ -154,14 +159,15 @@ def test_a_second_server_of_a_shard_fences_the_first_one_off_the_checkpoints(tmp
         run.until_says("server-1 ended with exit code 75")
         assert "term 1 was replaced by term 2" in run.log("server-1")
         run.until("its successor writes with a term of its own", lambda: len(list(terms.iterdir())) == 3)
-        rounds = len(run.manifests())
-        run.until("checkpoints go on", lambda: run.manifests()[-1]["round"] > rounds + 2)
+        saves = len(run.manifests())
+        run.until("checkpoints go on", lambda: run.manifests()[-1]["save"] > saves + 2)
         late = [p for p in parts if p.exists() and p.stat().st_mtime_ns != parts[p]]
         assert not late, "the old server wrote once more"
         assert intruder.wait(60) == 75, "the successor fences it off too"
         assert run.interrupt() == 130, run.words()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["int8", "topk"])
 def test_workers_that_pull_differences_go_on_with_a_restarted_shard(tmp_path: Path, name: str) -> None:
     """The shard has forgotten what they hold, so they get whole weights first; pushes are exact as ever."""

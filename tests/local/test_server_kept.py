@@ -64,6 +64,7 @@ def test_a_killed_shard_comes_back_from_memory_and_what_it_lost_is_counted_exact
         assert 10 * 512 - model["second"].sum() == 8 * (lost + refused)
 
 
+@pytest.mark.slow
 def test_when_shard_0_comes_back_from_memory_the_epochs_are_complete_and_repeats_are_counted(
     tmp_path: Path, kept: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_when_shard_0_comes_back_from_memory_the_epochs_are_complete_and_repeats
         assert summary.epochs == pytest.approx(10.0)
 
 
+@pytest.mark.slow
 def test_losses_of_two_deaths_add_up_in_memory(tmp_path: Path, kept: Path) -> None:
     with Counting(tmp_path, checkpoint={"everySeconds": 3600}) as run:
         run.until_updates(40)
@@ -95,6 +97,7 @@ def test_losses_of_two_deaths_add_up_in_memory(tmp_path: Path, kept: Path) -> No
         assert run.summary().lost_updates == lost
 
 
+@pytest.mark.slow
 def test_the_server_that_stood_by_takes_the_place_of_a_killed_one(tmp_path: Path) -> None:
     with Counting(tmp_path) as run:
         run.until_updates(5)
@@ -118,6 +121,7 @@ def standing_by(run: Counting) -> list[int]:
     return [pid for pid, line in words.items() if b"asgd.drivers.local.standby" in line and pid not in shards]
 
 
+@pytest.mark.slow
 def test_a_run_that_went_on_from_memory_is_replayed_to_the_same_bits(tmp_path: Path, kept: Path) -> None:
     with Counting(tmp_path, 4, checkpoint={"everySeconds": 3600}) as run:
         run.until_updates(60)

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.local.run import ASGD, HERE, Counting, Run
 
@@ -82,6 +83,7 @@ def guest(run: Counting) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, cwd=HERE, env=environ, stdout=log, stderr=log)
 
 
+@pytest.mark.slow
 def test_a_run_whose_workers_were_all_told_to_leave_ends(tmp_path: Path) -> None:
     with Counting(tmp_path, workers=1) as run:
         run.until_updates(5)
@@ -90,6 +92,7 @@ def test_a_run_whose_workers_were_all_told_to_leave_ends(tmp_path: Path) -> None
         assert run.summary().stop_reason == "stopped"
 
 
+@pytest.mark.slow
 def test_a_worker_that_froze_is_dropped_and_comes_back_and_none_of_its_pushes_counts_twice(
     tmp_path: Path,
 ) -> None:

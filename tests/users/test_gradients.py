@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from asgd.errors import UserError
 from asgd.task import Task
+from asgd.worker.device.backward import backward
 from asgd.worker.device.extras import aliases
 from asgd.worker.device.flat import Flat, layout_of
-from asgd.worker.loop import backward
-from asgd.worker.reading.batches import LeasedBatch
+from asgd.worker.reading.leased import LeasedBatch
 
 pytestmark = pytest.mark.timeout(300)
 CPU = torch.device("cpu")
@@ -68,9 +68,8 @@ def test_autocast_computes_in_half_precision_and_pushes_float32() -> None:
 
 
 COMPILER = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
-INDUCTOR = pytest.param(
-    "inductor", marks=pytest.mark.skipif(not COMPILER, reason="inductor needs a C++ compiler; none is here")
-)
+NO_COMPILER = pytest.mark.skipif(not COMPILER, reason="inductor needs a C++ compiler; none is here")
+INDUCTOR = pytest.param("inductor", marks=[pytest.mark.slow, NO_COMPILER])
 
 
 @pytest.mark.parametrize("backend", ["aot_eager", INDUCTOR])

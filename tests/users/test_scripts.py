@@ -49,6 +49,7 @@ def test_the_example_trains_from_any_directory_and_leaves_its_accuracy_in_the_lo
     assert accuracy > 0.9
 
 
+@pytest.mark.slow
 def test_the_page_on_own_loops_does_what_it_says(tmp_path: Path) -> None:
     write_files(PAGE, tmp_path)
     ran = run(tmp_path / "job.yaml", tmp_path)
@@ -58,6 +59,7 @@ def test_the_page_on_own_loops_does_what_it_says(tmp_path: Path) -> None:
     assert saved["0.weight"].shape == (48, 64)
 
 
+@pytest.mark.slow
 def test_closures_compiled_models_and_schedulers_work_and_the_job_ends_with_its_loops(tmp_path: Path) -> None:
     write(
         tmp_path,
@@ -89,6 +91,7 @@ def test_closures_compiled_models_and_schedulers_work_and_the_job_ends_with_its_
     assert ran.log("worker-0").count("spec.optimizer.learningRate") == 1
 
 
+@pytest.mark.slow
 def test_a_script_that_goes_on_after_the_end_of_the_job_is_ended_by_its_next_step(tmp_path: Path) -> None:
     write(
         tmp_path,
@@ -119,6 +122,7 @@ def test_a_script_that_never_connects_ends_the_run_with_one_sentence(tmp_path: P
     )
 
 
+@pytest.mark.slow
 def test_a_script_that_crashes_in_training_is_restarted_and_then_named_with_its_own_words(
     tmp_path: Path,
 ) -> None:

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from asgd.errors import UserError
 from asgd.spec.types import JobSpec
+from asgd.worker.device.backward import backward
 from asgd.worker.device.buffers import LEAST_STEPS
 from asgd.worker.device.flat import Flat
-from asgd.worker.loop import backward
 from asgd.worker.reading.data import open_batches
 from asgd.worker.task.build import build_task
 from asgd.worker.task.check import look
@@ -77,6 +77,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
             del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_compiled_half_precision_model_with_tied_and_frozen_parts_is_saved_whole(in_folder: Path) -> None:
     write(in_folder, whole=WHOLE)
     ran = run_spec(
@@ -135,6 +136,7 @@ def test_every_other_task_of_the_page_gives_a_gradient(
     assert flat.gather().abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_a_stream_with_loader_processes_trains_from_a_file_beside_the_job(in_folder: Path) -> None:
     """The command runs in another directory; one module stands in spec.source. A task without `evaluate`."""
     beside = in_folder / "beside"
@@ -179,6 +181,7 @@ def test_a_stream_with_loader_processes_trains_from_a_file_beside_the_job(in_fol
         assert file.metadata()["lacks"] == "seen", "no evaluator, so no buffers"
 
 
+@pytest.mark.slow
 def test_an_exception_in_training_is_retried_and_then_ends_the_run_with_its_message(in_folder: Path) -> None:
     write(
         in_folder,

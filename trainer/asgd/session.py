@@ -25,13 +25,18 @@ import torch
 from torch import nn
 
 from asgd.algorithms.schedule import learning_rate
-from asgd.errors import UserError
+from asgd.errors import TryAgain, UserError
 from asgd.host.allocator import keep_freed_memory
-from asgd.host.env import read_config
+from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
+from asgd.host.say import say
+from asgd.spec.environment import Env
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Evaluated
-from asgd.worker.device.accelerator import limit_threads
+from asgd.worker import joined
+from asgd.worker.assemble import About, assemble
+from asgd.worker.device.accelerator import choose_device, limit_threads
+from asgd.worker.device.flat import Flat
 from asgd.worker.process import catch_term, exit_code
 from asgd.worker.reading.data import seed_worker, worker_environment
 from asgd.worker.replica import Replica
@@ -39,9 +44,6 @@ from asgd.worker.replica import Replica
 Item = TypeVar("Item")
 GUARANTEE = "no promise for each sample: every worker runs its own loop (asgd.connect)"
 REPORT_SECONDS = 30.0
-
-connection: Connection | None = None
-"""This process's connection; a worker has one model."""
 
 
 class Stopped(SystemExit):
@@ -55,23 +57,21 @@ class Connection(torch.optim.Optimizer):
     overwritten, with a warning. `state` stays empty: momentum and the like live in the servers.
     """
 
-    def __init__(self, replica: Replica, model: nn.Module, batch_size: int) -> None:
-        self._rate = replica.spec.optimizer.learning_rate
+    def __init__(
+        self, config: ProcessConfig, replica: Replica, model: nn.Module, leaving: list[int], exporter: Exporter
+    ) -> None:  # fmt: skip
+        self._config, self._spec = config, config.job.spec
+        self._rate = self._spec.optimizer.learning_rate
         super().__init__([p for p in model.parameters() if p.requires_grad], {"lr": self._rate})
-        self._replica = replica
-        self._batch_size = batch_size
-        self._leaving = catch_term()
+        self._replica, self._leaving, self._exporter = replica, leaving, exporter
         self._asker: Asker | None = None
-        self._exporter = Exporter(replica.config.metrics, Views(collect=replica.meters.collect))
         self._closed = False
         self._warned = False
-        replica.config.announce_address("worker", self._exporter.address)
-        replica.join()
 
     @property
     def index(self) -> int:
         """Number of this worker, from 0."""
-        return self._replica.config.index
+        return self._config.index
 
     @property
     def stopped(self) -> bool:
@@ -89,7 +89,7 @@ class Connection(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """All gradients are 0, also where `set_to_none` would make them None: they stay views of one vector."""
-        self._replica.flat.zero()
+        self._replica.vectors.flat.zero()
 
     def step(
         self, closure: Callable[[], Any] | None = None, *, loss: Any = None, samples: int | None = None
@@ -109,7 +109,7 @@ class Connection(torch.optim.Optimizer):
         figure = (
             float(loss.detach() if isinstance(loss, torch.Tensor) else loss) if loss is not None else None
         )
-        self._replica.step(samples or self._batch_size, figure)
+        self._replica.step(samples or self._spec.batch_size, figure)
         self._show_rate()
         return loss if closure is not None else None
 
@@ -124,7 +124,7 @@ class Connection(torch.optim.Optimizer):
         )
 
     def _show_rate(self) -> None:
-        self._rate = learning_rate(self._replica.spec.optimizer, self._replica.samples, None)
+        self._rate = learning_rate(self._spec.optimizer, self._replica.core.samples, None)
         for group in self.param_groups:
             group["lr"] = self._rate
 
@@ -133,24 +133,38 @@ class Connection(torch.optim.Optimizer):
 
         One worker's word is enough: `if optimizer.index == 0`. Raises TryAgain when no server answers.
         """
-        config = self._replica.config
         if self._asker is None:
-            self._asker = Asker(config.servers[0], config.keys)
+            self._asker = Asker(self._config.servers[0], self._config.keys)
         version = self._replica.centre.channels[0].version
         figures = {name: float(value) for name, value in metrics.items()}
-        self._asker.ask(Evaluated(version, self._replica.samples, figures, False), REPORT_SECONDS)
+        who = self._config
+        told = Evaluated(
+            version, self._replica.core.samples, figures, False, "worker", who.index, who.incarnation
+        )
+        self._asker.ask(told, REPORT_SECONDS)
 
     def close(self, reason: str = "") -> None:
         """Finishes the push in flight and says goodbye; called by itself when the script ends."""
         if self._closed:
             return
         self._closed = True
-        if not reason:
-            self._replica.flush()
-        self._replica.close(reason or ("drained" if self._leaving else self._replica.stop))
-        if self._asker:
-            self._asker.close()
-        self._exporter.close()
+        if reason == "failed":
+            # NB: a script that has failed ends at once; its push under way may be lost, as with any crash.
+            self._replica.give_up("the script has failed")
+        try:
+            if not reason:
+                self._replica.flush()
+            self._replica.close(reason or ("drained" if self._leaving else self._replica.stop))
+        except TryAgain as error:
+            if not (reason or self._leaving):
+                raise
+            say(f"worker {self.index} leaves: {error}")
+        finally:
+            # NB: an exchange that is under way in a thread would keep this process until its servers answer.
+            self._replica.give_up("this worker has ended")
+            if self._asker:
+                self._asker.close()
+            self._exporter.close()
 
     @property
     def exit_code(self) -> int:
@@ -165,10 +179,9 @@ def connect(model: nn.Module) -> Connection:
     on random numbers differ from worker to worker, so that each shuffles its own way. Raises UserError outside
     `asgd run` and pods, or when the model does not fit the job; TryAgain when no server answers.
     """
-    global connection
-    if connection is not None:
+    if joined.connection is not None:
         raise UserError("asgd.connect(): called twice; a worker trains one model")
-    if not os.environ.get("ASGD_JOB"):
+    if not os.environ.get(Env.JOB):
         raise UserError(
             "asgd.connect(): this process is no worker of a job; start the script by `asgd run JOB.yaml` whose"
             " spec.entrypoint names it"
@@ -178,8 +191,13 @@ def connect(model: nn.Module) -> Connection:
     keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     device = next((p.device for p in model.parameters()), None)
-    replica = Replica(config, model, None, GUARANTEE, device=device)
-    connection = Connection(replica, model, config.job.spec.batch_size)
+    spec, leaving = config.job.spec, catch_term()
+    flat = Flat(model, device or choose_device(spec.workers.devices.count, config.index))
+    parts = assemble(config, flat, About(dataset=None, guarantee=GUARANTEE), leaving=lambda: bool(leaving))
+    exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
+    config.announce_address("worker", exporter.address)
+    joined.connection = connection = Connection(config, parts.replica, model, leaving, exporter)
+    parts.replica.join()
     atexit.register(connection.close)
-    seed_worker(config.job.spec.seed, config.index)
+    seed_worker(spec.seed, config.index)
     return connection

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from asgd_bench.codecs import CODECS, allowed
-from asgd_bench.contender import Failed
 from asgd_bench.figures import spread, values
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Sample, Table
+from asgd_bench.system import Failed
 from asgd_bench.training import Rule, Trained, train
 from asgd_bench.zygote import Zygote
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from asgd_bench.contender import Failed
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Sample, Table
+from asgd_bench.system import Failed
 from asgd_bench.training import Rule, train
 from asgd_bench.zygote import Zygote
 

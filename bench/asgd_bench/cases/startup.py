@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asgd_bench import processes
-from asgd_bench.contender import Failed
 from asgd_bench.environments import python_for
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Sample, Table
 from asgd_bench.servers import Servers
+from asgd_bench.system import Failed
 
 NAME = "startup"
 ABOUT = "the command line, a parameter server until it serves, imports"

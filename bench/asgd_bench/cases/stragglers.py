@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asgd_bench.codecs import allowed
-from asgd_bench.contest import GRID_SEEDS, Ddp, Ours, Problem, Trainee, choose_rates, contest
+from asgd_bench.comparison import GRID_SEEDS, Ddp, Ours, Problem, Trainer, choose_rates, compare
 from asgd_bench.figures import spread, values
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Table
@@ -42,7 +42,7 @@ def run(plan: Plan) -> list[Table]:
     zygote, ddp = Zygote(), Ddp()
     try:
         zygote.warm("digits")
-        variants: list[Trainee] = [
+        variants: list[Trainer] = [
             Ours(name, zygote, sets) for name, sets in VARIANTS.items() if allowed(sets)
         ]
         both = [variants[0], ddp]
@@ -50,8 +50,8 @@ def run(plan: Plan) -> list[Table]:
         # NB: a straggler changes when DDP takes its steps, not the steps: its best rate is that of equal workers.
         uneven = choose_rates(variants, SLOWED, GRID, plan.progress, GRID_SEEDS[:1])
         uneven[ddp.name] = even[ddp.name]
-        equal = contest(both, EQUAL, even, plan.turns(), plan.progress)
-        slow = contest([*variants, ddp], SLOWED, uneven, plan.turns(), plan.progress)
+        equal = compare(both, EQUAL, even, plan.turns(), plan.progress)
+        slow = compare([*variants, ddp], SLOWED, uneven, plan.turns(), plan.progress)
     finally:
         zygote.close()
         ddp.close()

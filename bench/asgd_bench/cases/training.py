@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asgd_bench.contest import GRID_SEEDS, Ddp, Ours, Problem, Trainee, choose_rates, contest
+from asgd_bench.comparison import GRID_SEEDS, Ddp, Ours, Problem, Trainer, choose_rates, compare
 from asgd_bench.plan import Plan
 from asgd_bench.results import Table
 from asgd_bench.zygote import Zygote
@@ -25,9 +25,9 @@ def run(plan: Plan) -> list[Table]:
     try:
         for problem, grid in PROBLEMS:
             zygote.warm(problem.example)
-            trainees: list[Trainee] = [Ours("ours", zygote), ddp]
-            rates = choose_rates(trainees, problem, grid, plan.progress, GRID_SEEDS[:1])
-            found = contest(trainees, problem, rates, plan.turns(), plan.progress)
+            trainers: list[Trainer] = [Ours("ours", zygote), ddp]
+            rates = choose_rates(trainers, problem, grid, plan.progress, GRID_SEEDS[:1])
+            found = compare(trainers, problem, rates, plan.turns(), plan.progress)
             goal = f"{problem.example}, to {problem.metric} {problem.target:g}"
             tables += [
                 Table(goal, "s", found.times(), "ours", less_is_better=True),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from asgd import kernel
 from asgd.kernel import F32
+from tests.effort import examples
 
 Axpy = Callable[[F32, F32, float], None]
 
@@ -137,7 +138,7 @@ def test_vectors_of_unequal_length_or_read_only_ones_are_refused_and_left_alone(
 @example(0, 3 * kernel.LOOK, 0)
 @example(0, 3 * kernel.LOOK, kernel.LOOK)
 @example(0, 3 * kernel.LOOK, 3 * kernel.LOOK - 1)
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_looking_and_adding_in_one_pass_stops_before_the_block_that_is_not_finite(
     seed: int, size: int, spoiled: int | None
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from asgd_operator.constants import Condition, Role
 from asgd_operator.plan.actions import Apply, ApplyLive, Delete
 from asgd_operator.plan.model import Node
+from tests.effort import examples
 from tests.unit.plan.world import World
 
 PASSES = 60
@@ -134,5 +135,5 @@ class AnyInterleaving(RuleBasedStateMachine):
         assert found.status == world.scene.seen.status
 
 
-AnyInterleaving.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnyInterleaving.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestAnyInterleavingComesToRest = AnyInterleaving.TestCase

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 import zmq
 import zmq.utils.z85
 
-from asgd.spec import job_from_json
+from asgd.spec import job_from_json, job_to_json
 from asgd_operator import curve
 from asgd_operator.constants import JOB_LABEL, RENDERED_HASH, SPEC_HASH
 from asgd_operator.render import Owner, Settings, children
@@ -104,6 +105,14 @@ def test_the_job_file_in_the_config_is_what_the_trainer_reads() -> None:
     assert made.config["immutable"] is True
 
 
+@ALL
+def test_the_two_configs_together_hold_every_field_of_the_job_each_once(name: str) -> None:
+    made = rendered(name=name)
+    whole, live = json.loads(made.config["data"]["job.json"]), json.loads(made.live["data"]["live.json"])
+    _merge(whole["spec"], live)
+    assert whole["spec"] == json.loads(job_to_json(job(name=name)))["spec"]
+
+
 def test_workers_never_get_the_servers_secret_key() -> None:
     made = rendered()
     assert made.keys is not None
@@ -172,3 +181,13 @@ def test_metrics_are_open_to_the_operator_and_prometheus_only() -> None:
         "prometheus",
     ]
     assert all("namespaceSelector" in peer for peer in scrapers["from"])
+
+
+def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    """Puts the fields of `more` into `into`; none may be in both."""
+    for key, value in more.items():
+        if isinstance(into.get(key), dict) and isinstance(value, dict):
+            _merge(into[key], value)
+        else:
+            assert key not in into
+            into[key] = value

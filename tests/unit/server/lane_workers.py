@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from asgd.spec.types import Codec
-from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.centre import Centre, open_centre
 from asgd.worker.sending.headers import Identity
 from tests.checks.processes import Processes
 
@@ -15,7 +15,7 @@ def centre(run: Processes, index: int, size: int, lane: str = "auto") -> Centre:
     """Worker number `index` of `run`, with a model of `size` parameters."""
     config = run.config(index)
     identity = Identity("check", "worker", index, config.incarnation, size, "layout")
-    return Centre(config.servers, None, identity, Codec(), lane=lane)
+    return open_centre(config.servers, None, identity, Codec(), lane=lane)
 
 
 def until(holds: Callable[[], bool], patience_seconds: float = 60.0) -> None:

@@ -15,7 +15,7 @@ import zmq
 
 from asgd.host.env import ProcessConfig, read_config
 from asgd.server.bulk import Connection, Peer, Session
-from asgd.server.service import Service
+from asgd.server.process import open_service
 from asgd.wire import control
 from asgd.wire.lanes import shm
 from asgd.wire.lanes.bulk import BulkLane
@@ -36,8 +36,8 @@ class Rig:
     def __init__(self, folder: Path, way: str, size: int, more: dict[str, Any] | None = None) -> None:
         self.way, self.size = way, size
         self.config = self._config(folder, more or {})
-        self.service = Service(self.config)
-        self.endpoint = self.service.router.last_endpoint.decode()
+        self.service = open_service(self.config)
+        self.endpoint = self.service.ports.router.last_endpoint.decode()
         self.context: zmq.Context[Any] = zmq.Context()
         self.channels: list[Channel] = []
 

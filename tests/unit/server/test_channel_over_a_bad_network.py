@@ -48,7 +48,7 @@ class BadNetwork:
     """Both directions between one worker and one shard; with `trouble` 0 it is a good one."""
 
     name = "bad"
-    window = 4
+    window = announced = 4
     run = 1
 
     def __init__(self, shard: Shard, seed: int, trouble: float) -> None:

@@ -16,9 +16,12 @@ from safetensors.numpy import load_file
 
 from asgd.errors import Fenced, TryAgain, UserError
 from asgd.kernel import F32
-from asgd.server.saves.saver import Rounds
-from asgd.server.saves.store import Manifest, Part, Store, assemble, locate, read_range, read_state
+from asgd.server.manifest import Manifest
+from asgd.server.saves.saver import carry_out
+from asgd.server.saves.store import Store, assemble, locate, read_range, read_state
+from asgd.server.saving import Publish
 from asgd.wire.partition import Range, shard_range
+from asgd.wire.reports import Part
 from tests.checks.harness import asgd_spec
 from tests.unit.server.peers import hello, make_shard, push, verdict
 
@@ -32,7 +35,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def numbers(name: str, number: int) -> F32:
-    """The whole array `name` of a round."""
+    """The whole array `name` of a save."""
     start = 1000 * number + {"weights": 0, "momentum": 100}[name]
     return np.arange(start, start + SIZE, dtype=np.float32)
 
@@ -40,9 +43,8 @@ def numbers(name: str, number: int) -> F32:
 def write(
     store: Store, number: int, shards: int, *, finish: bool = True, run: str = "", size: int = SIZE
 ) -> Manifest:
-    """A round by `shards` shards, with momentum, as the savers and shard 0 write it."""
-    rounds = Rounds(store, shards)
-    rounds.begin(number)
+    """A save by `shards` shards, with momentum, as the savers and shard 0 write it."""
+    parts = []
     for shard in range(shards):
         part = shard_range(size, shard, shards)
         arrays = {name: numbers(name, number)[part.start : part.stop] for name in ("weights", "momentum")}
@@ -55,13 +57,12 @@ def write(
             meta["job"] = {"updates": 10 * number}
         written = store.write_part(number, shard, shards, arrays, meta)
         written.start, written.stop = part.start, part.stop
-        rounds.report(shard, number, written, "")
+        parts.append(written)
     manifest = Manifest(
-        "job", number, 1, size, "layout", TENSORS, "asgd", 10 * number, 80 * number, [], 0.0, run
+        "job", number, 1, size, "layout", TENSORS, "asgd", 10 * number, 80 * number, parts, 0.0, run
     )  # fmt: skip
     if finish:
-        assert rounds.complete
-        rounds.write(manifest, keep=100)
+        assert carry_out(store, Publish(manifest, keep=100)).done
     return manifest
 
 
@@ -139,14 +140,14 @@ def test_a_restored_shard_goes_on_with_momentum_versions_and_dedup(uri: str) -> 
 # -- whole or not at all ---------------------------------------------------------------------------------
 
 
-def test_a_round_without_its_manifest_does_not_exist(uri: str) -> None:
+def test_a_save_without_its_manifest_does_not_exist(uri: str) -> None:
     store = Store(uri)
     assert store.newest() is None and locate(store, "Latest", "") is None
     write(store, 1, 2)
     write(store, 2, 2, finish=False)
     newest = Store(uri).newest()
-    assert newest is not None and newest.round == 1
-    assert store.all_rounds() == [1, 2] and store.rounds() == [1]
+    assert newest is not None and newest.save == 1
+    assert store.begun() == [1, 2] and store.saves() == [1]
     assert read(store, 0, 2)[0]["weights"][0] == 1000
 
 
@@ -168,22 +169,22 @@ def test_a_write_that_breaks_off_leaves_the_file_before_it_whole(
     assert np.array_equal(arrays["weights"], numbers("weights", 1)) and meta["version"] == 10
 
 
-def test_the_newest_rounds_are_kept_and_unfinished_ones_before_them_go(uri: str) -> None:
+def test_the_newest_saves_are_kept_and_unfinished_ones_before_them_go(uri: str) -> None:
     store = Store(uri)
     for number in range(1, 8):
         write(store, number, 1, finish=number not in (2, 5, 7))
     store.prune(3)
-    assert store.all_rounds() == [3, 4, 6, 7]
-    assert store.rounds() == [3, 4, 6]
+    assert store.begun() == [3, 4, 6, 7]
+    assert store.saves() == [3, 4, 6]
     store.prune(1)
-    assert store.all_rounds() == [6, 7]
+    assert store.begun() == [6, 7]
 
 
-def test_before_the_first_complete_round_nothing_is_removed(uri: str) -> None:
+def test_before_the_first_complete_save_nothing_is_removed(uri: str) -> None:
     store = Store(uri)
     write(store, 1, 1, finish=False)
     store.prune(1)
-    assert store.all_rounds() == [1]
+    assert store.begun() == [1]
 
 
 def damaged(path: Path, how: str) -> None:
@@ -237,7 +238,7 @@ def test_a_missing_part_and_a_torn_manifest_are_told(tmp_path: Path) -> None:
         store.newest()
 
 
-def test_a_round_that_covers_only_a_part_of_the_model_is_not_filled_up_with_zeros(uri: str) -> None:
+def test_a_save_that_covers_only_a_part_of_the_model_is_not_filled_up_with_zeros(uri: str) -> None:
     store = Store(uri)
     manifest = write(store, 1, 3)
     manifest.parts = [part for part in manifest.parts if part.start]
@@ -248,26 +249,26 @@ def test_a_round_that_covers_only_a_part_of_the_model_is_not_filled_up_with_zero
 # -- where from --------------------------------------------------------------------------------------------
 
 
-def test_restore_takes_the_newest_round_another_stores_round_or_none_but_always_its_own_run(
+def test_restore_takes_the_newest_round_another_stores_save_or_none_but_always_its_own_run(
     uri: str, tmp_path: Path
 ) -> None:
     elsewhere = Store(str(tmp_path / "elsewhere"))
     write(elsewhere, 9, 2)
     other = elsewhere.path("000009")
     store = Store(uri)
-    assert _round(locate(store, "None", "run-1")) is None
-    assert _round(locate(store, other, "run-1")) == 9
+    assert _number(locate(store, "None", "run-1")) is None
+    assert _number(locate(store, other, "run-1")) == 9
     write(store, 1, 1, run="run-1")
     write(store, 2, 1, run="run-1")
-    assert [_round(locate(store, how, "run-1")) for how in ("Latest", "None", other)] == [2, 2, 2]
-    assert [_round(locate(store, how, "run-2")) for how in ("Latest", "None", other)] == [2, None, 9]
+    assert [_number(locate(store, how, "run-1")) for how in ("Latest", "None", other)] == [2, 2, 2]
+    assert [_number(locate(store, how, "run-2")) for how in ("Latest", "None", other)] == [2, None, 9]
     for nothing in (str(tmp_path / "nowhere"), "nosuch://x/y"):
         with pytest.raises(UserError, match=r"spec\.checkpoint\.restore"):
             locate(store, nothing, "run-2")
 
 
-def _round(found: tuple[Any, str, Manifest] | None) -> int | None:
-    return found[2].round if found else None
+def _number(found: tuple[Any, str, Manifest] | None) -> int | None:
+    return found[2].save if found else None
 
 
 def test_a_store_that_cannot_be_used_is_told_in_one_sentence(tmp_path: Path) -> None:
@@ -322,38 +323,17 @@ def test_something_foreign_among_the_terms_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "terms" / "shard-0" / ".nfs0001").write_text("")
     (tmp_path / "lost+found").mkdir()
     assert store.claim_term(0) == 2
-    assert store.all_rounds() == []
+    assert store.begun() == []
 
 
-def test_a_replaced_shard_0_can_no_longer_make_a_round_exist(uri: str) -> None:
+def test_a_replaced_shard_0_can_no_longer_make_a_save_exist(uri: str) -> None:
     store = Store(uri)
     store.claim_term(0)
     assert store.claim_term(0) == 2
-    rounds = Rounds(store, 1)
-    rounds.begin(1)
-    rounds.report(0, 1, Part("x", 0, SIZE, 1, 1), "")
-    with pytest.raises(Fenced):
-        rounds.write(Manifest("job", 1, 1, SIZE, "", [], "", 1, 1, [], 0.0), keep=1)
+    parts = [Part("x", 0, SIZE, 1, 1)]
+    outcome = carry_out(store, Publish(Manifest("job", 1, 1, SIZE, "", [], "", 1, 1, parts, 0.0), keep=1))
+    assert outcome.fenced and not outcome.done and "term 2" in outcome.error
     assert store.newest() is None
-
-
-# -- a round, seen from shard 0 ------------------------------------------------------------------------------
-
-
-def test_a_round_is_complete_when_every_shard_has_told_its_part_of_this_very_round(uri: str) -> None:
-    rounds = Rounds(Store(uri), 2)
-    rounds.begin(4)
-    rounds.report(0, 4, Part("a", 0, 1, 1, 1), "")
-    rounds.report(1, 3, Part("old", 0, 1, 1, 1), "")
-    assert not rounds.complete
-    rounds.report(1, 4, None, "disk full")
-    rounds.report(1, 4, None, "disk full")
-    assert rounds.errors == ["disk full"] and not rounds.complete
-    rounds.begin(5)
-    assert rounds.errors == []
-    for shard in range(2):
-        rounds.report(shard, 5, Part("b", 0, 1, 1, 1), "")
-    assert rounds.complete
 
 
 @pytest.fixture(autouse=True)

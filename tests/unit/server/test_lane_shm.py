@@ -14,7 +14,7 @@ import pytest
 
 from asgd.wire.lanes import shm
 from asgd.wire.lanes.bulk import BulkLane
-from asgd.wire.messages import Exchange, Hello, Reply, encode
+from asgd.wire.messages import Exchange, Hello, Reply, Welcome, encode
 from asgd.wire.partition import CHUNK
 from tests.unit.server.rig import RATE, Rig
 
@@ -176,7 +176,7 @@ def test_chunks_beyond_the_shard_or_without_shared_memory_get_a_fault(tmp_path: 
             while not (arrived := worker.lane.receive()):
                 rig.service.step()
             assert arrived[0].code == "protocol"  # type: ignore[union-attr]
-        assert rig.service.shard.state.version == 0
+        assert rig.service.core.shard.state.version == 0
     (tmp_path / "second").mkdir()
     with Rig(tmp_path / "second", "tcp", SIZE) as rig:
         worker = rig.joined()
@@ -192,14 +192,14 @@ import os, signal, sys, time
 import numpy as np
 from asgd.host.env import read_config
 from asgd.spec.types import Codec
-from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.centre import open_centre
 from asgd.worker.sending.headers import Identity, PushMeta
 from asgd.wire.messages import Exchange, encode
 from asgd.wire.partition import CHUNK
 
 size = int(sys.argv[1])
 config = read_config()
-centre = Centre(config.servers, None, Identity("check", "worker", 1, config.incarnation, size, "layout"), Codec())
+centre = open_centre(config.servers, None, Identity("check", "worker", 1, config.incarnation, size, "layout"), Codec())
 centre.join()
 assert {channel.lane.name for channel in centre.channels} == {"shm"}
 push = centre.segment.push
@@ -253,10 +253,11 @@ def test_a_worker_killed_in_the_middle_of_a_write_leaves_what_it_announced_and_n
 def test_a_hello_that_names_no_memory_is_welcomed_to_another_lane(tmp_path: Path) -> None:
     with Rig(tmp_path, "tcp", SIZE) as rig:
         assert rig.service.bulk is not None
-        answer = rig.service._hello(
-            Hello("job", "worker", 3, 1, SIZE, "layout", lanes=("shm", "zmq"), random=bytes(32))
-        )
-        assert getattr(answer, "lane", "") == "zmq"
+        hello = Hello("job", "worker", 3, 1, SIZE, "layout", lanes=("shm", "zmq"), random=bytes(32))
+        answer = rig.service.core.receive(b"peer", hello, None, time.monotonic())[0][1]
+        assert isinstance(answer, Welcome)
+        rig.service.bulk.offer(hello, answer)
+        assert answer.lane == "zmq"
 
 
 @pytest.mark.parametrize("algorithm", ["asgd", "dc-asgd"])
@@ -280,7 +281,7 @@ def test_weights_are_read_in_place_only_where_everybody_gets_them_as_they_are(
         assert (lane.weights == 1 - RATE).all() and not into.any()
         with pytest.raises(ValueError, match="read-only"):
             lane.weights[0] = 1
-        rig.service.shard.state.weights[5] = 9
+        rig.service.core.shard.state.weights[5] = 9
         assert lane.weights[5] == 9
     assert list((tmp_path / "shm").glob("*.weights")) == []
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asgd.server.bulk import QUEUE_MOST, STRANGER_SECONDS, STRANGERS_MOST, TOKEN, open_bulk
+from asgd.server.bulk import QUEUE_MOST, TOKEN
 from asgd.wire.lanes.bulk import FAILURES_MOST, STALL_SECONDS, BulkLane
+from asgd.wire.limits import BULK_STRANGERS_MOST, STRANGER_SECONDS
 from asgd.wire.messages import AnyMessage, Bye, Exchange, Fault, Pull, Reply, Welcome, encode
 from asgd.wire.partition import CHUNK
 from asgd.wire.stream import Stream
@@ -52,7 +53,7 @@ def test_two_workers_pushes_and_pulls_give_the_bits_of_the_two_step_arithmetic(r
             rig.until(lambda worker=worker: not worker.busy)  # type: ignore[misc]
             expected += vector * np.float32(-RATE)
             assert np.array_equal(into.view(np.uint32), expected.view(np.uint32))
-    assert rig.service.shard.state.version == 8
+    assert rig.service.core.shard.state.version == 8
 
 
 @streams
@@ -77,9 +78,9 @@ def test_every_push_is_in_the_weights_once_however_often_connections_break(rig: 
         rig.exchange(worker, sequence, vector, pulled)
         rig.until(lambda: not worker.busy, trouble)
         expected += vector * np.float32(-RATE)
-        assert np.array_equal(rig.service.shard.state.weights, expected)
+        assert np.array_equal(rig.service.core.shard.state.weights, expected)
         assert np.array_equal(pulled, expected)
-    assert rig.service.shard.state.version == 8
+    assert rig.service.core.shard.state.version == 8
     assert broken > 1
 
 
@@ -143,12 +144,12 @@ def test_who_shows_no_token_of_an_open_session_is_hung_up_on_and_nobody_else_not
 @streams
 def test_strangers_take_each_others_places_and_not_the_members(rig: Rig) -> None:
     worker = rig.joined()
-    crowd = [dial(rig, b"x") for _ in range(STRANGERS_MOST // 2)]
+    crowd = [dial(rig, b"x") for _ in range(BULK_STRANGERS_MOST // 2)]
     rig.step()
-    crowd += [dial(rig, b"x") for _ in range(STRANGERS_MOST)]
+    crowd += [dial(rig, b"x") for _ in range(BULK_STRANGERS_MOST)]
     rig.step()
     assert rig.service.bulk is not None
-    assert len(rig.service.bulk._strangers) <= STRANGERS_MOST
+    assert len(rig.service.bulk._strangers) <= BULK_STRANGERS_MOST
     rig.exchange(worker, 1, vectors(0, 1)[0], None)
     rig.until(lambda: not worker.busy)
     assert worker.joins == 1
@@ -175,8 +176,8 @@ def test_on_a_connection_its_own_member_pushes_and_pulls_and_nothing_else_is_ser
     rig.joined(1)
     answers = asked(rig, worker, message, bytes(4 * CHUNK))
     assert isinstance(answers, Fault) and answers.code == "protocol"
-    assert rig.service.shard.members == {0: 1, 1: 1}
-    assert (rig.service.shard.state.weights == 1).all()
+    assert rig.service.core.shard.members == {0: 1, 1: 1}
+    assert (rig.service.core.shard.state.weights == 1).all()
 
 
 def asked(rig: Rig, worker: Channel, message: Any, payload: bytes | None) -> AnyMessage:
@@ -204,7 +205,7 @@ def test_payloads_of_the_wrong_size_get_a_fault_and_change_nothing(rig: Rig, pay
             rig.service.step()
         answer = arrived[0]
     assert isinstance(answer, Fault) and answer.code == "protocol"
-    assert rig.service.shard.state.version == 0
+    assert rig.service.core.shard.state.version == 0
 
 
 @streams
@@ -219,7 +220,7 @@ def test_after_garbage_on_its_connection_a_worker_says_hello_again_and_goes_on(r
     rig.exchange(worker, 1, vector, pulled)
     rig.until(lambda: not worker.busy)
     assert np.array_equal(pulled, np.ones(SIZE, np.float32) + vector * np.float32(-RATE))
-    assert rig.service.shard.state.version == 1
+    assert rig.service.core.shard.state.version == 1
 
 
 @streams
@@ -237,7 +238,7 @@ def test_a_worker_that_does_not_read_is_not_read_from_and_holds_up_nobody(rig: R
     stream = rig.connection(0).stream
     assert stream is not None
     assert QUEUE_MOST < stream.queued < QUEUE_MOST + 8 * CHUNK
-    assert rig.service.shard.state.version == 5
+    assert rig.service.core.shard.state.version == 5
     heard = 0
     while heard < 200:
         rig.step()
@@ -255,24 +256,24 @@ def test_what_an_earlier_connection_still_holds_is_not_served_after_a_new_hello(
     rig.channels.remove(worker)
     again = rig.joined(0, incarnation=2)
     assert old.dead and rig.connection() is not old
-    assert rig.service.shard.members == {0: 2}
+    assert rig.service.core.shard.members == {0: 2}
     assert hung_up(rig, left)
     left.close()
     rig.exchange(again, 1, vectors(0, 1)[0], None)
     rig.until(lambda: not again.busy)
-    assert rig.service.shard.state.version == 1
+    assert rig.service.core.shard.state.version == 1
 
 
 @streams
 def test_a_worker_that_is_no_member_any_more_loses_its_connection(rig: Rig) -> None:
     worker = rig.joined()
     connection = rig.connection()
-    rig.service.shard.leave(0, 1)
+    rig.service.core.shard.leave(0, 1)
     rig.step()
     assert connection.dead
     rig.exchange(worker, 1, vectors(0, 1)[0], None)
     rig.until(lambda: not worker.busy)
-    assert worker.joins == 2 and rig.service.shard.state.version == 1
+    assert worker.joins == 2 and rig.service.core.shard.state.version == 1
 
 
 @streams
@@ -284,7 +285,7 @@ def test_a_connection_on_which_nothing_moves_is_given_up_for_a_new_one(rig: Rig)
         rig.listen(later)
     assert worker.lane.name == "zmq" and not worker.joined
     rig.until(lambda: not worker.busy)
-    assert first.dead and worker.joins == 2 and rig.service.shard.state.version == 1
+    assert first.dead and worker.joins == 2 and rig.service.core.shard.state.version == 1
 
 
 @pytest.mark.parametrize("rig", ["tcp", "sealed"], indirect=True)
@@ -301,7 +302,7 @@ def test_where_the_address_can_not_be_reached_everything_goes_over_zeromq(
             rig.exchange(worker, sequence, vector, pulled)
             rig.until(lambda: not worker.busy)
     assert worker.lane.name == "zmq" and worker.joins == FAILURES_MOST + 1
-    assert rig.service.shard.state.version == 2
+    assert rig.service.core.shard.state.version == 2
 
 
 @pytest.mark.parametrize("rig", ["sealed"], indirect=True)
@@ -328,7 +329,7 @@ def test_what_a_sealed_connection_carries_can_not_be_read_or_replayed(rig: Rig) 
     lane._stream._queue.append(memoryview(bytes(seen)))
     lane._stream.queued += len(seen)
     rig.until(lambda: rig.connection().dead if lane._stream else True)
-    assert rig.service.shard.state.version == 1
+    assert rig.service.core.shard.state.version == 1
 
 
 @pytest.mark.parametrize("rig", ["unix", "shm"], indirect=True)
@@ -339,7 +340,7 @@ def test_a_worker_whose_connection_has_just_broken_still_says_goodbye(rig: Rig) 
     worker.lane.polls()
     worker.lane.send(Bye("worker", 0, 1))
     rig.channels.remove(worker)
-    rig.until(lambda: not rig.service.shard.members)
+    rig.until(lambda: not rig.service.core.shard.members)
 
 
 @streams
@@ -380,26 +381,3 @@ def test_an_order_fault_over_shared_memory_begins_a_new_session(tmp_path: Path) 
         rig.until(lambda: not worker.busy)
         assert first.dead and worker.joins == 2
         assert np.array_equal(pulled, np.ones(SIZE, np.float32) + vector * np.float32(-RATE))
-
-
-@pytest.mark.parametrize(
-    "asked", ["tcp://127.0.0.1:{port}", "tcp://nobody.invalid:0", "ipc:///no/such/folder/s"]
-)
-def test_a_server_that_can_not_listen_for_bulk_says_so_and_goes_on_with_zeromq(
-    asked: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = asked.format(port=taken.getsockname()[1])
-        assert open_bulk("tcp://127.0.0.1:7077", address, False, "job", 0) is None
-    said = capsys.readouterr()
-    assert f"no bulk lane: cannot listen on {address}" in said.out + said.err
-
-
-@pytest.mark.parametrize("bind", ["tcp://127.0.0.1:7077", "tcp://*:7077"])
-def test_without_an_address_of_its_own_the_bulk_lane_takes_a_free_port_beside_zeromq(bind: str) -> None:
-    bulk = open_bulk(bind, "", False, "job", 0)
-    assert bulk is not None
-    host, port = bulk._listener.getsockname()
-    assert host == ("127.0.0.1" if "127" in bind else "0.0.0.0")
-    assert bulk.address == f"tcp://:{port}" and port != 7077
-    bulk.close()

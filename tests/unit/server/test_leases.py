@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from asgd.server.pool import Pool, PoolState, Span
+from tests.effort import examples
 
 WORKERS = st.integers(0, 3)
 
@@ -120,7 +121,7 @@ class Epochs(RuleBasedStateMachine):
 
 
 TestEpochs = Epochs.TestCase
-TestEpochs.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestEpochs.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
 
 
 def test_a_lost_workers_rest_is_leased_again_first_and_only_what_it_did_not_push() -> None:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from asgd.server.core import ServerCore
 from asgd.server.membership import MEMBER_TIMEOUT_SECONDS
-from tests.unit.server.rig import Rig
+from asgd.wire.messages import Hello
+from tests.checks.virtual import job
 
 LATER = MEMBER_TIMEOUT_SECONDS + 5
 
 
 @pytest.mark.parametrize("ticking", [False, True])
-def test_only_time_in_which_the_server_ran_counts_as_silence(
-    tmp_path: Path, ticking: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Rig(tmp_path, "tcp", 5) as rig:
-        worker = rig.joined()
-        chief, start = rig.service.chief, time.monotonic()
-        assert chief is not None
-        monkeypatch.setattr(chief, "_ticked", start)
-        steps = np.arange(1, LATER) if ticking else [LATER]
-        lost = [member.index for later in steps for member in chief.tick(start + float(later))]
-        assert lost == ([0] if ticking else [])
-        assert (worker.identity.index in chief.coordinator.members) is not ticking
+def test_only_time_in_which_the_server_ran_counts_as_silence(ticking: bool) -> None:
+    core = ServerCore(job(stopAfter={"updates": 10}), 0, 1)
+    core.receive("worker", Hello("check", "worker", 0, 1, 5, "layout"), None, 0.0)
+    core.tick(0.0)
+    for later in np.arange(1, LATER) if ticking else [LATER]:
+        core.tick(float(later))
+    assert core.primary is not None
+    assert (0 in core.primary.coordinator.members) is not ticking
+    assert (0 in core.shard.members) is not ticking

@@ -57,7 +57,7 @@ class Job:
 
     @property
     def waits(self) -> str:
-        return waiting_for(self.chief, self.now)
+        return waiting_for(self.chief, "", self.now)
 
 
 def trained(**fields: Any) -> Job:

@@ -50,12 +50,12 @@ def test_chunks_are_applied_as_they_become_ready_and_no_sooner(tmp_path: Path, w
             computed.until(there)
             channel.advance(0.0)
             rig.until(lambda there=there: channel.awaited == there or not channel.busy)
-            weights, late = rig.service.shard.state.weights, chunk_slice(SIZE, there)
+            weights, late = rig.service.core.shard.state.weights, chunk_slice(SIZE, there)
             assert np.array_equal(weights[late], np.ones(late.stop - late.start))
         assert not channel.busy
-        assert rig.service.shard.state.version == 1
+        assert rig.service.core.shard.state.version == 1
         expected = np.float32(1) + computed.whole * np.float32(-RATE)
-        assert np.array_equal(rig.service.shard.state.weights, expected)
+        assert np.array_equal(rig.service.core.shard.state.weights, expected)
         assert np.array_equal(into, expected)
 
 
@@ -92,9 +92,9 @@ def test_a_connection_lost_in_the_middle_of_backward_costs_no_chunk_and_repeats_
         channel.advance(0.0)
         rig.until(lambda: not channel.busy)
         assert channel.joins == 2
-        assert rig.service.shard.state.version == 1
+        assert rig.service.core.shard.state.version == 1
         expected = np.float32(1) + computed.whole * np.float32(-RATE)
-        assert np.array_equal(rig.service.shard.state.weights, expected)
+        assert np.array_equal(rig.service.core.shard.state.weights, expected)
         assert np.array_equal(into, expected)
 
 
@@ -106,12 +106,12 @@ def test_a_gradient_that_is_not_finite_is_dropped_from_there_on_and_named(tmp_pa
         computed.vector[chunk_slice(SIZE, 2).start + 5] = np.nan
         begin(channel, computed, np.zeros(SIZE, np.float32))
         rig.until(lambda: not channel.busy)
-        weights = rig.service.shard.state.weights
+        weights = rig.service.core.shard.state.weights
         applied = chunk_slice(SIZE, 1).start
         assert np.array_equal(weights[applied:], 1 + computed.whole[applied:] * np.float32(-RATE))
         assert np.array_equal(weights[:applied], np.ones(applied))
         assert channel.verdict == "refused:nonfinite"
-        assert dict(rig.service.shard.refused) == {"nonfinite": 1}
+        assert dict(rig.service.core.shard.refused) == {"nonfinite": 1}
 
 
 def test_pushes_that_always_turn_non_finite_on_the_way_end_the_job_as_diverged(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_pushes_that_always_turn_non_finite_on_the_way_end_the_job_as_diverged(t
         channel = rig.joined()
         computed.until(CHUNKS)
         computed.vector[0] = np.inf
-        chief = rig.service.chief
+        chief = rig.service.core.primary
         assert chief
         for sequence in range(1, 12):
             channel.start(computed.vector, PushMeta(sequence, 8, 1, True, 0.5, [], by_chunk=True), None, 0.0)

@@ -111,22 +111,23 @@ def test_under_wait_the_end_of_an_epoch_is_reached_although_some_have_no_data_le
         hearts = []
         for centre in (busy, idle):
             centre.join(lambda: np.ones(SIZE, np.float32))
-            hearts.append(Heartbeat(run.config(0).servers[0], None, centre.identity, dict))
+            hearts.append(Heartbeat(run.config(0).servers[0], None, centre.identity))
+            hearts[-1].start()
         leases: list[tuple[int, int, int]] = []
-        asker = Asker(run.config(0).servers[0], None)
+        asker, other = (Asker(run.config(0).servers[0], None) for _ in range(2))
         while (
             isinstance(granted := asker.ask(ask_of(busy, len(leases) + 1), 30.0), Granted)
             and not granted.wait
         ):
             leases.append((granted.epoch, granted.start, granted.stop))
         assert [stop - start for _, start, stop in leases] == [8] * 8
-        assert asker.ask(ask_of(idle, 1), 30.0) == Granted(wait=True)
+        assert other.ask(ask_of(idle, 1), 30.0) == Granted(wait=True)
         stops = [
             busy.exchange(np.ones(SIZE, np.float32), np.zeros(SIZE, np.float32), push_of(busy, lease)).stop
             for lease in leases
         ]
         assert stops == [""] * 7 + ["epochs"]
-        for ended in (*hearts, asker):
+        for ended in (*hearts, asker, other):
             ended.close()
         for centre in (busy, idle):
             centre.leave()

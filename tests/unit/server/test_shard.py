@@ -1,4 +1,4 @@
-"""One shard: who may join, what is refused and counted, who has to wait, and what a restart keeps."""
+"""One shard: who may join, what is refused and counted, and who has to wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tests.unit.server.peers import (
     pull,
     push,
     ready_shard,
-    reborn,
     snapshot,
     verdict,
 )
@@ -334,82 +333,3 @@ def test_an_evaluator_waits_until_there_are_weights() -> None:
     shard = make_shard()
     hello(shard, 0, 1, 4)
     assert waits(lambda: pull(shard, 0, role="evaluator"))
-
-
-# -- restarts ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("optimizer", [{}, {"momentum": 0.9}, {"name": "adagrad"}, {"name": "adam"}])
-def test_a_restart_between_two_chunks_of_a_push_leaves_the_same_bits_as_none(
-    optimizer: dict[str, Any],
-) -> None:
-    schedule = {"name": "exponential", "unit": "samples", "every": 8.0, "gamma": 0.5}
-    staleness = {"max": 1, "policy": "Scale"}
-    spec = asgd_spec(0.5, optimizer={**optimizer, "schedule": schedule}, exchange={"staleness": staleness})
-    results = []
-    for restart in (False, True):
-        shard = ready_shard(10, spec)
-        hello(shard, 1, 1, 10)
-        rng = np.random.default_rng(1)
-        for sequence in range(1, 5):
-            vectors = rng.standard_normal((2, 10)).astype(np.float32)
-            for chunk, worker in ((0, 0), (0, 1), (1, 1), (1, 0), (2, 0), (2, 1)):
-                answer = push(shard, worker, sequence, vectors[worker], chunk, base=max(0, sequence - 2))
-                assert verdict(answer) == "applied"
-                if restart:
-                    shard = reborn(shard, shard.term + 1)
-                    assert verdict(push(shard, worker, sequence, vectors[worker], 0)) == "fault:hello"
-                    hello(shard, 0, 1, 10)
-                    hello(shard, 1, 1, 10)
-        results.append(
-            (shard.state.weights.tobytes(), {k: v.tobytes() for k, v in shard.state.slots.items()})
-        )
-    assert results[0] == results[1]
-
-
-def test_a_restart_keeps_counts_and_knows_how_many_acknowledged_updates_it_lost() -> None:
-    shard = ready_shard(4)
-    for sequence in range(1, 4):
-        push(shard, 0, sequence, ones(), base=sequence - 1)
-    push(shard, 0, 4, ones(), base=99)
-    saved = snapshot(shard)
-    for sequence in range(5, 8):
-        push(shard, 0, sequence, ones(), base=sequence - 2)
-    fresh = reborn(shard, 2, saved)
-    assert (fresh.state.version, fresh.state.samples, fresh.lost) == (3, 24, 0)
-    assert (dict(fresh.histogram), dict(fresh.refused)) == ({0: 3}, {"rollback": 1})
-    hello(fresh, 0, 1, 4, seen=6, term=1, sequence=7)
-    assert fresh.lost == 3
-    hello(fresh, 0, 1, 4, seen=6, term=2, sequence=7)
-    assert fresh.lost == 3
-    again = reborn(fresh, 3)
-    assert (again.lost, again.lost_before) == (0, 3)
-
-
-def test_after_a_restart_an_acknowledged_push_that_was_saved_is_not_applied_again() -> None:
-    shard = ready_shard(4)
-    push(shard, 0, 1, ones())
-    fresh = reborn(shard, 2)
-    hello(fresh, 0, 1, 4, seen=1, term=1)
-    assert verdict(push(fresh, 0, 1, ones())) == "duplicate"
-    assert fresh.state.weights.tolist() == [0.5] * 4
-
-
-def test_a_restart_without_any_checkpoint_takes_a_workers_copy_and_counts_all_as_lost() -> None:
-    shard = make_shard(term=2)
-    shard.start_over()
-    answer = hello(shard, 3, 7, 4, seen=41, term=1, sequence=12)
-    assert isinstance(answer, Welcome) and answer.bring
-    bring(shard, 3, 7, ones(4, 5.0))
-    assert shard.lost == 41
-    assert verdict(push(shard, 3, 12, ones(), incarnation=7)) == "duplicate"
-    assert verdict(push(shard, 3, 13, ones(), incarnation=7)) == "applied"
-    assert shard.state.weights.tolist() == [4.5] * 4
-
-
-def test_a_checkpoint_of_another_optimizer_is_refused_by_name() -> None:
-    plain = ready_shard(4)
-    arrays, _ = snapshot(plain)
-    shard = make_shard(asgd_spec(0.5, optimizer={"momentum": 0.9}))
-    with pytest.raises(ProtocolError, match="no momentum"):
-        shard.restore(4, "layout", arrays, {"version": 1, "samples": 8})

@@ -15,6 +15,7 @@ from asgd.server.shard import Shard
 from asgd.wire.messages import Fault, Reply
 from asgd.wire.partition import chunk_count, chunk_slice
 from tests.checks.harness import asgd_spec
+from tests.effort import examples
 from tests.unit.server.peers import bring, hello, make_shard, push, reborn, snapshot
 
 SIZE, RATE, MOST_STALE = 10, 0.5, 6
@@ -198,4 +199,4 @@ class OneShard(RuleBasedStateMachine):
 
 
 TestOneShard = OneShard.TestCase
-TestOneShard.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestOneShard.settings = settings(max_examples=examples(120), stateful_step_count=40, deadline=None)

@@ -17,7 +17,7 @@ from tools.update_path import SIZE, Workload
 
 from asgd.wire import packing
 from asgd.wire.codec import argument
-from asgd.wire.lanes.zeromq import WINDOW
+from asgd.wire.lanes import WINDOW
 from asgd.wire.messages import Exchange, Pull
 from asgd.wire.partition import CHUNK
 

@@ -16,6 +16,7 @@ from asgd.spec.types import Codec
 from asgd.wire import codec
 from asgd.wire.codec import Encoder, decode, pack
 from asgd.wire.packing import from_bf16, to_bf16
+from tests.effort import examples
 
 NAMES = ("fp32", "bf16", "fp16", "int8", "topk", "onebit")
 LOSSY = ("int8", "topk", "onebit")
@@ -180,7 +181,7 @@ def test_each_chunk_of_a_shard_keeps_its_own_residual(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", [*NAMES, "zip", ""])
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.binary(max_size=120), st.integers(0, 60), st.integers(16, 40))
 @example(b"\x00\x3c", 8, 16)
 @example(b"\xff\xff\xff\xff\x00\x00\x00\x00", 8, 16)

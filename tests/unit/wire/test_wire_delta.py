@@ -15,6 +15,7 @@ from asgd.spec.types import Codec
 from asgd.wire.delta import Mirror, Shadows
 from asgd.wire.messages import Reply
 from tests.checks.harness import as_frame
+from tests.effort import examples
 
 LOSSY = ("int8", "topk", "onebit")
 SIZE = 70
@@ -72,7 +73,7 @@ def test_what_a_difference_could_not_say_goes_with_the_next_ones(name: str) -> N
     assert errors[-1] < 0.02 < errors[0] or errors[-1] < errors[0] / 3
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.sampled_from(LOSSY), st.integers(0, 2**32), st.lists(st.integers(0, 5), max_size=40))
 def test_a_worker_holds_what_the_server_believes_whenever_their_states_agree(
     name: str, seed: int, events: list[int]

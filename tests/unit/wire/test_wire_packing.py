@@ -13,6 +13,7 @@ from asgd import kernel
 from asgd.kernel import F32
 from asgd.wire import packing
 from asgd.wire.packing import KINDS
+from tests.effort import examples
 from tests.unit.algorithms.test_kernel import bits, same
 
 COMPILED: Any = kernel.COMPILED_MODULE
@@ -49,7 +50,7 @@ def packed(pack: Any, kind: int, kept: F32, vector: F32 | None, arg: int) -> tup
     return frame.tobytes(), left
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(kinds, st.integers(0, 2**32), sizes, blocks, st.booleans(), st.booleans())
 @example(2, 0, 0, 16, False, False)
 @example(3, 1, 140_001, 1400, False, True)
@@ -77,7 +78,7 @@ def test_both_kernels_give_the_same_frames_and_residuals(
     assert kind < 2 or np.isfinite(left).all() or not np.isfinite(total).all()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(kinds, st.integers(0, 2**32), sizes, blocks, st.floats(-10, 10, width=32))
 @example(3, 5, 70_000, 700, -0.1)
 def test_decoding_and_applying_in_one_pass_gives_the_bits_of_two_steps(
@@ -97,7 +98,7 @@ def test_decoding_and_applying_in_one_pass_gives_the_bits_of_two_steps(
         assert same(w, expected), add
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(kinds, st.binary(max_size=150), st.integers(0, 70), st.integers(0, 70))
 @example(3, b"\x02\0\0\0" + b"\x01\0\x01\0" + b"\0\0\0\0", 40, 2)
 @example(3, b"\x02\0\0\0" + b"\x01\0\x28\0" + b"\0\0\0\0", 40, 2)
@@ -141,7 +142,7 @@ def test_buffers_that_do_not_fit_are_refused_before_anything_is_written(kind: in
     assert np.all(kept == 1) and not frame.any()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.integers(0, 2**32), st.sampled_from([9000, 70_000, 262_144]), st.sampled_from([0.001, 0.01, 0.1, 0.6])
 )

@@ -18,7 +18,8 @@ SIZE = 8
 class Lane:
     """Keeps what is sent."""
 
-    name, window, run = "kept", 4, 1
+    name, run = "kept", 1
+    window = announced = 4
 
     def __init__(self) -> None:
         self.sent: list[tuple[Message, Any]] = []

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from asgd.worker.reading.data import WAIT, Lease, LeasedBatch, LeasedBatches, NextLease, Waiting
+from asgd.worker.reading.data import LeasedBatches, NextLease
+from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Waiting
 from asgd.worker.reading.order import epoch_order
 
 
@@ -95,22 +96,12 @@ def test_loading_in_processes_keeps_order_and_pairs_each_batch_with_its_range() 
 
 
 @pytest.mark.parametrize("data_workers", [0, 2])
-def test_what_was_prefetched_comes_out_before_a_waiting_worker_asks_again(data_workers: int) -> None:
-    yielded = 0
-    yielded_when_asked_again: list[int] = []
+def test_that_there_is_no_lease_now_comes_out_behind_all_that_was_prefetched(data_workers: int) -> None:
     plan: list[Any] = [(0, 0, 8), WAIT, WAIT, (0, 8, 12), WAIT, None]
-
-    def next_lease() -> Lease | Waiting | None:
-        if len(plan) < 5:
-            yielded_when_asked_again.append(yielded)
-        answer: Lease | Waiting | None = plan.pop(0)
-        return answer
-
-    for _ in LeasedBatches(Numbers(12), 4, 0, None, data_workers, next_lease):
-        yielded += 1
-    assert yielded == 3
-    assert yielded_when_asked_again[:2] == [2, 2]
-    assert yielded_when_asked_again[-1] == 3
+    reader = LeasedBatches(Numbers(12), 4, 0, None, data_workers, lambda: plan.pop(0))
+    came = [item.visits if isinstance(item, LeasedBatch) else item for item in reader]
+    assert came == [((0, 0, 4),), ((0, 4, 8),), WAIT, WAIT, ((0, 8, 12),), WAIT]
+    assert plan == []
 
 
 @pytest.mark.parametrize("data_workers", [0, 2])

@@ -24,7 +24,8 @@ from torch.utils.data import (
 from asgd.errors import UserError
 from asgd.spec.types import JobSpec, Workers
 from asgd.task import Task
-from asgd.worker.reading.data import LeasedBatch, dataset_size, guarantee, open_batches, worker_environment
+from asgd.worker.reading.data import dataset_size, guarantee, open_batches, worker_environment
+from asgd.worker.reading.leased import LeasedBatch
 
 SPEC = JobSpec(entrypoint="mine:task", batch_size=4, workers=Workers(replicas=3))
 

@@ -6,7 +6,7 @@ import pytest
 
 from asgd.worker import meters
 from asgd.worker.meters import Meters
-from asgd.worker.sending.centre import Outcome
+from asgd.worker.sending.headers import Outcome
 
 
 class Watch:
@@ -27,7 +27,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 def test_each_shard_s_lane_is_a_metric_of_its_own() -> None:
     counted = Meters()
-    counted.exchanged(Outcome("", ("applied", "applied"), 8, 1, {}), [3, 4], ["shm", "tcp"])
+    counted.ways = lambda: ["shm", "tcp"]
+    counted.exchanged(Outcome("", ("applied", "applied"), 8, 1, {}, versions=(3, 4)))
     (family,) = (each for each in counted.collect() if each.name == "asgd_worker_lane")
     seen = [(sample.labels["shard"], sample.labels["lane"], sample.value) for sample in family.samples]
     assert seen == [("0", "shm", 1), ("1", "tcp", 1)]
@@ -55,4 +56,5 @@ def test_an_overlapped_exchange_is_measured_but_not_taken_off_the_step(watch: Wa
         with counted.timed("exchange"):
             watch.now += 0.5
     assert counted.own.told().mean == pytest.approx(0.5) and counted.exchanges.told().total == 3
-    assert counted.report()["times"] == {"own": counted.own.told(), "exchange": counted.exchanges.told()}
+    times = counted.report().times
+    assert (times.own, times.exchange) == (counted.own.told(), counted.exchanges.told())

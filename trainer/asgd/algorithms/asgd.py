@@ -57,7 +57,9 @@ class AsgdServer(ServerStrategy):
             add_scaled(weights, vector, self._scale(state, push), scratch)
             return
         slots = {name: array[span] for name, array in state.slots.items()}
-        self.optimizer.update(weights, vector, self._rate(state, push), slots, scratch, push.version)
+        self.optimizer.update(
+            weights, vector, self._rate(state, push), slots=slots, scratch=scratch, count=push.version
+        )
 
     def factor(self, state: ShardState, push: Push) -> float | None:
         if self.optimizer is None:
@@ -101,7 +103,7 @@ class AsgdWorker(WorkerStrategy):
         if not self.state:
             for name in self.optimizer.slots:
                 self.state[name] = w * 0
-        self.optimizer.update(w, g, rate, self.state, self.scratch, self.steps)
+        self.optimizer.update(w, g, rate, slots=self.state, scratch=self.scratch, count=self.steps)
 
     def turn(self, step: int) -> Turn:
         exchange = self.spec.exchange

@@ -1,9 +1,21 @@
-"""The one interface of all strategies: what a worker sends and when, how a shard folds it in, what comes back.
+"""The one interface of all strategies: what a worker sends and when, how a shard applies it, what comes back.
 
-A strategy is a pair of small objects without sockets, files, clocks or torch. The worker's half sees the flat parameter
-vector (a torch tensor there, a numpy array in the simulator), the server's half sees one shard's slice of it, chunk
-by chunk. Both use only the in-place operators that numpy and torch share (`t[:] = g; t *= a; w += t`), so the same
-bits come out of pods, processes, the simulator and a replay. Who calls: `server/shard.py` and `worker/replica.py`.
+A strategy is a pair of small objects without sockets, files, clocks or torch. The worker's half works on the whole flat
+parameter vector: a torch tensor in a worker process, a numpy array in the simulator. The server's half works on one
+shard's slice of that vector, chunk by chunk. Both halves use only the in-place operators that numpy and torch share
+(`t[:] = g; t *= a; w += t`). So the same bits come out of pods, processes, the simulator and a replay.
+
+The life of one push, in time order; each step names the method that is called:
+
+1. The worker computes a gradient. `WorkerStrategy.step` may move the weights by it. `turn` says whether to push and
+   pull now.
+2. To push, the worker sends what `outgoing` gives, with the figures of `meta`.
+3. The first chunk reaches a shard. `ServerStrategy.admit` accepts the push or gives the reason of its refusal.
+4. Each chunk is applied on arrival by `apply`. After the last chunk `finish` is called once.
+5. To pull, the shard sends what `answer` gives, with the figures of `notes`. `may_pull` may hold the pull back first.
+6. The worker merges what came by `incoming`. `follow` says whether another exchange comes at once.
+
+`server/shard.py` and `worker/core.py` call these methods.
 """
 
 from __future__ import annotations
@@ -34,8 +46,8 @@ class Push:
     """The version of this shard that the push makes, from 1: the same for all its chunks."""
     samples: int
     steps: int
-    """Local steps since the last push."""
-    """0 for weights that the strategy asked for: such a push is no update and counts nowhere."""
+    """Local steps since the last push. 0 for weights that the strategy asked for: such a push is no update, and nothing
+    counts it."""
     loss: float | None = None
     rate: float = 0.0
     """Learning rate of this update after schedule and staleness; set when the push is admitted."""
@@ -44,12 +56,12 @@ class Push:
     meta: dict[str, float] = field(default_factory=dict)
     """Figures that the worker's half sent along (`WorkerStrategy.meta`)."""
     bare: bool = False
-    """Came without a vector (`WorkerStrategy.outgoing` gave None): `apply` is not called for it."""
+    """True when it came without a vector (`WorkerStrategy.outgoing` gave None). `apply` is not called then."""
     part: int = 0
     parts: int = 1
     """It covers part number `part` of `parts` equal parts of the shard."""
     applied: int = 0
-    """Elements of it that were applied before this chunk: 0 with the first one. Chunks come in no order to rely on."""
+    """Elements of this push that were applied before this chunk; 0 at its first chunk. Chunks may come in any order."""
 
 
 @dataclass(slots=True)
@@ -60,7 +72,7 @@ class Contribution:
     vector: F32
     complete: bool = False
     settled: bool = False
-    """It is being measured: the round closes with it, whatever becomes of its worker."""
+    """True while it is measured: the round then closes with it, also when its worker has gone."""
 
 
 @dataclass(slots=True)
@@ -87,11 +99,11 @@ class ShardState:
     blocks: list[int] = field(default_factory=list)
     """Where the model's blocks (a module's own parameters) begin in the whole vector, and where the last one ends."""
     kept: dict[int, F32] = field(default_factory=dict)
-    """An (n,) vector a worker that the strategy may keep; not saved, gone with the worker."""
+    """{worker: (n,) vector} that the strategy may keep. Not saved; removed when the worker is gone."""
     inbox: dict[int, Contribution] = field(default_factory=dict)
     """Contributions to the round that is open; not saved."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Small JSON-able memory of the strategy, saved with the checkpoint."""
+    """Small values of the strategy that JSON can hold; saved with the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,45 +118,51 @@ NOTHING = Turn(push=False, pull=False)
 
 
 class ServerStrategy(ABC):
-    """The shard's half. One instance a shard; holds no arrays of its own, they live in `ShardState.slots`."""
+    """The shard's half, one instance a shard. It holds no arrays of its own: they live in `ShardState.slots`."""
 
     slots: tuple[str, ...] = ()
     """Names of the full-size arrays it needs; each costs 4 bytes a parameter of the shard."""
 
     grows: str = ""
-    """How the names of slots begin that it adds as it goes; they are saved and come back like the others."""
+    """The first letters of the names of slots that it adds later. Such slots are saved and restored like the others."""
+
+    figures: tuple[str, ...] = ()
+    """Names of the figures (`Push.meta`) that it needs of each push. A push without them is refused before `admit`."""
 
     pulls_wait: bool = False
-    """True when a pull may be held back (`may_pull`): workers then push first and pull in a message of its own."""
+    """True when `may_pull` may hold a pull back. Workers then push first, and pull by a second message."""
 
     parts: int = 1
-    """Into how many equal parts the shard is cut for pushes that are about one of them; as in `WorkerStrategy`."""
+    """Into how many equal parts the shard is cut when a push is about one part only; as in `WorkerStrategy`."""
 
     rounds: bool = False
     """True for strategies that work in rounds (`rounds.py`): a push waits until every live worker has pushed."""
 
     bare: bool = False
-    """True: takes pushes without a vector."""
+    """True when it accepts pushes without a vector."""
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
 
     def allocated(self, state: ShardState) -> None:  # noqa: B027  (zeros suit most)
-        """The arrays of `state` have just been made, all zero; weights come later."""
+        """The arrays of `state` have just been made, all zero. The weights come later."""
 
     def admit(self, push: Push, state: ShardState) -> str:
-        """Before a push's first chunk: '' accepts it, else the reason of the refusal. May set `push.scale`."""
+        """Called before a push's first chunk. Returns '' to accept the push, else the reason of its refusal.
+
+        May set `push.scale` and `push.rate`.
+        """
         return ""
 
     @abstractmethod
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
-        """Folds one chunk (`vector`, read-only, the elements `span` of the shard) into the state."""
+        """Applies one chunk to the state. `vector` (read-only) holds the elements `span` of the shard."""
 
     def factor(self, state: ShardState, push: Push) -> float | None:
-        """The number a when `apply` is `weights += a * vector` and nothing more; None if it is not.
+        """The number a when `apply` is `weights += a * vector` and nothing more, else None.
 
-        Packed vectors can then be added as they are, without decoding them first. Who overrides `apply` must
-        override this too.
+        With a number, packed vectors are added as they are, without decoding them first. A class that overrides
+        `apply` must override this method too.
         """
         return None
 
@@ -152,15 +170,16 @@ class ServerStrategy(ABC):
         """Called once after a push's last chunk."""
 
     def may_pull(self, state: ShardState, worker: int) -> bool:
-        """False holds the worker's pull back until something changes."""
+        """Whether the worker's pull may be answered now. After False it is asked again at the next change."""
         return True
 
     def answer(self, state: ShardState, span: slice, worker: int) -> F32 | None:
-        """The elements `span` of what `worker` pulls, None for nothing new; worker -1 asks for the job's answer."""
+        """The elements `span` of what `worker` pulls; None when there is nothing new. Worker -1 is whoever asks for the
+        job's answer."""
         return state.weights[span]
 
     def left(self, state: ShardState, worker: int) -> None:  # noqa: B027  (most keep nothing of a worker's own)
-        """A worker is gone, or came back as a new one that knows nothing."""
+        """A worker is gone, or a new process has taken its index and knows nothing of before."""
 
     def notes(self, state: ShardState, worker: int) -> dict[str, float]:
         """Figures that go with each reply to `worker` (`WorkerStrategy.notes`)."""
@@ -176,35 +195,36 @@ class WorkerStrategy(ABC):
     """The worker's half: one instance a worker, called between steps on the worker's own vectors."""
 
     probes: int = 0
-    """Samples of a fixed probe set that it wants to compare weights on by `judge`."""
+    """How many samples of a fixed probe set it needs to compare weights by `judge`; 0: none."""
     judge: Callable[[Vector], float]
-    """The loss of weights (n,) on the probe set; set by who drives this object when `probes` is not 0."""
+    """Gives the loss of weights (n,) on the probe set. The driver of this object sets it when `probes` is not 0."""
     parts: int = 1
     """Into how many equal parts each shard's slice is cut; an exchange is about part number `part`."""
     part: int = 0
     raw: bool = False
-    """True: every step pushes the gradient as it is and pulls, without figures, and `step` does nothing. Such a push
-    may leave while its gradient is still computed; `step`, `turn`, `outgoing` and `meta` are then not called."""
+    """True when every step pushes the gradient as it is and pulls, without figures, and `step` does nothing. Such a
+    push may leave while its gradient is still computed; `step`, `turn`, `outgoing` and `meta` are then not called."""
     delay: int = 0
-    """Steps that an exchange may take before its answer is merged, after the last of them; 0: none is made."""
+    """How many local steps the worker makes while an exchange is under way. Its answer is merged after the last of
+    them. 0: the worker waits for the answer."""
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
         self.workers = 1
-        """Live workers as the newest reply told; set by who drives this object."""
+        """Live workers, as the newest reply said. The driver of this object sets it."""
         self.dataset: int | None = None
         """Samples in one epoch; None for streams. Set before `joined`."""
         self.notes: dict[str, float] = {}
         """What the server's half said in its newest reply."""
         self.spans: list[slice] = []
-        """The elements of `part`, one slice a shard; set before `incoming`."""
+        """The elements of `part`, one slice a shard. Set before `incoming` is called."""
 
     def joined(self, w: Vector) -> None:  # noqa: B027  (gradient mode keeps nothing)
-        """The centre has just been copied into `w` (n,) for the first time or after a reconnect."""
+        """The centre has just been copied into `w` (n,), for the first time or after a reconnect."""
 
     @abstractmethod
     def step(self, w: Vector, g: Vector, rate: float) -> None:
-        """After each backward pass: may move `w` by the gradient `g`; `rate` is the job-wide learning rate."""
+        """Called after each backward pass. May move `w` by the gradient `g`; `rate` is the job's learning rate now."""
 
     @abstractmethod
     def turn(self, step: int) -> Turn:
@@ -212,24 +232,29 @@ class WorkerStrategy(ABC):
 
     @abstractmethod
     def outgoing(self, w: Vector, g: Vector) -> Vector | None:
-        """The vector to push, None for a push of figures only; read before the next call of this object."""
+        """The vector to push, or None for a push of figures only. It is read before the next call of this object."""
 
     def meta(self) -> dict[str, float]:
-        """Figures that go with the push that `outgoing` gives; asked for after it."""
+        """Figures that go with the push. Called after `outgoing`.
+
+        Each is finite and at most 2^53 in magnitude: a push with another is refused. Leave out what has no value.
+        """
         return {}
 
     @abstractmethod
     def incoming(self, w: Vector, pulled: Vector) -> None:
-        """Merges what was pulled into `w`; not called when a shard had nothing new."""
+        """Merges what was pulled into `w`. Not called when a shard had nothing new.
+
+        With `parts` above 1 only `pulled[span] for span in spans` is new.
+        """
 
     def follow(self) -> Turn:
-        """After an exchange was merged, with its notes in place: whether another one follows at once."""
+        """Called when an exchange was merged and its notes are in place. Says whether another one follows at once."""
         return NOTHING
 
     def parting(self, w: Vector) -> Vector | None:
-        """The job is over: what the servers still need of `w` for the job's answer, None for nothing."""
+        """Called when the job is over. Returns what the servers still need of `w` for the job's answer, or None."""
         return None
-        """Merges what was pulled into `w`; with `parts` above 1 only `pulled[span] for span in spans` is new."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,6 @@
 """How a server, worker or evaluator process is told its part: environment variables, the same in pods and on a laptop.
 
-| variable | meaning |
-|---|---|
-| ASGD_JOB | path of the checked job as JSON |
-| ASGD_INDEX | index of this shard or worker |
-| ASGD_SERVERS | endpoints of all shards in order, comma-separated |
-| ASGD_BIND | where a server listens |
-| ASGD_BULK | where a server listens for bulk connections, as tcp://0.0.0.0:7078; beside ASGD_BIND if not set |
-| ASGD_KEYS | path of the CURVE keys; needed when endpoints are not local |
-| ASGD_METRICS | host:port of /metrics, /status, /healthz, /readyz; port 0 takes a free one, empty serves none |
-| ASGD_CHECKPOINT | URI of the checkpoint store |
-| ASGD_ANNOUNCE | file that gets {pid, metrics} as soon as the process serves |
-| ASGD_LIVE | file with the live fields of the spec, read again when it changes |
-| ASGD_JOB_FOLDER | folder of the user's job file, where entrypoints and their imports are looked for last |
-| ASGD_SOURCE | folder for the files of spec.source; a temporary one if not set |
-| ASGD_EXTRAS | file in which the evaluator leaves the model's state beside its trained parameters |
-| ASGD_SHM | memory-backed folder that workers and servers of one machine share; /dev/shm if not set; on a cluster the
-volume of exchange.sharedMemory |
-| ASGD_MEMORY | memory-backed folder in which servers keep what they hold for their successors in this run; not set or
-empty: nowhere. `asgd run` makes one, unless the variable is there already |
-| ASGD_RUN | which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for
-happens once a run |
-| ASGD_RECORD | folder for the logs that `asgd replay` reads; not set: nothing is recorded |
-| ASGD_NODE | name of the machine, for strategies that group by node |
-| ASGD_JOIN_TIMEOUT | seconds a worker waits for servers before it exits with 75 |
+`asgd.spec.environment` lists them.
 """
 
 from __future__ import annotations
@@ -37,6 +14,7 @@ from pathlib import Path
 
 from asgd.errors import UserError
 from asgd.spec import Job, job_from_json
+from asgd.spec.environment import Env
 from asgd.wire.control import Keys, is_local
 
 
@@ -74,37 +52,39 @@ class ProcessConfig:
 
 def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
     """This process's part. Raises UserError when a variable is missing or wrong."""
-    job_path = Path(_need(env, "ASGD_JOB"))
+    job_path = Path(_need(env, Env.JOB))
     try:
         job = job_from_json(job_path.read_bytes())
     except OSError as error:
-        raise UserError(f"ASGD_JOB: {job_path} cannot be read: {error}") from error
-    servers = tuple(part.strip() for part in _need(env, "ASGD_SERVERS").split(",") if part.strip())
+        raise UserError(f"{Env.JOB}: {job_path} cannot be read: {error}") from error
+    servers = tuple(part.strip() for part in _need(env, Env.SERVERS).split(",") if part.strip())
     if len(servers) != job.spec.parameter_server.shards:
         raise UserError(
-            f"ASGD_SERVERS: {len(servers)} endpoints, but the job has {job.spec.parameter_server.shards} shards"
+            f"{Env.SERVERS}: {len(servers)} endpoints, but the job has {job.spec.parameter_server.shards} shards"
         )
     sealed = job.spec.network.encryption != "None" and not all(is_local(server) for server in servers)
-    if sealed and not env.get("ASGD_KEYS"):
-        raise UserError("ASGD_KEYS: not set; spec.network.encryption Sealed needs the job's keys outside ipc")
+    if sealed and not env.get(Env.KEYS):
+        raise UserError(
+            f"{Env.KEYS}: not set; spec.network.encryption Sealed needs the job's keys outside ipc"
+        )
     return ProcessConfig(
         job=job,
-        index=_integer(env, "ASGD_INDEX"),
+        index=_integer(env, Env.INDEX),
         servers=servers,
-        bind=env.get("ASGD_BIND", ""),
-        keys=Keys.load(Path(env["ASGD_KEYS"])) if sealed else None,
-        metrics=env.get("ASGD_METRICS", ""),
-        checkpoint=env.get("ASGD_CHECKPOINT", ""),
-        announce=Path(env["ASGD_ANNOUNCE"]) if env.get("ASGD_ANNOUNCE") else None,
-        live=Path(env["ASGD_LIVE"]) if env.get("ASGD_LIVE") else None,
-        run=env.get("ASGD_RUN", ""),
-        node=env.get("ASGD_NODE", ""),
-        join_timeout_seconds=float(env.get("ASGD_JOIN_TIMEOUT", "300")),
+        bind=env.get(Env.BIND, ""),
+        keys=Keys.load(Path(env[Env.KEYS])) if sealed else None,
+        metrics=env.get(Env.METRICS, ""),
+        checkpoint=env.get(Env.CHECKPOINT, ""),
+        announce=Path(env[Env.ANNOUNCE]) if env.get(Env.ANNOUNCE) else None,
+        live=Path(env[Env.LIVE]) if env.get(Env.LIVE) else None,
+        run=env.get(Env.RUN, ""),
+        node=env.get(Env.NODE, ""),
+        join_timeout_seconds=_seconds(env, Env.JOIN_TIMEOUT, 300.0),
         incarnation=time.time_ns(),
-        extras=Path(env["ASGD_EXTRAS"]) if env.get("ASGD_EXTRAS") else None,
-        record=Path(env["ASGD_RECORD"]) if env.get("ASGD_RECORD") else None,
-        bulk=env.get("ASGD_BULK", ""),
-        memory=Path(env["ASGD_MEMORY"]) if env.get("ASGD_MEMORY") else None,
+        extras=Path(env[Env.EXTRAS]) if env.get(Env.EXTRAS) else None,
+        record=Path(env[Env.RECORD]) if env.get(Env.RECORD) else None,
+        bulk=env.get(Env.BULK, ""),
+        memory=Path(env[Env.MEMORY]) if env.get(Env.MEMORY) else None,
     )
 
 
@@ -112,6 +92,17 @@ def _need(env: Mapping[str, str], name: str) -> str:
     if not env.get(name):
         raise UserError(f"{name}: not set; `asgd run JOB.yaml` or the operator sets it")
     return env[name]
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UserError(f"{name}: {text!r} is not a number of seconds from 0")
+    return seconds
 
 
 def _integer(env: Mapping[str, str], name: str) -> int:

@@ -1,8 +1,4 @@
-"""A shard's recorder: called by `Shard`, `RoundPart` and `Saver` at the points where the shard's state changes.
-
-`stamp` counts the records; it goes out with each answer, so that a worker can say which state of the shard it has seen.
-The base class records nothing: pods, the simulator and the replay itself.
-"""
+"""The recorder of a shard in `asgd run`: a log. Pods, the simulator and the replay itself record nothing."""
 
 from __future__ import annotations
 
@@ -25,44 +21,8 @@ from asgd.record.format import (
     Told,
     checksum,
 )
+from asgd.record.recorder import Recorder
 from asgd.wire.messages import Decided, Exchange, Hello, Init, Pull
-
-
-class Recorder:
-    """Records nothing."""
-
-    records = False
-    stamp = 0
-
-    def pushed(self, message: Exchange, payload: Any) -> None:
-        """A chunk of a push was taken in."""
-
-    def told(self, worker: int, asked: Exchange | Pull) -> None:
-        """A chunk of weights is copied into an answer."""
-
-    def joined(self, message: Hello) -> None:
-        """A hello has changed the shard."""
-
-    def brought(self, message: Init, payload: Any) -> None:
-        """A chunk of initial weights was taken in."""
-
-    def left(self, worker: int) -> None:
-        """A worker is gone."""
-
-    def rested(self, worker: int) -> None:
-        """A worker's clock was stopped."""
-
-    def closed(self, order: Decided, facts: dict[str, Any]) -> None:
-        """An order for a round is about to be carried out."""
-
-    def saved(self, round_: int) -> None:
-        """The state of this moment is checkpoint round `round_`."""
-
-    def restored(self, round_: int) -> None:
-        """The state is that of checkpoint round `round_`."""
-
-    def end(self) -> None:
-        """The process ends in order."""
 
 
 class ShardRecorder(Recorder):
@@ -87,10 +47,17 @@ class ShardRecorder(Recorder):
         who = message
         self._add(
             Joined(
-                who.role, who.index, who.incarnation, who.size, who.layout, who.dataset, who.sequence, who.node,
-                who.tensors,
+                role=who.role,
+                index=who.index,
+                incarnation=who.incarnation,
+                size=who.size,
+                layout=who.layout,
+                dataset=who.dataset,
+                sequence=who.sequence,
+                node=who.node,
+                tensors=who.tensors,
             )
-        )  # fmt: skip
+        )
 
     def brought(self, message: Init, payload: Any) -> None:
         self._add(Brought(message.index, message.chunk, checksum(payload)))
@@ -104,13 +71,22 @@ class ShardRecorder(Recorder):
     def closed(self, order: Decided, facts: dict[str, Any]) -> None:
         # Deciding may have left its mark in shard 0's facts, and is not done again when the round is replayed.
         kept = {} if order.measure else facts
-        self._add(Closed(order.number, order.term, order.members, order.measure, order.decision, kept))
+        self._add(
+            Closed(
+                number=order.number,
+                term=order.term,
+                members=order.members,
+                measure=order.measure,
+                decision=order.decision,
+                facts=kept,
+            )
+        )
 
-    def saved(self, round_: int) -> None:
-        self._add(Saved(round_))
+    def saved(self, save: int) -> None:
+        self._add(Saved(save))
 
-    def restored(self, round_: int) -> None:
-        self._add(Restored(round_))
+    def restored(self, save: int) -> None:
+        self._add(Restored(save))
 
     def end(self) -> None:
         self._add(Ended())

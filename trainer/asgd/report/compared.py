@@ -69,7 +69,18 @@ def load(folders: Sequence[str]) -> list[Compared]:
     paths = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
     found = [_load(path) for path in paths]
     names = labels(
-        [Named(r.job, r.algorithm, r.workers, r.shards, r.seed, r.folder, r.simulated) for r in found]
+        [
+            Named(
+                job=r.job,
+                algorithm=r.algorithm,
+                workers=r.workers,
+                shards=r.shards,
+                seed=r.seed,
+                folder=r.folder,
+                simulated=r.simulated,
+            )
+            for r in found
+        ]
     )
     return [msgspec.structs.replace(run, label=name) for run, name in zip(found, names, strict=True)]
 

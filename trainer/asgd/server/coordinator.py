@@ -24,8 +24,6 @@ from asgd.wire.messages import Granted
 
 PAUSE_SECONDS = 2.0
 """Time moves on in steps of at most this; a longer one means that this process did not run."""
-SAVE_SECONDS = 600.0
-"""A save that is not complete by then is given up; the next one follows at its time."""
 
 
 class Coordinator(Membership):
@@ -54,8 +52,6 @@ class Coordinator(Membership):
         self.save_at = 0
         self.save_asked: float | None = None
         self.saved_round = 0
-        self.save_error = ""
-        """Why the newest save was given up here; empty when it was not."""
         self.last_save = 0.0
         self.changes = 0
         """Grows with what has to be saved although no push has come."""
@@ -88,6 +84,11 @@ class Coordinator(Membership):
             # NB: who asks again and again, and never pushes what it holds, makes no progress.
             self._progressed(member, now)
         return member.granted
+
+    @property
+    def requests(self) -> dict[int, int]:
+        """{worker: number of its newest request for a lease}"""
+        return {member.index: member.asked for member in self.members.values()}
 
     def change(self, spec: JobSpec) -> None:
         """Live fields of the spec have changed."""
@@ -230,7 +231,6 @@ class Coordinator(Membership):
             self._check_stop(now)
             self._check_save(now)
             self._look_at_evaluator(now)
-        self._bound_save(now)
         if self.phase == "stopping" and self._drained(now):
             self._finish(now)
         if self.phase == "saving" and self.save_asked is None:
@@ -293,14 +293,8 @@ class Coordinator(Membership):
         self._saved_changes = self.changes
 
     def saved(self, now: float) -> None:
-        """The manifest of the newest round was written."""
-        self.saved_round, self.save_asked, self.last_save, self.save_error = self.save_round, None, now, ""
-
-    def _bound_save(self, now: float) -> None:
-        if self.save_asked is not None and now - self.save_asked > SAVE_SECONDS:
-            self.save_error = f"save {self.save_round} was not complete after {now - self.save_asked:.0f} s"
-            self.notices.add(f"{self.save_error}: it is given up")
-            self.save_asked, self.last_save = None, now
+        """The newest save has ended: its manifest was written, or it was given up (`collecting.py` bounds it)."""
+        self.saved_round, self.save_asked, self.last_save = self.save_round, None, now
 
     def state(self, now: float) -> dict[str, Any]:
         """What shard 0's checkpoint keeps of the job (`kept.py`), as JSON-able values."""

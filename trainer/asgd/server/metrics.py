@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,28 +10,9 @@ from prometheus_client.metrics_core import Metric
 
 from asgd import __version__
 from asgd.server.shard import Shard
+from asgd.server.traffic import SECONDS_BUCKETS, Traffic
 
 STALENESS_BUCKETS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
-SECONDS_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-
-
-class Traffic:
-    """Counters that the service feeds: bytes, requests and their durations."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.sent = 0
-        self.counts = {op: [0] * (len(SECONDS_BUCKETS) + 1) for op in ("push", "pull")}
-        self.seconds = {"push": 0.0, "pull": 0.0}
-        self.checkpoints: Counter[str] = Counter()
-        self.checkpoint_seconds = 0.0
-        self.checkpoint_bytes = 0
-        self.checkpoint_time = 0.0
-
-    def served(self, op: str, seconds: float) -> None:
-        """One request of kind `op` took `seconds`."""
-        self.counts[op][bisect_left(SECONDS_BUCKETS, seconds)] += 1
-        self.seconds[op] += seconds
 
 
 def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
@@ -76,6 +56,18 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
         "When a checkpoint was last saved.",
         traffic.checkpoint_time,
     )
+    yield _gauge(
+        "checkpoint_store_busy_seconds",
+        "How long the checkpoint store has been at work on what it was asked; 0: it has nothing to do.",
+        traffic.store_seconds,
+    )
+    messages = CounterMetricFamily(
+        "asgd_server_messages_refused", "Messages that were not served, by sender and reason.",
+        labels=["peer", "reason"],
+    )  # fmt: skip
+    for (peer, reason), count in list(traffic.refused.items()):
+        messages.add_metric([peer, reason], count)
+    yield messages
     info = GaugeMetricFamily("asgd_server_build_info", "Version of the program.", labels=["version"])
     info.add_metric([__version__], 1)
     yield info

@@ -16,7 +16,7 @@ from msgspec import Struct
 from asgd.algorithms.base import Push, ServerStrategy, ShardState
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
-from asgd.record.shard import Recorder
+from asgd.record.recorder import Recorder
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
@@ -34,7 +34,7 @@ class Seen(Struct):
     """The accepted push while its chunks come in; saved too, so that a restart in the middle goes on alike."""
 
 
-class Held:
+class Parameters:
     """Slice number `index` of `shards`. Weights exist once a worker told the model's size and brought them."""
 
     def __init__(self, spec: JobSpec, strategy: ServerStrategy, index: int, shards: int, term: int) -> None:

@@ -53,6 +53,11 @@ class RoundPart:
             self.shard.index, self.shard.term, self._chief, self.decided, have, self._measured, measures, gone
         )  # fmt: skip
 
+    @property
+    def dimensions(self) -> tuple[int, dict[str, int]]:
+        """Number of the newest measurement, and of how many dimensions each of its arrays is."""
+        return self._measured, {name: array.ndim for name, array in self._measures.items()}
+
     def take(self, order: Decided) -> bool:
         """Carries out an order of shard 0; False when it is old."""
         if order.term != self._chief:

@@ -1,8 +1,8 @@
-"""A parameter server: the socket loop around one `Shard`, and on shard 0 around the `Coordinator` as well.
+"""The process around a `ServerCore`: sockets and lanes, the checkpoint store's thread, HTTP, signals.
 
-One thread serves: it receives a message, asks the pure objects, sends what they answer. Replies with weights copy one
-chunk into the message, so what leaves is never half updated. Everything slow (checkpoints, HTTP) runs beside it. No
-lock is held and nothing blocks; requests that must wait are parked and asked again after the next change.
+One thread serves: it receives a message, asks the core, sends what that answers. Replies with weights copy one chunk
+into the message, so what leaves is never half updated. No lock is held and nothing blocks: what is slow runs beside it.
+Whatever one message brings about is that message's business: the loop goes on.
 """
 
 from __future__ import annotations
@@ -10,116 +10,80 @@ from __future__ import annotations
 import math
 import signal
 import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import zmq
 
-from asgd.algorithms.base import answers_weights
-from asgd.algorithms.registry import strategy
-from asgd.algorithms.rounds import RoundServer
-from asgd.errors import Fenced, ProtocolError
+from asgd.errors import Fenced, ProtocolError, UserError
 from asgd.host.env import ProcessConfig
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
-from asgd.record.shard import recorder
 from asgd.server import metrics
-from asgd.server.bulk import Bulk, Connection, open_bulk
-from asgd.server.chief import Chief
-from asgd.server.link import Link
-from asgd.server.oracle import OracleDesk
-from asgd.server.round_table import RoundPart, RoundTable
+from asgd.server.answers import PRIMARY, Answers
+from asgd.server.bulk import Bulk, Connection
+from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.saves.in_memory import Memory
-from asgd.server.saves.restore import open_store, restore
 from asgd.server.saves.saver import Saver
-from asgd.server.shard import Parked, Shard, asker
+from asgd.spec.live import merge
 from asgd.wire import control
-from asgd.wire.messages import (
-    AnyMessage,
-    Beat,
-    Bye,
-    Command,
-    Decided,
-    Done,
-    Evaluated,
-    Exchange,
-    Fault,
-    Gathered,
-    Hello,
-    Init,
-    Judged,
-    Lease,
-    Message,
-    Pull,
-    Reply,
-    Welcome,
-    decode,
-    encode,
-)
+from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Welcome, decode, encode
 
-TICK_SECONDS = 0.1
-LEAVE_SECONDS = 15.0
-"""How long a server that was told to end waits for the checkpoint round that holds its state."""
-LINGER_SECONDS = 1.0
-"""How much longer shard 0 stays then: others that leave too must hear that the round is complete."""
-PARKED_MOST = 10_000
+BATCH = 64
+"""Messages that are served before rounds and parked pulls are looked at, so that time goes on under load."""
+CLOSE_SECONDS = 5.0
+"""How long a server that ends waits for its store to finish what it is at."""
 
-Sender = bytes | Connection
-"""Who asked: a routing identity of ZeroMQ, or a bulk connection."""
+
+@dataclass(slots=True)
+class Ports:
+    """What a server's process has opened; None where the job has no such thing."""
+
+    context: zmq.Context[Any]
+    router: control.Router
+    dealer: zmq.Socket[bytes] | None = None
+    """To shard 0, from the others."""
+    guard: control.Guard | None = None
+    bulk: Bulk | None = None
+    saver: Saver | None = None
+    memory: Memory | None = None
 
 
 class Service:
-    """Serves shard `config.index`. Raises UserError on a bad address or checkpoint, Fenced when replaced."""
+    """Drives `core` by `ports`."""
 
-    def __init__(self, config: ProcessConfig) -> None:
-        spec = config.job.spec
-        self.config = config
-        self.store = open_store(config.checkpoint) if config.checkpoint else None
-        term = self.store.claim_term(config.index) if self.store else 1
-        rule = strategy(str(spec.algorithm["name"])).server(spec)
-        self.shard = Shard(spec, rule, config.index, spec.parameter_server.shards, term)
-        self.shard.recorder = recorder(config.record, config.index, term)
-        self.traffic = metrics.Traffic()
-        self.saver = Saver(self.store, self.shard, self.traffic) if self.store else None
-        # NB: without a store there are no terms.
-        self.memory = Memory(config.memory, self.shard, config.run) if config.memory and self.store else None
-        self.context: zmq.Context[Any] = zmq.Context()
-        needs_guard = config.keys and not control.is_local(config.bind)
-        self.guard = control.guard(self.context, config.keys) if needs_guard and config.keys else None
-        self.router = control.router(self.context, config.bind, config.keys)
-        self.chief = Chief(config, self.shard, self.store, self.traffic) if config.index == 0 else None
-        if self.chief and self.memory:
-            self.chief.remembers = True
-        self.link = None if self.chief else Link(self.context, config, self.shard, self.traffic)
-        self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
-        self.table: RoundTable | None = None
-        self.oracle: OracleDesk | None = None
-        self.peers: dict[int, bytes] = {}
-        """{shard: routing identity} of the shards that take part in rounds; on shard 0."""
-        self.parked: dict[tuple[Sender, int], tuple[Sender, Pull]] = {}
-        self.bulk: Bulk | None = None
-        if spec.exchange.lane != "zmq":
-            sealed = self.guard is not None
-            self.bulk = open_bulk(config.bind, config.bulk, sealed, config.job.name, config.index)
-        if self.bulk:
-            self.bulk.takes = self.shard.takes
-        if self.bulk and spec.exchange.read_in_place and answers_weights(rule):
-            self.shard.memory = self.bulk.weights_memory
-        self.leaving_since: float | None = None
+    def __init__(self, config: ProcessConfig, core: ServerCore, ports: Ports) -> None:
+        self.config, self.core, self.ports = config, core, ports
+        self.bulk, self.saver, self.memory = ports.bulk, ports.saver, ports.memory
+        self._router, self._dealer = ports.router, ports.dealer
+        if ports.bulk:
+            ports.bulk.takes = core.shard.takes
+        self.told_to_leave = False
+        """Set by a signal; the loop looks at it."""
         self._poller = self._make_poller()
         self._due = 0.0
-        self._saved_since = 0.0
-        restore(config, self.store, self.memory, self.shard, self.chief)
-        if self.part and self.chief:
-            self.table = RoundTable(self.part, self.shard.shards)
-            self.oracle = OracleDesk(self.table) if self.part.strategy.oracle else None
+        self._live = b""
+        self._surprises: set[str] = set()
         self.exporter = Exporter(config.metrics, self._views())
 
     def _views(self) -> Views:
+        core = self.core
         return Views(
-            collect=lambda: metrics.collect(self.shard, self.traffic, len(self.parked)),
-            status=lambda: self.chief.status_json if self.chief else b"{}",
+            collect=lambda: metrics.collect(core.shard, core.traffic, len(core.parked)),
+            status=lambda: core.primary.status_json if core.primary else b"{}",
             ready=lambda: True,
         )
+
+    def _make_poller(self) -> zmq.Poller:
+        poller = zmq.Poller()
+        poller.register(self._router, zmq.POLLIN)
+        if self._dealer:
+            poller.register(self._dealer, zmq.POLLIN)
+        if self.bulk:
+            poller.register(self.bulk.fileno(), zmq.POLLIN)
+        return poller
 
     # -- the loop ----------------------------------------------------------------------------------
 
@@ -128,274 +92,197 @@ class Service:
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.config.announce_address("server", self.exporter.address)
-        state = self.shard.state
+        core, state = self.core, self.core.shard.state
         origin = (
-            f"restored at version {state.version:,}" if self.shard.ready else "waiting for a worker's weights"
+            f"restored at version {state.version:,}" if core.shard.ready else "waiting for a worker's weights"
         )
-        place = f"shard {self.shard.index} of {self.shard.shards}, term {self.shard.term}"
+        place = f"shard {core.shard.index} of {core.shard.shards}, term {core.shard.term}"
         say(f"{place} of job {self.config.job.name}: listens on {self.config.bind}, {origin}")
-        while not self._may_leave(time.monotonic()):
+        while not core.may_leave(time.monotonic()):
             self.step()
         self.close()
-        say(f"shard {self.shard.index} ends at version {state.version:,}")
+        say(f"shard {core.shard.index} ends at version {state.version:,}")
 
-    def _make_poller(self) -> zmq.Poller:
-        poller = zmq.Poller()
-        poller.register(self.router, zmq.POLLIN)
-        if self.link:
-            poller.register(self.link.socket, zmq.POLLIN)
-        if self.bulk:
-            poller.register(self.bulk.fileno(), zmq.POLLIN)
-        return poller
+    def _on_term(self, *_: object) -> None:
+        self.told_to_leave = True
 
     def step(self) -> None:
         """Waits until there is something to do, at most a tick, and does it."""
         unread = self.bulk is not None and self.bulk.unread
         patience = 0 if unread else max(0, math.ceil((self._due - time.monotonic()) * 1000))
         ready = dict(self._poller.poll(patience))
-        if self.router in ready:
+        if self._router in ready:
             self._receive()
         if self.bulk and (unread or self.bulk.fileno() in ready):
             self.bulk.turn(self._serve)
-            self._meet()
-            self._retry()
-        if self.link and self.link.socket in ready:
-            self._obey(self.link.receive())
-        self._save(time.monotonic())
+            self._settle()
+        if self._dealer and self._dealer in ready:
+            self._hear_primary(self._dealer)
+        if self.saver and self.saver.fileno() in ready:
+            self._guard("save", self._saved)
+        self._guard("save", self._save)
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + TICK_SECONDS
-            self._tick(time.monotonic())
-
-    def _on_term(self, *_: object) -> None:
-        self.leaving_since = time.monotonic()
-        if self.chief:
-            self.chief.ask_save()
-        elif self.link:
-            self.link.leave()
-
-    def _may_leave(self, now: float) -> bool:
-        """After SIGTERM: gone as soon as what is in memory is in the store, at the latest when the time is up."""
-        if self.leaving_since is None:
-            return False
-        if not self.saver or not self.shard.ready or now - self.leaving_since > LEAVE_SECONDS:
-            return True
-        if self.chief and self.chief.coordinator.phase == "finished":
-            return True
-        if self.chief:
-            if not self.chief.all_saved:
-                self._saved_since = now
-            return now - self._saved_since > (LINGER_SECONDS if self.shard.shards > 1 else 0)
-        return bool(self.link and self.link.all_saved)
-
-    def close(self) -> None:
-        """Ends all connections, after a checkpoint that is being written."""
-        if self.saver:
-            self.saver.close()
-        self.exporter.close()
-        self.shard.recorder.end()
-        if self.bulk:
-            self.bulk.close()
-        self.router.close()
-        if self.guard:
-            self.guard.close()
-        self.context.destroy(linger=200)
+            self._guard("tick", self._tick)
 
     def _receive(self) -> None:
         """Serves what has arrived, up to a bound so that time goes on under load."""
-        for _ in range(64):
-            try:
-                frames = self.router.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+        for _ in range(BATCH):
+            received = self._router.receive()
+            if received is None:
                 break
-            if len(frames) < 2:
-                continue
-            sender, header = frames[0].bytes, frames[1].buffer
-            payload = frames[2].buffer if len(frames) > 2 else None
+            sender, header, payload = received
             try:
                 message = decode(header)
-                self._serve(sender, message, payload)
             except ProtocolError as error:
-                self._send(sender, Fault("protocol", str(error), self.shard.term))
-        self._meet()
-        self._retry()
+                self._send(sender, self.core.refuse(sender, None, error.code, str(error)), None)
+                continue
+            self._serve(sender, message, payload)
+        self._settle()
 
-    def _serve(self, sender: Sender, message: AnyMessage, payload: Any) -> None:
-        started = time.perf_counter()
-        shard = self.shard
-        match message:
-            case Exchange():
-                self.traffic.received += 0 if payload is None else memoryview(payload).nbytes
-                self._exchange(sender, message, payload)
-                self.traffic.served("push", time.perf_counter() - started)
-            case Pull():
-                self._pull(sender, message)
-                self.traffic.served("pull", time.perf_counter() - started)
-            case Hello():
-                self._send(sender, self._hello(message))
-            case Init():
-                fault = shard.init(message, payload)
-                if self.chief and fault is None:
-                    self.chief.brought(message.index)
-                self._send(sender, fault or Done())
-            case Bye():
-                if message.role == "worker":
-                    shard.leave(message.index, message.incarnation)
-                if self.chief:
-                    self.chief.bye(message)
-                self._send(sender, Done())
-            case Gathered() if self.table and isinstance(sender, bytes):
-                self.peers[message.shard] = sender
-                if order := self.table.hear(message):
-                    self._send(sender, order)
-            case Judged() if self.oracle and isinstance(sender, bytes):
-                if question := self.oracle.hear(sender, message):
-                    self._send(sender, question)
-            case Lease() | Beat() | Evaluated() | Command() if self.chief:
-                self._send(sender, self.chief.serve(message))
-            case _:
-                self._send(
-                    sender, Fault("protocol", f"shard {shard.index} does not serve {type(message).__name__}")
-                )
+    def _hear_primary(self, dealer: zmq.Socket[bytes]) -> None:
+        while dealer.poll(0):
+            try:
+                message = decode(dealer.recv())
+            except ProtocolError:
+                continue
+            self._serve(PRIMARY, message, None)
+        self._settle()
 
-    def _hello(self, message: Hello) -> Message:
-        if message.job != self.config.job.name:
-            return Fault("job", f"this is job {self.config.job.name}, not {message.job}", self.shard.term)
-        if message.term > self.shard.term:
-            raise Fenced(
-                f"shard {self.shard.index}: term {message.term} has taken over from {self.shard.term}"
-            )
-        if self.chief and (fault := self.chief.refuse(message)):
-            return fault
-        answer = self.shard.hello(message)
-        if self.chief and isinstance(answer, Welcome):
-            self.chief.joined(message, answer)
-        if self.bulk and isinstance(answer, Welcome):
-            self.bulk.offer(message, answer)
-        return answer
-
-    def _exchange(self, sender: Sender, message: Exchange, payload: Any) -> None:
-        before = self.shard.refused["nonfinite"]
-        answer = self.shard.exchange(message, payload)
-        if self.chief and isinstance(answer, Reply):
-            self.chief.exchanged(message, answer, self.shard.refused["nonfinite"] > before)
-        self._answer(sender, answer, message, message.index, message.pull)
-
-    def _pull(self, sender: Sender, message: Pull, *, again: bool = False) -> None:
+    def _serve(self, sender: Any, message: AnyMessage, payload: Any) -> None:
+        """One message, whatever comes of it. `sender`: a routing identity, a bulk connection or PRIMARY."""
+        started = time.monotonic()
+        core = self.core
         try:
-            answer = self.shard.pull(message)
-        except Parked:
-            self._park(sender, message)
-            if self.chief:
-                self.chief.parked(message)
-            if not again:
-                # NB: who waits long must know that this server lives.
-                self._send(sender, self.shard.reply(asker(message), 0, message.chunk, "waiting", False))
+            answers = core.receive(sender, message, payload, started)
+            if self.bulk and isinstance(message, Hello):
+                self._offer_lane(self.bulk, message, answers)
+            for to, answer, body in answers:
+                self._send(to, answer, body)
+        except ProtocolError as error:
+            self._send(sender, core.refuse(sender, message, "protocol", str(error)), None)
+        except Exception as error:
+            self._surprised(type(message).__name__, error)
+            text = f"shard {core.shard.index} could not serve {type(message).__name__}: {error!r}"
+            self._send(sender, core.refuse(sender, message, "bug", text), None)
+        if isinstance(message, Exchange):
+            core.traffic.served("push", time.monotonic() - started)
+        elif isinstance(message, Pull):
+            core.traffic.served("pull", time.monotonic() - started)
+
+    @staticmethod
+    def _offer_lane(bulk: Bulk, message: Hello, answers: Answers) -> None:
+        for _, answer, _ in answers:
+            if isinstance(answer, Welcome):
+                bulk.offer(message, answer)
+
+    def _send(self, to: Any, message: Message, body: Any) -> None:
+        if isinstance(to, bytes):
+            if body is None:
+                self._router.send_multipart([to, encode(message)])
+            else:
+                self._router.send_multipart([to, encode(message), memoryview(body)], copy=True)
+        elif isinstance(to, Connection):
+            to.send(message, body)
+        elif to is PRIMARY:
+            self._tell_primary(message)
+
+    def _tell_primary(self, message: Message) -> None:
+        """A report that finds no room is repeated by the next tick."""
+        if self._dealer is None or isinstance(message, Fault):
             return
-        if self.chief and isinstance(answer, Reply):
-            self.chief.pulled(message)
-        self._answer(sender, answer, message, asker(message), True)
-
-    def _park(self, sender: Sender, message: Pull) -> None:
-        """Kept until something changes, unless the job is over: then the worker must hear that."""
-        if self._stop_reason:
-            reply = self.shard.reply(asker(message), message.request, message.chunk, "pulled", True)
-            self._answer(sender, reply, message, asker(message), True)
-        elif len(self.parked) < PARKED_MOST:
-            self.parked[sender, message.chunk] = (sender, message)
-
-    @property
-    def _stop_reason(self) -> str:
-        return self.chief.coordinator.stop_reason if self.chief else self.link.stop if self.link else ""
-
-    def _retry(self) -> None:
-        if self.parked:
-            waiting, self.parked = list(self.parked.values()), {}
-            for sender, message in waiting:
-                self._pull(sender, message, again=True)
-
-    def _answer(
-        self, sender: Sender, answer: Reply | Fault, message: Exchange | Pull, worker: int, pull: bool
-    ) -> None:
-        if not isinstance(answer, Reply) or not pull:
-            self._send(sender, answer)
+        try:
+            self._dealer.send(encode(message), zmq.NOBLOCK)
+        except zmq.Again:
             return
-        answer.stop = self._stop_reason
-        body = self.shard.payload(answer, message, worker)
-        if body is None:
-            self._send(sender, answer)
-            return
-        self.traffic.sent += body.nbytes
-        if isinstance(sender, Connection):
-            sender.send(answer, body)
-            return
-        self.router.send_multipart([sender, encode(answer), memoryview(body)], copy=True)
 
-    def _send(self, sender: Sender, message: Message) -> None:
-        if isinstance(message, Reply):
-            message.stop = self._stop_reason
-        if isinstance(sender, Connection):
-            sender.send(message)
-            return
-        self.router.send_multipart([sender, encode(message)])
+    def _settle(self) -> None:
+        self._guard("settle", self._settled)
 
-    # -- rounds ----------------------------------------------------------------------------------------------------
+    def _settled(self) -> None:
+        for to, answer, body in self.core.settle(time.monotonic()):
+            self._send(to, answer, body)
+        for sender, message in self.core.released():
+            self._serve(sender, message, None)
 
-    def _meet(self) -> None:
-        """Closes rounds that can be closed (shard 0), or reports what is new (the others)."""
-        if self.table:
-            self._look_at_oracle()
-            while order := self.table.next():
-                for peer in self.peers.values():
-                    self._send(peer, order)
-            if self.oracle and (asked := self.oracle.news()):
-                self._send(*asked)
-        elif self.part and self.link and (news := self.part.news()):
-            self.link.send(news)
+    # -- surprises ---------------------------------------------------------------------------------
 
-    def _look_at_oracle(self) -> None:
-        """Rounds go on without an oracle that does not answer; the log says so once."""
-        if self.oracle is None or self.chief is None:
-            return
-        before = self.oracle.gave_up
-        if self.oracle.look(self.chief.coordinator.evaluator_heard, time.monotonic()) and not before:
-            say("the oracle (asgd evaluate) does not answer: rounds go on without it until it does")
+    def _guard(self, what: str, action: Any) -> None:
+        """Whatever is wrong with it: who else is served here goes on."""
+        try:
+            action()
+        except Fenced:
+            raise
+        except Exception as error:
+            self._surprised(what, error)
+            self.core.refuse(None, None, "bug", what)
 
-    def _obey(self, orders: list[Decided]) -> None:
-        """Carries out what shard 0 ordered."""
-        taken = [order for order in orders if self.part and self.part.take(order)]
-        if taken:
-            self._meet()
-            self._retry()
+    def _surprised(self, what: str, error: Exception) -> None:
+        """A fault of this program: told with its traceback, once for each kind."""
+        kind = f"{what}: {type(error).__name__}"
+        if kind not in self._surprises:
+            self._surprises.add(kind)
+            say(f"a fault of this program, and the server goes on: {kind}\n{traceback.format_exc()}")
 
     # -- time --------------------------------------------------------------------------------------
 
-    def _save(self, now: float) -> None:
-        if self.saver and self.saver.due(now):
-            self.saver.start(self.chief.state(now) if self.chief else None)
-        if self.memory and self.memory.due(now, self.chief.coordinator.changes if self.chief else 0):
-            self.memory.keep(self.chief.coordinator.state(now) if self.chief else None)
+    def _save(self) -> None:
+        """Passes on what the store is to do next, and copies into memory what is due. Raises Fenced."""
+        now = time.monotonic()
+        if self.saver and (wish := self.core.wish(now)):
+            self.saver.begin(wish)
+            self._poller.register(self.saver.fileno(), zmq.POLLIN)
+        if self.memory and self.memory.due(now, self.core.job_changes):
+            self.memory.keep(self.core.job_state(now))
 
-    def _tick(self, now: float) -> None:
-        if self.saver:
-            self.saver.poll()
-            if self.chief:
-                self.chief.save_done(self.saver)
-            elif self.link:
-                self.link.report_save(self.saver)
-                self.saver.keep_own(self.link.saved, self.config)
-        if self.chief:
-            for member in self.chief.tick(now):
-                self.shard.leave(member.index, member.incarnation)
-            order = self.chief.save_order()
-        else:
-            assert self.link is not None
-            self.link.tick(now)
-            if self.part:
-                self.link.send(self.part.report())
-            order = self.link.save_order()
-        if self.saver and order:
-            self.saver.order(*order, now)
+    def _saved(self) -> None:
+        """The store has answered. Raises Fenced."""
+        assert self.saver is not None
+        if outcome := self.saver.outcome():
+            self._poller.unregister(self.saver.fileno())
+            if outcome.fenced:
+                raise Fenced(outcome.error)
+            self.core.done(outcome, time.monotonic())
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self.told_to_leave:
+            self.core.leave(now)
+        if self.config.live and self.core.primary:
+            self._look_at_live_fields(self.config.live)
+        for to, answer, body in self.core.tick(now):
+            self._send(to, answer, body)
+        for sender, message in self.core.released():
+            self._serve(sender, message, None)
         if self.bulk:
-            self.bulk.tick(now, self.shard.members)
-        self._meet()
-        self._retry()
+            self.bulk.tick(now, self.core.shard.members)
+        for line in self.core.notes:
+            say(line)
+        self.core.notes.clear()
+
+    def _look_at_live_fields(self, path: Path) -> None:
+        try:
+            text = path.read_bytes()
+        except OSError:
+            return
+        primary = self.core.primary
+        if text == self._live or primary is None:
+            return
+        self._live = text
+        try:
+            primary.change(merge(self.config.job.spec, text))
+        except UserError as error:
+            say(f"{path} is damaged and changes nothing: {error}")
+
+    def close(self) -> None:
+        """Ends all connections, after a checkpoint that is being written, unless that takes long."""
+        if self.saver:
+            self.saver.close(CLOSE_SECONDS)
+        self.exporter.close()
+        self.core.shard.recorder.end()
+        if self.bulk:
+            self.bulk.close()
+        self._router.close()
+        if self.ports.guard:
+            self.ports.guard.close()
+        self.ports.context.destroy(linger=200)

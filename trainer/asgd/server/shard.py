@@ -3,7 +3,8 @@
 Weights are cut into chunks; a push is a run of chunk messages, each applied on arrival and answered at once, so pushes
 of several workers interleave chunk by chunk and nobody waits for a slow link. Every push is applied exactly once: the
 shard remembers each worker's last sequence number and how many of its chunks are in, and that table is saved with the
-weights. What it holds is `held.py`'s, sockets are `service.py`'s business, members and stop are the coordinator's.
+weights. What it holds is `parameters.py`'s; who decides what a server
+does with it is `core.py`, members and stop are the coordinator's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from asgd.algorithms.base import Push
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
-from asgd.server.parameters import Held, Seen
+from asgd.server.parameters import Parameters, Seen
 from asgd.wire import codec
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import (
@@ -41,8 +42,8 @@ def asker(message: Pull) -> int:
     return message.index if message.role == "worker" else -1
 
 
-class Shard(Held):
-    """Messages in, new state and replies out; see `Held` for what it keeps."""
+class Shard(Parameters):
+    """Messages in, new state and replies out; see `Parameters` for what it keeps."""
 
     # -- joining -----------------------------------------------------------------------------------
 
@@ -313,12 +314,18 @@ class Shard(Held):
             fault = self._stranger(message.index, message.incarnation)
             if fault:
                 return fault
-            if self.warming(message.index) or not self.strategy.may_pull(self.state, message.index):
-                raise Parked
-        elif not self.ready:
+        if self.holds_back(message):
             raise Parked
         beyond = self._beyond(message, 1)
         return beyond or self.reply(asker(message), message.request, message.chunk, "pulled", True)
+
+    def holds_back(self, message: Pull) -> bool:
+        """Whether who pulls has to wait; a stranger does not: it is refused."""
+        if message.role != "worker":
+            return not self.ready
+        if self.members.get(message.index) != message.incarnation:
+            return False
+        return self.warming(message.index) or not self.strategy.may_pull(self.state, message.index)
 
     def warming(self, index: int) -> bool:
         """Warm start: until enough samples are in, only the lowest live worker trains (algorithms.md 2a)."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from asgd.server.coordinator import Coordinator
+from asgd.server.facts import JobFacts, SaveFacts
 from asgd.server.members import Member
 from asgd.server.waiting import waiting_for
-from asgd.spec.status import CheckpointView, ServingView, StalenessView, Status, WorkerView
-
-if TYPE_CHECKING:
-    from asgd.server.chief import Chief
+from asgd.spec.status import CheckpointView, StalenessView, Status, WorkerView
 
 LOST_MOST = 256
 """So many indices of lost workers are told."""
@@ -37,26 +33,25 @@ def staleness(histogram: Counter[int]) -> StalenessView:
     return StalenessView(mean, quantile(0.5), quantile(0.99), ordered[-1][0])
 
 
-def build_status(chief: Chief, now: float) -> Status:
+def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Status:
     """The job at `now` (monotonic seconds)."""
-    coordinator, shard = chief.coordinator, chief.shard
-    reports = [chief.reports.get(i, {}) for i in range(1, shard.shards)]
-    histogram = Counter(shard.histogram)
-    refused = Counter(shard.refused)
-    for report in reports:
-        histogram.update({int(k): v for k, v in report.get("histogram", {}).items()})
-        refused.update(report.get("refused", {}))
+    first, shards = facts.shards[0], facts.shards
+    histogram: Counter[int] = Counter()
+    refused: Counter[str] = Counter()
+    for report in shards:
+        histogram.update(report.histogram)
+        refused.update(report.refused)
     progress, eta = forecast(coordinator, now)
     members = [*coordinator.past, *coordinator.members.values()]
     return Status(
-        job=chief.config.job.name,
+        job=facts.job,
         phase=coordinator.phase,
         algorithm=str(coordinator.spec.algorithm["name"]),
         workers=[_worker(coordinator, member, now) for member in members],
         workers_seen=len(coordinator.seen),
         workers_lost=sorted(coordinator.lost)[:LOST_MOST],
         workers_unlisted=coordinator.roster.unlisted,
-        waiting_for=waiting_for(coordinator, now),
+        waiting_for=waiting_for(coordinator, facts.save_error, now),
         notices=coordinator.notices.newest,
         updates=coordinator.updates,
         samples=coordinator.samples,
@@ -64,32 +59,31 @@ def build_status(chief: Chief, now: float) -> Status:
         seconds=coordinator.trained_seconds(now),
         samples_per_second=coordinator.rates.samples_per_second(now),
         updates_per_second=coordinator.rates.updates_per_second(now),
-        bytes_sent=chief.traffic.sent + sum(r.get("sent", 0) for r in reports),
-        bytes_received=chief.traffic.received + sum(r.get("received", 0) for r in reports),
-        bytes_saved=shard.saved + sum(r.get("saved_bytes", 0) for r in reports),
+        bytes_sent=sum(report.sent for report in shards),
+        bytes_received=sum(report.received for report in shards),
+        bytes_saved=sum(report.codec_saved for report in shards),
         loss=coordinator.loss,
         metrics=dict(coordinator.metrics),
         metrics_at_updates=max(0, coordinator.metrics_at),
         staleness=staleness(histogram),
-        staleness_histogram=dict(shard.histogram),
+        staleness_histogram=dict(first.histogram),
         refused=dict(refused),
-        rejected_workers=list(shard.state.facts.get("rejected", [])),
-        ever_rejected=list(shard.state.facts.get("everRejected", [])),
-        versions=[shard.state.version, *(r.get("version", 0) for r in reports)],
-        terms=[chief.terms.get(i, 0) for i in range(shard.shards)],
+        refused_messages=facts.refused_messages,
+        rejected_workers=facts.rejected,
+        ever_rejected=facts.ever_rejected,
+        versions=[report.version for report in shards],
+        terms=facts.terms,
         restarts=dict(coordinator.restarts),
-        lost_updates=chief.lost_updates,
+        lost_updates=facts.lost_updates,
         revisited_samples=coordinator.pool.revisited if coordinator.pool else 0,
-        checkpoint=_checkpoint(chief),
-        checkpoint_error=chief.checkpoint_error or coordinator.save_error,
+        checkpoint=_checkpoint(facts.save),
+        checkpoint_error=facts.save_error,
         progress=progress,
         eta_seconds=eta,
         stop_reason=coordinator.stop_reason,
         guarantee=coordinator.guarantee,
         stop_after=coordinator.spec.stop_after,
-        serving=ServingView(
-            sum(map(sum, chief.traffic.counts.values())), sum(chief.traffic.seconds.values())
-        ),
+        serving=facts.serving,
     )
 
 
@@ -119,13 +113,8 @@ def _worker(coordinator: Coordinator, member: Member, now: float) -> WorkerView:
     )
 
 
-def _checkpoint(chief: Chief) -> CheckpointView | None:
-    newest = chief.rounds.newest if chief.rounds else None
-    if newest is None:
-        return None
-    uri = f"{chief.config.checkpoint.rstrip('/')}/{newest.round:06d}"
-    size = sum(part.bytes for part in newest.parts)
-    return CheckpointView(newest.updates, uri, max(0.0, time.time() - newest.time), size)
+def _checkpoint(save: SaveFacts | None) -> CheckpointView | None:
+    return CheckpointView(save.updates, save.uri, save.seconds_ago, save.bytes) if save else None
 
 
 def forecast(coordinator: Coordinator, now: float) -> tuple[float | None, float | None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from asgd.server import progress
-from asgd.server.coordinator import SAVE_SECONDS, Coordinator
+from asgd.server.coordinator import Coordinator
 from asgd.server.evaluation import EVALUATOR_TIMEOUT_SECONDS
 from asgd.server.members import Member
 
@@ -18,10 +18,13 @@ SHORT_SECONDS = 10.0
 """Other phases say what they wait for when they have lasted so long."""
 
 
-def waiting_for(coordinator: Coordinator, now: float) -> str:
-    """The sentence; empty while the job moves on, and when it is finished."""
+def waiting_for(coordinator: Coordinator, save_error: str, now: float) -> str:
+    """The sentence; empty while the job moves on, and when it is finished. `save_error`: what is wrong with saving."""
     if coordinator.phase == "running":
         return _running(coordinator, now)
+    if coordinator.phase == "saving":
+        why = save_error or "a part of it, or its manifest, is being written"
+        return f"the final checkpoint: {why}" if now - coordinator.phase_since > SHORT_SECONDS else ""
     rule = _RULES.get(coordinator.phase)
     starting = coordinator.phase == "starting"
     lasted = coordinator.age(now) if starting else now - coordinator.phase_since
@@ -87,11 +90,6 @@ def _stopping(coordinator: Coordinator, now: float) -> str:
     return f"{names} to finish the push under way: at most {limit:g} s (workers.drainSeconds)"
 
 
-def _saving(coordinator: Coordinator, now: float) -> str:
-    since = now - coordinator.phase_since
-    return f"the final checkpoint, for {rounded(since)}: at most {SAVE_SECONDS:.0f} s"
-
-
 def _evaluating(coordinator: Coordinator, now: float) -> str:
     if coordinator.evaluator.awaited:
         return f"an evaluator that has not joined yet: at most {EVALUATOR_TIMEOUT_SECONDS:.0f} s"
@@ -100,7 +98,7 @@ def _evaluating(coordinator: Coordinator, now: float) -> str:
 
 
 _RULES: dict[str, Callable[[Coordinator, float], str]] = {
-    "starting": _starting, "stopping": _stopping, "saving": _saving, "evaluating": _evaluating,
+    "starting": _starting, "stopping": _stopping, "evaluating": _evaluating,
 }  # fmt: skip
 
 

@@ -118,6 +118,9 @@ class Status(Struct, rename="camel", frozen=True):
     """{staleness: accepted pushes}, shard 0."""
     refused: dict[str, int] = {}
     """{reason: pushes}: stale, nonfinite, session, stopped, norm."""
+    refused_messages: dict[str, int] = {}
+    """{reason: messages} that shard 0 did not serve, because they could not be read, could not be true, or were not
+    their sender's to say."""
     rejected_workers: list[int] = []
     """Workers whose gradients the strategy does not listen to for now."""
     ever_rejected: list[int] = []

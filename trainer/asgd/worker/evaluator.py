@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 from asgd import exitcodes
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
@@ -21,7 +21,7 @@ from asgd.host.priority import stand_back
 from asgd.kernel import F32
 from asgd.task import Task
 from asgd.wire.ask import Asker
-from asgd.wire.messages import Command, Done, Evaluated
+from asgd.wire.messages import Command, Done, Evaluated, Fault
 from asgd.worker.device import extras as state
 from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
 from asgd.worker.device.batch_norm import recompute
@@ -30,12 +30,14 @@ from asgd.worker.device.flat import Flat
 from asgd.worker.meters import Meters
 from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term
-from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.centre import open_centre
 from asgd.worker.sending.headers import Identity, PushMeta
 from asgd.worker.sending.heartbeat import Heartbeat
+from asgd.worker.sending.patience import Patience
 from asgd.worker.task.build import build_task
 
 POLL_SECONDS = 0.05
+TELL_SECONDS = 30.0
 
 
 class Evaluator:
@@ -49,27 +51,24 @@ class Evaluator:
         identity = Identity(
             config.job.name, "evaluator", 0, config.incarnation, self.flat.size, self.flat.hash
         )
-        self.centre = Centre(
-            config.servers,
-            config.keys,
-            identity,
-            spec.codec,
-            patience_seconds=config.join_timeout_seconds,
-            lane=spec.exchange.lane,
+        patience = Patience(config.join_timeout_seconds)
+        self.centre = open_centre(
+            config.servers, config.keys, identity, spec.codec, patience=patience, lane=spec.exchange.lane
         )
         self._device, self._buffers = device, Buffers(task.model)
         self._staging = Staging(self.flat.size, device)
-        self.heartbeat = Heartbeat(config.servers[0], config.keys, identity, dict)
+        self.heartbeat = Heartbeat(config.servers[0], config.keys, identity)
+        self.heartbeat.start()
         self._asker = Asker(config.servers[0], config.keys)
         self.measured = -1
         self.oracle: OracleLink | None = None
-        if strategy(str(spec.algorithm["name"])).oracle:
+        if halves(spec).strategy.oracle:
             oracle = Oracle(spec, task, self.flat, device)
             self.oracle = OracleLink(config.servers[0], config.keys, oracle, self._contribution)
 
     def _contribution(self, worker: int) -> F32:
         """What `worker` gave to the open round (N,), -1 for the centre."""
-        self.centre.exchange(None, self._staging.host, PushMeta(0, 0, 0, True, None, [], of=worker))
+        self.centre.exchange(None, self._staging.host, PushMeta(of=worker))
         return self._staging.host
 
     def measure(self, final: bool) -> None:
@@ -85,7 +84,13 @@ class Evaluator:
             self.measured = version
         if final and self.config.extras:
             state.save_extras(self.task.model, self.config.extras)
-        self._asker.ask(Evaluated(version, outcome.samples, self.metrics, final), 30.0)
+        self._tell(Evaluated(version, outcome.samples, self.metrics, final))
+
+    def _tell(self, result: Evaluated) -> None:
+        """Tells shard 0; one that has just been started knows this evaluator by its next heartbeat."""
+        deadline = time.monotonic() + TELL_SECONDS
+        while isinstance(self._asker.ask(result, TELL_SECONDS), Fault) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
 
     def _evaluate(self) -> dict[str, float]:
         task = self.task
@@ -106,7 +111,7 @@ class Evaluator:
         """The buffers that shard 0 has of the workers."""
         if self.config.job.spec.buffers == "recompute" or not self._buffers.size:
             return []
-        answer = self._asker.ask(Command("buffers"), 30.0)
+        answer = self._asker.ask(Command("buffers"), TELL_SECONDS)
         return msgspec.msgpack.decode(answer.body, type=list[bytes]) if isinstance(answer, Done) else []
 
     def rest(self, seconds: float) -> None:
@@ -131,7 +136,7 @@ def main() -> int:
     limit_threads()
     leaving = catch_term()
     task = build_task(config.job.spec)
-    if task.evaluate is None and not strategy(str(config.job.spec.algorithm["name"])).oracle:
+    if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
     evaluator = Evaluator(config, task)
     if not evaluator.oracle:

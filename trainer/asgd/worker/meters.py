@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from asgd import __version__
 from asgd.spec.durations import Durations
-
-if TYPE_CHECKING:
-    from asgd.worker.sending.centre import Outcome
+from asgd.spec.status import WorkerTimes
+from asgd.wire.reports import WorkerReport
+from asgd.worker.sending.headers import Outcome
+from asgd.worker.wishes import Observer
 
 _BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STAGES = ("data", "compute", "exchange", "wait")
 
 
-class Meters:
+class Meters(Observer):
     """Counts steps, samples, seconds by stage, refusals. `overlapped`: exchanges run beside the steps."""
 
     def __init__(self, overlapped: bool = False) -> None:
@@ -38,8 +38,8 @@ class Meters:
         self.step_counts = [0] * (len(_BUCKETS) + 1)
         self.step_seconds = 0.0
         self.refused: Counter[str] = Counter()
-        self.versions: list[int] = []
-        self.lanes: list[str] = []
+        self.versions: tuple[int, ...] = ()
+        self.ways: Callable[[], list[str]] = list
         """What bulk to each shard goes over."""
         self._last = time.perf_counter()
 
@@ -66,17 +66,16 @@ class Meters:
         self.steps += 1
         self.loss = loss if loss is not None else self.loss
 
-    def exchanged(self, outcome: Outcome, versions: list[int], lanes: list[str]) -> None:
+    def exchanged(self, outcome: Outcome) -> None:
         """An exchange came back."""
-        self.versions, self.lanes = versions, lanes
+        self.versions = outcome.versions
         for verdict in outcome.verdicts:
             if verdict.startswith("refused:"):
                 self.refused[verdict.removeprefix("refused:")] += 1
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> WorkerReport:
         """What goes along with a heartbeat."""
-        times = {"own": self.own.told(), "exchange": self.exchanges.told()}
-        return {"samples": self.samples, "steps": self.steps, "times": times}
+        return WorkerReport(WorkerTimes(own=self.own.told(), exchange=self.exchanges.told()))
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of a worker (prefix asgd_worker_)."""
@@ -98,13 +97,13 @@ class Meters:
                 "asgd_worker_gradient_norm", "Norm of the newest gradient.", value=self.gradient_norm
             )
         pulled = GaugeMetricFamily("asgd_worker_pulled_version", "Version last pulled.", labels=["shard"])
-        for shard, version in enumerate(list(self.versions)):
+        for shard, version in enumerate(self.versions):
             pulled.add_metric([str(shard)], version)
         yield pulled
         lanes = GaugeMetricFamily(
             "asgd_worker_lane", "1 for what gradients and weights go over.", labels=["shard", "lane"]
         )
-        for shard, lane in enumerate(list(self.lanes)):
+        for shard, lane in enumerate(self.ways()):
             lanes.add_metric([str(shard), lane], 1)
         yield lanes
         refused = CounterMetricFamily(

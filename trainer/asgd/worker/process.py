@@ -6,17 +6,20 @@ import os
 import signal
 
 from asgd import exitcodes
+from asgd.errors import TryAgain
 from asgd.host.allocator import keep_freed_memory
-from asgd.host.env import read_config
+from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
+from asgd.task import Task
+from asgd.wire.ask import Asker
+from asgd.worker.assemble import About, Assembled, assemble
+from asgd.worker.compute import Computation, prepare, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
-from asgd.worker.device.compute import prepare, refuse_stages_of_script
-from asgd.worker.loop import train
-from asgd.worker.reading.data import dataset_size, guarantee, worker_environment
-from asgd.worker.reading.leases import Leases
-from asgd.worker.replica import Replica
+from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
+from asgd.worker.replica import Reading
+from asgd.worker.sending.leases import AskedLeases, Leases
 from asgd.worker.task.build import build_task
 from asgd.worker.task.entrypoint import is_script
 from asgd.worker.task.probing import take_probe
@@ -34,33 +37,71 @@ def main() -> int:
         refuse_stages_of_script(config.job.spec)
         return run_script(config)
     leaving = catch_term()
-    task = build_task(config.job.spec)
-    probe = take_probe(task, config.job.spec)
-    computation = prepare(task, config.job.spec, config.index)
-    replica = Replica(
-        config, task.model, dataset_size(task, config.job.spec.entrypoint), guarantee(task),
-        flat=computation.flat,
-        buffers=Buffers(task.model) if task.evaluate and config.job.spec.buffers != "recompute" else None,
-        probe=probe, evaluates=task.evaluate is not None, announced=True,
+    return work(config, build_task(config.job.spec), leaving)
+
+
+def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
+    """The life of the worker that `config` describes; returns its exit code. `leaving`: gets an element to end it.
+
+    Raises UserError, TryAgain, and what users' code raises.
+    """
+    spec = config.job.spec
+    probe = take_probe(task, spec)
+    computation = prepare(task, spec, config.index)
+    about = About(
+        dataset=dataset_size(task, spec.entrypoint), guarantee=guarantee(task),
+        evaluates=task.evaluate is not None, announced=True,
     )  # fmt: skip
-    exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
+    told = task.evaluate is not None and spec.buffers != "recompute"
+    parts = assemble(
+        config, computation.flat, about, leaving=lambda: bool(leaving),
+        buffers=Buffers(task.model) if told else None, probe=probe,
+    )  # fmt: skip
+    exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
     config.announce_address("worker", exporter.address)
+    asker = Asker(config.servers[0], config.keys)
+    try:
+        reason = _live(config, task, parts, computation, asker, leaving)
+    except TryAgain as error:
+        if not leaving:
+            raise
+        say(f"worker {config.index} leaves: {error}")
+        return exitcodes.DRAINED
+    finally:
+        # NB: an exchange that is under way in a thread would keep this process until its servers answer.
+        parts.replica.give_up("this worker has ended")
+        computation.close()
+        asker.close()
+        exporter.close()
+    ended = reason or ("told to leave" if leaving else "no more data")
+    say(f"worker {config.index} ends after {parts.replica.meters.steps:,} steps: {ended}")
+    return exit_code(reason, bool(leaving))
+
+
+def _live(
+    config: ProcessConfig,
+    task: Task,
+    parts: Assembled,
+    computation: Computation,
+    asker: Asker,
+    leaving: list[int],
+) -> str:
+    """Joins, trains and leaves; returns why the job is over, '' where it goes on without this worker."""
+    replica, index = parts.replica, config.index
     reason = replica.join()
     lanes = ", ".join(sorted(set(replica.centre.ways)))
-    joined = f"joined, {replica.flat.size:,} parameters on {computation.where}, lanes {lanes}"
-    say(f"worker {config.index} of job {config.job.name}: {joined}")
-    leases = Leases(config, replica.centre.channels[0])
+    joined = f"joined, {replica.vectors.size:,} parameters on {computation.where}, lanes {lanes}"
+    say(f"worker {index} of job {config.job.name}: {joined}")
     if not reason:
-        told = replica.recorder
-        left = told.leaving(lambda: bool(leaving))
-        reason = train(task, replica, told.leases(leases), left, computation.gradient)
-    computation.close()
+        leases = Leases(index, config.incarnation, replica.centre.channels[0])
+        leasing = parts.recorder.leases(AskedLeases(leases, asker, parts.patience))
+        replica.core.holds = leasing.holds
+        asks = next_lease(leasing, lambda: bool(replica.stop) or parts.leaving())
+        replica.reading = Reading(open_batches(task, config.job.spec, index, asks), computation.gradient)
+        task.model.train()
+        reason = replica.live(replica.core.train())
     replica.close("drained" if leaving else reason)
-    leases.close()
-    exporter.close()
-    ended = reason or ("told to leave" if leaving else "no more data")
-    say(f"worker {config.index} ends after {replica.meters.steps:,} steps: {ended}")
-    return exit_code(reason, bool(leaving))
+    return reason
 
 
 def catch_term() -> list[int]:

@@ -1,159 +1,178 @@
-"""One worker's replica of the model between the user's loop and the centre: what `asgd worker` and `connect()` share.
+"""A worker in real time: carries out what its core wishes for, with a model, threads and sockets that are handed in.
 
-After each backward pass the owner calls `step`; the replica asks the strategy what to do, pushes and pulls. With
-`exchange.ahead: 1` the exchange runs in a thread while the next step computes, on weights that are one
-version older; the
-order of what touches the weights stays fixed: merge what came, take out what goes, then compute.
+`asgd worker` runs its core's whole life, `asgd.connect()` one step after the other. With `exchange.ahead: 1` exchanges
+run in a thread while the next step computes. `assemble.py` puts one together.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from asgd import kernel
-from asgd.algorithms.attacks import attack_of
-from asgd.algorithms.registry import strategy
-from asgd.algorithms.schedule import learning_rate
-from asgd.errors import TryAgain, UserError
-from asgd.host.env import ProcessConfig
-from asgd.kernel import F32
-from asgd.parallel.plan import stages_of
-from asgd.record.worker import recorder
-from asgd.wire.partition import part_slices
-from asgd.worker.device.accelerator import Staging, choose_device
-from asgd.worker.device.buffers import Buffers
-from asgd.worker.device.flat import Flat
+from asgd.errors import TryAgain
+from asgd.worker import wishes
+from asgd.worker.core import WorkerCore
+from asgd.worker.device.backward import Early, studied
+from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
-from asgd.worker.reading.batches import LeasedBatch
-from asgd.worker.sending.centre import Centre, Outcome
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.reading.leased import LeasedBatch, Waiting
+from asgd.worker.sending.centre import Centre
+from asgd.worker.sending.headers import Outcome, PushMeta
 from asgd.worker.sending.heartbeat import Heartbeat
-from asgd.worker.sending.overlap import Overlap, worthwhile
-from asgd.worker.task.probing import Probe
+from asgd.worker.sending.overlap import Overlap
 
-Visits = Sequence[tuple[int, int, int]]
+Result = TypeVar("Result")
+Gradient = Callable[[LeasedBatch, Early], float]
+"""Leaves the gradient of a batch in the worker's vectors and returns its loss; may tell `Early` before."""
 
 
 @dataclass(slots=True)
-class _Pending:
-    """What has been computed since the last push."""
+class Reading:
+    """What `asgd worker` computes, and on what; a script does both itself."""
 
-    samples: int = 0
-    steps: int = 0
-    visits: list[tuple[int, int, int]] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
+    batches: Iterator[LeasedBatch | Waiting]
+    gradient: Gradient
 
 
 class Replica:
-    """A model joined to the job of `config`. Raises UserError when the model does not fit, TryAgain without servers.
+    """A model between the user's loop and the centre.
 
-    `device`: where the model is to be, if not where the spec puts it; `flat`: the model, put where it is to be
-    already. `buffers`: told to the evaluator. `probe`: what the strategy compares weights on. `announced`:
-    `pushing` is told of the backward passes, if `flat` has them whole.
+    `thread` runs exchanges beside the steps, for cores that overlap and for pushes that leave while their gradient is
+    computed (`overlap`); without one they run here.
     """
 
     def __init__(
-        self, config: ProcessConfig, model: nn.Module, dataset: int | None, guarantee: str, *,
-        device: torch.device | None = None, flat: Flat | None = None, buffers: Buffers | None = None,
-        probe: Probe | None = None, evaluates: bool = False, announced: bool = False,
+        self, core: WorkerCore, vectors: FlatVectors, centre: Centre, heartbeat: Heartbeat, meters: Meters, *,
+        thread: Executor | None = None, overlap: Overlap | None = None,
     ) -> None:  # fmt: skip
-        spec = config.job.spec
-        self.spec, self.config = spec, config
-        self.flat = flat or Flat(model, device or choose_device(spec.workers.devices.count, config.index))
-        self.device = self.flat.device
-        self._buffers = buffers
-        self.rule = strategy(str(spec.algorithm["name"])).worker(spec)
-        self.rule.dataset = dataset
-        if self.rule.probes:
-            self.rule.judge = self._judge_by(probe)
-        self.attack = attack_of(spec, config.index)
-        overlapped = spec.exchange.ahead > 0 or self.rule.delay > 0
-        self.meters = Meters(overlapped=overlapped)
-        self.identity = Identity(
-            config.job.name, "worker", config.index, config.incarnation, self.flat.size, self.flat.hash, dataset,
-            config.node, guarantee, _tensors(self.flat), evaluates,
-        )  # fmt: skip
-        self.recorder = recorder(config.record, config.index, config.incarnation)
-        self.centre = self._centre()
-        self._dataset = dataset
-        shared = self.centre.segment
-        self._push = Staging(self.flat.size, self.device, shared.push if shared else None)
-        self._pulled = Staging(self.flat.size, self.device, shared.pull if shared else None)
-        self._thread: Executor | None = ThreadPoolExecutor(1, "exchange") if overlapped else None
-        self._overlap = self._overlapped() if announced else None
-        self._early: Executor | None = ThreadPoolExecutor(1, "exchange") if self._overlap else None
-        self._left_early: Future[Outcome | None] | None = None
+        self.core, self.vectors, self.centre, self.heartbeat, self.meters = (
+            core,
+            vectors,
+            centre,
+            heartbeat,
+            meters,
+        )
+        self.reading: Reading | None = None
+        self.closing = False
+        self._thread, self.overlap = thread, overlap
+        self._asked: tuple[Any, Any, PushMeta] | None = None
+        """An exchange that runs when it is waited for."""
         self._flying: Future[Outcome] | None = None
-        self._flying_pull = False
-        self._land_at = 0
-        """The step after which the exchange under way is waited for, where the strategy lets it take some."""
-        self._pending = _Pending()
-        self._versions: list[int] = []
-        """Versions of the shards in the weights of this moment, and in those of the newest gradient."""
-        self._computed_from: list[int] = []
-        self._steps = 0
-        self.samples = 0
-        """Samples of the whole job, as far as this worker knows."""
-        self.stop = ""
-        self.heartbeat: Heartbeat | None = None
-        self._closing = False
+        self.early: Future[Outcome | None] | None = None
+        """A push that has left while its gradient was computed."""
+        self._carry_out: dict[type, Callable[[Any], Any]] = {
+            wishes.Join: self._join,
+            wishes.Exchange: self._exchange,
+            wishes.Await: self._await,
+            wishes.Next: self._next,
+            wishes.Compute: self._compute,
+            wishes.Sleep: lambda wish: time.sleep(wish.seconds),
+            wishes.Leave: self._leave,
+        }
 
-    def _centre(self) -> Centre:
-        config, spec = self.config, self.spec
-        return Centre(
-            config.servers, config.keys, self.identity, spec.codec,
-            split=strategy(str(spec.algorithm["name"])).server(spec).pulls_wait,
-            patience_seconds=config.join_timeout_seconds, lane=spec.exchange.lane, recorder=self.recorder,
-        )  # fmt: skip
+    @property
+    def stop(self) -> str:
+        """Why the job is over; empty while it runs."""
+        return self.core.stop
 
-    def _judge_by(self, probe: Probe | None) -> Callable[[torch.Tensor], float]:
-        if probe is None:
-            name = self.spec.algorithm["name"]
-            raise UserError(
-                f"spec.algorithm.name: {name} compares weights by the loss of a Task, which a script with its own loop"
-                " does not have; allowed: an entrypoint module:callable that returns one"
-            )
-        return lambda weights: probe.loss(self.flat, self.device, weights)
+    def live(self, life: wishes.Life[Result]) -> Result:
+        """Carries out a part of the core's life; returns its result. Raises what the core, a user's code or the centre
+        raises."""
+        try:
+            wish = next(life)
+            while True:
+                try:
+                    answer = self._carry_out[type(wish)](wish)
+                except TryAgain as error:
+                    wish = life.throw(error)
+                else:
+                    wish = life.send(answer)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
-    def _overlapped(self) -> Overlap | None:
-        """What lets pushes leave during backward, where they are the raw gradient and nothing else has to wait."""
-        spec, shards = self.spec, len(self.centre.channels)
-        plain = spec.exchange.overlap and spec.optimizer.clip_norm is None and not self.attack
-        if not plain or not self.rule.raw or self._thread or stages_of(spec) > 1:
-            return None
-        return Overlap(self.flat, shards, self._push) if worthwhile(self.flat.size, shards) else None
+    # -- what scripts with a loop of their own call ------------------------------------------------
 
     def join(self) -> str:
         """Joins all shards and takes their weights; returns why the job is over, if it is."""
-        self.stop = self.centre.join(lambda: self._push.out(self.flat.weights))
-        self.heartbeat = Heartbeat(self.config.servers[0], self.config.keys, self.identity, self._report)
-        return self.stop or self.refresh()
+        return self.live(self.core.join())
 
-    def refresh(self) -> str:
-        """Takes the servers' weights as they are now: what a worker loaded before its first step is old by then."""
-        self._take(self.centre.pull(self._pulled.host))
-        if not self.stop:
-            self.flat.weights.copy_(self._pulled.on_device())
-            self.rule.joined(self.flat.weights)
-            self._versions = self.centre.versions
-        return self.stop
+    def step(self, samples: int, loss: float | None) -> str:
+        """After a backward pass over `samples` samples; returns why the job stops, or ''."""
+        return self.live(self.core.step(samples, loss, left=self.early is not None))
 
-    def _report(self) -> dict[str, Any]:
-        report = self.meters.report()
-        if self._buffers and self.heartbeat:
-            report |= self._buffers.report(self._steps, self.heartbeat.heard.every_seconds, self._closing)
-        return report
+    def flush(self) -> str:
+        """Pushes local steps that are not pushed yet, and waits for an exchange under way."""
+        return self.live(self.core.flush())
 
-    # -- one step ----------------------------------------------------------------------------------
+    def close(self, reason: str = "") -> None:
+        """Finishes what is on its way and says goodbye to every shard."""
+        self.live(self.core.leave(reason))
+
+    def give_up(self, why: str) -> None:
+        """This worker has failed: its exchange waits for nobody from here on."""
+        self.centre.patience.give_up(why)
+
+    # -- wishes ------------------------------------------------------------------------------------
+
+    def _join(self, wish: wishes.Join) -> str:
+        stop = self.centre.join(lambda: self.vectors.push.out(self.vectors.weights))
+        self.heartbeat.start()
+        return stop
+
+    def _exchange(self, wish: wishes.Exchange) -> None:
+        asked = wish.push, self.vectors.into if wish.pull else None, wish.meta
+        if self._thread and self.core.overlapped:
+            self._flying = self._thread.submit(self._timed, *asked)
+        else:
+            self._asked = asked
+
+    def _timed(self, push: Any, into: Any, meta: PushMeta) -> Outcome:
+        with self.meters.timed("exchange"):
+            return self.centre.exchange(push, into, meta)
+
+    def _await(self, wish: wishes.Await) -> Outcome | None:
+        if self._asked is not None:
+            asked, self._asked = self._asked, None
+            return self._timed(*asked)
+        if self.early is not None:
+            early, self.early = self.early, None
+            # NB: what a step waits for is all that an exchange costs here; the rest runs beside the backward pass.
+            with self.meters.timed("exchange"):
+                return early.result()
+        assert self._flying is not None
+        flying, self._flying = self._flying, None
+        with self.meters.timed("wait"):
+            return flying.result()
+
+    def _next(self, wish: wishes.Next) -> LeasedBatch | Waiting | None:
+        assert self.reading is not None
+        with self.meters.timed("data"):
+            return next(self.reading.batches, None)
+
+    def _compute(self, wish: wishes.Compute) -> wishes.Computed:
+        assert self.reading is not None
+        with self.meters.timed("compute"):
+            loss = self.reading.gradient(studied(wish.item, self.core.attack), self.pushing)
+        return wishes.Computed(loss, left=self.early is not None)
+
+    def _leave(self, wish: wishes.Leave) -> None:
+        self.closing = True
+        if self._thread:
+            self._thread.shutdown()
+        if self.overlap:
+            self.overlap.close()
+        self.heartbeat.close()
+        self.centre.leave(wish.reason)
+
+    # -- pushes that leave while their gradient is computed ------------------------------------------
 
     @contextmanager
     def pushing(self, item: LeasedBatch, loss: Tensor, before: float, share: float) -> Iterator[None]:
@@ -161,175 +180,22 @@ class Replica:
 
         The gradient leaves as it is computed, unless the loss is not finite.
         """
-        overlap = self._overlap
+        overlap = self.overlap
         if overlap is None or overlap.given_up:
             yield
             return
         overlap.begin()
-        if overlap.trusted and self._early:
-            value = overlap.loss(loss, before, share)
-            self._left_early = self._early.submit(self._push_early, overlap, item, value)
+        if overlap.trusted and self._thread:
+            meta = self.core.early(item)
+            self.early = self._thread.submit(
+                self._push_early, overlap, meta, overlap.loss(loss, before, share)
+            )
         with overlap.computing():
             yield
 
-    def _push_early(self, overlap: Overlap, item: LeasedBatch, loss: Callable[[], float]) -> Outcome | None:
+    def _push_early(self, overlap: Overlap, meta: PushMeta, loss: Callable[[], float]) -> Outcome | None:
         """In the exchange's thread; None when the loss says that there is nothing to push like that."""
-        value = loss()
-        if not math.isfinite(value):
+        meta.loss = loss()
+        if not math.isfinite(meta.loss):
             return None
-        self.centre.sequence += 1
-        meta = PushMeta(
-            self.centre.sequence, item.samples, 1, True, value, list(item.visits), bases=self._versions, by_chunk=True
-        )  # fmt: skip
-        return self.centre.exchange(overlap.vector, self._pulled.host, meta, overlap)
-
-    def _came_early(self, samples: int, loss: float | None) -> bool:
-        """Whether this step's gradient has left already; then it is waited for and merged."""
-        early, self._left_early = self._left_early, None
-        if early is None:
-            return False
-        # NB: what a step waits for is all that an exchange costs here; the rest runs beside the backward pass.
-        with self.meters.timed("exchange"):
-            outcome = early.result()
-        if outcome is None:
-            return False
-        self._steps += 1
-        self.meters.step(samples, loss)
-        self._flying_pull = True
-        self._merge(outcome)
-        return True
-
-    def step(self, samples: int, loss: float | None, visits: Visits = ()) -> str:
-        """After a backward pass over `samples` samples; returns why the job stops, or ''."""
-        if self._came_early(samples, loss):
-            return self.stop
-        gradient = self.flat.gather()
-        if self.spec.optimizer.clip_norm is not None:
-            self._clip(gradient, self.spec.optimizer.clip_norm)
-        self._computed_from = self._versions
-        if not self.rule.delay:
-            self._land()
-        self._steps += 1
-        rate = learning_rate(self.spec.optimizer, self.samples, self._dataset)
-        self.rule.step(self.flat.weights, gradient, rate)
-        self._note(samples, loss, visits)
-        if self._steps >= self._land_at:
-            self._land()
-        turn = self.rule.turn(self._steps)
-        if turn.push or turn.pull:
-            self._exchange(turn.push, turn.pull)
-        return self.stop
-
-    def flush(self) -> str:
-        """Pushes local steps that are not pushed yet, and waits for an exchange under way."""
-        self._land()
-        if self._pending.steps and not self.stop:
-            self._exchange(True, True)
-            self._land()
-        return self.stop
-
-    def _note(self, samples: int, loss: float | None, visits: Visits) -> None:
-        self._pending.samples += samples
-        self._pending.steps += 1
-        self._pending.visits.extend(visits)
-        if loss is not None:
-            self._pending.losses.append(loss)
-        self.meters.step(samples, loss)
-
-    def _clip(self, gradient: torch.Tensor, limit: float) -> None:
-        norm = float(gradient.norm())
-        self.meters.gradient_norm = norm
-        if norm > limit:
-            gradient.mul_(limit / norm)
-
-    # -- exchange ----------------------------------------------------------------------------------
-
-    def _exchange(self, push: bool, pull: bool) -> None:
-        vector, meta = None, PushMeta(0, 0, 0, True, None, [])
-        self._land_at = self._steps + self.rule.delay
-        if push:
-            outgoing = self.rule.outgoing(self.flat.weights, self.flat.grads)
-            if outgoing is not None:
-                # NB: the next step overwrites gradients while this push is on its way, so it leaves from a copy.
-                vector = self._push.copy(outgoing) if self._thread else self._push.out(outgoing)
-                if self.attack:
-                    vector = self.attack.spoil(vector)
-            meta = self._meta(vector)
-        meta.part, meta.parts = self.rule.part, self.rule.parts
-        into = self._pulled.host if pull else None
-        self._flying_pull = pull
-        if self._thread:
-            self._flying = self._thread.submit(self._timed, vector, into, meta)
-        else:
-            self._merge(self._timed(vector, into, meta))
-
-    def _timed(self, vector: Any, into: Any, meta: PushMeta) -> Outcome:
-        with self.meters.timed("exchange"):
-            return self.centre.exchange(vector, into, meta)
-
-    def _meta(self, vector: F32 | None) -> PushMeta:
-        pending, self._pending = self._pending, _Pending()
-        self.centre.sequence += 1
-        loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
-        finite = math.isfinite(loss or 0.0) if vector is None else kernel.finite(vector)
-        return PushMeta(
-            self.centre.sequence, pending.samples, pending.steps, finite, loss, pending.visits,
-            self.rule.meta(), vector is None, self._computed_from if self.rule.parts == 1 else (),
-        )  # fmt: skip
-
-    def _land(self) -> None:
-        """Waits for the exchange under way, and those that follow it, and merges them."""
-        while self._flying is not None:
-            flying, self._flying = self._flying, None
-            with self.meters.timed("wait"):
-                outcome = flying.result()
-            self._merge(outcome)
-
-    def _merge(self, outcome: Outcome) -> None:
-        self._take(outcome)
-        if self.stop:
-            return
-        if self._flying_pull:
-            if not outcome.empty:
-                rule, shards = self.rule, len(self.centre.channels)
-                rule.spans = part_slices(self.flat.size, shards, rule.part, rule.parts)
-                rule.incoming(self.flat.weights, self._pulled.on_device())
-            self._versions = self.centre.versions
-        turn = self.rule.follow()
-        if turn.push or turn.pull:
-            self._exchange(turn.push, turn.pull)
-
-    def _take(self, outcome: Outcome) -> None:
-        self.samples = outcome.samples
-        self.rule.workers, self.rule.notes = outcome.workers, outcome.notes
-        self.stop = outcome.stop or self.stop
-        self.meters.exchanged(outcome, self.centre.versions, self.centre.ways)
-
-    def close(self, reason: str = "") -> None:
-        """Finishes what is on its way and says goodbye to every shard."""
-        self._land()
-        if reason != "drained":
-            self._part()
-        self._closing = True
-        for thread in (self._thread, self._early):
-            if thread:
-                thread.shutdown()
-        if self._overlap:
-            self._overlap.close()
-        if self.heartbeat:
-            self.heartbeat.close()
-        self.centre.leave(reason)
-
-    def _part(self) -> None:
-        """The job is over: leaves what the strategy wants of these weights, if the servers still answer."""
-        vector = self.rule.parting(self.flat.weights)
-        if vector is None:
-            return
-        host = self._push.out(vector)
-        self._pending = _Pending()  # steps that were not pushed before the end do not count
-        with suppress(TryAgain):
-            self.centre.exchange(host, None, self._meta(host))
-
-
-def _tensors(flat: Flat) -> bytes:
-    return json.dumps(flat.layout).encode()
+        return self.centre.exchange(overlap.vector, self.vectors.into, meta, overlap)

@@ -71,7 +71,7 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> _Sav
     newest = store.newest()
     if newest is None:
         return _Saved()
-    tensors = assemble(store.fs, store.path(f"{newest.round:06d}"), newest)
+    tensors = assemble(store.fs, store.path(f"{newest.save:06d}"), newest)
     sha256 = recording.weights_hash(tensors.values())
     tensors |= {second: tensors[name].copy() for second, name in findings.aliases.items() if name in tensors}
     if output.extras.exists():
@@ -83,4 +83,4 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> _Sav
     partial = output.file("model.safetensors.partial")
     save_file(tensors, partial, metadata={"updates": str(newest.updates), "job": newest.job, "lacks": lacks})
     partial.replace(output.file("model.safetensors"))
-    return _Saved(newest.updates, newest.round, sha256)
+    return _Saved(newest.updates, newest.save, sha256)

@@ -53,7 +53,7 @@ def main() -> int:
     end_with_parent()
     import fsspec.implementations.local  # noqa: F401
 
-    import asgd.server.service  # noqa: F401
+    import asgd.server.process  # noqa: F401
     from asgd import cli
 
     line = sys.stdin.buffer.readline()

@@ -1,51 +1,46 @@
-"""The centre as a rerun worker sees it: its pushes are left in the mail, its answers are those that its log names.
+"""The shards as a rerun worker sees them: its pushes are left in the mail, its answers are those that its log names.
 
-The very same `Centre` and `Channel`s as in the run make messages and payloads and take in answers; only what arrives,
-and in which order, comes from the log in place of sockets.
+The very same `Channel`s as in the run make messages and payloads and take in answers; only what arrives, and in which
+order, comes from the log in place of sockets.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from typing import Any, cast
+from typing import Any
 
-from asgd.drivers.replay.loading import WorkerTape
 from asgd.drivers.replay.mail import Answer, Mail, Push
 from asgd.kernel import F32
 from asgd.record.format import Bringing, Heard, Welcomed
-from asgd.record.worker import WorkerRecorder
+from asgd.record.reading import Person, WorkerTape
 from asgd.spec.types import JobSpec
-from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Message, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, shard_range
-from asgd.worker.sending.centre import Centre, Outcome, Source
+from asgd.wire.partition import CHUNK, chunk_count, shard_range
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import Identity
-
-Wait = Callable[[Callable[[], bool]], None]
-"""Lets the others go on until the condition holds."""
+from asgd.worker.sending.headers import Identity, Outcome, PushMeta
+from asgd.worker.sending.shards import Shards
 
 Taken = tuple[int, int, int]
 """Term, chunk and stamp of an answer."""
 
 
-class Gone(BaseException):
+class Gone(Exception):
     """The worker's log ends here: it was killed, and what it would do next is in nobody's log."""
 
 
-class _Tape:
-    """A lane to one shard that leaves what it is given in the mail."""
+class TapeLane:
+    """A lane to one shard that leaves what it is given in the mail.
+
+    All `chunks` go at once: what the run's worker sent before it died is not known to the chunk.
+    """
 
     name = "tape"
-    window = 1 << 30
     run = 1
-    """Everything at once: what the run's worker sent before it died is not known to the chunk."""
-    weights = None
 
-    def __init__(self, shard: int, tape: WorkerTape, mail: Mail) -> None:
-        self._mail, self._place = mail, (tape.person, shard)
+    def __init__(self, place: tuple[Person, int], mail: Mail, chunks: int) -> None:
+        self._mail, self._place = mail, place
+        self.window = self.announced = chunks
         self.asked: dict[int, Exchange | Pull] = {}
         """By chunk, what the worker asked last."""
 
@@ -78,29 +73,32 @@ class _Tape:
         return None
 
 
-class RerunCentre(Centre):
-    """All shards of the recording, as the worker of `tape` met them."""
+class TapeCentre:
+    """All shards of the recording, as the worker of `tape` met them. `split`: the strategy may hold pulls back."""
 
-    def __init__(
-        self, spec: JobSpec, identity: Identity, split: bool, tape: WorkerTape, mail: Mail, wait: Wait
-    ) -> None:
-        self._tape, self._mail, self._wait = tape, mail, wait
-        self._recorder = WorkerRecorder()
-        self.identity, self.sequence = identity, 0
-        shards = spec.parameter_server.shards
-        self._lanes = [_Tape(shard, tape, mail) for shard in range(shards)]
-        self.channels = [
-            Channel(lane, identity, spec.codec, shard, shard_range(identity.size, shard, shards), split)
-            for shard, lane in enumerate(self._lanes)
-        ]
-        self.lanes, self.segment = cast("list[BulkLane]", self._lanes), None
+    def __init__(self, spec: JobSpec, identity: Identity, split: bool, tape: WorkerTape, mail: Mail) -> None:
+        self._tape, self._mail = tape, mail
+        size, count = identity.size, spec.parameter_server.shards
+        self.lanes: list[TapeLane] = []
+        channels: list[Channel] = []
+        for shard in range(count):
+            part = shard_range(size, shard, count)
+            lane = TapeLane((tape.person, shard), mail, chunk_count(part.size))
+            self.lanes.append(lane)
+            channels.append(Channel(lane, identity, spec.codec, shard, part, split))
+        self.shards = Shards(channels)
         self._bring: Callable[[], F32] | None = None
+        self._heard: Heard | None = None
+        """How the exchange under way ended."""
+        self._left: list[deque[Taken]] = []
+        """By shard, the answers that were taken and are not fed yet."""
 
-    def join(self, bring: Callable[[], F32] | None = None) -> str:
+    def join(self, bring: Callable[[], F32]) -> str:
+        """As in the run; returns why the job was over. Raises Gone where the log ends."""
         self._bring = bring
         welcomed = self._next()
         assert isinstance(welcomed, Welcomed)
-        for channel in self.channels:
+        for channel in self.shards.channels:
             channel.joined, channel.stop = True, welcomed.stop
         return welcomed.stop
 
@@ -113,103 +111,87 @@ class RerunCentre(Centre):
             if not isinstance(record, Bringing):
                 return record
             assert self._bring is not None
-            part = self.channels[record.shard].part
+            part = self.shards.channels[record.shard].part
             weights = self._bring()[part.start : part.stop].copy()
             self._mail.weights[self._tape.person, record.shard] = weights
 
     # -- an exchange -------------------------------------------------------------------------------
 
-    def _until(self, done: Callable[[], bool], source: Source | None = None) -> None:
-        """Feeds the channels the recorded answers, each as soon as its shard has come so far."""
-        heard = self._next()
-        assert isinstance(heard, Heard)
-        left: list[deque[Taken]] = []
-        for _, taken in heard.shards:
-            left.append(deque(zip(taken[::3], taken[1::3], taken[2::3], strict=True)))
-        while any(left):
-            self._wait(
-                lambda: any(answers and self._ready(shard, answers) for shard, answers in enumerate(left))
-            )
-            for shard, answers in enumerate(left):
-                while answers and self._ready(shard, answers):
-                    self._feed(shard, answers.popleft(), "" if answers else heard.shards[shard][0])
-        for channel, (stop, taken) in zip(self.channels, heard.shards, strict=True):
-            for term, stamp in zip(taken[::3], taken[2::3], strict=True):
+    def start(self, push: F32 | None, pull: F32 | None, meta: PushMeta) -> None:
+        """Begins an exchange: what is pushed is in the mail."""
+        self.shards.start(push, pull, meta, 0.0)
+
+    def outcome(self) -> Outcome | None:
+        """How the exchange went; None while a shard has not come so far. Raises Gone where the log ends before."""
+        if self._heard is None:
+            heard = self._next()
+            assert isinstance(heard, Heard)
+            self._heard, self._left = heard, [_taken(taken) for _, taken in heard.shards]
+        if not self._feed_all(self._heard):
+            return None
+        self._close(self._heard)
+        self._heard = None
+        return self.shards.outcome()
+
+    def _feed_all(self, heard: Heard) -> bool:
+        """Feeds the recorded answers that are there; whether those were all."""
+        for shard, answers in enumerate(self._left):
+            while answers and self._ready(shard, answers[0]):
+                taken = answers.popleft()
+                self._feed(shard, taken, "" if answers else heard.shards[shard][0])
+        return not any(self._left)
+
+    def _close(self, heard: Heard) -> None:
+        for channel, (stop, taken) in zip(self.shards.channels, heard.shards, strict=True):
+            for term, _, stamp in _taken(taken):
                 self._mail.answers.pop((self._tape.person, channel.shard, term, stamp), None)
             if channel.busy:
                 channel.handle(Fault("stopped", stop), None, 0.0)
-        assert done()
 
-    def _ready(self, shard: int, answers: deque[Taken]) -> bool:
-        """Whether the next answer is there, with weights where it was asked for them."""
-        term, chunk, stamp = answers[0]
+    @property
+    def waits(self) -> bool:
+        """No answer that comes next is there."""
+        return any(self._left) and not any(
+            answers and self._ready(shard, answers[0]) for shard, answers in enumerate(self._left)
+        )
+
+    def _ready(self, shard: int, taken: Taken) -> bool:
+        """Whether an answer is there, with weights where it was asked for them."""
+        term, chunk, stamp = taken
         self._rewind(shard, term, chunk)
         answer = self._mail.answers.get((self._tape.person, shard, term, stamp))
         return answer is not None and (answer.told or not self._wants(shard, chunk))
 
     def _wants(self, shard: int, chunk: int) -> bool:
-        asked = self._lanes[shard].asked[chunk]
+        asked = self.lanes[shard].asked[chunk]
         return isinstance(asked, Pull) or asked.pull
 
     def _rewind(self, shard: int, term: int, chunk: int) -> None:
         """Where the worker began the exchange anew (a shard had come back, or was silent), it does so here."""
-        channel = self.channels[shard]
+        channel, part = self.shards.channels[shard], self.shards.channels[shard].part
         if channel.busy and (term > channel.term > 0 or chunk != channel.awaited):
             channel.joined = False
-            part, shards = channel.part, len(self.channels)
             welcome = Welcome(
-                term, shard, shards, channel.seen, part.start, part.stop, CHUNK, True, False, channel.samples
+                term=term, shard=shard, shards=len(self.lanes), version=channel.seen, start=part.start,
+                stop=part.stop, chunk=CHUNK, ready=True, bring=False, samples=channel.samples,
             )  # fmt: skip
             channel.handle(welcome, None, 0.0)
 
     def _feed(self, shard: int, taken: Taken, stop: str) -> None:
         term, chunk, stamp = taken
-        asked = self._lanes[shard].asked[chunk]
+        asked = self.lanes[shard].asked[chunk]
         answer: Answer = self._mail.answers[self._tape.person, shard, term, stamp]
         body = answer.body if self._wants(shard, chunk) else None
         number, verdict = (
             (asked.sequence, answer.verdict) if isinstance(asked, Exchange) else (asked.request, "pulled")
         )
         reply = Reply(
-            term, number, chunk, answer.version, verdict, answer.workers, answer.samples,
-            answer.codec, stop, answer.notes, answer.base, answer.state, stamp=stamp,
+            term=term, sequence=number, chunk=chunk, version=answer.version, verdict=verdict, workers=answer.workers,
+            samples=answer.samples, codec=answer.codec, stop=stop, notes=answer.notes, base=answer.base,
+            state=answer.state, stamp=stamp,
         )  # fmt: skip
-        self.channels[shard].handle(reply, body, 0.0)
-
-    def leave(self, reason: str = "") -> None:
-        return None
+        self.shards.channels[shard].handle(reply, body, 0.0)
 
 
-class Flying(Future[Outcome]):
-    """An exchange that is under way while the worker computes (`exchange.ahead`).
-
-    It is carried out when it is waited for: what it sends was copied when it began, and nobody looks before that.
-    """
-
-    def __init__(self, exchange: Callable[[], Outcome]) -> None:
-        super().__init__()
-        self._exchange: Callable[[], Outcome] | None = exchange
-
-    def result(self, timeout: float | None = None) -> Outcome:
-        exchange, self._exchange = self._exchange, None
-        assert exchange is not None
-        return exchange()
-
-    def drop(self) -> None:
-        """Its worker is gone; what it has sent stays sent."""
-        if self._exchange is not None:
-            try:
-                self.result()
-            except Gone:
-                return
-
-
-class Ahead(Executor):
-    """Takes the place of the exchange's thread."""
-
-    def __init__(self) -> None:
-        self.newest: Flying | None = None
-
-    def submit(self, function: Any, /, *given: Any, **named: Any) -> Any:
-        self.newest = Flying(cast(Callable[[], Outcome], lambda: function(*given, **named)))
-        return self.newest
+def _taken(numbers: list[int]) -> deque[Taken]:
+    return deque(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))

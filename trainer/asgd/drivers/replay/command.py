@@ -16,15 +16,15 @@ from msgspec import Struct
 from safetensors.numpy import save_file
 
 from asgd import exitcodes
-from asgd.drivers.replay.loading import Recording, load
 from asgd.drivers.replay.shard import Differs
 from asgd.drivers.replay.stage import Ending, Stage
 from asgd.errors import UserError
 from asgd.kernel import F32
 from asgd.record import run as recording
+from asgd.record.reading import Recording, load
 from asgd.report import units
+from asgd.spec.environment import Env
 from asgd.worker.device.flat import layout_of
-from asgd.worker.reading import batches
 from asgd.worker.task.build import build_task
 
 DIFFERENT = 1
@@ -49,9 +49,7 @@ def main(folder: Path, until: int | None, dump: str | None, *, as_json: bool) ->
     if until is not None and until < 1:
         raise UserError(f"--until: {until} is no update; allowed: 1 and more")
     recorded = load(folder)
-    os.environ["ASGD_JOB_FOLDER"] = recorded.run.job_folder
-    # Nobody is waited for here.
-    batches.WAIT_SECONDS = 0.0
+    os.environ[Env.JOB_FOLDER] = recorded.run.job_folder
     try:
         ending = Stage(recorded, until).run()
     except Differs as error:
@@ -74,7 +72,7 @@ def _compare(recorded: Recording, ending: Ending, until: int | None) -> Result:
 def _say(result: Result, recorded: Recording, until: int | None) -> str:
     if result.difference:
         return f"different  {result.difference}{_packages(recorded)}"
-    workers = units.plural(recorded.summary.workers_seen, "worker")
+    workers = units.plural(len({index for index, _ in recorded.workers}), "worker")
     shards = units.plural(len(recorded.shards), "shard")
     lines = [f"replayed   {units.plural(result.updates, 'update')} of {workers} on {shards}"]
     if until is not None:

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgd.kernel import F32
+from asgd.record.reading import Person
 from asgd.wire.messages import Exchange
-
-Person = tuple[int, int]
-"""A worker: index and incarnation."""
 
 
 @dataclass(frozen=True, slots=True)

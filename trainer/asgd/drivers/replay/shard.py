@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.algorithms.rounds import RoundServer
-from asgd.drivers.replay.loading import Recording
-from asgd.drivers.replay.mail import Answer, Mail, Person
+from asgd.drivers.replay.mail import Answer, Mail
 from asgd.errors import UserError
 from asgd.kernel import F32
 from asgd.record.format import (
@@ -31,9 +31,10 @@ from asgd.record.format import (
     Told,
     checksum,
 )
+from asgd.record.reading import Person, Recording
 from asgd.server.round_table import RoundPart
 from asgd.server.shard import Shard
-from asgd.wire.messages import Decided, Hello, Init, Pull, Reply
+from asgd.wire.messages import Decided, Hello, Init, Pull, Reply, Role
 from asgd.wire.partition import chunk_slice
 
 
@@ -98,7 +99,7 @@ class RerunShard:
         term, self._records = self._starts.pop(0)
         self._at = 0
         spec = self.job.spec
-        rule = strategy(str(spec.algorithm["name"])).server(spec)
+        rule = halves(spec).server()
         self.shard = Shard(spec, rule, self.index, spec.parameter_server.shards, term)
         self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
         self._wanted = self._mail.wanted[self.index, term]
@@ -256,6 +257,6 @@ class RerunShard:
 
 def _hello(job: str, record: Joined) -> Hello:
     return Hello(
-        job, record.role, record.index, record.incarnation, record.size, record.layout, record.dataset,
+        job, cast(Role, record.role), record.index, record.incarnation, record.size, record.layout, record.dataset,
         sequence=record.sequence, node=record.node, tensors=record.tensors,
     )  # fmt: skip

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from asgd.drivers.replay.loading import Recording
-from asgd.drivers.replay.mail import Mail, Person
+from asgd.drivers.replay.mail import Mail
 from asgd.drivers.replay.shard import RerunShard, Snapshot
 from asgd.drivers.replay.worker import RerunWorker
 from asgd.errors import UserError
 from asgd.kernel import F32
+from asgd.record.reading import Person, Recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,8 @@ class Stage:
     def __init__(self, recording: Recording, until: int | None = None) -> None:
         self.recording, self.until = recording, until
         self.mail = Mail()
-        recording.want(self.mail)
+        for person, shard, term, stamp in recording.taken():
+            self.mail.want(person, shard, term, stamp)
         self.shards = [RerunShard(recording, index, self.mail) for index in range(len(recording.shards))]
         self.workers: dict[Person, RerunWorker] = {}
         self._cut: dict[int, Snapshot] = {}
@@ -52,7 +53,7 @@ class Stage:
             return self._ending()
         finally:
             for worker in self.workers.values():
-                worker.cancel()
+                worker.end()
 
     def _over(self) -> bool:
         if self.until is not None and len(self._cut) == len(self.shards):

@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
-from asgd.algorithms.registry import names, strategy
+from asgd.algorithms.registry import halves
 from asgd.drivers.virtual.models import MeasuredTime, World
 from asgd.errors import UserError
 from asgd.report import history as histories
@@ -42,8 +42,7 @@ def calibrate(folder: Path, workers: int) -> World:
         raise UserError(
             f"--calibrate: {folder} tells no step times: its run was too short or by an older version"
         )
-    split = run is not None and run.algorithm in names() and _pulls_wait(folder, run.algorithm)
-    return world(timing, _requests(history, timing), split, workers)
+    return world(timing, _requests(history, timing), _pulls_wait(folder), workers)
 
 
 def world(timing: Timing, requests: float, split: bool, workers: int) -> World:
@@ -110,10 +109,9 @@ def _requests(history: History, timing: Timing) -> float:
     return max(1.0, timing.serving.requests / updates) if updates else 1.0
 
 
-def _pulls_wait(folder: Path, algorithm: str) -> bool:
-    """Whether the run's strategy may hold pulls back."""
+def _pulls_wait(folder: Path) -> bool:
+    """Whether the run's strategy may hold pulls back; no when it is not installed here."""
     try:
-        spec = load_job(folder / "job.yaml").spec
+        return halves(load_job(folder / "job.yaml").spec).pulls_wait
     except UserError:
         return False
-    return strategy(algorithm).server(spec).pulls_wait

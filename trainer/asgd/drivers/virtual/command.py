@@ -27,6 +27,7 @@ from asgd.kernel import F32
 from asgd.report import curves, summary
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
+from asgd.spec.environment import Env
 from asgd.spec.status import Status
 
 
@@ -74,7 +75,7 @@ def run(job: Job, folder: Path, described: World, asked_output: str | None, *, q
             display.note(f"warning: {line}")
         output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")
         # Where an entrypoint that is a file is looked for.
-        os.environ["ASGD_JOB_FOLDER"] = str(folder)
+        os.environ[Env.JOB_FOLDER] = str(folder)
         work = TorchWork(job.spec)
 
         def observe(status: Status) -> None:

@@ -75,7 +75,7 @@ class World:
     deaths: tuple[Mishap, ...] = ()
     pauses: tuple[Mishap, ...] = ()
     hangs: tuple[Mishap, ...] = ()
-    """Workers that never finish the batch they are at, while their heartbeats go on."""
+    """Workers whose gradient of that moment never comes, while they show signs of life."""
     joins: tuple[Mishap, ...] = ()
     nodes: int = 1
     """Machines that workers are dealt to, one after the other."""

@@ -12,20 +12,26 @@ from typing import Any
 
 from asgd.drivers.virtual.clock import Action, Clock
 from asgd.drivers.virtual.models import World
+from asgd.wire.messages import Message
 
 HEADER_BYTES = 64
 """About what a header and ZeroMQ's framing take beside the payload."""
 
 
 class Network:
-    """Delivers messages of `World`'s latency and bandwidth; processes are known by any hashable name."""
+    """Delivers messages with `World`'s latency and bandwidth; processes are known by any hashable name."""
+
+    loses = False
+    """A message may be lost: whoever waits for an answer says it again."""
 
     def __init__(self, clock: Clock, world: World) -> None:
         self._clock, self._world = clock, world
         self._out: defaultdict[Any, float] = defaultdict(float)
         self._in: defaultdict[Any, float] = defaultdict(float)
 
-    def send(self, source: Any, target: Any, payload_bytes: int, deliver: Action) -> None:
+    def send(
+        self, source: Any, target: Any, message: Message, payload_bytes: int, deliver: Action
+    ) -> None:  # fmt: skip
         """`deliver` happens at `target` when the message is there; from one source to one target in order."""
         now, world = self._clock.now, self._world
         transfer = 0.0 if math.isinf(world.bandwidth) else (payload_bytes + HEADER_BYTES) / world.bandwidth

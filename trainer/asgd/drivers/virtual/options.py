@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="take times of gradients, exchanges, servers and stragglers from a real run; other options win",
     )
+    _add_cluster(parser)
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    """What the cluster is like, and what goes wrong in it."""
+    option = parser.add_argument
     option(
         "--straggler",
         action="append",
@@ -54,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="INDEX@S+S",
         help="a worker stands still from a second on, for so many",
+    )
+    option(
+        "--hang",
+        action="append",
+        default=[],
+        metavar="INDEX@S",
+        help="a worker never finishes its batch from a second on, but shows signs of life",
     )
     option(
         "--hang",

@@ -1,7 +1,8 @@
 """One job in virtual time: servers, workers, mishaps and the clock that drives them.
 
 The same inputs give the same bits: no clock of the machine, no threads, all random numbers seeded. Evaluation takes
-no virtual time. `observe` is called with each status worth writing down.
+no virtual time. `observe` is called with each status worth writing down. Another `network` (with its `clock`) may
+lose or hold back what it is given, and with a `store` servers may crash and come back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Callable
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.models import Mishap, World
+from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.server import TICK_SECONDS, Cluster
+from asgd.drivers.virtual.store import MemoryStore
 from asgd.drivers.virtual.work import Work
 from asgd.drivers.virtual.worker import VirtualWorker
 from asgd.kernel import F32
@@ -25,11 +28,12 @@ class Simulation:
     """`job` with its own number of workers, on `world`."""
 
     def __init__(
-        self, job: Job, work: Work, world: World, observe: Callable[[Status], None] = lambda _: None
-    ) -> None:
+        self, job: Job, work: Work, world: World, observe: Callable[[Status], None] = lambda _: None, *,
+        clock: Clock | None = None, network: Network | None = None, store: MemoryStore | None = None,
+    ) -> None:  # fmt: skip
         self.job, self.work, self.world, self._observe = job, work, world, observe
-        self.clock = Clock()
-        self.cluster = Cluster(job, world, self.clock)
+        self.clock = clock or Clock()
+        self.cluster = Cluster(job, world, self.clock, store, network)
         self.cluster.oracle = work.losses
         self.workers: dict[int, VirtualWorker] = {}
         self._heard = Eavesdropper()
@@ -63,12 +67,19 @@ class Simulation:
     def _start(self, index: int) -> None:
         self._incarnations[index] = self._incarnations.get(index, 0) + 1
         factor = dict(self.world.stragglers).get(index, 1.0)
-        worker = VirtualWorker(self.cluster, self.work, index, self._incarnations[index], factor)
-        worker.heard = self._heard
-        if how := self._liars.get(index):
-            worker.attack = Attack(how, index, self._heard)
-        self.workers[index] = worker
-        self.clock.after(0.0, worker.resume)
+        how = self._liars.get(index)
+        attack = Attack(how, index, self._heard) if how else None
+        worker = self.workers[index] = VirtualWorker(
+            self.cluster,
+            self.work,
+            index,
+            self._incarnations[index],
+            factor,
+            heard=self._heard,
+            attack=attack,
+            ended=lambda: self.clock.after(self.world.detect_seconds, lambda: self._start(index)),
+        )
+        self.clock.after(0.0, worker.start)
 
     def _join(self, mishap: Mishap) -> None:
         self._start(mishap.index)
@@ -79,7 +90,7 @@ class Simulation:
 
     def _hang(self, mishap: Mishap) -> None:
         if worker := self.workers.get(mishap.index):
-            worker.hung = True
+            worker.hang()
 
     def _kill(self, mishap: Mishap) -> None:
         worker = self.workers.get(mishap.index)
@@ -96,25 +107,22 @@ class Simulation:
     def _tick(self) -> None:
         if self._over:
             return
-        now, coordinator = self.clock.now, self.cluster.coordinator
-        for worker in list(self.workers.values()):
-            if worker.heartbeats:
-                coordinator.heard(worker.index, worker.incarnation, now)
-                self._end_hung(worker)
         self.cluster.tick()
-        if coordinator.save_asked is not None:
-            coordinator.saved(now)
-        if coordinator.stop_reason and not any(worker.alive for worker in self.workers.values()):
-            self._over = True
-        if now - self._observed >= OBSERVE_SECONDS:
-            self._record()
         self.clock.after(TICK_SECONDS, self._tick)
+        if self.cluster.servers[0].core is None:
+            return
+        coordinator = self.cluster.coordinator
+        working = any(worker.alive for worker in self.workers.values())
+        if coordinator.stop_reason and (not working or coordinator.phase in ("evaluating", "finished")):
+            self._end()
+        if self.clock.now - self._observed >= OBSERVE_SECONDS:
+            self._record()
 
-    def _end_hung(self, worker: VirtualWorker) -> None:
-        """A worker that was given up hears so by its heartbeat, ends, and is started again."""
-        if self.cluster.coordinator.given_up(worker.index, worker.incarnation):
+    def _end(self) -> None:
+        """The job is over; who has not left by now is ended, as `asgd run` would."""
+        self._over = True
+        for worker in self.workers.values():
             worker.die()
-            self.clock.after(self.world.detect_seconds, lambda: self._start(worker.index))
 
     def _record(self) -> None:
         self._observed = self.clock.now

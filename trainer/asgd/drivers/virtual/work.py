@@ -16,12 +16,12 @@ import torch
 from asgd.drivers.randomness import Randomness, Turns, random_state, set_random_state
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
+from asgd.worker.device.backward import backward
 from asgd.worker.device.batch_norm import recompute
 from asgd.worker.device.flat import Flat, layout_hash, layout_of
-from asgd.worker.loop import backward
 from asgd.worker.oracle import Oracle
 from asgd.worker.reading import data
-from asgd.worker.reading.batches import Lease, LeasedBatch, Waiting
+from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
 from asgd.worker.reading.order import epoch_order
 from asgd.worker.task.build import build_task
 from asgd.worker.task.probing import take_probe
@@ -189,7 +189,7 @@ class _Leased:
 class _Streamed:
     """A stream of the worker's own."""
 
-    def __init__(self, work: TorchWork, worker: int, stream: Iterator[LeasedBatch]) -> None:
+    def __init__(self, work: TorchWork, worker: int, stream: Iterator[LeasedBatch | Waiting]) -> None:
         self._work, self._worker, self._stream = work, worker, stream
 
     def next(self) -> LeasedBatch | Waiting | None:

@@ -1,58 +1,63 @@
-"""A worker in virtual time: the same strategy and the same `Channel`s as a real one, the life of `worker/replica.py`.
+"""A worker in virtual time: the core, `Channel`s and messages of a real one, driven by the event queue.
 
-`life` is that life as a generator: it stops where a real worker would wait and is resumed by whatever arrives.
-Gradients are really computed, at once; that they take time is the clock's doing. `exchange.ahead` works as in the
-replica: the next gradient is computed on the weights that were there when the exchange began.
+Gradients are really computed, at once; that they take time is the clock's doing. All that a worker says, its signs of
+life included, goes over the simulated network. Nothing is decided here.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 import numpy as np
+import torch
 
-from asgd import kernel
 from asgd.algorithms.attacks import Attack, Eavesdropper
-from asgd.algorithms.registry import strategy
-from asgd.algorithms.schedule import learning_rate
+from asgd.algorithms.base import WorkerStrategy
+from asgd.algorithms.registry import halves
+from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.server import Cluster, VirtualServer
-from asgd.drivers.virtual.work import Work
+from asgd.drivers.virtual.work import Batches, Work
 from asgd.errors import TryAgain
 from asgd.kernel import F32
-from asgd.wire.messages import AnyMessage, Bye, Message
-from asgd.wire.partition import part_slices, shard_range
-from asgd.worker.loop import studied
-from asgd.worker.reading.batches import WAIT_SECONDS, Lease, LeasedBatch, Waiting
-from asgd.worker.sending.channel import HELLO_SECONDS, Channel
-from asgd.worker.sending.headers import Identity, PushMeta
-
-Life = Iterator[None]
+from asgd.wire.ask import ASK_AGAIN_SECONDS
+from asgd.wire.lanes import WINDOW
+from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Lease, Message
+from asgd.wire.partition import shard_range
+from asgd.worker import wishes
+from asgd.worker.core import WorkerCore
+from asgd.worker.device.backward import studied
+from asgd.worker.reading.leased import WAIT, LeasedBatch, Waiting
+from asgd.worker.reading.leased import Lease as Range
+from asgd.worker.sending.channel import HELLO_SECONDS, RETRY_SECONDS, Channel
+from asgd.worker.sending.headers import BEAT_SECONDS, Identity
+from asgd.worker.sending.leases import Asking, Leases
+from asgd.worker.sending.shards import Shards
 
 
 class VirtualLane:
-    """One worker's way to one server."""
+    """One way of a worker, known to the network as `owner`, to one server; answers come to `hear`."""
 
     name = "virtual"
-    window = 4
+    window = announced = WINDOW
     run = 1
 
-    def __init__(self, worker: VirtualWorker, server: VirtualServer) -> None:
-        self._worker, self._server = worker, server
-        self.owner = ("worker", worker.index)
+    def __init__(self, owner: Any, server: VirtualServer, network: Network) -> None:
+        self.owner, self._server, self._network = owner, server, network
+        self._start = server.starts
+        self.hear: Callable[[AnyMessage, Any], None] = lambda message, payload: None
 
     def send(self, message: Message, payload: Any = None) -> None:
         # What is on its way must not change when its sender goes on.
         body = None if payload is None else np.frombuffer(bytes(payload), np.uint8)
-        deliver: Callable[[], None] = lambda: self._server.receive(self, message, body)  # type: ignore[arg-type]  # noqa: E731  (a worker sends no bare Message)
         size = 0 if body is None else body.nbytes
-        self._server.cluster.network.send(self.owner, ("server", self._server.index), size, deliver)
+        deliver: Callable[[], None] = lambda: self._server.receive(self, message, body)  # type: ignore[arg-type]  # noqa: E731  (a worker sends no bare Message)
+        self._network.send(self.owner, self._server.owner, message, size, deliver)
 
     def arrived(self, message: AnyMessage, payload: Any) -> None:
         """The server's answer is here."""
-        self._worker.arrived(self, message, payload)
+        self.hear(message, payload)
 
     def receive(self) -> tuple[AnyMessage, Any] | None:
         return None
@@ -61,262 +66,306 @@ class VirtualLane:
         return []
 
     def returned(self) -> bool:
-        """Never: nothing dies here."""
-        return False
+        """The server was started again."""
+        before, self._start = self._start, self._server.starts
+        return self._start != before
 
     def waits(self, now: float) -> bool:
-        """Never; what is lost here is sent again."""
-        return False
+        """A network that loses nothing need not be given anything twice."""
+        return not self._network.loses
 
     def close(self) -> None:
         return None
 
 
-@dataclass(slots=True)
-class _Pending:
-    samples: int = 0
-    steps: int = 0
-    visits: list[Lease] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
+class ArrayVectors:
+    """A worker's vectors as numpy arrays; what it pushes is told to `overheard`."""
+
+    def __init__(self, size: int, overheard: Callable[[F32], None]) -> None:
+        self.size = size
+        self.weights, self.gradient, self.pulled = (np.zeros(size, np.float32) for _ in range(3))
+        self._overheard = overheard
+
+    def gather(self) -> F32:
+        return self.gradient
+
+    def norm(self, vector: F32) -> float:
+        # NB: a run's bits are those of torch's sum.
+        return float(torch.from_numpy(vector).norm())
+
+    def leaving(self, vector: F32) -> F32:
+        kept = np.array(vector)
+        self._overheard(kept)
+        return kept
+
+    def landed(self) -> F32:
+        return self.pulled
+
+
+class _Later(Enum):
+    """The answer to a wish that comes as time goes on."""
+
+    LATER = "later"
+
+
+LATER = _Later.LATER
 
 
 class VirtualWorker:
-    """Worker `index`; `factor` stretches its compute time."""
+    """Worker `index`; `factor` stretches its compute time. `heard`: what liars get to hear; `attack`: it is one.
 
-    def __init__(self, cluster: Cluster, work: Work, index: int, incarnation: int, factor: float) -> None:
+    `ended` is called when it ends itself because shard 0 has given it up.
+    """
+
+    def __init__(
+        self, cluster: Cluster, work: Work, index: int, incarnation: int, factor: float, *,
+        heard: Eavesdropper, attack: Attack | None = None, ended: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self.cluster, self.work, self.index, self.incarnation = cluster, work, index, incarnation
-        spec = self.spec = cluster.job.spec
-        chosen = strategy(str(spec.algorithm["name"]))
-        self.rule = chosen.worker(spec)
-        self.rule.dataset = work.dataset
-        self.rule.judge = lambda weights: work.judge(index, weights)
+        self._clock, spec = cluster.clock, cluster.job.spec
+        chosen = halves(spec)
+        rule = chosen.worker()
+        rule.judge = lambda weights: work.judge(index, weights)
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )
         self._factor = factor
-        self._split = chosen.server(spec).pulls_wait
-        self.identity = Identity(
-            cluster.job.name, "worker", index, incarnation, work.size, work.layout, work.dataset,
-            f"node-{index % cluster.world.nodes}", work.guarantee, work.tensors,
+        identity = Identity(
+            job=cluster.job.name, role="worker", index=index, incarnation=incarnation, size=work.size,
+            layout=work.layout, dataset=work.dataset, node=f"node-{index % cluster.world.nodes}",
+            guarantee=work.guarantee, tensors=work.tensors,
         )  # fmt: skip
-        self.weights, self._gradient, self._pulled = (np.zeros(work.size, np.float32) for _ in range(3))
-        self.channels = [self._channel(server) for server in cluster.servers]
-        self._sequence = 0
-        self._requests = 0
-        self._pending = _Pending()
-        self._steps = 0
-        self._pulling = self._under_way = False
-        self._land_at = 0
-        self.samples = 0
-        self.stop = ""
+        self.vectors = ArrayVectors(
+            work.size, lambda vector: None if attack else heard.heard.update({index: vector})
+        )
+        split, shards = chosen.pulls_wait, len(cluster.servers)
+        channels = [
+            Channel(
+                self._lane(shard), identity, spec.codec, shard, shard_range(work.size, shard, shards), split
+            )
+            for shard in range(shards)
+        ]
+        for channel in channels:
+            self._listen(channel)
+        self.shards = Shards(channels)
+        self.core = WorkerCore(spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack)
+        self._leases = Leases(index, incarnation, channels[0])
+        self.core.holds = self._leases.holds
         self.alive = True
-        self.heard = Eavesdropper()
-        """What liars get to hear."""
-        self.attack: Attack | None = None
+        self._hangs = False
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
-        self.hung = False
-        """It never finishes the batch it is at; its heartbeats go on."""
-        self._life = self.life()
+        self._batches: Batches | None = None
+        self._granted: Granted | None = None
+        self._waits_for: type = wishes.Sleep
+        self._ticking = False
+        self._beats = self._lane(0)
+        self._beats.hear = self._beaten
+        self._ended = ended
+        self._life = self._live()
 
-    def _channel(self, server: VirtualServer) -> Channel:
-        part = shard_range(self.work.size, server.index, len(self.cluster.servers))
-        lane = VirtualLane(self, server)
-        return Channel(lane, self.identity, self.spec.codec, server.index, part, self._split)
+    def _lane(self, shard: int) -> VirtualLane:
+        return VirtualLane(("worker", self.index), self.cluster.servers[shard], self.cluster.network)
 
-    # -- being resumed -------------------------------------------------------------------------------------------
+    def _listen(self, channel: Channel) -> None:
+        lane = channel.lane
+        assert isinstance(lane, VirtualLane)
+        lane.hear = lambda message, payload: self._arrived(channel, message, payload)
 
-    def resume(self) -> None:
-        """Something has happened; goes on as far as possible."""
-        if not self.alive:
-            return
-        pause = self._awake_at - self.cluster.clock.now
-        if pause > 0:
-            self.cluster.clock.after(pause, self.resume)
-            return
-        try:
-            next(self._life)
-        except StopIteration:
-            self.alive = False
+    @property
+    def weights(self) -> F32:
+        """Its own (N,)."""
+        return self.vectors.weights
 
-    def arrived(self, lane: VirtualLane, message: AnyMessage, payload: Any) -> None:
-        """A message for this worker."""
-        if not self.alive:
-            return
-        channel = next(channel for channel in self.channels if channel.lane is lane)
-        try:
-            channel.handle(message, payload, self.cluster.clock.now)
-        except TryAgain:
-            self.alive = False
-            return
-        self.resume()
+    @property
+    def rule(self) -> WorkerStrategy:
+        """The strategy's half."""
+        return self.core.rule
+
+    @property
+    def channels(self) -> list[Channel]:
+        """Its conversation with each shard."""
+        return self.shards.channels
+
+    # -- what happens to it ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Its process is there."""
+        self._go_on(None)
+        self._beat()
 
     def pause(self, seconds: float) -> None:
         """Stands still for a while, heartbeats included."""
-        self._awake_at = self.cluster.clock.now + seconds
+        self._awake_at = self._clock.now + seconds
 
-    @property
-    def heartbeats(self) -> bool:
-        """Whether it shows signs of life."""
-        return self.alive and self.cluster.clock.now >= self._awake_at
+    def hang(self) -> None:
+        """The gradient of this moment never comes, while its heart goes on beating."""
+        self._hangs = True
 
     def die(self) -> None:
         """Is gone without a word."""
         self.alive = False
 
-    def _sleep(self, seconds: float) -> Life:
-        until = self.cluster.clock.now + seconds
-        self.cluster.clock.after(seconds, self.resume)
-        while self.cluster.clock.now < until:
-            yield
+    def _beat(self) -> None:
+        if not self.alive:
+            return
+        if self._clock.now >= self._awake_at and self.shards.joined:
+            self._beats.send(Beat("worker", self.index, self.incarnation))
+        self._clock.after(BEAT_SECONDS, self._beat)
 
-    # -- its life --------------------------------------------------------------------------------------------------
+    def _beaten(self, message: AnyMessage, payload: Any) -> None:
+        """As `Heartbeat`: a process that was given up ends itself."""
+        if self.alive and isinstance(message, Beaten) and message.given_up:
+            self.die()
+            self._ended()
 
-    def life(self) -> Life:
-        yield from self._join()
-        batches = self.work.open(self.index, self._lease)
-        while not self._stopped():
-            item = batches.next()
-            if item is None:
-                break
-            if isinstance(item, Waiting):
-                yield from self._flush()
-                yield from self._sleep(WAIT_SECONDS)
-                continue
-            yield from self._sleep(self.cluster.world.compute.draw(self._random) * self._factor)
-            while self.hung:
-                yield
-            item = studied(batches.load(item), self.attack)
-            loss = self.work.gradient(self.index, self.weights, item, self._gradient)
-            yield from self._step(item, loss)
-        yield from self._flush()
-        yield from self._part()
-        for channel in self.channels:
-            channel.lane.send(Bye("worker", self.index, self.incarnation, reason=self.stop))
+    def _after(self, seconds: float, action: Callable[[], None]) -> None:
+        """`action` in so many seconds, or when it goes on again; never once it is dead."""
+        self._clock.after(seconds, lambda: self._awake(action))
 
-    def _stopped(self) -> bool:
-        self.stop = next((channel.stop for channel in self.channels if channel.stop), self.stop)
-        return bool(self.stop)
+    def _awake(self, action: Callable[[], None]) -> None:
+        pause = self._awake_at - self._clock.now
+        if self.alive and pause > 0:
+            self._after(pause, action)
+        elif self.alive:
+            action()
 
-    def _lease(self) -> Lease | Waiting | None:
-        self._requests += 1
-        granted = self.cluster.lease(self.index, self._requests)
+    def _arrived(self, channel: Channel, message: AnyMessage, payload: Any) -> None:
+        if not self.alive:
+            return
+        try:
+            channel.handle(message, payload, self._clock.now)
+        except TryAgain:
+            self.die()
+            return
+        self._awake(self._look)
+
+    # -- its life ----------------------------------------------------------------------------------
+
+    def _live(self) -> wishes.Life[None]:
+        core = self.core
+        yield from core.join()
+        if not core.stop:
+            yield from core.train()
+        yield from core.leave(core.stop)
+
+    def _go_on(self, answer: Any) -> None:
+        """As far as it comes without waiting."""
+        while answer is not LATER:
+            try:
+                wish = self._life.send(answer)
+            except (StopIteration, TryAgain):
+                self.die()
+                return
+            answer = self._carry_out(wish)
+
+    def _carry_out(self, wish: wishes.Wish) -> Any:
+        match wish:
+            case wishes.Exchange():
+                pull = self.vectors.pulled if wish.pull else None
+                self.shards.start(wish.push, pull, wish.meta, self._clock.now)
+                return None
+            case wishes.Await() if not self.shards.busy:
+                return self.shards.outcome()
+            case wishes.Await():
+                self._wait(wishes.Await, RETRY_SECONDS)
+            case wishes.Next():
+                return self._next()
+            case wishes.Compute():
+                self._compute(wish.item)
+            case wishes.Sleep():
+                self._after(wish.seconds, lambda: self._go_on(None))
+            case wishes.Join():
+                self.shards.bring(lambda shard: self.work.initial)
+                self.shards.hello(self._clock.now)
+                self._wait(wishes.Join, HELLO_SECONDS)
+            case wishes.Leave():
+                for channel in self.channels:
+                    channel.lane.send(Bye("worker", self.index, self.incarnation, reason=wish.reason))
+                return None
+        return LATER
+
+    # -- waiting for servers -----------------------------------------------------------------------
+
+    def _wait(self, what: type, seconds: float) -> None:
+        """Looks whenever something arrives, and at least every `seconds` whether to say something again."""
+        self._waits_for = what
+        if not self._ticking:
+            self._ticking = True
+            self._after(seconds, lambda: self._tick(seconds))
+
+    def _tick(self, seconds: float) -> None:
+        self._ticking = False
+        if self._waits_for is not wishes.Sleep:
+            self._wait(self._waits_for, HELLO_SECONDS if self._waits_for is wishes.Join else RETRY_SECONDS)
+            self.shards.tick(self._clock.now)
+
+    def _look(self) -> None:
+        if self._waits_for is wishes.Await and not self.shards.busy:
+            self._waits_for = wishes.Sleep
+            self._go_on(self.shards.outcome())
+        elif self._waits_for is wishes.Join and self.shards.joined:
+            self._waits_for = wishes.Sleep
+            self._go_on(self.shards.stop)
+
+    # -- batches -----------------------------------------------------------------------------------
+
+    def _next(self) -> Any:
+        if self._batches is None:
+            self._batches = self.work.open(self.index, self._lease)
+        item = self._batches.next()
+        if item is not Waiting.ASK:
+            return item
+        asking = self._leases.asking()
+        self._ask(asking, next(asking))
+        return LATER
+
+    def _lease(self) -> Range | Waiting | None:
+        granted, self._granted = self._granted, None
+        if granted is None:
+            return Waiting.ASK
         if granted.over:
             return None
-        return Waiting.WAIT if granted.wait else (granted.epoch, granted.start, granted.stop)
+        return WAIT if granted.wait else (granted.epoch, granted.start, granted.stop)
 
-    def _join(self) -> Life:
-        for channel in self.channels:
-            channel.bring = self.work.initial
-            channel.hello(self.cluster.clock.now)
-        while not all(channel.joined for channel in self.channels):
-            yield from self._sleep(HELLO_SECONDS)
-            for channel in self.channels:
-                channel.tick(self.cluster.clock.now)
-        if self._stopped():
+    def _ask(self, asking: Asking, question: Lease | Hello) -> None:
+        """Asks shard 0, again and again until it answers; the same answer twice is heard once."""
+        lane, heard = self._lane(0), False
+
+        def hear(message: AnyMessage, payload: Any) -> None:
+            nonlocal heard
+            if not heard:
+                heard = True
+                self._awake(lambda: self._told(asking, message))
+
+        def again() -> None:
+            if not heard:
+                lane.send(question)
+                self._after(ASK_AGAIN_SECONDS, again)
+
+        lane.hear = hear
+        again()
+
+    def _told(self, asking: Asking, answer: AnyMessage) -> None:
+        try:
+            question = asking.send(answer)
+        except StopIteration as end:
+            self._granted = end.value
+            self._go_on(self._next())
+        except TryAgain:
+            self.die()
+        else:
+            self._ask(asking, question)
+
+    def _compute(self, item: LeasedBatch) -> None:
+        self._after(
+            self.cluster.world.compute.draw(self._random) * self._factor, lambda: self._computed(item)
+        )
+
+    def _computed(self, item: LeasedBatch) -> None:
+        if self._hangs:
             return
-        self._start(None, True, PushMeta(0, 0, 0, True, None, []))
-        yield from self._answered()
-        self._pulling = False
-        if not self._stopped():
-            self.weights[:] = self._pulled
-            self.rule.joined(self.weights)
-
-    def _step(self, item: LeasedBatch, loss: float) -> Life:
-        """`Replica.step`."""
-        limit = self.spec.optimizer.clip_norm
-        if limit is not None and (norm := float(np.linalg.norm(self._gradient))) > limit:
-            self._gradient *= limit / norm
-        if not self.rule.delay:
-            yield from self._land()
-        self._steps += 1
-        rate = learning_rate(self.spec.optimizer, self.samples, self.work.dataset)
-        self.rule.step(self.weights, self._gradient, rate)
-        pending = self._pending
-        pending.samples += item.samples
-        pending.steps += 1
-        pending.visits.extend(item.visits)
-        pending.losses.append(loss)
-        if self.rule.delay and self._steps >= self._land_at:
-            yield from self._land()
-        turn = self.rule.turn(self._steps)
-        if turn.push or turn.pull:
-            yield from self._exchange(turn.push, turn.pull)
-
-    def _flush(self) -> Life:
-        yield from self._land()
-        if self._pending.steps and not self._stopped():
-            yield from self._exchange(True, True)
-            yield from self._land()
-
-    def _exchange(self, push: bool, pull: bool) -> Life:
-        self._begin(push, pull)
-        if not (self.spec.exchange.ahead or self.rule.delay):
-            yield from self._land()
-
-    def _begin(self, push: bool, pull: bool) -> None:
-        vector, meta = None, PushMeta(0, 0, 0, True, None, [])
-        if push:
-            outgoing = self.rule.outgoing(self.weights, self._gradient)
-            vector = None if outgoing is None else self._spoken(np.array(outgoing))
-            meta = self._meta(vector)
-        meta.part, meta.parts = self.rule.part, self.rule.parts
-        self._land_at = self._steps + self.rule.delay
-        self._start(vector, pull, meta)
-
-    def _spoken(self, vector: F32) -> F32:
-        """What is really pushed: an honest worker's own vector."""
-        if self.attack:
-            return self.attack.spoil(vector)
-        self.heard.heard[self.index] = vector
-        return vector
-
-    def _part(self) -> Life:
-        """`Replica._part`."""
-        vector = self.rule.parting(self.weights)
-        if vector is not None:
-            self._pending = _Pending()  # steps that were not pushed before the end do not count
-            self._start(vector, False, self._meta(vector))
-            yield from self._answered()
-
-    def _meta(self, vector: F32 | None) -> PushMeta:
-        pending, self._pending = self._pending, _Pending()
-        self._sequence += 1
-        loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
-        finite = math.isfinite(loss or 0.0) if vector is None else kernel.finite(vector)
-        return PushMeta(
-            self._sequence, pending.samples, pending.steps, finite, loss, pending.visits, self.rule.meta(),
-            vector is None,
-        )  # fmt: skip
-
-    def _start(self, vector: Any, pull: bool, meta: PushMeta) -> None:
-        self._pulling, self._under_way = pull, True
-        for channel in self.channels:
-            part = slice(channel.part.start, channel.part.stop)
-            channel.start(
-                None if vector is None else vector[part], meta, self._pulled[part] if pull else None,
-                self.cluster.clock.now,
-            )  # fmt: skip
-
-    def _answered(self) -> Life:
-        while any(channel.busy for channel in self.channels):
-            yield
-        self._under_way = False
-        first = self.channels[0]
-        self.samples = first.samples
-        self.rule.workers, self.rule.notes = first.workers, first.notes
-
-    def _land(self) -> Life:
-        """Waits for the exchange under way, and those that follow it, and merges what they brought."""
-        while self._under_way:
-            yield from self._answered()
-            pulling, self._pulling = self._pulling, False
-            if self._stopped():
-                return
-            if pulling and not any(channel.empty for channel in self.channels):
-                rule, shards = self.rule, len(self.channels)
-                rule.spans = part_slices(self.work.size, shards, rule.part, rule.parts)
-                rule.incoming(self.weights, self._pulled)
-            turn = self.rule.follow()
-            if turn.push or turn.pull:
-                self._begin(turn.push, turn.pull)
+        assert self._batches is not None
+        read = studied(self._batches.load(item), self.core.attack)
+        loss = self.work.gradient(self.index, self.weights, read, self.vectors.gradient)
+        self._go_on(wishes.Computed(loss))

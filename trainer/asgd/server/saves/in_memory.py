@@ -44,7 +44,7 @@ class Kept:
 
     run: str
     number: int
-    """Below zero, other than a checkpoint's round: minus the time in nanoseconds."""
+    """Below zero, other than a save's number: minus the time in nanoseconds."""
     size: int
     layout: str
     meta: dict[str, Any]

@@ -1,58 +1,57 @@
-"""Where a server begins: from what its predecessor kept in memory, from a checkpoint, or from nothing."""
+"""Where a server begins: from what its predecessor kept in memory, from a save, or from nothing."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from asgd.errors import ProtocolError, TryAgain, UserError
-from asgd.host.env import ProcessConfig
-from asgd.server.chief import Chief
-from asgd.server.saves.in_memory import Memory
-from asgd.server.saves.store import Manifest, Store, locate, read_range, read_state
-from asgd.server.shard import Shard
-from asgd.wire.partition import shard_range
+from asgd.errors import TryAgain, UserError
+from asgd.server.manifest import Manifest
+from asgd.server.saves.in_memory import Kept
+from asgd.server.saves.store import Store, locate, read_range, read_state
+from asgd.server.saving import Restored
+from asgd.spec.types import Job
+from asgd.wire.partition import Range, shard_range
 
 Found = tuple[Any, str, Manifest]
 
 
-def restore(
-    config: ProcessConfig, store: Store | None, memory: Memory | None, shard: Shard, chief: Chief | None
-) -> None:
-    """Brings `shard`, and on shard 0 `chief`, to the newest state that there is. Raises UserError on a bad one."""
-    found = locate(store, config.job.spec.checkpoint.restore, config.run, shard.index) if store else None
-    kept = memory.newest() if memory else None
+def find(job: Job, index: int, run: str, store: Store | None, kept: Kept | None) -> Restored | None:
+    """The newest state that there is of shard `index`; None: begin anew. Raises UserError on a bad save.
+
+    `kept` is what its predecessor left in memory.
+    """
+    shards = job.spec.parameter_server.shards
+    found = locate(store, job.spec.checkpoint.restore, run, index) if store else None
     # NB: both are of one history, for each server begins from the newer one: the higher version is the later.
-    if kept and kept.meta["version"] >= _version(found, config.run, shard):
-        shard.restore(kept.size, kept.layout, kept.arrays, kept.meta)
-        shard.recorder.restored(kept.number)
-        if chief and kept.job:
-            chief.restore(found[2] if found else None, kept.job)
-    elif found:
-        _from_checkpoint(found, shard, chief)
-    elif shard.term > 1:
-        shard.start_over()
+    if kept and kept.meta["version"] >= _version(found, run, index, shards):
+        newest = found[2] if found else None
+        return Restored(
+            kept.number, kept.size, kept.layout, kept.arrays, kept.meta, kept.job, newest, _age(newest)
+        )  # fmt: skip
+    return _of_save(found, index, shards) if found else None
 
 
-def _version(found: Found | None, run: str, shard: Shard) -> int:
-    """The version of this shard in a checkpoint of this run; -1 if there is none."""
+def _version(found: Found | None, run: str, index: int, shards: int) -> int:
+    """The version of a shard in a save of this run; -1 if there is none."""
     if found is None or found[2].run != run:
         return -1
-    span = shard_range(found[2].size, shard.index, shard.shards)
-    own = (part.version for part in found[2].parts if (part.start, part.stop) == (span.start, span.stop))
+    span = shard_range(found[2].size, index, shards)
+    own = (part.version for part in found[2].parts if Range(part.start, part.stop) == span)
     return max(own, default=-1)
 
 
-def _from_checkpoint(found: Found, shard: Shard, chief: Chief | None) -> None:
+def _of_save(found: Found, index: int, shards: int) -> Restored:
     fs, folder, manifest = found
-    part = shard_range(manifest.size, shard.index, shard.shards)
-    arrays, meta = read_range(fs, folder, manifest, part)
-    try:
-        shard.restore(manifest.size, manifest.layout, arrays, meta)
-        shard.recorder.restored(manifest.round)
-    except ProtocolError as error:
-        raise UserError(f"spec.checkpoint.restore: {folder}: {error}") from error
-    if chief:
-        chief.restore(manifest, read_state(fs, folder, manifest))
+    arrays, meta = read_range(fs, folder, manifest, shard_range(manifest.size, index, shards))
+    job = read_state(fs, folder, manifest) if index == 0 else None
+    return Restored(
+        manifest.save, manifest.size, manifest.layout, arrays, meta, job, manifest, _age(manifest)
+    )  # fmt: skip
+
+
+def _age(manifest: Manifest | None) -> float:
+    return max(0.0, time.time() - manifest.time) if manifest else 0.0
 
 
 def open_store(uri: str) -> Store:

@@ -1,39 +1,96 @@
-"""A shard's side of a checkpoint round: copy the part at the announced version, write it in a thread, tell the result.
+"""Carries out what a core wishes of its checkpoint store, in a thread of its own: the store may take its time, or hang.
 
-Serving waits for the copy alone, which is made at memory speed into memory that is kept for it: the first copy, which
-touches it, is made when training begins. The thread that writes it stands back behind those that serve and train.
+Serving waits for the copy of the arrays alone, which is made at memory speed into memory that is kept for it: the first
+copy, which touches it, is made when training begins. The thread stands back behind those that serve and train.
 """
 
 from __future__ import annotations
 
+import os
+import queue
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 
 from asgd import kernel
 from asgd.errors import Fenced, TryAgain
-from asgd.host.env import ProcessConfig
 from asgd.host.priority import stand_back
 from asgd.kernel import F32
-from asgd.server.metrics import Traffic
-from asgd.server.saves.store import Manifest, Part, Store
-from asgd.server.shard import Shard
-from asgd.wire.partition import shard_range
-
-OVERDUE_SECONDS = 2.0
-"""A round is not put off longer than this when the announced version does not come."""
+from asgd.server.manifest import Manifest
+from asgd.server.saving import CheckTerm, KeepOwn, Outcome, Publish, Wish, WritePart
+from asgd.wire.reports import Part
 
 
-@dataclass(slots=True)
-class Order:
-    """A save round that was announced."""
+class SaveStore(Protocol):
+    """What is asked of a checkpoint store. Each call raises TryAgain when the store refuses."""
 
-    round: int
-    version: int
-    since: float
+    def check_term(self, shard: int, term: int) -> None:
+        """Raises Fenced when a newer server of this shard has started."""
+
+    def write_part(
+        self, number: int, shard: int, shards: int, arrays: dict[str, F32], meta: dict[str, Any]
+    ) -> Part:
+        """Writes a shard's file of a save."""
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Makes a save exist."""
+
+    def prune(self, keep: int) -> None:
+        """Removes all but the newest `keep` complete saves."""
+
+    def keep_own(self, manifest: Manifest, shard: int, keep: int) -> None:
+        """Keeps a shard's own view of a complete save where the manifest is not to be seen."""
+
+
+def carry_out(store: SaveStore, wish: Wish, clock: Callable[[], float] = time.time) -> Outcome:
+    """Does what is wished; whatever comes of it is told in the outcome. `clock` gives seconds since 1970."""
+    try:
+        return _carry_out(store, wish, clock)
+    except Fenced as error:
+        return Outcome(wish, False, str(error), fenced=True)
+    except TryAgain as error:
+        return Outcome(wish, False, str(error))
+    except Exception as error:
+        # NB: a store's library may raise anything; it must cost a save and not the server.
+        return Outcome(wish, False, f"the checkpoint store: {type(error).__name__}: {error}")
+
+
+def _carry_out(store: SaveStore, wish: Wish, clock: Callable[[], float]) -> Outcome:
+    match wish:
+        case WritePart():
+            return _write_part(store, wish, clock)
+        case Publish():
+            manifest = wish.manifest
+            store.check_term(0, manifest.term)
+            manifest.time = clock()
+            store.write_manifest(manifest)
+            try:
+                store.prune(wish.keep)
+            except Exception as error:
+                # The save is there; old ones that stay are told, and tried again after the next.
+                return Outcome(wish, True, str(error), time=manifest.time)
+            return Outcome(wish, True, time=manifest.time)
+        case KeepOwn():
+            wish.manifest.time = clock()
+            store.keep_own(wish.manifest, wish.shard, wish.keep)
+            return Outcome(wish, True)
+        case CheckTerm():
+            store.check_term(wish.shard, wish.term)
+            return Outcome(wish, True)
+
+
+def _write_part(store: SaveStore, wish: WritePart, clock: Callable[[], float]) -> Outcome:
+    if not all(kernel.finite(array) for array in wish.arrays.values()):
+        raise TryAgain(f"shard {wish.shard} holds inf or nan, which nobody wants back: not saved")
+    store.check_term(wish.shard, wish.term)
+    part = store.write_part(wish.number, wish.shard, wish.shards, wish.arrays, wish.meta)
+    part.start, part.stop = wish.span.start, wish.span.stop
+    return Outcome(wish, True, part=part, time=clock())
 
 
 class Spare:
@@ -55,128 +112,42 @@ class Spare:
 
 
 class Saver:
-    """Saves one shard. `result` is the part of the newest finished round, `error` why it failed."""
+    """One wish at a time. `fileno` is readable when an outcome is there. A daemon: a store that hangs ends with it."""
 
-    def __init__(self, store: Store, shard: Shard, traffic: Traffic) -> None:
-        self._store, self._shard, self._traffic = store, shard, traffic
-        self._pool = ThreadPoolExecutor(1, "checkpoint", initializer=stand_back)
-        self._spare = Spare()
-        self._order: Order | None = None
-        self._running: Future[Part] | None = None
-        self._started = 0.0
-        self._taken = 0
-        self._kept = 0
-        self.round = 0
-        self.result: Part | None = None
-        self.error = ""
+    def __init__(self, store: SaveStore) -> None:
+        self._store, self._spare = store, Spare()
+        self._wishes: queue.SimpleQueue[tuple[Wish, Wish] | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._bell, self._ring = os.pipe()
+        os.set_blocking(self._bell, False)
+        self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
+        self._thread.start()
 
-    def order(self, round_: int, version: int, now: float) -> None:
-        """Shard 0 announced a round."""
-        if round_ > self._taken and (self._order is None or self._order.round < round_):
-            self._order = Order(round_, version, now)
+    def fileno(self) -> int:
+        """What a poller waits for."""
+        return self._bell
 
-    def due(self, now: float) -> bool:
-        """Whether the announced version has come (or will not)."""
-        order = self._order
-        if order is None or self._running is not None or not self._shard.ready:
-            return False
-        return self._shard.state.version >= order.version or now - order.since > OVERDUE_SECONDS
+    def begin(self, wish: Wish) -> None:
+        """Has a wish carried out; its arrays are copied before this returns. The one before it has its outcome."""
+        work = replace(wish, arrays=self._spare.copy(wish.arrays)) if isinstance(wish, WritePart) else wish
+        self._wishes.put((wish, work))
 
-    def start(self, job: dict[str, Any] | None) -> None:
-        """Writes the part now; `job` is the coordinator's state on shard 0."""
-        assert self._order is not None
-        order, self._order = self._order, None
-        self._taken = order.round
-        shard = self._shard
-        shard.recorder.saved(order.round)
-        meta = shard.meta() | ({"job": job} if job is not None else {})
-        arrays = self._spare.copy(shard.arrays())
-        self._started = time.monotonic()
-        self._running = self._pool.submit(self._write, order.round, arrays, meta)
+    def outcome(self) -> Outcome | None:
+        """An outcome that was not taken yet."""
+        with suppress(BlockingIOError):
+            os.read(self._bell, 16)
+        with suppress(queue.Empty):
+            return self._outcomes.get_nowait()
+        return None
 
-    def _write(self, round_: int, arrays: dict[str, Any], meta: dict[str, Any]) -> Part:
-        shard = self._shard
-        if not all(kernel.finite(array) for array in arrays.values()):
-            raise TryAgain(f"shard {shard.index} holds inf or nan, which nobody wants back: not saved")
-        self._store.check_term(shard.index, shard.term)
-        part = self._store.write_part(round_, shard.index, shard.shards, arrays, meta)
-        span = shard_range(shard.size or 0, shard.index, shard.shards)
-        part.start, part.stop = span.start, span.stop
-        return part
+    def _run(self) -> None:
+        stand_back()
+        while asked := self._wishes.get():
+            wish, work = asked
+            self._outcomes.put(replace(carry_out(self._store, work), wish=wish))
+            os.write(self._ring, b"!")
 
-    def poll(self) -> bool:
-        """Takes in a finished write; True when there was one. Raises Fenced when a newer server has started."""
-        if self._running is None or not self._running.done():
-            return False
-        running, self._running = self._running, None
-        self.round = self._taken
-        try:
-            self.result, self.error = running.result(), ""
-            self._traffic.checkpoints["saved"] += 1
-            self._traffic.checkpoint_bytes = self.result.bytes
-            self._traffic.checkpoint_time = time.time()
-        except Fenced:
-            raise
-        except TryAgain as error:
-            self.result, self.error = None, str(error)
-            self._traffic.checkpoints["failed"] += 1
-        self._traffic.checkpoint_seconds = time.monotonic() - self._started
-        return True
-
-    def keep_own(self, saved: int, config: ProcessConfig) -> None:
-        """Round `saved` is complete; where this shard's store is its own (a pod's volume), it keeps its part itself."""
-        if self.result is None or not self._kept < self.round == saved:
-            return
-        self._kept, shard, job = saved, self._shard, config.job
-        own = Manifest(
-            job=job.name, round=saved, term=shard.term, size=shard.size or 0, layout=shard.layout,
-            tensors=[], algorithm=str(job.spec.algorithm["name"]), updates=self.result.version,
-            samples=shard.state.samples, parts=[self.result], time=time.time(), run=config.run,
-        )  # fmt: skip
-        try:
-            self._store.keep_own(own, shard.index, job.spec.checkpoint.keep)
-        except TryAgain:
-            # A store that fails must not end the server that it serves.
-            self._traffic.checkpoints["failed"] += 1
-
-    def close(self) -> None:
-        """Waits for a write under way."""
-        self._pool.shutdown(wait=True)
-
-
-class Rounds:
-    """Shard 0's side: collects the parts of a round and writes its manifest when all are there."""
-
-    def __init__(self, store: Store, shards: int) -> None:
-        self._store, self._shards = store, shards
-        self._parts: dict[int, Part] = {}
-        self.round = 0
-        self.errors: list[str] = []
-        self.newest: Manifest | None = None
-
-    def begin(self, round_: int) -> None:
-        """A new round was announced."""
-        if round_ != self.round:
-            self.round, self._parts, self.errors = round_, {}, []
-
-    def report(self, shard: int, round_: int, part: Part | None, error: str) -> None:
-        """A shard is through with `round_`."""
-        if round_ != self.round:
-            return
-        if part:
-            self._parts[shard] = part
-        elif error and error not in self.errors:
-            self.errors.append(error)
-
-    @property
-    def complete(self) -> bool:
-        """Every shard's part was written."""
-        return len(self._parts) == self._shards
-
-    def write(self, manifest: Manifest, keep: int) -> None:
-        """Writes the manifest and removes old rounds. Raises TryAgain when the store refuses, Fenced when replaced."""
-        self._store.check_term(0, manifest.term)
-        manifest.parts = [self._parts[i] for i in range(self._shards)]
-        self._store.write_manifest(manifest)
-        self.newest = manifest
-        self._store.prune(keep)
+    def close(self, patience_seconds: float) -> None:
+        """Waits for what is under way, no longer than its patience."""
+        self._wishes.put(None)
+        self._thread.join(patience_seconds)

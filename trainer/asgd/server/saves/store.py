@@ -2,12 +2,12 @@
 
     <uri>/terms/shard-0/000002                 claimed by a server start; the highest one may write
     <uri>/000017/shard-0-of-2.safetensors      weights and slots of a shard, its state as JSON in the metadata
-    <uri>/000017/manifest.json                 written last: a round without it does not exist
+    <uri>/000017/manifest.json                 written last: a save without it does not exist
     <uri>/000017/manifest-shard-1.json         where shards share no store (a pod's own volume): shard 1's view of it
 
 Files go out under another name and are moved when complete, so a reader never sees half of one. The writer
 streams from the
-live arrays (the safetensors library's own would copy all of them first); reading and checking is the library's. A round
+live arrays (the safetensors library's own would copy all of them first); reading and checking is the library's. A save
 can be read back by any number of shards: each takes the ranges it needs.
 """
 
@@ -23,44 +23,17 @@ from typing import Any
 import fsspec
 import msgspec
 import numpy as np
-from msgspec import Struct
 
 from asgd.errors import Fenced, TryAgain, UserError
 from asgd.kernel import F32
+from asgd.server.manifest import Manifest
 from asgd.wire.partition import Range
+from asgd.wire.reports import Part
 
 _BLOCK = 1 << 22
 
 _DAMAGE = (OSError, ValueError, KeyError, TypeError)
 """What reading a torn or foreign file may raise."""
-
-
-class Part(Struct, rename="camel"):
-    """One shard's file of a round."""
-
-    file: str
-    start: int
-    stop: int
-    version: int
-    bytes: int
-
-
-class Manifest(Struct, rename="camel"):
-    """A complete round."""
-
-    job: str
-    round: int
-    term: int
-    size: int
-    layout: str
-    tensors: list[tuple[str, list[int]]]
-    algorithm: str
-    updates: int
-    samples: int
-    parts: list[Part]
-    time: float
-    run: str = ""
-    """Which start of the job wrote it: a restore that was asked for happens once a run."""
 
 
 class Store:
@@ -121,48 +94,48 @@ class Store:
             return False
         return True
 
-    # -- rounds ------------------------------------------------------------------------------------
+    # -- saves -------------------------------------------------------------------------------------
 
-    def rounds(self) -> list[int]:
-        """Complete rounds, oldest first."""
-        return sorted(r for r in self.all_rounds() if self.fs.exists(self.path(f"{r:06d}", "manifest.json")))
+    def saves(self) -> list[int]:
+        """Numbers of complete saves, oldest first."""
+        return sorted(r for r in self.begun() if self.fs.exists(self.path(f"{r:06d}", "manifest.json")))
 
-    def all_rounds(self) -> list[int]:
-        """Rounds that were begun, complete or not."""
+    def begun(self) -> list[int]:
+        """Numbers of saves that were begun, complete or not."""
         return sorted(int(name) for name in self._names() if name.isdigit())
 
     def newest(self, shard: int | None = None) -> Manifest | None:
-        """The newest complete round; where there is none, the newest that `shard` kept for itself."""
-        if rounds := self.rounds():
-            return self.manifest(rounds[-1])
-        if shard is not None and (own := self._own_rounds(shard)):
+        """The newest complete save; where there is none, the newest that `shard` kept for itself."""
+        if complete := self.saves():
+            return self.manifest(complete[-1])
+        if shard is not None and (own := self._own_saves(shard)):
             return read_manifest(self.fs, self.path(f"{own[-1]:06d}"), _own_name(shard))
         return None
 
     def manifest(self, number: int) -> Manifest:
         return read_manifest(self.fs, self.path(f"{number:06d}"))
 
-    def _own_rounds(self, shard: int) -> list[int]:
+    def _own_saves(self, shard: int) -> list[int]:
         name = _own_name(shard)
-        return sorted(r for r in self.all_rounds() if self.fs.exists(self.path(f"{r:06d}", name)))
+        return sorted(r for r in self.begun() if self.fs.exists(self.path(f"{r:06d}", name)))
 
     def keep_own(self, manifest: Manifest, shard: int, keep: int) -> None:
-        """Shard 0 has completed a round, but in a store that this shard does not see: it keeps its part for itself.
+        """Shard 0 has completed a save, but in a store that this shard does not see: it keeps its part for itself.
 
-        Does nothing where the round's manifest is visible. Raises TryAgain when the store refuses.
+        Does nothing where the save's manifest is visible. Raises TryAgain when the store refuses.
         """
-        if self.fs.exists(self.path(f"{manifest.round:06d}", "manifest.json")):
+        if self.fs.exists(self.path(f"{manifest.save:06d}", "manifest.json")):
             return
         self.write_manifest(manifest, _own_name(shard))
-        kept = self._own_rounds(shard)[-keep:]
-        for number in self.all_rounds():
-            if number not in kept and number < manifest.round:
+        kept = self._own_saves(shard)[-keep:]
+        for number in self.begun():
+            if number not in kept and number < manifest.save:
                 self._remove(number)
 
     def write_part(
         self, number: int, shard: int, shards: int, arrays: dict[str, F32], meta: dict[str, Any]
     ) -> Part:
-        """Writes a shard's file of a round. Raises TryAgain when the store refuses (full, gone)."""
+        """Writes a shard's file of a save. Raises TryAgain when the store refuses (full, gone)."""
         folder = self.path(f"{number:06d}")
         name = f"shard-{shard}-of-{shards}.safetensors"
         try:
@@ -193,8 +166,8 @@ class Store:
             self.fs.mv(source, target)
 
     def write_manifest(self, manifest: Manifest, name: str = "manifest.json") -> None:
-        """Makes a round exist. Raises TryAgain when the store refuses."""
-        path = self.path(f"{manifest.round:06d}", name)
+        """Makes a save exist. Raises TryAgain when the store refuses."""
+        path = self.path(f"{manifest.save:06d}", name)
         try:
             self.fs.pipe_file(path + ".partial", msgspec.json.format(msgspec.json.encode(manifest)))
             self._move(path + ".partial", path)
@@ -202,15 +175,15 @@ class Store:
             raise TryAgain(f"checkpoint {path} was not written: {error}") from error
 
     def prune(self, keep: int) -> None:
-        """Removes all but the newest `keep` complete rounds, and rounds before them that were never completed.
+        """Removes all but the newest `keep` complete saves, and saves before them that were never completed.
 
         Raises TryAgain when the store refuses.
         """
-        complete = self.rounds()
+        complete = self.saves()
         if not complete:
             return
         kept = set(complete[-keep:])
-        for number in self.all_rounds():
+        for number in self.begun():
             if number not in kept and number < complete[-1]:
                 self._remove(number)
 
@@ -251,7 +224,7 @@ def _own_name(shard: int) -> str:
 
 
 def read_manifest(fs: Any, folder: str, name: str = "manifest.json") -> Manifest:
-    """The manifest in a round's folder. Raises UserError when there is none or it is damaged."""
+    """The manifest in a save's folder. Raises UserError when there is none or it is damaged."""
     try:
         return msgspec.json.decode(fs.cat_file(posixpath.join(folder, name)), type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
@@ -265,8 +238,8 @@ def locate(
 ) -> tuple[Any, str, Manifest] | None:
     """Where a server of `run` restores from; None for a fresh start.
 
-    A server that comes back within its run always takes the newest round. At the run's start `restore` decides:
-    Latest, None (start afresh although there are rounds) or the URI of a round.
+    A server that comes back within its run always takes the newest save. At the run's start `restore` decides:
+    Latest, None (start afresh although there are saves) or the URI of a save.
     """
     newest = store.newest(shard)
     own = newest is not None and newest.run == run
@@ -280,7 +253,7 @@ def locate(
         return fs, folder, read_manifest(fs, folder)
     if newest is None:
         return None
-    return store.fs, store.path(f"{newest.round:06d}"), newest
+    return store.fs, store.path(f"{newest.save:06d}"), newest
 
 
 def read_range(
@@ -320,7 +293,7 @@ def read_range(
 
 
 def array_names(fs: Any, folder: str, manifest: Manifest) -> set[str]:
-    """What a round holds of each shard: weights and the optimizer's state. Raises UserError as `read_state`."""
+    """What a save holds of each shard: weights and the optimizer's state. Raises UserError as `read_state`."""
     part = manifest.parts[0]
     try:
         with fs.open(posixpath.join(folder, part.file), "rb") as file:
@@ -369,7 +342,7 @@ def _read_into(file: Any, target: F32) -> None:
 
 
 def assemble(fs: Any, folder: str, manifest: Manifest) -> dict[str, F32]:
-    """The whole model of a round, {parameter name: array of its shape}."""
+    """The whole model of a save, {parameter name: array of its shape}."""
     arrays, _ = read_range(fs, folder, manifest, Range(0, manifest.size))
     flat, offset, tensors = arrays["weights"], 0, {}
     for name, shape in manifest.tensors:

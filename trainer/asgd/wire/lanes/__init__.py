@@ -10,6 +10,12 @@ from typing import Any, Protocol
 
 from asgd.wire.messages import AnyMessage, Message
 
+WINDOW = 2
+"""Chunks under way to one shard that travel: enough to keep the link busy, little memory on the server."""
+SHARED_WINDOW = 16
+SHARED_RUN = 8
+"""Chunks announced at once, and by one message, where none of them has to travel: fewer wake-ups and messages."""
+
 
 class Lane(Protocol):
     """One peer's connection to one shard; not thread-safe, owned by whoever exchanges."""
@@ -20,7 +26,11 @@ class Lane(Protocol):
 
     @property
     def window(self) -> int:
-        """Chunks that may be on their way at once."""
+        """Chunks that may be on their way at once where they travel with their messages."""
+
+    @property
+    def announced(self) -> int:
+        """The same of pushed chunks as they are, which some lanes only announce."""
 
     @property
     def run(self) -> int:

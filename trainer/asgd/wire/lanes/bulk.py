@@ -20,20 +20,19 @@ from urllib.parse import urlsplit
 import numpy as np
 import zmq
 
+from asgd.errors import UserError
 from asgd.kernel import F32
 from asgd.wire import control, seal
-from asgd.wire.lanes import shm
+from asgd.wire.lanes import SHARED_RUN, SHARED_WINDOW, WINDOW, shm
 from asgd.wire.lanes.shm import Segment
-from asgd.wire.lanes.zeromq import WINDOW, ZmqLane
+from asgd.wire.lanes.zeromq import ZmqLane
+from asgd.wire.limits import TENSORS_MOST
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode
 from asgd.wire.partition import Range, chunk_slice
 from asgd.wire.stream import Closed, Place, Stream, tune
 
 STALL_SECONDS = 3.0
 """A connection on which no byte moves for so long, while something is asked, is given up."""
-SHARED_WINDOW = 16
-SHARED_RUN = 8
-"""Chunks announced at once, and by one message, where none of them has to travel: fewer wake-ups and messages."""
 FAILURES_MOST = 2
 AVOID_SECONDS = 60.0
 
@@ -78,8 +77,10 @@ class BulkLane:
         """The lane that bulk takes now."""
         return "zmq" if self._stream is None else "shm" if self._shares.size else "tcp"
 
+    window = WINDOW
+
     @property
-    def window(self) -> int:
+    def announced(self) -> int:
         return SHARED_WINDOW if self._stream is not None and self._shares.size else WINDOW
 
     @property
@@ -154,6 +155,11 @@ class BulkLane:
             message.random = self._random
             if self._segment and "shm" in self._offers:
                 message.segment, message.segment_token = self._segment.path.name, self._segment.token
+        if len(message.tensors) > TENSORS_MOST:
+            raise UserError(
+                f"spec.entrypoint: the names and shapes of the model's tensors take {len(message.tensors)} bytes;"
+                f" allowed: {TENSORS_MOST}"
+            )
         self._zmq.send(message)
 
     # -- receiving ---------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from asgd.kernel import F32
+from asgd.spec.environment import Env
 from asgd.wire.control import inside
 
 LOCAL = frozenset({"tmpfs", "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay"})
@@ -37,7 +38,7 @@ _FOLDER = re.compile(r"asgd-[0-9a-f]{32}\.kept")
 
 def folder() -> Path:
     """Where segments lie."""
-    return Path(os.environ.get("ASGD_SHM") or "/dev/shm")
+    return Path(os.environ.get(Env.SHM) or "/dev/shm")
 
 
 def is_local(place: Path) -> bool:
@@ -60,7 +61,7 @@ def is_local(place: Path) -> bool:
 def worth_trying(servers: Sequence[str]) -> bool:
     """Whether memory is worth setting aside before a server says that it sees it: a folder is named, or all
     `servers` are reached inside this machine or container. Pods share no /dev/shm unless somebody gives them one."""
-    return "ASGD_SHM" in os.environ or all(map(inside, servers))
+    return Env.SHM in os.environ or all(map(inside, servers))
 
 
 class Segment:

@@ -9,10 +9,8 @@ from zmq.utils.monitor import recv_monitor_message
 
 from asgd.errors import ProtocolError
 from asgd.wire import control
+from asgd.wire.lanes import WINDOW
 from asgd.wire.messages import AnyMessage, Message, decode, encode
-
-WINDOW = 2
-"""Chunks in flight to one shard: enough to keep the link busy, little memory on the server."""
 
 _COPY_BELOW = 1 << 16
 """Bytes under which copying a payload is cheaper than tracking it (pyzmq#1032)."""
@@ -22,7 +20,7 @@ class ZmqLane:
     """A DEALER to `endpoint`; reconnects by itself."""
 
     name = "zmq"
-    window = WINDOW
+    window = announced = WINDOW
     run = 1
 
     def __init__(self, context: zmq.Context[Any], endpoint: str, keys: control.Keys | None) -> None:

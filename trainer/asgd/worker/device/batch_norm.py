@@ -7,7 +7,7 @@ task's own loss runs without gradients over up to 50 training batches, batch nor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 import torch
@@ -17,8 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.accelerator import to_device
-from asgd.worker.reading.batches import LeasedBatch, LeasedBatches, StreamedBatches
+from asgd.worker.reading.batches import LeasedBatches, StreamedBatches
 from asgd.worker.reading.data import dataset_size, stream_loader
+from asgd.worker.reading.leased import LeasedBatch
 
 MOST_BATCHES = 50
 
@@ -28,7 +29,7 @@ def recompute(task: Task, spec: JobSpec, device: torch.device) -> None:
     layers = [m for m in task.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not layers:
         return
-    momenta = [layer.momentum for layer in layers]
+    found = [(layer.momentum, _count(layer).clone()) for layer in layers]
     modes = {module: module.training for module in task.model.modules()}
     task.model.eval()
     for layer in layers:
@@ -38,9 +39,18 @@ def recompute(task: Task, spec: JobSpec, device: torch.device) -> None:
     with torch.no_grad():
         for item in islice(_batches(task, spec), MOST_BATCHES):
             task.loss(task.model, to_device(item.batch, device))
-    for layer, momentum in zip(layers, momenta, strict=True):
+    for layer, (momentum, count) in zip(layers, found, strict=True):
         layer.momentum = momentum
+        # NB: else the model's file would tell whether it was measured before workers had told their buffers.
+        _count(layer).copy_(count)
     _restore(modes)
+
+
+def _count(layer: _BatchNorm) -> torch.Tensor:
+    """Batches that the layer has seen in training; there for every layer with running statistics."""
+    count = layer.num_batches_tracked
+    assert count is not None
+    return count
 
 
 def _restore(modes: dict[nn.Module, bool]) -> None:
@@ -53,7 +63,5 @@ def _batches(task: Task, spec: JobSpec) -> Iterator[LeasedBatch]:
     if size is None:
         return iter(StreamedBatches(stream_loader(task, spec)))
     leases = iter([(0, 0, min(size, spec.batch_size * MOST_BATCHES))])
-    batches: Iterable[LeasedBatch] = LeasedBatches(
-        task.data, spec.batch_size, spec.seed, task.collate, 0, lambda: next(leases, None)
-    )
-    return iter(batches)
+    how = (spec.batch_size, spec.seed, task.collate, 0, lambda: next(leases, None))
+    return (item for item in LeasedBatches(task.data, *how) if isinstance(item, LeasedBatch))

@@ -8,49 +8,24 @@ gets which lease, by the coordinator.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from enum import Enum
 from itertools import count
 from typing import Any
 
 from torch.utils.data import DataLoader
 
+from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Waiting
 from asgd.worker.reading.nested import count_samples
 from asgd.worker.reading.order import epoch_order
-
-WAIT_SECONDS = 0.1
-
-Lease = tuple[int, int, int]
-"""(epoch, start, stop): positions start..stop-1 of `epoch_order(seed, epoch, size)`."""
-
-
-class Waiting(Enum):
-    """No lease now, but perhaps later: other workers hold the rest of the last epoch and may be lost."""
-
-    WAIT = "wait"
-
-
-WAIT = Waiting.WAIT
 
 NextLease = Callable[[], Lease | Waiting | None]
 """The next lease, WAIT, or None when this worker is to read no more.
 
 NB: with data workers it is called ahead of the batches that were yielded, so it must never block until this
-worker's own leases are visited: it answers WAIT instead (after pushing what is still unpushed), and is asked
-again once all that was leased has been yielded, then every `WAIT_SECONDS`.
+worker's own leases are visited: it answers WAIT instead. That comes out behind all that was leased before, so that
+the worker can push what it has computed; then it is asked again.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class LeasedBatch:
-    """A batch, how many samples it holds, and the (epoch, start, stop) it visits; no visits for a stream."""
-
-    batch: Any
-    samples: int
-    visits: tuple[Lease, ...] = ()
 
 
 class LeasedBatches:
@@ -74,7 +49,7 @@ class LeasedBatches:
         self._data_workers = data_workers
         self._rounds = _Rounds(len(dataset), batch_size, seed, next_lease)
 
-    def __iter__(self) -> Iterator[LeasedBatch]:
+    def __iter__(self) -> Iterator[LeasedBatch | Waiting]:
         rounds = self._rounds
         # NB: the loader lives in this frame only. In a cycle of references the garbage collector would close
         # its queues before it can stop its processes, which takes 5 seconds for each of them.
@@ -87,14 +62,12 @@ class LeasedBatches:
         )
         while not rounds.over:
             rounds.asked.clear()
-            idle = True
             for batch in loader:
                 # NB: DataLoader keeps the sampler's order, whichever process is done first.
                 visit = rounds.asked.popleft()
-                idle = False
                 yield LeasedBatch(batch, visit[2] - visit[1], (visit,))
-            if idle and not rounds.over:
-                time.sleep(WAIT_SECONDS)
+            if not rounds.over:
+                yield WAIT
 
 
 class _Rounds:

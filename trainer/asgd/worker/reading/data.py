@@ -22,35 +22,11 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from asgd.errors import UserError
+from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec
 from asgd.task import Task
-from asgd.worker.reading.batches import (
-    WAIT,
-    Lease,
-    LeasedBatch,
-    LeasedBatches,
-    NextLease,
-    StreamedBatches,
-    Waiting,
-)
-from asgd.worker.reading.nested import micro_batches
-
-__all__ = [
-    "WAIT",
-    "Lease",
-    "LeasedBatch",
-    "LeasedBatches",
-    "NextLease",
-    "StreamedBatches",
-    "Waiting",
-    "dataset_size",
-    "guarantee",
-    "micro_batches",
-    "open_batches",
-    "seed_worker",
-    "stream_loader",
-    "worker_environment",
-]
+from asgd.worker.reading.batches import LeasedBatches, NextLease, StreamedBatches
+from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Leasing, Waiting
 
 _USERS_FAULTS = (
     ArithmeticError,
@@ -67,7 +43,7 @@ _USERS_FAULTS = (
 
 def open_batches(
     task: Task, spec: JobSpec, worker_index: int, next_lease: NextLease
-) -> Iterator[LeasedBatch]:
+) -> Iterator[LeasedBatch | Waiting]:
     """This worker's batches, until `next_lease` answers None (map-style) or for ever (streams).
 
     Reads one sample of a map-style dataset, or the first batch of a stream, and raises UserError naming the
@@ -91,6 +67,20 @@ def open_batches(
         kind = type(task.data).__name__
         raise UserError(f"{spec.entrypoint}: Task.data ({kind}) gave no batch; at least 1 is needed")
     return chain([first], batches)
+
+
+def next_lease(leasing: Leasing, over: Callable[[], bool]) -> NextLease:
+    """The ranges of `leasing` as a reader asks for them; none once it is `over`."""
+
+    def ask() -> Lease | Waiting | None:
+        if over():
+            return None
+        granted = leasing.next()
+        if granted.over:
+            return None
+        return WAIT if granted.wait else (granted.epoch, granted.start, granted.stop)
+
+    return ask
 
 
 def dataset_size(task: Task, entrypoint: str = "spec.entrypoint") -> int | None:
@@ -131,7 +121,7 @@ def worker_environment(spec: JobSpec, worker_index: int) -> dict[str, str]:
     is that of the spec when this worker started.
     """
     index, workers = str(worker_index), str(max(spec.workers.replicas, worker_index + 1))
-    return {"ASGD_WORKER_INDEX": index, "ASGD_WORKERS": workers, "RANK": index, "WORLD_SIZE": workers}
+    return {Env.WORKER_INDEX: index, Env.WORKERS: workers, "RANK": index, "WORLD_SIZE": workers}
 
 
 def stream_loader(task: Task, spec: JobSpec) -> Iterable[Any]:

@@ -18,7 +18,6 @@ from asgd.spec.types import Codec
 from asgd.wire import codec as wire_codec
 from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
-from asgd.wire.lanes.zeromq import WINDOW
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
 from asgd.worker.sending.headers import Identity, PushMeta
@@ -223,8 +222,11 @@ class Channel:
                 self._begin(now)
         elif fault.code == "stopped":
             self.stop, self.busy, self.joined = fault.text, False, True
-        elif fault.code == "session":
+        elif fault.code in ("session", "bug"):
             raise TryAgain(f"shard {self.shard}: {fault.text}; this worker ends")
+        elif fault.code == "fenced":
+            # NB: an older server than one that was heard of; it finds out by itself, and the newer one will answer.
+            return
         else:
             raise UserError(f"shard {self.shard}: {fault.text}")
 
@@ -250,7 +252,7 @@ class Channel:
     def _window(self) -> int:
         """Chunks under way; few of those that travel, on a lane by which most do not."""
         travels = self._packed or not self._pushing or self._meta.parts > 1
-        return min(self.lane.window, WINDOW) if travels else self.lane.window
+        return self.lane.window if travels else self.lane.announced
 
     def _run(self) -> int:
         """How many chunks the next message is about: those that may leave now, where the lane takes more than one."""
@@ -302,7 +304,7 @@ class Channel:
             )  # fmt: skip
             return
         pull = self._asks
-        visits = meta.visits if chunk == 0 and self.shard == 0 else []
+        visits = list(meta.visits) if chunk == 0 and self.shard == 0 else []
         finite = meta.finite and (not meta.by_chunk or self.outgoing.is_sound(chunk))
         self.lane.send(
             Exchange(

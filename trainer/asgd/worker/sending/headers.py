@@ -1,9 +1,15 @@
-"""What a worker says of itself in every message, and of each push beside its payload."""
+"""What a worker says of itself in every message, and of each push beside its payload; what an exchange brought."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from asgd.wire.messages import Role
+from asgd.worker.reading.leased import Lease
+
+BEAT_SECONDS = 0.5
+"""Pause between a worker's signs of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +17,7 @@ class Identity:
     """Who speaks: what stands in each of a peer's messages."""
 
     job: str
-    role: str
+    role: Role
     index: int
     incarnation: int
     size: int
@@ -25,14 +31,14 @@ class Identity:
 
 @dataclass(slots=True)
 class PushMeta:
-    """What a push says beside its payload."""
+    """What a push says beside its payload; as it stands it is that of a pull."""
 
-    sequence: int
-    samples: int
-    steps: int
-    finite: bool
-    loss: float | None
-    visits: list[tuple[int, int, int]]
+    sequence: int = 0
+    samples: int = 0
+    steps: int = 0
+    finite: bool = True
+    loss: float | None = None
+    visits: Sequence[Lease] = ()
     meta: dict[str, float] = field(default_factory=dict)
     bare: bool = False
     """Nothing goes with it: one message a shard."""
@@ -45,3 +51,22 @@ class PushMeta:
     """The worker whose contribution to the open round is pulled (Zeno's oracle); -1: the weights."""
     by_chunk: bool = False
     """`finite` is not known of all of it yet: each chunk is looked at when it leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an exchange went."""
+
+    stop: str
+    """Why the job stops; empty while it runs."""
+    verdicts: tuple[str, ...]
+    """Of each shard."""
+    samples: int
+    """Samples of the whole job so far."""
+    workers: int
+    notes: dict[str, float]
+    """What the strategy's server half says beside the weights (shard 0's word)."""
+    empty: bool = False
+    """Some shard had nothing new: what was pulled is not whole."""
+    versions: tuple[int, ...] = ()
+    """What the newest pull brought of each shard."""

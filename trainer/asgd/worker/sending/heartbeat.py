@@ -19,9 +19,8 @@ from asgd.errors import ProtocolError
 from asgd.host.say import say
 from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Message, decode, encode
-from asgd.worker.sending.headers import Identity
-
-BEAT_SECONDS = 0.5
+from asgd.wire.reports import WorkerReport
+from asgd.worker.sending.headers import BEAT_SECONDS, Identity
 
 
 def end_hung(why: str) -> None:
@@ -32,23 +31,25 @@ def end_hung(why: str) -> None:
 
 
 class Heartbeat:
-    """Beats to shard 0 until `close`; `heard` is its newest answer. `report` is asked for figures to send along.
+    """Beats to shard 0 from `start` until `close`; `heard` is its newest answer. `report` gives what goes along.
 
     `given_up` is called, in the heartbeat's thread, with the reason when shard 0 has given this process up.
     """
 
     def __init__(
-        self,
-        endpoint: str,
-        keys: control.Keys | None,
-        identity: Identity,
-        report: Callable[[], dict[str, Any]],
+        self, endpoint: str, keys: control.Keys | None, identity: Identity,
+        report: Callable[[], WorkerReport | None] = lambda: None,
         given_up: Callable[[str], None] = end_hung,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.heard = Beaten()
         self._given_up = given_up
-        self._endpoint, self._keys, self._identity, self._report = endpoint, keys, identity, report
+        self.report = report
+        self._endpoint, self._keys, self._identity = endpoint, keys, identity
         self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begins to beat, in a thread of its own."""
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
@@ -65,7 +66,7 @@ class Heartbeat:
     def _beat(self, socket: zmq.Socket[Any]) -> None:
         who = self._identity
         try:
-            socket.send(encode(Beat(who.role, who.index, who.incarnation, self._report())), zmq.NOBLOCK)
+            socket.send(encode(Beat(who.role, who.index, who.incarnation, self.report())), zmq.NOBLOCK)
         except zmq.Again:
             return
         while socket.poll(int(BEAT_SECONDS * 500)):
@@ -88,4 +89,5 @@ class Heartbeat:
     def close(self) -> None:
         """Ends the thread after a last beat."""
         self._ended.set()
-        self._thread.join(timeout=2)
+        if self._thread:
+            self._thread.join(timeout=2)

@@ -57,8 +57,8 @@ def probe(job: Path, env: Mapping[str, str]) -> Findings:
 def look(spec: JobSpec) -> Findings:
     """Builds the task here and describes it, or reads the script. Raises UserError."""
     from asgd.algorithms.registry import strategy
+    from asgd.worker.compute import refuse_stages_of_script
     from asgd.worker.device.accelerator import choose_devices
-    from asgd.worker.device.compute import refuse_stages_of_script
     from asgd.worker.task.entrypoint import is_script
 
     strategy(str(spec.algorithm["name"]))
@@ -66,10 +66,11 @@ def look(spec: JobSpec) -> Findings:
     if is_script(spec.entrypoint):
         refuse_stages_of_script(spec)
         return _look_at_script(spec)
-    from asgd.parallel.plan import check, stages_of
     from asgd.worker.device.extras import aliases, extras
     from asgd.worker.device.flat import layout_hash, layout_of
+    from asgd.worker.parallel.plan import check, stages_of
     from asgd.worker.reading.data import dataset_size, guarantee, open_batches
+    from asgd.worker.reading.leased import LeasedBatch
     from asgd.worker.task.build import build_task
     from asgd.worker.task.probing import take_probe
 
@@ -83,8 +84,9 @@ def look(spec: JobSpec) -> Findings:
         raise UserError(f"spec.stopAfter.metric: {spec.entrypoint} returns a Task without `evaluate`")
     leases = iter([(0, 0, min(dataset or 1, spec.batch_size))])
     batches = open_batches(task, spec, 0, lambda: next(leases, None))
-    if stages_of(spec) > 1:
-        check(task, spec, next(batches).batch)
+    first = next(batches) if stages_of(spec) > 1 else None
+    if isinstance(first, LeasedBatch):
+        check(task, spec, first.batch)
     return Findings(
         layout=layout_hash(layout),
         size=sum(math.prod(shape) for _, shape in layout),
@@ -98,7 +100,8 @@ def look(spec: JobSpec) -> Findings:
 
 def _look_at_script(spec: JobSpec) -> Findings:
     """A script is only read: running it would train."""
-    from asgd.worker.task.entrypoint import expose, find_file, sentence
+    from asgd.worker.task.entrypoint import expose, find_file
+    from asgd.worker.users_code import sentence
 
     path = find_file(spec.entrypoint, expose(spec))
     try:

@@ -1,0 +1,118 @@
+"""Reads a run's recording: the job, the logs of shards by term and of workers by incarnation."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asgd.errors import UserError
+from asgd.record import run as recording
+from asgd.record.format import (
+    AnyRecord,
+    Bringing,
+    Dropped,
+    Head,
+    Heard,
+    Leased,
+    Leaving,
+    Restored,
+    Welcomed,
+    read_log,
+)
+from asgd.report import summary
+from asgd.spec import load_job
+from asgd.spec.types import Job
+
+Person = tuple[int, int]
+"""A worker: index and incarnation."""
+
+
+@dataclass(slots=True)
+class WorkerTape:
+    """A worker's log as the two queues that its threads wrote."""
+
+    person: Person
+    leases: deque[Leased] = field(default_factory=deque)
+    dropped: set[int] = field(default_factory=set)
+    leaves_at: int | None = None
+    """The call at which it was first told to leave."""
+    exchanges: deque[Bringing | Welcomed | Heard] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Recording:
+    """A run as it was recorded. `shards[i]` holds shard i's starts in order: its term and what followed."""
+
+    job: Job
+    run: recording.RunRecord
+    shards: list[list[tuple[int, list[AnyRecord]]]]
+    workers: dict[Person, WorkerTape]
+
+    def rounds_needed(self) -> set[int]:
+        """Checkpoint rounds that a shard was restored from, and the one that holds the final weights."""
+        needed = {self.run.round}
+        for starts in self.shards:
+            for _, records in starts:
+                needed |= {record.round for record in records if isinstance(record, Restored)}
+        return needed
+
+    def taken(self) -> Iterator[tuple[Person, int, int, int]]:
+        """(worker, shard, term, stamp) of each answer that a worker took."""
+        for person, tape in self.workers.items():
+            for record in tape.exchanges:
+                if isinstance(record, Heard):
+                    for shard, (_, taken) in enumerate(record.shards):
+                        for term, stamp in zip(taken[::3], taken[2::3], strict=True):
+                            yield person, shard, term, stamp
+
+
+def load(folder: Path) -> Recording:
+    """The recording of the run in `folder`. Raises UserError when there is none, or it can't be replayed."""
+    told = summary.read(folder / "summary.json")
+    if not told.replayable:
+        reason = told.not_replayable or "it has no recording"
+        raise UserError(f"{folder} cannot be replayed: {reason}")
+    place = folder / "replay"
+    run = recording.read(place)
+    recording.check(place, run)
+    job = load_job(str(folder / "job.yaml"), [])
+    shards, workers = read_logs(place, run.files, job.spec.parameter_server.shards)
+    return Recording(job, run, shards, workers)
+
+
+def read_logs(
+    place: Path, names: Iterable[str], shards: int
+) -> tuple[list[list[tuple[int, list[AnyRecord]]]], dict[Person, WorkerTape]]:
+    """The logs `names` in `place` of a run of `shards` shards: those of shards and of workers, as in `Recording`."""
+    starts: list[dict[int, list[AnyRecord]]] = [{} for _ in range(shards)]
+    workers: dict[Person, WorkerTape] = {}
+    for name in names:
+        head, *records = read_log(place / name)
+        assert isinstance(head, Head)  # read_log has refused all else
+        if head.role == "worker":
+            person = head.index, head.number
+            workers[person] = _tape(person, records)
+        elif head.index < len(starts):
+            starts[head.index][head.number] = records
+        else:
+            raise UserError(f"{place / name} is of shard {head.index}; the job has {shards}")
+    return [sorted(found.items()) for found in starts], workers
+
+
+def _tape(person: Person, records: list[AnyRecord]) -> WorkerTape:
+    tape = WorkerTape(person)
+    for record in records:
+        match record:
+            case Leased():
+                tape.leases.append(record)
+            case Dropped():
+                tape.dropped.add(record.call)
+            case Leaving():
+                tape.leaves_at = record.call if tape.leaves_at is None else tape.leaves_at
+            case Bringing() | Welcomed() | Heard():
+                tape.exchanges.append(record)
+            case _:
+                raise UserError(f"the log of worker {person[0]} holds a shard's record: {record}")
+    return tape

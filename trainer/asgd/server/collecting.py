@@ -1,0 +1,142 @@
+"""Shard 0's side of a save: it asks for one, collects what the shards wrote, and has the manifest written last.
+
+Pure. A save ends in one of three ways, each within a bound: its manifest is written, a shard says why it has failed,
+or it is given up. One that is asked for while another is under way follows it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from asgd.server.coordinator import Coordinator
+from asgd.server.manifest import Manifest
+from asgd.server.saving import Outcome, Publish, Saving, patience
+from asgd.server.shard import Shard
+from asgd.spec.types import Job
+from asgd.wire.reports import Part, ShardReport
+
+
+class Collecting:
+    """The saves of `job`, for which `saving` is shard 0's own part in them."""
+
+    def __init__(self, job: Job, run: str, shard: Shard, coordinator: Coordinator, saving: Saving) -> None:
+        self._job, self._run, self._shard = job, run, shard
+        self._coordinator, self._saving = coordinator, saving
+        self.newest: Manifest | None = None
+        """Of the newest complete save."""
+        self.newest_at = 0.0
+        """When it was written, on the core's own clock."""
+        self.error = ""
+        """Why the newest attempt failed; empty when it did not."""
+        self._number = 0
+        self._parts: dict[int, Part] = {}
+        self._failed = ""
+        self._published = 0
+        self._again = False
+        self._counts = (0, 0)
+        """(updates, samples) of the job in shard 0's newest part."""
+        coordinator.save_round = coordinator.saved_round = saving.facts.newest_begun
+
+    # -- asking ------------------------------------------------------------------------------------
+
+    def ask(self, now: float) -> None:
+        """Starts a save at once, or after the one under way, if there is anything new to save."""
+        chief = self._coordinator
+        if not self._shard.ready or self.all_saved or chief.stop_reason == "diverged":
+            return
+        if chief.save_asked is None:
+            chief.ask_save(now, 0)
+        else:
+            self._again = True
+
+    @property
+    def all_saved(self) -> bool:
+        """Nothing has changed since the newest complete save."""
+        return self.newest is not None and self.newest.updates == self._coordinator.updates
+
+    @property
+    def complete(self) -> int:
+        """Number of the newest complete save; 0: none."""
+        return self.newest.save if self.newest else 0
+
+    @property
+    def under_way(self) -> int:
+        """Number of the save under way; 0: none."""
+        return self._coordinator.save_round if self._coordinator.save_asked is not None else 0
+
+    def state(self, now: float) -> dict[str, Any]:
+        """The job's part of shard 0's file, which is made at this moment."""
+        self._counts = (self._coordinator.updates, self._coordinator.samples)
+        return self._coordinator.state(now)
+
+    # -- collecting --------------------------------------------------------------------------------
+
+    def report(self, shard: int, report: ShardReport) -> None:
+        """Another shard is through with a save."""
+        self._begin()
+        if report.save and report.save == self._number:
+            self._take(shard, report.part, report.error)
+
+    def _take(self, shard: int, part: Part | None, error: str) -> None:
+        if part:
+            self._parts[shard] = part
+        elif error:
+            self._failed = self._failed or error
+
+    def _begin(self) -> None:
+        """A save that was asked for since the last look begins without parts."""
+        if self.under_way and self.under_way != self._number:
+            self._number, self._parts, self._failed = self.under_way, {}, ""
+
+    def tick(self, now: float) -> None:
+        """Looks whether the save under way is complete, has failed, or takes too long."""
+        self._begin()
+        asked = self._coordinator.save_asked
+        if asked is None:
+            return
+        if self._saving.number == self._number:
+            self._take(0, self._saving.part, self._saving.error)
+        if self._failed:
+            self._end(self._failed, now)
+        elif now - asked > 2 * patience(4 * (self._shard.size or 0)):
+            self._end(self._overdue(now - asked), now)
+        elif len(self._parts) == self._shard.shards and self._published < self._number:
+            self._published = self._number
+            self._saving.ask(Publish(self._manifest(), self._coordinator.spec.checkpoint.keep))
+
+    def published(self, outcome: Outcome, manifest: Manifest, now: float) -> None:
+        """The store has answered about a manifest."""
+        if outcome.done:
+            self.newest, self.newest_at = manifest, now
+        if manifest.save == self.under_way:
+            self._end(outcome.error, now)
+
+    def _end(self, error: str, now: float) -> None:
+        self.error = error
+        self._coordinator.saved(now)
+        if self._again:
+            self._again = False
+            self.ask(now)
+
+    def _overdue(self, seconds: float) -> str:
+        missing = [shard for shard in range(self._shard.shards) if shard not in self._parts]
+        what = f"shard {missing[0]} has not written its part" if missing else "its manifest was not written"
+        return f"checkpoint {self._number} was given up after {seconds:.0f} s: {what}"
+
+    def _manifest(self) -> Manifest:
+        shard = self._shard
+        return Manifest(
+            job=self._job.name,
+            save=self._number,
+            term=shard.term,
+            size=shard.size or 0,
+            layout=shard.layout,
+            tensors=json.loads(self._coordinator.tensors or b"[]"),
+            algorithm=str(self._job.spec.algorithm["name"]),
+            updates=self._counts[0],
+            samples=self._counts[1],
+            parts=[self._parts[index] for index in range(shard.shards)],
+            time=0.0,
+            run=self._run,
+        )

@@ -1,0 +1,306 @@
+"""Everything a parameter server decides, without I/O: it is told messages and the time, and answers.
+
+Sockets, threads, files, clocks and signals are the driver's: `service.py` in a process, `drivers/virtual/server.py`
+in virtual time. A driver calls `receive` for each message, then `settle` and `released` for what a batch of messages
+has made possible, `tick` every `TICK_SECONDS`, and carries out what `wish` asks of the checkpoint store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from asgd.algorithms.registry import halves
+from asgd.algorithms.rounds import RoundServer
+from asgd.errors import ProtocolError
+from asgd.kernel import F32
+from asgd.record.recorder import Recorder
+from asgd.server.answers import PRIMARY, Answer, Answers, Sender
+from asgd.server.knowledge import Knowledge
+from asgd.server.leaving import Leaving
+from asgd.server.participant import Participant
+from asgd.server.primary import Primary
+from asgd.server.round_closing import RoundClosing
+from asgd.server.saving import Outcome, Publish, Restored, Saving, StoreFacts, Wish
+from asgd.server.shard import Parked, Shard, asker
+from asgd.server.traffic import Traffic
+from asgd.spec.types import Job
+from asgd.wire.messages import (
+    AnyMessage,
+    Beat,
+    Beaten,
+    Bye,
+    Command,
+    Decided,
+    Done,
+    Evaluated,
+    Exchange,
+    Fault,
+    Gathered,
+    Hello,
+    Init,
+    Judged,
+    Lease,
+    Message,
+    Pull,
+    Reply,
+    Welcome,
+)
+
+TICK_SECONDS = 0.1
+PARKED_MOST = 10_000
+
+
+class ServerCore:
+    """The server of shard `index` in its start number `term`. `store` None: there is no checkpoint store.
+
+    `memory(n)` makes the (n,) float32 array of the weights, all zero.
+    """
+
+    def __init__(
+        self, job: Job, index: int, term: int, *, run: str = "", store: StoreFacts | None = None,
+        recorder: Recorder | None = None, memory: Callable[[int], F32] | None = None,
+    ) -> None:  # fmt: skip
+        spec = job.spec
+        rule = halves(spec).server()
+        self.job = job
+        self.shard = Shard(spec, rule, index, spec.parameter_server.shards, term)
+        self.shard.recorder = recorder or self.shard.recorder
+        self.shard.memory = memory or self.shard.memory
+        self.traffic = Traffic()
+        self.saving = Saving(self.shard, self.traffic, store) if store else None
+        make = Primary if index == 0 else Participant
+        duty: Primary | Participant = make(job, run, self.shard, self.saving, self.traffic)
+        self._duty = duty
+        self.primary = duty if isinstance(duty, Primary) else None
+        self.participant = duty if isinstance(duty, Participant) else None
+        self.rounds = RoundClosing(self.shard, rule) if isinstance(rule, RoundServer) else None
+        table = self.rounds.table if self.rounds else None
+        self.knowledge = Knowledge(job, self.shard, self.primary, table, stores=store is not None)
+        self.parked: dict[tuple[Sender, int], Pull] = {}
+        self.notes: list[str] = []
+        """Lines for the log, which the driver takes away."""
+        self._leaving: Leaving | None = None
+        self._troubled = False
+
+    def restore(self, restored: Restored | None, now: float) -> None:
+        """Goes on from what an earlier start has left, or begins. Raises ProtocolError when it is of another job."""
+        shard = self.shard
+        if restored is None:
+            if shard.term > 1:
+                shard.start_over()
+            return
+        shard.restore(restored.size, restored.layout, restored.arrays, restored.meta)
+        shard.recorder.restored(restored.number)
+        if self.primary and restored.job is not None:
+            self.primary.restore(restored.job, restored.manifest, restored.age, now)
+
+    # -- messages ----------------------------------------------------------------------------------
+
+    def receive(self, sender: Sender, message: AnyMessage, payload: Any, now: float) -> Answers:
+        """Takes in a message and answers it. Raises ProtocolError on what breaks the rules: see `refuse`."""
+        if sender != PRIMARY and (fault := self.knowledge.refusal(sender, message, now)):
+            return ((sender, self.refuse(sender, message, fault.code, fault.text), None),)
+        match message:
+            case Exchange():
+                return self._exchange(sender, message, payload, now)
+            case Pull():
+                return self._pull(sender, message, now)
+            case Hello():
+                return ((sender, self._welcomed(sender, message, now), None),)
+            case Init():
+                return ((sender, self._init(message, payload, now), None),)
+            case Bye():
+                return ((sender, self._bye(message, now), None),)
+            case Gathered() if self.rounds and self.rounds.table:
+                return self.rounds.gathered(self.rounds.table, sender, message)
+            case Judged() if self.rounds and self.rounds.inquiry:
+                return self.rounds.judged(self.rounds.inquiry, sender, message)
+            case Lease() | Beat() | Evaluated() | Command() if self.primary:
+                return ((sender, self.primary.serve(message, now), None),)
+            case _ if sender == PRIMARY:
+                return self._obey(message, now)
+        raise ProtocolError(f"shard {self.shard.index} does not serve {type(message).__name__}")
+
+    def refuse(self, sender: Sender, message: AnyMessage | None, code: str, text: str) -> Fault:
+        """The answer to a message that is not served; counted by who sent it. `message` None: it was not readable."""
+        self.traffic.refuse(self.knowledge.peer(sender, message), code.removeprefix("refused:"))
+        return Fault(code, text, self.shard.term)
+
+    def _welcomed(self, sender: Sender, message: Hello, now: float) -> Message:
+        answer = self._hello(message, now)
+        if isinstance(answer, Fault) and answer.code != "stopped":
+            return self.refuse(sender, message, answer.code, answer.text)
+        return answer
+
+    def _hello(self, message: Hello, now: float) -> Message:
+        shard = self.shard
+        if message.job != self.job.name:
+            return Fault("job", f"this is job {self.job.name}, not {message.job}", shard.term)
+        if message.term > shard.term:
+            if self.saving:
+                self.saving.suspect(now)
+            return Fault("fenced", f"this is term {shard.term} of shard {shard.index}", shard.term)
+        if self.primary and (fault := self.primary.refusal(message)):
+            return fault
+        answer = shard.hello(message)
+        if self.primary and isinstance(answer, Welcome):
+            self.primary.joined(message, answer, now)
+        return answer
+
+    def _init(self, message: Init, payload: Any, now: float) -> Message:
+        fault = self.shard.init(message, payload)
+        if self.primary and fault is None:
+            self.primary.brought(message, now)
+        return fault or Done()
+
+    def _bye(self, message: Bye, now: float) -> Message:
+        if message.role == "worker":
+            self.shard.leave(message.index, message.incarnation)
+        if self.primary:
+            self.primary.left(message, now)
+        return Done()
+
+    def _exchange(self, sender: Sender, message: Exchange, payload: Any, now: float) -> Answers:
+        shard, primary = self.shard, self.primary
+        if payload is not None:
+            self.traffic.received += memoryview(payload).nbytes
+        before = shard.refused["nonfinite"]
+        answer = shard.exchange(message, payload)
+        if primary and isinstance(answer, Reply):
+            primary.exchanged(message, answer, shard.refused["nonfinite"] > before, now)
+        return self._answer(sender, answer, message, message.index, message.pull)
+
+    def _pull(self, sender: Sender, message: Pull, now: float) -> Answers:
+        try:
+            answer = self.shard.pull(message)
+        except Parked:
+            if self.primary:
+                self.primary.pulled(message, True, now)
+            return self._park(sender, message)
+        if self.primary and isinstance(answer, Reply):
+            self.primary.pulled(message, False, now)
+        return self._answer(sender, answer, message, asker(message), True)
+
+    def _park(self, sender: Sender, message: Pull) -> Answers:
+        """Kept until something changes, unless the job is over: then the worker must hear that."""
+        if self.stop:
+            reply = self.shard.reply(asker(message), message.request, message.chunk, "pulled", True)
+            return self._answer(sender, reply, message, asker(message), True)
+        if len(self.parked) < PARKED_MOST:
+            self.parked[sender, message.chunk] = message
+        # NB: who waits long must know that this server lives.
+        return ((sender, self.shard.reply(asker(message), 0, message.chunk, "waiting", False), None),)
+
+    def _answer(
+        self, sender: Sender, answer: Reply | Fault, message: Exchange | Pull, worker: int, pull: bool
+    ) -> Answers:
+        if not isinstance(answer, Reply):
+            return ((sender, answer, None),)
+        answer.stop = self.stop
+        body = self.shard.payload(answer, message, worker) if pull else None
+        if body is not None:
+            self.traffic.sent += body.nbytes
+        return ((sender, answer, body),)
+
+    def _obey(self, message: AnyMessage, now: float) -> Answers:
+        """What shard 0 has said: orders for rounds are carried out, the rest is remembered."""
+        if isinstance(message, Decided):
+            if self.rounds:
+                self.rounds.obey(message)
+        elif isinstance(message, Beaten) and self.participant:
+            self.participant.hear(message)
+        elif isinstance(message, Fault) and message.code == "fenced" and self.saving:
+            self.saving.suspect(now)
+        return ()
+
+    @property
+    def stop(self) -> str:
+        """Why the job stops; empty while it runs."""
+        return self._duty.stop
+
+    # -- what messages have made possible ----------------------------------------------------------
+
+    def settle(self, now: float) -> Answers:
+        """Closes rounds that can be closed (shard 0), or reports what is new (the others). After each few messages."""
+        if self.rounds is None:
+            return ()
+        heard = self.primary.coordinator.evaluator_heard if self.primary else None
+        answers, note = self.rounds.settle(heard, now)
+        if note:
+            self.notes.append(note)
+        return answers
+
+    def released(self) -> Iterable[tuple[Sender, Pull]]:
+        """Takes out the parked pulls that can be answered now: the driver passes each to `receive` again."""
+        if not self.parked:
+            return ()
+        shard, over = self.shard, bool(self.stop)
+        ready = [key for key, message in self.parked.items() if over or not shard.holds_back(message)]
+        return [(key[0], self.parked.pop(key)) for key in ready]
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> Answers:
+        """Moves time on."""
+        if self.saving:
+            self.saving.tick(now)
+            self._tell_trouble(self.saving.trouble(now))
+        answers: list[Answer] = []
+        if self.primary:
+            self.primary.tick(now)
+            collecting = self.primary.collecting
+            if self.saving and collecting and collecting.under_way:
+                self.saving.order(collecting.under_way, self.primary.coordinator.save_at, now)
+        elif self.participant:
+            answers.append((PRIMARY, self.participant.tick(now), None))
+            answers += self.rounds.tick() if self.rounds else ()
+        answers += self.settle(now)
+        return answers
+
+    def _tell_trouble(self, trouble: str) -> None:
+        if bool(trouble) != self._troubled:
+            self._troubled = bool(trouble)
+            self.notes.append(
+                f"{trouble}; training goes on" if trouble else "the checkpoint store answers again"
+            )
+
+    # -- saving ------------------------------------------------------------------------------------
+
+    def wish(self, now: float) -> Wish | None:
+        """What the checkpoint store is to do next; the driver tells `done` when it has, and asks again."""
+        return self.saving.wish(now, self._saved_state) if self.saving else None
+
+    def _saved_state(self, now: float) -> dict[str, Any] | None:
+        return self.primary.collecting.state(now) if self.primary and self.primary.collecting else None
+
+    def job_state(self, now: float) -> dict[str, Any] | None:
+        """The coordinator's state, for a copy in memory that is made now; None on other shards than 0."""
+        return self.primary.coordinator.state(now) if self.primary else None
+
+    @property
+    def job_changes(self) -> int:
+        """Grows with what is new in `job_state` although no push has come."""
+        return self.primary.coordinator.changes if self.primary else 0
+
+    def done(self, outcome: Outcome, now: float) -> None:
+        """The store has answered."""
+        assert self.saving is not None
+        self.saving.done(outcome, now)
+        if self.primary and self.primary.collecting:
+            if isinstance(outcome.wish, Publish):
+                self.primary.collecting.published(outcome, outcome.wish.manifest, now)
+            self.primary.collecting.tick(now)
+
+    # -- leaving -----------------------------------------------------------------------------------
+
+    def leave(self, now: float) -> None:
+        """This server was told to end: what is in memory is saved first."""
+        if self._leaving is None:
+            self._leaving = Leaving(self._duty, now)
+
+    def may_leave(self, now: float) -> bool:
+        """Told to end, and what is in memory is in the store; at the latest when the time is up."""
+        if self._leaving is None:
+            return False
+        return not self.saving or not self.shard.ready or self._leaving.over(now)

@@ -1,0 +1,325 @@
+"""What shard 0 does beside serving its slice: it speaks for the coordinator, collects the others' reports and saves,
+and tells the job's `Status`.
+
+Pure: between the `Coordinator`, which decides for the job, and the messages of members, shards and people.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from asgd.errors import ProtocolError, UserError
+from asgd.server.collecting import Collecting
+from asgd.server.coordinator import PAUSE_SECONDS, Coordinator
+from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
+from asgd.server.manifest import Manifest
+from asgd.server.saving import Saving
+from asgd.server.shard import Shard
+from asgd.server.traffic import Traffic
+from asgd.server.view import build_status
+from asgd.spec.status import Status
+from asgd.spec.types import Job, JobSpec
+from asgd.wire.messages import (
+    Beat,
+    Beaten,
+    Bye,
+    Command,
+    Done,
+    Evaluated,
+    Exchange,
+    Fault,
+    Hello,
+    Init,
+    Lease,
+    Message,
+    Pull,
+    Reply,
+    Welcome,
+)
+from asgd.wire.reports import ShardReport, WorkerReport
+
+STATUS_SECONDS = 0.2
+
+
+class Primary:
+    """The duties of shard 0 of `job`; `saving` is None where there is no checkpoint store."""
+
+    def __init__(self, job: Job, run: str, shard: Shard, saving: Saving | None, traffic: Traffic) -> None:
+        self.job, self.shard, self.traffic, self._saving = job, shard, traffic, saving
+        self.coordinator = Coordinator(job.spec, run)
+        self.collecting = Collecting(job, run, shard, self.coordinator, saving) if saving else None
+        self.reports: dict[int, ShardReport] = {}
+        self.terms: dict[int, int] = {0: shard.term}
+        self.status_json = b"{}"
+        self.remembers = False
+        """A restart finds what was lost before in memory."""
+        self._buffers: dict[int, bytes] = {}
+        """{worker: its newest float buffers}, for the evaluator."""
+        self._status_due = 0.0
+        self._ticked: float | None = None
+        self._rolled_back = 0
+        self._lost_saved = 0
+
+    @property
+    def stop(self) -> str:
+        """Why the job stops; empty while it runs."""
+        return self.coordinator.stop_reason
+
+    def restore(self, state: dict[str, Any], manifest: Manifest | None, age: float, now: float) -> None:
+        """Takes over the job's state; `manifest` is the newest complete save, if there is one, `age` seconds old."""
+        self.coordinator.load(state)
+        self.coordinator.last_save = now
+        self.shard.state.dataset = self.coordinator.dataset
+        if self.collecting:
+            if state["stopReason"] == "":
+                self.coordinator.restarts["server"] += 1
+            self.collecting.newest, self.collecting.newest_at = manifest, now - age
+
+    # -- members -----------------------------------------------------------------------------------
+
+    def refusal(self, message: Hello) -> Fault | None:
+        """Why a peer can't join, as far as the job is concerned; None when it may."""
+        if message.role != "worker":
+            return None
+        if self.stop:
+            return Fault("stopped", self.stop, self.shard.term)
+        known = self.coordinator.dataset
+        if message.dataset is None and self.job.spec.stop_after.epochs is not None:
+            text = "spec.stopAfter.epochs needs data of a known size, and this entrypoint's data is a stream"
+            return self._unlike(f"{text}; allowed here: updates, samples, seconds, metric")
+        if known is not None and message.dataset != known:
+            return self._unlike(f"this job's data has {known} samples, not {message.dataset}")
+        return None
+
+    def _unlike(self, text: str) -> Fault:
+        return Fault("layout", text, self.shard.term)
+
+    def joined(self, message: Hello, answer: Welcome, now: float) -> None:
+        """The shard has welcomed a peer; the first worker describes the data."""
+        chief = self.coordinator
+        if message.role == "evaluator":
+            chief.meet_evaluator(now, message.incarnation)
+        if message.role != "worker":
+            return
+        if message.evaluates:
+            chief.await_evaluator()
+        chief.hello(message.index, message.incarnation, message.node, now, answer.bring)
+        chief.describe_data(message.dataset, message.guarantee, message.tensors)
+        self.shard.state.dataset = chief.dataset
+        chief.rolled_back(self.shard.lost_samples - self._rolled_back)
+        self._rolled_back = self.shard.lost_samples
+
+    def left(self, message: Bye, now: float) -> None:
+        """A member leaves."""
+        chief = self.coordinator
+        if message.role == "worker":
+            member = chief.members.get(message.index)
+            chief.bye(message.index, message.incarnation, message.lost, now)
+            if member and member.incarnation == message.incarnation and not (message.lost or message.reason):
+                chief.finished(message.index, now)
+        elif message.role == "evaluator":
+            chief.meet_evaluator(None)
+
+    # -- pushes ------------------------------------------------------------------------------------
+
+    def exchanged(self, message: Exchange, reply: Reply, spoiled: bool, now: float) -> None:
+        """A chunk of a push was served: the first one has the push's verdict, a later one may have `spoiled` it."""
+        self.coordinator.active(message.index, now)
+        if message.chunk:
+            if spoiled:
+                self.coordinator.spoiled(message.index, now)
+        elif message.steps and reply.verdict != "duplicate":
+            self.coordinator.pushed(
+                message.index, message.visits, message.samples, message.loss, reply.verdict, now
+            )
+
+    def pulled(self, message: Pull, parked: bool, now: float) -> None:
+        """A pull is answered, or held back until something changes."""
+        if message.role != "worker":
+            return
+        if parked:
+            self.coordinator.parked(message.index)
+        else:
+            self.coordinator.active(message.index, now)
+
+    def brought(self, message: Init, now: float) -> None:
+        """A worker has brought a chunk of the initial weights."""
+        self.coordinator.brought(message.index, now)
+
+    # -- what the coordinator is asked -------------------------------------------------------------
+
+    def serve(self, message: Lease | Beat | Evaluated | Command, now: float) -> Message:
+        """Answers the coordinator's messages. Raises ProtocolError on a report that its sender has no business with."""
+        match message:
+            case Lease():
+                return self._lease(message, now)
+            case Beat():
+                return self._beat(message, now)
+            case Evaluated():
+                self.coordinator.evaluated(message.version, message.metrics, message.final, now)
+                return Done()
+            case Command():
+                return self._command(message, now)
+
+    def _lease(self, message: Lease, now: float) -> Message:
+        member = self.coordinator.members.get(message.index)
+        if member is None or member.incarnation != message.incarnation:
+            return Fault("hello", "say hello first", self.shard.term)
+        try:
+            granted = self.coordinator.lease(message.index, message.request, now)
+        except UserError as error:
+            return self._unlike(str(error))
+        if granted.wait:
+            self.shard.rest(message.index)
+        return granted
+
+    def _beat(self, message: Beat, now: float) -> Message:
+        chief, report = self.coordinator, message.report
+        if message.role == "worker":
+            if not chief.heard(message.index, message.incarnation, now) and not chief.stop_reason:
+                why = chief.given_up(message.index, message.incarnation)
+                return Beaten(given_up=why) if why else Fault("hello", "say hello first", self.shard.term)
+            if isinstance(report, WorkerReport):
+                self._worker_report(message.index, report)
+        elif message.role == "evaluator":
+            chief.meet_evaluator(now, message.incarnation)
+            if why := chief.evaluator.given_up:
+                return Beaten(given_up=why)
+        elif message.role == "shard" and isinstance(report, ShardReport):
+            if fault := self._shard_report(message, report, now):
+                return fault
+        else:
+            raise ProtocolError(f"a beat of role {message.role!r} with a report of another")
+        return self._beaten()
+
+    def _beaten(self) -> Beaten:
+        chief, collecting = self.coordinator, self.collecting
+        return Beaten(
+            workers=len(chief.members),
+            members={member.index: member.incarnation for member in chief.members.values()},
+            stop=chief.stop_reason,
+            final=chief.phase in ("evaluating", "finished"),
+            save=collecting.under_way if collecting else 0,
+            save_at=chief.save_at,
+            saved=collecting.complete if collecting else 0,
+            dataset=chief.dataset,
+            resting=[member.index for member in chief.members.values() if member.resting],
+            every_seconds=chief.spec.evaluation.every_seconds,
+        )
+
+    def _worker_report(self, index: int, report: WorkerReport) -> None:
+        if member := self.coordinator.members.get(index):
+            member.times = report.times
+        if report.buffers:
+            self._buffers[index] = report.buffers
+
+    def _shard_report(self, message: Beat, report: ShardReport, now: float) -> Fault | None:
+        known = self.terms.get(message.index)
+        if known is not None and message.incarnation < known:
+            return Fault("fenced", f"there is a shard {message.index} of term {known}", self.shard.term)
+        if known is not None and message.incarnation > known:
+            self.coordinator.restarts["server"] += 1
+        self.terms[message.index] = message.incarnation
+        self.coordinator.shard_heard(message.index, now)
+        self.reports[message.index] = report
+        if self.collecting:
+            self.collecting.report(message.index, report)
+            if report.leaving and not self.collecting.under_way:
+                self.collecting.ask(now)
+        return None
+
+    def _command(self, message: Command, now: float) -> Message:
+        if message.verb == "status":
+            return Done(self.status_json)
+        if message.verb == "stop":
+            self.coordinator.stop(message.argument or "stopped", now)
+        elif message.verb == "save":
+            if self.collecting:
+                self.collecting.ask(now)
+        elif message.verb == "buffers":
+            return Done(msgspec.msgpack.encode(self._told_buffers()))
+        else:
+            return Fault("protocol", f"unknown command {message.verb!r}; known: status, stop, save, buffers")
+        return Done()
+
+    def _told_buffers(self) -> list[bytes]:
+        """Buffers of the live workers, lowest first; of those that were, when none is left."""
+        told = sorted(self._buffers.items())
+        live = [buffers for index, buffers in told if index in self.coordinator.members]
+        return live or [buffers for _, buffers in told]
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def change(self, spec: JobSpec) -> None:
+        """Live fields of the spec have changed."""
+        self.coordinator.change(spec)
+
+    def tick(self, now: float) -> None:
+        """Moves time on. A fresh model, and what a restart has lost, are saved as soon as they are there."""
+        chief = self.coordinator
+        if self._ticked is not None and now - self._ticked > PAUSE_SECONDS:
+            chief.excuse(now - self._ticked, now)
+        self._ticked = now
+        for member in chief.tick(now):
+            self.shard.leave(member.index, member.incarnation)
+        if self.collecting:
+            if self.collecting.newest is None and not self.collecting.under_way and not self.collecting.error:
+                self.collecting.ask(now)
+            self._save_losses(self.collecting, now)
+            self.collecting.tick(now)
+        elif chief.save_asked is not None:
+            chief.saved(now)
+        if now >= self._status_due:
+            self._status_due = now + STATUS_SECONDS
+            self.status_json = msgspec.json.encode(self.status(now))
+
+    def _save_losses(self, collecting: Collecting, now: float) -> None:
+        """What a restart lost is known to memory alone until the next save: another death would forget it."""
+        own = self.shard.lost + self.shard.lost_before
+        lost = own + sum(report.lost for report in self.reports.values())
+        free = self.shard.ready and not self.stop and not collecting.under_way
+        if lost > self._lost_saved and free and not self.remembers:
+            self._lost_saved = lost
+            self.coordinator.ask_save(now, 0)
+
+    # -- what it looks like ------------------------------------------------------------------------
+
+    def status(self, now: float) -> Status:
+        """The job at this moment."""
+        return build_status(self.coordinator, self.facts(now), now)
+
+    def facts(self, now: float) -> JobFacts:
+        """What is known beside the coordinator."""
+        others = range(1, self.shard.shards)
+        return JobFacts(
+            job=self.job.name,
+            shards=[
+                shard_report(self.shard, self.traffic),
+                *(self.reports.get(i) or ShardReport() for i in others),
+            ],
+            terms=[self.terms.get(index, 0) for index in range(self.shard.shards)],
+            refused_messages=self.traffic.refused_by_reason,
+            rejected=list(self.shard.state.facts.get("rejected", [])),
+            ever_rejected=list(self.shard.state.facts.get("everRejected", [])),
+            save=self._save_facts(now),
+            save_error=self._save_error(now),
+            serving=serving(self.traffic),
+        )
+
+    def _save_facts(self, now: float) -> SaveFacts | None:
+        newest = self.collecting.newest if self.collecting else None
+        if newest is None or self.collecting is None or self._saving is None:
+            return None
+        uri = f"{self._saving.facts.uri.rstrip('/')}/{newest.save:06d}"
+        size = sum(part.bytes for part in newest.parts)
+        return SaveFacts(newest.updates, uri, max(0.0, now - self.collecting.newest_at), size)
+
+    def _save_error(self, now: float) -> str:
+        if self._saving is None or self.collecting is None:
+            return ""
+        troubles = [self._saving.trouble(now)]
+        for index, report in sorted(self.reports.items()):
+            troubles.append(report.store_trouble and f"shard {index}: {report.store_trouble}")
+        return next(filter(None, troubles), self.collecting.error)

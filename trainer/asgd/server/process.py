@@ -1,0 +1,81 @@
+"""`asgd server`: opens what one parameter server needs, finds what it goes on from, and serves until told to end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import zmq
+
+from asgd import exitcodes
+from asgd.algorithms.base import answers_weights
+from asgd.algorithms.registry import halves
+from asgd.errors import ProtocolError, UserError
+from asgd.host.allocator import keep_freed_memory
+from asgd.host.available import available_bytes
+from asgd.host.env import ProcessConfig, read_config
+from asgd.record.shard import recorder
+from asgd.server.bulk import open_bulk
+from asgd.server.core import ServerCore
+from asgd.server.saves.in_memory import Memory
+from asgd.server.saves.restore import find, open_store
+from asgd.server.saves.saver import Saver
+from asgd.server.saves.store import Store
+from asgd.server.saving import StoreFacts
+from asgd.server.service import Ports, Service
+from asgd.wire import control
+
+
+def main() -> int:
+    """Runs one server as its environment says. Raises UserError, TryAgain, Fenced."""
+    keep_freed_memory()
+    open_service(read_config()).run()
+    return exitcodes.DONE
+
+
+def open_service(config: ProcessConfig) -> Service:
+    """The server of shard `config.index`, listening. Raises UserError on a bad address or save, TryAgain."""
+    spec = config.job.spec
+    store = open_store(config.checkpoint) if config.checkpoint else None
+    term = store.claim_term(config.index) if store else 1
+    facts = StoreFacts(store.uri, max(store.begun(), default=0)) if store else None
+    ports = _open_ports(config)
+    rule = halves(spec).server()
+    in_place = ports.bulk is not None and spec.exchange.read_in_place and answers_weights(rule)
+    core = ServerCore(
+        config.job, config.index, term, run=config.run, store=facts,
+        recorder=recorder(config.record, config.index, term),
+        memory=ports.bulk.weights_memory if ports.bulk and in_place else None,
+    )  # fmt: skip
+    # NB: without a store there are no terms.
+    if config.memory and store:
+        ports.memory = Memory(config.memory, core.shard, config.run)
+        if core.primary:
+            core.primary.remembers = True
+    core.knowledge.room, core.knowledge.started = available_bytes(), (config.incarnation, time.monotonic())
+    _restore(core, config, store, ports.memory)
+    ports.saver = Saver(store) if store else None
+    return Service(config, core, ports)
+
+
+def _open_ports(config: ProcessConfig) -> Ports:
+    context: zmq.Context[Any] = zmq.Context()
+    needs_guard = config.keys and not control.is_local(config.bind)
+    guard = control.guard(context, config.keys) if needs_guard and config.keys else None
+    ports = Ports(context, control.router(context, config.bind, config.keys), guard=guard)
+    if config.index:
+        ports.dealer = control.dealer(context, config.servers[0], config.keys)
+        # NB: reports are snapshots; while shard 0 is away only the newest is worth keeping.
+        ports.dealer.sndhwm = 4
+    if config.job.spec.exchange.lane != "zmq":
+        sealed = guard is not None
+        ports.bulk = open_bulk(config.bind, config.bulk, sealed, config.job.name, config.index)
+    return ports
+
+
+def _restore(core: ServerCore, config: ProcessConfig, store: Store | None, memory: Memory | None) -> None:
+    found = find(config.job, config.index, config.run, store, memory.newest() if memory else None)
+    try:
+        core.restore(found, time.monotonic())
+    except ProtocolError as error:
+        raise UserError(f"spec.checkpoint.restore: {error}") from error

@@ -1,0 +1,237 @@
+"""When a shard saves, and what: wishes for whoever has the checkpoint store, and what becomes of them.
+
+Pure. The store may be slow or hang: one wish at a time is with it, nothing here waits for it, and who asks is told how
+long it has not answered. A part that does not come within a bound is given up; the next save may try again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from asgd.kernel import F32
+from asgd.server.manifest import Manifest
+from asgd.server.shard import Shard
+from asgd.server.traffic import Traffic
+from asgd.wire.partition import Range, shard_range
+from asgd.wire.reports import Part
+
+OVERDUE_SECONDS = 2.0
+"""A save is not put off longer than this when the announced version does not come."""
+SLOW_SECONDS = 10.0
+SLOW_BYTES = 50e6
+"""A store that has been at work for longer than this, and a second more for each so many bytes, is said to be slow."""
+PATIENCE_SECONDS = 600.0
+PATIENCE_BYTES = 10e6
+"""A part, or a save, is given up after so long, and a second more for each so many bytes of it."""
+SUSPICION_SECONDS = 5.0
+"""Peers that name a term which nobody here knows make the store be asked this often at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What a server knows of its checkpoint store when it starts."""
+
+    uri: str
+    newest_begun: int = 0
+    """The highest number that any save bears, complete or not."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Restored:
+    """What a start of a shard goes on from: a save, or (number below zero) a copy that was kept in memory."""
+
+    number: int
+    size: int
+    layout: str
+    arrays: dict[str, F32]
+    meta: dict[str, Any]
+    job: dict[str, Any] | None = None
+    """The coordinator's state; for shard 0."""
+    manifest: Manifest | None = None
+    """The newest complete save of the job."""
+    age: float = 0.0
+    """Seconds since that was written."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WritePart:
+    """Write this shard's file of save `number`. `arrays` are the live ones: copy them before the core is told more."""
+
+    number: int
+    shard: int
+    shards: int
+    term: int
+    span: Range
+    arrays: dict[str, F32]
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Publish:
+    """All parts are written: write the manifest, then remove all but the newest `keep` saves."""
+
+    manifest: Manifest
+    keep: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeepOwn:
+    """The save is complete in a store that this shard may not see: keep its own view of it, unless it does see it."""
+
+    manifest: Manifest
+    shard: int
+    keep: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckTerm:
+    """Somebody says that this server was replaced: look whether the store knows of it."""
+
+    shard: int
+    term: int
+
+
+Wish = WritePart | Publish | KeepOwn | CheckTerm
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of a wish. `done`: what was asked for is in the store; `error` may still tell of what is not."""
+
+    wish: Wish
+    done: bool
+    error: str = ""
+    part: Part | None = None
+    time: float = 0.0
+    """Seconds since 1970; of parts and manifests."""
+    fenced: bool = False
+    """A newer server of this shard has started; `error` says so. This one must end."""
+
+
+@dataclass(slots=True)
+class _Order:
+    """A save that was announced."""
+
+    number: int
+    version: int
+    since: float
+
+
+def patience(size: int) -> float:
+    """Seconds after which a save of `size` bytes is given up."""
+    return PATIENCE_SECONDS + size / PATIENCE_BYTES
+
+
+class Saving:
+    """Of one shard. `number` is the newest save that it is through with, `part` what it wrote, or `error` why not."""
+
+    def __init__(self, shard: Shard, traffic: Traffic, facts: StoreFacts) -> None:
+        self.facts = facts
+        self.number = 0
+        self.part: Part | None = None
+        self.error = ""
+        self._shard, self._traffic = shard, traffic
+        self._order: _Order | None = None
+        self._taken = 0
+        self._queue: deque[Wish] = deque()
+        self._at_work: Wish | None = None
+        self._since = 0.0
+        self._suspected = -SUSPICION_SECONDS
+
+    # -- what is asked for -------------------------------------------------------------------------
+
+    def order(self, number: int, version: int, now: float) -> None:
+        """Shard 0 announced a save, to be made at `version`."""
+        if number > self._taken and (self._order is None or self._order.number < number):
+            self._order = _Order(number, version, now)
+
+    def ask(self, wish: Publish | KeepOwn) -> None:
+        """Has a wish carried out after those before it."""
+        self._queue.append(wish)
+
+    def suspect(self, now: float) -> None:
+        """A peer has named a higher term than this server's. Its word alone ends nobody."""
+        if now - self._suspected >= SUSPICION_SECONDS:
+            self._suspected = now
+            self._queue.append(CheckTerm(self._shard.index, self._shard.term))
+
+    def wish(self, now: float, job: Callable[[float], dict[str, Any] | None]) -> Wish | None:
+        """What the store is to do next, None for nothing; `job` gives the coordinator's state on shard 0."""
+        if self._at_work is not None:
+            return None
+        if self._queue:
+            self._at_work = self._queue.popleft()
+        elif self._due(now):
+            self._at_work = self._write_part(job(now))
+        else:
+            return None
+        self._since = now
+        return self._at_work
+
+    def _due(self, now: float) -> bool:
+        """Whether the announced version has come (or will not)."""
+        order = self._order
+        if order is None or not self._shard.ready:
+            return False
+        return self._shard.state.version >= order.version or now - order.since > OVERDUE_SECONDS
+
+    def _write_part(self, job: dict[str, Any] | None) -> WritePart:
+        assert self._order is not None
+        order, self._order, shard = self._order, None, self._shard
+        self._taken = order.number
+        shard.recorder.saved(order.number)
+        meta = shard.meta() | ({"job": job} if job is not None else {})
+        span = shard_range(shard.size or 0, shard.index, shard.shards)
+        return WritePart(order.number, shard.index, shard.shards, shard.term, span, shard.arrays(), meta)
+
+    # -- what becomes of it ------------------------------------------------------------------------
+
+    def done(self, outcome: Outcome, now: float) -> None:
+        """The store has answered."""
+        if outcome.wish is not self._at_work:
+            return
+        self._at_work, traffic = None, self._traffic
+        traffic.store_seconds = 0.0
+        if isinstance(outcome.wish, CheckTerm):
+            return
+        traffic.checkpoints["saved" if outcome.done else "failed"] += isinstance(outcome.wish, WritePart)
+        traffic.checkpoints["failed"] += not outcome.done and isinstance(outcome.wish, KeepOwn)
+        if isinstance(outcome.wish, WritePart):
+            traffic.checkpoint_seconds = now - self._since
+            if outcome.part:
+                traffic.checkpoint_bytes, traffic.checkpoint_time = outcome.part.bytes, outcome.time
+            if self.number < outcome.wish.number:
+                self._through(outcome.wish.number, outcome.part, outcome.error)
+
+    def _through(self, number: int, part: Part | None, error: str) -> None:
+        self.number, self.part, self.error = number, part, error
+
+    def tick(self, now: float) -> None:
+        """Moves time on: what the store has not answered in time counts as failed."""
+        if self._at_work is None:
+            return
+        self._traffic.store_seconds = now - self._since
+        bound = patience(self._size)
+        writes = isinstance(self._at_work, WritePart) and self.number < self._taken
+        if writes and now - self._since > bound:
+            self._traffic.checkpoints["failed"] += 1
+            self._through(self._taken, None, self.trouble(now))
+        elif self._order and now - self._order.since > bound:
+            order, self._order = self._order, None
+            self._taken = order.number
+            self._traffic.checkpoints["failed"] += 1
+            self._through(order.number, None, self.trouble(now))
+
+    @property
+    def _size(self) -> int:
+        return sum(array.nbytes for array in self._shard.arrays().values())
+
+    def trouble(self, now: float) -> str:
+        """What is wrong with the store at this moment, in a sentence; empty if nothing is."""
+        waited = now - self._since if self._at_work is not None else 0.0
+        if waited <= SLOW_SECONDS + self._size / SLOW_BYTES:
+            return ""
+        return f"the checkpoint store has not answered for {waited:.0f} s"

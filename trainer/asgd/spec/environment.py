@@ -1,0 +1,80 @@
+"""The environment variables by which processes of a job are told their part, the same in pods and on a laptop.
+
+`Env` is the only list of them: `asgd run` and the operator set them, `host/env.py` reads them, and
+docs/reference/environment.md is made from it. A member is a `str`, so it serves as a key of any environment.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class Env(StrEnum):
+    """Name and meaning of each variable."""
+
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> Self:
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.meaning = meaning
+        return member
+
+    # What a server, a worker or an evaluator is told.
+    JOB = "ASGD_JOB", "path of the checked job as JSON"
+    INDEX = "ASGD_INDEX", "index of this shard or worker"
+    SERVERS = "ASGD_SERVERS", "endpoints of all shards in order, comma-separated"
+    BIND = "ASGD_BIND", "where a server listens"
+    BULK = (
+        "ASGD_BULK",
+        "where a server listens for bulk connections, as tcp://0.0.0.0:7078; beside ASGD_BIND if not set",
+    )
+    KEYS = "ASGD_KEYS", "path of the CURVE keys; needed when endpoints are not local"
+    METRICS = (
+        "ASGD_METRICS",
+        "host:port of /metrics, /status, /healthz, /readyz; port 0 takes a free one, empty serves none",
+    )
+    CHECKPOINT = "ASGD_CHECKPOINT", "URI of the checkpoint store"
+    ANNOUNCE = "ASGD_ANNOUNCE", "file that gets {pid, metrics} as soon as the process serves"
+    LIVE = "ASGD_LIVE", "file with the live fields of the spec, read again when it changes"
+    JOB_FOLDER = (
+        "ASGD_JOB_FOLDER",
+        "folder of the user's job file, where entrypoints and their imports are looked for last",
+    )
+    SOURCE = "ASGD_SOURCE", "folder for the files of spec.source; a temporary one if not set"
+    EXTRAS = (
+        "ASGD_EXTRAS",
+        "file in which the evaluator leaves the model's state beside its trained parameters",
+    )
+    SHM = (
+        "ASGD_SHM",
+        "memory-backed folder that workers and servers of one machine share; /dev/shm if not set; on a cluster the"
+        " volume of exchange.sharedMemory",
+    )
+    MEMORY = (
+        "ASGD_MEMORY",
+        "memory-backed folder in which servers keep what they hold for their successors in this run; not set or empty:"
+        " nowhere. `asgd run` makes one, unless the variable is there already",
+    )
+    RUN = (
+        "ASGD_RUN",
+        "which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for happens once a run",
+    )
+    RECORD = "ASGD_RECORD", "folder for the logs that `asgd replay` reads; not set: nothing is recorded"
+    NODE = "ASGD_NODE", "name of the machine, for strategies that group by node"
+    JOIN_TIMEOUT = (
+        "ASGD_JOIN_TIMEOUT",
+        "seconds a worker waits for servers before it exits with 75; 300 if not set",
+    )
+    PARENT = (
+        "ASGD_PARENT",
+        "process id of the parent whose end also ends this process (Linux); not set: it lives on its own",
+    )
+
+    # What users' code in a worker is told.
+    WORKER_INDEX = "ASGD_WORKER_INDEX", "for users' code: index of this worker, also as RANK"
+    WORKERS = (
+        "ASGD_WORKERS",
+        "for users' code: how many workers the job wanted when this one started, also as WORLD_SIZE",
+    )

@@ -1,0 +1,74 @@
+"""Live fields: what may change while a job runs, and how it travels to shard 0.
+
+The operator splits the spec: the frozen part goes to all pods in a ConfigMap that never changes, the live part to
+shard 0 in one that does. Shard 0 puts the live part over the spec that it started with. The CRD decides which fields
+are live (it has a rule that freezes each of the others); a test holds `LIVE` against those rules.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from asgd.errors import UserError
+from asgd.spec.types import JobSpec
+
+LIVE: tuple[tuple[str, ...], ...] = (
+    ("workers", "replicas"),
+    ("workers", "minReplicas"),
+    ("workers", "maxReplicas"),
+    ("workers", "progressDeadlineSeconds"),
+    ("runPolicy",),
+    ("stopAfter",),
+    ("evaluation",),
+    ("checkpoint", "everySeconds"),
+    ("checkpoint", "keep"),
+)
+"""Paths below `spec`; a path to an object means all of it."""
+
+
+def split(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The frozen and the live part of a defaulted spec (camelCase, as in YAML). Both keep the spec's own shape."""
+    frozen: dict[str, Any] = copy.deepcopy(dict(spec))
+    live: dict[str, Any] = {}
+    for *parents, leaf in LIVE:
+        source, target = frozen, live
+        for parent in parents:
+            source = source.get(parent, {})
+            target = target.setdefault(parent, {})
+        if leaf in source:
+            target[leaf] = source.pop(leaf)
+    return frozen, live
+
+
+def merge(spec: JobSpec, live: bytes) -> JobSpec:
+    """`spec` with the live part that `split` made, as JSON, in place of its own live fields.
+
+    A live field that is absent or null stays as it is; other fields are not read. Raises UserError when the text is no
+    JSON object or a value has the wrong type.
+    """
+    try:
+        fresh = msgspec.json.decode(live, type=dict[str, Any])
+        return msgspec.convert(_overlaid(msgspec.to_builtins(spec), fresh), JobSpec)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"live fields: {error}") from error
+
+
+def _overlaid(document: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    for path in LIVE:
+        *parents, leaf = path
+        if (value := _at(fresh, path)) is not None:
+            target = document
+            for parent in parents:
+                target = target[parent]
+            target[leaf] = value
+    return document
+
+
+def _at(document: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document

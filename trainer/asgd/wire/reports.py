@@ -1,0 +1,64 @@
+"""What goes along with a `Beat`: a worker's report or a shard's. An ill-formed one is refused on arrival.
+
+`Part` is told by shards, kept in manifests and read back by restores.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from asgd.spec.status import WorkerTimes
+from asgd.wire import limits
+
+Count = Annotated[int, Meta(ge=0, le=limits.TOTAL_MOST)]
+Name = Annotated[str, Meta(max_length=limits.NAME_MOST)]
+Text = Annotated[str, Meta(max_length=limits.TEXT_MOST)]
+"""A sentence; who tells it cuts it to this length."""
+
+
+class Part(Struct, rename="camel"):
+    """One shard's file of a save: elements [start, stop) of the flat vector at the shard's own `version`."""
+
+    file: Name
+    start: Count
+    stop: Count
+    version: Count
+    bytes: Count
+
+
+class WorkerReport(Struct, tag="worker", tag_field="t"):
+    """What a worker tells with its sign of life."""
+
+    times: WorkerTimes = WorkerTimes()
+    buffers: Annotated[bytes, Meta(max_length=limits.BUFFERS_MOST)] = b""
+    """Its model's float buffers as float32, now and then; empty: not this time."""
+
+
+class ShardReport(Struct, tag="shard", tag_field="t"):
+    """A shard's figures since its first start where they are saved with it, else of this start."""
+
+    version: Count = 0
+    histogram: dict[Count, Count] = {}
+    """{staleness: accepted pushes}"""
+    refused: Annotated[dict[Name, Count], Meta(max_length=limits.FIGURES_MOST)] = {}
+    """{reason: pushes}"""
+    lost: Count = 0
+    """Acknowledged updates that restarts have lost."""
+    sent: Count = 0
+    received: Count = 0
+    codec_saved: int = 0
+    """Payload bytes that codecs saved of what fp32 would have taken; negative when they took more."""
+    leaving: bool = False
+    """This server was told to end and waits for a save that holds its state."""
+    save: Count = 0
+    """The newest save that it is through with; 0: none."""
+    part: Part | None = None
+    """What it wrote for that save; None: nothing, for the reason `error`."""
+    error: Text = ""
+    store_trouble: Text = ""
+    """What is wrong with its checkpoint store at this moment, in a sentence."""
+
+
+Report = WorkerReport | ShardReport | None

@@ -1,0 +1,136 @@
+"""Puts a worker in real time together: opens its centre, log and threads, and hands them to a `Replica`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from asgd.algorithms.attacks import attack_of
+from asgd.algorithms.base import WorkerStrategy
+from asgd.algorithms.registry import halves
+from asgd.errors import UserError
+from asgd.host.env import ProcessConfig
+from asgd.record.worker import WorkerRecorder, recorder
+from asgd.spec.types import JobSpec
+from asgd.wire.reports import WorkerReport
+from asgd.worker.core import WorkerCore, overlaps
+from asgd.worker.device.accelerator import Staging
+from asgd.worker.device.buffers import Buffers
+from asgd.worker.device.flat import Flat
+from asgd.worker.device.vectors import FlatVectors
+from asgd.worker.meters import Meters
+from asgd.worker.parallel.plan import stages_of
+from asgd.worker.replica import Replica
+from asgd.worker.sending.centre import Centre, open_centre
+from asgd.worker.sending.headers import Identity
+from asgd.worker.sending.heartbeat import Heartbeat
+from asgd.worker.sending.overlap import Overlap, worthwhile
+from asgd.worker.sending.patience import Patience
+from asgd.worker.task.probing import Probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What the servers are told of a worker's data, and what else it can do."""
+
+    dataset: int | None
+    """Samples in one epoch; None for streams."""
+    guarantee: str
+    evaluates: bool = False
+    announced: bool = False
+    """`Replica.pushing` is told of the backward passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A worker's parts that whoever runs it needs."""
+
+    replica: Replica
+    recorder: WorkerRecorder
+    patience: Patience
+    leaving: Callable[[], bool]
+    """Whether it was told to leave, as its log tells it."""
+
+
+def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
+    """The strategy's worker half; raises UserError when it compares weights, and the task gives nothing to do so."""
+    rule = halves(spec).worker()
+    if rule.probes:
+        rule.judge = _judge_by(spec, flat, probe)
+    return rule
+
+
+def _judge_by(spec: JobSpec, flat: Flat, probe: Probe | None) -> Callable[[Tensor], float]:
+    if probe is None:
+        raise UserError(
+            f"spec.algorithm.name: {spec.algorithm['name']} compares weights by the loss of a Task, which a script with"
+            " its own loop does not have; allowed: an entrypoint module:callable that returns one"
+        )
+    return lambda weights: probe.loss(flat, flat.device, weights)
+
+
+def overlapped(spec: JobSpec, rule: WorkerStrategy, flat: Flat, shards: int, *, attacks: bool) -> bool:
+    """Whether pushes may leave during backward: they are the raw gradient, and nothing else has to wait for it."""
+    plain = spec.exchange.overlap and spec.optimizer.clip_norm is None and not attacks
+    if not plain or not rule.raw or overlaps(spec, rule) or stages_of(spec) > 1:
+        return False
+    return worthwhile(flat.size, shards)
+
+
+def assemble(
+    config: ProcessConfig, flat: Flat, about: About, *, leaving: Callable[[], bool] = lambda: False,
+    buffers: Buffers | None = None, probe: Probe | None = None,
+) -> Assembled:  # fmt: skip
+    """A worker that has not joined yet. `buffers`: told to the evaluator; `probe`: what weights are compared on.
+
+    Raises UserError when the strategy can't work with this task.
+    """
+    spec = config.job.spec
+    rule, attack = worker_rule(spec, flat, probe), attack_of(spec, config.index)
+    told = recorder(config.record, config.index, config.incarnation)
+    patience = Patience(config.join_timeout_seconds, spec.workers.drain_seconds, leaving)
+    identity = Identity(
+        job=config.job.name, role="worker", index=config.index, incarnation=config.incarnation, size=flat.size,
+        layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
+        tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates,
+    )  # fmt: skip
+    centre = open_centre(
+        config.servers, config.keys, identity, spec.codec,
+        split=halves(spec).pulls_wait, patience=patience,
+        lane=spec.exchange.lane, recorder=told,
+    )  # fmt: skip
+    beside = overlaps(spec, rule)
+    meters = Meters(overlapped=beside)
+    meters.ways = lambda: centre.ways
+    vectors = _vectors(flat, centre, keeps=beside)
+    noted = told.leaving(leaving)
+    core = WorkerCore(
+        spec, rule, vectors, len(centre.channels), dataset=about.dataset, attack=attack, observer=meters,
+        leaving=noted,
+    )  # fmt: skip
+    early = about.announced and overlapped(spec, rule, flat, len(centre.channels), attacks=attack is not None)
+    overlap = Overlap(flat, len(centre.channels), vectors.push) if early else None
+    thread = ThreadPoolExecutor(1, "exchange") if beside or overlap else None
+    heartbeat = Heartbeat(config.servers[0], config.keys, identity)
+    replica = Replica(core, vectors, centre, heartbeat, meters, thread=thread, overlap=overlap)
+    heartbeat.report = lambda: _report(replica, buffers)
+    return Assembled(replica, told, patience, noted)
+
+
+def _vectors(flat: Flat, centre: Centre, *, keeps: bool) -> FlatVectors:
+    shared = centre.segment
+    push = Staging(flat.size, flat.device, shared.push if shared else None)
+    pulled = Staging(flat.size, flat.device, shared.pull if shared else None)
+    return FlatVectors(flat, push, pulled, keeps=keeps)
+
+
+def _report(replica: Replica, buffers: Buffers | None) -> WorkerReport:
+    report = replica.meters.report()
+    if buffers:
+        every = replica.heartbeat.heard.every_seconds
+        report.buffers = buffers.report(replica.core.steps, every, replica.closing)
+    return report

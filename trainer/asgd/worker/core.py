@@ -1,0 +1,283 @@
+"""Everything a worker decides, without I/O: one life for pods, laptops, `asgd.connect()`, virtual time and replays.
+
+`join`, `train` and `leave` (and for loops of their own `step` and `flush`) are generators: they yield what they wish
+for (`wishes.py`) and are resumed with what came. After each backward pass the strategy says what to send. With
+`exchange.ahead: 1` an exchange is under way while the next gradient is computed, on weights that are one version
+older; the order of what touches the weights is fixed: take the gradient, merge what came, step, take out what goes.
+A push names the versions of the shards that its gradient was computed from, never those that were merged since.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from asgd import kernel
+from asgd.algorithms.attacks import Attack
+from asgd.algorithms.base import Turn, WorkerStrategy
+from asgd.algorithms.schedule import learning_rate
+from asgd.errors import TryAgain
+from asgd.kernel import F32
+from asgd.spec.types import JobSpec
+from asgd.wire.partition import part_slices
+from asgd.worker.reading.leased import Lease, LeasedBatch, Visits, Waiting
+from asgd.worker.sending.headers import Outcome, PushMeta
+from asgd.worker.wishes import (
+    AWAIT,
+    JOIN,
+    NEXT,
+    Compute,
+    Computed,
+    Exchange,
+    Leave,
+    Life,
+    Observer,
+    Sleep,
+    Vectors,
+)
+
+WAIT_SECONDS = 0.1
+"""Pause before a worker without data asks again."""
+
+
+def overlaps(spec: JobSpec, rule: WorkerStrategy) -> bool:
+    """Whether exchanges are under way while the next step computes."""
+    return spec.exchange.ahead > 0 or rule.delay > 0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What has been computed since the last push."""
+
+    samples: int = 0
+    steps: int = 0
+    visits: list[Lease] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+class WorkerCore:
+    """A worker of the job `spec` on `shards` shards, with the strategy's worker half `rule`.
+
+    `leaving`: whether it was told to leave; `holds`: whether what a batch visits is still this worker's. Raises
+    UserError where the schedule needs an epoch's size, `dataset`, and there is none.
+    """
+
+    def __init__(
+        self, spec: JobSpec, rule: WorkerStrategy, vectors: Vectors, shards: int, *, dataset: int | None = None,
+        attack: Attack | None = None, observer: Observer | None = None, leaving: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        self.spec, self.rule, self.vectors, self.attack = spec, rule, vectors, attack
+        rule.dataset = dataset
+        self.holds: Callable[[Visits], bool] = lambda visits: True
+        self.overlapped = overlaps(spec, rule)
+        self.sequence = 0
+        """Of the newest push."""
+        self.steps = 0
+        self.samples = 0
+        """Samples of the whole job, as far as this worker knows."""
+        self.stop = ""
+        """Why the job is over."""
+        self._shards, self._dataset = shards, dataset
+        self._observer = observer or Observer()
+        self._leaving = leaving
+        self._pending = _Pending()
+        self._versions: tuple[int, ...] = ()
+        """Versions of the shards in the weights of this moment, and in those of the newest gradient."""
+        self._computed_from: tuple[int, ...] = ()
+        self._under_way = self._pulling = False
+        self._land_at = 0
+        """The step after which the exchange under way is waited for, where the strategy lets it take some."""
+
+    # -- a life ------------------------------------------------------------------------------------
+
+    def join(self) -> Life[str]:
+        """Joins all shards and takes their weights; returns why the job is over, if it is."""
+        self.stop = yield JOIN
+        return self.stop or (yield from self.refresh())
+
+    def refresh(self) -> Life[str]:
+        """Takes the servers' weights as they are now."""
+        yield Exchange(None, True, PushMeta())
+        outcome: Outcome = yield AWAIT
+        self._take(outcome)
+        if not self.stop:
+            self.vectors.weights[:] = self.vectors.landed()
+            self.rule.joined(self.vectors.weights)
+            self._versions = outcome.versions
+        return self.stop
+
+    def train(self) -> Life[str]:
+        """Batch after batch until the job stops, the worker is told to leave, or there is no more data.
+
+        The push under way is finished. Returns why the job stopped, if it has.
+        """
+        item: LeasedBatch | Waiting | None = yield NEXT
+        if item is not None:
+            # NB: what was pulled when this worker joined is old by the time it has read its first batch.
+            yield from self.refresh()
+        while item is not None and not self.stop and not self._leaving():
+            if isinstance(item, Waiting):
+                yield from self._wait()
+            elif self.holds(item.visits):
+                computed: Computed = yield Compute(item)
+                yield from self.step(item.samples, computed.loss, item.visits, left=computed.left)
+            item = yield NEXT
+        yield from self.flush()
+        return self.stop
+
+    def _wait(self) -> Life[None]:
+        """No data now. What is computed and not pushed would never count as visited, so it goes out first."""
+        if self._under_way or self._pending.steps:
+            yield from self.flush()
+        else:
+            yield Sleep(WAIT_SECONDS)
+
+    def leave(self, reason: str) -> Life[None]:
+        """Finishes what is on its way and says goodbye; `drained`: others go on with the job; `failed`: nothing is
+        finished."""
+        if reason != "failed":
+            yield from self._land()
+        if reason not in ("drained", "failed"):
+            yield from self._part()
+        yield Leave(reason)
+
+    def _part(self) -> Life[None]:
+        """The job is over: leaves what the strategy wants of these weights, if the servers still answer."""
+        vector = self.rule.parting(self.vectors.weights)
+        if vector is None:
+            return
+        host = self.vectors.leaving(vector)
+        self._pending = _Pending()  # steps that were not pushed before the end do not count
+        yield Exchange(host, False, self._meta(host))
+        try:
+            yield AWAIT
+        except TryAgain:
+            return
+
+    # -- one step ----------------------------------------------------------------------------------
+
+    def early(self, item: LeasedBatch) -> PushMeta:
+        """What goes with the gradient of `item` where it leaves while it is computed (`WorkerStrategy.raw`).
+
+        The loss is filled in by who sends it. `step` is told that it has left.
+        """
+        self.sequence += 1
+        return PushMeta(
+            sequence=self.sequence, samples=item.samples, steps=1, visits=item.visits, bases=self._versions,
+            by_chunk=True,
+        )  # fmt: skip
+
+    def step(self, samples: int, loss: float | None, visits: Visits = (), *, left: bool = False) -> Life[str]:
+        """After a backward pass over `samples` samples; returns why the job stops, or ''."""
+        if left and (yield from self._left_early(samples, loss)):
+            return self.stop
+        gradient = self.vectors.gather()
+        if self.spec.optimizer.clip_norm is not None:
+            self._clip(gradient, self.spec.optimizer.clip_norm)
+        self._computed_from = self._versions
+        if not self.rule.delay:
+            yield from self._land()
+        self.steps += 1
+        rate = learning_rate(self.spec.optimizer, self.samples, self._dataset)
+        self.rule.step(self.vectors.weights, gradient, rate)
+        self._note(samples, loss, visits)
+        if self.steps >= self._land_at:
+            yield from self._land()
+        turn = self.rule.turn(self.steps)
+        if turn.push or turn.pull:
+            yield self._begin(turn)
+            if not self.overlapped:
+                yield from self._land()
+        return self.stop
+
+    def _left_early(self, samples: int, loss: float | None) -> Life[bool]:
+        """Waits for a gradient that has left already; False if it had not after all."""
+        outcome: Outcome | None = yield AWAIT
+        if outcome is None:
+            return False
+        self.steps += 1
+        self._observer.step(samples, loss)
+        self._pulling = True
+        turn = self._merge(outcome)
+        if turn.push or turn.pull:
+            yield self._begin(turn)
+            yield from self._land()
+        return True
+
+    def flush(self) -> Life[str]:
+        """Pushes local steps that are not pushed yet, and waits for an exchange under way."""
+        yield from self._land()
+        if self._pending.steps and not self.stop:
+            yield self._begin(Turn(push=True, pull=True))
+            yield from self._land()
+        return self.stop
+
+    def _note(self, samples: int, loss: float | None, visits: Visits) -> None:
+        self._pending.samples += samples
+        self._pending.steps += 1
+        self._pending.visits.extend(visits)
+        if loss is not None:
+            self._pending.losses.append(loss)
+        self._observer.step(samples, loss)
+
+    def _clip(self, gradient: F32, limit: float) -> None:
+        norm = self.vectors.norm(gradient)
+        self._observer.gradient_norm = norm
+        if norm > limit:
+            gradient *= limit / norm
+
+    # -- exchange ----------------------------------------------------------------------------------
+
+    def _begin(self, turn: Turn) -> Exchange:
+        vector, meta = None, PushMeta()
+        if turn.push:
+            outgoing = self.rule.outgoing(self.vectors.weights, self.vectors.gradient)
+            if outgoing is not None:
+                vector = self.vectors.leaving(outgoing)
+                if self.attack:
+                    vector = self.attack.spoil(vector)
+            meta = self._meta(vector)
+        meta.part, meta.parts = self.rule.part, self.rule.parts
+        self._land_at = self.steps + self.rule.delay
+        self._pulling, self._under_way = turn.pull, True
+        return Exchange(vector, turn.pull, meta)
+
+    def _meta(self, vector: F32 | None) -> PushMeta:
+        pending, self._pending = self._pending, _Pending()
+        self.sequence += 1
+        loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
+        finite = math.isfinite(loss or 0.0) if vector is None else kernel.finite(vector)
+        return PushMeta(
+            sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=loss,
+            visits=pending.visits, meta=self.rule.meta(), bare=vector is None,
+            bases=self._computed_from if self.rule.parts == 1 else (),
+        )  # fmt: skip
+
+    def _land(self) -> Life[None]:
+        """Waits for the exchange under way, and those that follow it, and merges them."""
+        while self._under_way:
+            outcome: Outcome = yield AWAIT
+            self._under_way = False
+            turn = self._merge(outcome)
+            if turn.push or turn.pull:
+                yield self._begin(turn)
+
+    def _merge(self, outcome: Outcome) -> Turn:
+        """Takes in what an exchange brought; what follows it at once."""
+        self._take(outcome)
+        if self.stop:
+            return Turn(push=False, pull=False)
+        if self._pulling:
+            if not outcome.empty:
+                rule = self.rule
+                rule.spans = part_slices(self.vectors.size, self._shards, rule.part, rule.parts)
+                rule.incoming(self.vectors.weights, self.vectors.landed())
+            self._versions = outcome.versions
+        return self.rule.follow()
+
+    def _take(self, outcome: Outcome) -> None:
+        self.samples = outcome.samples
+        self.rule.workers, self.rule.notes = outcome.workers, outcome.notes
+        self.stop = outcome.stop or self.stop
+        self._observer.exchanged(outcome)
