@@ -7,6 +7,7 @@ visited, and how often. It has the counters twice; with two shards each shard ke
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -47,12 +48,24 @@ class Counters(nn.Module):
         return self.first[indices].sum() + self.second[indices].sum()
 
 
-def counting(size: int = 512, pace: str = "", evaluates: bool = False, crash: bool = False) -> Task:
-    """Counts visits; each step sleeps the seconds that stand in the file `pace`. `crash` fails every evaluation."""
+def counting(
+    size: int = 512, pace: str = "", evaluates: bool = False, crash: bool = False, hang: int = 0
+) -> Task:
+    """Counts visits; each step sleeps the seconds that stand in the file `pace`. `crash` fails every evaluation.
+
+    Worker 1's first process never comes back from its `hang`-th batch.
+    """
+    batches = 0
 
     def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        nonlocal batches
         if pace:
             time.sleep(float(Path(pace).read_text(encoding="utf-8")))
+            batches += int("ASGD_METRICS" in os.environ)  # the check before the run trains nothing
+            hung = Path(pace).with_name("hung")
+            if batches == hang and os.environ.get("ASGD_INDEX") == "1" and not hung.exists():
+                hung.touch()
+                time.sleep(1e6)
         counted: Tensor = model(batch)
         return -counted
 

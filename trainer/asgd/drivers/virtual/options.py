@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +50,14 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         help="bytes a second that a server takes in (default: no limit)",
     )
     option(
+        "--nodes", default="1", metavar="N", help="machines that workers are dealt to in turn (default: 1)"
+    )
+    _add_mishaps(option)
+
+
+def _add_mishaps(option: Callable[..., Any]) -> None:
+    """What goes wrong, and who comes late."""
+    option(
         "--death",
         action="append",
         default=[],
@@ -69,20 +79,10 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         help="a worker never finishes its batch from a second on, but shows signs of life",
     )
     option(
-        "--hang",
-        action="append",
-        default=[],
-        metavar="INDEX@S",
-        help="a worker never finishes the batch it is at, while its heartbeats go on",
-    )
-    option(
         "--attack",
         action="append",
         default=[],
         metavar="KIND:INDEX,...",
         help="workers that lie, as sign-flip:0,1",
-    )
-    option(
-        "--nodes", default="1", metavar="N", help="machines that workers are dealt to in turn (default: 1)"
     )
     option("--join", action="append", default=[], metavar="INDEX@S", help="a worker that comes later")
