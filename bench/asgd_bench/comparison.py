@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from asgd_bench.forks import Forks
 from asgd_bench.measurement import Progress
 from asgd_bench.results import Line, Sample
 from asgd_bench.system import Failed, System, script
 from asgd_bench.systems import TORCH_BYTES
 from asgd_bench.training import Rule, train
-from asgd_bench.zygote import Zygote
 
 PATIENCE_SECONDS = 90.0
 """How much longer than a run its evaluations may take."""
@@ -68,7 +68,7 @@ class Ours:
     """A job of ours with `sets` over the defaults, one shard."""
 
     name: str
-    zygote: Zygote
+    forks: Forks
     sets: Sequence[str] = ()
 
     def train(self, problem: Problem, rate: float, seed: int) -> Outcome:
@@ -83,7 +83,7 @@ class Ours:
             "straggler": problem.straggler,
         }
         rule = Rule(problem.seconds, problem.metric, problem.target, least=problem.least)
-        done = train(self.zygote, sets, args, rule, workers=problem.workers)
+        done = train(self.forks, sets, args, rule, workers=problem.workers)
         more = {"staleness": done.status.staleness.mean}
         return Outcome(done.samples_per_second, done.reached(problem.metric, problem.target), more)
 

@@ -93,7 +93,7 @@ _LIFE = [
     ),
     Goal("join", f"the others, {_JOIN}", "in the second of the join", 0.98, "before"),
     *(
-        Goal("recovery", _AGAIN, f"{size} parameters, one stands by", most, most=True)
+        Goal("recovery", _AGAIN, f"{size} parameters, forked", most, most=True)
         for size, most in (("10M", 0.4), ("50M", 0.8))
     ),
     Goal("checkpoint", _SAVING, "the second of the checkpoint", 0.9, "the second before"),

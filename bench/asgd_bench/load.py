@@ -31,7 +31,7 @@ from asgd.host.env import read_config
 from asgd.spec.environment import Env
 from asgd.wire.control import Keys
 from asgd.worker.sending.centre import IN_PLACE, open_centre
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 
 WARM_UP = 3
 """Exchanges of each worker before the clock starts."""
@@ -175,8 +175,13 @@ def _peak_mib(pid: int) -> float:
 def _work(size: int, seconds: float) -> None:
     config = read_config()
     spec = config.job.spec
-    identity = Identity(
-        "load", "worker", index=config.index, incarnation=config.incarnation, size=size, layout="layout"
+    identity = PeerIdentity(
+        job="load",
+        role="worker",
+        index=config.index,
+        incarnation=config.incarnation,
+        size=size,
+        layout="layout",
     )
     centre = open_centre(config.servers, config.keys, identity, spec.codec, lane=spec.exchange.lane)
     shared = centre.segment
@@ -189,7 +194,7 @@ def _work(size: int, seconds: float) -> None:
     sequences = count(1)
 
     def exchange() -> None:
-        outcome = centre.exchange(push, into, PushMeta(sequence=next(sequences), samples=1, steps=1))
+        outcome = centre.exchange(push, into, PushHeader(sequence=next(sequences), samples=1, steps=1))
         if set(outcome.verdicts) != {"applied"}:
             raise RuntimeError(f"a push was not applied: {outcome}")
 

@@ -20,7 +20,7 @@ from asgd.spec import Job, job_from_json, job_to_json
 from asgd.spec.environment import Env
 from asgd.wire.control import Keys
 from asgd.worker.sending.centre import IN_PLACE, open_centre
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd_bench.peers import harness
 from asgd_bench.servers import Servers
 
@@ -85,9 +85,9 @@ class Pusher:
         sealed = job.spec.network.encryption != "None" and not endpoints[0].startswith("ipc:")
         keys = Keys.load(Path(environment[Env.KEYS])) if sealed else None
         # NB: a dataset size so large that no schedule or stop rule ever comes due.
-        who = Identity(
-            job.name,
-            "worker",
+        who = PeerIdentity(
+            job=job.name,
+            role="worker",
             index=index,
             incarnation=time.time_ns(),
             size=parameters,
@@ -112,7 +112,7 @@ class Pusher:
         """One push and pull; returns when every shard has answered."""
         self._sequence += 1
         self.centre.exchange(
-            self.gradient, self._into, PushMeta(sequence=self._sequence, samples=32, steps=1, loss=1.0)
+            self.gradient, self._into, PushHeader(sequence=self._sequence, samples=32, steps=1, loss=1.0)
         )
 
     def look(self) -> list[float]:

@@ -30,6 +30,15 @@ EXAMPLES: dict[str, Callable[..., Task]] = {
     "mnist": mnist.task,
     "charlm": charlm.task,
 }
+
+
+def warm(example: str) -> str:
+    """Reads the data of `example`, which a process and its forks do once."""
+    if example in EXAMPLES:
+        EXAMPLES[example]()
+    return example
+
+
 WIDE = 10_000_000
 POLL_SECONDS = 0.005
 

@@ -39,7 +39,7 @@ from asgd.wire.messages import (
 )
 from asgd.wire.partition import shard_range
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from tests.checks.problems import Problem
 
 JOB = "check"
@@ -179,7 +179,9 @@ class Node:
         self.pulled = np.zeros_like(self.weights)
         self.rng = np.random.default_rng([cluster.seed, 1 + index])
         size, shards = self.weights.size, spec.parameter_server.shards
-        identity = Identity(JOB, "worker", index, 1, size, "layout")
+        identity = PeerIdentity(
+            job=JOB, role="worker", index=index, incarnation=1, size=size, layout="layout"
+        )
         split = chosen.pulls_wait
         self.channels = [
             Channel(LocalLane(server), identity, spec.codec, i, shard_range(size, i, shards), split)
@@ -234,7 +236,7 @@ class Node:
             self.sequence, self.local = self.sequence + 1, 0
         good = push is None or finite(push)
         samples = steps * self.cluster.problem.batch
-        meta = PushMeta(sequence=self.sequence, samples=samples, steps=steps, finite=good, loss=self.loss)
+        meta = PushHeader(sequence=self.sequence, samples=samples, steps=steps, finite=good, loss=self.loss)
         self._merge = merge
         for channel in self.channels:
             part = slice(channel.part.start, channel.part.stop)

@@ -19,10 +19,8 @@ from torch.utils.data import Dataset
 
 from asgd.drivers.replay.stage import Stage
 from asgd.drivers.virtual.clock import Action, Clock
-from asgd.drivers.virtual.models import World
 from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import TorchWork
 from asgd.host.env import ProcessConfig
 from asgd.kernel import F32
 from asgd.record.format import AnyRecord, Brought, Closed, Joined, Left, Pushed, Told
@@ -35,7 +33,9 @@ from asgd.server.shard import Shard
 from asgd.spec.types import Job
 from asgd.wire.messages import Bye, Decided, Exchange, Gathered, Granted, Hello, Init, Message, Pull
 from asgd.worker.process import work
+from asgd.worker.shared import TorchWork
 from asgd.worker.task.build import build_task
+from asgd.world.models import World
 
 SECONDS_MOST = 60.0
 
@@ -240,8 +240,8 @@ def simulate(job: Job, recording: Recording) -> Ending:
 
 
 def _closed(core: ServerCore | None, measured: bool) -> int:
-    assert core is not None and core.part is not None
-    report = core.part.report()
+    assert core is not None and core.rounds is not None
+    report = core.rounds.part.report()
     return report.measured if measured else report.decided
 
 

@@ -84,7 +84,7 @@ class Run:
 
     def orphans(self) -> list[int]:
         """Processes of this run that are alive, the command itself left out."""
-        mark = str(self.output).encode()
+        mark = str(self.folder).encode()
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():

@@ -143,25 +143,24 @@ class Connection(torch.optim.Optimizer):
         )
         self._asker.ask(told, REPORT_SECONDS)
 
-    def close(self, reason: str = "") -> None:
-        """Finishes the push in flight and says goodbye; called by itself when the script ends."""
+    def close(self, *, failed: bool = False) -> None:
+        """Finishes the push in flight, unless the script has `failed`, and says goodbye.
+
+        Called by itself when the script ends.
+        """
         if self._closed:
             return
         self._closed = True
-        if reason == "failed":
-            # NB: a script that has failed ends at once; its push under way may be lost, as with any crash.
-            self._replica.give_up("the script has failed")
         try:
-            if not reason:
+            if not failed:
                 self._replica.flush()
-            self._replica.close(reason or ("drained" if self._leaving else self._replica.stop))
+                self._replica.close("drained" if self._leaving else self._replica.stop)
         except TryAgain as error:
-            if not (reason or self._leaving):
+            if not self._leaving:
                 raise
             say(f"worker {self.index} leaves: {error}")
         finally:
-            # NB: an exchange that is under way in a thread would keep this process until its servers answer.
-            self._replica.give_up("this worker has ended")
+            self._replica.fail("the script has failed")
             if self._asker:
                 self._asker.close()
             self._exporter.close()

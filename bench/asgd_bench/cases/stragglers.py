@@ -12,9 +12,9 @@ from dataclasses import replace
 from asgd_bench.codecs import allowed
 from asgd_bench.comparison import GRID_SEEDS, Ddp, Ours, Problem, Trainer, choose_rates, compare
 from asgd_bench.figures import spread, values
+from asgd_bench.forks import Forks
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Table
-from asgd_bench.zygote import Zygote
 
 NAME = "stragglers"
 ABOUT = "digits, 4 workers, a 20 ms device step: all equal, then one worker five times slower"
@@ -39,11 +39,11 @@ VARIANTS = {
 
 def run(plan: Plan) -> list[Table]:
     """Samples/s and time to 95 %, healthy and with a straggler, and what share of the healthy speed is kept."""
-    zygote, ddp = Zygote(), Ddp()
+    forks, ddp = Forks(), Ddp()
     try:
-        zygote.warm("digits")
+        forks.warm("digits")
         variants: list[Trainer] = [
-            Ours(name, zygote, sets) for name, sets in VARIANTS.items() if allowed(sets)
+            Ours(name, forks, sets) for name, sets in VARIANTS.items() if allowed(sets)
         ]
         both = [variants[0], ddp]
         even = choose_rates(both, EQUAL, GRID, plan.progress)
@@ -53,7 +53,7 @@ def run(plan: Plan) -> list[Table]:
         equal = compare(both, EQUAL, even, plan.turns(), plan.progress)
         slow = compare([*variants, ddp], SLOWED, uneven, plan.turns(), plan.progress)
     finally:
-        zygote.close()
+        forks.close()
         ddp.close()
     kept = _kept(equal.speed(), slow.speed())
     rates = ", ".join(f"{rate:g}" for rate in sorted(GRID))

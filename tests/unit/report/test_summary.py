@@ -151,5 +151,5 @@ def test_workers_that_ever_joined_are_counted_although_a_status_lists_only_the_n
 def test_what_was_given_up_stands_in_the_closing_lines_in_its_own_words() -> None:
     said = "worker 1 holds 64 samples and has pushed nothing for 60 s: it has to end"
     made = summary.summarize(status(notices=[Notice(1, said)]), SPEC)
-    assert made.notices == [said]
+    assert [notice.text for notice in made.notices] == [said]
     assert f"gave up    {said}" in summary.describe(made)

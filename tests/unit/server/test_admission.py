@@ -125,7 +125,7 @@ BAD: list[tuple[str, Any, AnyMessage]] = [
 @pytest.mark.parametrize(
     ("reason", "sender", "message"),
     BAD,
-    ids=[f"{i}-{reason}-{type(m).__name__}" for i, (reason, _, m) in enumerate(BAD)],
+    ids=[f"{i}-{reason}-{type(message).__name__}" for i, (reason, _, message) in enumerate(BAD)],
 )
 def test_a_message_that_cannot_be_true_or_said_is_refused_counted_and_changes_nothing(
     reason: str, sender: Any, message: AnyMessage
@@ -242,8 +242,8 @@ def gathering(**algorithm: Any) -> Members:
     have = [(0, 1), (1, 1)]
     members.say("shard 1", Gathered(1, 1, 1, 0, have))
     members.core.settle(NOW)
-    assert members.core.part is not None
-    assert members.core.part.dimensions[0] == 1, "it was measured"
+    assert members.core.rounds is not None
+    assert members.core.rounds.part.dimensions[0] == 1, "it was measured"
     return members
 
 
@@ -290,8 +290,8 @@ def test_losses_that_are_not_as_many_as_were_asked_for_are_refused(count: int) -
     members.say("oracle", Judged(0, 0))
     members.say("shard 1", measured())
     members.core.settle(NOW)
-    assert members.core.table is not None
-    question = members.core.table.question
+    assert members.core.rounds is not None and members.core.rounds.table is not None
+    question = members.core.rounds.table.question
     assert question is not None
     before = members.held
     answer = Judged(question.number, question.term, [0.5] * count)

@@ -30,7 +30,7 @@ def nonsense() -> list[list[bytes]]:
     """Messages as no version of this program sends them."""
     rng = random.Random(0)
     good: list[Message] = [
-        Hello("check", "worker", 5, 9, 4, "layout"),
+        Hello("check", "worker", 5, 9, SIZE, "layout"),
         Hello("another", "worker", 0, 1, 4, "layout"),
         Hello("check", "worker", 6, 9, SIZE, "another layout", dataset=7),
         Init(0, 1, 0),

@@ -13,7 +13,7 @@ from asgd.algorithms.base import Push, ShardState
 from asgd.errors import TryAgain
 from asgd.server import metrics
 from asgd.server.core import ServerCore
-from asgd.worker.sending.headers import PushMeta
+from asgd.worker.sending.headers import PushHeader
 from tests.unit.server.rig import Rig
 
 SIZE = 5
@@ -42,7 +42,12 @@ def test_an_exception_for_one_message_is_answered_told_once_and_counted(
     with Rig(tmp_path, "zmq", SIZE) as rig:
         healthy, other = rig.joined(0), rig.joined(1)
         for sequence in (1, 2):
-            other.start(vector(), PushMeta(sequence, POISON, 1, True, 0.5, []), None, 0.0)
+            other.start(
+                vector(),
+                PushHeader(sequence=sequence, samples=POISON, steps=1, loss=0.5),
+                None,
+                0.0,
+            )
             with pytest.raises(TryAgain, match="could not serve Exchange"):
                 rig.until(lambda: not other.busy)
         rig.channels.remove(other)

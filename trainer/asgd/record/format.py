@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from asgd.errors import UserError
+from asgd.wire.messages import Role
 
 _NAME = b"asgd-recording "
 MAGIC = _NAME + b"2\n"
@@ -64,7 +65,7 @@ class Told(Record, tag=2, frozen=True):
 class Joined(Record, tag=3, frozen=True):
     """A hello that changed the shard."""
 
-    role: str
+    role: Role
     index: int
     incarnation: int
     size: int

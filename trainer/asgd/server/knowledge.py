@@ -29,6 +29,9 @@ class Knowledge:
 
     def refusal(self, sender: Hashable, message: AnyMessage, now: float) -> Fault | None:
         """Why a message of `sender` is not served; None when it is to be served, which is remembered of its sender."""
+        if isinstance(message, Exchange) and message.index not in self._shard.members:
+            # NB: of this start, which may know nothing of the job yet: the shard asks it to say hello.
+            return None
         if isinstance(message, Exchange | Pull):
             return refusal(message, self._known_of_push(sender))
         fault = refusal(message, self._known(sender, message, now))

@@ -69,8 +69,8 @@ class Watch:
     """Watches the connections that `router`, a bound ZeroMQ socket, accepts; a thread of its own until `close`."""
 
     def __init__(self, router: zmq.Socket[Any]) -> None:
-        self.curious: frozenset[int] = frozenset()
-        """Descriptors of the connections whose next message is worth telling by `note`."""
+        self._settled: frozenset[int] = frozenset()
+        """Descriptors of the connections whose messages need not be noted now."""
         self._router = router
         self._monitor = router.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._links: dict[int, Link] = {}
@@ -81,16 +81,18 @@ class Watch:
 
     def note(self, frame: zmq.Frame) -> None:
         """A message has come whole, of which `frame` is a part; called by the thread that receives."""
-        descriptor = int(frame.get(zmq.SRCFD))
-        if descriptor in self.curious:
+        descriptor: Any = frame.get(zmq.SRCFD)
+        if descriptor not in self._settled:
             self._told.append(descriptor)
 
     def _run(self) -> None:
         while not self._ended.is_set():
             strangers = any(not link.heard for link in self._links.values())
-            if self._monitor.poll(LOOK_MS if strangers else CALM_MS):
-                self._hear()
-            self._look()
+            self._monitor.poll(LOOK_MS if strangers else CALM_MS)
+            # NB: in this order: of a connection that was noted, ZeroMQ has told that it was accepted.
+            noted = [self._told.popleft() for _ in range(len(self._told))]
+            self._hear()
+            self._look(noted)
         self._router.disable_monitor()
         self._monitor.close(0)
 
@@ -105,18 +107,18 @@ class Watch:
                     inode = os.fstat(sock.fileno()).st_ino
                 self._links[descriptor] = Link(descriptor, inode, time.monotonic())
 
-    def _look(self) -> None:
+    def _look(self, noted: Iterable[int]) -> None:
         for link in list(self._links.values()):
             if not self._measure(link):
                 del self._links[link.descriptor]
-        while self._told:
-            if told := self._links.get(self._told.popleft()):
+        for descriptor in noted:
+            if told := self._links.get(descriptor):
                 told.heard, told.delivered = True, told.taken
         for link in surplus(self._links.values()):
             del self._links[link.descriptor]
             _hang_up(link)
-        self.curious = frozenset(
-            link.descriptor for link in self._links.values() if not link.heard or link.held > FRAME_MOST
+        self._settled = frozenset(
+            link.descriptor for link in self._links.values() if link.heard and link.held <= FRAME_MOST
         )
 
     @staticmethod

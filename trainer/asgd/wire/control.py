@@ -107,7 +107,7 @@ class Router(zmq.Socket[bytes]):
             sender = self.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
-        if self.watch and self.watch.curious:
+        if self.watch:
             self.watch.note(sender)
         frames: list[Any] = []
         count, more = 0, sender.more

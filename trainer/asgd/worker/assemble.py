@@ -26,7 +26,7 @@ from asgd.worker.meters import Meters
 from asgd.worker.parallel.plan import stages_of
 from asgd.worker.replica import Replica
 from asgd.worker.sending.centre import Centre, open_centre
-from asgd.worker.sending.headers import Identity
+from asgd.worker.sending.headers import PeerIdentity
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.overlap import Overlap, worthwhile
 from asgd.worker.sending.patience import Patience
@@ -93,7 +93,7 @@ def assemble(
     rule, attack = worker_rule(spec, flat, probe), attack_of(spec, config.index)
     told = recorder(config.record, config.index, config.incarnation)
     patience = Patience(config.join_timeout_seconds, spec.workers.drain_seconds, leaving)
-    identity = Identity(
+    identity = PeerIdentity(
         job=config.job.name, role="worker", index=config.index, incarnation=config.incarnation, size=flat.size,
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
         tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates,

@@ -1,7 +1,7 @@
 """`asgd evaluate`: measures the job's answer every now and then, and once more at the end, on the weights it pulls.
 
 The answer of the A-SGD family is the centre. Buffers are not parameters; `spec.buffers` says whose the answer
-has (`buffers.py`, `batchnorm.py`). At the end the evaluator leaves what of the model's state_dict is no trained
+has (`buffers.py`, `batch_norm.py`). At the end the evaluator leaves what of the model's state_dict is no trained
 parameter in ASGD_EXTRAS, so that the saved model is whole. With `algorithm.name: zeno` it is the oracle as well.
 """
 
@@ -31,7 +31,7 @@ from asgd.worker.meters import Meters
 from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term
 from asgd.worker.sending.centre import open_centre
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.patience import Patience
 from asgd.worker.task.build import build_task
@@ -48,8 +48,13 @@ class Evaluator:
         device = choose_device(spec.evaluation.devices.count, config.index)
         self.config, self.task = config, task
         self.flat = Flat(task.model, device)
-        identity = Identity(
-            config.job.name, "evaluator", 0, config.incarnation, self.flat.size, self.flat.hash
+        identity = PeerIdentity(
+            job=config.job.name,
+            role="evaluator",
+            index=0,
+            incarnation=config.incarnation,
+            size=self.flat.size,
+            layout=self.flat.hash,
         )
         patience = Patience(config.join_timeout_seconds)
         self.centre = open_centre(
@@ -68,7 +73,7 @@ class Evaluator:
 
     def _contribution(self, worker: int) -> F32:
         """What `worker` gave to the open round (N,), -1 for the centre."""
-        self.centre.exchange(None, self._staging.host, PushMeta(of=worker))
+        self.centre.exchange(None, self._staging.host, PushHeader(of=worker))
         return self._staging.host
 
     def measure(self, final: bool) -> None:

@@ -12,8 +12,8 @@ class Joined(Protocol):
     def exit_code(self) -> int:
         """What the worker process ends with."""
 
-    def close(self, reason: str = "") -> None:
-        """Leaves the job, once."""
+    def close(self, *, failed: bool = False) -> None:
+        """Leaves the job, once; `failed`: the script has ended with an error."""
 
 
 connection: Joined | None = None

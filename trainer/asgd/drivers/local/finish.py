@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -12,6 +13,8 @@ from asgd.drivers.output import Output
 from asgd.errors import UserError
 from asgd.record import run as recording
 from asgd.report import curves, summary
+from asgd.report import history as histories
+from asgd.report.files import write_atomic
 from asgd.server.saves.store import Store, assemble
 from asgd.spec import Job
 from asgd.spec.status import Status
@@ -27,18 +30,33 @@ class _Saved:
     sha256: str = ""
 
 
+class Picture:
+    """curves.png, drawn in a thread while the processes of a run end."""
+
+    def __init__(self, output: Output, title: str) -> None:
+        self._target = output.file("curves.png")
+        pool = ThreadPoolExecutor(1, "curves")
+        self._drawn = pool.submit(lambda: curves.render(histories.read(output.file("history.jsonl")), title))
+        pool.shutdown(wait=False)
+
+    def write(self) -> None:
+        """Raises OSError."""
+        write_atomic(self._target, self._drawn.result())
+
+
 def leave_files(
-    job: Job, status: Status, output: Output, checkpoint_uri: str, findings: Findings, obstacle: str
-) -> str:
+    job: Job, status: Status, output: Output, checkpoint_uri: str, findings: Findings,
+    picture: Picture | None, obstacle: str,
+) -> str:  # fmt: skip
     """Writes the files and prints the closing lines; returns why the final weights are not among them, or ''.
 
-    `obstacle` says why the run can't be replayed, if it can't.
+    `obstacle` says why the run can't be replayed, if it can't; without an update there is no `picture`.
     """
     told = summary.summarize(status, job.spec)
     # NB: what comes next may fail on a full disk; the figures are there then.
     summary.write(told, output.file("summary.json"))
-    if status.updates:
-        curves.draw(output.file("history.jsonl"), output.file("curves.png"), job.name)
+    if picture:
+        picture.write()
     saved = _Saved()
     if status.stop_reason != "diverged":  # a diverged model is nobody's model
         saved = _save_model(output, checkpoint_uri, findings)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
@@ -34,7 +33,7 @@ from asgd.record.format import (
 from asgd.record.reading import Person, Recording
 from asgd.server.round_table import RoundPart
 from asgd.server.shard import Shard
-from asgd.wire.messages import Decided, Hello, Init, Pull, Reply, Role
+from asgd.wire.messages import Decided, Hello, Init, Pull, Reply
 from asgd.wire.partition import chunk_slice
 
 
@@ -257,6 +256,6 @@ class RerunShard:
 
 def _hello(job: str, record: Joined) -> Hello:
     return Hello(
-        job, cast(Role, record.role), record.index, record.incarnation, record.size, record.layout, record.dataset,
+        job, record.role, record.index, record.incarnation, record.size, record.layout, record.dataset,
         sequence=record.sequence, node=record.node, tensors=record.tensors,
     )  # fmt: skip

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from asgd.drivers.virtual.clock import Clock
-from asgd.drivers.virtual.models import World
 from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.store import MemoryStore
 from asgd.errors import ProtocolError
@@ -40,6 +39,7 @@ from asgd.wire.messages import (
     Question,
 )
 from asgd.worker.oracle import trials
+from asgd.world.models import World
 
 __all__ = ["TICK_SECONDS", "Cluster", "VirtualServer"]
 

@@ -18,7 +18,6 @@ from asgd.algorithms.base import WorkerStrategy
 from asgd.algorithms.registry import halves
 from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.server import Cluster, VirtualServer
-from asgd.drivers.virtual.work import Batches, Work
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
@@ -31,9 +30,10 @@ from asgd.worker.device.backward import studied
 from asgd.worker.reading.leased import WAIT, LeasedBatch, Waiting
 from asgd.worker.reading.leased import Lease as Range
 from asgd.worker.sending.channel import HELLO_SECONDS, RETRY_SECONDS, Channel
-from asgd.worker.sending.headers import BEAT_SECONDS, Identity
+from asgd.worker.sending.headers import BEAT_SECONDS, PeerIdentity
 from asgd.worker.sending.leases import Asking, Leases
 from asgd.worker.sending.shards import Shards
+from asgd.worker.shared import Batches, Work
 
 
 class VirtualLane:
@@ -130,7 +130,7 @@ class VirtualWorker:
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )
         self._factor = factor
-        identity = Identity(
+        identity = PeerIdentity(
             job=cluster.job.name, role="worker", index=index, incarnation=incarnation, size=work.size,
             layout=work.layout, dataset=work.dataset, node=f"node-{index % cluster.world.nodes}",
             guarantee=work.guarantee, tensors=work.tensors,
@@ -141,7 +141,12 @@ class VirtualWorker:
         split, shards = chosen.pulls_wait, len(cluster.servers)
         channels = [
             Channel(
-                self._lane(shard), identity, spec.codec, shard, shard_range(work.size, shard, shards), split
+                lane=self._lane(shard),
+                identity=identity,
+                codec=spec.codec,
+                shard=shard,
+                part=shard_range(work.size, shard, shards),
+                split=split,
             )
             for shard in range(shards)
         ]

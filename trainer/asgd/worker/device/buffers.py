@@ -2,7 +2,7 @@
 
 `spec.buffers` says whose the evaluated and saved model has: `local` takes those of the lowest live worker,
 `average` the mean over live workers; both reach the evaluator by way of heartbeats and shard 0. `recompute`, and
-the time before a worker has made enough steps for its own to mean something, is `batchnorm.py`'s.
+the time before a worker has made enough steps for its own to mean something, is `batch_norm.py`'s.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
   alone.
 
 What is wrong with users' data when it is opened becomes one sentence; what it raises later propagates as it
-is. Batches stay on the CPU: moving them is left to `devices.py`.
+is. Batches stay on the CPU: moving them is left to `accelerator.py`.
 """
 
 from __future__ import annotations

@@ -1,22 +1,19 @@
 """The reader's side of leases: turns shard 0's answers into ranges of samples, and knows which of them still hold.
 
 When shard 0 has forgotten this worker (it was frozen too long, or shard 0 came back from a checkpoint), its ranges went
-to others: what is left of them must not be computed, or samples would be visited twice. `Leases` decides, without I/O;
-`AskedLeases` asks over a socket, the simulator over its network.
+to others: what is left of them must not be computed, or samples would be visited twice. Without I/O: `asked.py` asks
+over a socket, the simulator over its network.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Generator
 
 from asgd.errors import TryAgain, UserError
-from asgd.wire.ask import ASK_AGAIN_SECONDS, Asker
 from asgd.wire.messages import AnyMessage, Fault, Granted, Hello, Lease
 from asgd.worker.reading.leased import Visits
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.patience import Patience
 
 Asking = Generator[Lease | Hello, AnyMessage, Granted]
 """Yields what shard 0 is to be asked, is sent its answer, and ends with the range."""
@@ -77,30 +74,3 @@ class Leases:
 
 def _covers(lease: Granted, epoch: int, start: int, stop: int) -> bool:
     return lease.epoch == epoch and lease.start <= start and stop <= lease.stop
-
-
-class AskedLeases:
-    """`leases` over the socket of `asker`; `patience` bounds how long shard 0 may be silent."""
-
-    def __init__(self, leases: Leases, asker: Asker, patience: Patience) -> None:
-        self._leases, self._asker, self._patience = leases, asker, patience
-        self.holds = leases.holds
-
-    def next(self) -> Granted:
-        """The next range, `wait` or `over`. Raises TryAgain when shard 0 stays away, UserError when it refuses."""
-        asking = self._leases.asking()
-        question = next(asking)
-        while True:
-            try:
-                question = asking.send(self._ask(question))
-            except StopIteration as end:
-                granted: Granted = end.value
-                return granted
-
-    def _ask(self, question: Lease | Hello) -> AnyMessage:
-        began = time.monotonic()
-        while True:
-            try:
-                return self._asker.ask(question, ASK_AGAIN_SECONDS)
-            except TryAgain:
-                self._patience.check(lambda: "shard 0, asked for data,", began, time.monotonic())

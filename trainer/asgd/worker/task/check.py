@@ -6,11 +6,7 @@ Runs as a process of its own, since it needs torch and the parent must not; answ
 from __future__ import annotations
 
 import math
-import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -35,23 +31,17 @@ class Findings(Struct):
     """{second name of a tied parameter: its name in the layout}"""
 
 
-def probe(job: Path, env: Mapping[str, str]) -> Findings:
-    """Runs the probe on a checked job file. Raises UserError with the probe's own sentence."""
-    with tempfile.TemporaryDirectory(prefix="asgd-probe-") as folder:
-        answer = Path(folder) / "findings.json"
-        done = subprocess.run(
-            [sys.executable, "-m", "asgd.worker.task.check", str(job), str(answer)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env={"OMP_NUM_THREADS": "1", **os.environ, **env},
-        )
-        said = (done.stderr.strip() or "no message").splitlines()[-1]
-        if done.returncode == UserError.exit_code:
-            raise UserError(said.removeprefix("asgd: "))
-        if done.returncode:
-            raise UserError(f"spec.entrypoint: looking at it ended with {done.returncode}: {said}")
+def findings_of(code: int, answer: Path, log: Path) -> Findings:
+    """What the check has found: it ended with `code`, wrote `answer` and printed `log`.
+
+    Raises UserError with the check's own sentence.
+    """
+    if code == 0:
         return msgspec.json.decode(answer.read_bytes(), type=Findings)
+    said = (log.read_text(encoding="utf-8", errors="replace").strip() or "no message").splitlines()[-1]
+    if code == UserError.exit_code:
+        raise UserError(said.removeprefix("asgd: "))
+    raise UserError(f"spec.entrypoint: looking at it ended with {code}: {said}")
 
 
 def look(spec: JobSpec) -> Findings:
@@ -130,8 +120,10 @@ def _refuse_epochs(spec: JobSpec, why: str) -> None:
 
 def main() -> int:
     """Looks at the job in argv[1] and writes findings to argv[2]."""
+    from asgd.host.orphans import end_with_parent
     from asgd.spec import job_from_json
 
+    end_with_parent()
     try:
         findings = look(job_from_json(Path(sys.argv[1]).read_bytes()).spec)
     except UserError as error:

@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -99,7 +100,12 @@ def _load_module(place: str) -> ModuleType:
         raise
 
 
+@cache
 def _load_file(path: Path) -> ModuleType:
+    """Once in a process and its forks, as any module.
+
+    Raises what the user's code raises.
+    """
     # NB: a user's file may be called like a module that is loaded already (types.py).
     name = path.stem if path.stem not in sys.modules else f"asgd_entrypoint_{path.stem}"
     module_spec = importlib.util.spec_from_file_location(name, path)

@@ -37,11 +37,11 @@ def run_script(config: ProcessConfig) -> int:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as error:
         if error.code not in (None, 0):
-            _leave("failed")
+            _fail()
             raise
     except Exception as error:
         # A user's script may raise anything.
-        _leave("failed")
+        _fail()
         if joined.connection is not None or isinstance(error, AsgdError):
             raise
         traceback.print_exception(error)
@@ -54,9 +54,9 @@ def run_script(config: ProcessConfig) -> int:
     return joined.connection.exit_code
 
 
-def _leave(reason: str) -> None:
+def _fail() -> None:
     if joined.connection is not None:
-        joined.connection.close(reason)
+        joined.connection.close(failed=True)
 
 
 def arguments(args: Mapping[str, Any]) -> list[str]:

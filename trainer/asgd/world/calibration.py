@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import median
 
 from asgd.algorithms.registry import halves
-from asgd.drivers.virtual.models import MeasuredTime, World
 from asgd.errors import UserError
 from asgd.report import history as histories
 from asgd.report.history import History
@@ -20,6 +19,7 @@ from asgd.report.lines import Progress, Run, Timing, together
 from asgd.spec import load_job
 from asgd.spec.durations import PER_DECADE, Spread, merged, middle
 from asgd.spec.status import ServingView, WorkerTimes
+from asgd.world.models import MeasuredTime, World
 
 UNLIKE = 1.2
 """A worker whose steps take so many times the median, or the median so many times its own, is a straggler."""

@@ -13,12 +13,12 @@ from typing import Protocol
 
 import torch
 
-from asgd.drivers.randomness import Randomness, Turns, random_state, set_random_state
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.worker.device.backward import backward
 from asgd.worker.device.batch_norm import recompute
 from asgd.worker.device.flat import Flat, layout_hash, layout_of
+from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
 from asgd.worker.oracle import Oracle
 from asgd.worker.reading import data
 from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
