@@ -263,7 +263,7 @@ class Coordinator(Membership):
             return
         if seconds := self.evaluator.hangs(self.spec, self.first_push, now):
             self.evaluator.given_up = f"the evaluator has told nothing for {seconds:.0f} s: it has to end"
-            self.notices.add(self.evaluator.given_up)
+            self.notices.add(self.evaluator.given_up, "evaluator")
 
     def _end_evaluation(self, now: float) -> None:
         seconds = now - self.phase_since
@@ -272,7 +272,7 @@ class Coordinator(Membership):
         elif seconds > self.evaluator.deadline(self.spec):
             why = f"the final evaluation has told nothing for {seconds:.0f} s: the job ends without it"
             self.evaluator.given_up = why
-            self.notices.add(why)
+            self.notices.add(why, "evaluator")
             self._enter("finished", now)
 
     # -- saves -------------------------------------------------------------------------------------

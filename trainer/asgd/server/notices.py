@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from asgd.spec.status import Notice
@@ -14,7 +16,7 @@ class Notices(Struct):
 
     newest: list[Notice] = []
 
-    def add(self, text: str) -> None:
+    def add(self, text: str, about: Literal["worker", "evaluator"] = "worker") -> None:
         """One more; the oldest goes."""
         number = self.newest[-1].number + 1 if self.newest else 1
-        self.newest = [*self.newest, Notice(number, text)][-MOST:]
+        self.newest = [*self.newest, Notice(number, text, about)][-MOST:]

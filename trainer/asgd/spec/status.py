@@ -8,6 +8,8 @@ once: summary and history take equally named fields from the status, docs/refere
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct, field
 
 from asgd.spec.durations import Spread
@@ -51,7 +53,9 @@ class Notice(Struct, rename="camel", frozen=True):
     number: int
     """Grows by one with each notice of the job: who has told number n tells those above it."""
     text: str
-    """What happened, in one sentence."""
+    """What happened, in one sentence without a full stop."""
+    about: Literal["worker", "evaluator"] = "worker"
+    """Whose it is."""
 
 
 class WorkerView(Struct, rename="camel", frozen=True):
