@@ -125,7 +125,7 @@ class Membership:
             member.debt.parked = True
 
     def shard_heard(self, index: int, now: float) -> None:
-        """Another shard has reported. While one does not, nobody's time runs: they may be waiting for it."""
+        """Another shard has reported that it serves. While one does not, nobody's time runs: they may wait for it."""
         self._shards_heard[index] = now
 
     def given_up(self, index: int, incarnation: int) -> str:
@@ -152,7 +152,7 @@ class Membership:
         return idle > min(least, progress.BRING_SECONDS) / 2 and progress.stalled(idle, self.deadline(member))
 
     def away(self, now: float) -> list[int]:
-        """Shards that have reported and do so no longer."""
+        """Shards that have served and do so no longer, as far as they report."""
         return [shard for shard, at in self._shards_heard.items() if now - at > SHARD_SILENT_SECONDS]
 
     def excuse(self, seconds: float, now: float) -> None:

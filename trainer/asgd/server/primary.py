@@ -222,7 +222,8 @@ class Primary:
         if known is not None and message.incarnation > known:
             self.coordinator.restarts["server"] += 1
         self.terms[message.index] = message.incarnation
-        self.coordinator.shard_heard(message.index, now)
+        if report.ready:
+            self.coordinator.shard_heard(message.index, now)
         self.reports[message.index] = report
         if self.collecting:
             self.collecting.report(message.index, report)
