@@ -48,7 +48,9 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
         summary = run.summary()
         assert summary.restarts == {"worker": 0, "server": 0}, "nothing was disturbed"
         assert set(summary.workers_lost) <= {50}, "none but the test's own"
-        assert set(pids) == {"server-0", "server-1", "worker-0", "worker-1"}
+        # Fork servers stand by for restarts; they talk to nobody.
+        trained = {name for name in pids if not name.startswith("forkserver-")}
+        assert trained == {"server-0", "server-1", "worker-0", "worker-1"}
         assert run.model()["first"].sum() == run.model()["second"].sum() == summary.samples
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from asgd.drivers.virtual.clock import Action, Clock
-from asgd.drivers.virtual.models import World
 from asgd.drivers.virtual.network import Network
-from asgd.drivers.virtual.work import Batches, NextLease
 from asgd.kernel import F32
 from asgd.wire.messages import Message, Reply
 from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
+from asgd.worker.shared import Batches, NextLease
+from asgd.world.models import World
 
 MARKS = 400
 """Gradients that are told apart."""
