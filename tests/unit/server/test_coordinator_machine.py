@@ -46,6 +46,7 @@ class Restarts(RuleBasedStateMachine):
         super().__init__()
         self.now = 100.0
         self.requests = self.incarnations = 0
+        self.lives: dict[int, int] = {}
         self.held: dict[int, list[Span]] = {}
         """What each worker believes to be leased to it."""
         self.expected = Expected()
@@ -71,9 +72,12 @@ class Restarts(RuleBasedStateMachine):
             self.incarnations += 1
             self.held[index] = []
             incarnation = self.incarnations
-            self.lives = getattr(self, "lives", {}) | {index: incarnation}
+            self.lives[index] = incarnation
         if self.expected.stop:
             return  # shard 0 refuses it
+        self.greet(index)
+
+    def greet(self, index: int) -> None:
         self.chief.hello(index, self.lives[index], "", self.now)
         self.chief.describe_data(SIZE, "each once", b"[]")
 
@@ -100,7 +104,7 @@ class Restarts(RuleBasedStateMachine):
         if index not in self.chief.members:
             if self.expected.stop:
                 return
-            self.chief.hello(index, self.lives[index], "", self.now)
+            self.greet(index)
         epoch, start, stop = self.held[index].pop(0)
         middle = min(stop, start + BATCH)
         if middle < stop and verdict == "applied":
