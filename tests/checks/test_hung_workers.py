@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import TorchWork
 from asgd.spec.status import Status
+from asgd.worker.shared import TorchWork
+from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import job
 
 DEADLINE = 30

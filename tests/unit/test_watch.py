@@ -31,6 +31,8 @@ class Sleepers:
         command = [sys.executable, "-c", "import time; time.sleep(1000)"]
         return [subprocess.Popen(command, start_new_session=True) for _ in orders]
 
+    start_servers = start_workers
+
 
 class Scene:
     """A run of two workers, as its watch sees it."""
