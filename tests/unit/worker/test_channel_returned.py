@@ -57,10 +57,12 @@ def test_a_push_under_way_starts_over_as_soon_as_the_shard_is_back(talk: Talk) -
     assert kinds(talk)[-1] is Exchange
 
 
-def test_a_worker_that_awaits_nothing_says_nothing(talk: Talk) -> None:
-    talk.lane.back = True  # type: ignore[attr-defined]
+def test_a_worker_that_awaits_nothing_says_hello_to_a_shard_that_is_back_and_else_nothing(talk: Talk) -> None:
     talk.channel.tick(100.0)
     assert kinds(talk) == []
+    talk.lane.back = True  # type: ignore[attr-defined]
+    talk.channel.tick(100.0)
+    assert kinds(talk) == [Hello]
 
 
 def test_a_lane_tells_of_each_connection_but_the_first(tmp_path: Path) -> None:

@@ -108,15 +108,15 @@ class Closed(Record, tag=7, frozen=True):
 
 
 class Saved(Record, tag=8, frozen=True):
-    """The state of this moment went into a checkpoint round."""
+    """The state of this moment went into a save."""
 
-    round: int
+    save: int
 
 
 class Restored(Record, tag=9, frozen=True):
-    """This start of the shard took over a checkpoint round."""
+    """This start of the shard took over a save."""
 
-    round: int
+    save: int
 
 
 class Ended(Record, tag=10, frozen=True):

@@ -286,7 +286,7 @@ def _gathered(message: Gathered, known: Known) -> Found:
     if bad is not None:
         return "measures", f"{bad} is no array of finite numbers"
     if (
-        message.chief == known.term
+        message.primary_term == known.term
         and message.measured == known.measured
         and dimensions != dict(known.measures)
     ):

@@ -75,6 +75,9 @@ class Coordinator(Membership):
             return Granted(over=bool(self.stop_reason), wait=not self.stop_reason)
         if self.pool is None:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
+        if request < member.asked:
+            # NB: it was overtaken on its way, and nobody waits for its answer: what it got would never be visited.
+            return Granted(wait=True)
         if member.granted is None or member.asked != request:
             span = self.pool.lease(index, len(self.members))
             over = span is None and self.pool.done

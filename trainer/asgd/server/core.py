@@ -145,7 +145,7 @@ class ServerCore:
             return fault
         answer = shard.hello(message)
         if self.primary and isinstance(answer, Welcome):
-            self.primary.joined(message, answer, now)
+            answer.membership = self.primary.joined(message, answer, now)
         return answer
 
     def _init(self, message: Init, payload: Any, now: float) -> Message:

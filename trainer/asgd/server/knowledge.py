@@ -65,11 +65,11 @@ class Knowledge:
 
     def _known(self, sender: Hashable, message: AnyMessage, now: float) -> Known:
         shard, primary = self._shard, self._primary
-        chief = primary.coordinator if primary else None
+        coordinator = primary.coordinator if primary else None
         rounds = self._table if isinstance(message, Gathered | Judged) else None
         number, dimensions = rounds.part.dimensions if rounds else (0, {})
         question = rounds.question if rounds else None
-        workers = chief.spec.workers if chief else None
+        workers = coordinator.spec.workers if coordinator else None
         return Known(
             job=self._name,
             shard=shard.index,
@@ -88,8 +88,8 @@ class Knowledge:
             leased=self._leased,
             figures=shard.strategy.figures,
             members=shard.members,
-            requests=chief.requests if chief and isinstance(message, Lease) else {},
-            evaluator=chief is None or chief.evaluator_heard is not None,
+            requests=coordinator.requests if coordinator and isinstance(message, Lease) else {},
+            evaluator=coordinator is None or coordinator.evaluator_heard is not None,
             question=(question.number, question.term, 1 + len(question.members)) if question else None,
             measured=number,
             measures=dimensions,

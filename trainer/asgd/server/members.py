@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from asgd.server.progress import Debt, Pace
+from asgd.server.progress import Debt
 from asgd.spec.status import WorkerTimes
 from asgd.wire.messages import Granted
 
@@ -31,6 +31,8 @@ class Member:
     resting: bool = False
     """No data for it now: it neither computes nor pushes, and nobody must wait for it."""
     times: WorkerTimes = field(default_factory=WorkerTimes)
+    number: int = 0
+    """Memberships are numbered within a term of shard 0: a worker that was given up begins another."""
     asked: int = 0
     granted: Granted | None = None
     """The answer to its newest request for a lease: a request that is repeated gets no second one."""
@@ -46,19 +48,24 @@ class Roster:
         """How many more have ended than `past` holds."""
         self.absent: dict[int, float] = {}
         """{index: when its last member ended}."""
-        self._known: dict[int, tuple[int, Pace]] = {}
+        self._joins = 0
+        self._known: dict[int, Member] = {}
+        """{index: its newest member}."""
         self._strangers: dict[int, tuple[int, float]] = {}
 
     def join(self, index: int, incarnation: int, node: str, now: float) -> bool:
         """A worker becomes a member; True when it is another process than the one of this index before."""
-        before, pace = self._known.get(index, (incarnation, Pace()))
-        if before != incarnation:
-            pace = Pace()
-        self._known[index] = (incarnation, pace)
-        self.members[index] = Member(index, incarnation, now, now, Debt(now, pace=pace), node)
+        before = self._known.get(index)
+        again = before is not None and before.incarnation == incarnation
+        self._joins += 1
+        member = Member(index, incarnation, now, now, Debt(now), node, number=self._joins)
+        if before is not None and again:
+            # NB: requests of the membership before may be on their way still.
+            member.debt.pace, member.asked = before.debt.pace, before.asked
+        self.members[index] = self._known[index] = member
         self.absent.pop(index, None)
         self._strangers.pop(index, None)
-        return before != incarnation
+        return before is not None and not again
 
     def end(self, member: Member, state: str, now: float) -> None:
         """A member is one no longer."""

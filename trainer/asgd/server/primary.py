@@ -96,31 +96,37 @@ class Primary:
     def _unlike(self, text: str) -> Fault:
         return Fault("layout", text, self.shard.term)
 
-    def joined(self, message: Hello, answer: Welcome, now: float) -> None:
-        """The shard has welcomed a peer; the first worker describes the data."""
-        chief = self.coordinator
+    def joined(self, message: Hello, answer: Welcome, now: float) -> int:
+        """The shard has welcomed a peer; the first worker describes the data. The number of a worker's membership."""
+        coordinator = self.coordinator
         if message.role == "evaluator":
-            chief.meet_evaluator(now, message.incarnation)
+            coordinator.meet_evaluator(now, message.incarnation)
         if message.role != "worker":
-            return
+            return 0
         if message.evaluates:
-            chief.await_evaluator()
-        chief.hello(message.index, message.incarnation, message.node, now, answer.bring)
-        chief.describe_data(message.dataset, message.guarantee, message.tensors)
-        self.shard.state.dataset = chief.dataset
-        chief.rolled_back(self.shard.lost_samples - self._rolled_back)
+            coordinator.await_evaluator()
+        coordinator.hello(message.index, message.incarnation, message.node, now, answer.bring)
+        coordinator.describe_data(message.dataset, message.guarantee, message.tensors)
+        self.shard.state.dataset = coordinator.dataset
+        coordinator.rolled_back(self.shard.lost_samples - self._rolled_back)
         self._rolled_back = self.shard.lost_samples
+        member = coordinator.members.get(message.index)
+        return member.number if member else 0
 
     def left(self, message: Bye, now: float) -> None:
         """A member leaves."""
-        chief = self.coordinator
+        coordinator = self.coordinator
         if message.role == "worker":
-            member = chief.members.get(message.index)
-            chief.bye(message.index, message.incarnation, message.lost, now)
-            if member and member.incarnation == message.incarnation and not (message.lost or message.reason):
-                chief.finished(message.index, now)
+            member = coordinator.members.get(message.index)
+            coordinator.bye(message.index, message.incarnation, message.lost, now)
+            # NB: also who is no member of this start: its loop ended while shard 0 came back, and it is gone for good.
+            newest = member is None or member.incarnation == message.incarnation
+            workers = coordinator.spec.workers
+            known = message.index < max(workers.replicas, workers.max_replicas)
+            if newest and known and not (message.lost or message.reason):
+                coordinator.finished(message.index, now)
         elif message.role == "evaluator":
-            chief.meet_evaluator(None)
+            coordinator.meet_evaluator(None)
 
     # -- pushes ------------------------------------------------------------------------------------
 
@@ -165,7 +171,9 @@ class Primary:
 
     def _lease(self, message: Lease, now: float) -> Message:
         member = self.coordinator.members.get(message.index)
-        if member is None or member.incarnation != message.incarnation:
+        # NB: a request that an earlier server was asked may come late, when nobody waits for its answer any more.
+        known = message.term in (0, self.shard.term)
+        if member is None or member.incarnation != message.incarnation or not known:
             return Fault("hello", "say hello first", self.shard.term)
         try:
             granted = self.coordinator.lease(message.index, message.request, now)
@@ -173,19 +181,19 @@ class Primary:
             return self._unlike(str(error))
         if granted.wait:
             self.shard.rest(message.index)
-        return granted
+        return msgspec.structs.replace(granted, term=self.shard.term, membership=member.number)
 
     def _beat(self, message: Beat, now: float) -> Message:
-        chief, report = self.coordinator, message.report
+        coordinator, report = self.coordinator, message.report
         if message.role == "worker":
-            if not chief.heard(message.index, message.incarnation, now) and not chief.stop_reason:
-                why = chief.given_up(message.index, message.incarnation)
+            if not coordinator.heard(message.index, message.incarnation, now) and not coordinator.stop_reason:
+                why = coordinator.given_up(message.index, message.incarnation)
                 return Beaten(given_up=why) if why else Fault("hello", "say hello first", self.shard.term)
             if isinstance(report, WorkerReport):
                 self._worker_report(message.index, report)
         elif message.role == "evaluator":
-            chief.meet_evaluator(now, message.incarnation)
-            if why := chief.evaluator.given_up:
+            coordinator.meet_evaluator(now, message.incarnation)
+            if why := coordinator.evaluator.given_up:
                 return Beaten(given_up=why)
         elif message.role == "shard" and isinstance(report, ShardReport):
             if fault := self._shard_report(message, report, now):
@@ -195,18 +203,18 @@ class Primary:
         return self._beaten()
 
     def _beaten(self) -> Beaten:
-        chief, collecting = self.coordinator, self.collecting
+        coordinator, collecting = self.coordinator, self.collecting
         return Beaten(
-            workers=len(chief.members),
-            members={member.index: member.incarnation for member in chief.members.values()},
-            stop=chief.stop_reason,
-            final=chief.phase in ("evaluating", "finished"),
+            workers=len(coordinator.members),
+            members={member.index: member.incarnation for member in coordinator.members.values()},
+            stop=coordinator.stop_reason,
+            final=coordinator.phase in ("evaluating", "finished"),
             save=collecting.under_way if collecting else 0,
-            save_at=chief.save_at,
+            save_at=coordinator.save_at,
             saved=collecting.complete if collecting else 0,
-            dataset=chief.dataset,
-            resting=[member.index for member in chief.members.values() if member.resting],
-            every_seconds=chief.spec.evaluation.every_seconds,
+            dataset=coordinator.dataset,
+            resting=[member.index for member in coordinator.members.values() if member.resting],
+            every_seconds=coordinator.spec.evaluation.every_seconds,
         )
 
     def _worker_report(self, index: int, report: WorkerReport) -> None:
@@ -259,19 +267,19 @@ class Primary:
 
     def tick(self, now: float) -> None:
         """Moves time on. A fresh model, and what a restart has lost, are saved as soon as they are there."""
-        chief = self.coordinator
+        coordinator = self.coordinator
         if self._ticked is not None and now - self._ticked > PAUSE_SECONDS:
-            chief.excuse(now - self._ticked, now)
+            coordinator.excuse(now - self._ticked, now)
         self._ticked = now
-        for member in chief.tick(now):
+        for member in coordinator.tick(now):
             self.shard.leave(member.index, member.incarnation)
         if self.collecting:
             if self.collecting.newest is None and not self.collecting.under_way and not self.collecting.error:
                 self.collecting.ask(now)
             self._save_losses(self.collecting, now)
             self.collecting.tick(now)
-        elif chief.save_asked is not None:
-            chief.saved(now)
+        elif coordinator.save_asked is not None:
+            coordinator.saved(now)
         if now >= self._status_due:
             self._status_due = now + STATUS_SECONDS
             self.status_json = msgspec.json.encode(self.status(now))

@@ -25,7 +25,7 @@ class RoundPart:
     def __init__(self, shard: Shard, strategy: RoundServer) -> None:
         self.shard, self.strategy = shard, strategy
         self.decided = 0
-        self._chief = 0
+        self._primary_term = 0
         self._measured = 0
         self._measures: Measures = {}
         self._told: Gathered | None = None
@@ -50,7 +50,7 @@ class RoundPart:
             if seen.chunks >= through and worker not in inbox
         )
         return Gathered(
-            self.shard.index, self.shard.term, self._chief, self.decided, have, self._measured, measures, gone
+            self.shard.index, self.shard.term, self._primary_term, self.decided, have, self._measured, measures, gone
         )  # fmt: skip
 
     @property
@@ -60,8 +60,8 @@ class RoundPart:
 
     def take(self, order: Decided) -> bool:
         """Carries out an order of shard 0; False when it is old."""
-        if order.term != self._chief:
-            self._chief, self.decided, self._measured = order.term, 0, 0
+        if order.term != self._primary_term:
+            self._primary_term, self.decided, self._measured = order.term, 0, 0
         if order.number <= (self._measured if order.measure else self.decided):
             return False
         state = self.shard.state
@@ -70,7 +70,9 @@ class RoundPart:
         if order.measure:
             for part in given:
                 part.settled = True
-            self._measures, self._measured = self.strategy.measure(state, given), order.number
+            # NB: a shard that was started anew holds nothing of the round.
+            self._measures = self.strategy.measure(state, given) if given else {}
+            self._measured = order.number
             return True
         self.decided = order.number
         if given:
@@ -103,7 +105,7 @@ class RoundTable:
         self._void = part.shard.term > 1
 
     def _done(self, report: Gathered, *, measured: bool = False) -> int:
-        if report.chief != self.part.shard.term:
+        if report.primary_term != self.part.shard.term:
             return 0
         return report.measured if measured else report.decided
 
@@ -142,8 +144,10 @@ class RoundTable:
         # the round before) would be waited for without end, and its worker waits for this round.
         gone = {push for report in self._reports.values() for push in report.gone}
         broken = {worker for worker, sequence in set.union(*inboxes) if (worker, sequence) in gone}
-        # Who rests for want of data has no clock.
-        wanted = {worker for worker in shard.state.clocks if not shard.warming(worker)} - broken
+        # Who rests for want of data has no clock; what it has begun to give is waited for all the same: else its push
+        # would be thrown away on the shards that have it.
+        begun = {worker for worker, _ in set.union(*inboxes)} & shard.members.keys()
+        wanted = {worker for worker in {*shard.state.clocks, *begun} if not shard.warming(worker)} - broken
         if not wanted <= common or not set.union(*inboxes):
             return None
         members = sorted(common)
@@ -161,7 +165,9 @@ class RoundTable:
             if not self.oracle_away:
                 return None
         parts = [self._reports[index].measures for index in sorted(self._reports)]
-        if any(np.shape(part[name]) != np.shape(parts[0][name]) for part in parts[1:] for name in parts[0]):
+        if not all(parts) or any(
+            np.shape(part[name]) != np.shape(parts[0][name]) for part in parts[1:] for name in parts[0]
+        ):
             # A worker that joined anew took its contribution away from one shard and not from another.
             return self._order([])
         sums = {name: sum(np.array(part[name], np.float64) for part in parts) for name in parts[0]}

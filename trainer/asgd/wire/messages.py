@@ -113,8 +113,8 @@ class Welcome(Message):
     """The shard's part of the session's keys."""
     weights: str = ""
     """Name of the memory in which the shard's weights may be read in place; `exchange.readInPlace` only."""
-    known: bool = False
-    """The shard had not forgotten this worker: what it was leased is still its own."""
+    membership: Natural = 0
+    """Of shard 0: which one of this term it is; ranges that were granted in an earlier one are others' now."""
 
 
 class Init(Message):
@@ -211,6 +211,8 @@ class Lease(Message):
     index: Index
     incarnation: Incarnation
     request: Version
+    term: Version = 0
+    """Shard 0's, as far as this worker knows; a request that an earlier server was asked is not served by the next."""
 
 
 class Granted(Message):
@@ -221,6 +223,9 @@ class Granted(Message):
     stop: Natural = 0
     wait: bool = False
     over: bool = False
+    term: Natural = 0
+    membership: Natural = 0
+    """The range is this worker's as long as shard 0 names no newer term or membership."""
 
 
 class Beat(Message):
@@ -261,7 +266,7 @@ class Gathered(Message):
 
     shard: Index
     term: Term
-    chief: Term
+    primary_term: Term
     """Shard 0's term that the numbers below belong to; 0: none yet."""
     decided: Version
     """Number of the newest decision that it carried out."""

@@ -26,7 +26,7 @@ class _Saved:
     """The model that was saved: whose weights these are."""
 
     updates: int | None = None
-    round: int = 0
+    save: int = 0
     sha256: str = ""
 
 
@@ -61,7 +61,7 @@ def leave_files(
     if status.stop_reason != "diverged":  # a diverged model is nobody's model
         saved = _save_model(output, checkpoint_uri, findings)
     shards = job.spec.parameter_server.shards
-    obstacle = obstacle or recording.seal(output.recording, shards, saved.round, saved.sha256)
+    obstacle = obstacle or recording.seal(output.recording, shards, saved.save, saved.sha256)
     told = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
     summary.write(told, output.file("summary.json"))
     for line in summary.describe(told, output.folder):

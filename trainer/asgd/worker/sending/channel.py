@@ -67,9 +67,8 @@ class Channel:
         self.joined = False
         self.joins = 0
         """How often the shard has welcomed this worker."""
-        self.memberships = 0
-        """How often it did not know this worker (any more) then; a stream that broke is no reason to be forgotten."""
-        self._forgotten = False
+        self.membership = (0, 0)
+        """The newest that shard 0 named: its term, and the number within it."""
         self.busy = False
         self.retries = 0
         self.bring: Callable[[], F32] | None = None
@@ -130,6 +129,19 @@ class Channel:
             samples=self.samples, evaluates=who.evaluates,
         )  # fmt: skip
 
+    def heed(self, term: int) -> None:
+        """The shard's server of term `term` has let this worker in by another way: an older one is not heard any more.
+
+        NB: it may live on without knowing; what it accepted would be pushed nowhere, and its samples never visited.
+        """
+        if term > self.term:
+            self._parts, self._whole = {}, 0
+            self.term, self.joined, self._deadline = term, False, 0.0
+
+    def member_of(self, term: int, membership: int) -> None:
+        """Shard 0 named a membership; it may be an older one, in a message that was overtaken."""
+        self.membership = max(self.membership, (term, membership))
+
     @property
     def awaited(self) -> int:
         """The chunk whose answer comes next."""
@@ -137,13 +149,12 @@ class Channel:
 
     def tick(self, now: float) -> None:
         """Sends again what has not been answered in time."""
-        if self.joined and not self.busy:
-            return
         if self.lane.returned():
-            # What was under way went to a process that is dead; the new one must hear of it now.
+            # NB: what was under way went to a process that is dead, and the new one must hear of it now. So it must of
+            # what is through: a round may hold this worker's push on other shards, and wait for it here.
             self.hello(now)
             return
-        if now < self._deadline:
+        if (self.joined and not self.busy) or now < self._deadline:
             return
         if self.joined and (self._starved or self.lane.waits(now)):
             self._deadline = now + RETRY_SECONDS
@@ -182,12 +193,10 @@ class Channel:
             self._parts, self._whole = {}, 0
         self.term = message.term
         self.samples = message.samples
-        self._forgotten = self._forgotten or not message.known
+        self.member_of(message.term, message.membership)
         if message.ready:
             self.joined = True
             self.joins += 1
-            self.memberships += int(self._forgotten)
-            self._forgotten = False
             self.seen = message.version
             if self.busy:
                 self._begin(now)
@@ -334,6 +343,11 @@ class Channel:
         return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts, run)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
+        if message.term > self.term > 0 and self.joined:
+            # NB: a hello that was still on its way has made this worker a member of a start which knows of nothing
+            # that it has seen: what is lost must be told, and rounds must not wait for a push that is gone.
+            self.hello(now)
+            return
         if not self._awaits(message):
             return
         if self._pull is not None and payload is not None and not self._take(message, payload, self._pull):
