@@ -10,9 +10,12 @@ import pytest
 
 from asgd.server.coordinator import Coordinator
 from asgd.server.evaluation import EVALUATOR_TIMEOUT_SECONDS
+from asgd.server.facts import JobFacts
 from asgd.server.members import PAST_MOST
 from asgd.server.notices import MOST
+from asgd.server.view import build_status
 from asgd.server.waiting import waiting_for
+from asgd.wire.reports import ShardReport
 from tests.checks.harness import job_spec
 
 STARTUP, PROGRESS = 1800, 600
@@ -280,6 +283,9 @@ def test_twenty_thousand_members_that_came_and_went_are_counted_and_not_all_reme
     assert (len(chief.seen), chief.lost) == (50, {7})
     assert chief.restarts["worker"] == 20_000 - 50
     assert chief.past[-1].incarnation == 19_999, "the newest are those that are kept"
+    status = build_status(chief, JobFacts("job", [ShardReport()], [1]), 20_000.0)
+    assert (len(status.workers), status.workers_unlisted) == (PAST_MOST, 20_000 - PAST_MOST)
+    assert len(msgspec.json.encode(status)) < 400 * PAST_MOST
 
 
 def test_what_was_given_up_is_told_by_numbers_that_go_on_and_the_oldest_goes() -> None:

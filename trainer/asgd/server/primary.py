@@ -186,9 +186,11 @@ class Primary:
     def _beat(self, message: Beat, now: float) -> Message:
         coordinator, report = self.coordinator, message.report
         if message.role == "worker":
-            if not coordinator.heard(message.index, message.incarnation, now) and not coordinator.stop_reason:
-                why = coordinator.given_up(message.index, message.incarnation)
-                return Beaten(given_up=why) if why else Fault("hello", "say hello first", self.shard.term)
+            member = coordinator.heard(message.index, message.incarnation, now)
+            if why := "" if member else coordinator.given_up(message.index, message.incarnation):
+                return Beaten(given_up=why)
+            if not member and not coordinator.stop_reason:
+                return Fault("hello", "say hello first", self.shard.term)
             if isinstance(report, WorkerReport):
                 self._worker_report(message.index, report)
         elif message.role == "evaluator":
