@@ -161,6 +161,19 @@ def test_a_lease_that_is_asked_for_again_because_its_answer_was_lost_is_the_same
     assert chief.lease(0, 2, 1.0) == first  # a new life has numbers of its own, and its data came back
 
 
+def test_a_process_that_was_given_up_and_comes_back_is_another_member_and_old_requests_get_it_nothing() -> (
+    None
+):
+    chief = job(dataset=64, stopAfter={"epochs": 1})
+    first, number = chief.lease(0, 5, 1.0), chief.members[0].number
+    chief.tick(1.1 + MEMBER_TIMEOUT_SECONDS)
+    assert not chief.members
+    chief.hello(0, 1, "", 12.0)
+    assert chief.members[0].number > number
+    assert chief.lease(0, 4, 12.0) == Granted(wait=True)
+    assert chief.lease(0, 6, 12.0) == first
+
+
 def test_a_worker_without_data_rests_until_there_is_some() -> None:
     chief = job(workers=2, dataset=8, stopAfter={"epochs": 1})
     chief.lease(0, 1, 1.0)
