@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 from asgd.report import units
+from asgd.report.troubles import troubles
 from asgd.spec.status import Status
 
 _PLAIN_SECONDS = 2.0
@@ -186,10 +187,7 @@ def _figures(status: Status) -> Iterator[str]:
         yield f"{name} {units.number(value)}"
     yield f"staleness {status.staleness.mean:.1f} (p99 {status.staleness.p99})"
     yield f"workers {_workers(status)}"
-    if refused := sum(status.refused.values()):
-        yield f"refused {refused:,}"
-    if status.lost_updates:
-        yield f"lost updates {status.lost_updates:,}"
+    yield from (f"{what} {text}" for what, text in troubles(status))
     if status.waiting_for:
         yield f"waiting: {status.waiting_for}"
 
@@ -209,5 +207,5 @@ def _workers(status: Status) -> str:
     newest = {worker.index: worker.state for worker in status.workers}
     states = list(newest.values())
     alive = states.count("running") + states.count("stalled")
-    troubles = [f"{states.count(state)} {state}" for state in ("stalled", "hung", "lost") if state in states]
-    return f"{alive}" + (f" ({', '.join(troubles)})" if troubles else "")
+    behind = [f"{states.count(state)} {state}" for state in ("stalled", "hung", "lost") if state in states]
+    return f"{alive}" + (f" ({', '.join(behind)})" if behind else "")
