@@ -190,7 +190,7 @@ class Children:
         """Ends a process at once, with what it has started itself."""
         if child.process.poll() is None:
             child.process.kill()
-            _kill_group(child.process.pid)
+            kill_group(child.process.pid)
 
     def kill(self) -> None:
         """Ends everything at once, what children have started themselves (data loaders) included."""
