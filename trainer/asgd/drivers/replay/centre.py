@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asgd.drivers.replay.lane import Mail, Taken, TapeLane
+from asgd.errors import UserError
 from asgd.kernel import F32
 from asgd.record.format import Bringing, Heard, Welcomed
 from asgd.record.reading import WorkerTape, answers_of
@@ -103,6 +104,10 @@ class TapeCentre:
     def _close(self, heard: Heard) -> None:
         for channel, lane, (stop, _) in zip(self.shards.channels, self.lanes, heard.shards, strict=True):
             lane.busy = False
+            if channel.busy and not stop:
+                raise UserError(
+                    f"the recording contradicts itself: worker {self._tape.person[0]} had what it waits for"
+                )
             if channel.busy:
                 channel.handle(Fault("stopped", stop), None, 0.0)
 

@@ -236,6 +236,8 @@ class ReplayedServer:
             kept = None if body is None else np.array(body).view(np.uint8).data
             lane = self._mail.lanes[person, self.index]
             lane.answers[reply.term, reply.chunk, reply.stamp].append((reply, kept))
+            # NB: the worker may not have come to it yet; what it asks next must not be taken for this again.
+            del lane.sent[reply.chunk]
 
     def _unanswered(self) -> tuple[Person, int] | None:
         """Whom the run's server answered at this moment without a record: what they had pushed was known to it."""
