@@ -18,7 +18,6 @@ from asgd.record.reading import WorkerTape, answers_of
 from asgd.spec.types import JobSpec
 from asgd.wire.messages import Fault, Reply, Welcome
 from asgd.wire.partition import CHUNK, shard_range
-from asgd.worker.sending.channel import Channel
 from asgd.worker.sending.headers import Outcome, PeerIdentity, PushHeader
 from asgd.worker.sending.shards import Shards
 
@@ -34,16 +33,10 @@ class TapeCentre:
         self, spec: JobSpec, identity: PeerIdentity, split: bool, tape: WorkerTape, mail: Mail
     ) -> None:
         self._tape = tape
-        self.lanes: list[TapeLane] = []
-        channels: list[Channel] = []
-        for shard in range(spec.parameter_server.shards):
-            part = shard_range(identity.size, shard, spec.parameter_server.shards)
-            lane = mail.lanes[tape.person, shard] = TapeLane(part.size)
-            self.lanes.append(lane)
-            channels.append(
-                Channel(lane=lane, identity=identity, codec=spec.codec, shard=shard, part=part, split=split)
-            )
-        self.shards = Shards(channels)
+        count = spec.parameter_server.shards
+        self.lanes = [TapeLane(shard_range(identity.size, shard, count).size) for shard in range(count)]
+        mail.lanes |= {(tape.person, shard): lane for shard, lane in enumerate(self.lanes)}
+        self.shards = Shards.over(self.lanes, identity, spec.codec, split=split)
         self._bring: Callable[[], F32] | None = None
         self._heard: Heard | None = None
         """How the exchange under way ended."""

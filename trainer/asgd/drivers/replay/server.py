@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from asgd.drivers.replay.lane import Mail
+from asgd.drivers.replay.tape import Tape
 from asgd.errors import ProtocolError, UserError
 from asgd.record.format import (
     AnyRecord,
@@ -23,7 +24,6 @@ from asgd.record.format import (
     Joined,
     Left,
     Pushed,
-    Record,
     Rested,
     Restored,
     Saved,
@@ -36,18 +36,7 @@ from asgd.server import saving
 from asgd.server.answers import PRIMARY, Sender
 from asgd.server.core import ServerCore
 from asgd.server.shard import Shard
-from asgd.wire.messages import (
-    AnyMessage,
-    Beaten,
-    Bye,
-    Command,
-    Decided,
-    Exchange,
-    Hello,
-    Init,
-    Pull,
-    Reply,
-)
+from asgd.wire.messages import AnyMessage, Beaten, Bye, Command, Decided, Exchange, Hello, Init, Pull, Reply
 from asgd.wire.partition import chunk_slice
 
 BESIDE: Sender = "beside"
@@ -56,35 +45,6 @@ BESIDE: Sender = "beside"
 
 class Differs(Exception):
     """The replay has left the recorded run."""
-
-
-class Tape:
-    """The log of a start, in place of a file: what the core records again must be what stands there next."""
-
-    def __init__(self, name: str, records: list[AnyRecord]) -> None:
-        self.name, self.records, self.at = name, records, 0
-
-    @property
-    def next(self) -> AnyRecord | None:
-        """The record that comes next; None at the end."""
-        return self.records[self.at] if self.at < len(self.records) else None
-
-    def add(self, record: Record) -> None:
-        """The core has done what it records. NB: one that was killed may not have come to the end of it."""
-        if self.next is not None:
-            if record != self.next:
-                raise self.contradiction()
-            self.at += 1
-
-    def close(self) -> None:
-        """The log's end."""
-
-    def __str__(self) -> str:
-        return f"{self.name}, record {self.at + 1}: {self.next}"
-
-    def contradiction(self) -> UserError:
-        """The log cannot be of a run of these workers and servers."""
-        return UserError(f"the recording contradicts itself at {self}")
 
 
 class ReplayedServer:
@@ -302,9 +262,8 @@ class ReplayedServer:
         """The state of this moment, as a start finds it in save number `save`."""
         shard = self.shard
         arrays = {name: array.copy() for name, array in shard.arrays().items()}
-        return saving.Restored(
-            save, shard.size or 0, shard.layout, arrays, json.loads(json.dumps(shard.meta()))
-        )
+        meta = json.loads(json.dumps(shard.meta()))
+        return saving.Restored(save, shard.size or 0, shard.layout, arrays, meta)
 
 
 def _hello(job: str, record: Joined) -> Hello:

@@ -22,7 +22,6 @@ from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
 from asgd.wire.lanes import WINDOW
 from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Lease, Message
-from asgd.wire.partition import shard_range
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
@@ -130,22 +129,12 @@ class VirtualWorker:
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
         split, shards = chosen.pulls_wait, len(cluster.servers)
-        channels = [
-            Channel(
-                lane=self._lane(shard),
-                identity=identity,
-                codec=spec.codec,
-                shard=shard,
-                part=shard_range(work.size, shard, shards),
-                split=split,
-            )
-            for shard in range(shards)
-        ]
-        for channel in channels:
+        lanes = [self._lane(shard) for shard in range(shards)]
+        self.shards = Shards.over(lanes, identity, spec.codec, split=split)
+        for channel in self.channels:
             self._listen(channel)
-        self.shards = Shards(channels)
         self.core = WorkerCore(spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack)
-        self._leases = Leases(index, incarnation, channels[0])
+        self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds = self._leases.holds
         self.alive = True
         self._hangs = False
