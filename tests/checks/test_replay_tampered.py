@@ -54,6 +54,11 @@ def weights_of_a_part_that_the_shard_does_not_have(records: list[AnyRecord]) -> 
     records[at] = replace(records[at], part=3)
 
 
+def weights_of_another_part_than_the_push_asked_for(records: list[AnyRecord]) -> None:
+    at = first(records, Pushed) + 1
+    records[at] = replace(records[at], part=3)
+
+
 def test_untouched_it_is_replayed(recording: Recording) -> None:
     replayed(recording, lambda records: None)
 
@@ -65,6 +70,7 @@ def test_untouched_it_is_replayed(recording: Recording) -> None:
         a_worker_left_that_was_never_there,
         a_push_without_the_weights_that_it_asked_for,
         weights_of_a_part_that_the_shard_does_not_have,
+        weights_of_another_part_than_the_push_asked_for,
     ],
 )
 def test_what_no_server_can_have_recorded_is_a_contradiction(

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.algorithms.base import WorkerStrategy
@@ -25,6 +24,7 @@ from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Le
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
+from asgd.worker.device.vectors import ArrayVectors
 from asgd.worker.reading.leased import WAIT, LeasedBatch, Waiting
 from asgd.worker.reading.leased import Lease as Range
 from asgd.worker.sending.channel import HELLO_SECONDS, RETRY_SECONDS, Channel
@@ -75,30 +75,6 @@ class VirtualLane:
 
     def close(self) -> None:
         return None
-
-
-class ArrayVectors:
-    """A worker's vectors as numpy arrays; what it pushes is told to `overheard`."""
-
-    def __init__(self, size: int, overheard: Callable[[F32], None]) -> None:
-        self.size = size
-        self.weights, self.gradient, self.pulled = (np.zeros(size, np.float32) for _ in range(3))
-        self._overheard = overheard
-
-    def gather(self) -> F32:
-        return self.gradient
-
-    def norm(self, vector: F32) -> float:
-        # NB: a run's bits are those of torch's sum.
-        return float(torch.from_numpy(vector).norm())
-
-    def leaving(self, vector: F32) -> F32:
-        kept = np.array(vector)
-        self._overheard(kept)
-        return kept
-
-    def landed(self) -> F32:
-        return self.pulled
 
 
 class VirtualWorker:
