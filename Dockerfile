@@ -33,7 +33,6 @@ ARG SSL_CERT_FILE UV_DEFAULT_INDEX
 COPY README.md ./
 COPY trainer trainer
 COPY operator operator
-COPY bench bench
 RUN /uv/bin/uv venv -q /opt/asgd \
  && /uv/bin/uv build -q --wheel --out-dir /dist \
  && /uv/bin/uv pip install -q --no-deps --python /opt/asgd/bin/python --prefix /app /dist/*.whl

@@ -6,7 +6,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 SOURCES := trainer operator bench tests
 TESTS := tests/unit tests/checks tests/local tests/users
 
-.PHONY: help run test fast test-all e2e cluster matrix pictures lint format generate cluster-api clean
+.PHONY: help run test fast test-all test-python e2e cluster matrix pictures lint format generate cluster-api clean
 help: ## say what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -14,7 +14,7 @@ help: ## say what the targets do
 	python3 -m venv .tools && .tools/bin/pip install --quiet uv
 
 # NB: bytecode of all packages, once: each process of a test would compile torch's 1.5 s worth of Python anew where Python may not write it.
-.venv/.ready: pyproject.toml uv.lock $(wildcard trainer/asgd/kernel/*.[ch]) | $(filter .tools/bin/uv,$(UV))
+.venv/.ready: pyproject.toml bench/pyproject.toml uv.lock $(wildcard trainer/asgd/kernel/*.[ch]) | $(filter .tools/bin/uv,$(UV))
 	$(UV) sync --quiet --all-extras --compile-bytecode
 	@$(PY) -m compileall -q trainer operator bench
 	@touch $@
@@ -28,9 +28,12 @@ test: .venv/.ready ## lint, types, units, checks and the promises of the README 
 fast: .venv/.ready
 	$(PYTEST) -m "not slow" --durations=10 --durations-min=5 $(TESTS)
 
-test-all: test cluster-api ## what `make test` leaves out, too: slow cases, more examples, a real API server, charts; needs Go
+test-all: test test-python cluster-api ## what `make test` leaves out, too: slow cases, more examples, a real API server, charts; needs Go
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "slow or hypothesis" $(TESTS)
 	$(PY) -m pytest tests/api tests/chart tests/cluster tests/gpu --ignore=tests/cluster/test_node_tier.py
+
+test-python: $(filter .tools/bin/uv,$(UV)) ## the operator's unit tests on Python 3.13 as well, where there is one
+	UV=$(UV) tools/test_python.sh 3.13
 
 e2e: .venv/.ready cluster ## a real two-node Kubernetes with both images, the chart and real jobs; needs root, Go and buildah
 	trap 'python3 -m tests.cluster down' EXIT; python3 -m tests.cluster up >/dev/null && CI=true $(PY) -m pytest tests/e2e

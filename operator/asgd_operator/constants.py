@@ -1,5 +1,5 @@
-"""Every string that another program relies on: labels, annotations, environment, paths, ports, conditions,
-reasons.
+"""Every string that another program relies on: labels, annotations, paths, ports, conditions, reasons. The
+variables of the trainer's containers stand in `asgd.spec.environment`.
 
 One place, so that documentation, tests, selectors and the trainer's containers cannot drift apart. The
 vocabulary of status (conditions with their closed list of reasons, phases, events) stands here; the rules
@@ -61,23 +61,6 @@ SERVER_KEYS = "server.json"
 CLIENT_KEYS = "client.json"
 DEFAULT_CHECKPOINT_DIR = "/var/lib/asgd/checkpoints"
 SHARED_MEMORY_DIR = "/var/lib/asgd/shared-memory"
-
-
-class Env(StrEnum):
-    """The contract with the trainer's containers (`asgd server`, `asgd worker`, `asgd evaluate`)."""
-
-    JOB = "ASGD_JOB"
-    KEYS = "ASGD_KEYS"
-    LIVE = "ASGD_LIVE"
-    INDEX = "ASGD_INDEX"
-    SERVERS = "ASGD_SERVERS"
-    BIND = "ASGD_BIND"
-    BULK = "ASGD_BULK"
-    METRICS = "ASGD_METRICS"
-    CHECKPOINT = "ASGD_CHECKPOINT"
-    NODE = "ASGD_NODE"
-    RUN = "ASGD_RUN"
-    SHM = "ASGD_SHM"
 
 
 class Condition(StrEnum):
@@ -149,6 +132,9 @@ REASONS: dict[Condition, frozenset[str]] = {
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
+            "OperatorBug",
+            "ReconcileFailed",
+            "PodsNotEnding",
         }
     ),
     Condition.CHECKPOINT_READY: frozenset({"Saved", "NeverSaved", "SaveFailed"}),
@@ -211,6 +197,9 @@ class EventReason(StrEnum):
     FAILED = "Failed"
     TTL_EXPIRED = "TTLExpired"
     APPLY_FAILED = "ApplyFailed"
+    OPERATOR_BUG = "OperatorBug"
+    RECONCILE_FAILED = "ReconcileFailed"
+    PODS_NOT_ENDING = "PodsNotEnding"
 
 
 LIVE_MANAGER = f"{MANAGER}-live"

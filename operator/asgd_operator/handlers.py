@@ -8,6 +8,7 @@ job is looked at.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,9 +18,17 @@ import kopf
 from asgd_operator import constants as c
 from asgd_operator.engine import views
 from asgd_operator.engine.observe import Indices, key_of
+from asgd_operator.engine.surprises import Surprises, describe
+from asgd_operator.engine.unreadable import Unreadable
 from asgd_operator.metrics import OperatorMetrics
 
+log = logging.getLogger(__name__)
+
 Body = Mapping[str, Any]
+Place = Callable[[Body], object]
+"""Where an object stands in an index; empty or None: nowhere, it is nobody's."""
+View = Callable[[Body], object]
+"""What the index keeps of an object; None: nothing."""
 WATCH_SECONDS = 50
 """How long one request for events lasts."""
 
@@ -49,17 +58,21 @@ def register(
         name = seen["labels"].get(c.JOB_LABEL, "")
         told(seen["resource"].plural, key_of(seen["namespace"], name) if name else "")
 
+    def index(group: str, version: str, plural: str, name: str, place: Place, view: View) -> None:
+        handler = index_handler(metrics, name, place, view)
+        kopf.index(group, version, plural, id=name, registry=registry)(handler)
+
     kopf.on.event(c.GROUP, c.VERSION, c.PLURAL, id="job", registry=registry)(job)
-    kopf.index(c.GROUP, c.VERSION, c.PLURAL, id="jobs", registry=registry)(_job)
     for plural, (group, version) in CHILDREN.items():
         kopf.on.event(group, version, plural, id=f"child-{plural}", registry=registry)(child)
+    index(c.GROUP, c.VERSION, c.PLURAL, "jobs", job_place, views.job)
     for plural, (group, version) in SUPPORTS.items():
-        kopf.index(group, version, plural, id=plural, registry=registry)(_support)
-    kopf.index("apps", "v1", "statefulsets", id="servers", registry=registry)(_servers)
-    kopf.index("batch", "v1", "jobs", id="batch", registry=registry)(_batch)
-    kopf.index("", "v1", "pods", id="pods", registry=registry)(_pod)
+        index(group, version, plural, plural, views.owner_uid, views.child)
+    index("apps", "v1", "statefulsets", "servers", views.owner_uid, views.server_set)
+    index("batch", "v1", "jobs", "batch", views.owner_uid, views.batch_job)
+    index("", "v1", "pods", "pods", views.job_of_pod, views.pod)
     if nodes:
-        kopf.index("", "v1", "nodes", id="nodes", registry=registry)(_node)
+        index("", "v1", "nodes", "nodes", node_place, views.node)
 
 
 def configure(settings: kopf.OperatorSettings, *, timeout_seconds: float) -> None:
@@ -97,36 +110,32 @@ def indices(found: Mapping[str, Any]) -> Indices:
     )
 
 
-async def _job(**seen: Any) -> dict[Any, Any]:
-    return {(seen["namespace"], seen["name"]): views.job(seen["body"])}
+def index_handler(metrics: OperatorMetrics, name: str, place: Place, view: View) -> Callable[..., Any]:
+    """An index handler that never fails; see `engine.unreadable`. An object without a place, or with nothing to say, is
+    taken out of the index, as when it was orphaned.
+    """
+    surprises = Surprises(log)
+
+    async def handler(**seen: Any) -> dict[Any, Any]:
+        subject, where = f"{seen['namespace'] or ''}/{seen['name']}", None
+        try:
+            where = place(seen["body"])
+            found = view(seen["body"]) if where else None
+        except Exception as error:
+            metrics.unreadable.labels(name).inc()
+            surprises.log(subject, error, f"bug: {name} {subject} cannot be read")
+            found = Unreadable(f"{name} {subject} cannot be read: {describe(error)}", seen["uid"] or "")
+        return {where: found} if where and found is not None else {}
+
+    return handler
 
 
-def _owned(body: Body, value: object) -> dict[Any, Any]:
-    """NB: an empty result takes the object out of the index, as when it was orphaned."""
-    uid = views.owner_uid(body)
-    return {uid: value} if uid else {}
+def job_place(body: Body) -> tuple[str, str]:
+    return body["metadata"]["namespace"], body["metadata"]["name"]
 
 
-async def _support(**seen: Any) -> dict[Any, Any]:
-    return _owned(seen["body"], views.child(seen["body"]))
-
-
-async def _servers(**seen: Any) -> dict[Any, Any]:
-    return _owned(seen["body"], views.server_set(seen["body"]))
-
-
-async def _batch(**seen: Any) -> dict[Any, Any]:
-    return _owned(seen["body"], views.batch_job(seen["body"]))
-
-
-async def _pod(**seen: Any) -> dict[Any, Any]:
-    place = views.job_of_pod(seen["body"])
-    return {place: views.pod(seen["body"])} if place else {}
-
-
-async def _node(**seen: Any) -> dict[Any, Any]:
-    node = views.node(seen["body"])
-    return {seen["name"]: node} if node else {}
+def node_place(body: Body) -> str:
+    return str(body["metadata"]["name"])
 
 
 def login(**given: Any) -> kopf.ConnectionInfo | None:

@@ -24,6 +24,7 @@ from asgd_operator.errors import (
     Conflict,
     Forbidden,
     Invalid,
+    LeaseLost,
     NotFound,
     OperatorError,
     TooManyRequests,
@@ -77,12 +78,15 @@ async def connect() -> client.ApiClient:
 class Kube:
     """`on_request(verb, resource, code)` is called for each answer; code 0 is a connection that broke.
 
-    The verb is the HTTP method, and DRYRUN for what changes nothing.
+    The verb is the HTTP method, and DRYRUN for what changes nothing. `may_write` is asked before each write: a process
+    that was frozen beyond its Lease writes nothing when it wakes, before it has found out. Every write raises LeaseLost
+    then.
     """
 
     api: client.ApiClient
     timeout_seconds: float = 30.0
     on_request: Callable[[str, str, int], None] = field(default=lambda verb, resource, code: None)
+    may_write: Callable[[], bool] = field(default=lambda: True)
 
     async def apply(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
         """Server-side apply of a whole manifest; what others set on the object stays."""
@@ -184,6 +188,8 @@ class Kube:
         query: Mapping[str, str] | None = None,
         content: str = "application/json",
     ) -> Manifest:
+        if method != "GET" and not self.may_write():
+            raise LeaseLost(f"{method} {path}: not sent, another process may lead")
         headers = {"Content-Type": content, "Accept": "application/json"}
         request = await self.api.param_serialize(
             method=method,

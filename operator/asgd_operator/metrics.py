@@ -6,7 +6,9 @@ that outlives its object counts nothing. No label repeats what the scrape adds.
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import (
@@ -31,11 +33,39 @@ PREFIX = "asgd_operator_"
 Status = Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class JobFigures:
+    """What the series of one job say; read from its status when that is written, never at a scrape."""
+
+    phase: str
+    conditions: tuple[tuple[str, str], ...]
+    workers: Mapping[str, float]
+    """By state."""
+    restarts: Mapping[tuple[str, str], float]
+    """By role and reason."""
+
+    @classmethod
+    def of(cls, status: Status) -> JobFigures:
+        workers, servers = status.get("workers", {}), status.get("parameterServer", {})
+        failures = float(servers.get("failures", 0))
+        restarts = {
+            (Role.SERVER.value, "failure"): failures,
+            (Role.SERVER.value, "disruption"): float(servers.get("restarts", 0)) - failures,
+            (Role.WORKER.value, "failure"): float(workers.get("restarts", 0)),
+        }
+        return cls(
+            phase=str(status.get("phase", "Unknown")),
+            conditions=tuple((str(item["type"]), str(item["status"])) for item in status["conditions"]),
+            workers={state: float(workers.get(state, 0)) for state in ("desired", "ready")},
+            restarts=restarts,
+        )
+
+
 class JobSeries(Collector):
     """The series of the jobs that exist, from their last status."""
 
     def __init__(self) -> None:
-        self.statuses: dict[tuple[str, str], Status] = {}
+        self.jobs: dict[tuple[str, str], JobFigures] = {}
 
     def collect(self) -> Iterator[Metric]:
         yield self._phases()
@@ -45,10 +75,7 @@ class JobSeries(Collector):
 
     def _phases(self) -> Metric:
         family = GaugeMetricFamily(f"{PREFIX}jobs", "AsgdJobs by phase", labels=["phase"])
-        counts: dict[str, int] = {}
-        for status in self.statuses.values():
-            counts[status["phase"]] = counts.get(status["phase"], 0) + 1
-        for phase, count in sorted(counts.items()):
+        for phase, count in sorted(Counts(job.phase for job in self.jobs.values()).items()):
             family.add_metric([phase], count)
         return family
 
@@ -57,28 +84,25 @@ class JobSeries(Collector):
         family = GaugeMetricFamily(
             f"{PREFIX}job_condition", "1 for the status that a condition has", labels=labels
         )
-        for place, status in self.statuses.items():
-            for item in status["conditions"]:
-                family.add_metric([*place, item["type"], item["status"]], 1)
+        for place, job in self.jobs.items():
+            for kind, status in job.conditions:
+                family.add_metric([*place, kind, status], 1)
         return family
 
     def _workers(self) -> Metric:
         labels = ["namespace", "name", "state"]
         family = GaugeMetricFamily(f"{PREFIX}job_workers", "Workers of a job by state", labels=labels)
-        for place, status in self.statuses.items():
-            for state in ("desired", "ready"):
-                family.add_metric([*place, state], status["workers"][state])
+        for place, job in self.jobs.items():
+            for state, count in job.workers.items():
+                family.add_metric([*place, state], count)
         return family
 
     def _restarts(self) -> Metric:
         labels = ["namespace", "name", "role", "reason"]
         family = CounterMetricFamily(f"{PREFIX}job_restarts", "Restarts of a job's pods", labels=labels)
-        for place, status in self.statuses.items():
-            servers = status["parameterServer"]
-            failures = servers.get("failures", 0)
-            family.add_metric([*place, Role.SERVER, "failure"], failures)
-            family.add_metric([*place, Role.SERVER, "disruption"], servers.get("restarts", 0) - failures)
-            family.add_metric([*place, Role.WORKER, "failure"], status["workers"]["restarts"])
+        for place, job in self.jobs.items():
+            for (role, reason), count in job.restarts.items():
+                family.add_metric([*place, role, reason], count)
         return family
 
 
@@ -92,7 +116,12 @@ class OperatorMetrics:
         self.registry.register(self.series)
         self.reconciles = self._counter("reconcile", "Passes over a job", "result")
         self.errors = self._counter(
-            "reconcile_errors", "Passes that failed, by what the API answered", "reason"
+            "reconcile_errors",
+            "Passes that failed, by what the API answered; bug: by the operator's fault",
+            "reason",
+        )
+        self.unreadable = self._counter(
+            "watch_unreadable", "Objects of a watch that the operator could not read", "resource"
         )
         self.requests = self._counter(
             "kube_requests", "Requests to the API server", "verb", "resource", "code"
@@ -114,12 +143,12 @@ class OperatorMetrics:
         self._gauge("queue_depth", "Jobs that wait for a pass").set_function(depth)
         self._gauge("queue_oldest_age_seconds", "How long the first of them is overdue").set_function(oldest)
 
-    def passed(self, key: str, seconds: float, error: OperatorError | None) -> None:
+    def passed(self, key: str, seconds: float, error: Exception | None) -> None:
         """A pass over `key` ended."""
         self.duration.observe(seconds)
         self.reconciles.labels("error" if error else "success").inc()
         if error is not None:
-            self.errors.labels(error.reason).inc()
+            self.errors.labels(error.reason if isinstance(error, OperatorError) else "bug").inc()
 
     def requested(self, verb: str, resource: str, code: int) -> None:
         self.requests.labels(verb, resource, str(code)).inc()
@@ -127,13 +156,13 @@ class OperatorMetrics:
     def observe_job(self, o: Observed, planned: Plan) -> None:
         if planned.status is None:
             return
-        self.series.statuses[(o.namespace, o.name)] = planned.status
+        self.series.jobs[(o.namespace, o.name)] = JobFigures.of(planned.status)
         if "runningTime" in planned.status and "runningTime" not in o.status:
             begun = times.read(planned.status.get("startTime"))
             self.to_running.observe(max(0.0, (o.now - begun).total_seconds()) if begun else 0.0)
 
     def forget_job(self, namespace: str, name: str) -> None:
-        self.series.statuses.pop((namespace, name), None)
+        self.series.jobs.pop((namespace, name), None)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

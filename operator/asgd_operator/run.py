@@ -26,6 +26,7 @@ from asgd_operator.engine.observe import Indices
 from asgd_operator.engine.queue import WorkQueue
 from asgd_operator.engine.reconcile import Reconciler
 from asgd_operator.engine.reports import Reports
+from asgd_operator.engine.writer import Writer
 from asgd_operator.kube import Kube, connect
 from asgd_operator.lease import Lease
 from asgd_operator.metrics import OperatorMetrics
@@ -53,13 +54,15 @@ class Operator:
 
     def __post_init__(self) -> None:
         self.kube = Kube(self.api, self.settings.queue.request_timeout_seconds, self.metrics.requested)
-        reports = Reports(self.session)
-        self.reconciler = Reconciler(self.kube, Indices(), self.settings.jobs, reports, self.metrics)
+        self.reports = Reports(self.session, changed=lambda key: self.queue.add(key))
+        writer = Writer(self.kube, self.metrics)
+        self.reconciler = Reconciler(writer, Indices(), self.settings.jobs, self.reports, self.metrics)
         self.queue = WorkQueue(
             self.reconciler,
             known=lambda: self.reconciler.indices.keys(),
             pace=self.settings.pace(),
             on_result=self.metrics.passed,
+            on_failure=self.reconciler.failed,
         )
         self.metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest_age)
 
@@ -67,12 +70,18 @@ class Operator:
         """Watches and reconciles until a signal comes. Raises what ended it otherwise."""
         self.led_since = asyncio.get_running_loop().time()
         self.metrics.leader.set(1)
-        working = asyncio.create_task(self.queue.run(), name="queue")
-        watching = asyncio.create_task(self._watch(), name="kopf")
-        done, rest = await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        await _cancel(rest)
+        # NB: in the order in which they are ended: nothing is written any more when the queue is cancelled.
+        parts = {"queue": self.queue.run(), "reports": self.reports.run(), "kopf": self._watch()}
+        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # NB: also when this is cancelled, which ends none of them by itself.
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
-            task.result()
+            _ended(task)
 
     async def _watch(self) -> None:
         namespaces = self.settings.watch.namespaces
@@ -130,9 +139,13 @@ async def run(settings: OperatorSettings) -> None:
         stack.push_async_callback(server.cleanup)
         log.info("started with settings %s", settings.describe())
         if settings.leader_election.enabled:
-            lease = settings.leader_election
+            place = settings.leader_election
             identity = f"{socket.gethostname()}-{os.getpid()}"
-            await Lease(operator.kube, lease.namespace, lease.name, identity).lead(operator.work)
+            lease = Lease(
+                Kube(api, on_request=operator.metrics.requested), place.namespace, place.name, identity
+            )
+            operator.kube.may_write = lease.held
+            await lease.lead(operator.work)
         else:
             await operator.work()
 
@@ -144,7 +157,8 @@ def _end_on_signals() -> None:
         loop.add_signal_handler(number, task.cancel if task else loop.stop)
 
 
-async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _ended(task: asyncio.Task[None]) -> None:
+    """Raises what ended a part of the process. Only kopf ends by itself, at a signal."""
+    if task.cancelled() or (task.exception() is None and task.get_name() != "kopf"):
+        raise RuntimeError(f"{task.get_name()} ended by itself")
+    task.result()

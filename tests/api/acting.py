@@ -54,6 +54,8 @@ class OperatorProcess:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    ends_with: int = 0
+    """The exit code that is expected of it."""
 
     def get(self, path: str) -> tuple[int, str]:
         try:
@@ -99,7 +101,7 @@ def operator(kubectl: Kubectl, folder: Path, **settings: str) -> Iterator[Operat
         assert process.poll() is None, log.read_text()
         yield running
         process.terminate()
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(30) == running.ends_with, log.read_text()
     finally:
         process.kill()
         process.wait()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from asgd import exitcodes
 from tests.api.acting import QUICK, Job, clear, operator, until
+from tests.api.proxy import Proxy
 from tests.cluster.kubectl import Kubectl
 
 pytest_plugins = ["tests.cluster.fixtures"]
@@ -54,3 +56,23 @@ def test_a_second_operator_waits_for_the_lease(kubectl: Kubectl, tmp_path: Path)
             assert second.samples("asgd_operator_leader")[""] == 0
             assert second.passes() == 0
         until(lambda: first.passes() > 0, "the first one works")
+
+
+def test_a_holder_that_the_api_server_no_longer_answers_ends_before_the_next_one_leads(
+    kubectl: Kubectl, tmp_path: Path
+) -> None:
+    lease = {"LEADER_ELECTION__ENABLED": "true", "LEADER_ELECTION__NAMESPACE": "default"}
+    lease["LEADER_ELECTION__NAME"] = "cut-off"
+    proxy = Proxy(kubectl.kubeconfig)
+    try:
+        with operator(Kubectl(proxy.kubeconfig(tmp_path)), tmp_path, **QUICK, **lease) as first:
+            until(lambda: first.samples("asgd_operator_leader").get("") == 1, "the first one leads")
+            with operator(kubectl, tmp_path, **QUICK, **lease) as second:
+                proxy.swallow()
+                until(lambda: first.process.poll() is not None, "the first one ends")
+                first.ends_with = exitcodes.TRY_AGAIN
+                assert second.samples("asgd_operator_leader")[""] == 0, "by then nobody else leads"
+                assert "the Lease default/cut-off is lost" in first.log.read_text()
+                until(lambda: second.samples("asgd_operator_leader").get("") == 1, "the second one leads")
+    finally:
+        proxy.close()

@@ -103,7 +103,7 @@ class Processes:
         store = Store(str(self.folder / "checkpoints"))
         newest = store.newest()
         assert newest is not None
-        return assemble(store.fs, store.path(f"{newest.round:06d}"), newest)
+        return assemble(store.fs, store.path(f"{newest.save:06d}"), newest)
 
     def __enter__(self) -> Processes:
         return self

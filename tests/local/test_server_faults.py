@@ -159,8 +159,8 @@ def test_a_second_server_of_a_shard_fences_the_first_one_off_the_checkpoints(tmp
         run.until_says("server-1 ended with exit code 75")
         assert "term 1 was replaced by term 2" in run.log("server-1")
         run.until("its successor writes with a term of its own", lambda: len(list(terms.iterdir())) == 3)
-        rounds = len(run.manifests())
-        run.until("checkpoints go on", lambda: run.manifests()[-1]["round"] > rounds + 2)
+        saves = len(run.manifests())
+        run.until("checkpoints go on", lambda: run.manifests()[-1]["save"] > saves + 2)
         late = [p for p in parts if p.exists() and p.stat().st_mtime_ns != parts[p]]
         assert not late, "the old server wrote once more"
         assert intruder.wait(60) == 75, "the successor fences it off too"

@@ -6,22 +6,41 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from asgd import __version__, exitcodes
 from asgd.drivers.replay import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
-from asgd_bench.options import add_arguments as add_bench_arguments
+from asgd.host import commands as others
+
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """The command line. `command`: the one that is called; another distribution's options are loaded for it alone."""
     top = argparse.ArgumentParser(
         prog="asgd", description="Train PyTorch models by asynchronous SGD with sharded parameter servers."
     )
     top.add_argument("--version", action="version", version=f"asgd {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
+    _add_run(commands)
+    _add_simulate(commands)
+    _add_replay(commands)
+    _add_report(commands)
+    validate = commands.add_parser("validate", help="check job files as the API server would")
+    validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
+    validate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
+
+    bench = commands.add_parser("bench", help="measure this and its peers side by side, ratios first")
+    if command == "bench":
+        others.add_arguments(bench, command, "asgd-bench")
+    _add_entry_points(commands)
+    return top
+
+
+def _add_run(commands: _Commands) -> None:
     run = commands.add_parser("run", help="train an AsgdJob on this machine")
     run.add_argument("job", metavar="JOB.yaml", help="the same file that kubectl apply takes")
     run.add_argument(
@@ -42,6 +61,8 @@ def parser() -> argparse.ArgumentParser:
         help="between the processes: ipc, or tcp with encryption as between pods (default: ipc)",
     )
 
+
+def _add_simulate(commands: _Commands) -> None:
     simulate = commands.add_parser(
         "simulate", help="train an AsgdJob in virtual time, on a cluster of your making"
     )
@@ -51,10 +72,15 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     add_simulate_arguments(simulate)
 
+
+def _add_replay(commands: _Commands) -> None:
     replay = commands.add_parser(
         "replay", help="execute a recorded run again, to the same bits, in one process"
     )
     replay_options.add_arguments(replay)
+
+
+def _add_report(commands: _Commands) -> None:
     report = commands.add_parser("report", help="runs and simulations side by side: one page and one picture")
     report.add_argument("folders", nargs="+", metavar="DIR", help="what asgd run or asgd simulate wrote to")
     report.add_argument(
@@ -69,13 +95,9 @@ def parser() -> argparse.ArgumentParser:
         help="what to compare the time to, as accuracy=0.95 (default: the best)",
     )
 
-    validate = commands.add_parser("validate", help="check job files as the API server would")
-    validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
-    validate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
 
-    bench = commands.add_parser("bench", help="measure this and its peers side by side, ratios first")
-    add_bench_arguments(bench)
-
+def _add_entry_points(commands: _Commands) -> None:
+    """What containers run."""
     worker = commands.add_parser("worker", help="one worker of a job (a container's entry point)")
     worker.add_argument("--join", metavar="DIR", help="join the run of `asgd run` that writes to DIR")
     worker.add_argument(
@@ -83,13 +105,13 @@ def parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("server", help="one parameter server shard (a container's entry point)")
     commands.add_parser("evaluate", help="the evaluator of a job (a container's entry point)")
-    return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code. Errors become one line on stderr."""
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else [*argv]
     try:
+        arguments = parser(*words[:1]).parse_args(words)
         return _dispatch(arguments)
     except AsgdError as error:
         print("\n".join(f"asgd: {line}" for line in str(error).splitlines()), file=sys.stderr)
@@ -129,9 +151,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return validate.main(arguments.jobs, arguments.set)
     if arguments.command == "bench":
-        from asgd_bench import command
-
-        return command.main(arguments)
+        return others.run(arguments)
     return _process(arguments)
 
 

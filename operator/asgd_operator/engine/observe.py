@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from asgd_operator.constants import Role
+from asgd_operator.engine.unreadable import Unreadable, UnreadableObject
 from asgd_operator.engine.views import JobSeen
 from asgd_operator.plan.model import BatchJob, Child, Node, Observed, Pod, ServerSet
 
 T = TypeVar("T")
-Index = Mapping[Any, Collection[T]]
+Index = Mapping[Any, Collection[T | Unreadable]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Indices:
     """None where nodes may not be watched."""
 
     def job(self, key: str) -> JobSeen | None:
+        """Raises UnreadableObject."""
         namespace, _, name = key.partition("/")
         return _newest(self.jobs, (namespace, name))
 
@@ -46,7 +48,7 @@ def key_of(namespace: str, name: str) -> str:
 
 def observe(indices: Indices, seen: JobSeen, now: datetime) -> Observed:
     """The job and its children as last seen. The spec, what it renders to, and the report are added by the
-    caller.
+    caller. Raises UnreadableObject when one of them could not be read.
     """
     jobs = list(_all(indices.batch, seen.uid))
     evaluators = [job for job in jobs if job.name.endswith(f"-{Role.EVALUATOR}")]
@@ -71,11 +73,16 @@ def observe(indices: Indices, seen: JobSeen, now: datetime) -> Observed:
 def _nodes(indices: Indices) -> dict[str, Node] | None:
     if indices.nodes is None:
         return None
-    return {name: next(iter(found)) for name, found in indices.nodes.items() if found}
+    # NB: a node that cannot be read is one that nothing is known of: it must not stop the jobs of all others.
+    seen = ((name, next(iter(found), None)) for name, found in indices.nodes.items())
+    return {name: node for name, node in seen if isinstance(node, Node)}
 
 
 def _all(index: Index[T], key: object) -> Iterator[T]:
-    return iter(index[key]) if key in index else iter(())
+    for found in index.get(key, ()):
+        if isinstance(found, Unreadable):
+            raise UnreadableObject(found)
+        yield found
 
 
 def _newest(index: Index[JobSeen], key: object) -> JobSeen | None:

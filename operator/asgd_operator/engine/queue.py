@@ -6,25 +6,37 @@ together, and a resync adds every known key again, spread over its interval. A k
 worked on, because indices change slightly after the event that tells of it, and because events come in
 flocks.
 
-All times are the event loop's, so tests run it in virtual time.
+Whatever the work on a key raises is that key's failure: it is logged, counted, backed off, and the other keys do not
+notice. Only the queue's own cancellation ends it. All times are the event loop's, so tests run it in virtual time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from asgd_operator.engine.agenda import Agenda
 from asgd_operator.engine.limits import Backoff, TokenBucket
-from asgd_operator.errors import OperatorError
+from asgd_operator.engine.surprises import Surprises
+from asgd_operator.errors import OperatorError, Transient
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 Work = Callable[[str], Awaitable[float | None]]
-"""Works on a key; answers in how many seconds to look again, or None. Raises OperatorError to be retried."""
+"""Works on a key; answers in how many seconds to look again, or None. Raises OperatorError to be retried; every other
+exception is retried as well, and counted as a bug.
+"""
+OnFailure = Callable[[str, Exception, int], Awaitable[None]]
+"""Hears that work on a key failed, with what, and how often in a row. What it raises is logged, and changes nothing."""
+
+
+class Interrupted(Exception):
+    """The work on a key was cancelled by somebody else than the queue."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +47,15 @@ class Pace:
     debounce: float = 0.15
     first_backoff: float = 0.5
     longest_backoff: float = 300.0
+    longest_work: float = 300.0
+    """Work on one key is cut off after this and tried again."""
     per_second: float = 10.0
     burst: float = 50.0
     resync: float = 600.0
+
+
+async def _untold(key: str, error: Exception, count: int) -> None:
+    return
 
 
 @dataclass
@@ -47,42 +65,41 @@ class WorkQueue:
     work: Work
     known: Callable[[], Iterable[str]]
     pace: Pace = field(default_factory=Pace)
-    on_result: Callable[[str, float, OperatorError | None], None] = lambda key, seconds, error: None
+    on_result: Callable[[str, float, Exception | None], None] = lambda key, seconds, error: None
+    on_failure: OnFailure = _untold
     chance: Callable[[], float] = random.random
     heartbeat: float = 0.0
     """When the resync last went round, on the loop's clock: a queue that is stuck stops here."""
 
     def __post_init__(self) -> None:
-        self._due: dict[str, float] = {}
-        self._heap: list[tuple[float, str]] = []
+        self._agenda = Agenda()
         self._running: set[str] = set()
         self._changed = asyncio.Event()
         self._bucket = TokenBucket(self.pace.per_second, self.pace.burst)
         self._backoff = Backoff(self.pace.first_backoff, self.pace.longest_backoff)
+        self._surprises = Surprises(log)
 
     def add(self, key: str, after: float | None = None) -> None:
         """Has `key` worked on after a moment, or after `after` seconds if that is not later than planned
         already.
         """
         due = asyncio.get_running_loop().time() + (self.pace.debounce if after is None else after)
-        if due < self._due.get(key, float("inf")):
-            self._due[key] = due
-            heapq.heappush(self._heap, (due, key))
+        if self._agenda.plan(key, due):
             self._changed.set()
 
     def forget(self, key: str) -> None:
         """Nothing is left to do for `key`."""
-        self._due.pop(key, None)
+        self._agenda.forget(key)
         self._backoff.succeeded(key)
+        self._surprises.forget(key)
 
     @property
     def depth(self) -> int:
-        return len(self._due) + len(self._running)
+        return len(self._agenda) + len(self._running)
 
     def oldest_age(self) -> float:
         """Seconds for which the longest waiting key is overdue."""
-        now = asyncio.get_running_loop().time()
-        return max(0.0, now - min(self._due.values(), default=now))
+        return self._agenda.oldest(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Works until it is cancelled."""
@@ -106,49 +123,67 @@ class WorkQueue:
         await asyncio.sleep(self._bucket.reserve(loop.time()))
         started, failure = loop.time(), None
         try:
-            again = await self.work(key)
-        except OperatorError as error:
-            failure = error
-            again = max(self._backoff.failed(key), error.retry_after)
-            log.warning("reconcile failed, next try in %.1f s: %s", again, error, extra={"job": key})
-        else:
+            again = await self._bounded(self.work(key))
             self._backoff.succeeded(key)
+        except Exception as error:
+            failure = error
+            again = self._failed(key, error)
         self.on_result(key, loop.time() - started, failure)
         if again is not None:
             self.add(key, again)
+        if failure is not None:
+            await self._tell(key, failure)
+
+    def _failed(self, key: str, error: Exception) -> float:
+        """Seconds until the next try."""
+        again = self._backoff.failed(key)
+        if isinstance(error, OperatorError):
+            again = max(again, error.retry_after)
+            log.warning("reconcile failed, next try in %.1f s: %s", again, error, extra={"job": key})
+        else:
+            self._surprises.log(key, error, f"bug: reconcile failed, next try in {again:.1f} s")
+        return again
+
+    async def _tell(self, key: str, failure: Exception) -> None:
+        try:
+            await self._bounded(self.on_failure(key, failure, self._backoff.failures(key)))
+        except OperatorError as error:
+            log.warning("the failure could not be told to the user: %s", error, extra={"job": key})
+        except Exception as error:
+            self._surprises.log(key, error, "bug: the failure could not be told to the user")
+
+    async def _bounded(self, work: Awaitable[T]) -> T:
+        """Awaits `work` for as long as one key may take. Whatever ends it is an exception of that key, but for the
+        queue's own cancellation.
+        """
+        try:
+            async with asyncio.timeout(self.pace.longest_work) as bound:
+                return await work
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise Transient(f"a look took longer than {self.pace.longest_work:.0f} s") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # NB: a task that ends as cancelled is nobody's failure to a TaskGroup: the queue would lose this worker
+            # without a word.
+            raise Interrupted("cancelled from within") from error
 
     async def _next(self) -> str:
         """The key that is due first and that no other worker has in hand."""
         while True:
             self._changed.clear()
-            wait, held = None, []
-            now = asyncio.get_running_loop().time()
-            while self._heap:
-                due, key = self._heap[0]
-                if self._due.get(key) != due:
-                    heapq.heappop(self._heap)  # planned earlier since, or forgotten
-                elif due > now:
-                    wait = due - now
-                    break
-                elif key in self._running:
-                    held.append(heapq.heappop(self._heap))
-                else:
-                    heapq.heappop(self._heap)
-                    del self._due[key]
-                    self._put_back(held)
-                    return key
-            self._put_back(held)
-            await self._wait(wait)
-
-    def _put_back(self, held: list[tuple[float, str]]) -> None:
-        for item in held:
-            heapq.heappush(self._heap, item)
-
-    async def _wait(self, seconds: float | None) -> None:
-        try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
-        except TimeoutError:
-            return
+            key, wait = self._agenda.take(asyncio.get_running_loop().time(), self._running)
+            if key is not None:
+                return key
+            try:
+                # NB: never asyncio.wait_for, which may swallow a cancellation that comes together with the event.
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
 
     async def _resync(self) -> None:
         while True:

@@ -1,17 +1,16 @@
 """One pass over one job: observe, plan, carry out, say. Level-based: it never asks which event brought it
 here.
 
-Every write is safe to repeat, and a pass that finds all as it should be makes none. When a write fails the
-status is written all the same, and the queue tries again later.
+Every write is safe to repeat, and a pass that finds all as it should be makes none. When the API server refuses a
+write the status is written all the same, and the queue tries again later. A pass that ends by surprise, or fails again
+and again, leaves a condition on the job: its user cannot read the operator's log.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
@@ -22,80 +21,113 @@ from asgd_operator.constants import MANAGED_BY, EventReason
 from asgd_operator.engine import accept
 from asgd_operator.engine.observe import Indices, observe, with_newer_status
 from asgd_operator.engine.reports import Reports
+from asgd_operator.engine.surprises import describe
+from asgd_operator.engine.unreadable import UnreadableObject
 from asgd_operator.engine.views import JobSeen
 from asgd_operator.engine.wanted import wanted
-from asgd_operator.errors import Conflict, Forbidden, Invalid, NotFound, OperatorError
-from asgd_operator.kube import Kube
+from asgd_operator.engine.writer import Writer
+from asgd_operator.errors import Forbidden, Invalid, OperatorError
 from asgd_operator.metrics import OperatorMetrics
-from asgd_operator.plan import plan
-from asgd_operator.plan.actions import (
-    Action,
-    Apply,
-    ApplyLive,
-    CreateOnce,
-    Delete,
-    DeletePod,
-    DeleteSelf,
-    Event,
-    FailPod,
-    Plan,
-)
+from asgd_operator.plan import failing, plan
+from asgd_operator.plan.actions import Event, Plan
 from asgd_operator.plan.model import Observed, Problem
 from asgd_operator.render import Owner, Settings, children
 
-log = logging.getLogger(__name__)
+AGAIN_SECONDS = 0.2
+"""After a pass that failed before: the status still says so."""
 
 
 @dataclass
 class Reconciler:
-    """`__call__` is the queue's work on a key `namespace/name`."""
+    """`__call__` is the queue's work on a key `namespace/name`, `failed` what it calls when that failed."""
 
-    kube: Kube
+    writer: Writer
     indices: Indices
     settings: Settings
     reports: Reports
     metrics: OperatorMetrics
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    _written: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
-    """By UID: the resource version and the status of our own last write."""
     _uids: dict[str, str] = field(default_factory=dict)
+    _failing: dict[str, Problem] = field(default_factory=dict)
+    """By UID: what the job was told that the operator fails with; until a pass succeeds."""
 
     async def __call__(self, key: str) -> float | None:
         """Seconds until the next look, or None. Raises OperatorError to be tried again."""
+        seen = self._job(key)
+        if seen is None:
+            return None
+        planned = await self._pass(seen)
+        if self._failing.pop(seen.uid, None) is not None:
+            return AGAIN_SECONDS
+        return planned.requeue_after
+
+    async def failed(self, key: str, error: Exception, count: int) -> None:
+        """Tells the user of a pass that failed, `count` times in a row by now. Raises OperatorError."""
+        expected = isinstance(error, OperatorError)
+        problem = failing.problem(str(error) if expected else describe(error), count, bug=not expected)
+        if problem is None:
+            return
+        try:
+            seen = self._job(key)
+        except UnreadableObject as unreadable:
+            namespace, _, name = key.partition("/")
+            await self.writer.tell(namespace, name, unreadable.found.uid, 0, failing.event(problem))
+            return
+        if seen is None or seen.deleting or not failing.is_news(problem, self._failing.get(seen.uid)):
+            return
+        seen = with_newer_status(seen, self.writer.written(seen.uid))
+        o = replace(_bare(seen, self.now()), failing=problem)
+        await self.writer.say(o, failing.notice(o, problem))
+        self._failing[seen.uid] = problem
+
+    def _job(self, key: str) -> JobSeen | None:
+        """The job, if it is there and ours. Raises UnreadableObject."""
         seen = self.indices.job(key)
         if seen is None or self._uids.get(key, seen.uid) != seen.uid:
             self._forget(key)
         if seen is None or seen.spec.get("managedBy", MANAGED_BY) != MANAGED_BY:
             return None
         self._uids[key] = seen.uid
-        found = await self._observe(with_newer_status(seen, self._written.get(seen.uid)))
+        return seen
+
+    async def _pass(self, seen: JobSeen) -> Plan:
+        found = await self._observe(with_newer_status(seen, self.writer.written(seen.uid)))
         planned = plan(found)
         try:
             for action in planned.actions:
-                await self._do(found, action)
-        except (Invalid, Forbidden) as error:
-            # No retry mends these by itself, so the user is told; a broken connection is nobody's business.
-            told = Event(EventReason.APPLY_FAILED, str(error), warning=True)
-            planned = replace(planned, events=(*planned.events, told))
+                await self.writer.do(found, action)
+        except OperatorError as error:
+            if isinstance(error, Invalid | Forbidden):
+                # No retry mends these by itself, so the user is told; a broken connection is nobody's business.
+                told = Event(EventReason.APPLY_FAILED, str(error), warning=True)
+                planned = replace(planned, events=(*planned.events, told))
+            await self.writer.say(found, planned)
             raise
-        finally:
-            await self._say(found, planned)
-        return planned.requeue_after
+        # NB: not after a cancellation: whoever ends the queue may have lost the right to write.
+        await self.writer.say(found, planned)
+        return planned
 
     async def _observe(self, seen: JobSeen) -> Observed:
         found = observe(self.indices, seen, self.now())
         job, problem = _read(seen)
-        if job is None or found.deleting:
-            return replace(found, spec=job.spec if job else None, problem=problem)
-        found = replace(found, spec=job.spec)
-        if found.finished:
-            return found
+        found = replace(found, failing=self._failing.get(seen.uid), spec=job.spec if job else None)
+        if job is None or found.deleting or found.finished:
+            self.reports.forget(seen.uid)
+            return replace(found, problem=problem if not found.finished else None)
         found, problem = self._rendered(found, job)
         if problem is None and not accept.accepted(found):
-            problem = await accept.problem(self.kube, found)
+            problem = await accept.problem(self.writer.kube, found)
+        return self._asked(replace(found, problem=problem))
+
+    def _asked(self, found: Observed) -> Observed:
         # NB: also on the way to a suspension, for what shard 0 says last is where the job goes on.
-        asked = found.servers is not None and found.servers.replicas > 0
-        return replace(found, problem=problem, report=await self.reports.of(found) if asked else None)
+        if found.servers is None or found.servers.replicas == 0:
+            self.reports.forget(found.uid)
+            return found
+        known = self.reports.of(found)
+        return replace(
+            found, report=known.report, awaits_report=known.awaited, report_changes=known.changes_in
+        )
 
     def _rendered(self, found: Observed, job: Job) -> tuple[Observed, Problem | None]:
         keys = curve.generate() if found.servers is None else None
@@ -105,58 +137,25 @@ class Reconciler:
         except UserError as error:
             return found, Problem("InvalidSpec", str(error))
 
-    async def _do(self, o: Observed, action: Action) -> None:
-        log.info("%s", _describe(action), extra={"job": f"{o.namespace}/{o.name}"})
-        match action:
-            case Apply(child):
-                await self.kube.apply(child.manifest)
-            case CreateOnce(child):
-                await self._create_once(child.manifest)
-            case ApplyLive(kind, name, spec):
-                await self.kube.apply_live(kind, o.namespace, name, spec)
-            case Delete(kind, name, uid):
-                await self.kube.delete(kind, o.namespace, name, uid)
-            case DeletePod(name, uid, force):
-                await self.kube.delete("Pod", o.namespace, name, uid, force=force)
-            case FailPod(name, uid, message):
-                await self.kube.fail_pod(o.namespace, name, uid, message)
-            case DeleteSelf():
-                await self.kube.delete("AsgdJob", o.namespace, o.name, o.uid)
-
-    async def _create_once(self, manifest: Mapping[str, Any]) -> None:
-        try:
-            await self.kube.create(manifest)
-        except Conflict:
-            return
-
-    async def _say(self, o: Observed, planned: Plan) -> None:
-        """Status first: events tell what stands written."""
-        if planned.status is None:
-            return
-        if planned.status != o.status:
-            try:
-                answer = await self.kube.apply_status(o.namespace, o.name, o.uid, planned.status)
-            except (NotFound, Conflict):
-                return  # deleted meanwhile, or another job of this name: its own pass will speak
-            self._written[o.uid] = (int(answer["metadata"]["resourceVersion"]), answer.get("status", {}))
-        for event in planned.events:
-            try:
-                metadata = {
-                    "name": o.name,
-                    "namespace": o.namespace,
-                    "uid": o.uid,
-                    "generation": o.generation,
-                }
-                await self.kube.event(metadata, event)
-            except OperatorError as error:
-                log.warning("event %s was not posted: %s", event.reason, error)
-        self.metrics.observe_job(o, planned)
-
     def _forget(self, key: str) -> None:
         uid = self._uids.pop(key, "")
-        self._written.pop(uid, None)
+        self._failing.pop(uid, None)
+        self.writer.forget(uid)
         self.reports.forget(uid)
         self.metrics.forget_job(*key.split("/", 1))
+
+
+def _bare(seen: JobSeen, now: datetime) -> Observed:
+    """The job without its children, which may be what cannot be read."""
+    return Observed(
+        name=seen.name,
+        namespace=seen.namespace,
+        uid=seen.uid,
+        generation=seen.generation,
+        spec=None,
+        now=now,
+        status=seen.status,
+    )
 
 
 def _read(seen: JobSeen) -> tuple[Job | None, Problem | None]:
@@ -164,9 +163,3 @@ def _read(seen: JobSeen) -> tuple[Job | None, Problem | None]:
         return job_from_json(msgspec.json.encode(seen.document)), None
     except UserError as error:
         return None, Problem("InvalidSpec", str(error))
-
-
-def _describe(action: Action) -> str:
-    target = getattr(action, "child", action)
-    words = (type(action).__name__, getattr(target, "kind", ""), getattr(target, "name", ""))
-    return " ".join(word for word in words if word)

@@ -1,4 +1,4 @@
-"""The operator's brain: `plan(observed) -> Plan`, a pure function of values, one file a policy.
+"""What the operator decides: `plan(observed) -> Plan`, a pure function of values, one file a policy.
 
 It imports neither kopf nor a Kubernetes client. The engine observes, asks, and carries out.
 """

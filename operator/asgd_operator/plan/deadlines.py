@@ -41,7 +41,7 @@ def look_again(o: Observed) -> float | None:
     if o.spec is None:
         return None
     policy = o.spec.run_policy
-    waits = [_left(o, "startTime", policy.active_deadline_seconds), _progress_left(o)]
+    waits = [_left(o, "startTime", policy.active_deadline_seconds), _progress_left(o), _stuck_left(o)]
     if _starting(o):
         waits.append(_left(o, "startTime", policy.startup_deadline_seconds))
     return min((wait for wait in waits if wait is not None and wait > 0), default=None)
@@ -54,6 +54,15 @@ def stalled(o: Observed) -> bool:
     from here may well be training.
     """
     return o.report is not None and not success.completing(o) and _passed(_progress_left(o))
+
+
+def stuck(o: Observed) -> Condition | None:
+    """What has kept a job that trained before from going on for longer than progressDeadlineSeconds.
+
+    Such a job goes on by itself when a node or a quota is there again, so it does not fail; runPolicy's
+    activeDeadlineSeconds bounds it for those who want that.
+    """
+    return _missing(o) if _passed(_stuck_left(o)) else None
 
 
 def tried(o: Observed) -> bool:
@@ -110,6 +119,23 @@ def _progress_left(o: Observed) -> float | None:
     return times.seconds_until(progress_time(o), _deadline(o), o.now)
 
 
+def _missing(o: Observed) -> Condition | None:
+    if "runningTime" not in o.status or o.spec is None or o.spec.run_policy.suspend or success.completing(o):
+        return None
+    if not o.servers_ready:
+        return Condition.SERVERS_READY
+    waits_its_turn = o.queued and (o.workers is None or o.workers.suspended)
+    return None if o.enough_workers or waits_its_turn else Condition.WORKERS_READY
+
+
+def _stuck_left(o: Observed) -> float | None:
+    missing = _missing(o)
+    if missing is None or o.condition(missing).get("status") != "False":
+        return None
+    since = times.read(o.condition(missing).get("lastTransitionTime"))
+    return times.seconds_until(since, _deadline(o), o.now)
+
+
 def _deadline(o: Observed) -> int:
     return o.spec.run_policy.progress_deadline_seconds if o.spec else 0
 
@@ -123,6 +149,8 @@ def _passed(left: float | None) -> bool:
 
 
 def _because(o: Observed) -> str:
+    if o.problem is not None:
+        return f": {o.problem.message.rstrip('.')}"
     waiting = [o.condition(kind) for kind in (Condition.SERVERS_READY, Condition.WORKERS_READY)]
     message = next(
         (item["message"] for item in waiting if item.get("status") == "False" and item.get("message")), ""

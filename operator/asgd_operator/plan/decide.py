@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from asgd_operator.constants import Phase
 from asgd_operator.plan import (
     deadlines,
+    ending,
     failure,
     nodeloss,
     scale,
@@ -25,8 +27,6 @@ from asgd_operator.plan.actions import Action, Plan, Step
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.verdict import Verdict
 
-POLL_SECONDS = 10.0
-"""How often shard 0 of a running job is asked for its report."""
 RECHECK_SECONDS = 30.0
 """How often a job that was not accepted is judged again: a claim or a quota may have come since."""
 
@@ -34,7 +34,9 @@ RECHECK_SECONDS = 30.0
 def plan(o: Observed) -> Plan:
     """The writes, the status and the events of this pass, and when to look again."""
     if o.deleting:
-        return Plan()
+        return _terminating(o)
+    if o.awaits_report and (o.launched or _put_away(o)):
+        return Plan(requeue_after=o.report_changes)
     found = _verdict(o)
     rescue = Step() if found or _idle(o) else deadlines.rescue(o)
     steps = [*_steps(o, found), rescue]
@@ -48,15 +50,29 @@ def plan(o: Observed) -> Plan:
     )
 
 
+def _terminating(o: Observed) -> Plan:
+    """The garbage collector does the rest; nothing but a lost node keeps it from that."""
+    step = nodeloss.step(o)
+    said = {**o.status, "phase": Phase.TERMINATING.value} if o.status else None
+    return Plan(said, step.actions, step.events, step.look_again)
+
+
 def _verdict(o: Observed) -> Verdict | None:
-    if _idle(o) or (o.problem is not None and not o.launched):
+    if _idle(o):
         return None
+    if o.problem is not None and not o.launched:
+        # NB: a job that was refused before it was started has no start time, holds nothing, and may wait.
+        return deadlines.verdict(o)
     return success.verdict(o) or failure.verdict(o) or deadlines.verdict(o)
 
 
 def _idle(o: Observed) -> bool:
     """Nothing is being trained, by decision."""
-    return o.finished or o.spec is None or o.spec.run_policy.suspend
+    return o.finished or o.spec is None or _put_away(o)
+
+
+def _put_away(o: Observed) -> bool:
+    return o.spec is not None and o.spec.run_policy.suspend
 
 
 def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
@@ -80,9 +96,11 @@ def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
 
 
 def _look_again(o: Observed, steps: Iterable[Step]) -> float | None:
-    waits = [step.look_again for step in steps]
+    waits = [o.report_changes, *(step.look_again for step in steps)]
+    if not o.finished:
+        waits.append(ending.look_again(o))
     if not _idle(o):
-        waits += [deadlines.look_again(o), success.look_again(o), POLL_SECONDS if o.launched else None]
+        waits += [deadlines.look_again(o), success.look_again(o)]
     if o.problem is not None and not o.finished:
         waits.append(RECHECK_SECONDS)
     return min((wait for wait in waits if wait is not None), default=None)

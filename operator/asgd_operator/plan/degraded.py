@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition
-from asgd_operator.plan import deadlines, success
+from asgd_operator.plan import deadlines, ending, failing, success
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.start import pinned
@@ -27,6 +27,17 @@ LATE_SECONDS = 300
 def degraded(o: Observed, spec: JobSpec) -> Judgement:
     """The first of the reasons that holds."""
     kind = Condition.DEGRADED
+    for judgement in failing.judge(o):
+        if judgement.status:
+            return judgement
+    if pods := ending.overdue(o):
+        return Judgement(kind, True, "PodsNotEnding", ending.sentence(pods))
+    if missing := deadlines.stuck(o):
+        limit = spec.run_policy.progress_deadline_seconds
+        sentence = (
+            f"{missing.value} has been False for more than runPolicy.progressDeadlineSeconds, {limit} s."
+        )
+        return Judgement(kind, True, "Stalled", sentence)
     if spec.run_policy.suspend or not o.launched or success.completing(o):
         return Judgement(kind, False, "AsExpected")
     if o.servers_ready and deadlines.stalled(o) and deadlines.tried(o):

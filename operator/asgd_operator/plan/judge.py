@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition, Role
-from asgd_operator.plan import deadlines, success, suspend
+from asgd_operator.plan import deadlines, failing, success, suspend
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.degraded import degraded, saving
-from asgd_operator.plan.model import Observed, Pod
+from asgd_operator.plan.model import Child, Observed, Pod
 from asgd_operator.plan.verdict import Verdict
 
 IMAGE_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -23,9 +23,11 @@ IMAGE_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName"
 def judge(o: Observed, verdict: Verdict | None) -> Iterator[Judgement]:
     """The conditions that this pass can speak about. A finished job keeps what it had when it ended."""
     if o.finished:
+        yield from failing.judge(o)
         return
     yield accepted(o)
     if o.spec is None:
+        yield from failing.judge(o)
         return
     yield suspended(o, o.spec)
     yield servers(o, o.spec)
@@ -48,9 +50,7 @@ def suspended(o: Observed, spec: JobSpec) -> Judgement:
     if spec.run_policy.suspend:
         if suspend.stopped(o):
             return Judgement(Condition.SUSPENDED, True, "SuspendedByUser")
-        return Judgement(
-            Condition.SUSPENDED, False, "Suspending", "Workers leave, then the servers save and end."
-        )
+        return Judgement(Condition.SUSPENDED, False, "Suspending", _leaving(o, spec))
     again = before.get("status") == "True" or before.get("reason") in ("Suspending", "Resumed")
     return Judgement(Condition.SUSPENDED, False, "Resumed" if again else "NotSuspended")
 
@@ -63,7 +63,8 @@ def servers(o: Observed, spec: JobSpec) -> Judgement:
     if o.servers_ready:
         return Judgement(kind, True, "AllReady")
     ready = o.servers.ready if o.servers else 0
-    reason, sentence = trouble(o, o.pods_of(Role.SERVER)) or ("Restoring" if o.launched else "Starting", "")
+    plain = ("Restoring" if o.launched else "Starting", _replaced(o.servers))
+    reason, sentence = trouble(o, o.pods_of(Role.SERVER)) or plain
     return Judgement(
         kind, False, reason, f"{ready} of {shards} parameter servers are ready. {sentence}".strip()
     )
@@ -74,8 +75,12 @@ def workers(o: Observed, spec: JobSpec) -> Judgement:
     if spec.run_policy.suspend:
         return Judgement(kind, False, "Suspended")
     if not o.launched or o.workers is None:
-        return Judgement(kind, False, "NotStarted", "Workers start when all parameter servers are ready.")
-    if enough(o, spec):
+        sentence = _replaced(o.workers) or "Workers start when all parameter servers are ready."
+        return Judgement(kind, False, "NotStarted", sentence)
+    if o.queued and o.workers.suspended:
+        sentence = f"Queue {spec.scheduling.queue_name} has not let the workers start yet."
+        return Judgement(kind, False, "NotStarted", sentence)
+    if o.enough_workers:
         return Judgement(kind, True, "EnoughReady")
     reason, sentence = trouble(o, o.pods_of(Role.WORKER)) or _crashing(o) or ("BelowMinimum", "")
     counts = f"{o.workers.ready} workers are ready; workers.minReplicas is {spec.workers.min_replicas}."
@@ -89,12 +94,10 @@ def running(o: Observed, spec: JobSpec, verdict: Verdict | None) -> Judgement:
     if spec.run_policy.suspend:
         return Judgement(kind, False, "Suspended")
     if success.completing(o):
-        return Judgement(
-            kind, False, "Completing", "The stop rule is met; workers end and the last state is saved."
-        )
+        return Judgement(kind, False, "Completing", _completing(o))
     if not o.launched or not o.servers_ready:
         return Judgement(kind, False, "WaitingForParameterServers")
-    if not enough(o, spec):
+    if not o.enough_workers:
         return Judgement(kind, False, "WaitingForWorkers")
     if deadlines.stalled(o):
         limit = spec.run_policy.progress_deadline_seconds
@@ -102,11 +105,23 @@ def running(o: Observed, spec: JobSpec, verdict: Verdict | None) -> Judgement:
     return Judgement(kind, True, "TrainingProgressing")
 
 
-def enough(o: Observed, spec: JobSpec) -> bool:
-    """NB: while the job ends, workers that have done their part are not missing."""
-    if o.workers is None or not o.launched:
-        return False
-    return o.workers.ready + o.workers.succeeded >= spec.workers.min_replicas
+def _leaving(o: Observed, spec: JobSpec) -> str:
+    if not o.workers_stopped:
+        return f"Workers hand in their work and leave, within {spec.workers.drain_seconds} s each."
+    return "The workers have left; the parameter servers save the state and end."
+
+
+def _completing(o: Observed) -> str:
+    if success.target(o):
+        return "The stop rule is met; workers end and the last state is saved."
+    return "All workers ended well; shard 0 has not said yet that the job is over."
+
+
+def _replaced(child: Child | None) -> str:
+    """NB: that a child goes may take as long as somebody's finalizer on it."""
+    if child is None or not child.deleting:
+        return ""
+    return f"{child.kind} {child.name} is being deleted; it is made anew when it is gone."
 
 
 def trouble(o: Observed, pods: tuple[Pod, ...]) -> tuple[str, str] | None:

@@ -46,8 +46,8 @@ def count(o: Observed) -> Counted:
 def _since(member: Mapping[str, Any] | None, pod: Pod) -> tuple[int, int]:
     if member is None:
         return pod.restarts, pod.restarts
-    if member["uid"] == pod.uid:
-        more = max(0, pod.restarts - int(member["restarts"]))
+    if member.get("uid") == pod.uid:
+        more = max(0, pod.restarts - int(member.get("restarts", 0)))
         return more, more
     replaced = 0 if member.get("disrupted") else 1
     return 1 + pod.restarts, replaced + pod.restarts

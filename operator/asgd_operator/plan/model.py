@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from asgd.spec.status import Status
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition, Role
-from asgd_operator.plan.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,14 @@ class Observed:
     pods: tuple[Pod, ...] = ()
     nodes: Mapping[str, Node] | None = None
     """None when nodes may not be watched."""
-    report: Report | None = None
+    report: Status | None = None
+    """What shard 0 said last; None where it is silent for long."""
+    awaits_report: bool = False
+    """Shard 0 has been asked for the first time a moment ago."""
+    report_changes: float | None = None
+    """Seconds until time alone changes the two above."""
+    failing: Problem | None = None
+    """What the operator fails with on this job, pass after pass."""
 
     def wanted_at(self, stage: str) -> tuple[Wanted, ...]:
         return tuple(item for item in self.wanted if item.stage == stage)
@@ -197,6 +204,13 @@ class Observed:
         """As many as the StatefulSet has been told to run, which are the shards whenever it may be told."""
         servers = self.servers
         return servers is not None and not servers.deleting and 0 < servers.replicas <= servers.ready
+
+    @property
+    def enough_workers(self) -> bool:
+        """NB: while the job ends, workers that have done their part are not missing."""
+        if self.workers is None or self.spec is None or not self.launched:
+            return False
+        return self.workers.ready + self.workers.succeeded >= self.spec.workers.min_replicas
 
     @property
     def servers_stopped(self) -> bool:

@@ -11,11 +11,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from asgd.spec.status import Status
 from asgd_operator.constants import JOB_LABEL, ROLE_LABEL, Condition, Phase, Role
 from asgd_operator.plan import conditions, deadlines, members, success, suspend, times
-from asgd_operator.plan.judge import enough, judge
+from asgd_operator.plan.judge import judge
 from asgd_operator.plan.model import Observed
-from asgd_operator.plan.report import Report
 from asgd_operator.plan.verdict import Verdict
 
 TRAINING_SECONDS = 30.0
@@ -52,13 +52,13 @@ def phase(o: Observed, verdict: Verdict | None) -> Phase:
         return Phase.COMPLETING
     if not o.servers_ready or not o.launched:
         return Phase.RECOVERING if o.launched else Phase.STARTING
-    if not enough(o, o.spec):
+    if not o.enough_workers:
         return Phase.WAITING_FOR_WORKERS
     return Phase.STALLED if deadlines.stalled(o) else Phase.RUNNING
 
 
 def is_running(o: Observed) -> bool:
-    return o.spec is not None and o.launched and o.servers_ready and enough(o, o.spec)
+    return o.spec is not None and o.launched and o.servers_ready and o.enough_workers
 
 
 def _times(o: Observed, verdict: Verdict | None) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _training(o: Observed) -> dict[str, Any]:
     return kept | _checkpoint(o, o.report)
 
 
-def _news(before: Mapping[str, Any], report: Report) -> bool:
+def _news(before: Mapping[str, Any], report: Status) -> bool:
     """What is told at once."""
     known = (before.get("stopReason", ""), before.get("rejectedWorkers", []))
     return known != (report.stop_reason, report.rejected_workers)
@@ -140,7 +140,7 @@ def _fresh(o: Observed, before: Mapping[str, Any]) -> bool:
     return left is not None and left > 0
 
 
-def _figures(report: Report) -> dict[str, Any]:
+def _figures(report: Status) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "updates": report.updates,
         "samples": report.samples,
@@ -166,7 +166,7 @@ def _short(value: float | None) -> float | None:
     return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
 
 
-def _checkpoint(o: Observed, report: Report) -> dict[str, Any]:
+def _checkpoint(o: Observed, report: Status) -> dict[str, Any]:
     saved, before = report.checkpoint, o.status.get("checkpoint", {})
     if saved is None or (before.get("lastUpdates"), before.get("lastUri")) == (saved.updates, saved.uri):
         return {}

@@ -21,6 +21,8 @@ MARGIN_SECONDS = 60.0
 """Beside the drain time: what the final checkpoint, the last evaluation and the end of the pods may take."""
 REPORT_SECONDS = 120.0
 """How long shard 0 may stay silent after all workers ended well."""
+UNTOLD_SECONDS = 600.0
+"""How long it may go on saying that the job runs: a restart has it forget that workers have ended."""
 
 
 def target(o: Observed) -> str:
@@ -39,22 +41,19 @@ def verdict(o: Observed) -> Verdict | None:
     reason = target(o)
     if reason and (_all_ended(o) or _waited_long(o)):
         return complete("WallClockReached" if reason == "seconds" else "TargetReached", _sentence(o, reason))
-    if not reason and o.workers is not None and o.workers.complete and _silent_long(o):
-        return complete(
-            "TargetReached", "All workers were told to stop and ended well; shard 0 no longer answers."
-        )
-    return None
+    left = _unsaid_left(o)
+    if left is None or left > 0:
+        return None
+    said = "has not taken note of it" if _says_running(o) else "no longer answers"
+    return complete("TargetReached", f"All workers were told to stop and ended well; shard 0 {said}.")
 
 
 def look_again(o: Observed) -> float | None:
     """Seconds until one of the waits here ends."""
     if not completing(o) or o.spec is None:
         return None
-    since, silent = _completing_since(o), _job_ended(o)
-    waits = (
-        times.seconds_until(since, o.spec.workers.drain_seconds + MARGIN_SECONDS, o.now),
-        times.seconds_until(silent, REPORT_SECONDS, o.now) if not target(o) else None,
-    )
+    ended = times.seconds_until(_completing_since(o), o.spec.workers.drain_seconds + MARGIN_SECONDS, o.now)
+    waits = (ended, _unsaid_left(o))
     return min((wait for wait in waits if wait is not None and wait > 0), default=None)
 
 
@@ -71,11 +70,16 @@ def _waited_long(o: Observed) -> bool:
     return wait is not None and wait <= 0
 
 
-def _silent_long(o: Observed) -> bool:
-    if o.report is not None and o.report.phase == "running":
-        return False
-    wait = times.seconds_until(_job_ended(o), REPORT_SECONDS, o.now)
-    return wait is not None and wait <= 0
+def _unsaid_left(o: Observed) -> float | None:
+    """Seconds for which shard 0 may still end a job whose workers have all ended well; None for other jobs."""
+    if target(o) or o.workers is None or not o.workers.complete:
+        return None
+    since = o.workers.finished_at or _completing_since(o)
+    return times.seconds_until(since, UNTOLD_SECONDS if _says_running(o) else REPORT_SECONDS, o.now)
+
+
+def _says_running(o: Observed) -> bool:
+    return o.report is not None and o.report.phase == "running"
 
 
 def _completing_since(o: Observed) -> datetime | None:
@@ -88,10 +92,6 @@ def _completing_since(o: Observed) -> datetime | None:
         times.read(o.status.get("training", {}).get("progressTime")),
     )
     return max((moment for moment in moments if moment is not None), default=None)
-
-
-def _job_ended(o: Observed) -> datetime | None:
-    return o.workers.finished_at if o.workers else None
 
 
 def _sentence(o: Observed, reason: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+LONGEST_SECONDS = 1e9
+
 
 def write(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -28,4 +30,5 @@ def seconds_until(moment: datetime | None, after: float, now: datetime) -> float
 
 
 def before(moment: datetime, seconds: float) -> datetime:
-    return moment - timedelta(seconds=max(0.0, seconds))
+    """`seconds` earlier; a stranger's figure, so it is bounded by what a time can hold."""
+    return moment - timedelta(seconds=min(max(0.0, seconds), LONGEST_SECONDS))

@@ -68,10 +68,17 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
     if fresh := sorted({*rejected} - {*o.status.get("training", {}).get("rejectedWorkers", [])}):
         yield Event(Reason.WORKER_REJECTED, degraded.rejected(fresh), warning=True)
     now, before = _find(after, Condition.DEGRADED), o.condition(Condition.DEGRADED)
-    if now.get("status") == "True" and now.get("reason") != before.get("reason"):
-        reason = {"HighStaleness": Reason.HIGH_STALENESS, "CheckpointFailing": Reason.CHECKPOINT_FAILED}
-        if now["reason"] in reason:
-            yield Event(reason[now["reason"]], now["message"], warning=True)
+    degraded_anew = now.get("status") == "True" and now.get("reason") != before.get("reason")
+    if degraded_anew and (reason := _DEGRADED.get(now["reason"])):
+        yield Event(reason, now["message"], warning=True)
+
+
+_DEGRADED = {
+    "HighStaleness": Reason.HIGH_STALENESS,
+    "CheckpointFailing": Reason.CHECKPOINT_FAILED,
+    "PodsNotEnding": Reason.PODS_NOT_ENDING,
+    "Stalled": Reason.TRAINING_STALLED,
+}
 
 
 def _restarts(o: Observed, after: Status) -> Iterator[Event]:

@@ -3,46 +3,20 @@ mutable.
 
 A pod that restarts must read exactly what its peers read, hence the immutable one. Shard 0 reads the live one
 again and again, so the target, the deadlines and the checkpoint interval change without restarting anything.
-Paths in `LIVE` are those that the CRD lets a user edit while the job runs.
+Which fields are live is written once, in `asgd.spec.live`.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
+from asgd.spec.live import split
 from asgd.spec.types import Job
 from asgd_operator import constants as c
 from asgd_operator.render import names
-from asgd_operator.render.meta import metadata
 from asgd_operator.render.model import Manifest, Scope
-
-LIVE: tuple[tuple[str, ...], ...] = (
-    ("workers", "replicas"),
-    ("workers", "minReplicas"),
-    ("workers", "maxReplicas"),
-    ("runPolicy",),
-    ("stopAfter",),
-    ("evaluation",),
-    ("checkpoint", "everySeconds"),
-    ("checkpoint", "keep"),
-)
-
-
-def split(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The frozen and the live part of a defaulted spec; both keep the spec's own shape, so they merge by
-    path."""
-    frozen: dict[str, Any] = copy.deepcopy(spec)
-    live: dict[str, Any] = {}
-    for *parents, leaf in LIVE:
-        source, target = frozen, live
-        for parent in parents:
-            source = source.get(parent, {})
-            target = target.setdefault(parent, {})
-        if leaf in source:
-            target[leaf] = source.pop(leaf)
-    return frozen, live
+from asgd_operator.render.object_meta import metadata
 
 
 def spec_hash(job: Job) -> str:

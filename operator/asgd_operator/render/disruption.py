@@ -7,7 +7,7 @@ Job.
 from __future__ import annotations
 
 from asgd_operator.constants import Role
-from asgd_operator.render import meta, names
+from asgd_operator.render import names, object_meta
 from asgd_operator.render.model import Manifest, Scope
 
 
@@ -16,10 +16,10 @@ def disruption(scope: Scope) -> Manifest:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": meta.metadata(scope, names.child(scope.owner.name, Role.SERVER), Role.SERVER),
+        "metadata": object_meta.metadata(scope, names.child(scope.owner.name, Role.SERVER), Role.SERVER),
         "spec": {
             "maxUnavailable": 1,
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
-            "selector": {"matchLabels": meta.selector(scope.owner.name, Role.SERVER)},
+            "selector": {"matchLabels": object_meta.selector(scope.owner.name, Role.SERVER)},
         },
     }

@@ -9,8 +9,9 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from asgd.errors import UserError
+from asgd.spec.environment import Env
 from asgd_operator import constants as c
-from asgd_operator.constants import Env, Role
+from asgd_operator.constants import Role
 from asgd_operator.render import names
 from asgd_operator.render.model import Manifest, Scope
 

@@ -11,7 +11,7 @@ import msgspec
 
 from asgd_operator import constants as c
 from asgd_operator.constants import Role
-from asgd_operator.render import meta, names, pod, worker
+from asgd_operator.render import names, object_meta, pod, worker
 from asgd_operator.render.model import Manifest, Scope
 
 BACKOFF_LIMIT = 20
@@ -20,8 +20,8 @@ BACKOFF_LIMIT = 20
 
 def evaluator(scope: Scope, suspended: bool) -> Manifest:
     """The evaluator's Job."""
-    metadata = meta.metadata(
-        scope, names.child(scope.owner.name, Role.EVALUATOR), Role.EVALUATOR, meta.queue_labels(scope)
+    metadata = object_meta.metadata(
+        scope, names.child(scope.owner.name, Role.EVALUATOR), Role.EVALUATOR, object_meta.queue_labels(scope)
     )
     metadata["annotations"][c.SPEC_HASH] = spec_hash(scope)
     spec = {

@@ -8,7 +8,7 @@ the minimum.
 from __future__ import annotations
 
 from asgd_operator.constants import Role
-from asgd_operator.render import meta, names
+from asgd_operator.render import names, object_meta
 from asgd_operator.render.merge import merge
 from asgd_operator.render.model import Manifest, Scope
 
@@ -24,7 +24,7 @@ def gang(scope: Scope) -> Manifest | None:
     name = names.child(scope.owner.name, Role.WORKER)
     group: Manifest = {
         "kind": "PodGroup",
-        "metadata": meta.metadata(scope, name, Role.WORKER),
+        "metadata": object_meta.metadata(scope, name, Role.WORKER),
         "spec": {"minMember": scope.spec.workers.min_replicas},
     }
     if wanted.provider == "volcano":

@@ -11,8 +11,8 @@ import json
 
 from asgd_operator import constants as c
 from asgd_operator.render import names
-from asgd_operator.render.meta import metadata
 from asgd_operator.render.model import Keys, Manifest, Scope
+from asgd_operator.render.object_meta import metadata
 
 
 def keys(scope: Scope, made: Keys) -> Manifest:

@@ -7,7 +7,7 @@ become labels of the series, so that no metric of the trainer needs a job label 
 from __future__ import annotations
 
 from asgd_operator import constants as c
-from asgd_operator.render import meta
+from asgd_operator.render import object_meta
 from asgd_operator.render.model import Manifest, Scope
 
 
@@ -18,11 +18,11 @@ def monitor(scope: Scope) -> Manifest | None:
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
-        "metadata": meta.metadata(
+        "metadata": object_meta.metadata(
             scope, scope.owner.name, extra_labels=dict(scope.settings.pod_monitor_labels)
         ),
         "spec": {
-            "selector": {"matchLabels": meta.selector(scope.owner.name)},
+            "selector": {"matchLabels": object_meta.selector(scope.owner.name)},
             "podTargetLabels": [c.JOB_LABEL, c.ROLE_LABEL],
             "podMetricsEndpoints": [{"port": c.METRICS_PORT_NAME, "path": "/metrics"}],
         },

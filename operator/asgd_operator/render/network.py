@@ -7,7 +7,7 @@ and checkpoints go to object stores, neither of which can be named here.
 
 from __future__ import annotations
 
-from asgd_operator.render import meta
+from asgd_operator.render import object_meta
 from asgd_operator.render.model import Manifest, Peer, Scope
 
 
@@ -15,15 +15,15 @@ def network(scope: Scope) -> Manifest | None:
     """The policy, or None when `network.policy` is Disabled."""
     if scope.spec.network.policy != "Enabled":
         return None
-    own = {"podSelector": {"matchLabels": meta.selector(scope.owner.name)}}
+    own = {"podSelector": {"matchLabels": object_meta.selector(scope.owner.name)}}
     scrapers = [_peer(scope.settings.operator), _peer(scope.settings.prometheus)]
     metrics = [{"port": scope.spec.metrics.port, "protocol": "TCP"}]
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": meta.metadata(scope, scope.owner.name),
+        "metadata": object_meta.metadata(scope, scope.owner.name),
         "spec": {
-            "podSelector": {"matchLabels": meta.selector(scope.owner.name)},
+            "podSelector": {"matchLabels": object_meta.selector(scope.owner.name)},
             "policyTypes": ["Ingress"],
             "ingress": [{"from": [own]}, {"from": scrapers, "ports": metrics}],
         },

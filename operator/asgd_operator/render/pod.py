@@ -14,7 +14,7 @@ from asgd.errors import UserError
 from asgd.spec.types import Devices
 from asgd_operator import constants as c
 from asgd_operator.constants import Role
-from asgd_operator.render import env, meta
+from asgd_operator.render import env, object_meta
 from asgd_operator.render.merge import merge
 from asgd_operator.render.model import Manifest, Scope
 
@@ -55,7 +55,7 @@ class PodPlan:
 def template(scope: Scope, plan: PodPlan) -> Manifest:
     """`spec.template` of a role's workload. Raises UserError when the user's template is no pod template."""
     _check(plan)
-    labels = meta.labels(scope.owner.name, plan.role)
+    labels = object_meta.labels(scope.owner.name, plan.role)
     base = {
         "metadata": {"labels": labels, "annotations": {c.SPEC_HASH: scope.spec_hash}},
         "spec": _spec(scope, plan),

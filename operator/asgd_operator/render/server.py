@@ -12,7 +12,7 @@ from typing import Any
 
 from asgd_operator import constants as c
 from asgd_operator.constants import Role
-from asgd_operator.render import env, meta, names, pod
+from asgd_operator.render import env, names, object_meta, pod
 from asgd_operator.render.model import Manifest, Scope
 
 GRACE_SECONDS = 120
@@ -23,7 +23,7 @@ DEFAULT_RESOURCES: dict[str, Any] = {"requests": {"cpu": "100m", "memory": "128M
 
 def service(scope: Scope) -> Manifest:
     """The headless Service that gives every shard its DNS name."""
-    selector = meta.selector(scope.owner.name, Role.SERVER)
+    selector = object_meta.selector(scope.owner.name, Role.SERVER)
     ports = [
         {"name": c.EXCHANGE_PORT_NAME, "port": c.EXCHANGE_PORT, "protocol": "TCP"},
         {"name": c.BULK_PORT_NAME, "port": c.BULK_PORT, "protocol": "TCP"},
@@ -32,7 +32,7 @@ def service(scope: Scope) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": meta.metadata(scope, names.child(scope.owner.name, Role.SERVER), Role.SERVER),
+        "metadata": object_meta.metadata(scope, names.child(scope.owner.name, Role.SERVER), Role.SERVER),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
@@ -48,14 +48,14 @@ def servers(scope: Scope, replicas: int) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": meta.metadata(scope, name, Role.SERVER, meta.queue_labels(scope)),
+        "metadata": object_meta.metadata(scope, name, Role.SERVER, object_meta.queue_labels(scope)),
         "spec": {
             "replicas": replicas,
             "serviceName": name,
             "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "OnDelete"},
             "revisionHistoryLimit": 2,
-            "selector": {"matchLabels": meta.selector(scope.owner.name, Role.SERVER)},
+            "selector": {"matchLabels": object_meta.selector(scope.owner.name, Role.SERVER)},
             "template": pod.template(scope, _plan(scope)),
         },
     }
@@ -107,5 +107,5 @@ def _spread(scope: Scope) -> Manifest:
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": meta.selector(scope.owner.name, Role.SERVER)},
+        "labelSelector": {"matchLabels": object_meta.selector(scope.owner.name, Role.SERVER)},
     }

@@ -15,7 +15,7 @@ import math
 from asgd import exitcodes
 from asgd_operator import constants as c
 from asgd_operator.constants import Role
-from asgd_operator.render import gang, meta, names, pod
+from asgd_operator.render import gang, names, object_meta, pod
 from asgd_operator.render.model import Manifest, Scope
 
 EXIT_MARGIN_SECONDS = 5
@@ -33,7 +33,7 @@ PROBES: Manifest = {
 def workers(scope: Scope, replicas: int, suspended: bool) -> Manifest:
     """The Job of all workers. `spec.suspend` is Kueue's when the job names a queue, and then not rendered."""
     name = names.child(scope.owner.name, Role.WORKER)
-    metadata = meta.metadata(scope, name, Role.WORKER, meta.queue_labels(scope))
+    metadata = object_meta.metadata(scope, name, Role.WORKER, object_meta.queue_labels(scope))
     if scope.spec.scheduling.queue_name:
         metadata["annotations"][c.ELASTIC_ANNOTATION] = "true"
     spec = {

@@ -16,6 +16,7 @@ from asgd_operator.errors import (
     Conflict,
     Forbidden,
     Invalid,
+    LeaseLost,
     NotFound,
     OperatorError,
     TooManyRequests,
@@ -159,3 +160,14 @@ def test_an_event_that_is_told_again_has_the_same_name() -> None:
     assert (first["body"]["type"], first["body"]["involvedObject"]["uid"]) == ("Warning", "u")
     (later,) = talk(lambda kube: kube.event({**JOB, "generation": 4}, event))
     assert later["body"]["metadata"]["name"] != first["body"]["metadata"]["name"]
+
+
+def test_a_process_that_may_no_longer_lead_reads_but_writes_nothing() -> None:
+    async def script(kube: Kube) -> None:
+        kube.may_write = lambda: False
+        await kube.get("Pod", "n", "p")
+        for write in (kube.apply(MANIFEST), kube.create(MANIFEST), kube.delete("Pod", "n", "p", "u")):
+            with pytest.raises(LeaseLost):
+                await write
+
+    assert [request["method"] for request in talk(script)] == ["GET"]

@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asgd.spec import job_from_json
+from asgd.spec.status import Status
 from asgd_operator.constants import Condition, Role
 from asgd_operator.engine.wanted import wanted
 from asgd_operator.plan import plan
 from asgd_operator.plan.actions import Action, Plan
 from asgd_operator.plan.model import BatchJob, Child, Node, Observed, Pod, Problem, ServerSet, Wanted
-from asgd_operator.plan.report import Report
 from asgd_operator.render import Keys, Owner, Settings, children
 
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -132,7 +132,9 @@ class Scene:
         return self.seeing(nodes={**(self.seen.nodes or {}), name: node})
 
     def with_report(self, **fields: Any) -> Scene:
-        return self.seeing(report=Report(**({"phase": "running"} | fields)))
+        return self.seeing(
+            report=Status(**({"job": self.name, "algorithm": "asgd", "phase": "running"} | fields))
+        )
 
     def running(self) -> Scene:
         """Everything is there, and the status of a first pass over it is written."""

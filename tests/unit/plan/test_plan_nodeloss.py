@@ -26,7 +26,7 @@ def test_a_worker_on_a_dead_node_is_first_said_to_have_failed_or_its_job_would_w
 def test_the_clock_starts_when_the_node_turns_not_ready() -> None:
     scene = terminating().with_node("node-1", ready=False, seconds_ago=40)
     assert scene.actions() == ()
-    assert scene.seeing(report=None).plan().requeue_after == 10
+    assert scene.seeing(report=None).plan().requeue_after == 20
     assert scene.after(20).actions() != ()
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from asgd.spec.status import CheckpointView, StalenessView
 from asgd_operator.constants import REASONS, Condition
 from asgd_operator.plan.conditions import Judgement
-from asgd_operator.plan.report import Saved, Staleness
 from tests.unit.plan.builders import condition, make_job, told
 
 
@@ -35,7 +35,7 @@ def test_a_transition_time_moves_only_with_its_status() -> None:
 
 
 def test_training_figures_come_from_shard_0() -> None:
-    staleness = Staleness(p50=3, p99=11)
+    staleness = StalenessView(p50=3, p99=11)
     found = (
         make_job()
         .running()
@@ -81,16 +81,16 @@ def test_figures_stay_when_shard_0_is_silent() -> None:
 
 
 def test_a_checkpoint_is_told_once_and_not_on_every_pass() -> None:
-    saved = Saved(updates=40, uri="file:///c/40", seconds_ago=5, bytes=9)
+    saved = CheckpointView(updates=40, uri="file:///c/40", seconds_ago=5, bytes=9)
     scene = make_job().running().with_report(updates=50, checkpoint=saved).written()
     assert scene.seen.status["checkpoint"]["lastTime"] == "2026-11-01T11:59:55Z"
-    older = Saved(updates=40, uri="file:///c/40", seconds_ago=46, bytes=9)
+    older = CheckpointView(updates=40, uri="file:///c/40", seconds_ago=46, bytes=9)
     again = scene.after(40).with_report(updates=50, checkpoint=older)
     assert again.plan().status == scene.seen.status
 
 
 def test_a_checkpoint_that_is_far_too_old_degrades_the_job() -> None:
-    saved = Saved(updates=40, seconds_ago=400)
+    saved = CheckpointView(updates=40, seconds_ago=400)
     found = make_job().running().with_report(updates=50, checkpoint=saved).plan()
     assert condition(found, Condition.CHECKPOINT_READY)["reason"] == "SaveFailed"
     assert condition(found, Condition.DEGRADED)["reason"] == "CheckpointFailing"
@@ -112,6 +112,8 @@ def test_a_server_that_took_over_moves_the_term_on() -> None:
     assert later.seen.status["term"] == 2
 
 
-def test_a_job_that_is_being_deleted_is_left_alone() -> None:
-    found = make_job().running().seeing(deleting=True).plan()
-    assert (found.status, found.actions) == (None, ())
+def test_a_job_that_is_being_deleted_says_so_and_is_left_alone() -> None:
+    scene = make_job().running()
+    found = scene.seeing(deleting=True).plan()
+    assert found.status == {**scene.seen.status, "phase": "Terminating"}
+    assert (found.actions, found.events) == ((), ())

@@ -10,6 +10,7 @@ import itertools
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from asgd.spec.status import Status
 from asgd_operator.constants import Role
 from asgd_operator.plan.actions import (
     Action,
@@ -23,7 +24,6 @@ from asgd_operator.plan.actions import (
     Plan,
 )
 from asgd_operator.plan.model import BatchJob, Child, Node, Pod, ServerSet, Wanted
-from asgd_operator.plan.report import Report
 from tests.unit.plan.builders import START, Scene, make_job, pod
 
 
@@ -158,7 +158,9 @@ class World:
         """Shard 0 answers when it is ready."""
         zero = [item for item in self.pods if item.role == Role.SERVER and item.index == 0 and item.ready]
         phase = "finished" if self.stop_reason else "running"
-        report = Report(phase=phase, updates=self.updates, stop_reason=self.stop_reason)
+        report = Status(
+            job="x", algorithm="asgd", phase=phase, updates=self.updates, stop_reason=self.stop_reason
+        )
         self._set(report=report if zero else None)
 
     def pass_time(self, seconds: float) -> None:

@@ -22,8 +22,8 @@ scalars = st.one_of(
 )
 
 
-def values(kind: type[Message]) -> st.SearchStrategy[Message]:
-    """Any message of a kind."""
+def values(kind: type[typing.Any]) -> st.SearchStrategy[typing.Any]:
+    """Any message of a kind, or any struct in one."""
     fields = {}
     for field in msgspec.structs.fields(kind):
         fields[field.name] = _of(field.type)
@@ -31,6 +31,8 @@ def values(kind: type[Message]) -> st.SearchStrategy[Message]:
 
 
 def _of(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return values(kind)
     if kind == messages.Natural:
         return naturals
     if typing.get_origin(kind) is typing.Annotated:

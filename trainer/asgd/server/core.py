@@ -7,7 +7,7 @@ has made possible, `tick` every `TICK_SECONDS`, and carries out what `wish` asks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from asgd.algorithms.registry import strategy
@@ -15,10 +15,11 @@ from asgd.algorithms.rounds import RoundServer
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
-from asgd.server.inquiry import Inquiry
+from asgd.server.answers import PRIMARY, Answer, Answers, Sender
+from asgd.server.leaving import Leaving
 from asgd.server.participant import Participant
 from asgd.server.primary import Primary
-from asgd.server.round_table import RoundPart, RoundTable
+from asgd.server.round_closing import RoundClosing
 from asgd.server.saving import Outcome, Publish, Restored, Saving, StoreFacts, Wish
 from asgd.server.shard import Parked, Shard, asker
 from asgd.server.traffic import Traffic
@@ -46,19 +47,7 @@ from asgd.wire.messages import (
 )
 
 TICK_SECONDS = 0.1
-LEAVE_SECONDS = 15.0
-"""How long a server that was told to end waits for the save that holds its state."""
-LINGER_SECONDS = 1.0
-"""How much longer shard 0 stays then: others that leave too must hear that the save is complete."""
 PARKED_MOST = 10_000
-
-Sender = Hashable
-"""Who asked: opaque, whatever the driver sends answers by."""
-PRIMARY: Sender = "shard 0"
-"""As a sender and a receiver: shard 0, for the others."""
-Answer = tuple[Sender, Message, Any]
-"""(to, message, body): the body, weights for the most part, is a view: send or copy it before the next call."""
-Answers = Sequence[Answer]
 
 
 class ServerCore:
@@ -84,16 +73,11 @@ class ServerCore:
         self._duty = duty
         self.primary = duty if isinstance(duty, Primary) else None
         self.participant = duty if isinstance(duty, Participant) else None
-        self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
-        self.table = RoundTable(self.part, self.shard.shards) if self.part and self.primary else None
-        self.inquiry = Inquiry(self.table) if self.table and self.table.part.strategy.oracle else None
+        self.rounds = RoundClosing(self.shard, rule) if isinstance(rule, RoundServer) else None
         self.parked: dict[tuple[Sender, int], Pull] = {}
         self.notes: list[str] = []
         """Lines for the log, which the driver takes away."""
-        self._peers: dict[int, Sender] = {}
-        """The shards that take part in rounds; on shard 0."""
-        self._leaving_since: float | None = None
-        self._saved_since = 0.0
+        self._leaving: Leaving | None = None
         self._troubled = False
 
     def restore(self, restored: Restored | None, now: float) -> None:
@@ -123,15 +107,14 @@ class ServerCore:
                 return ((sender, self.shard.init(message, payload) or Done(), None),)
             case Bye():
                 return ((sender, self._bye(message, now), None),)
-            case Gathered() if self.table:
-                return self._gathered(sender, message)
-            case Judged() if self.inquiry:
-                question = self.inquiry.hear(sender, message)
-                return ((sender, question, None),) if question else ()
+            case Gathered() if self.rounds and self.rounds.table:
+                return self.rounds.gathered(self.rounds.table, sender, message)
+            case Judged() if self.rounds and self.rounds.inquiry:
+                return self.rounds.judged(self.rounds.inquiry, sender, message)
             case Lease() | Beat() | Evaluated() | Command() if self.primary:
                 return ((sender, self.primary.serve(message, now), None),)
             case _ if sender == PRIMARY:
-                return self._obey(message)
+                return self._obey(message, now)
         raise ProtocolError(f"shard {self.shard.index} does not serve {type(message).__name__}")
 
     def refuse(self, message: AnyMessage | None, code: str, text: str) -> Fault:
@@ -204,19 +187,15 @@ class ServerCore:
             self.traffic.sent += body.nbytes
         return ((sender, answer, body),)
 
-    def _gathered(self, sender: Sender, message: Gathered) -> Answers:
-        assert self.table is not None
-        self._peers[message.shard] = sender
-        order = self.table.hear(message)
-        return ((sender, order, None),) if order else ()
-
-    def _obey(self, message: AnyMessage) -> Answers:
+    def _obey(self, message: AnyMessage, now: float) -> Answers:
         """What shard 0 has said: orders for rounds are carried out, the rest is remembered."""
         if isinstance(message, Decided):
-            if self.part:
-                self.part.take(message)
+            if self.rounds:
+                self.rounds.obey(message)
         elif isinstance(message, Beaten) and self.participant:
             self.participant.hear(message)
+        elif isinstance(message, Fault) and message.code == "fenced" and self.saving:
+            self.saving.suspect(now)
         return ()
 
     @property
@@ -228,27 +207,13 @@ class ServerCore:
 
     def settle(self, now: float) -> Answers:
         """Closes rounds that can be closed (shard 0), or reports what is new (the others). After each few messages."""
-        if self.table:
-            self._look_at_oracle(now)
-            answers: list[Answer] = []
-            while order := self.table.next():
-                answers += ((peer, order, None) for peer in self._peers.values())
-            if self.inquiry and (asked := self.inquiry.news()):
-                answers.append((*asked, None))
-            return answers
-        if self.part and not self.primary and (news := self.part.news()):
-            return ((PRIMARY, news, None),)
-        return ()
-
-    def _look_at_oracle(self, now: float) -> None:
-        """Rounds go on without an oracle that does not answer; the log says so once."""
-        if self.inquiry is None or self.primary is None:
-            return
-        before = self.inquiry.gave_up
-        if self.inquiry.look(self.primary.coordinator.evaluator_heard, now) and not before:
-            self.notes.append(
-                "the oracle (asgd evaluate) does not answer: rounds go on without it until it does"
-            )
+        if self.rounds is None:
+            return ()
+        heard = self.primary.coordinator.evaluator_heard if self.primary else None
+        answers, note = self.rounds.settle(heard, now)
+        if note:
+            self.notes.append(note)
+        return answers
 
     def released(self) -> Iterable[tuple[Sender, Pull]]:
         """Takes out the parked pulls that can be answered now: the driver passes each to `receive` again."""
@@ -273,8 +238,7 @@ class ServerCore:
                 self.saving.order(collecting.under_way, self.primary.coordinator.save_at, now)
         elif self.participant:
             answers.append((PRIMARY, self.participant.tick(now), None))
-            if self.part:
-                answers.append((PRIMARY, self.part.report(), None))
+            answers += self.rounds.tick() if self.rounds else ()
         answers += self.settle(now)
         return answers
 
@@ -311,25 +275,11 @@ class ServerCore:
 
     def leave(self, now: float) -> None:
         """This server was told to end: what is in memory is saved first."""
-        if self._leaving_since is not None:
-            return
-        self._leaving_since = self._saved_since = now
-        if self.primary and self.primary.collecting:
-            self.primary.collecting.ask(now)
-        elif self.participant:
-            self.participant.leave()
+        if self._leaving is None:
+            self._leaving = Leaving(self._duty, now)
 
     def may_leave(self, now: float) -> bool:
         """Told to end, and what is in memory is in the store; at the latest when the time is up."""
-        if self._leaving_since is None:
+        if self._leaving is None:
             return False
-        if not self.saving or not self.shard.ready or now - self._leaving_since > LEAVE_SECONDS:
-            return True
-        if self.participant:
-            return self.participant.all_saved
-        assert self.primary is not None and self.primary.collecting is not None
-        if self.primary.coordinator.phase == "finished":
-            return True
-        if not self.primary.collecting.all_saved:
-            self._saved_since = now
-        return now - self._saved_since > (LINGER_SECONDS if self.shard.shards > 1 else 0)
+        return not self.saving or not self.shard.ready or self._leaving.over(now)

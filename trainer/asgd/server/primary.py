@@ -170,7 +170,8 @@ class Primary:
         elif message.role == "evaluator":
             chief.meet_evaluator(now)
         elif message.role == "shard" and isinstance(report, ShardReport):
-            self._shard_report(message, report, now)
+            if fault := self._shard_report(message, report, now):
+                return fault
         else:
             raise ProtocolError(f"a beat of role {message.role!r} with a report of another")
         return self._beaten()
@@ -196,14 +197,12 @@ class Primary:
         if report.buffers:
             self._buffers[index] = report.buffers
 
-    def _shard_report(self, message: Beat, report: ShardReport, now: float) -> None:
+    def _shard_report(self, message: Beat, report: ShardReport, now: float) -> Fault | None:
         if not 0 < message.index < self.shard.shards:
             raise ProtocolError(f"this job has no shard {message.index} beside shard 0")
         known = self.terms.get(message.index)
         if known is not None and message.incarnation < known:
-            raise ProtocolError(
-                f"shard {message.index} of term {message.incarnation} was replaced by {known}"
-            )
+            return Fault("fenced", f"there is a shard {message.index} of term {known}", self.shard.term)
         if known is not None and message.incarnation > known:
             self.coordinator.restarts["server"] += 1
         self.terms[message.index] = message.incarnation
@@ -212,6 +211,7 @@ class Primary:
             self.collecting.report(message.index, report)
             if report.leaving and not self.collecting.under_way:
                 self.collecting.ask(now)
+        return None
 
     def _command(self, message: Command, now: float) -> Message:
         if message.verb == "status":

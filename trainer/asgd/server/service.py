@@ -22,8 +22,9 @@ from asgd.host.env import ProcessConfig
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
 from asgd.server import live, metrics
+from asgd.server.answers import PRIMARY, Answers
 from asgd.server.bulk import Bulk, Connection
-from asgd.server.core import PRIMARY, TICK_SECONDS, Answers, ServerCore
+from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.saves.in_memory import Memory
 from asgd.server.saves.saver import Saver
 from asgd.wire import control

@@ -18,8 +18,9 @@ from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.store import MemoryStore
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
+from asgd.server.answers import PRIMARY, Answer, Sender
 from asgd.server.coordinator import Coordinator
-from asgd.server.core import PRIMARY, TICK_SECONDS, Answer, Sender, ServerCore
+from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.saves.saver import carry_out
 from asgd.server.saving import Outcome, StoreFacts, WritePart
 from asgd.server.shard import Shard
@@ -275,7 +276,7 @@ class VirtualOracle:
     def beat(self) -> None:
         """Its sign of life."""
         first = self._cluster.servers[0]
-        if self._cluster.oracle and first.core and first.core.inquiry:
+        if self._cluster.oracle and first.core and first.core.rounds and first.core.rounds.inquiry:
             first.receive(self, Beat("evaluator", 0, 1), None)
             first.receive(self, self._answer, None)
 

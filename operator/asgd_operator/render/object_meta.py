@@ -1,4 +1,4 @@
-"""Metadata of every child: owner reference, labels that selectors and people use, annotations that `plan`
+"""ObjectMeta of every child: owner reference, labels that selectors and people use, annotations that `plan`
 compares.
 
 No `blockOwnerDeletion`: it would need rights on the finalizers of AsgdJobs, and background deletion works

@@ -1,0 +1,129 @@
+"""When shard 0 of which job is asked for its status: pure, told the time and the answers.
+
+A job is asked every `period`, spread by chance so that jobs that started together part. One that does not answer is
+asked less often, and at most half of the pool waits for such jobs: a hundred servers behind a network that drops
+packets do not keep the figures of the others from being read. A pod that has changed is asked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from asgd.spec.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to ask. `pod` is any value that changes when the pod may answer otherwise than before."""
+
+    key: str
+    url: str
+    pod: Hashable = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known from shard 0. `changes_in`: seconds after which time alone changes it; None: never."""
+
+    report: Status | None
+    awaited: bool
+    """The first answer is not in yet, and not overdue: to decide now would take a job that runs for a silent one."""
+    changes_in: float | None
+
+
+@dataclass
+class _Asked:
+    target: Target
+    due: float
+    since: float
+    """When the job was asked for first."""
+    flying: Target | None = None
+    """Who is being asked now."""
+    silent: int = 0
+    """Answers that were missing in a row."""
+    tried: bool = False
+    last: tuple[float, Status] | None = None
+
+
+@dataclass
+class Polls:
+    """All times in seconds, on the clock of whoever calls."""
+
+    width: int = 16
+    """Jobs that are asked at the same time."""
+    period: float = 10.0
+    longest_period: float = 60.0
+    """Between two questions to a job that does not answer."""
+    stale: float = 60.0
+    """How long an answer stands for those that are missing after it."""
+    first: float = 5.0
+    """How long the first answer is waited for."""
+    chance: Callable[[], float] = lambda: 0.5
+    _jobs: dict[str, _Asked] = field(default_factory=dict)
+
+    def want(self, uid: str, target: Target, now: float) -> None:
+        """Has the job `uid` asked from now on; again at once where its pod has changed."""
+        asked = self._jobs.get(uid)
+        if asked is None:
+            self._jobs[uid] = _Asked(target, due=now, since=now)
+        elif asked.target != target:
+            asked.target, asked.due, asked.silent = target, now, 0
+
+    def forget(self, uid: str) -> None:
+        self._jobs.pop(uid, None)
+
+    def begin(self, now: float) -> list[tuple[str, Target]]:
+        """Whom to ask now, by UID, longest overdue first; each ends with `answered`."""
+        flying = [asked for asked in self._jobs.values() if asked.flying]
+        free = self.width - len(flying)
+        free_for_silent = max(1, self.width // 2) - sum(asked.silent > 0 for asked in flying)
+        found = []
+        for uid, asked in self._due(now):
+            if free <= 0:
+                break
+            if asked.silent and free_for_silent <= 0:
+                continue
+            free -= 1
+            free_for_silent -= asked.silent > 0
+            asked.flying = asked.target
+            found.append((uid, asked.target))
+        return found
+
+    def next_in(self, now: float) -> float | None:
+        """Seconds until somebody is due; None while all wait for an answer, or nobody is to be asked."""
+        waits = [asked.due - now for asked in self._jobs.values() if not asked.flying]
+        # NB: those that are due already wait for a place in the pool, which an answer makes free.
+        return min((wait for wait in waits if wait > 0), default=None)
+
+    def answered(self, uid: str, target: Target, report: Status | None, now: float) -> str | None:
+        """An answer, or None for a missing one. Answers with the key of the job if it is worth a look."""
+        asked = self._jobs.get(uid)
+        if asked is None or asked.flying != target:
+            return None
+        asked.flying = None
+        if target != asked.target:
+            return None  # its pod has changed since, so it is due already
+        first, asked.tried = not asked.tried, True
+        asked.silent = 0 if report else asked.silent + 1
+        pause = min(self.longest_period, self.period * 2.0 ** min(max(0, asked.silent - 1), 30))
+        asked.due = now + pause * (0.9 + 0.2 * self.chance())
+        if report is not None:
+            asked.last = (now, report)
+        return target.key if first or report is not None else None
+
+    def known(self, uid: str, now: float) -> Known:
+        asked = self._jobs.get(uid)
+        if asked is None:
+            return Known(None, awaited=False, changes_in=None)
+        if not asked.tried and (left := asked.since + self.first - now) > 0:
+            return Known(None, awaited=True, changes_in=left)
+        if asked.last is None:
+            return Known(None, awaited=False, changes_in=None)
+        at, report = asked.last
+        left = at + self.stale - now
+        return Known(report, False, left) if left > 0 else Known(None, awaited=False, changes_in=None)
+
+    def _due(self, now: float) -> list[tuple[str, _Asked]]:
+        waiting = (item for item in self._jobs.items() if not item[1].flying and item[1].due <= now)
+        return sorted(waiting, key=lambda item: item[1].due)

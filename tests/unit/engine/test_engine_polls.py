@@ -1,0 +1,151 @@
+"""When shard 0 of which job is asked: the schedule in virtual time, with silent servers beside healthy ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from asgd.spec.status import Status
+from asgd_operator.engine.polls import Known, Polls, Target
+
+REPORT = Status(job="x", phase="running", algorithm="asgd")
+TIMEOUT = 3.0
+
+
+def target(key: str, pod: object = "u-1") -> Target:
+    return Target(key, f"http://{key}/status", str(pod))
+
+
+@dataclass
+class Pool:
+    """Carries the schedule out: who is silent answers nothing for `TIMEOUT` seconds, others answer after 10 ms."""
+
+    polls: Polls
+    silent: set[str] = field(default_factory=set)
+    now: float = 0.0
+    flying: list[tuple[float, str, Target]] = field(default_factory=list)
+    asked: list[tuple[float, str]] = field(default_factory=list)
+    told: list[tuple[float, str]] = field(default_factory=list)
+    most: int = 0
+
+    def want(self, *uids: str, pod: object = "u-1") -> None:
+        for uid in uids:
+            self.polls.want(uid, target(uid, pod), self.now)
+
+    def run(self, until: float) -> None:
+        while self.now <= until:
+            for uid, whom in self.polls.begin(self.now):
+                self.asked.append((self.now, uid))
+                self.flying.append((self.now + (TIMEOUT if uid in self.silent else 0.01), uid, whom))
+            self.most = max(self.most, len(self.flying))
+            due = self.polls.next_in(self.now)
+            moments = [at for at, _, _ in self.flying] + ([self.now + due] if due is not None else [])
+            self.now = min([*moments, until + 1])
+            for item in [item for item in self.flying if item[0] <= self.now]:
+                self.flying.remove(item)
+                _, uid, whom = item
+                report = None if uid in self.silent else REPORT
+                if key := self.polls.answered(uid, whom, report, self.now):
+                    self.told.append((round(self.now, 2), key))
+
+    def times(self, uid: str) -> list[float]:
+        return [round(at, 2) for at, other in self.asked if other == uid]
+
+
+def test_a_job_is_asked_at_once_and_then_every_period_and_each_answer_has_it_looked_at() -> None:
+    pool = Pool(Polls())
+    pool.want("a")
+    pool.run(31)
+    assert pool.times("a") == [0, 10.01, 20.02, 30.03]
+    assert pool.told == [(0.01, "a"), (10.02, "a"), (20.03, "a"), (30.04, "a")]
+
+
+def test_jobs_that_started_together_part() -> None:
+    chances = iter(i / 40 % 1 for i in range(10_000))
+    pool = Pool(Polls(width=100, chance=lambda: next(chances)))
+    pool.want(*map(str, range(40)))
+    pool.run(12)
+    second = [pool.times(str(i))[1] for i in range(40)]
+    assert max(second) - min(second) > 1.5
+
+
+def test_a_silent_job_is_asked_less_and_less_often_but_never_forgotten() -> None:
+    pool = Pool(Polls(), silent={"a"})
+    pool.want("a")
+    pool.run(400)
+    gaps = [round(b - a) for a, b in pairwise(pool.times("a"))]
+    assert gaps[:5] == [13, 23, 43, 63, 63]
+    assert set(gaps[4:]) == {63}
+
+
+def test_only_the_first_missing_answer_is_worth_a_look() -> None:
+    pool = Pool(Polls(), silent={"a"})
+    pool.want("a")
+    pool.run(200)
+    assert pool.told == [(3.0, "a")]
+
+
+def test_a_pod_that_changed_is_asked_at_once_whatever_was_missing_before() -> None:
+    pool = Pool(Polls(), silent={"a"})
+    pool.want("a")
+    pool.run(300)
+    pool.silent.clear()
+    changed = pool.now
+    pool.want("a", pod="ready")
+    pool.run(changed + 1)
+    assert pool.times("a")[-1] == round(changed, 2)
+    assert pool.told[-1] == (round(changed + 0.01, 2), "a")
+
+
+def test_what_a_pod_said_before_it_changed_does_not_count() -> None:
+    polls = Polls()
+    polls.want("a", target("a"), 0)
+    ((uid, whom),) = polls.begin(0)
+    polls.want("a", target("a", "u-2"), 1)
+    assert polls.answered(uid, whom, REPORT, 2) is None
+    assert polls.known("a", 6).report is None
+    assert [uid for uid, _ in polls.begin(2)] == ["a"]
+
+
+def test_the_pool_is_bounded_and_serves_who_waited_longest() -> None:
+    pool = Pool(Polls(width=4), silent=set())
+    pool.want(*map(str, range(50)))
+    pool.run(20)
+    assert pool.most == 4
+    assert [uid for _, uid in pool.asked[:50]] == list(map(str, range(50)))
+
+
+def test_silent_jobs_hold_half_of_the_pool_and_the_others_stay_up_to_date() -> None:
+    silent = {f"silent-{i}" for i in range(300)}
+    pool = Pool(Polls(width=16), silent)
+    pool.want(*sorted(silent), *(f"good-{i}" for i in range(50)))
+    pool.run(900)
+    for i in range(50):
+        late = [b - a for a, b in pairwise(pool.times(f"good-{i}")) if a > 200]
+        assert max(late) < 12, "as if the silent ones were not there"
+
+
+def test_the_first_answer_is_awaited_for_a_moment_only() -> None:
+    polls = Polls(first=5)
+    polls.want("a", target("a"), 100)
+    assert polls.known("a", 101) == Known(None, awaited=True, changes_in=4)
+    assert polls.known("a", 105) == Known(None, awaited=False, changes_in=None)
+
+
+def test_the_last_answer_stands_until_it_is_stale() -> None:
+    polls = Polls(stale=60)
+    polls.want("a", target("a"), 0)
+    ((uid, whom),) = polls.begin(0)
+    polls.answered(uid, whom, REPORT, 1)
+    assert polls.known("a", 31) == Known(REPORT, awaited=False, changes_in=30)
+    assert polls.known("a", 61).report is None
+
+
+def test_a_job_that_is_forgotten_is_asked_no_more() -> None:
+    pool = Pool(Polls())
+    pool.want("a")
+    pool.run(5)
+    pool.polls.forget("a")
+    pool.run(100)
+    assert pool.times("a") == [0]
+    assert pool.polls.known("a", 100) == Known(None, awaited=False, changes_in=None)
