@@ -37,23 +37,33 @@ from asgd.worker.sending.shards import Shards
 
 
 class VirtualLane:
-    """One way of a worker, known to the network as `owner`, to one server; answers come to `hear`."""
+    """One way of a worker, known to the network as `owner`, to one shard; answers come to `hear`.
+
+    It leads to one server as long as that lives, and then to whichever serves the shard.
+    """
 
     name = "virtual"
     window = announced = WINDOW
     run = 1
 
-    def __init__(self, owner: Any, server: VirtualServer, network: Network) -> None:
-        self.owner, self._server, self._network = owner, server, network
-        self._start = server.starts
+    def __init__(self, owner: Any, servers: list[VirtualServer], shard: int, network: Network) -> None:
+        self.owner, self._servers, self._shard, self._network = owner, servers, shard, network
+        self._server = servers[shard]
+        self._start = self._server.starts
         self.hear: Callable[[AnyMessage, Any], None] = lambda message, payload: None
 
     def send(self, message: Message, payload: Any = None) -> None:
         # What is on its way must not change when its sender goes on.
         body = None if payload is None else np.frombuffer(bytes(payload), np.uint8)
         size = 0 if body is None else body.nbytes
-        deliver: Callable[[], None] = lambda: self._server.receive(self, message, body)  # type: ignore[arg-type]  # noqa: E731  (a worker sends no bare Message)
-        self._network.send(self.owner, self._server.owner, message, size, deliver)
+        server = self._look()
+        deliver: Callable[[], None] = lambda: server.receive(self, message, body)  # type: ignore[arg-type]  # noqa: E731  (a worker sends no bare Message)
+        self._network.send(self.owner, server.owner, message, size, deliver)
+
+    def _look(self) -> VirtualServer:
+        if self._server.core is None:
+            self._server = self._servers[self._shard]
+        return self._server
 
     def arrived(self, message: AnyMessage, payload: Any) -> None:
         """The server's answer is here."""
@@ -67,7 +77,7 @@ class VirtualLane:
 
     def returned(self) -> bool:
         """The server was started again."""
-        before, self._start = self._start, self._server.starts
+        before, self._start = self._start, self._look().starts
         return self._start != before
 
     def waits(self, now: float) -> bool:
@@ -149,6 +159,8 @@ class VirtualWorker:
         self._leases = Leases(index, incarnation, channels[0])
         self.core.holds = self._leases.holds
         self.alive = True
+        self.failed = False
+        """Gone because it could not go on: whoever started it starts it again."""
         self._hangs = False
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
@@ -160,7 +172,7 @@ class VirtualWorker:
         self._life = self._live()
 
     def _lane(self, shard: int) -> VirtualLane:
-        return VirtualLane(("worker", self.index), self.cluster.servers[shard], self.cluster.network)
+        return VirtualLane(("worker", self.index), self.cluster.servers, shard, self.cluster.network)
 
     def _listen(self, channel: Channel) -> None:
         lane = channel.lane
@@ -201,6 +213,23 @@ class VirtualWorker:
         """Is gone without a word."""
         self.alive = False
 
+    def _fail(self) -> None:
+        self.failed = True
+        self.die()
+
+    @property
+    def waits(self) -> str:
+        """What it is about at this moment, in words."""
+        if not self.alive:
+            return "has failed" if self.failed else "is gone"
+        if self._hangs:
+            return "hangs in its batch"
+        if self._waits_for is wishes.Await:
+            return f"waits for {self.shards.silent()}"
+        if self._waits_for is wishes.Join:
+            return f"has not been let in by {self.shards.silent()}"
+        return "computes or waits for data"
+
     def _beat(self) -> None:
         if not self.alive:
             return
@@ -225,7 +254,7 @@ class VirtualWorker:
         try:
             channel.handle(message, payload, self._clock.now)
         except TryAgain:
-            self.die()
+            self._fail()
             return
         self._awake(self._look)
 
@@ -243,8 +272,11 @@ class VirtualWorker:
         while answer is not LATER:
             try:
                 wish = self._life.send(answer)
-            except (StopIteration, TryAgain):
+            except StopIteration:
                 self.die()
+                return
+            except TryAgain:
+                self._fail()
                 return
             answer = self._carry_out(wish)
 
@@ -342,7 +374,7 @@ class VirtualWorker:
             self._granted = end.value
             self._go_on(self._next())
         except TryAgain:
-            self.die()
+            self._fail()
         else:
             self._ask(asking, question)
 

@@ -1,0 +1,135 @@
+"""What must hold whatever goes wrong. A ledger beside the servers, told of what they do, that never asks them why.
+
+Pure. A shard's history is what has happened to the weights that it holds now: a server that starts again goes on from
+the history of the save that it has read, and what came after that save never happened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from asgd.server.pool import Span
+
+PushName = tuple[int, int, int]
+"""(worker, incarnation, sequence)."""
+
+
+@dataclass(slots=True)
+class History:
+    """Of one shard."""
+
+    chunks: set[tuple[PushName, int]] = field(default_factory=set)
+    """What was taken in."""
+    pushes: set[PushName] = field(default_factory=set)
+    """What is in the weights."""
+    visits: list[Span] = field(default_factory=list)
+    """Of accepted pushes, as shard 0 heard of them."""
+
+    def copy(self) -> History:
+        return History(set(self.chunks), set(self.pushes), list(self.visits))
+
+
+class Broken(Exception):
+    """An invariant does not hold; the text says which."""
+
+
+class Ledger:
+    """Of all shards. Every method raises Broken as soon as something is wrong."""
+
+    def __init__(self) -> None:
+        self.histories: dict[int, History] = {}
+        """Of the newest start of each shard."""
+        self.rolled_back: set[int] = set()
+        """Shards that have gone back to a save, or to nothing, with something lost."""
+        self._saved: dict[tuple[int, int], History] = {}
+        self._ever: dict[int, set[PushName]] = {}
+        self._owed: dict[int, set[PushName]] = {}
+        self._terms: dict[int, int] = {}
+
+    # -- what servers do ---------------------------------------------------------------------------
+
+    def started(self, shard: int, term: int, save: int | None) -> History:
+        """A server goes on from save number `save`, or from nothing."""
+        if term <= self._terms.get(shard, 0):
+            raise Broken(f"terms grow: shard {shard} of term {term} began after term {self._terms[shard]}")
+        self._terms[shard] = term
+        history = History() if save is None else self._saved[shard, save].copy()
+        before = self.histories.get(shard)
+        if before and before.pushes - history.pushes:
+            self.rolled_back.add(shard)
+        self.histories[shard] = history
+        return history
+
+    def took(self, shard: int, history: History, push: PushName, chunk: int, through: bool) -> None:
+        """A chunk of a push was applied; `through`: it is the last one, and in the weights (not in a round)."""
+        if (push, chunk) in history.chunks:
+            raise Broken(f"no push is applied twice: shard {shard} has taken chunk {chunk} of {_named(push)} again")
+        history.chunks.add((push, chunk))
+        if through:
+            self.folded(shard, history, push)
+
+    def folded(self, shard: int, history: History, push: PushName) -> None:
+        """A push is in the weights."""
+        if push in history.pushes:
+            raise Broken(f"no push is applied twice: {_named(push)} is twice in the weights of shard {shard}")
+        history.pushes.add(push)
+        self._ever.setdefault(shard, set()).add(push)
+
+    def moved(self, shard: int, term: int, before: int, after: int) -> None:
+        """A server's version was `before` and is `after`."""
+        if after < before:
+            raise Broken(
+                f"versions never go back within a term: shard {shard}, term {term}, from {before} to {after}"
+            )
+
+    def wrote(self, shard: int, term: int, number: int, history: History) -> None:
+        """A server's part of save `number` is in the store."""
+        if term < self._terms.get(shard, 0):
+            raise Broken(
+                f"who was replaced writes nothing: shard {shard} of term {term} has written save {number}"
+                f" after term {self._terms[shard]} began"
+            )
+        self._saved[shard, number] = history
+
+    def rejoined(self, shard: int, worker: int, incarnation: int, acknowledged: int) -> None:
+        """A worker tells the next server of a shard up to which push it has been acknowledged."""
+        known = self._ever.get(shard, set())
+        owed = {push for push in known if push[:2] == (worker, incarnation) and push[2] <= acknowledged}
+        self._owed.setdefault(shard, set()).update(owed)
+
+    # -- at the end --------------------------------------------------------------------------------
+
+    def check_lost(self, shard: int, lost: int) -> None:
+        """Acknowledged pushes are in the weights, or counted by the shard as lost."""
+        missing = self._owed.get(shard, set()) - self.histories[shard].pushes
+        if len(missing) > lost:
+            raise Broken(
+                f"acknowledged pushes are in the weights or in lostUpdates: shard {shard} counts {lost} as lost,"
+                f" but {len(missing)} are not there, as {_named(min(missing))}"
+            )
+
+    def check_visits(self, size: int, limit: int, visited: int, revisited: int) -> None:
+        """Every sample was visited once an epoch, or its repetitions are counted."""
+        times = Counter(
+            (epoch, place) for epoch, start, stop in self.histories[0].visits for place in range(start, stop)
+        )
+        if len(times) < limit:
+            epoch, place = next(
+                (n // size, n % size) for n in range(limit) if (n // size, n % size) not in times
+            )
+            raise Broken(
+                f"every sample is visited once an epoch: position {place} of epoch {epoch} never was,"
+                f" {len(times)} of {limit} were"
+            )
+        again = sum(times.values()) - len(times)
+        if again > revisited or (visited, revisited) != (len(times), again) and not self.rolled_back:
+            raise Broken(
+                f"every sample is visited once an epoch or counted as revisited: {len(times)} were visited and {again}"
+                f" again, the job counts {visited} and {revisited}"
+            )
+
+
+def _named(push: PushName) -> str:
+    worker, incarnation, sequence = push
+    return f"push {sequence} of worker {worker} ({incarnation}. start)"
