@@ -156,6 +156,9 @@ class Coordinator:
             return Granted(over=bool(self.stop_reason), wait=not self.stop_reason)
         if self.pool is None:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
+        if request < member.asked:
+            # NB: a request that was overtaken on its way: what it got would be leased to somebody who never hears of it.
+            return Granted(wait=True)
         if member.granted is None or member.asked != request:
             span = self.pool.lease(index, len(self.members))
             over = span is None and self.pool.done

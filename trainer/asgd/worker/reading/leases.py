@@ -14,7 +14,7 @@ from typing import Protocol
 
 from asgd.errors import TryAgain, UserError
 from asgd.wire.ask import ASK_AGAIN_SECONDS, Asker
-from asgd.wire.messages import AnyMessage, Fault, Granted, Hello, Lease
+from asgd.wire.messages import AnyMessage, Fault, Granted, Hello, Lease, Welcome
 from asgd.worker.reading.leased import Visits
 from asgd.worker.sending.channel import Channel
 from asgd.worker.sending.patience import Patience
@@ -65,6 +65,8 @@ class Leases:
                 return Granted(over=True)
             if isinstance(welcome, Fault) and welcome.code == "session":
                 raise TryAgain(welcome.text)
+            if isinstance(welcome, Welcome):
+                self._channel.heed(welcome.term)
 
     @property
     def _memberships(self) -> int:

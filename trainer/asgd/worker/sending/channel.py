@@ -130,6 +130,15 @@ class Channel:
             samples=self.samples, evaluates=who.evaluates,
         )  # fmt: skip
 
+    def heed(self, term: int) -> None:
+        """The shard's server of term `term` has let this worker in by another way: an older one is not heard any more.
+
+        NB: it may live on without knowing; what it accepted would be pushed nowhere, and its samples never visited.
+        """
+        if term > self.term:
+            self._parts, self._whole = {}, 0
+            self.term, self.joined, self._deadline = term, False, 0.0
+
     @property
     def awaited(self) -> int:
         """The chunk whose answer comes next."""

@@ -56,7 +56,7 @@ class Ledger:
         self._terms[shard] = term
         history = History() if save is None else self._saved[shard, save].copy()
         before = self.histories.get(shard)
-        if before and before.pushes - history.pushes:
+        if before and before.chunks - history.chunks:
             self.rolled_back.add(shard)
         self.histories[shard] = history
         return history
