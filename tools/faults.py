@@ -13,12 +13,15 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from asgd import exitcodes
+from asgd.drivers.virtual.faults.command import failure
 from asgd.drivers.virtual.faults.rehearsal import Finding, rehearse
 from asgd.spec import load_job
 from asgd.spec.types import Job
 
+ROOT = Path(__file__).parent.parent
 STRATEGIES = ("asgd", "easgd", "sync", "lsgd", "safeguard", "diloco")
 SHARDS = (1, 3)
 _PERIODS = ("easgd", "lsgd", "diloco")
@@ -32,20 +35,19 @@ class Case:
     shards: int
 
     @property
-    def arguments(self) -> list[str]:
-        """As they stand behind `asgd simulate`."""
-        file = "digits" if self.strategy == "asgd" else f"strategies/{self.strategy}"
-        sets = ["workers.replicas=4", f"parameterServer.shards={self.shards}"]
-        sets += ["algorithm.period=2"] if self.strategy in _PERIODS else []
-        return [f"examples/{file}.yaml", *(word for item in sets for word in ("--set", item))]
+    def file(self) -> str:
+        """The job's, from the repository's root."""
+        return f"examples/{'digits' if self.strategy == 'asgd' else f'strategies/{self.strategy}'}.yaml"
+
+    @property
+    def sets(self) -> list[str]:
+        """As behind `--set`."""
+        period = ["algorithm.period=2"] if self.strategy in _PERIODS else []
+        return ["workers.replicas=4", f"parameterServer.shards={self.shards}", *period]
 
     def job(self) -> Job:
-        file, *sets = self.arguments
-        return load_job(file, [word for word in sets if word != "--set"])
-
-    def command(self, seed: int) -> str:
-        """What replays a seed."""
-        return " ".join(["asgd simulate", *self.arguments, "--faults", str(seed)])
+        """The job itself."""
+        return load_job(str(ROOT / self.file), self.sets)
 
 
 CASES = tuple(Case(strategy, shards) for strategy in STRATEGIES for shards in SHARDS)
@@ -75,7 +77,7 @@ def main() -> int:
     found = sweep(arguments.seeds, arguments.first)
     broken = [(case, finding) for case, finding in found if finding.broken]
     for case, finding in broken:
-        print(f"{finding.broken}: {case.command(finding.seed)}")
+        print(failure(finding, case.file, case.sets))
     lost, revisited = sum(f.lost for _, f in found), sum(f.revisited for _, f in found)
     print(
         f"{len(found)} seeds in {time.monotonic() - began:.0f} s, {len(broken)} broken;"

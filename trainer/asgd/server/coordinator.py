@@ -157,7 +157,7 @@ class Coordinator:
         if self.pool is None:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
         if request < member.asked:
-            # NB: a request that was overtaken on its way: what it got would be leased to somebody who never hears of it.
+            # NB: it was overtaken on its way, and nobody waits for its answer: what it got would never be visited.
             return Granted(wait=True)
         if member.granted is None or member.asked != request:
             span = self.pool.lease(index, len(self.members))

@@ -65,7 +65,9 @@ class RoundPart:
         if order.measure:
             for part in given:
                 part.settled = True
-            self._measures, self._measured = self.strategy.measure(state, given), order.number
+            # NB: a shard that was started anew holds nothing of the round.
+            self._measures = self.strategy.measure(state, given) if given else {}
+            self._measured = order.number
             return True
         self.decided = order.number
         if given:
@@ -156,7 +158,9 @@ class RoundTable:
             if not self.oracle_away:
                 return None
         parts = [self._reports[index].measures for index in sorted(self._reports)]
-        if any(np.shape(part[name]) != np.shape(parts[0][name]) for part in parts[1:] for name in parts[0]):
+        if not all(parts) or any(
+            np.shape(part[name]) != np.shape(parts[0][name]) for part in parts[1:] for name in parts[0]
+        ):
             # A worker that joined anew took its contribution away from one shard and not from another.
             return self._order([])
         sums = {name: sum(np.array(part[name], np.float64) for part in parts) for name in parts[0]}

@@ -26,6 +26,8 @@ SLOW_BYTES = 50e6
 PATIENCE_SECONDS = 600.0
 PATIENCE_BYTES = 10e6
 """A part, or a save, is given up after so long, and a second more for each so many bytes of it."""
+CHECK_SECONDS = 30.0
+"""A server that has asked the store nothing for so long looks whether it was replaced: perhaps nobody can tell it."""
 SUSPICION_SECONDS = 5.0
 """Peers that name a term which nobody here knows make the store be asked this often at most."""
 
@@ -139,6 +141,8 @@ class Saving:
         self._queue: deque[Wish] = deque()
         self._at_work: Wish | None = None
         self._since = 0.0
+        self._asked: float | None = None
+        """When the store was last asked for anything, or this server began."""
         self._suspected = -SUSPICION_SECONDS
 
     # -- what is asked for -------------------------------------------------------------------------
@@ -168,7 +172,7 @@ class Saving:
             self._at_work = self._write_part(job(now))
         else:
             return None
-        self._since = now
+        self._since = self._asked = now
         return self._at_work
 
     def _due(self, now: float) -> bool:
@@ -211,6 +215,9 @@ class Saving:
 
     def tick(self, now: float) -> None:
         """Moves time on: what the store has not answered in time counts as failed."""
+        self._asked = now if self._asked is None else self._asked
+        if now - self._asked > CHECK_SECONDS and self._at_work is None:
+            self.suspect(now)
         if self._at_work is None:
             return
         self._traffic.store_seconds = now - self._since

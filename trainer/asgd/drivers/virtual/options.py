@@ -73,3 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--nodes", default="1", metavar="N", help="machines that workers are dealt to in turn (default: 1)"
     )
     option("--join", action="append", default=[], metavar="INDEX@S", help="a worker that comes later")
+    option(
+        "--faults",
+        type=int,
+        metavar="SEED",
+        help="rehearse the job under faults that follow from SEED, with a task that costs nothing; the exit code is 3"
+        " if something breaks that must hold",
+    )

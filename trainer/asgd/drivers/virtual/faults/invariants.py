@@ -64,7 +64,9 @@ class Ledger:
     def took(self, shard: int, history: History, push: PushName, chunk: int, through: bool) -> None:
         """A chunk of a push was applied; `through`: it is the last one, and in the weights (not in a round)."""
         if (push, chunk) in history.chunks:
-            raise Broken(f"no push is applied twice: shard {shard} has taken chunk {chunk} of {_named(push)} again")
+            raise Broken(
+                f"no push is applied twice: shard {shard} has taken chunk {chunk} of {_named(push)} again"
+            )
         history.chunks.add((push, chunk))
         if through:
             self.folded(shard, history, push)
@@ -123,7 +125,8 @@ class Ledger:
                 f" {len(times)} of {limit} were"
             )
         again = sum(times.values()) - len(times)
-        if again > revisited or (visited, revisited) != (len(times), again) and not self.rolled_back:
+        exactly = (visited, revisited) == (len(times), again)
+        if again > revisited or not (exactly or self.rolled_back):
             raise Broken(
                 f"every sample is visited once an epoch or counted as revisited: {len(times)} were visited and {again}"
                 f" again, the job counts {visited} and {revisited}"

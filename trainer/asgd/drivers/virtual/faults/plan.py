@@ -1,4 +1,4 @@
-"""What goes wrong in a rehearsal, as a pure function of its seed: so a seed that fails fails again, to the same bits."""
+"""What goes wrong in a rehearsal, as a pure function of its seed: one that fails fails again, to the same bits."""
 
 from __future__ import annotations
 

@@ -141,11 +141,15 @@ class Rehearsal:
             self._ledger.check_visits(pool.size, pool.limit, pool.visited, pool.revisited)
         expected = "ended" if self._plan.own_loops else "epochs"
         if coordinator.stop_reason != expected:
-            raise Broken(f"the job ends as it should: it stopped for {coordinator.stop_reason!r}, not {expected!r}")
+            raise Broken(
+                f"the job ends as it should: it stopped for {coordinator.stop_reason!r}, not {expected!r}"
+            )
 
     def _who_waits(self) -> str:
         down = [f"shard {server.index} is down" for server in self._cluster.servers if server.core is None]
-        workers = [f"worker {index} {worker.waits}" for index, worker in sorted(self._simulation.workers.items())]
+        workers = [
+            f"worker {index} {worker.waits}" for index, worker in sorted(self._simulation.workers.items())
+        ]
         return ", ".join([*self._job_waits(), *down, *workers])
 
     def _job_waits(self) -> list[str]:

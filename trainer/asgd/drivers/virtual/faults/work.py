@@ -1,4 +1,4 @@
-"""A problem that costs next to nothing: a quadratic bowl over samples that are numbers, without torch and without a task."""
+"""A problem that costs next to nothing: a quadratic bowl over samples that are numbers."""
 
 from __future__ import annotations
 
