@@ -150,7 +150,9 @@ class Primary:
 
     def _lease(self, message: Lease) -> Message:
         member = self.coordinator.members.get(message.index)
-        if member is None or member.incarnation != message.incarnation:
+        # NB: a request that an earlier server was asked may come late, when nobody waits for its answer any more.
+        known = message.term in (0, self.shard.term)
+        if member is None or member.incarnation != message.incarnation or not known:
             return Fault("hello", "say hello first", self.shard.term)
         try:
             granted = self.coordinator.lease(message.index, message.request)

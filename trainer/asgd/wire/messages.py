@@ -185,6 +185,8 @@ class Lease(Message):
     index: Natural
     incarnation: Natural
     request: Natural
+    term: Natural = 0
+    """Shard 0's, as far as this worker knows; a request that an earlier server was asked is not served by the next."""
 
 
 class Granted(Message):

@@ -49,9 +49,8 @@ class Leases:
         """The next range, `wait` or `over`. Raises UserError when shard 0 refuses, TryAgain when another worker has
         this one's place."""
         self._requests += 1
-        question = Lease(self._index, self._incarnation, self._requests)
         while True:
-            answer = yield question
+            answer = yield Lease(self._index, self._incarnation, self._requests, self._channel.term)
             if isinstance(answer, Granted):
                 self._held.append((self._memberships, answer))
                 return answer

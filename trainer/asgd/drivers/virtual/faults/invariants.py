@@ -68,6 +68,9 @@ class Ledger:
                 f"no push is applied twice: shard {shard} has taken chunk {chunk} of {_named(push)} again"
             )
         history.chunks.add((push, chunk))
+        if history is not self.histories[shard]:
+            # By a server that was replaced and does not know it yet: nobody will ever see that.
+            self.rolled_back.add(shard)
         if through:
             self.folded(shard, history, push)
 
