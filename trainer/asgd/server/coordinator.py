@@ -111,7 +111,9 @@ class Coordinator:
             self._end(known, "lost", now)
         if any(member.index == index for member in self.past):
             self.restarts["worker"] += 1
-        before = next((m for m in reversed(self.past) if (m.index, m.incarnation) == (index, incarnation)), None)
+        before = next(
+            (m for m in reversed(self.past) if (m.index, m.incarnation) == (index, incarnation)), None
+        )
         self.members[index] = Member(index, incarnation, now, now, node, asked=before.asked if before else 0)
 
     def describe_data(self, dataset: int | None, guarantee: str, tensors: bytes) -> None:

@@ -38,6 +38,8 @@ class Ledger:
     """Of all shards. Every method raises Broken as soon as something is wrong."""
 
     def __init__(self) -> None:
+        self.overstepped = ""
+        """A writing that must not be, in a sentence."""
         self.histories: dict[int, History] = {}
         """Of the newest start of each shard."""
         self.rolled_back: set[int] = set()
@@ -90,10 +92,12 @@ class Ledger:
 
     def wrote(self, shard: int, term: int, number: int, history: History) -> None:
         """A server's part of save `number` is in the store."""
-        if term < self._terms.get(shard, 0):
-            raise Broken(
-                f"who was replaced writes nothing: shard {shard} of term {term} has written save {number}"
-                f" after term {self._terms[shard]} began"
+        newest = self._terms.get(shard, 0)
+        if term < newest:
+            # NB: what a store raises costs a save and goes no further, so it is not raised here.
+            self.overstepped = (
+                f"who was replaced writes nothing: shard {shard} of term {term} has written save {number} after term"
+                f" {newest} began"
             )
         self._saved[shard, number] = history
 

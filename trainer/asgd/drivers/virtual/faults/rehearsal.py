@@ -41,6 +41,8 @@ class Finding:
     updates: int
     lost: int
     revisited: int
+    own_loops: bool = False
+    """The seed was about workers that bring their own data."""
 
 
 def rehearse(job: Job, seed: int) -> Finding:
@@ -92,6 +94,8 @@ class Rehearsal:
             self._supervise()
             while not self._simulation.over and self._clock.now < BOUND_SECONDS:
                 self._simulation.advance()
+                if self._ledger.overstepped:
+                    raise Broken(self._ledger.overstepped)
             self._check()
             broken = ""
         except Broken as error:
@@ -166,5 +170,6 @@ class Rehearsal:
         lost = sum(s.core.shard.lost + s.core.shard.lost_before for s in self._cluster.servers if s.core)
         revisited = chief.pool.revisited if chief and chief.pool else 0
         return Finding(
-            self._plan.seed, broken, self._clock.now, chief.updates if chief else 0, lost, revisited
-        )
+            self._plan.seed, broken, self._clock.now, chief.updates if chief else 0, lost, revisited,
+            self._plan.own_loops,
+        )  # fmt: skip
