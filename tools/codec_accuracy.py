@@ -13,11 +13,11 @@ import os
 from pathlib import Path
 from statistics import median
 
-from asgd.drivers.virtual.models import World, compute_time
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import TorchWork
 from asgd.spec import load_job
 from asgd.spec.environment import Env
+from asgd.worker.shared import TorchWork
+from asgd.world.models import World, compute_time
 
 PAIRS = [
     "fp32/fp32", "bf16/bf16", "fp16/fp16", "int8/fp32", "int8/int8", "topk:0.01/fp32", "topk:0.01/int8",

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import records
 import yaml
 from reference import environment, page
 
@@ -23,6 +24,7 @@ def outputs() -> dict[Path, str]:
         ROOT / "trainer/asgd/spec/crd.json": json.dumps(crd, separators=(",", ":")) + "\n",
         ROOT / "docs/reference/asgdjob.md": page(crd),
         ROOT / "docs/reference/environment.md": environment(),
+        ROOT / "docs/reference/status.md": records.page(),
         ROOT / "charts/asgd-operator/templates/crd.yaml": chart_crd(CRD.read_text(encoding="utf-8")),
     }
 

@@ -32,7 +32,7 @@ from asgd.report.compared import Compared
 from asgd.report.files import write_atomic
 from asgd.report.goal import best, parse, reached
 from asgd.report.panels import LIGHT, metric_against_bytes, metric_against_samples, metric_against_time, style
-from asgd.report.poster import rc
+from asgd.report.picture import rc
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES, PICTURES = ROOT / "examples" / "strategies", ROOT / "docs" / "images" / "strategies"

@@ -28,7 +28,7 @@ from asgd.wire.lanes import WINDOW
 from asgd.wire.messages import AnyMessage, Done, Exchange, Hello, Init, Message, Pull, Reply, decode, encode
 from asgd.wire.partition import CHUNK, Range
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 
 SIZE = 3 * CHUNK + 1000
 
@@ -85,8 +85,8 @@ class Workload:
     def __init__(self, push: str, pull: str, size: int = SIZE) -> None:
         spec = msgspec.convert({"entrypoint": "x:y", "codec": {"push": push, "pull": pull}}, JobSpec)
         self.lane = Loopback(Shard(spec, AsgdServer(spec), 0, 1, 1))
-        who = Identity("job", "worker", 0, 1, size, "layout")
-        self.channel = Channel(self.lane, who, spec.codec, 0, Range(0, size), False)
+        who = PeerIdentity(job="job", role="worker", index=0, incarnation=1, size=size, layout="layout")
+        self.channel = Channel(self.lane, who, spec.codec, shard=0, part=Range(0, size), split=False)
         self.gradient = np.random.default_rng(0).standard_normal(size).astype(np.float32)
         self.pulled = np.zeros(size, np.float32)
         self.sequence = 0
@@ -98,7 +98,12 @@ class Workload:
     def update(self) -> None:
         """One push and pull of the whole vector."""
         self.sequence += 1
-        self.channel.start(self.gradient, PushMeta(self.sequence, 32, 1, True, 0.5, []), self.pulled, 0.0)
+        self.channel.start(
+            self.gradient,
+            PushHeader(sequence=self.sequence, samples=32, steps=1, loss=0.5),
+            self.pulled,
+            0.0,
+        )
         self._pump()
         assert not self.channel.busy and self.channel.verdict == "applied"
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from asgd.spec import job_from_json, job_to_json
-from asgd_bench.contender import Failed
 from asgd_bench.ours import Model, Pusher
 from asgd_bench.servers import Servers
+from asgd_bench.system import Failed
 
 MOST_UPDATES = 1 << 14
 WAIT_SECONDS = 60.0

@@ -23,11 +23,11 @@ from asgd import __version__, exitcodes
 from asgd.errors import UserError
 from asgd_bench import page as pages
 from asgd_bench.cases import CaseModule, all_cases
-from asgd_bench.contender import Failed
 from asgd_bench.derived import check_model
 from asgd_bench.goals import check
 from asgd_bench.plan import Budget, Plan
 from asgd_bench.results import Case, Page
+from asgd_bench.system import Failed
 
 LONGEST_SECONDS, QUICK_SECONDS = 36 * 60.0, 110.0
 """When no new round and no new case begins any more; cases stand in the order of what they tell."""
@@ -49,7 +49,13 @@ def main(arguments: argparse.Namespace) -> int:
     budget = Budget(QUICK_SECONDS if arguments.quick else LONGEST_SECONDS)
     plan = Plan(rounds, arguments.quick, _progress, arguments.tiny, budget)
     page = Page(
-        __version__, machine(), f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", 0.0, arguments.quick, rounds, []
+        version=__version__,
+        machine=machine(),
+        started=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        seconds=0.0,
+        quick=arguments.quick,
+        rounds=rounds,
+        cases=[],
     )
     begin = time.monotonic()
     for case in cases:

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from asgd_bench.contender import Failed
+from asgd_bench.system import Failed
 
 PACKAGES: dict[str, tuple[str, list[str]]] = {
     "ray": ("", ["ray>=2.40", "numpy"]),

@@ -61,7 +61,15 @@ _KEPT = (3 + 1 / 5) / 4
 """Of the healthy speed: what four workers can give together when one is five times slower."""
 _TRAINING = [
     Goal("stragglers", _EQUAL.format("speed"), "ours", 1.3, _DDP),
-    Goal("stragglers", _UNEQUAL.format("speed"), "ours", 0.97, "ours", _EQUAL.format("speed"), _KEPT),
+    Goal(
+        "stragglers",
+        _UNEQUAL.format("speed"),
+        "ours",
+        bound=0.97,
+        theirs="ours",
+        beside=_EQUAL.format("speed"),
+        times=_KEPT,
+    ),
     Goal("stragglers", _UNEQUAL.format("speed"), "ours", 3.5, _DDP),
     Goal("stragglers", _EQUAL.format(_TO), "ours", 1.15, _DDP),
     Goal("stragglers", _UNEQUAL.format(_TO), "ours", 3.0, _DDP),
@@ -85,7 +93,7 @@ _LIFE = [
     ),
     Goal("join", f"the others, {_JOIN}", "in the second of the join", 0.98, "before"),
     *(
-        Goal("recovery", _AGAIN, f"{size} parameters, one stands by", most, most=True)
+        Goal("recovery", _AGAIN, f"{size} parameters, forked", most, most=True)
         for size, most in (("10M", 0.4), ("50M", 0.8))
     ),
     Goal("checkpoint", _SAVING, "the second of the checkpoint", 0.9, "the second before"),

@@ -31,7 +31,7 @@ from asgd.host.env import read_config
 from asgd.spec.environment import Env
 from asgd.wire.control import Keys
 from asgd.worker.sending.centre import IN_PLACE, open_centre
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 
 WARM_UP = 3
 """Exchanges of each worker before the clock starts."""
@@ -175,7 +175,14 @@ def _peak_mib(pid: int) -> float:
 def _work(size: int, seconds: float) -> None:
     config = read_config()
     spec = config.job.spec
-    identity = Identity("load", "worker", config.index, config.incarnation, size, "layout")
+    identity = PeerIdentity(
+        job="load",
+        role="worker",
+        index=config.index,
+        incarnation=config.incarnation,
+        size=size,
+        layout="layout",
+    )
     centre = open_centre(config.servers, config.keys, identity, spec.codec, lane=spec.exchange.lane)
     shared = centre.segment
     push = shared.push if shared else np.empty(size, np.float32)
@@ -187,7 +194,7 @@ def _work(size: int, seconds: float) -> None:
     sequences = count(1)
 
     def exchange() -> None:
-        outcome = centre.exchange(push, into, PushMeta(sequence=next(sequences), samples=1, steps=1))
+        outcome = centre.exchange(push, into, PushHeader(sequence=next(sequences), samples=1, steps=1))
         if set(outcome.verdicts) != {"applied"}:
             raise RuntimeError(f"a push was not applied: {outcome}")
 
@@ -228,9 +235,15 @@ def main() -> None:
         _work(asked.child, asked.seconds)
         return
     load = Load(
-        asked.parameters, asked.workers, asked.shards, asked.transport, asked.encryption, asked.lane, asked.in_place,
-        asked.seconds,
-    )  # fmt: skip
+        parameters=asked.parameters,
+        workers=asked.workers,
+        shards=asked.shards,
+        transport=asked.transport,
+        encryption=asked.encryption,
+        lane=asked.lane,
+        in_place=asked.in_place,
+        seconds=asked.seconds,
+    )
     print(json.dumps(asdict(measure(load))))
 
 

@@ -115,9 +115,14 @@ def need(fleet: Fleet, server: Price) -> Need:
         bound = "cpu" if by_cpu >= by_link else "link"
     part = fleet.parameters / max(1, shards)
     return Need(
-        rate, pushed + pulled, shards, bound, server_bytes(math.ceil(part), fleet.optimizer_arrays, fleet.workers),
-        fleet.workers - 1, share,
-    )  # fmt: skip
+        updates_per_second=rate,
+        bytes_each=pushed + pulled,
+        shards=shards,
+        bound=bound,
+        server_bytes=server_bytes(math.ceil(part), fleet.optimizer_arrays, fleet.workers),
+        staleness=fleet.workers - 1,
+        worker_share=share,
+    )
 
 
 def largest_rate(staleness: float) -> float:

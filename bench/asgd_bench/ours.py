@@ -20,7 +20,7 @@ from asgd.spec import Job, job_from_json, job_to_json
 from asgd.spec.environment import Env
 from asgd.wire.control import Keys
 from asgd.worker.sending.centre import IN_PLACE, open_centre
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd_bench.peers import harness
 from asgd_bench.servers import Servers
 
@@ -85,10 +85,16 @@ class Pusher:
         sealed = job.spec.network.encryption != "None" and not endpoints[0].startswith("ipc:")
         keys = Keys.load(Path(environment[Env.KEYS])) if sealed else None
         # NB: a dataset size so large that no schedule or stop rule ever comes due.
-        who = Identity(
-            job.name, "worker", index, time.time_ns(), parameters, "bench", 1 << 40,
+        who = PeerIdentity(
+            job=job.name,
+            role="worker",
+            index=index,
+            incarnation=time.time_ns(),
+            size=parameters,
+            layout="bench",
+            dataset=1 << 40,
             tensors=msgspec.json.encode([["w", [parameters]]]),
-        )  # fmt: skip
+        )
         self._sequence = 0
         self.centre = open_centre(endpoints, keys, who, job.spec.codec, lane=job.spec.exchange.lane)
         shared = self.centre.segment
@@ -106,7 +112,7 @@ class Pusher:
         """One push and pull; returns when every shard has answered."""
         self._sequence += 1
         self.centre.exchange(
-            self.gradient, self._into, PushMeta(sequence=self._sequence, samples=32, steps=1, loss=1.0)
+            self.gradient, self._into, PushHeader(sequence=self._sequence, samples=32, steps=1, loss=1.0)
         )
 
     def look(self) -> list[float]:
@@ -116,7 +122,12 @@ class Pusher:
 
 
 def work(
-    index: int, gate: harness.Gate, job: bytes, environment: dict[str, str], parameters: int, gradient: str
+    index: int,
+    barrier: harness.Barrier,
+    job: bytes,
+    environment: dict[str, str],
+    parameters: int,
+    gradient: str,
 ) -> None:
     """A worker process of the load."""
     push: float | F32 = -1.0
@@ -124,24 +135,24 @@ def work(
         push = -np.random.default_rng(index).random(parameters, np.float32)
     keep_freed_memory()
     pusher = Pusher(job_from_json(job), environment, index, parameters, push)
-    for turn in gate.rounds(index, pusher.look):
+    for turn in barrier.rounds(index, pusher.look):
         while turn():
             pusher.update()
 
 
 def main() -> None:
-    """Plays until the benchmark has enough."""
+    """Runs until the benchmark has enough."""
     chosen = options()
     with tempfile.TemporaryDirectory(prefix="asgd-bench-") as own:
         servers = start_servers(chosen, Path(chosen.folder or own))
         try:
-            cast = harness.Cast(chosen.workers)
+            group = harness.ProcessGroup(chosen.workers)
             for index in range(chosen.workers):
-                cast.start(
-                    work, index, cast.gate, job_to_json(servers.job), servers.environment, chosen.parameters,
+                group.start(
+                    work, index, group.barrier, job_to_json(servers.job), servers.environment, chosen.parameters,
                     chosen.gradient,
                 )  # fmt: skip
-            cast.perform()
+            group.run()
         finally:
             servers.end()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from asgd_bench import processes
-from asgd_bench.race import Entrant, Progress, Race, stay_started
+from asgd_bench.measurement import Measurable, Measurement, Progress, stay_started
 from asgd_bench.results import Line
 
 
@@ -37,7 +37,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """How long one contender is measured in one round."""
+        """How long one system is measured in one round."""
         return 0.2 if self.tiny else 0.5 if self.quick else 1.0
 
     def turns(self, times: int = 1) -> Iterator[int]:
@@ -48,18 +48,18 @@ class Plan:
                 return
             yield number
 
-    def race(
+    def measure(
         self,
-        entrants: Sequence[Entrant],
+        systems: Sequence[Measurable],
         *,
         refused: Sequence[Line] = (),
         seconds: float = 0.0,
         times: int = 1,
     ) -> list[Line]:
-        """Measures `entrants` in turn; `refused` are those that could not enter, with their reasons.
+        """Measures `systems` in turn; `refused` are those that can't take part, with their reasons.
 
         `times` as many rounds as usual, where the difference that is looked for is less than a round's noise.
         """
-        stay = stay_started(entrants, processes.available_bytes())
-        race = Race(entrants, seconds or self.seconds, stay=stay, progress=self.progress)
-        return [*race.run(self.turns(times)), *refused]
+        stay = stay_started(systems, processes.available_bytes())
+        measurement = Measurement(systems, seconds or self.seconds, stay=stay, progress=self.progress)
+        return [*measurement.run(self.turns(times)), *refused]

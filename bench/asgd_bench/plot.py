@@ -1,4 +1,4 @@
-"""The picture of a page: one bar for each contender, how many times faster ours is, on a logarithmic axis, as SVG."""
+"""The picture of a page: one bar for each system, how many times faster ours is, on a logarithmic axis, as SVG."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asgd_bench.results import Page
 
 
 def bars(page: Page) -> list[tuple[str, str, float]]:
-    """(table, contender, median advantage of the table's reference) of everything on the page that has a ratio."""
+    """(table, system, median advantage of the table's reference) of everything on the page that has a ratio."""
     found = []
     for case in page.cases:
         for table in case.tables:

@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 
 class Sample(Struct, rename="camel", frozen=True, omit_defaults=True):
-    """One contender in one round."""
+    """One system in one round."""
 
     value: float
     """In the table's unit."""
@@ -17,7 +17,7 @@ class Sample(Struct, rename="camel", frozen=True, omit_defaults=True):
 
 
 class Line(Struct, rename="camel", frozen=True, omit_defaults=True):
-    """One contender of a table: a sample (or None, when it failed) for each round, in the order of the rounds."""
+    """One system of a table: a sample (or None, when it failed) for each round, in the order of the rounds."""
 
     name: str
     samples: list[Sample | None] = []
@@ -28,7 +28,7 @@ class Line(Struct, rename="camel", frozen=True, omit_defaults=True):
 
 
 class Table(Struct, rename="camel", frozen=True, omit_defaults=True):
-    """Contenders side by side. `reference` is whose advantage over each line the first column tells."""
+    """Systems side by side. `reference` is whose advantage over each line the first column tells."""
 
     title: str
     unit: str

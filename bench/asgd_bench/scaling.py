@@ -27,14 +27,40 @@ FLEETS: list[tuple[str, Fleet]] = [
     ("digits CNN, 38 k", Fleet(38_482, 4, 0.02, LINK_10)),
     ("ResNet-50, 26 M", Fleet(25_600_000, 16, 0.25, LINK_10)),
     ("ResNet-50, 26 M", Fleet(25_600_000, 128, 0.25, LINK_10)),
-    ("ResNet-50, 26 M, bf16", Fleet(25_600_000, 128, 0.25, LINK_10, "bf16", "bf16")),
+    (
+        "ResNet-50, 26 M, bf16",
+        Fleet(25_600_000, workers=128, step_seconds=0.25, link=LINK_10, push="bf16", pull="bf16"),
+    ),
     ("BERT-large, 340 M, Adam", Fleet(340_000_000, 64, 1.0, LINK_10, optimizer_arrays=2)),
-    ("BERT-large, 340 M, Adam, bf16", Fleet(340_000_000, 64, 1.0, LINK_10, "bf16", "bf16", 2)),
-    ("1 G, 100 local steps a push", Fleet(1_000_000_000, 64, 100.0, LINK_10, "bf16", "bf16")),
+    (
+        "BERT-large, 340 M, Adam, bf16",
+        Fleet(
+            340_000_000,
+            workers=64,
+            step_seconds=1.0,
+            link=LINK_10,
+            push="bf16",
+            pull="bf16",
+            optimizer_arrays=2,
+        ),
+    ),
+    (
+        "1 G, 100 local steps a push",
+        Fleet(1_000_000_000, workers=64, step_seconds=100.0, link=LINK_10, push="bf16", pull="bf16"),
+    ),
     ("ResNet-50, 26 M, at 1 Gbit/s", Fleet(25_600_000, 16, 0.25, LINK_1)),
-    ("ResNet-50, 26 M, at 1 Gbit/s, int8", Fleet(25_600_000, 16, 0.25, LINK_1, "int8", "int8")),
-    ("ResNet-50, 26 M, 1,000 workers, 20 local steps", Fleet(25_600_000, 1000, 5.0, LINK_10, "bf16", "bf16")),
-    ("ResNet-50, 26 M, 4,000 workers, 20 local steps", Fleet(25_600_000, 4000, 5.0, LINK_10, "bf16", "bf16")),
+    (
+        "ResNet-50, 26 M, at 1 Gbit/s, int8",
+        Fleet(25_600_000, workers=16, step_seconds=0.25, link=LINK_1, push="int8", pull="int8"),
+    ),
+    (
+        "ResNet-50, 26 M, 1,000 workers, 20 local steps",
+        Fleet(25_600_000, workers=1000, step_seconds=5.0, link=LINK_10, push="bf16", pull="bf16"),
+    ),
+    (
+        "ResNet-50, 26 M, 4,000 workers, 20 local steps",
+        Fleet(25_600_000, workers=4000, step_seconds=5.0, link=LINK_10, push="bf16", pull="bf16"),
+    ),
 ]
 
 

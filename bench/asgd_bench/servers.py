@@ -11,11 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from asgd.drivers.local.standby import Standby
+from asgd.drivers.local.starter import SERVER
+from asgd.host.forking import ForkServer, Process, can_fork
+from asgd.host.forkserver import Part
 from asgd.spec import job_to_json, load_job
 from asgd.spec.environment import Env
 from asgd.wire.control import Keys
+from asgd_bench.system import Failed
 
+IMPORT_SECONDS = 60.0
 JOB = """
 apiVersion: asgd.dev/v1alpha1
 kind: AsgdJob
@@ -57,7 +61,7 @@ class Servers:
         }
         self._folder = folder
         self._prefix = ["ip", "netns", "exec", network] if network else []
-        self.processes = [self.start(shard) for shard in range(shards)]
+        self.processes: list[Process] = [self.start(shard) for shard in range(shards)]
 
     def environment_of(self, shard: int) -> dict[str, str]:
         """What the server of `shard` is told."""
@@ -68,14 +72,23 @@ class Servers:
             Env.ANNOUNCE: str(self._folder / f"server-{shard}.json"),
         }
 
-    def stand_by(self) -> Standby:
-        """A server that waits to take a dead one's place, as `asgd run` keeps one."""
-        return Standby({Env.PARENT: str(os.getpid())}, self._folder / "standby.log")
+    def fork_server(self) -> ForkServer:
+        """A process that has a server's imports behind it, as `asgd run` keeps one."""
+        env = {**os.environ, **self.environment, Env.PARENT: str(os.getpid())}
+        if not can_fork():
+            raise Failed("servers can't be forked here; Linux is needed")
+        server = ForkServer.start(SERVER, env, self._folder / "forkserver.log")
+        if server.answer(IMPORT_SECONDS) is None:
+            raise Failed(f"the fork server of servers did not answer within {IMPORT_SECONDS:.0f} s")
+        return server
 
-    def take_over(self, standby: Standby, shard: int) -> subprocess.Popen[bytes]:
-        """Gives `standby` the place of `shard`."""
-        standby.become(self.environment_of(shard), self._folder / f"server-{shard}.log")
-        return standby.process
+    def fork(self, forks: ForkServer, shard: int) -> Process:
+        """Starts the server of `shard` again, forked from `forks`."""
+        log = str(self._folder / f"server-{shard}.log")
+        (process,) = forks.fork(
+            [Part("asgd.cli:main", ["server"], self.environment_of(shard), log, f"asgd server {shard}")]
+        )
+        return process
 
     def start(self, shard: int) -> subprocess.Popen[bytes]:
         """Starts (again) the server of `shard`; it logs to server-SHARD.log and says its address in a .json beside."""

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from asgd_bench.contender import Failed
 from asgd_bench.ours import Pusher
 from asgd_bench.servers import Servers
+from asgd_bench.system import Failed
 
 WAIT_SECONDS = 60.0
 

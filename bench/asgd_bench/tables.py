@@ -62,7 +62,7 @@ def _ratio(table: Table, line: Line) -> str:
 
 
 def cells(table: Table) -> tuple[list[str], list[list[str]], list[str]]:
-    """(headings, rows, remarks): a contender without a single figure is a remark of one line instead of a row."""
+    """(headings, rows, remarks): a system without a single figure is a remark of one line instead of a row."""
     shown = columns(table)
     rows, remarks = [], []
     for line in table.lines:

@@ -1,8 +1,8 @@
 """The examples as a benchmark trains them: on devices whose time is a sleep, started together, evaluations timed.
 
 A step sleeps `step_seconds`, which stands for a GPU's time so that several workers fit on few cores; worker number
-`straggler` sleeps `factor` times as long. Workers wait in their first step until `gate`/go exists; what the evaluator
-finds goes to `gate`/evaluations.jsonl with the time at which it began.
+`straggler` sleeps `factor` times as long. Workers wait in their first step until `barrier`/go exists; what the
+evaluator finds goes to `barrier`/evaluations.jsonl with the time at which it began.
 """
 
 from __future__ import annotations
@@ -30,33 +30,42 @@ EXAMPLES: dict[str, Callable[..., Task]] = {
     "mnist": mnist.task,
     "charlm": charlm.task,
 }
+
+
+def warm(example: str) -> str:
+    """Reads the data of `example`, which a process and its forks do once."""
+    if example in EXAMPLES:
+        EXAMPLES[example]()
+    return example
+
+
 WIDE = 10_000_000
-GATE_SECONDS = 0.005
+POLL_SECONDS = 0.005
 
 
 def task(
-    example: str, gate: str, step_seconds: float = 0.0, straggler: int = -1, factor: float = 5.0
+    example: str, barrier: str, step_seconds: float = 0.0, straggler: int = -1, factor: float = 5.0
 ) -> Task:
     """`example` (digits, mnist, charlm, or wide: 10M parameters and no problem at all) with a device's time."""
     base = wide() if example == "wide" else EXAMPLES[example]()
     slow = int(os.environ.get(Env.INDEX, "0")) == straggler
     pause = step_seconds * (factor if slow else 1.0)
-    gated = Gated(Path(gate), base.loss, pause)
-    return replace(base, loss=gated, evaluate=_timed(Path(gate), base.evaluate) if base.evaluate else None)
+    paced = Paced(Path(barrier), base.loss, pause)
+    return replace(base, loss=paced, evaluate=_timed(Path(barrier), base.evaluate) if base.evaluate else None)
 
 
-class Gated:
-    """A loss that waits for the gate once, and takes `pause` seconds more each time."""
+class Paced:
+    """A loss that waits for the barrier once, and takes `pause` seconds more each time."""
 
-    def __init__(self, gate: Path, loss: Callable[[nn.Module, Any], Tensor], pause: float) -> None:
-        self._gate, self._loss, self._pause = gate, loss, pause
+    def __init__(self, barrier: Path, loss: Callable[[nn.Module, Any], Tensor], pause: float) -> None:
+        self._barrier, self._loss, self._pause = barrier, loss, pause
         self._open = False
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
         if not self._open:
-            (self._gate / f"ready-{os.environ.get('ASGD_INDEX', '0')}").touch()
-            while not (self._gate / "go").exists():
-                time.sleep(GATE_SECONDS)
+            (self._barrier / f"ready-{os.environ.get(Env.INDEX, '0')}").touch()
+            while not (self._barrier / "go").exists():
+                time.sleep(POLL_SECONDS)
             self._open = True
         if self._pause:
             time.sleep(self._pause)
@@ -64,12 +73,12 @@ class Gated:
 
 
 def _timed(
-    gate: Path, evaluate: Callable[[nn.Module], Mapping[str, float]]
+    barrier: Path, evaluate: Callable[[nn.Module], Mapping[str, float]]
 ) -> Callable[[nn.Module], Mapping[str, float]]:
     def measure(model: nn.Module) -> Mapping[str, float]:
         began = time.monotonic()
         metrics = evaluate(model)
-        with (gate / "evaluations.jsonl").open("a", encoding="utf-8") as file:
+        with (barrier / "evaluations.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"at": began, **metrics}) + "\n")
         return metrics
 

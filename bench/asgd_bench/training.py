@@ -1,16 +1,14 @@
 """Our side of the training cases: a real job by real servers, workers and an evaluator, started together.
 
 Servers are processes of their own; workers and the evaluator are forked from one process that has imported torch
-(`zygote.py`), since two seconds of imports for each would be most of a benchmark. The clock starts when the gate opens:
-every worker has joined and holds its first batch.
+(`forks.py`), since two seconds of imports for each would be most of a benchmark. The clock starts when every
+worker has joined and holds its first batch: then the start barrier opens.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +19,15 @@ from typing import Any
 import msgspec
 
 from asgd.errors import TryAgain
+from asgd.host.forking import Process
 from asgd.spec.environment import Env
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done
 from asgd_bench import processes
-from asgd_bench.contender import Failed
+from asgd_bench.forks import Forks
 from asgd_bench.servers import Servers
-from asgd_bench.zygote import Zygote
+from asgd_bench.system import Failed
 
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.02
@@ -62,7 +61,7 @@ class Rule:
 
 
 def train(
-    zygote: Zygote,
+    forks: Forks,
     sets: Sequence[str],
     args: Mapping[str, Any],
     rule: Rule,
@@ -74,28 +73,31 @@ def train(
     with tempfile.TemporaryDirectory(prefix="asgd-bench-") as name:
         folder = Path(name)
         own = [f"args.{key}={json.dumps(value)}" for key, value in args.items()]
-        fields = ["entrypoint=asgd_bench.tasks:task", f"args.gate={folder}", f"workers.replicas={workers}"]
+        fields = ["entrypoint=asgd_bench.tasks:task", f"args.barrier={folder}", f"workers.replicas={workers}"]
         servers = Servers(folder, [*fields, *own, *sets], local=True)
-        pids: list[int] = []
         asker = Asker(servers.endpoints[0], None)
+        forked: list[Process] = []
         try:
-            for index in range(workers):
-                pids.append(_fork(zygote, "worker", index, servers, folder))
-            if evaluate:
-                pids.append(_fork(zygote, "evaluate", 0, servers, folder))
+            forked = _fork(forks, ["worker"] * workers + ["evaluate"] * evaluate, servers, folder)
             _await_ready(folder, workers)
-            return _watch(folder, rule, asker, [*pids, *(process.pid for process in servers.processes)])
+            return _watch(folder, rule, asker, [process.pid for process in (*forked, *servers.processes)])
         finally:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            for process in forked:
+                process.kill()
+                process.wait()
             servers.end()
             asker.close()
 
 
-def _fork(zygote: Zygote, main: str, index: int, servers: Servers, folder: Path) -> int:
-    env = {**servers.environment, Env.INDEX: str(index), Env.METRICS: "", Env.JOIN_TIMEOUT: "60"}
-    return zygote.fork(main, env, folder / f"{main}-{index}.log")
+def _fork(forks: Forks, commands: list[str], servers: Servers, folder: Path) -> list[Process]:
+    """Workers are numbered from 0; the evaluator comes last and is number 0 of its kind."""
+    indices = [number if command == "worker" else 0 for number, command in enumerate(commands)]
+    envs = [
+        {**servers.environment, Env.INDEX: str(index), Env.METRICS: "", Env.JOIN_TIMEOUT: "60"}
+        for index in indices
+    ]
+    logs = [folder / f"{command}-{index}.log" for command, index in zip(commands, indices, strict=True)]
+    return forks.fork(commands, envs, logs)
 
 
 def _await_ready(folder: Path, workers: int) -> None:

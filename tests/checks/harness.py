@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32, finite
 from asgd.server.coordinator import Coordinator
@@ -39,7 +39,7 @@ from asgd.wire.messages import (
 )
 from asgd.wire.partition import shard_range
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from tests.checks.problems import Problem
 
 JOB = "check"
@@ -104,7 +104,7 @@ class Server:
 
     def __init__(self, cluster: Cluster, index: int, term: int = 1) -> None:
         spec = cluster.spec
-        rule = strategy(str(spec.algorithm["name"])).server(spec)
+        rule = halves(spec).server()
         self.cluster = cluster
         self.shard = Shard(spec, rule, index, spec.parameter_server.shards, term)
         self.parked: list[tuple[LocalLane, Pull]] = []
@@ -172,15 +172,17 @@ class Node:
 
     def __init__(self, cluster: Cluster, index: int) -> None:
         spec, self.cluster, self.index = cluster.spec, cluster, index
-        chosen = strategy(str(spec.algorithm["name"]))
-        self.rule = chosen.worker(spec)
+        chosen = halves(spec)
+        self.rule = chosen.worker()
         self.weights = cluster.problem.start()
         self.gradient = np.zeros_like(self.weights)
         self.pulled = np.zeros_like(self.weights)
         self.rng = np.random.default_rng([cluster.seed, 1 + index])
         size, shards = self.weights.size, spec.parameter_server.shards
-        identity = Identity(JOB, "worker", index, 1, size, "layout")
-        split = chosen.server(spec).pulls_wait
+        identity = PeerIdentity(
+            job=JOB, role="worker", index=index, incarnation=1, size=size, layout="layout"
+        )
+        split = chosen.pulls_wait
         self.channels = [
             Channel(LocalLane(server), identity, spec.codec, i, shard_range(size, i, shards), split)
             for i, server in enumerate(cluster.servers)
@@ -234,7 +236,7 @@ class Node:
             self.sequence, self.local = self.sequence + 1, 0
         good = push is None or finite(push)
         samples = steps * self.cluster.problem.batch
-        meta = PushMeta(sequence=self.sequence, samples=samples, steps=steps, finite=good, loss=self.loss)
+        meta = PushHeader(sequence=self.sequence, samples=samples, steps=steps, finite=good, loss=self.loss)
         self._merge = merge
         for channel in self.channels:
             part = slice(channel.part.start, channel.part.stop)

@@ -23,7 +23,7 @@ from asgd.spec.types import Codec
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done
 from asgd.worker.sending.centre import Centre, open_centre
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.patience import Patience
 
 PATIENCE_SECONDS = 150.0
@@ -130,12 +130,20 @@ def centre_of(
 ) -> Centre:
     """A worker inside the test's own process: it speaks the wire and computes nothing."""
     config = run.config(index)
-    identity = Identity("check", "worker", index, config.incarnation, SIZE, "layout", dataset)
+    identity = PeerIdentity(
+        job="check",
+        role="worker",
+        index=index,
+        incarnation=config.incarnation,
+        size=SIZE,
+        layout="layout",
+        dataset=dataset,
+    )
     patience = Patience(patience_seconds)
     return open_centre(config.servers, None, identity, Codec(), split=split, patience=patience)
 
 
-def push_of(centre: Centre, *visits: tuple[int, int, int]) -> PushMeta:
+def push_of(centre: Centre, *visits: tuple[int, int, int]) -> PushHeader:
     """What the next push of 8 samples says beside its payload."""
     sequence = centre.channels[0].acknowledged + 1
-    return PushMeta(sequence=sequence, samples=8, steps=1, loss=0.5, visits=visits)
+    return PushHeader(sequence=sequence, samples=8, steps=1, loss=0.5, visits=visits)

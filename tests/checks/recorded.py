@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,23 @@ from torch.utils.data import Dataset
 
 from asgd.drivers.replay.stage import Stage
 from asgd.drivers.virtual.clock import Action, Clock
-from asgd.drivers.virtual.models import World
 from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import TorchWork
 from asgd.host.env import ProcessConfig
 from asgd.kernel import F32
-from asgd.record.format import AnyRecord, Brought, Joined, Left, Pushed, Told
+from asgd.record.format import AnyRecord, Brought, Closed, Joined, Left, Pushed, Told
 from asgd.record.reading import Recording, read_logs
 from asgd.record.run import RunRecord
+from asgd.server.core import ServerCore
 from asgd.server.process import open_service
 from asgd.server.service import Service
 from asgd.server.shard import Shard
 from asgd.spec.types import Job
-from asgd.wire.messages import Bye, Exchange, Granted, Hello, Init, Message, Pull
+from asgd.wire.messages import Bye, Decided, Exchange, Gathered, Granted, Hello, Init, Message, Pull
 from asgd.worker.process import work
+from asgd.worker.shared import TorchWork
 from asgd.worker.task.build import build_task
+from asgd.world.models import World
 
 SECONDS_MOST = 60.0
 
@@ -145,6 +147,8 @@ class RecordedOrder(Network):
         self._leases = {person[0]: deque(tape.leases) for person, tape in recording.workers.items()}
         self._joined: set[tuple[int, int]] = set()
         self._held: list[tuple[int, Message, Action]] = []
+        self.closed: Callable[[int, bool], int] = lambda server, measured: 0
+        """The number of the newest order for a round (or a measurement) that a server has carried out."""
 
     @property
     def done(self) -> bool:
@@ -152,7 +156,8 @@ class RecordedOrder(Network):
         return not any(self._next(server) for server in range(len(self._logs)))
 
     def send(self, source: Any, target: Any, message: Message, payload_bytes: int, deliver: Action) -> None:
-        if source[0] == "worker" and isinstance(message, Hello | Init | Exchange | Pull | Bye):
+        ordered = isinstance(message, Hello | Init | Exchange | Pull | Bye) and source[0] == "worker"
+        if ordered or isinstance(message, Gathered | Decided):
             self._held.append((target[1], message, deliver))
             self._clock.after(0.0, self._look)
             return
@@ -177,6 +182,8 @@ class RecordedOrder(Network):
         record = self._next(server)
         if record is None or not _names(record, message):
             return False
+        if isinstance(record, Closed):
+            return True
         log = self._logs[server]
         log.popleft()
         if isinstance(message, Hello):
@@ -193,6 +200,8 @@ class RecordedOrder(Network):
             record = log[0]
             again = isinstance(record, Joined) and (server, record.index) in self._joined
             if isinstance(record, Joined | Brought | Pushed | Told | Left) and not again:
+                return record
+            if isinstance(record, Closed) and self.closed(server, record.measure) < record.number:
                 return record
             log.popleft()
         return None
@@ -214,6 +223,8 @@ def _names(record: AnyRecord, message: Message) -> bool:
             return (record.worker, record.chunk, record.part) == (message.index, message.chunk, message.part)
         case Left(), Bye():
             return record.worker == message.index
+        case Closed(), Gathered() | Decided():
+            return True
     return False
 
 
@@ -222,9 +233,16 @@ def simulate(job: Job, recording: Recording) -> Ending:
     clock = Clock()
     network = RecordedOrder(clock, recording)
     simulation = Simulation(job, TorchWork(job.spec), World(), clock=clock, network=network)
+    network.closed = lambda server, measured: _closed(simulation.cluster.servers[server].core, measured)
     while not network.done:
         assert simulation.advance() and clock.now < 60, "the simulator does not go the run's way"
     return Ending.of([server.shard for server in simulation.cluster.servers])
+
+
+def _closed(core: ServerCore | None, measured: bool) -> int:
+    assert core is not None and core.rounds is not None
+    report = core.rounds.part.report()
+    return report.measured if measured else report.decided
 
 
 # -- a replay ----------------------------------------------------------------------------------------

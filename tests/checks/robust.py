@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from asgd.drivers.virtual.models import ComputeTime, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import NextLease, Work
 from asgd.kernel import F32
 from asgd.spec.types import Byzantine
 from asgd.worker.oracle import SAMPLES
 from asgd.worker.reading.leased import LeasedBatch
+from asgd.worker.shared import NextLease, Work
+from asgd.world.models import ComputeTime, World
 from tests.checks.problems import Digits
 from tests.checks.virtual import job
 
@@ -29,7 +29,7 @@ LATEST = {"sign-flip": 20, "scaled": 30, "label-flip": 30, "zero": 45, "delayed"
 class DigitsWork:
     """`Digits` as simulated workers compute it: each draws its batches with random numbers of its own."""
 
-    layout, tensors, dataset, guarantee = "digits", b"[]", None, "batches drawn with replacement"
+    layout, tensors, dataset, guarantee = "digits", b"", None, "batches drawn with replacement"
 
     def __init__(self, seed: int) -> None:
         self.problem, self.seed = Digits(seed), seed

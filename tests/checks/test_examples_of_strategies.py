@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from asgd.algorithms.registry import names, strategy
-from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import TorchWork
 from asgd.spec import load_job
 from asgd.spec.schema import structural
 from asgd.spec.status import Status
+from asgd.worker.shared import TorchWork
+from asgd.world.models import ComputeTime, Mishap, World
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "strategies"
 ALGORITHM = structural()["properties"]["spec"]["properties"]["algorithm"]["properties"]

@@ -9,7 +9,7 @@ import pytest
 
 from asgd.algorithms.asyncdiloco import AsyncDilocoServer
 from asgd.algorithms.base import Push, ShardState
-from asgd.drivers.virtual.models import ComputeTime, World
+from asgd.world.models import ComputeTime, World
 from tests.checks.virtual import Problem, job, train
 
 

@@ -12,8 +12,8 @@ import pytest
 from asgd.algorithms.base import NOTHING, Contribution, Push, ShardState
 from asgd.algorithms.easgd import EasgdWorker
 from asgd.algorithms.lsgd import LsgdServer
-from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
+from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import CONSTANT, Problem, digits, job, simulation, train
 from tests.effort import first
 

@@ -14,11 +14,11 @@ from asgd.algorithms.base import Contribution, Push, ShardState
 from asgd.algorithms.hierarchy import clusters, cosines
 from asgd.algorithms.neuroevolution import NeuroevolutionServer, NeuroevolutionWorker
 from asgd.algorithms.rounds import Decision
-from asgd.drivers.virtual.models import ComputeTime, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import TorchWork
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
+from asgd.worker.shared import TorchWork
+from asgd.world.models import ComputeTime, World
 from tests.checks.virtual import Problem, job, train
 from tests.unit.server.peers import make_shard
 
@@ -146,8 +146,8 @@ def test_n3_n4_suppression_makes_updates_less_alike_and_evolution_leaves_the_bes
     watched = Watched(made.spec)
     watched.seen = []
     server.shard.strategy = watched
-    assert server.core is not None and server.core.part is not None
-    server.core.part.strategy = watched
+    assert server.core is not None and server.core.rounds is not None
+    server.core.rounds.part.strategy = watched
     run.run()
     suppressed = [(before, after) for before, after, lost in watched.seen if lost]
     assert len(suppressed) >= 8

@@ -15,10 +15,10 @@ import pytest
 from asgd.algorithms.base import Push, ShardState
 from asgd.algorithms.robust import krum, median, weiszfeld
 from asgd.algorithms.safeguard import SafeguardServer
-from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import TorchWork
 from asgd.spec.types import Byzantine
+from asgd.worker.shared import TorchWork
+from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.robust import BYZANTINE, LATEST, trained
 from tests.checks.virtual import Problem, job, train
 from tests.effort import first

@@ -14,10 +14,10 @@ import pytest
 from asgd.algorithms.base import Contribution, Push, ShardState
 from asgd.algorithms.rounds import Decision
 from asgd.algorithms.safeguard import SafeguardServer, quorum
-from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import TorchWork
 from asgd.spec.types import Byzantine
+from asgd.worker.shared import TorchWork
+from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.robust import BYZANTINE
 from tests.checks.virtual import job
 

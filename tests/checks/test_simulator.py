@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from asgd.cli import main
-from asgd.drivers.virtual.models import ComputeTime, Mishap, World
+from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import CONSTANT, Problem, digits, job, simulation, train
 
 JOB = """

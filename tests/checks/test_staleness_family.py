@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.drivers.virtual.simulation import Simulation
+from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import Problem, digits, job, simulation, train
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from asgd.algorithms.base import Push, ShardState
 from asgd.algorithms.streaming import StreamingServer, StreamingWorker
-from asgd.drivers.virtual.models import ComputeTime, Mishap, World
 from asgd.wire.partition import part_slices
+from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.processes import SIZE, Processes, centre_of, push_of
 from tests.checks.virtual import Problem, job, train
 

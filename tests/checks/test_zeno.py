@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from asgd.algorithms.zeno import best, scores
-from asgd.drivers.virtual.models import ComputeTime, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import TorchWork
 from asgd.spec.types import Byzantine
+from asgd.worker.shared import TorchWork
+from asgd.world.models import ComputeTime, World
 from tests.checks.virtual import CONSTANT, Problem, job, train
 
 TEN = {"stopAfter": {"updates": 300}, "workers": {"replicas": 10}}

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from asgd.drivers.virtual.models import ComputeTime, World
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.work import Batches, NextLease, TorchWork
 from asgd.kernel import F32
 from asgd.spec.check import check_document
 from asgd.spec.load import _job
 from asgd.spec.types import Job
 from asgd.worker.reading.leased import LeasedBatch
+from asgd.worker.shared import Batches, NextLease, TorchWork
+from asgd.world.models import ComputeTime, World
 
 CONSTANT = World(compute=ComputeTime("constant", 1.0))
 Gradient = Callable[[F32, int], F32]
@@ -38,7 +38,7 @@ def job(**spec: Any) -> Job:
 class Problem:
     """Starts at `start`; `slope(weights, worker)` is a worker's gradient, `loss` what it reports."""
 
-    layout, tensors, dataset, guarantee = "problem", b"[]", None, "no data"
+    layout, tensors, dataset, guarantee = "problem", b"", None, "no data"
 
     def __init__(self, start: Any, slope: Gradient, loss: Callable[[F32], float] = lambda _: 0.0) -> None:
         self._start = np.array(start, np.float32)

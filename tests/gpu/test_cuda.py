@@ -1,7 +1,7 @@
 """The worker's path on CUDA is the path on the CPU: `pytest -m gpu` on a machine with one GPU.
 
 NB: written without a GPU at hand, nothing here has ever run; expect the first run to find mistakes, in these tests
-as well as in `devices.py`. Without CUDA every test is skipped and says so.
+as well as in `accelerator.py`. Without CUDA every test is skipped and says so.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Run:
 
     def orphans(self) -> list[int]:
         """Processes of this run that are alive, the command itself left out."""
-        mark = str(self.output).encode()
+        mark = str(self.folder).encode()
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
@@ -154,7 +154,12 @@ class Run:
 
     def model(self) -> dict[str, npt.NDArray[np.float32]]:
         """model.safetensors."""
-        return load_file(self.output / "model.safetensors")
+        return self.model_in(self.output)
+
+    @staticmethod
+    def model_in(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
+        """The same of any folder."""
+        return load_file(folder / "model.safetensors")
 
     def manifests(self) -> list[dict[str, Any]]:
         """The manifests of all complete checkpoints, oldest first."""

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 from asgd_bench import environments, processes
-from asgd_bench.contender import Contender, Failed
 from asgd_bench.environments import python_for
-from asgd_bench.field import BF16, Maker, our, rival
+from asgd_bench.system import Failed, System
+from asgd_bench.systems import BF16, Maker, our, peer
 from tests.effort import first
 
 PARAMETERS, WORKERS = 3_003, 2
 """Not divisible by the number of tensors, nor by the elements of a chunk."""
 BF16_JOB = ("--set=codec.push=bf16", "--set=codec.pull=bf16")
 
-CONTENDERS: dict[str, Maker] = {
+SYSTEMS: dict[str, Maker] = {
     "ours": our("tcp"),
     "ours, ZeroMQ": our("zmq", "--endpoint=ipc"),
     "ours, two shards": our("tcp", "--endpoint=ipc", shards=2),
@@ -31,87 +31,87 @@ CONTENDERS: dict[str, Maker] = {
     "ours, read in place": our("shm", "--endpoint=ipc", "--set=exchange.readInPlace=true"),
     "ours, encrypted": our("tcp", "--encryption=Sealed"),
     "ours, bf16": our("tcp", *BF16_JOB, tolerance=BF16),
-    "torch RPC": rival("torch", "torch_rpc"),
-    "torch RPC, TCP": rival("torch", "torch_rpc", "--transport=tcp"),
-    "torchft pattern": rival("torch", "torchft_pairs"),
-    "gloo all-reduce": rival("torch", "gloo_allreduce"),
-    "pyzmq": rival("zmq", "plain_zmq"),
-    "TCP": rival("numpy", "bare_sockets"),
-    "unix": rival("numpy", "bare_sockets", "--family=unix"),
-    "shared memory": rival("numpy", "shared_memory"),
-    "shared memory, copied": rival("numpy", "shared_memory", "--copy=yes"),
+    "torch RPC": peer("torch", "torch_rpc"),
+    "torch RPC, TCP": peer("torch", "torch_rpc", "--transport=tcp"),
+    "torchft pattern": peer("torch", "torchft_pairs"),
+    "gloo all-reduce": peer("torch", "gloo_allreduce"),
+    "pyzmq": peer("zmq", "plain_zmq"),
+    "TCP": peer("numpy", "bare_sockets"),
+    "unix": peer("numpy", "bare_sockets", "--family=unix"),
+    "shared memory": peer("numpy", "shared_memory"),
+    "shared memory, copied": peer("numpy", "shared_memory", "--copy=yes"),
 }
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", first(CONTENDERS))
+@pytest.mark.parametrize("name", first(SYSTEMS))
 def test_every_update_that_a_contender_counts_is_really_applied(name: str) -> None:
-    contender = CONTENDERS[name](name, PARAMETERS, WORKERS)
-    assert contender.exact
+    system = SYSTEMS[name](name, PARAMETERS, WORKERS)
+    assert system.exact
     try:
-        contender.start()
+        system.start()
         for _ in range(2):
-            sample = contender.measure(0.1)
+            sample = system.measure(0.1)
             assert sample.value > 0
             assert sample.memory_mib and sample.memory_mib > 0
     finally:
-        contender.stop()
+        system.stop()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_hogwild_may_lose_updates_but_never_makes_up_any() -> None:
-    contender = rival("torch", "hogwild", exact=False)("hogwild", PARAMETERS, WORKERS)
+    system = peer("torch", "hogwild", exact=False)("hogwild", PARAMETERS, WORKERS)
     try:
-        contender.start()
-        assert contender.measure(0.1).value > 0
+        system.start()
+        assert system.measure(0.1).value > 0
     finally:
-        contender.stop()
+        system.stop()
 
 
-def liar(folder: Path, answer: str) -> Contender:
-    """A contender that says it is ready and then answers whatever it likes."""
+def liar(folder: Path, answer: str) -> System:
+    """A system that says it is ready and then answers whatever it likes."""
     code = folder / "liar.py"
     said = 'import os, sys\nout = os.fdopen(int(os.environ["BENCH_ANSWERS"]), "w", 1)\n'
     said += "print('{\"ready\": true}', file=out)\n"
     code.write_text(said + f"for line in sys.stdin:\n    {answer}\n", encoding="utf-8")
-    return Contender("liar", [sys.executable, str(code)])
+    return System("liar", [sys.executable, str(code)])
 
 
 def test_a_contender_that_drops_updates_is_out(tmp_path: Path) -> None:
     answer = 'print(\'{"updates": [5, 5], "seconds": 1, "probe": [10, 9, 10]}\', file=out)'
-    contender = liar(tmp_path, answer)
-    contender.start()
+    system = liar(tmp_path, answer)
+    system.start()
     with pytest.raises(Failed, match=r"applied \[10, 9, 10\] of 10 updates"):
-        contender.measure(0.0)
-    contender.stop()
+        system.measure(0.0)
+    system.stop()
 
 
 def test_a_contender_that_spins_while_it_waits_takes_no_time_from_the_others(tmp_path: Path) -> None:
     answer = 'print(\'{"updates": [5], "seconds": 1, "probe": [5]}\', file=out)'
-    contender = liar(tmp_path, answer)
+    system = liar(tmp_path, answer)
     code = tmp_path / "liar.py"
     spin = "import threading\nthreading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()\n"
     code.write_text(spin + code.read_text(encoding="utf-8"), encoding="utf-8")
-    contender.start()
-    contender.freeze()
-    pid = contender._process.pid if contender._process else 0
+    system.start()
+    system.freeze()
+    pid = system._process.pid if system._process else 0
     before = processes.cpu_seconds(pid)
     time.sleep(0.3)
     assert processes.cpu_seconds(pid) == before
-    contender.thaw()
-    assert contender.measure(0.0).value == 5
-    contender.freeze()
-    contender.stop()
+    system.thaw()
+    assert system.measure(0.0).value == 5
+    system.freeze()
+    system.stop()
     assert processes.cpu_seconds(pid) == 0
 
 
 def test_a_contender_that_dies_is_told_of_with_its_last_words(tmp_path: Path) -> None:
-    contender = liar(tmp_path, 'sys.exit("no memory left")')
-    contender.start()
+    system = liar(tmp_path, 'sys.exit("no memory left")')
+    system.start()
     with pytest.raises(Failed, match="ended by itself: no memory left"):
-        contender.measure(0.0)
-    contender.stop()
+        system.measure(0.0)
+    system.stop()
 
 
 def test_a_peer_that_cannot_be_installed_is_one_sentence_and_is_remembered(

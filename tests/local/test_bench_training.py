@@ -6,23 +6,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from asgd_bench.contest import Ddp, Problem
+from asgd_bench.comparison import Ddp, Problem
+from asgd_bench.forks import Forks
 from asgd_bench.training import Rule, rate, train
-from asgd_bench.zygote import Zygote
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    made = Zygote()
+def forks() -> Iterator[Forks]:
+    made = Forks()
     yield made
     made.close()
 
 
-def test_forked_workers_train_a_real_job_to_its_own_stop_rule(zygote: Zygote) -> None:
+def test_forked_workers_train_a_real_job_to_its_own_stop_rule(forks: Forks) -> None:
     sets = ["stopAfter.updates=40", "evaluation.everySeconds=0.1", "optimizer.learningRate=0.03"]
-    done = train(zygote, sets, {"example": "digits", "step_seconds": 0.001}, Rule(120.0, own=True), workers=2)
+    done = train(forks, sets, {"example": "digits", "step_seconds": 0.001}, Rule(120.0, own=True), workers=2)
     assert done.status.phase == "finished"
     assert done.status.stop_reason == "updates"
     assert {worker.index for worker in done.status.workers} == {0, 1}
@@ -31,9 +31,9 @@ def test_forked_workers_train_a_real_job_to_its_own_stop_rule(zygote: Zygote) ->
     assert done.cpu_seconds > 0
 
 
-def test_a_run_ends_when_its_target_is_reached(zygote: Zygote) -> None:
+def test_a_run_ends_when_its_target_is_reached(forks: Forks) -> None:
     sets = ["evaluation.everySeconds=0.1"]
-    done = train(zygote, sets, {"example": "digits"}, Rule(120.0, "accuracy", 0.05), workers=1)
+    done = train(forks, sets, {"example": "digits"}, Rule(120.0, "accuracy", 0.05), workers=1)
     assert done.reached("accuracy", 0.05) is not None
     assert done.status.stop_reason == "", "the job itself would have gone on"
     assert done.seconds < 120

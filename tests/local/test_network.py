@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import socket
+import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import zmq
 
 from asgd.errors import TryAgain
-from asgd.wire import control
+from asgd.wire import control, limits
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
 from asgd.wire.messages import (
@@ -32,6 +34,7 @@ from asgd.wire.messages import (
     encode,
 )
 from tests.local.run import Counting
+from tests.local.strangers import GREETING, MIB, Crowd, Memory, descriptors, listening, threads
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,9 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counting]:
         summary = run.summary()
         assert summary.restarts == {"worker": 0, "server": 0}, "nothing was disturbed"
         assert set(summary.workers_lost) <= {50}, "none but the test's own"
-        assert set(pids) == {"server-0", "server-1", "worker-0", "worker-1"}
+        # Fork servers stand by for restarts; they talk to nobody.
+        trained = {name for name in pids if not name.startswith("forkserver-")}
+        assert trained == {"server-0", "server-1", "worker-0", "worker-1"}
         assert run.model()["first"].sum() == run.model()["second"].sum() == summary.samples
 
 
@@ -59,8 +64,7 @@ def keys(run: Counting) -> Keys:
 
 def goes_on(run: Counting) -> None:
     """Training goes on, in the same processes."""
-    before = run.status()
-    assert before is not None
+    before = run.until_updates(1)
     assert run.until_updates(before.updates + 5).terms == before.terms
 
 
@@ -113,6 +117,80 @@ def test_bytes_that_are_no_protocol_at_all_disturb_nobody(sealed: Counting) -> N
     goes_on(sealed)
 
 
+@pytest.fixture(scope="module")
+def ports(sealed: Counting) -> dict[str, int]:
+    """Where shard 0 can be reached: by ZeroMQ, for bulk, for HTTP."""
+    zmq_port = int(servers(sealed)[0].rpartition(":")[2])
+    http_port = int(sealed.rows()["server-0"]["metrics"].rpartition(":")[2])
+    (bulk_port,) = listening(sealed.pid("server-0")) - {zmq_port, http_port}
+    return {"zmq": zmq_port, "bulk": bulk_port, "http": http_port}
+
+
+def healthy(run: Counting) -> bool:
+    with urllib.request.urlopen(f"http://{run.rows()['server-0']['metrics']}/healthz", timeout=20) as answer:
+        return bool(answer.read() == b"ok\n")
+
+
+def test_a_gibibyte_of_a_stranger_without_keys_is_not_taken_in(
+    sealed: Counting, ports: dict[str, int]
+) -> None:
+    with Memory(sealed.pid("server-0")) as memory, Crowd() as crowd:
+        crowd.announce(ports["zmq"], 1 << 30, 1 << 30, 20)
+        goes_on(sealed)
+    assert memory.grown < 64
+
+
+def test_what_two_hundred_strangers_without_keys_begin_to_send_is_bounded_for_all_of_them_together(
+    sealed: Counting, ports: dict[str, int]
+) -> None:
+    """Each announces the largest frame there is and never ends it: 3 GiB if nobody looked at their sum."""
+    with Memory(sealed.pid("server-0")) as memory, Crowd() as crowd:
+        size = limits.FRAME_MOST
+        each = [
+            threading.Thread(target=crowd.announce, args=(ports["zmq"], size, size - 1, 20))
+            for _ in range(200)
+        ]
+        for one in each:
+            one.start()
+        goes_on(sealed)
+        for one in each:
+            one.join()
+        goes_on(sealed)
+        assert healthy(sealed)
+    assert memory.grown < 10 * limits.HELD_MOST / MIB < 200 * limits.FRAME_MOST / MIB / 4
+
+
+@pytest.mark.parametrize("first", [b"", GREETING, b"GET /metr"], ids=["silent", "greeting", "half a request"])
+@pytest.mark.parametrize("port", ["zmq", "bulk", "http"])
+def test_five_hundred_connections_that_are_held_open_stop_nobody(
+    sealed: Counting, ports: dict[str, int], port: str, first: bytes
+) -> None:
+    pid = sealed.pid("server-0")
+    before, running = descriptors(pid), threads(pid)
+    with Memory(pid) as memory, Crowd() as crowd:
+        crowd.idle(ports[port], 500, first)
+        goes_on(sealed)
+        assert healthy(sealed)
+        assert sealed.until("who has the keys is let in", sealed.status)
+        sealed.until(
+            "most of them are hung up on", lambda: descriptors(pid) < before + limits.STRANGERS_MOST + 16
+        )
+        assert threads(pid) == running, "no thread for a connection"
+    assert memory.grown < 64
+
+
+@pytest.mark.parametrize("port", ["zmq", "bulk", "http"])
+def test_garbage_on_any_port_disturbs_nobody(sealed: Counting, ports: dict[str, int], port: str) -> None:
+    source = random.Random(1)
+    with Memory(sealed.pid("server-0")) as memory, Crowd() as crowd:
+        for size in (1, 15, 16, 17, 64, 4096, 1 << 20):
+            for words in (source.randbytes(size), GREETING + source.randbytes(size), bytes(size)):
+                crowd.idle(ports[port], 1, words)
+        goes_on(sealed)
+        assert healthy(sealed)
+    assert memory.grown < 64
+
+
 def talk(run: Counting, shard: int, frames: list[list[bytes]]) -> list[AnyMessage]:
     """Sends multipart messages with the job's own keys; the answers."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -142,7 +220,8 @@ def test_headers_that_cannot_be_read_get_a_fault_each(sealed: Counting, shard: i
         *(bytes([PROTOCOL]) + source.randbytes(source.randrange(1, 60)) for _ in range(100)),
     ]
     answers = talk(sealed, shard, [[frame] for frame in odd])
-    assert all(isinstance(answer, Fault) and answer.code == "protocol" for answer in answers)
+    codes = [answer.code for answer in answers if isinstance(answer, Fault)]
+    assert codes == ["protocol", "version", "version"] + ["protocol"] * (len(odd) - 3)
     assert isinstance(answers[2], Fault)
     assert f"protocol {PROTOCOL + 1}" in answers[2].text
     goes_on(sealed)

@@ -98,30 +98,6 @@ def test_losses_of_two_deaths_add_up_in_memory(tmp_path: Path, kept: Path) -> No
 
 
 @pytest.mark.slow
-def test_the_server_that_stood_by_takes_the_place_of_a_killed_one(tmp_path: Path) -> None:
-    with Counting(tmp_path) as run:
-        run.until_updates(5)
-        first = run.pid("server-1")
-        standby = run.until("a server stands by", lambda: standing_by(run))
-        os.kill(first, signal.SIGKILL)
-        run.until("shard 1 has another process", lambda: run.pid("server-1") != first)
-        assert [run.pid("server-1")] == standby
-        until_term(run, 1, 2)
-        other = run.until(
-            "another one stands by", lambda: [pid for pid in standing_by(run) if pid not in standby]
-        )
-        assert run.interrupt() == 130, run.words()
-        assert not any(Path(f"/proc/{pid}").exists() for pid in other), "it ends with the run"
-
-
-def standing_by(run: Counting) -> list[int]:
-    """Servers that have no shard."""
-    shards = {row["pid"] for row in run.rows().values()}
-    words = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in run.orphans()}
-    return [pid for pid, line in words.items() if b"asgd.drivers.local.standby" in line and pid not in shards]
-
-
-@pytest.mark.slow
 def test_a_run_that_went_on_from_memory_is_replayed_to_the_same_bits(tmp_path: Path, kept: Path) -> None:
     with Counting(tmp_path, 4, checkpoint={"everySeconds": 3600}) as run:
         run.until_updates(60)

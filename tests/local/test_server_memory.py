@@ -17,7 +17,7 @@ import pytest
 from asgd.spec import job_to_json, load_job
 from asgd.spec.types import Job
 from asgd.worker.sending.centre import open_centre
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from tests.effort import first
 
 MIB = 1 << 20
@@ -71,7 +71,16 @@ def exchange_for(seconds: float, endpoint: str, job: Job) -> None:
     initial = np.zeros(PARAMETERS, np.float32)
 
     def work(index: int) -> None:
-        who = Identity(job.name, "worker", index, time.time_ns(), PARAMETERS, "x", 1 << 30, tensors=tensors)
+        who = PeerIdentity(
+            job=job.name,
+            role="worker",
+            index=index,
+            incarnation=time.time_ns(),
+            size=PARAMETERS,
+            layout="x",
+            dataset=1 << 30,
+            tensors=tensors,
+        )
         # Shared memory is the workers' own, but the kernel would count it to whoever has touched it.
         centre = open_centre([endpoint], None, who, job.spec.codec, lane="tcp")
         centre.join(lambda: initial)
@@ -79,7 +88,7 @@ def exchange_for(seconds: float, endpoint: str, job: Job) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             sequence = centre.channels[0].acknowledged + 1
-            centre.exchange(gradient, pulled, PushMeta(sequence=sequence, samples=32, steps=1, loss=1.0))
+            centre.exchange(gradient, pulled, PushHeader(sequence=sequence, samples=32, steps=1, loss=1.0))
         centre.leave()
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(WORKERS)]

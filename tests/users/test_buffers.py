@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, TensorDataset
 
-from asgd.errors import ProtocolError
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.batch_norm import recompute
@@ -58,7 +57,7 @@ def test_recompute_gives_the_statistics_of_the_training_data_without_dropout(dat
     if isinstance(data, Stream):
         torch.testing.assert_close(model.norm.running_var, within.var(1).mean(0), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.norm.running_var, SAMPLES.var(0), rtol=0.3, atol=0)
-    assert model.norm.momentum == 0.01
+    assert (model.norm.momentum, int(model.get_buffer("norm.num_batches_tracked"))) == (0.01, 0)
     assert (model.training, model.drop.training, model.norm.training) == (False, False, True)
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
 
@@ -85,9 +84,12 @@ def test_there_is_nothing_to_take_over_under_recompute_or_before_a_worker_has_to
     assert not Buffers(Net()).settle(policy, values)
 
 
-def test_buffers_of_another_model_are_refused() -> None:
-    with pytest.raises(ProtocolError, match="8 values are expected"):
-        Buffers(Net()).settle("local", [b"\0" * 4])
+@pytest.mark.parametrize("policy", ["local", "average"])
+def test_who_tells_buffers_of_another_model_is_left_out(policy: str) -> None:
+    model = Net()
+    assert not Buffers(model).settle(policy, [b"\0" * 4])
+    assert Buffers(model).settle(policy, [b"\0" * 4, told(3.0)])
+    assert (model.get_buffer("scale") == 3.0).all()
 
 
 def test_a_worker_tells_its_buffers_once_they_mean_something_at_the_pace_of_evaluation_and_at_the_end() -> (

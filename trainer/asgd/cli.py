@@ -122,12 +122,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "run":
-        from asgd.drivers.local import run as local
-        from asgd.spec import load_job
+        from asgd.drivers.local.starter import Starter
 
-        job = load_job(arguments.job, arguments.set)
         folder = Path(arguments.job).absolute().parent
-        return local.run(job, folder, arguments.output, quiet=arguments.quiet, transport=arguments.transport)
+        with Starter(folder) as starter:  # torch is imported while this process goes on
+            from asgd.drivers.local import run as local
+            from asgd.spec import load_job
+
+            job = load_job(arguments.job, arguments.set)
+            how = {"quiet": arguments.quiet, "transport": arguments.transport}
+            return local.run(job, folder, arguments.output, starter, **how)
     if arguments.command == "simulate":
         from asgd.drivers.virtual import command as simulate
         from asgd.spec import load_job

@@ -32,6 +32,16 @@ class TryAgain(AsgdError):
 class ProtocolError(AsgdError):
     """A message that this version cannot read, or that breaks the rules of the wire."""
 
+    code = "protocol"
+    """Of the Fault that tells its sender."""
+
+
+class VersionMismatch(ProtocolError):
+    """The peer runs another version of this program: trying again helps when one of both has been replaced."""
+
+    exit_code = exitcodes.TRY_AGAIN
+    code = "version"
+
 
 class Fenced(AsgdError):
     """A newer server has claimed a higher term: this one must stop and write nothing more."""

@@ -30,8 +30,10 @@ from asgd.host.allocator import keep_freed_memory
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
+from asgd.spec.environment import Env
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Evaluated
+from asgd.worker import joined
 from asgd.worker.assemble import About, assemble
 from asgd.worker.device.accelerator import choose_device, limit_threads
 from asgd.worker.device.flat import Flat
@@ -42,9 +44,6 @@ from asgd.worker.replica import Replica
 Item = TypeVar("Item")
 GUARANTEE = "no promise for each sample: every worker runs its own loop (asgd.connect)"
 REPORT_SECONDS = 30.0
-
-connection: Connection | None = None
-"""This process's connection; a worker has one model."""
 
 
 class Stopped(SystemExit):
@@ -138,27 +137,30 @@ class Connection(torch.optim.Optimizer):
             self._asker = Asker(self._config.servers[0], self._config.keys)
         version = self._replica.centre.channels[0].version
         figures = {name: float(value) for name, value in metrics.items()}
-        self._asker.ask(Evaluated(version, self._replica.core.samples, figures, False), REPORT_SECONDS)
+        who = self._config
+        told = Evaluated(
+            version, self._replica.core.samples, figures, False, "worker", who.index, who.incarnation
+        )
+        self._asker.ask(told, REPORT_SECONDS)
 
-    def close(self, reason: str = "") -> None:
-        """Finishes the push in flight and says goodbye; called by itself when the script ends."""
+    def close(self, *, failed: bool = False) -> None:
+        """Finishes the push in flight, unless the script has `failed`, and says goodbye.
+
+        Called by itself when the script ends.
+        """
         if self._closed:
             return
         self._closed = True
-        if reason == "failed":
-            # NB: a script that has failed ends at once; its push under way may be lost, as with any crash.
-            self._replica.give_up("the script has failed")
         try:
-            if not reason:
+            if not failed:
                 self._replica.flush()
-            self._replica.close(reason or ("drained" if self._leaving else self._replica.stop))
+                self._replica.close("drained" if self._leaving else self._replica.stop)
         except TryAgain as error:
-            if not (reason or self._leaving):
+            if not self._leaving:
                 raise
             say(f"worker {self.index} leaves: {error}")
         finally:
-            # NB: an exchange that is under way in a thread would keep this process until its servers answer.
-            self._replica.give_up("this worker has ended")
+            self._replica.fail("the script has failed")
             if self._asker:
                 self._asker.close()
             self._exporter.close()
@@ -176,10 +178,9 @@ def connect(model: nn.Module) -> Connection:
     on random numbers differ from worker to worker, so that each shuffles its own way. Raises UserError outside
     `asgd run` and pods, or when the model does not fit the job; TryAgain when no server answers.
     """
-    global connection
-    if connection is not None:
+    if joined.connection is not None:
         raise UserError("asgd.connect(): called twice; a worker trains one model")
-    if not os.environ.get("ASGD_JOB"):
+    if not os.environ.get(Env.JOB):
         raise UserError(
             "asgd.connect(): this process is no worker of a job; start the script by `asgd run JOB.yaml` whose"
             " spec.entrypoint names it"
@@ -194,7 +195,7 @@ def connect(model: nn.Module) -> Connection:
     parts = assemble(config, flat, About(dataset=None, guarantee=GUARANTEE), leaving=lambda: bool(leaving))
     exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
     config.announce_address("worker", exporter.address)
-    connection = Connection(config, parts.replica, model, leaving, exporter)
+    joined.connection = connection = Connection(config, parts.replica, model, leaving, exporter)
     parts.replica.join()
     atexit.register(connection.close)
     seed_worker(spec.seed, config.index)

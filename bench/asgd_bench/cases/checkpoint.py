@@ -11,10 +11,10 @@ from pathlib import Path
 
 from asgd_bench import lanes
 from asgd_bench.busy import Busy
-from asgd_bench.contender import Failed
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Sample, Table
 from asgd_bench.servers import Servers
+from asgd_bench.system import Failed
 
 NAME = "checkpoint"
 ABOUT = "a checkpoint of 50M parameters under two busy workers: their rate in the second of it"

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from asgd_bench.codecs import CODECS, allowed
-from asgd_bench.contender import Failed
 from asgd_bench.figures import spread, values
+from asgd_bench.forks import Forks
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Sample, Table
+from asgd_bench.system import Failed
 from asgd_bench.training import Rule, Trained, train
-from asgd_bench.zygote import Zygote
 
 NAME = "codecs"
 ABOUT = "accuracy after a short schedule and bytes of an update for each codec, 4 workers, the three examples"
@@ -54,29 +54,29 @@ class Runs:
 
 def run(plan: Plan) -> list[Table]:
     """Two tables for each example: test accuracy, and payload bytes of an update, push and pull."""
-    zygote = Zygote()
+    forks = Forks()
     found = {
         example: {name: Runs() for name in names if allowed(CODECS[name])}
         for example, (names, _) in EXAMPLES.items()
     }
     try:
         for example in EXAMPLES:
-            zygote.warm(example)
+            forks.warm(example)
         for number in plan.turns():
             for example, lines in found.items():
                 for name, runs in lines.items():
                     plan.progress(f"round {number + 1}: {example}, {name}")
-                    _add(runs, zygote, example, name, number)
+                    _add(runs, forks, example, name, number)
     finally:
-        zygote.close()
+        forks.close()
     return [table for example, lines in found.items() for table in _tables(example, lines)]
 
 
-def _add(runs: Runs, zygote: Zygote, example: str, name: str, seed: int) -> None:
+def _add(runs: Runs, forks: Forks, example: str, name: str, seed: int) -> None:
     sets = [*EXAMPLES[example][1], *CODECS[name], f"seed={seed}", "evaluation.everySeconds=0"]
     accuracy = each = None
     try:
-        done = train(zygote, sets, {"example": example}, Rule(LONGEST_SECONDS, own=True), workers=4)
+        done = train(forks, sets, {"example": example}, Rule(LONGEST_SECONDS, own=True), workers=4)
         accuracy, each = Sample(final_accuracy(done)), Sample(bytes_of_update(done))
     except Failed as error:
         runs.failure = str(error)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asgd_bench import lanes
-from asgd_bench.contender import Contender
-from asgd_bench.field import our
+from asgd_bench.measurement import Measurable
 from asgd_bench.plan import Plan
-from asgd_bench.race import Entrant
 from asgd_bench.results import Sample, Table
+from asgd_bench.system import System
+from asgd_bench.systems import our
 
 NAME = "exporter"
 ABOUT = "updates/s with the exporter off, on, and on with a scrape every second"
@@ -32,9 +32,9 @@ SCRAPE_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Scraped:
-    """A contender whose exporter is read all the time."""
+    """A system whose exporter is read all the time."""
 
-    inner: Contender
+    inner: System
     folder: Path
 
     @property
@@ -49,7 +49,7 @@ class Scraped:
         self.inner.start()
 
     def measure(self, seconds: float) -> Sample:
-        """As the contender, with a scraper beside it."""
+        """As the system, with a scraper beside it."""
         address = json.loads((self.folder / "server-0.json").read_text(encoding="utf-8"))["metrics"]
         over = threading.Event()
         thread = threading.Thread(target=_scrape, args=(address, over), daemon=True)
@@ -83,7 +83,7 @@ def run(plan: Plan) -> list[Table]:
     lane = lanes.between_machines()
     with tempfile.TemporaryDirectory(prefix="asgd-bench-") as folder:
         on = ("--metrics=127.0.0.1:0",)
-        entrants: list[Entrant] = [
+        systems: list[Measurable] = [
             our(lane)("off", PARAMETERS, WORKERS),
             our(lane, *on)("on", PARAMETERS, WORKERS),
             Scraped(
@@ -92,5 +92,5 @@ def run(plan: Plan) -> list[Table]:
             ),
         ]
         # NB: the price is less than a percent, which single rounds can't show.
-        lines = plan.race(entrants, seconds=0.1 if plan.tiny else SECONDS, times=1 if plan.tiny else 4)
+        lines = plan.measure(systems, seconds=0.1 if plan.tiny else SECONDS, times=1 if plan.tiny else 4)
     return [Table(f"TCP, {PARAMETERS:,} parameters, {WORKERS} workers", "updates/s", lines, "off")]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from asgd_bench import lanes
 from asgd_bench.busy import Busy
-from asgd_bench.contender import Failed
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Sample, Table
 from asgd_bench.servers import Servers
+from asgd_bench.system import Failed
 
 NAME = "join"
 ABOUT = (

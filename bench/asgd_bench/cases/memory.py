@@ -11,12 +11,12 @@ from pathlib import Path
 
 from asgd.errors import UserError
 from asgd_bench import lanes, processes
-from asgd_bench.contender import Failed
 from asgd_bench.model import server_bytes
 from asgd_bench.ours import Pusher
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Sample, Table
 from asgd_bench.servers import Servers
+from asgd_bench.system import Failed
 
 NAME = "server-memory"
 ABOUT = (

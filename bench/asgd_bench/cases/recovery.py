@@ -1,7 +1,7 @@
 """`kill -9` of a parameter server: from the kill until a worker's push is accepted again by its replacement.
 
-Twice: with a server that stands by, as `asgd run` keeps one, and with one that is started from nothing when the other
-is dead, as a kubelet does (which adds delays of its own).
+Twice: with a server that is forked from one that has its imports behind it, as by `asgd run`, and with one that is
+started from nothing when the other is dead, as a kubelet does (which adds delays of its own).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from asgd.host.forking import ForkServer
 from asgd_bench import lanes
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Sample, Table
@@ -22,23 +23,23 @@ SLOW = True
 
 SIZES = (10_000_000, 50_000_000)
 SETTLE_SECONDS = 3.0
-STANDING_BY, ANEW = "one stands by", "started anew"
+FORKED, ANEW = "forked", "started anew"
 
 
 def run(plan: Plan) -> list[Table]:
     """One table with a line for each size."""
     lines = []
     for size in (100_000,) if plan.tiny else SIZES:
-        samples: dict[str, list[Sample | None]] = {STANDING_BY: [], ANEW: []}
+        samples: dict[str, list[Sample | None]] = {FORKED: [], ANEW: []}
         for number in plan.turns():
             plan.progress(f"round {number + 1} of {plan.rounds}: {size / 1e6:g}M parameters")
             for name, found in samples.items():
-                found.append(Sample(once(size, standing_by=name == STANDING_BY)))
+                found.append(Sample(once(size, forked=name == FORKED)))
         lines += [Line(f"{size / 1e6:g}M parameters, {name}", found) for name, found in samples.items()]
     return [Table("kill -9 to the next accepted push", "s", lines)]
 
 
-def once(size: int, *, standing_by: bool) -> float:
+def once(size: int, *, forked: bool) -> float:
     """Seconds of one recovery."""
     with tempfile.TemporaryDirectory(prefix="asgd-bench-", dir=memory_folder()) as name:
         folder = Path(name)
@@ -50,19 +51,26 @@ def once(size: int, *, standing_by: bool) -> float:
         try:
             with Steady(servers, size) as worker:
                 until(lambda: any(kept.glob("*-[ab]")) and len(worker.acknowledged) > 3)
-                return _recover(servers, worker, standing_by)
+                return _recover(servers, worker, forked)
         finally:
             servers.end()
 
 
-def _recover(servers: Servers, worker: Steady, standing_by: bool) -> float:
-    standby = servers.stand_by() if standing_by else None
-    # NB: a server that stands by has had all the time it wants for its imports.
+def _recover(servers: Servers, worker: Steady, forked: bool) -> float:
+    forks = servers.fork_server() if forked else None
+    try:
+        return _kill(servers, worker, forks)
+    finally:
+        if forks:
+            forks.close()
+
+
+def _kill(servers: Servers, worker: Steady, forks: ForkServer | None) -> float:
     time.sleep(SETTLE_SECONDS)
     killed = time.monotonic()
     servers.processes[0].kill()
     servers.processes[0].wait()
-    servers.processes[0] = servers.take_over(standby, 0) if standby else servers.start(0)
+    servers.processes[0] = servers.fork(forks, 0) if forks else servers.start(0)
     until(lambda: worker.acknowledged[-1][0] > 1)
     return next(at for term, at in worker.acknowledged if term > 1) - killed
 

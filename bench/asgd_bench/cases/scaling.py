@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from asgd_bench.contender import Failed
+from asgd_bench.forks import Forks
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Sample, Table
+from asgd_bench.system import Failed
 from asgd_bench.training import Rule, train
-from asgd_bench.zygote import Zygote
 
 NAME = "scaling"
 ABOUT = "1, 2 and 4 workers: digits with a 20 ms step; 10M parameters with a 200 ms step and exchange.ahead"
@@ -26,17 +26,17 @@ PROBLEMS = [
 
 def run(plan: Plan) -> list[Table]:
     """One table for each problem: samples/s, and the share of workers x one worker's own step."""
-    zygote = Zygote()
+    forks = Forks()
     try:
-        zygote.warm("digits")
-        return [_table(plan, zygote, *problem) for problem in PROBLEMS]
+        forks.warm("digits")
+        return [_table(plan, forks, *problem) for problem in PROBLEMS]
     finally:
-        zygote.close()
+        forks.close()
 
 
 def _table(
     plan: Plan,
-    zygote: Zygote,
+    forks: Forks,
     example: str,
     step: float,
     seconds: float,
@@ -53,7 +53,7 @@ def _table(
             plan.progress(f"round {number + 1}: {example}, {count} workers")
             args = {"example": example, "step_seconds": step}
             try:
-                done = train(zygote, sets, args, Rule(seconds), workers=count, evaluate=False)
+                done = train(forks, sets, args, Rule(seconds), workers=count, evaluate=False)
             except Failed as error:
                 failures[count] = str(error)
                 continue

@@ -14,10 +14,10 @@ from dataclasses import replace
 
 from asgd_bench import lanes
 from asgd_bench.codecs import CODECS, LOSSY, allowed
-from asgd_bench.contender import Contender, Failed
-from asgd_bench.field import BF16, Maker, enter, our, rival
 from asgd_bench.plan import Plan
 from asgd_bench.results import Table
+from asgd_bench.system import Failed, System
+from asgd_bench.systems import BF16, Maker, make_all, our, peer
 
 NAME = "slow-link"
 ABOUT = "1 Gbit/s between servers and workers (network namespaces), 10M parameters, 2 workers"
@@ -44,10 +44,10 @@ def run(plan: Plan) -> list[Table]:
                 # NB: equal entries are no problem that top-k was made for.
                 fields += ["--gradient=uniform"] if lossy else []
                 field.append((f"ours, {name}", our(lane, *place, *fields, exact=not lossy, tolerance=BF16)))
-        field.append(("bare TCP sockets (limit)", rival("numpy", "bare_sockets", *place)))
-        entrants, refused = enter(field, size, WORKERS)
-        inside = [_within(one, workers) for one in entrants]
-        lines = plan.race(inside, refused=refused, seconds=0.5 if plan.tiny else 3.0)
+        field.append(("bare TCP sockets (limit)", peer("numpy", "bare_sockets", *place)))
+        systems, refused = make_all(field, size, WORKERS)
+        inside = [_within(one, workers) for one in systems]
+        lines = plan.measure(inside, refused=refused, seconds=0.5 if plan.tiny else 3.0)
     limit = LINE_BYTES / (4 * size)
     note = f"The line carries {limit:.3g} fp32 updates/s: {LINE_BYTES / 1e6:.0f} MB/s each way."
     return [
@@ -57,8 +57,8 @@ def run(plan: Plan) -> list[Table]:
     ]
 
 
-def _within(contender: Contender, network: str) -> Contender:
-    return replace(contender, command=["ip", "netns", "exec", network, *contender.command])
+def _within(system: System, network: str) -> System:
+    return replace(system, command=["ip", "netns", "exec", network, *system.command])
 
 
 @contextmanager

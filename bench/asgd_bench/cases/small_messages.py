@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from asgd_bench import lanes
-from asgd_bench.field import Maker, enter, our, rival
 from asgd_bench.plan import Plan
 from asgd_bench.results import Table
+from asgd_bench.systems import Maker, make_all, our, peer
 
 NAME = "small-messages"
 ABOUT = "updates of a model with 5,000 parameters over TCP"
@@ -26,18 +26,18 @@ def run(plan: Plan) -> list[Table]:
         field.insert(1, ("ours, ZeroMQ lane", our("zmq")))
     if not plan.tiny:
         field += [
-            ("torch RPC, TCP", rival("torch", "torch_rpc", "--transport=tcp")),
+            ("torch RPC, TCP", peer("torch", "torch_rpc", "--transport=tcp")),
         ]
     if not plan.tiny and not plan.quick:
         field += [
-            ("gloo all-reduce (DDP)", rival("torch", "gloo_allreduce")),
-            ("Ray actor", rival("ray", "ray_actor")),
+            ("gloo all-reduce (DDP)", peer("torch", "gloo_allreduce")),
+            ("Ray actor", peer("ray", "ray_actor")),
         ]
     field += [
-        ("plain pyzmq", rival("zmq", "plain_zmq")),
-        ("bare TCP sockets (limit)", rival("numpy", "bare_sockets")),
+        ("plain pyzmq", peer("zmq", "plain_zmq")),
+        ("bare TCP sockets (limit)", peer("numpy", "bare_sockets")),
     ]
-    entrants, refused = enter(field, PARAMETERS, WORKERS)
-    lines = plan.race(entrants, refused=refused)
+    systems, refused = make_all(field, PARAMETERS, WORKERS)
+    lines = plan.measure(systems, refused=refused)
     title = f"TCP, {PARAMETERS:,} parameters, {WORKERS} workers"
     return [Table(title, "updates/s", lines, "ours")]

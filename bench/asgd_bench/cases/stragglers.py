@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from asgd_bench.codecs import allowed
-from asgd_bench.contest import GRID_SEEDS, Ddp, Ours, Problem, Trainee, choose_rates, contest
+from asgd_bench.comparison import GRID_SEEDS, Ddp, Ours, Problem, Trainer, choose_rates, compare
 from asgd_bench.figures import spread, values
+from asgd_bench.forks import Forks
 from asgd_bench.plan import Plan
 from asgd_bench.results import Line, Table
-from asgd_bench.zygote import Zygote
 
 NAME = "stragglers"
 ABOUT = "digits, 4 workers, a 20 ms device step: all equal, then one worker five times slower"
@@ -39,21 +39,21 @@ VARIANTS = {
 
 def run(plan: Plan) -> list[Table]:
     """Samples/s and time to 95 %, healthy and with a straggler, and what share of the healthy speed is kept."""
-    zygote, ddp = Zygote(), Ddp()
+    forks, ddp = Forks(), Ddp()
     try:
-        zygote.warm("digits")
-        variants: list[Trainee] = [
-            Ours(name, zygote, sets) for name, sets in VARIANTS.items() if allowed(sets)
+        forks.warm("digits")
+        variants: list[Trainer] = [
+            Ours(name, forks, sets) for name, sets in VARIANTS.items() if allowed(sets)
         ]
         both = [variants[0], ddp]
         even = choose_rates(both, EQUAL, GRID, plan.progress)
         # NB: a straggler changes when DDP takes its steps, not the steps: its best rate is that of equal workers.
         uneven = choose_rates(variants, SLOWED, GRID, plan.progress, GRID_SEEDS[:1])
         uneven[ddp.name] = even[ddp.name]
-        equal = contest(both, EQUAL, even, plan.turns(), plan.progress)
-        slow = contest([*variants, ddp], SLOWED, uneven, plan.turns(), plan.progress)
+        equal = compare(both, EQUAL, even, plan.turns(), plan.progress)
+        slow = compare([*variants, ddp], SLOWED, uneven, plan.turns(), plan.progress)
     finally:
-        zygote.close()
+        forks.close()
         ddp.close()
     kept = _kept(equal.speed(), slow.speed())
     rates = ", ".join(f"{rate:g}" for rate in sorted(GRID))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from asgd_bench.contest import GRID_SEEDS, Ddp, Ours, Problem, Trainee, choose_rates, contest
+from asgd_bench.comparison import GRID_SEEDS, Ddp, Ours, Problem, Trainer, choose_rates, compare
+from asgd_bench.forks import Forks
 from asgd_bench.plan import Plan
 from asgd_bench.results import Table
-from asgd_bench.zygote import Zygote
 
 NAME = "training"
 ABOUT = "the examples to a target with 4 workers, real gradients and no emulated device"
@@ -21,19 +21,19 @@ PROBLEMS = [
 def run(plan: Plan) -> list[Table]:
     """Two tables for each example: time to the target, and samples/s until then."""
     tables = []
-    zygote, ddp = Zygote(), Ddp()
+    forks, ddp = Forks(), Ddp()
     try:
         for problem, grid in PROBLEMS:
-            zygote.warm(problem.example)
-            trainees: list[Trainee] = [Ours("ours", zygote), ddp]
-            rates = choose_rates(trainees, problem, grid, plan.progress, GRID_SEEDS[:1])
-            found = contest(trainees, problem, rates, plan.turns(), plan.progress)
+            forks.warm(problem.example)
+            trainers: list[Trainer] = [Ours("ours", forks), ddp]
+            rates = choose_rates(trainers, problem, grid, plan.progress, GRID_SEEDS[:1])
+            found = compare(trainers, problem, rates, plan.turns(), plan.progress)
             goal = f"{problem.example}, to {problem.metric} {problem.target:g}"
             tables += [
                 Table(goal, "s", found.times(), "ours", less_is_better=True),
                 Table(f"{problem.example}, speed", "samples/s", found.speed(), "ours"),
             ]
     finally:
-        zygote.close()
+        forks.close()
         ddp.close()
     return tables

@@ -6,9 +6,9 @@ Two races for each size: over TCP, which is what two machines get, and on the sa
 from __future__ import annotations
 
 from asgd_bench import lanes
-from asgd_bench.field import BF16, Maker, enter, our, rival
 from asgd_bench.plan import Plan
 from asgd_bench.results import Table
+from asgd_bench.systems import BF16, Maker, make_all, our, peer
 
 NAME = "update-path"
 ABOUT = "push a whole fp32 gradient, take whole parameters back"
@@ -30,8 +30,8 @@ def run(plan: Plan) -> list[Table]:
             ("TCP", over_tcp(plan, parameters, workers)),
             ("same host", same_host(plan, parameters)),
         ):
-            entrants, refused = enter(makers, parameters, workers)
-            lines = plan.race(entrants, refused=refused)
+            systems, refused = make_all(makers, parameters, workers)
+            lines = plan.measure(systems, refused=refused)
             tables.append(Table(f"{place}, {size}", "updates/s", lines, "ours"))
     return tables
 
@@ -45,22 +45,22 @@ def over_tcp(plan: Plan, parameters: int, workers: int) -> list[tuple[str, Maker
         ("ours, encrypted", our(lane, "--encryption=Sealed")),
         ("ours, bf16", our(lane, *bf16, tolerance=BF16)),
     ]
-    light: list[tuple[str, Maker]] = [("bare TCP sockets (limit)", rival("numpy", "bare_sockets"))]
+    light: list[tuple[str, Maker]] = [("bare TCP sockets (limit)", peer("numpy", "bare_sockets"))]
     heavy: list[tuple[str, Maker]] = [
-        ("torch RPC, TCP", rival("torch", "torch_rpc", "--transport=tcp")),
-        ("torchft pattern (gloo pairs)", rival("torch", "torchft_pairs")),
+        ("torch RPC, TCP", peer("torch", "torch_rpc", "--transport=tcp")),
+        ("torchft pattern (gloo pairs)", peer("torch", "torchft_pairs")),
     ]
     if parameters == COMPARED:
         heavy += [
-            ("MXNet kvstore (ps-lite)", rival("mxnet", "mxnet_kvstore")),
-            ("Ray, its tutorial", rival("ray", "ray_tutorial")),
-            ("Ray actor, leanest", rival("ray", "ray_actor")),
+            ("MXNet kvstore (ps-lite)", peer("mxnet", "mxnet_kvstore")),
+            ("Ray, its tutorial", peer("ray", "ray_tutorial")),
+            ("Ray actor, leanest", peer("ray", "ray_actor")),
         ]
     if (parameters, workers, plan.quick) == (COMPARED, 2, False) or plan.tiny:
         sealed = our(lane, *bf16, "--encryption=Sealed", tolerance=BF16)
         field += [("ours, ZeroMQ lane", our("zmq")), ("ours, bf16, encrypted", sealed)]
-        light.insert(0, ("plain pyzmq", rival("zmq", "plain_zmq")))
-        heavy.append(("gloo all-reduce (DDP)", rival("torch", "gloo_allreduce")))
+        light.insert(0, ("plain pyzmq", peer("zmq", "plain_zmq")))
+        heavy.append(("gloo all-reduce (DDP)", peer("torch", "gloo_allreduce")))
     return field + light if plan.tiny else field + heavy + light
 
 
@@ -76,12 +76,12 @@ def same_host(plan: Plan, parameters: int) -> list[tuple[str, Maker]]:
     if parameters == COMPARED or plan.tiny:
         field.append(("ours, 1 shard", our(lane, "--endpoint=ipc")))
         limits += [
-            ("bare unix sockets", rival("numpy", "bare_sockets", "--family=unix")),
-            ("shared memory, copied out (limit)", rival("numpy", "shared_memory", "--copy=yes")),
-            ("shared memory, read in place (limit)", rival("numpy", "shared_memory")),
+            ("bare unix sockets", peer("numpy", "bare_sockets", "--family=unix")),
+            ("shared memory, copied out (limit)", peer("numpy", "shared_memory", "--copy=yes")),
+            ("shared memory, read in place (limit)", peer("numpy", "shared_memory")),
         ]
     heavy: list[tuple[str, Maker]] = [
-        ("torch RPC, shared memory", rival("torch", "torch_rpc")),
-        ("Hogwild (may lose updates)", rival("torch", "hogwild", exact=False)),
+        ("torch RPC, shared memory", peer("torch", "torch_rpc")),
+        ("Hogwild (may lose updates)", peer("torch", "hogwild", exact=False)),
     ]
     return field + limits if plan.tiny else field + heavy + limits

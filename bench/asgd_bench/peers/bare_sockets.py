@@ -64,7 +64,7 @@ def exchange(connection, gradient, parameters):
             received += connection.recv_into(into[received:])
 
 
-def work(index, gate, address, options):
+def work(index, barrier, address, options):
     connection = socket.socket(socket.AF_UNIX if options.family == "unix" else socket.AF_INET)
     connection.connect(address)
     connection.setblocking(False)
@@ -75,17 +75,17 @@ def work(index, gate, address, options):
         exchange(connection, np.zeros_like(gradient), parameters)
         return harness.probe(parameters)
 
-    for turn in gate.rounds(index, look):
+    for turn in barrier.rounds(index, look):
         while turn():
             exchange(connection, gradient, parameters)
 
 
 if __name__ == "__main__":
     options = harness.options("family", "host", "network")
-    cast = harness.Cast(options.workers)
-    told = cast.context.Queue()
-    cast.start(serve, options, told)
+    group = harness.ProcessGroup(options.workers)
+    told = group.context.Queue()
+    group.start(serve, options, told)
     address = told.get(timeout=harness.WAIT_SECONDS)
     for index in range(options.workers):
-        cast.start(work, index, cast.gate, address, options)
-    cast.perform()
+        group.start(work, index, group.barrier, address, options)
+    group.run()

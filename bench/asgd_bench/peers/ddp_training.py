@@ -125,17 +125,17 @@ if __name__ == "__main__":
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
-    cast = harness.Cast(options.workers)
-    pipes = [cast.context.Pipe() for _ in range(options.workers)]
+    group = harness.ProcessGroup(options.workers)
+    pipes = [group.context.Pipe() for _ in range(options.workers)]
     for rank in range(options.workers):
-        cast.start(work, rank, pipes[rank][1], options)
+        group.start(work, rank, pipes[rank][1], options)
 
     def measure(run):
         for pipe, _ in pipes:
             pipe.send(run)
         return pipes[0][0].recv()
 
-    cast.watch()
+    group.watch()
     for pipe, _ in pipes:
         pipe.recv()
     harness.answer_runs(measure)

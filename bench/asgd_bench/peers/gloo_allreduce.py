@@ -12,12 +12,12 @@ import torch
 import torch.distributed as dist
 
 
-def work(index, gate, options):
+def work(index, barrier, options):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=index, world_size=options.workers)
     parameters = torch.zeros(options.parameters)
     bucket = torch.empty(options.parameters + 1)
-    for turn in gate.rounds(index, lambda: harness.probe(parameters)):
+    for turn in barrier.rounds(index, lambda: harness.probe(parameters)):
         while True:
             bucket.fill_(1.0)
             bucket[-1] = float(turn.over)
@@ -33,7 +33,7 @@ if __name__ == "__main__":
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
-    cast = harness.Cast(options.workers)
+    group = harness.ProcessGroup(options.workers)
     for index in range(options.workers):
-        cast.start(work, index, cast.gate, options)
-    cast.perform()
+        group.start(work, index, group.barrier, options)
+    group.run()

@@ -73,7 +73,7 @@ class Turn:
         return True
 
 
-class Gate:
+class Barrier:
     """Lets all workers go at once for a given time; made by the launcher, passed to the worker processes."""
 
     def __init__(self, context: SpawnContext, workers: int) -> None:
@@ -110,7 +110,7 @@ class Gate:
         self._barrier.wait(WAIT_SECONDS)
         return {"updates": self._counts[:], "seconds": took, "probe": self._probe[:]}
 
-    def open(self) -> None:
+    def wait_for_workers(self) -> None:
         """For the launcher: waits until every worker is there, through one round without updates."""
         self.measure(0.0)
 
@@ -120,12 +120,12 @@ class Gate:
         self._barrier.wait(WAIT_SECONDS)
 
 
-class Cast:
+class ProcessGroup:
     """The processes of a peer that are started by `multiprocessing`: servers and workers."""
 
     def __init__(self, workers: int) -> None:
         self.context = multiprocessing.get_context("spawn")
-        self.gate = Gate(self.context, workers)
+        self.barrier = Barrier(self.context, workers)
         self.processes: list[Any] = []
         self._ending = False
 
@@ -135,14 +135,14 @@ class Cast:
         process.start()
         self.processes.append(process)
 
-    def perform(self) -> None:
+    def run(self) -> None:
         """Waits for the workers, answers the benchmark until it has enough, ends everything."""
         self.watch()
-        self.gate.open()
-        serve(self.gate.measure)
+        self.barrier.wait_for_workers()
+        serve(self.barrier.measure)
         # NB: whoever ends from now on was meant to.
         self._ending = True
-        self.gate.close()
+        self.barrier.close()
         for process in self.processes:
             process.terminate()
 

@@ -8,10 +8,10 @@ import torch
 import torch.multiprocessing
 
 
-def work(index, gate, parameters, options):
+def work(index, barrier, parameters, options):
     torch.set_num_threads(1)
     gradient = torch.ones(options.parameters)
-    for turn in gate.rounds(index, lambda: harness.probe(parameters)):
+    for turn in barrier.rounds(index, lambda: harness.probe(parameters)):
         while turn():
             parameters.add_(gradient)
 
@@ -19,9 +19,9 @@ def work(index, gate, parameters, options):
 if __name__ == "__main__":
     options = harness.options()
     torch.multiprocessing.set_sharing_strategy("file_system")
-    cast = harness.Cast(options.workers)
-    cast.context = torch.multiprocessing.get_context("spawn")
+    group = harness.ProcessGroup(options.workers)
+    group.context = torch.multiprocessing.get_context("spawn")
     parameters = torch.zeros(options.parameters).share_memory_()
     for index in range(options.workers):
-        cast.start(work, index, cast.gate, parameters, options)
-    cast.perform()
+        group.start(work, index, group.barrier, parameters, options)
+    group.run()

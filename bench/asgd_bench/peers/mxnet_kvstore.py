@@ -6,12 +6,12 @@ import socket
 import harness
 
 
-def play(role, environment):
+def serve(role, environment):
     os.environ.update(environment, DMLC_ROLE=role)
     import mxnet  # noqa: F401  # the import itself serves until the job ends
 
 
-def work(index, gate, environment, options):
+def work(index, barrier, environment, options):
     os.environ.update(environment, DMLC_ROLE="worker")
     import mxnet as mx
 
@@ -28,7 +28,7 @@ def work(index, gate, environment, options):
         mx.nd.waitall()
         return harness.probe_tensors([parameter.asnumpy() for parameter in parameters])
 
-    for turn in gate.rounds(index, look):
+    for turn in barrier.rounds(index, look):
         while turn():
             # NB: the store takes the gradients' own memory for what it pulls; backward would fill it anew.
             for gradient in gradients:
@@ -47,9 +47,9 @@ if __name__ == "__main__":
         "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": str(port), "DMLC_NUM_SERVER": "1",
         "DMLC_NUM_WORKER": str(options.workers), "DMLC_INTERFACE": "lo", "DMLC_NODE_HOST": "127.0.0.1",
     }  # fmt: skip
-    cast = harness.Cast(options.workers)
-    cast.start(play, "scheduler", environment)
-    cast.start(play, "server", environment)
+    group = harness.ProcessGroup(options.workers)
+    group.start(serve, "scheduler", environment)
+    group.start(serve, "server", environment)
     for index in range(options.workers):
-        cast.start(work, index, cast.gate, environment, options)
-    cast.perform()
+        group.start(work, index, group.barrier, environment, options)
+    group.run()

@@ -16,7 +16,7 @@ def serve(address, options):
         socket.send_multipart([sender, parameters])
 
 
-def work(index, gate, address, options):
+def work(index, barrier, address, options):
     socket = zmq.Context().socket(zmq.DEALER)
     socket.connect(address)
     gradient = np.ones(options.parameters, np.float32)
@@ -25,7 +25,7 @@ def work(index, gate, address, options):
         socket.send(push, copy=False)
         return np.frombuffer(socket.recv(copy=False).buffer, np.float32)
 
-    for turn in gate.rounds(index, lambda: harness.probe(exchange(b""))):
+    for turn in barrier.rounds(index, lambda: harness.probe(exchange(b""))):
         while turn():
             exchange(gradient)
 
@@ -37,8 +37,8 @@ if __name__ == "__main__":
     with sockets.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    cast = harness.Cast(options.workers)
-    cast.start(serve, address, options)
+    group = harness.ProcessGroup(options.workers)
+    group.start(serve, address, options)
     for index in range(options.workers):
-        cast.start(work, index, cast.gate, address, options)
-    cast.perform()
+        group.start(work, index, group.barrier, address, options)
+    group.run()

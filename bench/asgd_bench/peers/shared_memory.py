@@ -25,11 +25,11 @@ def serve(name, bells, options):
             bell.send_bytes(b"1")
 
 
-def work(index, gate, name, bell, options):
+def work(index, barrier, name, bell, options):
     _memory, rows = attach(name, options.workers + 1, options.parameters)
     rows[index + 1] = 1.0
     own = np.empty(options.parameters, np.float32)
-    for turn in gate.rounds(index, lambda: harness.probe(rows[0])):
+    for turn in barrier.rounds(index, lambda: harness.probe(rows[0])):
         while turn():
             bell.send_bytes(b"1")
             bell.recv_bytes()
@@ -40,13 +40,13 @@ def work(index, gate, name, bell, options):
 if __name__ == "__main__":
     options = harness.options("copy")
     memory = shared_memory.SharedMemory(create=True, size=4 * options.parameters * (options.workers + 1))
-    cast = harness.Cast(options.workers)
-    pairs = [cast.context.Pipe() for _ in range(options.workers)]
-    cast.start(serve, memory.name, [pair[0] for pair in pairs], options)
+    group = harness.ProcessGroup(options.workers)
+    pairs = [group.context.Pipe() for _ in range(options.workers)]
+    group.start(serve, memory.name, [pair[0] for pair in pairs], options)
     for index in range(options.workers):
-        cast.start(work, index, cast.gate, memory.name, pairs[index][1], options)
+        group.start(work, index, group.barrier, memory.name, pairs[index][1], options)
     try:
-        cast.perform()
+        group.run()
     finally:
         memory.close()
         memory.unlink()

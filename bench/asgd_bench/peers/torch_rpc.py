@@ -49,11 +49,11 @@ def serve(options):
     rpc.shutdown()
 
 
-def work(index, gate, options):
+def work(index, barrier, options):
     join(f"worker{index}", index + 1, options.workers + 1, options.transport)
     gradients = [torch.ones(size) for size in harness.sizes(options.parameters)]
     look = lambda: harness.probe_tensors(rpc.rpc_sync("server", parameters))  # noqa: E731
-    for turn in gate.rounds(index, look):
+    for turn in barrier.rounds(index, look):
         while turn():
             rpc.rpc_sync("server", update, args=(gradients,))
 
@@ -63,8 +63,8 @@ if __name__ == "__main__":
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free.getsockname()[1]))
-    cast = harness.Cast(options.workers)
-    cast.start(serve, options)
+    group = harness.ProcessGroup(options.workers)
+    group.start(serve, options)
     for index in range(options.workers):
-        cast.start(work, index, cast.gate, options)
-    cast.perform()
+        group.start(work, index, group.barrier, options)
+    group.run()

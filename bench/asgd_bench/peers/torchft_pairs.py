@@ -47,7 +47,7 @@ def serve(port, options):
         thread.join()
 
 
-def work(index, gate, port, options):
+def work(index, barrier, port, options):
     torch.set_num_threads(1)
     group = pair(port, index, 1)
     gradients = [torch.ones(size) for size in harness.sizes(options.parameters)]
@@ -61,7 +61,7 @@ def work(index, gate, port, options):
         exchange([torch.zeros(size) for size in harness.sizes(options.parameters)])
         return harness.probe_tensors(parameters)
 
-    for turn in gate.rounds(index, look):
+    for turn in barrier.rounds(index, look):
         while turn():
             exchange(gradients)
 
@@ -72,8 +72,8 @@ if __name__ == "__main__":
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     store = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False, timeout=WAIT)
-    cast = harness.Cast(options.workers)
-    cast.start(serve, port, options)
+    group = harness.ProcessGroup(options.workers)
+    group.start(serve, port, options)
     for index in range(options.workers):
-        cast.start(work, index, cast.gate, port, options)
-    cast.perform()
+        group.start(work, index, group.barrier, port, options)
+    group.run()

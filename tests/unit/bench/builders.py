@@ -6,7 +6,7 @@ from asgd_bench.results import Case, Line, Page, Sample, Table
 
 
 def line(name: str, *values: float | None, cpu: float | None = None) -> Line:
-    """A contender with one value a round; None is a round that it did not finish."""
+    """A system with one value a round; None is a round that it did not finish."""
     return Line(name, [None if value is None else Sample(value, cpu, 10.0) for value in values])
 
 

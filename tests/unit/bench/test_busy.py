@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgd_bench.busy import between
-from asgd_bench.contender import Failed
+from asgd_bench.system import Failed
 
 
 def test_an_update_that_spans_a_moment_counts_by_its_share() -> None:

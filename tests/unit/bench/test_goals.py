@@ -6,7 +6,7 @@ import pytest
 
 from asgd_bench.cases import all_cases, encoders, memory, scaling, startup, stragglers, update_path
 from asgd_bench.codecs import CODECS
-from asgd_bench.contest import Ddp
+from asgd_bench.comparison import Ddp
 from asgd_bench.goals import GOALS, check
 from asgd_bench.judging import Goal, find, judge
 from asgd_bench.plan import Plan

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from asgd.parallel.pipeline import Pipeline, Watch
-from asgd.parallel.plan import cut, place
 from asgd.spec.types import JobSpec, Workers
 from asgd.task import Task
 from asgd.worker.device.backward import backward
 from asgd.worker.device.flat import Flat
+from asgd.worker.parallel.pipeline import Pipeline, Watch
+from asgd.worker.parallel.plan import cut, place
 from asgd.worker.reading.leased import LeasedBatch
 
 CPU = torch.device("cpu")

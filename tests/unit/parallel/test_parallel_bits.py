@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asgd.parallel.pipeline import Pipeline
-from asgd.parallel.plan import place
-from asgd.parallel.schedule import Action
 from asgd.task import Task
+from asgd.worker.parallel.pipeline import Pipeline
+from asgd.worker.parallel.plan import place
+from asgd.worker.parallel.schedule import Action
 from asgd.worker.reading.leased import LeasedBatch
 from tests.unit.parallel.models import CPU, OTHERS, SAMPLES, images, net, pipelined, task, train
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
 from asgd.errors import UserError
-from asgd.parallel.plan import check, cut
 from asgd.spec.types import Devices, JobSpec, Workers
 from asgd.task import Task
+from asgd.worker.parallel.plan import check, cut
 from tests.unit.parallel.models import images, mean_loss, net, spec, task
 
 

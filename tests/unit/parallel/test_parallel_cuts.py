@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgd.parallel.cuts import cut_evenly
+from asgd.worker.parallel.cuts import cut_evenly
 
 
 def all_cuts(layers: int, stages: int, allowed: list[bool]) -> list[list[int]]:

@@ -6,7 +6,7 @@ from itertools import accumulate, product
 
 import pytest
 
-from asgd.parallel.schedule import Action, one_forward_one_backward
+from asgd.worker.parallel.schedule import Action, one_forward_one_backward
 
 SIZES = list(product([1, 2, 3, 5], [1, 2, 3, 7]))
 

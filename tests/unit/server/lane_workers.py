@@ -7,14 +7,16 @@ from collections.abc import Callable
 
 from asgd.spec.types import Codec
 from asgd.worker.sending.centre import Centre, open_centre
-from asgd.worker.sending.headers import Identity
+from asgd.worker.sending.headers import PeerIdentity
 from tests.checks.processes import Processes
 
 
 def centre(run: Processes, index: int, size: int, lane: str = "auto") -> Centre:
     """Worker number `index` of `run`, with a model of `size` parameters."""
     config = run.config(index)
-    identity = Identity("check", "worker", index, config.incarnation, size, "layout")
+    identity = PeerIdentity(
+        job="check", role="worker", index=index, incarnation=config.incarnation, size=size, layout="layout"
+    )
     return open_centre(config.servers, None, identity, Codec(), lane=lane)
 
 

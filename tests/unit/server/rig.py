@@ -22,7 +22,7 @@ from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.partition import Range
 from asgd.worker.sending.centre import OFFERS
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 
 RATE = 0.5
 LANES = ["zmq", "tcp", "sealed", "unix", "shm", "sealed-shm"]
@@ -69,7 +69,9 @@ class Rig:
         """A worker that has said hello; it brings ones if it is asked to."""
         segment = shm.make(self.size) if self.lane == "shm" else None
         lane = BulkLane(self.context, self.endpoint, self.config.keys, OFFERS[self.lane], segment)
-        identity = Identity("job", "worker", index, incarnation, self.size, "layout")
+        identity = PeerIdentity(
+            job="job", role="worker", index=index, incarnation=incarnation, size=self.size, layout="layout"
+        )
         codec, part = self.config.job.spec.codec, Range(0, self.size)
         channel = Channel(lane, identity, codec, 0, part, False, joins_chunks=True)
         lane.place = channel.place
@@ -111,7 +113,12 @@ class Rig:
 
     def exchange(self, channel: Channel, sequence: int, vector: Any, into: Any, **more: Any) -> None:
         """Begins a push and pull."""
-        channel.start(vector, PushMeta(sequence, 8, 1, True, 0.5, []), into, time.monotonic())
+        channel.start(
+            vector,
+            PushHeader(sequence=sequence, samples=8, steps=1, loss=0.5),
+            into,
+            time.monotonic(),
+        )
 
     def connection(self, index: int = 0) -> Connection:
         """The server's end of a worker's bulk connection."""

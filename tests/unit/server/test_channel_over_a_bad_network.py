@@ -29,7 +29,7 @@ from asgd.wire.messages import (
 )
 from asgd.wire.partition import Range
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from tests.checks.harness import as_frame, asgd_spec
 from tests.unit.server.peers import make_shard, reborn
 
@@ -117,7 +117,7 @@ class BadNetwork:
 
 
 def worker(network: BadNetwork, how: Codec | None = None, split: bool = False) -> Channel:
-    identity = Identity("job", "worker", 0, 1, SIZE, "layout")
+    identity = PeerIdentity(job="job", role="worker", index=0, incarnation=1, size=SIZE, layout="layout")
     channel = Channel(network, identity, how or Codec(), 0, Range(0, SIZE), split)
     channel.bring = lambda: np.ones(SIZE, np.float32)
     channel.hello(0.0)
@@ -143,7 +143,12 @@ class Clock:
 
 
 def exchange(channel: Channel, clock: Clock, sequence: int, vector: F32, into: F32 | None) -> None:
-    channel.start(vector, PushMeta(sequence, 8, 1, True, 0.5, []), into, clock.now)
+    channel.start(
+        vector,
+        PushHeader(sequence=sequence, samples=8, steps=1, loss=0.5),
+        into,
+        clock.now,
+    )
 
 
 @pytest.mark.parametrize("split", [False, True])

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 from asgd.errors import Fenced, TryAgain, UserError
 from asgd.kernel import F32
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saves.saver import carry_out
 from asgd.server.saves.store import Store, assemble, locate, read_range, read_state
 from asgd.server.saving import Publish

@@ -10,7 +10,6 @@ import pytest
 
 from asgd.errors import UserError
 from asgd.server.coordinator import (
-    DIVERGED_LEAST,
     EVALUATOR_TIMEOUT_SECONDS,
     MEMBER_TIMEOUT_SECONDS,
     Coordinator,
@@ -102,62 +101,6 @@ def test_the_first_reason_to_stop_stays() -> None:
     push(chief)
     chief.stop("interrupted", 2.0)
     assert chief.stop_reason == "updates"
-
-
-# -- divergence ----------------------------------------------------------------------------------------
-
-
-def test_non_finite_pushes_in_a_row_end_the_job_as_diverged_and_one_good_one_forgives_them() -> None:
-    chief = job(stopAfter={"updates": 1000})
-    for _ in range(DIVERGED_LEAST - 1):
-        push(chief, verdict="refused:nonfinite")
-    push(chief)
-    for _ in range(DIVERGED_LEAST - 1):
-        push(chief, verdict="refused:nonfinite")
-    assert chief.stop_reason == ""
-    push(chief, verdict="refused:nonfinite")
-    assert chief.stop_reason == "diverged"
-    assert chief.updates == 1
-
-
-def test_many_workers_must_agree_that_the_job_diverged() -> None:
-    chief = job(workers=20)
-    for _ in range(59):
-        push(chief, verdict="refused:nonfinite")
-    assert chief.stop_reason == ""
-    push(chief, verdict="refused:nonfinite")
-    assert chief.stop_reason == "diverged"
-
-
-def test_stale_pushes_are_no_sign_of_divergence() -> None:
-    chief = job()
-    for _ in range(100):
-        push(chief, verdict="refused:stale")
-    assert chief.stop_reason == ""
-
-
-@pytest.mark.parametrize("loss", [1e9, math.inf, math.nan])
-def test_a_loss_that_explodes_and_stays_there_ends_the_job_as_diverged(loss: float) -> None:
-    chief = job(stopAfter={"updates": 1000})
-    push(chief, loss=2.0)
-    for _ in range(19):
-        push(chief, loss=loss)
-    push(chief, loss=2.0)
-    for _ in range(19):
-        push(chief, loss=loss)
-    assert chief.stop_reason == ""
-    push(chief, loss=loss)
-    assert chief.stop_reason == "diverged"
-
-
-def test_one_loss_that_is_no_number_does_not_stay_in_the_mean() -> None:
-    chief = job(stopAfter={"updates": 1000})
-    push(chief, loss=math.nan)
-    push(chief, loss=2.0)
-    push(chief, loss=math.inf)
-    assert chief.loss == 2.0
-    assert chief.members[0].loss == 2.0
-    assert chief.first_loss == 2.0
 
 
 # -- members -------------------------------------------------------------------------------------------
@@ -297,6 +240,25 @@ def test_without_a_live_evaluator_a_saved_job_is_finished() -> None:
     chief.saved(1.3)
     chief.tick(1.4)
     assert chief.phase == "finished"
+
+
+def test_a_job_of_own_loops_ends_although_shard_0_restarted_between_the_ends_of_its_workers() -> None:
+    spec = job_spec(batchSize=8, workers={"replicas": 2}, stopAfter={"updates": 100})
+    before = Coordinator(spec)
+    for index in range(2):
+        before.hello(index, 1, "", 0.0)
+    push(before, worker=0)
+    push(before, worker=1)
+    before.bye(0, 1, False, 1.1)
+    before.finished(0, 1.1)
+    saved = json.loads(json.dumps(before.state(1.2)))
+    after = Coordinator(spec)
+    after.load(saved)
+    after.hello(1, 2, "", 0.0)
+    push(after, worker=1, now=0.5)
+    after.bye(1, 2, False, 0.6)
+    after.finished(1, 0.6)
+    assert after.stop_reason == "ended"
 
 
 def over(evaluator: str) -> Coordinator:

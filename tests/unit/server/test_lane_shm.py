@@ -162,9 +162,9 @@ def test_the_second_answer_to_a_pull_never_lands_in_memory_that_a_worker_compute
 
 
 def _meta() -> object:
-    from asgd.worker.sending.headers import PushMeta
+    from asgd.worker.sending.headers import PushHeader
 
-    return PushMeta(0, 0, 0, True, None, [])
+    return PushHeader()
 
 
 def test_chunks_beyond_the_shard_or_without_shared_memory_get_a_fault(tmp_path: Path) -> None:
@@ -193,18 +193,21 @@ import numpy as np
 from asgd.host.env import read_config
 from asgd.spec.types import Codec
 from asgd.worker.sending.centre import open_centre
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.wire.messages import Exchange, encode
 from asgd.wire.partition import CHUNK
 
 size = int(sys.argv[1])
 config = read_config()
-centre = open_centre(config.servers, None, Identity("check", "worker", 1, config.incarnation, size, "layout"), Codec())
+who = PeerIdentity(
+    job="check", role="worker", index=1, incarnation=config.incarnation, size=size, layout="layout"
+)
+centre = open_centre(config.servers, None, who, Codec())
 centre.join()
 assert {channel.lane.name for channel in centre.channels} == {"shm"}
 push = centre.segment.push
 push[:] = 1
-centre.exchange(push, None, PushMeta(1, 8, 1, True, 0.5, []))
+centre.exchange(push, None, PushHeader(sequence=1, samples=8, steps=1, loss=0.5))
 push[size // 2 :] = 2
 channel = centre.channels[0]
 channel.lane._stream.send(encode(

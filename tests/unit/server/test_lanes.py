@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asgd.server.bulk import QUEUE_MOST, STRANGER_SECONDS, STRANGERS_MOST, TOKEN
+from asgd.server.bulk import QUEUE_MOST, TOKEN
 from asgd.wire.lanes.bulk import FAILURES_MOST, STALL_SECONDS, BulkLane
+from asgd.wire.limits import BULK_STRANGERS_MOST, STRANGER_SECONDS
 from asgd.wire.messages import AnyMessage, Bye, Exchange, Fault, Pull, Reply, Welcome, encode
 from asgd.wire.partition import CHUNK
 from asgd.wire.stream import Stream
@@ -143,12 +144,12 @@ def test_who_shows_no_token_of_an_open_session_is_hung_up_on_and_nobody_else_not
 @streams
 def test_strangers_take_each_others_places_and_not_the_members(rig: Rig) -> None:
     worker = rig.joined()
-    crowd = [dial(rig, b"x") for _ in range(STRANGERS_MOST // 2)]
+    crowd = [dial(rig, b"x") for _ in range(BULK_STRANGERS_MOST // 2)]
     rig.step()
-    crowd += [dial(rig, b"x") for _ in range(STRANGERS_MOST)]
+    crowd += [dial(rig, b"x") for _ in range(BULK_STRANGERS_MOST)]
     rig.step()
     assert rig.service.bulk is not None
-    assert len(rig.service.bulk._strangers) <= STRANGERS_MOST
+    assert len(rig.service.bulk._strangers) <= BULK_STRANGERS_MOST
     rig.exchange(worker, 1, vectors(0, 1)[0], None)
     rig.until(lambda: not worker.busy)
     assert worker.joins == 1

@@ -9,7 +9,7 @@ import pytest
 
 from asgd.wire.partition import CHUNK, chunk_slice
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import PushMeta
+from asgd.worker.sending.headers import PushHeader
 from tests.unit.server.rig import LANES, RATE, Rig
 
 SIZE = 5 * CHUNK + 7
@@ -35,7 +35,7 @@ class Computed:
 
 
 def begin(channel: Channel, computed: Computed, into: np.ndarray[tuple[int], np.dtype[np.float32]]) -> None:
-    meta = PushMeta(1, 8, 1, True, 0.5, [], by_chunk=True)
+    meta = PushHeader(sequence=1, samples=8, steps=1, loss=0.5, by_chunk=True)
     channel.start(computed.vector, meta, into, 0.0, computed.ready)
 
 
@@ -123,6 +123,13 @@ def test_pushes_that_always_turn_non_finite_on_the_way_end_the_job_as_diverged(t
         chief = rig.service.core.primary
         assert chief
         for sequence in range(1, 12):
-            channel.start(computed.vector, PushMeta(sequence, 8, 1, True, 0.5, [], by_chunk=True), None, 0.0)
+            channel.start(
+                computed.vector,
+                PushHeader(
+                    sequence=sequence, samples=8, steps=1, finite=True, loss=0.5, visits=[], by_chunk=True
+                ),
+                None,
+                0.0,
+            )
             rig.until(lambda: not channel.busy)
             assert chief.coordinator.stop_reason == ("diverged" if sequence >= 10 else "")

@@ -16,7 +16,7 @@ from asgd.server.shard import Shard
 from asgd.wire.lanes import WINDOW
 from asgd.wire.messages import Exchange
 from asgd.wire.partition import CHUNK, chunk_slice
-from asgd.worker.sending.headers import PushMeta
+from asgd.worker.sending.headers import PushHeader
 from tests.checks.harness import asgd_spec
 from tests.unit.server.peers import bring, hello, push
 from tests.unit.server.rig import RATE, Rig
@@ -113,7 +113,9 @@ def test_a_push_that_is_not_finite_from_its_first_chunk_on_is_refused_and_the_ne
         pulled, vector = rig.memory(worker), vectors()[0]
         spoiled = vector.copy()
         spoiled[chunk_slice(SIZE, 0).start] = np.inf
-        meta = PushMeta(1, 8, 1, by_chunk, 0.5, [], by_chunk=by_chunk)
+        meta = PushHeader(
+            sequence=1, samples=8, steps=1, finite=by_chunk, loss=0.5, visits=[], by_chunk=by_chunk
+        )
         worker.start(spoiled, meta, pulled, time.monotonic())
         rig.until(lambda: not worker.busy)
         assert worker.verdict == "refused:nonfinite"
@@ -136,8 +138,8 @@ def test_of_packed_chunks_which_travel_on_every_lane_few_are_under_way(tmp_path:
     with Rig(tmp_path, "shm", SIZE, {"codec": {"push": "bf16", "pull": "bf16"}}) as rig:
         worker = rig.joined()
         rig.exchange(worker, 1, vectors()[0], rig.memory(worker))
-        for _ in range(100):
-            # NB: the worker sends what the socket takes, and hears no answer.
+        for _ in range(10):
+            # NB: the worker sends what the socket takes, and hears no answer. Each step waits up to 0.1 s for more.
             worker.lane.polls()
             rig.service.step()
         assert sum(rig.service.core.traffic.counts["push"]) == WINDOW < CHUNKS

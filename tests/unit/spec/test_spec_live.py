@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
+from asgd.errors import UserError
 from asgd.spec import check_document, job_from_json
 from asgd.spec.live import LIVE, merge, split
 
@@ -32,16 +32,35 @@ def as_spec(spec: dict[str, Any]) -> Any:
     return job_from_json(json.dumps({**JOB, "spec": spec}).encode()).spec
 
 
-def test_the_crd_freezes_every_field_that_is_not_live_and_no_live_one() -> None:
+def schema() -> dict[str, Any]:
     crd = yaml.safe_load((ROOT / "crds/asgdjobs.asgd.dev.yaml").read_text(encoding="utf-8"))
-    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    rules = [rule for rule in schema["x-kubernetes-validations"] if "oldSelf" in rule["rule"]]
-    frozen = {tuple(rule["fieldPath"].strip(".").split(".")) for rule in rules}
-    leaves = {(name,) for name in schema["properties"]}
+    spec: dict[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return spec
+
+
+def freezing_rules() -> dict[tuple[str, ...], str]:
+    """{path: the rule that compares it with its old value}."""
+    rules = [rule for rule in schema()["x-kubernetes-validations"] if "oldSelf" in rule["rule"]]
+    return {tuple(rule["fieldPath"].strip(".").split(".")): rule["rule"] for rule in rules}
+
+
+def test_the_crd_freezes_every_field_that_is_not_live_and_no_live_one() -> None:
+    properties = schema()["properties"]
+    leaves = {(name,) for name in properties}
     for parent in {path[0] for path in LIVE if len(path) > 1}:
         leaves.remove((parent,))
-        leaves |= {(parent, name) for name in schema["properties"][parent]["properties"]}
+        leaves |= {(parent, name) for name in properties[parent]["properties"]}
+    frozen = set(freezing_rules())
     assert frozen | set(LIVE) == leaves and not frozen & set(LIVE)
+
+
+def test_each_freezing_rule_compares_its_own_field() -> None:
+    suspended = "self.runPolicy.suspend || oldSelf.runPolicy.suspend"
+    for path, rule in freezing_rules().items():
+        new, old = f"self.{'.'.join(path)}", f"oldSelf.{'.'.join(path)}"
+        optional = f"(has({new}) ? has({old}) && {new} == {old} : !has({old})) || {suspended}"
+        expected = f"{new} == {old}" if path == ("managedBy",) else f"{new} == {old} || {suspended}"
+        assert rule in (expected, optional)
 
 
 def test_the_description_of_spec_names_the_live_fields() -> None:
@@ -73,9 +92,18 @@ def test_a_file_of_live_fields_changes_no_frozen_field() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"[]", b"{", b'{"stopAfter": 3}', b'{"workers": {"replicas": "many"}}']
-)
+DAMAGED = [
+    b"",
+    b"[]",
+    b"{",
+    b'{"a": "\xff"}',
+    b"[" * 100_000,
+    b'{"stopAfter": 3}',
+    b'{"workers": {"replicas": "many"}}',
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_file_of_live_fields_is_refused(text: bytes) -> None:
-    with pytest.raises(msgspec.MsgspecError):
+    with pytest.raises(UserError, match="live fields: "):
         merge(as_spec(defaulted()), text)

@@ -2,62 +2,16 @@
 
 from __future__ import annotations
 
-import typing
-
 import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from asgd.errors import ProtocolError
-from asgd.wire import messages
-from asgd.wire.messages import PROTOCOL, AnyMessage, Beat, Bye, Exchange, Hello, Message, Pull, decode, encode
+from asgd.errors import ProtocolError, VersionMismatch
+from asgd.wire import limits
+from asgd.wire.messages import PROTOCOL, Beat, Bye, Exchange, Hello, Message, Pull, decode, encode
 from tests.effort import examples
-
-KINDS: tuple[type[Message], ...] = typing.get_args(AnyMessage)
-
-naturals = st.one_of(st.integers(0, 5), st.integers(0, 2**63 - 1))
-scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text()
-)
-
-
-def values(kind: type[typing.Any]) -> st.SearchStrategy[typing.Any]:
-    """Any message of a kind, or any struct in one."""
-    fields = {}
-    for field in msgspec.structs.fields(kind):
-        fields[field.name] = _of(field.type)
-    return st.builds(kind, **fields)
-
-
-def _of(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return values(kind)
-    if kind == messages.Natural:
-        return naturals
-    if typing.get_origin(kind) is typing.Annotated:
-        return naturals.map(lambda n: max(n, 1))
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is list:
-        return st.lists(_of(inner[0]), max_size=3)
-    if origin is tuple and inner[-1] is Ellipsis:
-        return st.lists(_of(inner[0]), max_size=3).map(tuple)
-    if origin is tuple:
-        return st.tuples(*map(_of, inner))
-    if origin is dict:
-        return st.dictionaries(_of(inner[0]), _of(inner[1]), max_size=3)
-    if origin is not None:  # X | None
-        return st.one_of(*map(_of, inner))
-    simple = {
-        int: st.integers(-(2**63), 2**63 - 1),
-        float: st.floats(allow_nan=False),
-        str: st.text(),
-        bytes: st.binary(),
-        bool: st.booleans(),
-        type(None): st.none(),
-        typing.Any: scalars,
-    }
-    return simple[kind]
+from tests.unit.wire.anything import KINDS, values
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -118,6 +72,97 @@ def raw(*fields: object) -> bytes:
         pytest.param(raw("Hello", "job", "worker", 0, 1, -4, "layout"), id="a size below zero"),
         pytest.param(raw("Hello", "job", "worker", 0, 1, 4, "layout", 0), id="no samples at all"),
         pytest.param(raw("Bye", "worker", (1 << 64) - 1, 1), id="a number beyond 63 bits"),
+        pytest.param(raw("Hello", "job", "king", 0, 1, 4, "layout"), id="an unknown role"),
+        pytest.param(raw("Hello", "job", "worker", 10_000, 1, 4, "layout"), id="a worker beyond all indices"),
+        pytest.param(
+            raw("Hello", "job", "worker", 0, 1 << 63, 4, "layout"), id="an incarnation beyond all clocks"
+        ),
+        pytest.param(raw("Hello", "job", "worker", 0, 1, 10**15, "layout"), id="a size of 4 petabytes"),
+        pytest.param(raw("Hello", "job", "worker", 0, 1, 4, "x" * 257), id="a layout that is no hash"),
+        pytest.param(
+            raw("Hello", "job", "worker", 0, 1, 4, "layout", 8, 0, 1 << 40), id="a term beyond all starts"
+        ),
+        pytest.param(
+            raw(
+                "Hello",
+                "job",
+                "worker",
+                0,
+                1,
+                4,
+                "layout",
+                8,
+                0,
+                1,
+                0,
+                "",
+                "",
+                bytes(limits.TENSORS_MOST + 1),
+            ),
+            id="too many tensors",
+        ),
+        pytest.param(
+            raw("Hello", "job", "worker", 0, 1, 4, "layout", 8, 0, 1, 0, "", "", b"", ["zmq"] * 9),
+            id="nine lanes",
+        ),
+        pytest.param(raw("Exchange", 0, 1, 1, 0, 0, 1 << 62, 1, True, True), id="samples near 2^63"),
+        pytest.param(raw("Exchange", 0, 1, 1, 0, 0, 8, 1 << 62, True, True), id="steps near 2^63"),
+        pytest.param(
+            raw("Exchange", 0, 1, 1, 0, 0, 8, 1, True, True, "fp32", "fp32", "much"),
+            id="a loss that is no number",
+        ),
+        pytest.param(
+            raw("Exchange", 0, 1, 1, 0, 0, 8, 1, True, True, "fp32", "fp32", 1.0, [(0, -8, 8)]),
+            id="a visit below zero",
+        ),
+        pytest.param(
+            raw(
+                "Exchange",
+                0,
+                1,
+                1,
+                0,
+                0,
+                8,
+                1,
+                True,
+                True,
+                "fp32",
+                "fp32",
+                1.0,
+                [(0, i, i + 1) for i in range(300_000)],
+            ),
+            id="300,000 visits",
+        ),
+        pytest.param(
+            raw(
+                "Exchange",
+                0,
+                1,
+                1,
+                0,
+                0,
+                8,
+                1,
+                True,
+                True,
+                "fp32",
+                "fp32",
+                1.0,
+                [],
+                {str(i): 1.0 for i in range(10**6)},
+            ),
+            id="a million figures",
+        ),
+        pytest.param(raw("Beat", "shard", 0, 1, {str(i): 1 for i in range(65)}), id="a report of 65 entries"),
+        pytest.param(raw("Gathered", 10_000, 1, 1, 1), id="a shard beyond all indices"),
+        pytest.param(raw("Gathered", 1, 1, 1, 1, [("0", 1)]), id="a worker that is text"),
+        pytest.param(raw("Gathered", 1, 1, 1, 1, [(0, 1)] * 10_001), id="more pushes than workers"),
+        pytest.param(raw("Judged", 1, 1, [0.5] * 10_002), id="more losses than workers"),
+        pytest.param(raw("Judged", 1, 1, ["low"]), id="a loss that is text"),
+        pytest.param(raw("Evaluated", 1, 1, {str(i): 1.0 for i in range(65)}, False), id="65 metrics"),
+        pytest.param(raw("Command", "stop", "x" * 257), id="a reason of 257 characters"),
+        pytest.param(raw("Lease", 0, 1, 1 << 62), id="a request near 2^63"),
         pytest.param(raw("Reboot", 1), id="an unknown message"),
         pytest.param(raw("Bye", "worker"), id="too few fields"),
         pytest.param(raw("Bye", 5, 0, 1), id="a field of another type"),
@@ -132,8 +177,19 @@ def test_a_header_that_breaks_the_rules_is_refused(frame: bytes) -> None:
 @pytest.mark.parametrize("spoken", [0, PROTOCOL + 1, 255])
 def test_another_protocol_version_is_told_apart_from_damage(spoken: int) -> None:
     frame = bytes([spoken]) + encode(Bye("worker", 0, 1))[1:]
-    with pytest.raises(ProtocolError, match=f"peer speaks protocol {spoken}, this version speaks {PROTOCOL}"):
+    with pytest.raises(
+        VersionMismatch, match=f"peer speaks protocol {spoken}, this version speaks {PROTOCOL}"
+    ) as told:
         decode(frame)
+    assert told.value.code == "version"
+    with pytest.raises(ProtocolError) as told:
+        decode(frame[:0])
+    assert told.value.code == "protocol"
+
+
+def test_a_counter_to_which_the_largest_push_was_added_four_billion_times_fits_in_63_bits() -> None:
+    assert limits.COUNT_MOST * 2**32 <= limits.TOTAL_MOST < 2**63
+    assert limits.TERM_MOST << 40 < 2**63, "states of chunks are numbered by term (delta.py)"
 
 
 def test_fields_that_a_newer_peer_has_added_at_the_end_are_ignored() -> None:

@@ -10,7 +10,7 @@ from asgd.spec.types import Codec
 from asgd.wire.messages import Exchange, Message, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 
 SIZE = 8
 
@@ -48,7 +48,7 @@ class Talk:
 
     def __init__(self) -> None:
         self.lane = Lane()
-        identity = Identity("job", "worker", 0, 1, SIZE, "layout")
+        identity = PeerIdentity(job="job", role="worker", index=0, incarnation=1, size=SIZE, layout="layout")
         self.channel = Channel(self.lane, identity, Codec(), 0, Range(0, SIZE), False)
         self.pulled = np.zeros(SIZE, np.float32)
         self.sequence = 0
@@ -60,7 +60,16 @@ class Talk:
     def push(self, part: int, parts: int, version: int) -> Exchange:
         """One exchange, answered with `version`; returns what was sent."""
         self.sequence += 1
-        meta = PushMeta(self.sequence, 1, 1, True, None, [], part=part, parts=parts)
+        meta = PushHeader(
+            sequence=self.sequence,
+            samples=1,
+            steps=1,
+            finite=True,
+            loss=None,
+            visits=[],
+            part=part,
+            parts=parts,
+        )
         self.channel.start(np.arange(SIZE, dtype=np.float32), meta, self.pulled, 0.0)
         message, payload = self.lane.sent[-1]
         assert isinstance(message, Exchange)

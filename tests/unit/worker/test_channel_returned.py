@@ -14,7 +14,7 @@ from asgd.wire.ask import Asker
 from asgd.wire.lanes.zeromq import ZmqLane
 from asgd.wire.messages import Command, Exchange, Hello
 from asgd.worker.sending.channel import RETRY_SECONDS
-from asgd.worker.sending.headers import PushMeta
+from asgd.worker.sending.headers import PushHeader
 from tests.unit.worker.test_channel_parts import SIZE, Lane, Talk
 
 
@@ -42,7 +42,12 @@ def kinds(talk: Talk) -> list[type]:
 
 
 def test_a_push_under_way_starts_over_as_soon_as_the_shard_is_back(talk: Talk) -> None:
-    talk.channel.start(np.ones(SIZE, np.float32), PushMeta(1, 8, 1, True, None, []), talk.pulled, 0.0)
+    talk.channel.start(
+        np.ones(SIZE, np.float32),
+        PushHeader(sequence=1, samples=8, steps=1),
+        talk.pulled,
+        0.0,
+    )
     talk.channel.tick(RETRY_SECONDS / 2)
     assert kinds(talk) == [Exchange], "it is too early to lose patience"
     talk.lane.back = True  # type: ignore[attr-defined]
@@ -52,10 +57,12 @@ def test_a_push_under_way_starts_over_as_soon_as_the_shard_is_back(talk: Talk) -
     assert kinds(talk)[-1] is Exchange
 
 
-def test_a_worker_that_awaits_nothing_says_nothing(talk: Talk) -> None:
-    talk.lane.back = True  # type: ignore[attr-defined]
+def test_a_worker_that_awaits_nothing_says_hello_to_a_shard_that_is_back_and_else_nothing(talk: Talk) -> None:
     talk.channel.tick(100.0)
     assert kinds(talk) == []
+    talk.lane.back = True  # type: ignore[attr-defined]
+    talk.channel.tick(100.0)
+    assert kinds(talk) == [Hello]
 
 
 def test_a_lane_tells_of_each_connection_but_the_first(tmp_path: Path) -> None:

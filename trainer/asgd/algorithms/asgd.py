@@ -1,12 +1,10 @@
 """A-SGD: workers push gradients or accumulated local steps, shards apply them in the order in which they arrive.
 
-Paine et al. 2013 (arXiv 1312.6186) and Downpour (Dean et al. 2012); rules in algorithms.md 2a. Gradient mode
-sends g and
-the shard's optimizer applies it; delta mode sends x_i - x_base after local steps and the shard adds it.
-Deltas are summed;
-`deltaScale: mean` divides each by the number of live workers. Bounded staleness: `Refuse` drops a push that is too
-old, `Scale` shrinks it (Zhang et al. 2015, with max 1: rate / staleness), `Wait` holds a worker that is too far
-ahead (SSP, Ho et al. 2013).
+Paine et al. 2013 (arXiv 1312.6186) and Downpour (Dean et al. 2012); rules in algorithms.md 2a. Gradient mode sends g,
+and the shard's optimizer applies it. Delta mode sends x_i - x_base after local steps, and the shard adds it. Deltas
+are summed; `deltaScale: mean` divides each by the number of live workers. Bounded staleness: `Refuse` drops a push
+that is too old, `Scale` shrinks it (Zhang et al. 2015, with max 1: rate / staleness), `Wait` holds a worker that is
+too far ahead (SSP, Ho et al. 2013).
 """
 
 from __future__ import annotations
@@ -57,7 +55,9 @@ class AsgdServer(ServerStrategy):
             add_scaled(weights, vector, self._scale(state, push), scratch)
             return
         slots = {name: array[span] for name, array in state.slots.items()}
-        self.optimizer.update(weights, vector, self._rate(state, push), slots, scratch, push.version)
+        self.optimizer.update(
+            weights, vector, self._rate(state, push), slots=slots, scratch=scratch, count=push.version
+        )
 
     def factor(self, state: ShardState, push: Push) -> float | None:
         if self.optimizer is None:
@@ -101,7 +101,7 @@ class AsgdWorker(WorkerStrategy):
         if not self.state:
             for name in self.optimizer.slots:
                 self.state[name] = w * 0
-        self.optimizer.update(w, g, rate, self.state, self.scratch, self.steps)
+        self.optimizer.update(w, g, rate, slots=self.state, scratch=self.scratch, count=self.steps)
 
     def turn(self, step: int) -> Turn:
         exchange = self.spec.exchange

@@ -126,6 +126,9 @@ class ServerStrategy(ABC):
     grows: str = ""
     """The first letters of the names of slots that it adds later. Such slots are saved and restored like the others."""
 
+    figures: tuple[str, ...] = ()
+    """Names of the figures (`Push.meta`) that it needs of each push. A push without them is refused before `admit`."""
+
     pulls_wait: bool = False
     """True when `may_pull` may hold a pull back. Workers then push first, and pull by a second message."""
 
@@ -232,7 +235,10 @@ class WorkerStrategy(ABC):
         """The vector to push, or None for a push of figures only. It is read before the next call of this object."""
 
     def meta(self) -> dict[str, float]:
-        """Figures that go with the push. Called after `outgoing`."""
+        """Figures that go with the push. Called after `outgoing`.
+
+        Each is finite and at most 2^53 in magnitude: a push with another is refused. Leave out what has no value.
+        """
         return {}
 
     @abstractmethod

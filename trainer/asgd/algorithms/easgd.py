@@ -34,6 +34,8 @@ def make_server(spec: JobSpec) -> ServerStrategy:
 
 
 class EasgdServer(ServerStrategy):
+    figures = ("alpha",)
+
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
         weights = state.weights[span]
         force = vector - weights
@@ -43,6 +45,7 @@ class EasgdServer(ServerStrategy):
 
 class SyncEasgdServer(RoundServer):
     slots = ("previous",)
+    figures = ("alpha",)
 
     def admit(self, push: Push, state: ShardState) -> str:
         return "stale" if push.staleness else ""

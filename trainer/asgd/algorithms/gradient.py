@@ -31,7 +31,9 @@ class GradientServer(ServerStrategy):
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
         weights, scratch = state.weights[span], state.scratch[: vector.size]
         slots = {name: state.slots[name][span] for name in self.optimizer.slots}
-        self.optimizer.update(weights, vector, push.rate * push.scale, slots, scratch, state.version)
+        self.optimizer.update(
+            weights, vector, push.rate * push.scale, slots=slots, scratch=scratch, count=state.version
+        )
 
 
 class GradientWorker(WorkerStrategy):

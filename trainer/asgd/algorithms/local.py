@@ -38,7 +38,7 @@ class LocalWorker(WorkerStrategy):
         if not self.slots:
             # NB: an array of its own for each; Adam's two must not be one.
             self.slots.update((name, w * 0) for name in self.optimizer.slots)
-        self.optimizer.update(w, g, rate, self.slots, self.scratch, self.steps)
+        self.optimizer.update(w, g, rate, slots=self.slots, scratch=self.scratch, count=self.steps)
 
     def turn(self, step: int) -> Turn:
         due = self.since >= self.period

@@ -24,6 +24,8 @@ from asgd.algorithms.rounds import Decision, Measures, RoundServer, gram
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 
+_FITNESS_MOST = float(1 << 53)
+"""A figure beyond is refused; a loss that high is as bad as none."""
 _NOISE = 1 << 16
 """Elements that share one seed of mutation: noise must not depend on where shards begin."""
 
@@ -166,9 +168,8 @@ class NeuroevolutionServer(RoundServer):
 
 
 def _fitness(push: Push) -> float:
-    """Lower is better; what is no number is the worst."""
-    found = push.meta.get("fitness", math.inf)
-    return found if math.isfinite(found) else math.inf
+    """Lower is better; who tells none is the worst."""
+    return push.meta.get("fitness", math.inf)
 
 
 class NeuroevolutionWorker(LocalWorker):
@@ -193,8 +194,8 @@ class NeuroevolutionWorker(LocalWorker):
 
     def meta(self) -> dict[str, float]:
         # NB: of the answer before; the next one may come with another generation.
-        return {
-            "fitness": self.fitness,
+        fitness = {"fitness": self.fitness} if abs(self.fitness) < _FITNESS_MOST else {}
+        return fitness | {
             "accepted": float(self.accepted),
             "generation": self.notes.get("generation", 0.0),
         }

@@ -16,29 +16,29 @@ from asgd import kernel
 from asgd.spec.types import Optimizer as OptimizerSpec
 
 
-def add_scaled(w: Any, g: Any, a: float, t: Any) -> None:
-    """w += g * a, two roundings an element; t (like w) is scratch for tensors."""
+def add_scaled(w: Any, g: Any, a: float, scratch: Any) -> None:
+    """w += g * a, two roundings an element; `scratch` is shaped like w and used for tensors."""
     if isinstance(w, np.ndarray):
         kernel.axpy(w, g, a)
         return
-    t[:] = g
-    t *= a
-    w += t
+    scratch[:] = g
+    scratch *= a
+    w += scratch
 
 
-def _root(t: Any) -> None:
+def _root(values: Any) -> None:
     """Square root in place, correctly rounded in both libraries."""
-    if isinstance(t, np.ndarray):
-        np.sqrt(t, out=t)
+    if isinstance(values, np.ndarray):
+        np.sqrt(values, out=values)
     else:
         # NB: PyTorch's own float32 root is off by one bit in every sixth element; a double's is exact once rounded.
-        t[:] = t.double().sqrt_()
+        values[:] = values.double().sqrt_()
 
 
 class Optimizer(ABC):
-    """`update(w, g, rate, slots, t, count)` moves w (n,) by gradient g (n,); nothing of g is changed.
+    """`update(w, g, rate, slots, scratch, count)` moves w (n,) by gradient g (n,); nothing of g is changed.
 
-    slots: {name: (n,)} of this object's `slots`, zero at the start; t: (n,) scratch; count: updates so far, from 1.
+    slots: {name: (n,)} of this object's `slots`, zero at the start; scratch: (n,); count: updates so far, from 1.
     A negative rate ascends, which is how a pushed delta is fed to an outer optimizer.
     """
 
@@ -52,18 +52,18 @@ class Optimizer(ABC):
         """Whether an update is `w += -rate * g` and nothing more."""
         return False
 
-    def update(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
+    def update(self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int) -> None:
         decay = self.spec.weight_decay if rate >= 0 else -self.spec.weight_decay
         if decay:
-            t[:] = w
-            t *= decay
-            t += g
-            g = t
-        self.move(w, g, rate, slots, t, count)
+            scratch[:] = w
+            scratch *= decay
+            scratch += g
+            g = scratch
+        self.move(w, g, rate, slots=slots, scratch=scratch, count=count)
 
     @abstractmethod
-    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
-        """The update proper; g may be t itself."""
+    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int) -> None:
+        """The update proper; g may be `scratch` itself."""
 
 
 class Sgd(Optimizer):
@@ -73,12 +73,12 @@ class Sgd(Optimizer):
     def adds(self) -> bool:
         return not self.spec.weight_decay
 
-    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
-        if g is t:
-            t *= -rate
-            w += t
+    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int) -> None:
+        if g is scratch:
+            scratch *= -rate
+            w += scratch
         else:
-            add_scaled(w, g, -rate, t)
+            add_scaled(w, g, -rate, scratch)
 
 
 class Momentum(Optimizer):
@@ -86,18 +86,18 @@ class Momentum(Optimizer):
 
     slots = ("momentum",)
 
-    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
+    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int) -> None:
         v, mu = slots["momentum"], self.spec.momentum
-        if g is not t:
-            t[:] = g
-        t *= -rate
+        if g is not scratch:
+            scratch[:] = g
+        scratch *= -rate
         v *= mu
-        v += t
+        v += scratch
         if self.spec.nesterov:
-            w += t
-            t[:] = v
-            t *= mu
-            w += t
+            w += scratch
+            scratch[:] = v
+            scratch *= mu
+            w += scratch
         else:
             w += v
 
@@ -107,16 +107,16 @@ class Adagrad(Optimizer):
 
     slots = ("squares",)
 
-    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
+    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int) -> None:
         h = slots["squares"]
         step = g * -rate
-        t[:] = g
-        t *= t
-        h += t
-        t[:] = h
-        _root(t)
-        t += self.spec.epsilon
-        step /= t
+        scratch[:] = g
+        scratch *= scratch
+        h += scratch
+        scratch[:] = h
+        _root(scratch)
+        scratch += self.spec.epsilon
+        step /= scratch
         w += step
 
 
@@ -125,23 +125,23 @@ class Adam(Optimizer):
 
     slots = ("first", "second")
 
-    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], t: Any, count: int) -> None:
+    def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int) -> None:
         m, v, (b1, b2) = slots["first"], slots["second"], self.spec.betas
         step = g * (1 - b1)
         m *= b1
         m += step
-        t[:] = g
-        t *= t
-        t *= 1 - b2
+        scratch[:] = g
+        scratch *= scratch
+        scratch *= 1 - b2
         v *= b2
-        v += t
-        t[:] = v
-        t /= 1 - b2**count
-        _root(t)
-        t += self.spec.epsilon
+        v += scratch
+        scratch[:] = v
+        scratch /= 1 - b2**count
+        _root(scratch)
+        scratch += self.spec.epsilon
         step[:] = m
         step *= -rate / (1 - b1**count)
-        step /= t
+        step /= scratch
         w += step
 
 

@@ -27,7 +27,7 @@ class MeanServer(RoundServer):
         state.weights[:] = mean([part.vector for part in given])
 
 
-class Replica(WorkerStrategy):
+class ScopedWorker(WorkerStrategy):
     """Shared by the three: steps of `spec.optimizer`, an exchange every `period` steps, scopes that shrink."""
 
     default_period: ClassVar[int] = 25
@@ -57,7 +57,7 @@ class Replica(WorkerStrategy):
         if not self.slots:
             # NB: an array of its own for each; Adam's two must not be one.
             self.slots.update((name, w * 0) for name in self.optimizer.slots)
-        self.optimizer.update(w, g, rate, self.slots, self.scratch, self.steps)
+        self.optimizer.update(w, g, rate, slots=self.slots, scratch=self.scratch, count=self.steps)
 
     def turn(self, step: int) -> Turn:
         due = step % self.period == 0
@@ -71,7 +71,7 @@ class Replica(WorkerStrategy):
         return self.pull
 
 
-class ElasticWorker(Replica):
+class ElasticWorker(ScopedWorker):
     """Elastic-SGD; x is the mean that the newest round gave."""
 
     default_period = 1
@@ -90,7 +90,7 @@ class ElasticWorker(Replica):
         self.rounds += 1
 
 
-class EntropyWorker(Replica):
+class EntropyWorker(ScopedWorker):
     """Entropy-SGD; x is where the inner loop began, w is y."""
 
     default_period = 20

@@ -7,11 +7,13 @@ Our own are named here; anybody's package adds one by an entry point of the grou
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
-from asgd.algorithms.base import Strategy
+from asgd.algorithms.base import ServerStrategy, Strategy, WorkerStrategy
 from asgd.errors import UserError
+from asgd.spec.types import JobSpec
 
 GROUP = "asgd.algorithms"
 _OURS = {
@@ -68,6 +70,32 @@ def strategy(name: str) -> Strategy:
             f"spec.algorithm.name: {name}: {point.value} is {kind}, not asgd.algorithms.base.Strategy"
         )
     return loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Halves:
+    """A job's strategy with its spec: makes the half that a process runs."""
+
+    strategy: Strategy
+    spec: JobSpec
+
+    def server(self) -> ServerStrategy:
+        """The half of one shard."""
+        return self.strategy.server(self.spec)
+
+    def worker(self) -> WorkerStrategy:
+        """The half of one worker."""
+        return self.strategy.worker(self.spec)
+
+    @property
+    def pulls_wait(self) -> bool:
+        """Whether servers may hold pulls back, so that workers pull by a message of their own."""
+        return self.server().pulls_wait
+
+
+def halves(spec: JobSpec) -> Halves:
+    """The two halves of the strategy that the job names. Raises UserError as `strategy` does."""
+    return Halves(strategy(str(spec.algorithm["name"])), spec)
 
 
 def _full(point: EntryPoint) -> str:

@@ -38,7 +38,7 @@ class SyncServer(RoundServer):
         rounds = state.facts["rounds"] = int(state.facts.get("rounds", 0)) + 1
         # Where it may, `gradient` serves as the optimizer's scratch as well: one array of the shard's size less.
         scratch = np.empty_like(gradient) if self.spec.optimizer.weight_decay else gradient
-        self.optimizer.update(state.weights, gradient, rate, state.slots, scratch, rounds)
+        self.optimizer.update(state.weights, gradient, rate, slots=state.slots, scratch=scratch, count=rounds)
 
 
 STRATEGY = Strategy("sync", SyncServer, GradientWorker)

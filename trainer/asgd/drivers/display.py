@@ -24,6 +24,7 @@ _PLAIN_SECONDS = 2.0
 class _View(Protocol):
     def update(self, status: Status) -> None: ...
     def note(self, text: str) -> None: ...
+    def waiting(self, text: str) -> None: ...
     def close(self) -> None: ...
 
 
@@ -58,6 +59,11 @@ class Display:
         """A line that stays, above the live area. Notes that do not matter are left out when quiet."""
         if matters or not self._quiet:
             self._attempt(lambda: self._view.note(text))
+
+    def waiting(self, text: str) -> None:
+        """What a start waits for, as "importing train.py: 12 s"; to be said again while it lasts."""
+        if not self._quiet:
+            self._attempt(lambda: self._view.waiting(text))
 
     def close(self) -> None:
         """Leaves the last state on the screen and gives the terminal back. Twice is no harm."""
@@ -113,6 +119,8 @@ class _Plain:
     def __init__(self, stream: TextIO, quiet: bool, clock: Callable[[], float]) -> None:
         self._stream, self._quiet, self._clock = stream, quiet, clock
         self._due = clock()
+        self._pause = _PLAIN_SECONDS
+        """Between two lines about a wait: the longer it lasts, the more rarely it is told."""
         self._shown = ""
         self._last: Status | None = None
 
@@ -124,6 +132,12 @@ class _Plain:
 
     def note(self, text: str) -> None:
         self._write(text)
+
+    def waiting(self, text: str) -> None:
+        now = self._clock()
+        if now >= self._due:
+            self._due, self._pause = now + self._pause, 2 * self._pause
+            self._write(text)
 
     def close(self) -> None:
         if self._last is not None:

@@ -1,15 +1,13 @@
 """The HTTP side of every process: /metrics for Prometheus, /status as JSON, /healthz and /readyz for the kubelet.
 
-Served by a thread that only reads what the process publishes: a registry whose collectors look at plain counters when
-they are scraped, so the update path pays nothing for them.
+Served by one thread (`http.py`) that only reads what the process publishes: a registry whose collectors look at plain
+counters when they are scraped, so the update path pays nothing for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -17,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from asgd.errors import UserError
+from asgd.host.http import Answer, HttpServer, Request
 
 
 @dataclass(slots=True)
@@ -46,49 +45,32 @@ class Exporter:
         self.address = ""
         if not address:
             return
-        registry = CollectorRegistry()
-        registry.register(_Collector(views.collect))
+        self._views = views
+        self._registry = CollectorRegistry()
+        self._registry.register(_Collector(views.collect))
         host, _, port = address.rpartition(":")
         try:
-            self._server = ThreadingHTTPServer((host, int(port)), _handler(registry, views))
+            self._server = HttpServer(host, int(port), self._answer)
         except OSError as error:
             raise UserError(f"spec.metrics.port: {address} cannot be served: {error.strerror}") from error
-        self._server.daemon_threads = True
-        self.address = f"{host}:{self._server.server_address[1]}"
-        Thread(target=self._server.serve_forever, name="exporter", daemon=True).start()
+        self.address = f"{host}:{self._server.port}"
 
     def close(self) -> None:
         """Stops serving."""
         if self.address:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.close()
 
-
-def _handler(registry: CollectorRegistry, views: Views) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            if path == "/metrics":
-                encoder, kind = choose_encoder(self.headers.get("Accept", ""))
-                self._answer(200, kind, encoder(registry))
-            elif path == "/status":
-                self._answer(200, "application/json", views.status())
-            elif path == "/healthz":
-                self._answer(200, "text/plain", b"ok\n")
-            elif path == "/readyz":
-                ready = views.ready()
-                self._answer(200 if ready else 503, "text/plain", b"ready\n" if ready else b"not ready\n")
-            else:
-                self._answer(404, "text/plain", b"known: /metrics /status /healthz /readyz\n")
-
-        def _answer(self, code: int, kind: str, body: bytes) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Scrapes are not worth a line."""
-
-    return Handler
+    def _answer(self, request: Request) -> Answer:
+        match request.path:
+            case "/metrics":
+                encoder, kind = choose_encoder(request.headers.get("accept", ""))
+                return Answer(200, kind, encoder(self._registry))
+            case "/status":
+                return Answer(200, "application/json", self._views.status())
+            case "/healthz":
+                return Answer(200, "text/plain", b"ok\n")
+            case "/readyz":
+                ready = self._views.ready()
+                return Answer(200 if ready else 503, "text/plain", b"ready\n" if ready else b"not ready\n")
+            case _:
+                return Answer(404, "text/plain", b"known: /metrics /status /healthz /readyz\n")

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from asgd.errors import UserError
+from asgd.wire.messages import Role
 
 _NAME = b"asgd-recording "
 MAGIC = _NAME + b"2\n"
@@ -64,7 +65,7 @@ class Told(Record, tag=2, frozen=True):
 class Joined(Record, tag=3, frozen=True):
     """A hello that changed the shard."""
 
-    role: str
+    role: Role
     index: int
     incarnation: int
     size: int
@@ -107,15 +108,15 @@ class Closed(Record, tag=7, frozen=True):
 
 
 class Saved(Record, tag=8, frozen=True):
-    """The state of this moment went into a checkpoint round."""
+    """The state of this moment went into a save."""
 
-    round: int
+    save: int
 
 
 class Restored(Record, tag=9, frozen=True):
-    """This start of the shard took over a checkpoint round."""
+    """This start of the shard took over a save."""
 
-    round: int
+    save: int
 
 
 class Ended(Record, tag=10, frozen=True):

@@ -50,12 +50,12 @@ class Recording:
     shards: list[list[tuple[int, list[AnyRecord]]]]
     workers: dict[Person, WorkerTape]
 
-    def rounds_needed(self) -> set[int]:
-        """Checkpoint rounds that a shard was restored from, and the one that holds the final weights."""
-        needed = {self.run.round}
+    def saves_needed(self) -> set[int]:
+        """Saves that a shard was restored from, and the one that holds the final weights."""
+        needed = {self.run.save}
         for starts in self.shards:
             for _, records in starts:
-                needed |= {record.round for record in records if isinstance(record, Restored)}
+                needed |= {record.save for record in records if isinstance(record, Restored)}
         return needed
 
     def taken(self) -> Iterator[tuple[Person, int, int, int]]:

@@ -34,8 +34,8 @@ class RunRecord(Struct, rename="camel"):
     """{package: version} that compute."""
     files: dict[str, str] = {}
     """{log: sha256}"""
-    round: int = 0
-    """The checkpoint round that holds the final weights; 0: there are none."""
+    save: int = 0
+    """The save that holds the final weights; 0: there are none."""
     weights: str = ""
     """sha256 of the final weights, float32 in the layout's order."""
 
@@ -65,13 +65,13 @@ def begin(folder: Path, job_folder: Path) -> None:
         return
 
 
-def seal(folder: Path, shards: int, round_: int, weights: str) -> str:
-    """The run is over; `round_` holds its final weights, whose hash is `weights`. Returns why it can't be replayed."""
+def seal(folder: Path, shards: int, save: int, weights: str) -> str:
+    """The run is over; `save` holds its final weights, whose hash is `weights`. Returns why it can't be replayed."""
     try:
         record = read(folder)
         for path in sorted(folder.glob("*.log")):
             record.files[path.name] = _digest(path)
-        record.round, record.weights = round_, weights
+        record.save, record.weights = save, weights
         _write(folder, record)
         whole = all(_whole(folder, shard) for shard in range(shards))
     except (OSError, UserError) as error:

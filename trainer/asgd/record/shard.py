@@ -47,10 +47,17 @@ class ShardRecorder(Recorder):
         who = message
         self._add(
             Joined(
-                who.role, who.index, who.incarnation, who.size, who.layout, who.dataset, who.sequence, who.node,
-                who.tensors,
+                role=who.role,
+                index=who.index,
+                incarnation=who.incarnation,
+                size=who.size,
+                layout=who.layout,
+                dataset=who.dataset,
+                sequence=who.sequence,
+                node=who.node,
+                tensors=who.tensors,
             )
-        )  # fmt: skip
+        )
 
     def brought(self, message: Init, payload: Any) -> None:
         self._add(Brought(message.index, message.chunk, checksum(payload)))
@@ -64,7 +71,16 @@ class ShardRecorder(Recorder):
     def closed(self, order: Decided, facts: dict[str, Any]) -> None:
         # Deciding may have left its mark in shard 0's facts, and is not done again when the round is replayed.
         kept = {} if order.measure else facts
-        self._add(Closed(order.number, order.term, order.members, order.measure, order.decision, kept))
+        self._add(
+            Closed(
+                number=order.number,
+                term=order.term,
+                members=order.members,
+                measure=order.measure,
+                decision=order.decision,
+                facts=kept,
+            )
+        )
 
     def saved(self, save: int) -> None:
         self._add(Saved(save))

@@ -15,7 +15,7 @@ from asgd.record.format import Bringing, Dropped, Head, Heard, Leased, Leaving, 
 from asgd.wire.messages import Granted
 
 if TYPE_CHECKING:
-    from asgd.worker.reading.leases import Leasing
+    from asgd.worker.reading.leased import Leasing
 
 Visits = Sequence[tuple[int, int, int]]
 Bring = Callable[[], F32]

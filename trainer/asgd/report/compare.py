@@ -12,7 +12,7 @@ from pathlib import Path
 from asgd import exitcodes
 from asgd.errors import UserError
 from asgd.report import goal as goals
-from asgd.report import page, poster, units
+from asgd.report import page, picture, units
 from asgd.report.compared import Compared, common_goal, load
 from asgd.report.files import write_atomic
 
@@ -24,11 +24,11 @@ def run(folders: Sequence[str], output: str, target: str | None) -> int:
     goal = common_goal(runs, wanted)
     title, note = _title(runs), _note(runs, str(goal) if goal else "")
     folder = Path(output)
-    picture = poster.render(runs, goal, title, note)
+    drawn = picture.render(runs, goal, title, note)
     text = page.render(runs, goal, title, note)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "report.png", picture)
+        write_atomic(folder / "report.png", drawn)
         write_atomic(folder / "report.html", text.encode())
     except OSError as error:
         raise UserError(f"--output: {output} cannot be written: {error.strerror}") from error

@@ -19,6 +19,7 @@ from asgd.errors import UserError
 from asgd.report import goal as goals
 from asgd.report import history as histories
 from asgd.report import series, summary
+from asgd.report.fields import taken
 from asgd.report.goal import Goal
 from asgd.report.history import History
 from asgd.report.labels import Named, labels
@@ -68,9 +69,7 @@ def load(folders: Sequence[str]) -> list[Compared]:
     """The runs of `folders`, each folder once, in their order. Raises UserError for a folder that holds no run."""
     paths = list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
     found = [_load(path) for path in paths]
-    names = labels(
-        [Named(r.job, r.algorithm, r.workers, r.shards, r.seed, r.folder, r.simulated) for r in found]
-    )
+    names = labels([taken(Named, run) for run in found])
     return [msgspec.structs.replace(run, label=name) for run, name in zip(found, names, strict=True)]
 
 
@@ -89,13 +88,10 @@ def _load(folder: Path) -> Compared:
 
 
 def _finished(folder: Path, history: History, told: Summary) -> Compared:
-    return Compared(
-        label="", folder=str(folder), history=history, points=points(history), job=told.job,
-        algorithm=told.algorithm, workers=told.workers, shards=told.shards, seed=told.seed, updates=told.updates,
-        samples=told.samples, seconds=told.seconds, loss=told.loss, metrics=told.metrics,
+    return taken(
+        Compared, told, label="", folder=str(folder), history=history, points=points(history),
         bytes=max(total_bytes(history), float(told.bytes_sent + told.bytes_received)),
-        staleness=told.staleness, lost_updates=told.lost_updates, stopped=told.stop_reason or "ended",
-        simulated=_simulated(history),
+        stopped=told.stop_reason or "ended", simulated=_simulated(history),
     )  # fmt: skip
 
 
@@ -104,14 +100,13 @@ def _unfinished(folder: Path, history: History, stopped: str) -> Compared:
     last = next((line for line in reversed(history.lines) if isinstance(line, Progress)), Progress(0.0))
     measured = points(history)
     spec = _spec(folder / "job.yaml")
-    return Compared(
-        label="", folder=str(folder), history=history, points=measured,
+    return taken(
+        Compared, last, label="", folder=str(folder), history=history, points=measured,
         job=run.job if run else "", algorithm=run.algorithm if run else "",
         workers=int(spec.get("workers", {}).get("replicas", last.workers)),
         shards=int(spec.get("parameterServer", {}).get("shards", 1)), seed=int(spec.get("seed", 0)),
-        updates=last.updates, samples=last.samples, seconds=series.duration(history), bytes=total_bytes(history),
-        loss=last.loss, metrics=measured[-1].metrics if measured else {}, staleness=last.staleness,
-        lost_updates=last.lost_updates, stopped=stopped, simulated=_simulated(history),
+        seconds=series.duration(history), bytes=total_bytes(history),
+        metrics=measured[-1].metrics if measured else {}, stopped=stopped, simulated=_simulated(history),
     )  # fmt: skip
 
 

@@ -52,6 +52,12 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+def load() -> None:
+    """Loads matplotlib, which takes half a second: a process that waits anyway need not do so when it draws."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+
 def draw(history_path: Path, out_png: Path, title: str) -> None:
     """Draws the run of `history_path` to `out_png`. Raises UserError without a history, OSError."""
     write_atomic(out_png, render(histories.read(history_path), title))

@@ -54,6 +54,11 @@ class LiveView:
             self._draw(status)
             self._due = time.monotonic() + _FRAME_SECONDS
 
+    def waiting(self, text: str) -> None:
+        if not self._live.is_started:
+            self._live.start()
+        self._live.update(_line(text, "dim"), refresh=True)
+
     def note(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)
 

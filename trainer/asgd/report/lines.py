@@ -11,31 +11,35 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from asgd.report.fields import taken
 from asgd.spec.durations import merged
 from asgd.spec.status import ServingView, StalenessView, Status, WorkerTimes, WorkerView
 from asgd.spec.types import StopAfter
 
 
 class Line(Struct, rename="camel", tag_field="kind", frozen=True):
-    """Base of all lines. `t` is seconds since the job's first start and never runs backwards in a file."""
+    """What all lines have beside `kind`."""
 
     t: float
+    """Seconds since the job's first start; it never runs backwards in a file."""
 
 
 class Run(Line, tag="run", frozen=True):
-    """A run begins or resumes; all lines up to the next `Run` are its own."""
+    """A run begins or resumes; all lines up to the next of this kind are its own."""
 
     job: str
     algorithm: str
     samples: int = 0
+    """Those of earlier runs."""
     updates: int = 0
+    """Those of earlier runs."""
     stop_after: StopAfter = StopAfter()
     simulated: bool = False
     """All seconds are virtual."""
 
 
 class Progress(Line, tag="progress", frozen=True):
-    """Once a second, and the first and last status. `loss` is null when there is none or it is not finite."""
+    """Once a second, and the first and last status."""
 
     updates: int = 0
     samples: int = 0
@@ -45,10 +49,12 @@ class Progress(Line, tag="progress", frozen=True):
     bytes_sent: int = 0
     bytes_received: int = 0
     loss: float | None = None
+    """Null when there is none or it is not finite."""
     staleness: StalenessView = StalenessView()
     workers: int = 0
     """How many are running."""
     refused: int = 0
+    """Pushes, for whatever reason."""
     lost_updates: int = 0
 
 
@@ -57,6 +63,7 @@ class Evaluation(Line, tag="evaluation", frozen=True):
 
     updates: int
     samples: int
+    """About as many as those updates brought."""
     metrics: dict[str, float | None]
 
 
@@ -64,29 +71,38 @@ class Member(Line, tag="member", frozen=True):
     """A worker joined, left (said goodbye) or was lost."""
 
     event: str
+    """joined | left | lost"""
     worker: int
+    """Its index."""
     incarnation: int = 0
+    """Which start of this index it is."""
     node: str = ""
+    """Name of its machine."""
 
 
 class Server(Line, tag="server", frozen=True):
     """A parameter server came back with a new term."""
 
     event: str
+    """restarted"""
     shard: int
+    """Its index."""
     term: int
+    """How often it was started by now."""
 
 
 class Histogram(Line, tag="staleness", frozen=True):
-    """{staleness: accepted pushes} so far on shard 0; now and then and at the end, for it can be long."""
+    """Staleness on shard 0 so far; now and then and at the end, for it can be long."""
 
     histogram: dict[int, int]
+    """{staleness: accepted pushes}"""
 
 
 class Timing(Line, tag="timing", frozen=True):
-    """How long workers' steps and exchanges took, and shard 0's serving, in all of this run; as rare as `Histogram`."""
+    """How long workers' steps and exchanges took, and shard 0's serving, in all of this run; as rare as `staleness`."""
 
     workers: dict[int, WorkerTimes]
+    """{index: times}, all lives of a worker together."""
     serving: ServingView = ServingView()
 
 
@@ -104,33 +120,13 @@ def _finite(value: float | None) -> float | None:
 
 
 def run(status: Status, t: float, simulated: bool = False) -> Run:
-    return Run(
-        t=t,
-        job=status.job,
-        algorithm=status.algorithm,
-        samples=status.samples,
-        updates=status.updates,
-        stop_after=status.stop_after,
-        simulated=simulated,
-    )
+    return taken(Run, status, t=t, simulated=simulated)
 
 
 def progress(status: Status, t: float) -> Progress:
-    return Progress(
-        t=t,
-        updates=status.updates,
-        samples=status.samples,
-        epochs=status.epochs,
-        samples_per_second=status.samples_per_second,
-        updates_per_second=status.updates_per_second,
-        bytes_sent=status.bytes_sent,
-        bytes_received=status.bytes_received,
-        loss=_finite(status.loss),
-        staleness=status.staleness,
-        workers=sum(worker.state == "running" for worker in status.workers),
-        refused=sum(status.refused.values()),
-        lost_updates=status.lost_updates,
-    )
+    running = sum(worker.state == "running" for worker in status.workers)
+    refused = sum(status.refused.values())
+    return taken(Progress, status, t=t, loss=_finite(status.loss), workers=running, refused=refused)
 
 
 def timing(status: Status, t: float) -> Timing:

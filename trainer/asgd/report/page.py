@@ -14,7 +14,7 @@ from html import escape
 from asgd.report.compared import Compared
 from asgd.report.goal import Goal
 from asgd.report.panels import DARK, LIGHT, Panel, Theme, panels, style
-from asgd.report.poster import rc
+from asgd.report.picture import rc
 from asgd.report.table import columns, groups
 
 _PANEL_INCHES = (5.2, 3.5)

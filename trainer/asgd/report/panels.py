@@ -1,6 +1,6 @@
 """Panels that show several runs at once: metric and loss against time, samples and bytes, and staleness.
 
-Each is a function of its axes, the runs and a `Theme`; `page` puts them into HTML one by one, `poster` all into one
+Each is a function of its axes, the runs and a `Theme`; `page` puts them into HTML one by one, `picture` all into one
 PNG. matplotlib is imported by whoever makes the axes.
 """
 

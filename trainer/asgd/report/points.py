@@ -25,7 +25,7 @@ class Point(Struct, frozen=True):
     first: bool = False
 
 
-class _Ledger(Struct):
+class _Traffic(Struct):
     """(updates, bytes) of one start of the run, both rising; `bytes` continue those of earlier starts."""
 
     at: list[tuple[int, float]] = field(default_factory=list)
@@ -43,37 +43,46 @@ class _Ledger(Struct):
 def points(history: History) -> list[Point]:
     """All evaluations in the order of the file."""
     found: list[Point] = []
-    ledgers = _ledgers(history)
+    starts = _traffic(history)
     start, first = -1, True
     for line in history.lines:
         if isinstance(line, Run):
             start, first = start + 1, True
         elif isinstance(line, Evaluation):
-            cost = ledgers[max(start, 0)].bytes_at(line.updates)
-            found.append(Point(line.t, line.updates, line.samples, cost, line.metrics, first))
+            cost = starts[max(start, 0)].bytes_at(line.updates)
+            found.append(
+                Point(
+                    t=line.t,
+                    updates=line.updates,
+                    samples=line.samples,
+                    bytes=cost,
+                    metrics=line.metrics,
+                    first=first,
+                )
+            )
             first = False
     return found
 
 
 def total_bytes(history: History) -> float:
     """Bytes that servers sent and took in, all starts of the run together."""
-    return max((ledger.at[-1][1] for ledger in _ledgers(history) if ledger.at), default=0.0)
+    return max((traffic.at[-1][1] for traffic in _traffic(history) if traffic.at), default=0.0)
 
 
-def _ledgers(history: History) -> list[_Ledger]:
-    ledgers = [_Ledger()]
+def _traffic(history: History) -> list[_Traffic]:
+    starts = [_Traffic()]
     total = before = 0.0
     begun = False
     for line in history.lines:
         if isinstance(line, Run):
-            ledgers += [_Ledger()] if begun else []
+            starts += [_Traffic()] if begun else []
             begun, before = True, 0.0
         elif isinstance(line, Progress):
             now = float(line.bytes_sent + line.bytes_received)
             # NB: a shard that came back counts anew while the others go on, so a fall says nothing of its own.
             total += max(0.0, now - before)
             before = now
-            ledger = ledgers[-1]
-            if not ledger.at or line.updates >= ledger.at[-1][0]:
-                ledger.at.append((line.updates, total))
-    return ledgers
+            traffic = starts[-1]
+            if not traffic.at or line.updates >= traffic.at[-1][0]:
+                traffic.at.append((line.updates, total))
+    return starts

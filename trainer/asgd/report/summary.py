@@ -10,12 +10,13 @@ import math
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import field
 
 from asgd.errors import UserError
 from asgd.report import units
+from asgd.report.fields import taken
 from asgd.report.files import write_atomic
-from asgd.spec.status import CheckpointView, StalenessView, Status
+from asgd.spec.status import StalenessView, Status, Totals
 from asgd.spec.types import JobSpec
 
 _REASONS = {
@@ -33,46 +34,25 @@ _REASONS = {
 }
 
 
-class Summary(Struct, rename="camel", frozen=True, kw_only=True):
-    """One run in numbers. Totals and averages count from the job's first start, resumed runs included."""
+class Summary(Totals, frozen=True, kw_only=True):
+    """One run in numbers. Averages count from the job's first start, as totals do."""
 
-    job: str = ""
-    algorithm: str
     workers: int
-    """As the job asked for; see `workers_seen`."""
+    """As the job asked for; see `workersSeen`."""
     shards: int
+    """Parameter servers that the parameters were cut over."""
     seed: int
-    updates: int
-    samples: int
-    epochs: float
-    seconds: float
+    """As in the job."""
     samples_per_second: float
+    """Average over the whole run."""
     updates_per_second: float
-    bytes_sent: int
-    staleness: StalenessView
-    loss: float | None
-    metrics: dict[str, float | None]
-    stop_reason: str
-    restarts: dict[str, int]
-    """{role: restarts}"""
-    lost_updates: int
-    versions: list[int]
-    """Of each shard at the end."""
-    bytes_received: int = 0
-    bytes_saved: int = 0
-    """What codecs saved of the bytes that fp32 would have taken, both ways."""
-    metrics_at_updates: int = 0
-    refused: dict[str, int] = {}
-    """{reason: pushes}"""
-    revisited_samples: int = 0
-    guarantee: str = ""
+    """Average over the whole run."""
     workers_seen: int = 0
     """How many worker indices ever joined."""
     workers_lost: list[int] = field(default_factory=list)
     """Indices that were lost at least once."""
     rejected_workers: list[int] = field(default_factory=list)
     """Workers that the strategy did not listen to, at the end or for a time."""
-    checkpoint: CheckpointView | None = None
     replayable: bool = False
     """Whether `asgd replay` can execute this run again, to the same bits."""
     not_replayable: str = ""
@@ -83,36 +63,17 @@ class Summary(Struct, rename="camel", frozen=True, kw_only=True):
 
 def summarize(status: Status, spec: JobSpec) -> Summary:
     """The summary of a run whose last status is `status`."""
-    return Summary(
-        job=status.job,
-        algorithm=status.algorithm,
+    return taken(
+        Summary,
+        status,
         workers=spec.workers.replicas,
         shards=len(status.versions) or spec.parameter_server.shards,
         seed=spec.seed,
-        updates=status.updates,
-        samples=status.samples,
-        epochs=status.epochs,
-        seconds=status.seconds,
         samples_per_second=_average(status.samples, status),
         updates_per_second=_average(status.updates, status),
-        bytes_sent=status.bytes_sent,
-        bytes_received=status.bytes_received,
-        bytes_saved=status.bytes_saved,
-        staleness=status.staleness,
-        loss=status.loss,
-        metrics=dict(status.metrics),
-        metrics_at_updates=status.metrics_at_updates,
-        stop_reason=status.stop_reason,
-        restarts=status.restarts,
-        lost_updates=status.lost_updates,
-        versions=status.versions,
-        refused=status.refused,
-        revisited_samples=status.revisited_samples,
-        guarantee=status.guarantee,
         workers_seen=len({worker.index for worker in status.workers}),
         workers_lost=sorted({worker.index for worker in status.workers if worker.state == "lost"}),
         rejected_workers=status.ever_rejected,
-        checkpoint=status.checkpoint,
     )
 
 

@@ -25,6 +25,7 @@ from asgd.host.say import say
 from asgd.kernel import F32
 from asgd.wire.lanes import shm
 from asgd.wire.lanes.shm import Segment
+from asgd.wire.limits import ACCEPTED_MOST, BACKLOG, BULK_STRANGERS_MOST, STRANGER_SECONDS
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode
 from asgd.wire.partition import CHUNK, Range, chunk_slice
 from asgd.wire.seal import RANDOM, Seal, available, session_keys
@@ -35,9 +36,6 @@ TURN = 8
 """Frames of one connection that are served before the next one's turn."""
 QUEUE_MOST = 4 * 4 * CHUNK
 """Bytes that may wait for a peer before it is not read from any more."""
-STRANGERS_MOST = 64
-STRANGER_SECONDS = 5.0
-"""How many connections may be open that have not shown a token, and for how long."""
 
 Peer = tuple[str, int]
 
@@ -145,11 +143,11 @@ class Bulk:
             self._path.unlink(missing_ok=True)
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(str(self._path))
-            listener.listen(128)
+            listener.listen(BACKLOG)
             self.address = address
             return listener
         host, _, port = address.removeprefix("tcp://").rpartition(":")
-        listener = socket.create_server((host.strip("[]"), int(port)), backlog=128)
+        listener = socket.create_server((host.strip("[]"), int(port)), backlog=BACKLOG)
         self.address = f"tcp://:{listener.getsockname()[1]}"
         return listener
 
@@ -276,7 +274,7 @@ class Bulk:
             connection.run = 0, 1
 
     def _accept(self) -> None:
-        while True:
+        for _ in range(ACCEPTED_MOST):
             try:
                 sock, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -286,7 +284,7 @@ class Bulk:
                 say(f"a bulk connection could not be accepted: {error}")
                 self._selector.unregister(self._listener)
                 return
-            if len(self._strangers) >= STRANGERS_MOST:
+            if len(self._strangers) >= BULK_STRANGERS_MOST:
                 self._end(min(self._strangers, key=lambda stranger: stranger.since))
             sock.setblocking(False)
             tune(sock)

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from asgd.server.coordinator import Coordinator
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saving import Outcome, Publish, Saving, patience
 from asgd.server.shard import Shard
 from asgd.spec.types import Job
@@ -42,11 +42,11 @@ class Collecting:
 
     def ask(self, now: float) -> None:
         """Starts a save at once, or after the one under way, if there is anything new to save."""
-        chief = self._coordinator
-        if not self._shard.ready or self.all_saved or chief.stop_reason == "diverged":
+        coordinator = self._coordinator
+        if not self._shard.ready or self.all_saved or coordinator.stop_reason == "diverged":
             return
-        if chief.save_asked is None:
-            chief.ask_save(now, 0)
+        if coordinator.save_asked is None:
+            coordinator.ask_save(now, 0)
         else:
             self._again = True
 

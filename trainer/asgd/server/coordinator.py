@@ -1,10 +1,8 @@
 """What shard 0 decides for the whole job: members, leases of data, save rounds, evaluation, and when to stop.
 
-Pure: it is told what happened and what time it is (seconds, monotonic) and changes its state; `service.py`
-asks it and sends.
-The life of a job: starting -> running -> stopping (no more leases, workers finish their push and leave) ->
-saving (final
-checkpoint) -> evaluating -> finished. A finished coordinator keeps answering Stop until its process is removed.
+Pure: it is told what happened and what time it is (seconds, monotonic) and changes its state. The core asks it.
+The life of a job: starting -> running -> stopping (no more leases, workers finish their push and leave) -> saving
+(final checkpoint) -> evaluating -> finished. A finished coordinator keeps answering Stop until its process is removed.
 """
 
 from __future__ import annotations
@@ -168,6 +166,11 @@ class Coordinator:
             member.granted = Granted(*span) if span else Granted(wait=not over, over=over)
             member.asked, member.resting = request, member.granted.wait
         return member.granted
+
+    @property
+    def requests(self) -> dict[int, int]:
+        """{worker: number of its newest request for a lease}"""
+        return {member.index: member.asked for member in self.members.values()}
 
     def change(self, spec: JobSpec) -> None:
         """Live fields of the spec have changed."""
@@ -366,6 +369,7 @@ class Coordinator:
             "metrics": self.metrics,
             "metricsAt": self.metrics_at,
             "restarts": self.restarts,
+            "finished": sorted(self._finished),
             "pool": self.pool.state() if self.pool else None,
         }
 
@@ -377,6 +381,8 @@ class Coordinator:
         self.first_loss = state["firstLoss"]
         self.metrics, self.metrics_at = state["metrics"], state["metricsAt"]
         self.restarts = dict(state["restarts"])
+        # NB: whose own loops had ended will not come back; a coordinator that forgot them would wait for ever.
+        self._finished = set(state["finished"])
         self.describe_data(state["dataset"], self.guarantee, self.tensors)
         if self.pool and state["pool"]:
             self.pool.load(state["pool"])

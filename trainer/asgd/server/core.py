@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.algorithms.rounds import RoundServer
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
 from asgd.server.answers import PRIMARY, Answer, Answers, Sender
+from asgd.server.knowledge import Knowledge
 from asgd.server.leaving import Leaving
 from asgd.server.participant import Participant
 from asgd.server.primary import Primary
@@ -61,7 +62,7 @@ class ServerCore:
         recorder: Recorder | None = None, memory: Callable[[int], F32] | None = None,
     ) -> None:  # fmt: skip
         spec = job.spec
-        rule = strategy(str(spec.algorithm["name"])).server(spec)
+        rule = halves(spec).server()
         self.job = job
         self.shard = Shard(spec, rule, index, spec.parameter_server.shards, term)
         self.shard.recorder = recorder or self.shard.recorder
@@ -74,6 +75,8 @@ class ServerCore:
         self.primary = duty if isinstance(duty, Primary) else None
         self.participant = duty if isinstance(duty, Participant) else None
         self.rounds = RoundClosing(self.shard, rule) if isinstance(rule, RoundServer) else None
+        table = self.rounds.table if self.rounds else None
+        self.knowledge = Knowledge(job, self.shard, self.primary, table, stores=store is not None)
         self.parked: dict[tuple[Sender, int], Pull] = {}
         self.notes: list[str] = []
         """Lines for the log, which the driver takes away."""
@@ -96,13 +99,15 @@ class ServerCore:
 
     def receive(self, sender: Sender, message: AnyMessage, payload: Any, now: float) -> Answers:
         """Takes in a message and answers it. Raises ProtocolError on what breaks the rules: see `refuse`."""
+        if sender != PRIMARY and (fault := self.knowledge.refusal(sender, message, now)):
+            return ((sender, self.refuse(sender, message, fault.code, fault.text), None),)
         match message:
             case Exchange():
                 return self._exchange(sender, message, payload, now)
             case Pull():
                 return self._pull(sender, message)
             case Hello():
-                return ((sender, self._hello(message, now), None),)
+                return ((sender, self._welcomed(sender, message, now), None),)
             case Init():
                 return ((sender, self.shard.init(message, payload) or Done(), None),)
             case Bye():
@@ -117,12 +122,16 @@ class ServerCore:
                 return self._obey(message, now)
         raise ProtocolError(f"shard {self.shard.index} does not serve {type(message).__name__}")
 
-    def refuse(self, message: AnyMessage | None, code: str, text: str) -> Fault:
+    def refuse(self, sender: Sender, message: AnyMessage | None, code: str, text: str) -> Fault:
         """The answer to a message that is not served; counted by who sent it. `message` None: it was not readable."""
-        index = getattr(message, "index", None)
-        known = isinstance(index, int) and index in self.shard.members
-        self.traffic.refused[f"worker {index}" if known else "other", code] += 1
+        self.traffic.refuse(self.knowledge.peer(sender, message), code.removeprefix("refused:"))
         return Fault(code, text, self.shard.term)
+
+    def _welcomed(self, sender: Sender, message: Hello, now: float) -> Message:
+        answer = self._hello(message, now)
+        if isinstance(answer, Fault) and answer.code != "stopped":
+            return self.refuse(sender, message, answer.code, answer.text)
+        return answer
 
     def _hello(self, message: Hello, now: float) -> Message:
         shard = self.shard

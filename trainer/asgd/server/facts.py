@@ -31,6 +31,8 @@ class JobFacts:
     shards: list[ShardReport]
     """A shard that has not reported yet tells nothing but zeros."""
     terms: list[int]
+    refused_messages: dict[str, int] = field(default_factory=dict)
+    """{reason: messages} that shard 0 did not serve."""
     rejected: list[int] = field(default_factory=list)
     """Workers whose pushes the strategy leaves out at this moment."""
     ever_rejected: list[int] = field(default_factory=list)

@@ -7,11 +7,12 @@ Pure. They never wait for shard 0: while it is away they go on serving with what
 from __future__ import annotations
 
 from asgd.server.facts import shard_report
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saving import KeepOwn, Saving
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
 from asgd.spec.types import Job
+from asgd.wire.limits import TEXT_MOST
 from asgd.wire.messages import Beat, Beaten
 
 GRACE_SECONDS = 3.0
@@ -77,8 +78,8 @@ class Participant:
         report, saving = shard_report(self._shard, self._traffic), self._saving
         report.leaving = self._leaving_after is not None
         if saving:
-            report.save, report.part, report.error = saving.number, saving.part, saving.error
-            report.store_trouble = saving.trouble(now)
+            report.save, report.part = saving.number, saving.part
+            report.error, report.store_trouble = saving.error[:TEXT_MOST], saving.trouble(now)[:TEXT_MOST]
         return Beat("shard", self._shard.index, self._shard.term, report)
 
     def _keep_own(self, saving: Saving) -> None:

@@ -14,7 +14,7 @@ from asgd.errors import ProtocolError, UserError
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saving import Saving
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
@@ -95,29 +95,33 @@ class Primary:
 
     def joined(self, message: Hello, now: float) -> None:
         """The shard has welcomed a peer; the first worker describes the data."""
-        chief = self.coordinator
+        coordinator = self.coordinator
         if message.role == "evaluator":
-            chief.meet_evaluator(now)
+            coordinator.meet_evaluator(now)
         if message.role != "worker":
             return
         if message.evaluates:
-            chief.await_evaluator()
-        chief.hello(message.index, message.incarnation, message.node, now)
-        chief.describe_data(message.dataset, message.guarantee, message.tensors)
-        self.shard.state.dataset = chief.dataset
-        chief.rolled_back(self.shard.lost_samples - self._rolled_back)
+            coordinator.await_evaluator()
+        coordinator.hello(message.index, message.incarnation, message.node, now)
+        coordinator.describe_data(message.dataset, message.guarantee, message.tensors)
+        self.shard.state.dataset = coordinator.dataset
+        coordinator.rolled_back(self.shard.lost_samples - self._rolled_back)
         self._rolled_back = self.shard.lost_samples
 
     def left(self, message: Bye, now: float) -> None:
         """A member leaves."""
-        chief = self.coordinator
+        coordinator = self.coordinator
         if message.role == "worker":
-            member = chief.members.get(message.index)
-            chief.bye(message.index, message.incarnation, message.lost, now)
-            if member and member.incarnation == message.incarnation and not (message.lost or message.reason):
-                chief.finished(message.index, now)
+            member = coordinator.members.get(message.index)
+            coordinator.bye(message.index, message.incarnation, message.lost, now)
+            # NB: also who is no member of this start: its loop ended while shard 0 came back, and it is gone for good.
+            newest = member is None or member.incarnation == message.incarnation
+            workers = coordinator.spec.workers
+            known = message.index < max(workers.replicas, workers.max_replicas)
+            if newest and known and not (message.lost or message.reason):
+                coordinator.finished(message.index, now)
         elif message.role == "evaluator":
-            chief.meet_evaluator(None)
+            coordinator.meet_evaluator(None)
 
     # -- pushes ------------------------------------------------------------------------------------
 
@@ -163,14 +167,14 @@ class Primary:
         return granted
 
     def _beat(self, message: Beat, now: float) -> Message:
-        chief, report = self.coordinator, message.report
+        coordinator, report = self.coordinator, message.report
         if message.role == "worker":
-            if not chief.heard(message.index, message.incarnation, now) and not chief.stop_reason:
+            if not coordinator.heard(message.index, message.incarnation, now) and not coordinator.stop_reason:
                 return Fault("hello", "say hello first", self.shard.term)
             if isinstance(report, WorkerReport):
                 self._worker_report(message.index, report)
         elif message.role == "evaluator":
-            chief.meet_evaluator(now)
+            coordinator.meet_evaluator(now)
         elif message.role == "shard" and isinstance(report, ShardReport):
             if fault := self._shard_report(message, report, now):
                 return fault
@@ -179,18 +183,18 @@ class Primary:
         return self._beaten()
 
     def _beaten(self) -> Beaten:
-        chief, collecting = self.coordinator, self.collecting
+        coordinator, collecting = self.coordinator, self.collecting
         return Beaten(
-            workers=len(chief.members),
-            members={member.index: member.incarnation for member in chief.members.values()},
-            stop=chief.stop_reason,
-            final=chief.phase in ("evaluating", "finished"),
+            workers=len(coordinator.members),
+            members={member.index: member.incarnation for member in coordinator.members.values()},
+            stop=coordinator.stop_reason,
+            final=coordinator.phase in ("evaluating", "finished"),
             save=collecting.under_way if collecting else 0,
-            save_at=chief.save_at,
+            save_at=coordinator.save_at,
             saved=collecting.complete if collecting else 0,
-            dataset=chief.dataset,
-            resting=[member.index for member in chief.members.values() if member.resting],
-            every_seconds=chief.spec.evaluation.every_seconds,
+            dataset=coordinator.dataset,
+            resting=[member.index for member in coordinator.members.values() if member.resting],
+            every_seconds=coordinator.spec.evaluation.every_seconds,
         )
 
     def _worker_report(self, index: int, report: WorkerReport) -> None:
@@ -200,8 +204,6 @@ class Primary:
             self._buffers[index] = report.buffers
 
     def _shard_report(self, message: Beat, report: ShardReport, now: float) -> Fault | None:
-        if not 0 < message.index < self.shard.shards:
-            raise ProtocolError(f"this job has no shard {message.index} beside shard 0")
         known = self.terms.get(message.index)
         if known is not None and message.incarnation < known:
             return Fault("fenced", f"there is a shard {message.index} of term {known}", self.shard.term)
@@ -243,19 +245,19 @@ class Primary:
 
     def tick(self, now: float) -> None:
         """Moves time on. A fresh model, and what a restart has lost, are saved as soon as they are there."""
-        chief = self.coordinator
+        coordinator = self.coordinator
         if self._ticked is not None and now - self._ticked > PAUSE_SECONDS:
-            chief.excuse(now - self._ticked, now)
+            coordinator.excuse(now - self._ticked, now)
         self._ticked = now
-        for member in chief.tick(now):
+        for member in coordinator.tick(now):
             self.shard.leave(member.index, member.incarnation)
         if self.collecting:
             if self.collecting.newest is None and not self.collecting.under_way and not self.collecting.error:
                 self.collecting.ask(now)
             self._save_losses(self.collecting, now)
             self.collecting.tick(now)
-        elif chief.save_asked is not None:
-            chief.saved(now)
+        elif coordinator.save_asked is not None:
+            coordinator.saved(now)
         if now >= self._status_due:
             self._status_due = now + STATUS_SECONDS
             self.status_json = msgspec.json.encode(self.status(now))
@@ -285,6 +287,7 @@ class Primary:
                 *(self.reports.get(i) or ShardReport() for i in others),
             ],
             terms=[self.terms.get(index, 0) for index in range(self.shard.shards)],
+            refused_messages=self.traffic.refused_by_reason,
             rejected=list(self.shard.state.facts.get("rejected", [])),
             ever_rejected=list(self.shard.state.facts.get("everRejected", [])),
             save=self._save_facts(now),

@@ -9,9 +9,10 @@ import zmq
 
 from asgd import exitcodes
 from asgd.algorithms.base import answers_weights
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.errors import ProtocolError, UserError
 from asgd.host.allocator import keep_freed_memory
+from asgd.host.available import available_bytes
 from asgd.host.env import ProcessConfig, read_config
 from asgd.record.shard import recorder
 from asgd.server.bulk import open_bulk
@@ -39,7 +40,7 @@ def open_service(config: ProcessConfig) -> Service:
     term = store.claim_term(config.index) if store else 1
     facts = StoreFacts(store.uri, max(store.begun(), default=0)) if store else None
     ports = _open_ports(config)
-    rule = strategy(str(spec.algorithm["name"])).server(spec)
+    rule = halves(spec).server()
     in_place = ports.bulk is not None and spec.exchange.read_in_place and answers_weights(rule)
     core = ServerCore(
         config.job, config.index, term, run=config.run, store=facts,
@@ -51,6 +52,7 @@ def open_service(config: ProcessConfig) -> Service:
         ports.memory = Memory(config.memory, core.shard, config.run)
         if core.primary:
             core.primary.remembers = True
+    core.knowledge.room, core.knowledge.started = available_bytes(), (config.incarnation, time.monotonic())
     _restore(core, config, store, ports.memory)
     ports.saver = Saver(store) if store else None
     return Service(config, core, ports)

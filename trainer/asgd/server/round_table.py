@@ -25,7 +25,7 @@ class RoundPart:
     def __init__(self, shard: Shard, strategy: RoundServer) -> None:
         self.shard, self.strategy = shard, strategy
         self.decided = 0
-        self._chief = 0
+        self._primary_term = 0
         self._measured = 0
         self._measures: Measures = {}
         self._told: Gathered | None = None
@@ -50,13 +50,18 @@ class RoundPart:
             if seen.chunks >= through and worker not in inbox
         )
         return Gathered(
-            self.shard.index, self.shard.term, self._chief, self.decided, have, self._measured, measures, gone
+            self.shard.index, self.shard.term, self._primary_term, self.decided, have, self._measured, measures, gone
         )  # fmt: skip
+
+    @property
+    def dimensions(self) -> tuple[int, dict[str, int]]:
+        """Number of the newest measurement, and of how many dimensions each of its arrays is."""
+        return self._measured, {name: array.ndim for name, array in self._measures.items()}
 
     def take(self, order: Decided) -> bool:
         """Carries out an order of shard 0; False when it is old."""
-        if order.term != self._chief:
-            self._chief, self.decided, self._measured = order.term, 0, 0
+        if order.term != self._primary_term:
+            self._primary_term, self.decided, self._measured = order.term, 0, 0
         if order.number <= (self._measured if order.measure else self.decided):
             return False
         state = self.shard.state
@@ -100,7 +105,7 @@ class RoundTable:
         self._void = part.shard.term > 1
 
     def _done(self, report: Gathered, *, measured: bool = False) -> int:
-        if report.chief != self.part.shard.term:
+        if report.primary_term != self.part.shard.term:
             return 0
         return report.measured if measured else report.decided
 
@@ -139,8 +144,10 @@ class RoundTable:
         # the round before) would be waited for without end, and its worker waits for this round.
         gone = {push for report in self._reports.values() for push in report.gone}
         broken = {worker for worker, sequence in set.union(*inboxes) if (worker, sequence) in gone}
-        # Who rests for want of data has no clock.
-        wanted = {worker for worker in shard.state.clocks if not shard.warming(worker)} - broken
+        # Who rests for want of data has no clock; what it has begun to give is waited for all the same, or its push
+        # would be thrown away on the shards that have it.
+        begun = {worker for worker, _ in set.union(*inboxes)} & shard.members.keys()
+        wanted = {worker for worker in {*shard.state.clocks, *begun} if not shard.warming(worker)} - broken
         if not wanted <= common or not set.union(*inboxes):
             return None
         members = sorted(common)

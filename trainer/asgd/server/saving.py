@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgd.kernel import F32
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
 from asgd.wire.partition import Range, shard_range

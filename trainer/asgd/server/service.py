@@ -17,16 +17,17 @@ from typing import Any
 
 import zmq
 
-from asgd.errors import Fenced, ProtocolError
+from asgd.errors import Fenced, ProtocolError, UserError
 from asgd.host.env import ProcessConfig
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
-from asgd.server import live, metrics
+from asgd.server import metrics
 from asgd.server.answers import PRIMARY, Answers
 from asgd.server.bulk import Bulk, Connection
 from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.saves.in_memory import Memory
 from asgd.server.saves.saver import Saver
+from asgd.spec.live import merge
 from asgd.wire import control
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Welcome, decode, encode
 
@@ -41,7 +42,7 @@ class Ports:
     """What a server's process has opened; None where the job has no such thing."""
 
     context: zmq.Context[Any]
-    router: zmq.Socket[bytes]
+    router: control.Router
     dealer: zmq.Socket[bytes] | None = None
     """To shard 0, from the others."""
     guard: control.Guard | None = None
@@ -82,8 +83,6 @@ class Service:
             poller.register(self._dealer, zmq.POLLIN)
         if self.bulk:
             poller.register(self.bulk.fileno(), zmq.POLLIN)
-        if self.saver:
-            poller.register(self.saver.fileno(), zmq.POLLIN)
         return poller
 
     # -- the loop ----------------------------------------------------------------------------------
@@ -119,6 +118,8 @@ class Service:
             self._settle()
         if self._dealer and self._dealer in ready:
             self._hear_primary(self._dealer)
+        if self.saver and self.saver.fileno() in ready:
+            self._guard("save", self._saved)
         self._guard("save", self._save)
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + TICK_SECONDS
@@ -127,19 +128,16 @@ class Service:
     def _receive(self) -> None:
         """Serves what has arrived, up to a bound so that time goes on under load."""
         for _ in range(BATCH):
-            try:
-                frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            received = self._router.receive()
+            if received is None:
                 break
-            if len(frames) < 2:
-                continue
-            sender, header = frames[0].bytes, frames[1].buffer
+            sender, header, payload = received
             try:
                 message = decode(header)
             except ProtocolError as error:
-                self._send(sender, self.core.refuse(None, "protocol", str(error)), None)
+                self._send(sender, self.core.refuse(sender, None, error.code, str(error)), None)
                 continue
-            self._serve(sender, message, frames[2].buffer if len(frames) > 2 else None)
+            self._serve(sender, message, payload)
         self._settle()
 
     def _hear_primary(self, dealer: zmq.Socket[bytes]) -> None:
@@ -162,11 +160,11 @@ class Service:
             for to, answer, body in answers:
                 self._send(to, answer, body)
         except ProtocolError as error:
-            self._send(sender, core.refuse(message, "protocol", str(error)), None)
+            self._send(sender, core.refuse(sender, message, "protocol", str(error)), None)
         except Exception as error:
             self._surprised(type(message).__name__, error)
             text = f"shard {core.shard.index} could not serve {type(message).__name__}: {error!r}"
-            self._send(sender, core.refuse(message, "bug", text), None)
+            self._send(sender, core.refuse(sender, message, "bug", text), None)
         if isinstance(message, Exchange):
             core.traffic.served("push", time.monotonic() - started)
         elif isinstance(message, Pull):
@@ -179,14 +177,15 @@ class Service:
                 bulk.offer(message, answer)
 
     def _send(self, to: Any, message: Message, body: Any) -> None:
-        if to is PRIMARY:
-            self._tell_primary(message)
+        if isinstance(to, bytes):
+            if body is None:
+                self._router.send_multipart([to, encode(message)])
+            else:
+                self._router.send_multipart([to, encode(message), memoryview(body)], copy=True)
         elif isinstance(to, Connection):
             to.send(message, body)
-        elif body is None:
-            self._router.send_multipart([to, encode(message)])
-        else:
-            self._router.send_multipart([to, encode(message), memoryview(body)], copy=True)
+        elif to is PRIMARY:
+            self._tell_primary(message)
 
     def _tell_primary(self, message: Message) -> None:
         """A report that finds no room is repeated by the next tick."""
@@ -216,7 +215,7 @@ class Service:
             raise
         except Exception as error:
             self._surprised(what, error)
-            self.core.refuse(None, "bug", what)
+            self.core.refuse(None, None, "bug", what)
 
     def _surprised(self, what: str, error: Exception) -> None:
         """A fault of this program: told with its traceback, once for each kind."""
@@ -228,17 +227,22 @@ class Service:
     # -- time --------------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        """Passes on what the store has answered, and what it is to do next. Raises Fenced."""
+        """Passes on what the store is to do next, and copies into memory what is due. Raises Fenced."""
         now = time.monotonic()
-        if self.saver:
-            while outcome := self.saver.outcome():
-                if outcome.fenced:
-                    raise Fenced(outcome.error)
-                self.core.done(outcome, now)
-            if wish := self.core.wish(now):
-                self.saver.begin(wish)
+        if self.saver and (wish := self.core.wish(now)):
+            self.saver.begin(wish)
+            self._poller.register(self.saver.fileno(), zmq.POLLIN)
         if self.memory and self.memory.due(now):
             self.memory.keep(self.core.job_state(now))
+
+    def _saved(self) -> None:
+        """The store has answered. Raises Fenced."""
+        assert self.saver is not None
+        if outcome := self.saver.outcome():
+            self._poller.unregister(self.saver.fileno())
+            if outcome.fenced:
+                raise Fenced(outcome.error)
+            self.core.done(outcome, time.monotonic())
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -265,8 +269,10 @@ class Service:
         if text == self._live or primary is None:
             return
         self._live = text
-        if spec := live.merged(primary.coordinator.spec, text):
-            primary.change(spec)
+        try:
+            primary.change(merge(primary.coordinator.spec, text))
+        except UserError as error:
+            say(f"{path} is damaged and changes nothing: {error}")
 
     def close(self) -> None:
         """Ends all connections, after a checkpoint that is being written, unless that takes long."""

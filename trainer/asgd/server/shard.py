@@ -90,6 +90,9 @@ class Shard(Parameters):
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
             self._drop_unsettled(message.index)
             self.strategy.left(self.state, message.index)
+        elif known.sequence < message.sequence:
+            # What an earlier start acknowledged does not come again, and no round may wait for it.
+            self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
         if self._restored is not None and message.term < self.term:
             version, samples = self._restored
             self.lost = max(self.lost, message.seen - version)

@@ -7,6 +7,9 @@ from collections import Counter
 
 SECONDS_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
+LABELS_MOST = 1000
+"""Pairs of peer and reason that are counted apart: each is a time series in Prometheus."""
+
 
 class Traffic:
     """Fed by the core and its driver; read when metrics are scraped."""
@@ -24,6 +27,19 @@ class Traffic:
         """How long the checkpoint store has been at work on what it was asked; 0 while it has nothing to do."""
         self.refused: Counter[tuple[str, str]] = Counter()
         """{(peer, reason): messages} that were not served."""
+
+    def refuse(self, peer: str, reason: str) -> None:
+        """A message of `peer` was not served; beyond `LABELS_MOST` pairs peers are not told apart any more."""
+        known = (peer, reason) in self.refused or len(self.refused) < LABELS_MOST
+        self.refused[peer if known else "other", reason] += 1
+
+    @property
+    def refused_by_reason(self) -> dict[str, int]:
+        """{reason: messages} that were not served."""
+        found: Counter[str] = Counter()
+        for (_, reason), count in list(self.refused.items()):
+            found[reason] += count
+        return dict(found)
 
     def served(self, op: str, seconds: float) -> None:
         """One request of kind `op` took `seconds`."""

@@ -58,6 +58,7 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         staleness=staleness(histogram),
         staleness_histogram=dict(first.histogram),
         refused=dict(refused),
+        refused_messages=facts.refused_messages,
         rejected_workers=facts.rejected,
         ever_rejected=facts.ever_rejected,
         versions=[report.version for report in shards],

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from asgd.errors import UserError
 from asgd.spec.types import JobSpec
 
 LIVE: tuple[tuple[str, ...], ...] = (
@@ -45,19 +46,25 @@ def split(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def merge(spec: JobSpec, live: bytes) -> JobSpec:
     """`spec` with the live part that `split` made, as JSON, in place of its own live fields.
 
-    A live field that is absent or null stays as it is; other fields are not read. Raises msgspec.MsgspecError when the
-    text is no JSON object or a value has the wrong type.
+    A live field that is absent or null stays as it is; other fields are not read. Raises UserError when the text is no
+    JSON object or a value has the wrong type.
     """
-    fresh = msgspec.json.decode(live, type=dict[str, Any])
-    merged: dict[str, Any] = msgspec.to_builtins(spec)
+    try:
+        fresh = msgspec.json.decode(live, type=dict[str, Any])
+        return msgspec.convert(_overlaid(msgspec.to_builtins(spec), fresh), JobSpec)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"live fields: {error}") from error
+
+
+def _overlaid(document: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
     for path in LIVE:
         *parents, leaf = path
         if (value := _at(fresh, path)) is not None:
-            target = merged
+            target = document
             for parent in parents:
                 target = target[parent]
             target[leaf] = value
-    return msgspec.convert(merged, JobSpec)
+    return document
 
 
 def _at(document: Any, path: tuple[str, ...]) -> Any:

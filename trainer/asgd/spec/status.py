@@ -2,7 +2,8 @@
 operator's status.
 
 The coordinator builds a `Status`; `/status` serves it as JSON (camelCase), `asgd run` shows it and writes it down.
-Nothing is computed twice: a consumer that needs another figure adds a field here.
+Nothing is computed twice: a consumer that needs another figure adds a field here. Each field is declared and described
+once: summary and history take equally named fields from the status, docs/reference/status.md is made from this file.
 """
 
 from __future__ import annotations
@@ -17,99 +18,149 @@ class StalenessView(Struct, rename="camel", frozen=True):
     """Staleness of accepted pushes in updates (shard version at apply - version computed from), over all shards."""
 
     mean: float = 0.0
+    """Over accepted pushes."""
     p50: int = 0
+    """Median."""
     p99: int = 0
+    """99th percentile."""
     max: int = 0
+    """The stalest push that was accepted."""
 
 
 class WorkerTimes(Struct, rename="camel", frozen=True):
     """Of one worker's life: its own part of each step, and its exchanges with the servers."""
 
     own: Spread = Spread()
+    """Of its own part of each step."""
     exchange: Spread = Spread()
+    """Of its exchanges with the servers."""
 
 
 class ServingView(Struct, rename="camel", frozen=True):
     """What shard 0 spent on pushes and pulls since it started."""
 
     requests: int = 0
+    """Messages that it served."""
     seconds: float = 0.0
+    """What they took together."""
 
 
 class WorkerView(Struct, rename="camel", frozen=True):
     """One worker that is or was a member. Times are seconds since the job's start on this server."""
 
     index: int
+    """Number of the worker; another start of it keeps the number."""
     state: str
     """running | left (said goodbye) | lost (heartbeats stopped or the process died)."""
     joined: float
+    """When it said hello."""
     ended: float | None = None
+    """When it left or was lost; null while it runs."""
     incarnation: int = 0
+    """Which start of this index it is; grows."""
     samples: int = 0
+    """In its accepted pushes."""
     samples_per_second: float = 0.0
+    """Over its life."""
     loss: float | None = None
+    """Its recent mean training loss."""
     node: str = ""
+    """Name of its machine."""
     times: WorkerTimes = WorkerTimes()
+    """How long its steps and exchanges took."""
 
 
 class CheckpointView(Struct, rename="camel", frozen=True):
     """The newest complete checkpoint of the job."""
 
     updates: int = 0
+    """That it holds."""
     uri: str = ""
+    """Where it lies."""
     seconds_ago: float = 0.0
+    """Since it was complete."""
     bytes: int = 0
+    """Its size."""
 
 
-class Status(Struct, rename="camel", frozen=True):
-    """A job as shard 0 sees it. Rates are over the last seconds; totals count from the job's first start."""
+class Totals(Struct, rename="camel", frozen=True, kw_only=True):
+    """What a status and the summary of a run have in common. Totals count from the job's first start, restarts of
+    servers and resumed runs included. A field that stands here stands in `/status` and in `summary.json`."""
 
-    job: str
-    phase: str
-    """starting | running | stopping | finished"""
+    job: str = ""
+    """Name of the job."""
     algorithm: str
-    workers: list[WorkerView] = []
+    """Name of its strategy."""
     updates: int = 0
+    """Pushes that shard 0 accepted."""
     samples: int = 0
+    """Samples in accepted pushes."""
     epochs: float = 0.0
+    """Passes over the data; 0 for streams, which have no size."""
     seconds: float = 0.0
-    samples_per_second: float = 0.0
-    updates_per_second: float = 0.0
+    """From the first accepted push on, without the time between runs."""
     bytes_sent: int = 0
+    """Payload that servers sent; counted anew by a server that restarts."""
     bytes_received: int = 0
+    """Payload that servers took in; counted anew by a server that restarts."""
     bytes_saved: int = 0
     """What codecs saved of the payload bytes that fp32 would have taken, both ways."""
     loss: float | None = None
+    """Recent mean training loss."""
     metrics: dict[str, float | None] = {}
-    """{name: value}, null when it is not finite."""
+    """{name: value} of the newest evaluation, null when it is not finite."""
     metrics_at_updates: int = 0
     """The update count of the weights that `metrics` were measured on."""
     staleness: StalenessView = field(default_factory=StalenessView)
-    staleness_histogram: dict[int, int] = {}
-    """{staleness: accepted pushes}, shard 0."""
+    """Of accepted pushes, all shards together."""
     refused: dict[str, int] = {}
     """{reason: pushes}: stale, nonfinite, session, stopped, norm."""
-    rejected_workers: list[int] = []
-    """Workers whose gradients the strategy does not listen to for now."""
-    ever_rejected: list[int] = []
-    """The same, and those that were let back."""
     versions: list[int] = []
-    terms: list[int] = []
+    """Of each shard: updates applied to it."""
     restarts: dict[str, int] = {}
     """{role: restarts}"""
     lost_updates: int = 0
+    """Acknowledged updates that went with a lost server, all shards together."""
     revisited_samples: int = 0
+    """Samples visited again in the same epoch, because the server that had counted them was lost."""
     checkpoint: CheckpointView | None = None
-    checkpoint_error: str = ""
-    """Why the newest attempt at a checkpoint failed; empty when it did not."""
-    progress: float | None = None
-    """0..1 towards the stop rule that will be reached first; None when no rule can be foreseen (a metric)."""
-    eta_seconds: float | None = None
+    """The newest complete checkpoint."""
     stop_reason: str = ""
     """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped |
     ended (every worker's own loop did), or empty."""
     guarantee: str = ""
     """How data is visited: 'every sample once an epoch' or why not."""
+
+
+class Status(Totals, frozen=True, kw_only=True):
+    """A job as shard 0 sees it. Rates are over the last seconds."""
+
+    phase: str
+    """starting | running | stopping | finished"""
+    workers: list[WorkerView] = []
+    """All workers that are or were members."""
+    samples_per_second: float = 0.0
+    """Of all workers together."""
+    updates_per_second: float = 0.0
+    """Of all workers together."""
+    staleness_histogram: dict[int, int] = {}
+    """{staleness: accepted pushes}, shard 0."""
+    refused_messages: dict[str, int] = {}
+    """{reason: messages} that shard 0 did not serve, because they could not be read, could not be true, or were not
+    their sender's to say."""
+    rejected_workers: list[int] = []
+    """Workers whose gradients the strategy does not listen to for now."""
+    ever_rejected: list[int] = []
+    """The same, and those that were let back."""
+    terms: list[int] = []
+    """Of each shard: how often it was started; 0 for one that has not been heard of yet."""
+    checkpoint_error: str = ""
+    """Why the newest attempt at a checkpoint failed; empty when it did not."""
+    progress: float | None = None
+    """0..1 towards the stop rule that will be reached first; null when no rule can be foreseen (a metric)."""
+    eta_seconds: float | None = None
+    """Until that rule is reached, at the present rate."""
     stop_after: StopAfter = field(default_factory=StopAfter)
     """The stop rule in force; a live field of the job, so it comes with each status."""
     serving: ServingView = field(default_factory=ServingView)
+    """What shard 0 spent on pushes and pulls."""

@@ -1,8 +1,7 @@
 """Question and answer over the control channel: leases, evaluation results, commands.
 
-An unanswered question is asked again on a fresh socket, so a late answer is never taken for the next
-question's; whatever
-is asked this way must therefore be idempotent or harmless twice.
+An unanswered question is asked again on a fresh socket, so a late answer is never taken for the next question's.
+Whatever is asked this way must therefore be idempotent or harmless twice.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""ZeroMQ sockets of the control channel: made, secured and read in one place.
+"""ZeroMQ sockets of the control channel: made, secured, bounded and read in one place.
 
-A shard binds a ROUTER, every peer connects a DEALER. Outside `ipc` and `inproc` both ends use CURVE: the
-server proves its key, and
-only clients that hold the job's client key are let in (ZAP). Frames: header, then payload frames.
+A shard binds a ROUTER, every peer connects a DEALER. Outside `ipc` and `inproc` both ends use CURVE: the server proves
+its key, and only clients that hold the job's client key are let in (ZAP). What a ROUTER holds is bounded in size,
+number and time before it knows who speaks (`limits.py`, `connections.py`). Frames: header, then at most one payload.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
 from asgd.errors import UserError
+from asgd.wire import limits
+from asgd.wire.connections import Watch
 
 RECONNECT_MS = 20
 RECONNECT_MAX_MS = 500
@@ -90,10 +92,47 @@ def guard(context: zmq.Context[Any], keys: Keys) -> Guard:
     return Guard(authenticator)
 
 
-def router(context: zmq.Context[Any], endpoint: str, keys: Keys | None) -> zmq.Socket[bytes]:
+class Router(zmq.Socket[bytes]):
+    """A shard's socket. Over TCP its connections are watched."""
+
+    watch: Watch | None = None
+
+    def receive(self) -> tuple[bytes, Any, Any] | None:
+        """The next (sender, header, payload or None), None when there is none; buffers live as long as they are held.
+
+        The header is empty where the message is not made as it should be. NB: frames beyond the payload are dropped
+        one by one: of a message of a million frames never more than one lies here.
+        """
+        try:
+            sender = self.recv(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        if self.watch:
+            self.watch.note(sender)
+        frames: list[Any] = []
+        count, more = 0, sender.more
+        while more:
+            frame = self.recv(zmq.NOBLOCK, copy=False)
+            count, more = count + 1, frame.more
+            if count <= limits.FRAMES_MOST:
+                frames.append(frame.buffer)
+        if not 0 < count <= limits.FRAMES_MOST:
+            return sender.bytes, b"", None
+        return sender.bytes, frames[0], frames[1] if count > 1 else None
+
+    def close(self, linger: int | None = None) -> None:
+        """Ends the watch as well."""
+        if self.watch:
+            watch, self.watch = self.watch, None
+            watch.close()
+        super().close(linger)
+
+
+def router(context: zmq.Context[Any], endpoint: str, keys: Keys | None) -> Router:
     """A shard's socket, bound. Raises UserError when the address is in use."""
-    socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+    socket: Router = context.socket(zmq.ROUTER, socket_class=Router)
     socket.linger = 1000
+    _bound(socket)
     if keys and not is_local(endpoint):
         socket.curve_server = True
         socket.curve_secretkey = keys.server_secret.encode()
@@ -103,7 +142,20 @@ def router(context: zmq.Context[Any], endpoint: str, keys: Keys | None) -> zmq.S
     except zmq.ZMQError as error:
         socket.close(0)
         raise UserError(f"cannot listen on {endpoint}: {error}") from error
+    if endpoint.startswith("tcp://"):
+        socket.watch = Watch(socket)
     return socket
+
+
+def _bound(socket: zmq.Socket[bytes]) -> None:
+    """What may be held of a peer, for how long; to be set before binding."""
+    socket.maxmsgsize = limits.FRAME_MOST
+    socket.rcvhwm = socket.sndhwm = limits.QUEUED_MOST
+    socket.handshake_ivl = int(limits.HANDSHAKE_SECONDS * 1000)
+    socket.backlog = limits.BACKLOG
+    # NB: a peer whose machine is lost says nothing; its connection ends after a minute.
+    socket.tcp_keepalive, socket.tcp_keepalive_cnt = 1, 3
+    socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl = 30, 10
 
 
 def dealer(context: zmq.Context[Any], endpoint: str, keys: Keys | None) -> zmq.Socket[bytes]:

@@ -1,27 +1,54 @@
 """Every message of the wire as a typed, versioned struct; payload (parameters, gradients) travels in frames beside it.
 
 A header is one byte of protocol version and a msgpack array of one of these structs (msgspec, tagged union): unknown
-versions, malformed headers and negative counts are refused before anything is believed. No pickle anywhere. Requests
-carry who asks (role, index, incarnation) because ZeroMQ's routing identities do not survive a reconnect.
+versions, malformed headers and numbers, names and lists beyond `limits.py` are refused before anything is believed.
+What a type cannot say is `server/admission.py`'s; what servers send has few bounds, for they prove whose they are. No
+pickle anywhere. Requests carry who asks (role, index, incarnation) because ZeroMQ's routing identities do not survive
+a reconnect.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from asgd.errors import ProtocolError
+from asgd.errors import ProtocolError, VersionMismatch
+from asgd.wire import limits
 from asgd.wire.reports import Report
 
 PROTOCOL = 1
 
 Natural = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-"""Indices, counts and versions: a negative one would reach array slices."""
-Parts = Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
+"""What is only compared or looked up: a negative one would reach array slices."""
+Index = Annotated[int, Meta(ge=0, lt=limits.WORKERS_MOST)]
+"""Number of a worker or shard."""
+Term = Annotated[int, Meta(ge=0, le=limits.TERM_MOST)]
+Incarnation = Annotated[int, Meta(ge=0, le=limits.INCARNATION_MOST)]
+Version = Annotated[int, Meta(ge=0, le=limits.VERSION_MOST)]
+"""Versions, sequence and request numbers, places in a dataset: what grows by one at a time."""
+Count = Annotated[int, Meta(ge=0, le=limits.COUNT_MOST)]
+"""Samples or steps of one push."""
+Total = Annotated[int, Meta(ge=0, le=limits.TOTAL_MOST)]
+"""Samples of a whole job."""
+Size = Annotated[int, Meta(ge=0, le=limits.SIZE_MOST)]
+"""Parameters."""
+Dataset = Annotated[int, Meta(ge=1, le=limits.VERSION_MOST)]
+"""Samples in one epoch."""
+Parts = Annotated[int, Meta(ge=1, le=limits.VERSION_MOST)]
 """A count of at least one. `parts`: into how many equal parts each shard is cut for an exchange that is about one of
 them; 1: about all."""
+Name = Annotated[str, Meta(max_length=limits.NAME_MOST)]
+Secret = Annotated[bytes, Meta(max_length=64)]
+"""A token or random number."""
+Role = Literal["worker", "evaluator", "shard"]
+Span = tuple[Annotated[int, Meta(ge=0, le=limits.EPOCH_MOST)], Version, Version]
+"""(epoch, start, stop): positions [start, stop) of that epoch's order."""
+Figures = Annotated[dict[Name, float], Meta(max_length=limits.FIGURES_MOST)]
+"""Numbers by name."""
+Holding = Annotated[list[tuple[Index, Version]], Meta(max_length=limits.WORKERS_MOST)]
+"""(worker, sequence) of pushes."""
 
 
 class Message(Struct, tag=True, tag_field="t", array_like=True):
@@ -31,33 +58,32 @@ class Message(Struct, tag=True, tag_field="t", array_like=True):
 class Hello(Message):
     """Joins, at any time. Sent to each shard; answered by Welcome."""
 
-    job: str
-    role: str
-    """worker | evaluator | shard"""
-    index: Natural
-    incarnation: Natural
-    size: Natural
+    job: Name
+    role: Role
+    index: Index
+    incarnation: Incarnation
+    size: Size
     """Parameters of the whole model, N."""
-    layout: str
+    layout: Name
     """Hash of names and shapes: who differs is refused."""
-    dataset: Annotated[int, Meta(ge=1)] | None = None
-    seen: Natural = 0
+    dataset: Dataset | None = None
+    seen: Version = 0
     """Highest version this peer has seen acknowledged by this shard: what a restored shard lost."""
-    term: Natural = 0
-    sequence: Natural = 0
+    term: Term = 0
+    sequence: Version = 0
     """The last push this peer knows acknowledged."""
-    node: str = ""
-    guarantee: str = ""
-    tensors: bytes = b""
+    node: Name = ""
+    guarantee: Name = ""
+    tensors: Annotated[bytes, Meta(max_length=limits.TENSORS_MOST)] = b""
     """JSON of [[name, shape], ...] in flat order; it goes into checkpoints and gives strategies the model's blocks."""
-    lanes: tuple[str, ...] = ("zmq",)
-    samples: Natural = 0
+    lanes: Annotated[tuple[Name, ...], Meta(max_length=8)] = ("zmq",)
+    samples: Total = 0
     """Samples of the whole job that this peer has seen accepted by this shard."""
-    random: bytes = b""
+    random: Secret = b""
     """This end's part of a bulk session's keys; the same in all hellos until one is welcomed."""
-    segment: str = ""
+    segment: Name = ""
     """Name of the memory that this worker offers to share, and the token that lies in it (`lanes/shm.py`)."""
-    segment_token: bytes = b""
+    segment_token: Secret = b""
     evaluates: bool = False
     """The task has an evaluation, so an evaluator is there or about to come."""
 
@@ -94,32 +120,32 @@ class Welcome(Message):
 class Init(Message):
     """One chunk of the seeded initial weights, payload fp32."""
 
-    index: Natural
-    incarnation: Natural
-    chunk: Natural
+    index: Index
+    incarnation: Incarnation
+    chunk: Version
 
 
 class Exchange(Message):
     """One chunk of a push, and with `pull` the request for the same chunk of the weights: one round trip for both."""
 
-    index: Natural
-    incarnation: Natural
-    sequence: Natural
-    chunk: Natural
-    base: Natural
-    samples: Natural
-    steps: Natural
+    index: Index
+    incarnation: Incarnation
+    sequence: Version
+    chunk: Version
+    base: Version
+    samples: Count
+    steps: Count
     pull: bool
     finite: bool
     """False: the worker saw inf or nan; there is no payload and the push is refused by every shard alike."""
-    codec: str = "fp32"
-    answer: str = "fp32"
+    codec: Name = "fp32"
+    answer: Name = "fp32"
     """Codec of the weights in the reply."""
     loss: float | None = None
-    visits: list[tuple[Natural, Natural, Natural]] = []
+    visits: Annotated[list[Span], Meta(max_length=limits.VISITS_MOST)] = []
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
-    meta: dict[str, float] = {}
-    """Figures of the strategy's worker half."""
+    meta: Figures = {}
+    """Figures of the strategy's worker half; each is finite and below `limits.FIGURE_MOST`."""
     held: Natural = 0
     """State of this chunk that the worker holds (`wire/delta.py`); 0: none."""
     shared: bool = False
@@ -127,7 +153,7 @@ class Exchange(Message):
     bare: bool = False
     """The whole push is what stands here, for every shard alike: one message, no payload. For strategies that compare
     losses before anybody sends weights."""
-    part: Natural = 0
+    part: Version = 0
     parts: Parts = 1
     run: Parts = 1
     """How many chunks from `chunk` on it is about; more than one only where they lie in the shared segment."""
@@ -136,17 +162,17 @@ class Exchange(Message):
 class Pull(Message):
     """Asks for one chunk of the answer. A worker's may be held back (warm start, SSP); an evaluator's never is."""
 
-    role: str
-    index: Natural
-    incarnation: Natural
-    chunk: Natural
-    request: Natural
-    answer: str = "fp32"
+    role: Role
+    index: Index
+    incarnation: Incarnation
+    chunk: Version
+    request: Version
+    answer: Name = "fp32"
     held: Natural = 0
     """As in Exchange."""
-    of: int = -1
+    of: Annotated[int, Meta(ge=-1, lt=limits.WORKERS_MOST)] = -1
     """From Zeno's oracle: the worker whose contribution to the open round is asked for; -1: the weights."""
-    part: Natural = 0
+    part: Version = 0
     parts: Parts = 1
 
 
@@ -182,10 +208,10 @@ class Reply(Message):
 class Lease(Message):
     """Asks shard 0 for the next chunk of sample indices; asked again with the same `request`, it is the same one."""
 
-    index: Natural
-    incarnation: Natural
-    request: Natural
-    term: Natural = 0
+    index: Index
+    incarnation: Incarnation
+    request: Version
+    term: Version = 0
     """Shard 0's, as far as this worker knows; a request that an earlier server was asked is not served by the next."""
 
 
@@ -202,9 +228,9 @@ class Granted(Message):
 class Beat(Message):
     """Sign of life from a thread that does not compute, once a second; shards and evaluators send it too."""
 
-    role: str
-    index: Natural
-    incarnation: Natural
+    role: Role
+    index: Index
+    incarnation: Incarnation
     report: Report = None
     """By role: a worker's or a shard's; an evaluator has none."""
 
@@ -233,19 +259,18 @@ class Beaten(Message):
 class Gathered(Message):
     """A shard tells shard 0 which contributions to the open round it holds in full (`server/round_table.py`)."""
 
-    shard: int
-    term: int
-    chief: int
+    shard: Index
+    term: Term
+    primary_term: Term
     """Shard 0's term that the numbers below belong to; 0: none yet."""
-    decided: int
+    decided: Version
     """Number of the newest decision that it carried out."""
-    have: list[tuple[int, int]] = []
-    """(worker, sequence)"""
-    measured: int = 0
+    have: Holding = []
+    measured: Version = 0
     """Number of the measurement that `measures` answers; 0: none."""
-    measures: dict[str, Any] = {}
-    gone: list[tuple[int, int]] = []
-    """(worker, sequence) of pushes that it has had and does not hold: refused, dropped, or folded in already."""
+    measures: Annotated[dict[Name, Any], Meta(max_length=limits.FIGURES_MOST)] = {}
+    gone: Holding = []
+    """What it has had and does not hold: refused, dropped, or folded in already."""
 
 
 class Decided(Message):
@@ -272,36 +297,40 @@ class Question(Message):
 class Judged(Message):
     """The oracle's answer, and its word that it is there; number 0 before it has answered any question."""
 
-    number: int
-    term: int
-    losses: list[float] = []
+    number: Version
+    term: Term
+    losses: Annotated[list[float], Meta(max_length=limits.WORKERS_MOST + 1)] = []
     """At the centre, then one for each member in the question's order."""
 
 
 class Evaluated(Message):
     """The evaluator's result on the weights of `version`."""
 
-    version: Natural
-    samples: Natural
-    metrics: dict[str, float]
+    version: Version
+    samples: Total
+    metrics: Figures
     final: bool
+    role: Role = "evaluator"
+    """Who measured: the evaluator, or worker `index` with a loop of its own (`asgd.connect`)."""
+    index: Index = 0
+    incarnation: Incarnation = 0
 
 
 class Bye(Message):
     """A member leaves, or its parent process says that it died (`lost`)."""
 
-    role: str
-    index: Natural
-    incarnation: Natural
+    role: Role
+    index: Index
+    incarnation: Incarnation
     lost: bool = False
-    reason: str = ""
+    reason: Name = ""
 
 
 class Command(Message):
     """From `asgd run`, the operator or a person: status | stop | save; from the evaluator: buffers."""
 
-    verb: str
-    argument: str = ""
+    verb: Name
+    argument: Name = ""
 
 
 class Done(Message):
@@ -313,7 +342,9 @@ class Done(Message):
 class Fault(Message):
     """A request that cannot be served.
 
-    code: hello | session | protocol | job | layout | fenced | order | stopped | bug (a fault of the server itself).
+    code: hello | session | protocol | version | job | layout | fenced | order | stopped | bug | refused:<reason>.
+    `version`: the peer's program is of another version; `bug`: a fault of the server itself; `refused`: the message is
+    well-formed, but cannot be true or is not the sender's to say (`server/admission.py`).
     """
 
     code: str
@@ -354,11 +385,12 @@ def encode(message: Message) -> bytes:
 
 
 def decode(frame: bytes | memoryview) -> AnyMessage:
-    """The message of a header frame. Raises ProtocolError on another version or a malformed header."""
+    """The message of a header frame. Raises VersionMismatch on another version, ProtocolError on a malformed header."""
     view = memoryview(frame)
-    if len(view) == 0 or view[0] != PROTOCOL:
-        spoken = view[0] if len(view) else "nothing"
-        raise ProtocolError(f"peer speaks protocol {spoken}, this version speaks {PROTOCOL}")
+    if len(view) == 0:
+        raise ProtocolError("malformed header: empty; a message is a header and at most one frame of payload")
+    if view[0] != PROTOCOL:
+        raise VersionMismatch(f"peer speaks protocol {view[0]}, this version speaks {PROTOCOL}")
     try:
         return _decoder.decode(view[1:])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -66,18 +66,22 @@ def chunk_slice(size: int, index: int, chunk: int = CHUNK, run: int = 1) -> slic
     return slice(stop - most if stop > most else 0, stop if stop > 0 else 0)
 
 
+def named_tensors(tensors: bytes) -> list[tuple[str, list[int]]]:
+    """[(name, shape), ...] in flat order of JSON as in `Hello`. Raises ProtocolError on anything else."""
+    try:
+        return msgspec.json.decode(tensors, type=list[tuple[str, list[Annotated[int, Meta(ge=0)]]]])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"the model's tensors are not [[name, shape], ...]: {error}") from error
+
+
 def block_edges(tensors: bytes, size: int) -> list[int]:
     """Where the model's blocks begin and the last one ends; a block is what names share up to their last dot.
 
-    `tensors` is JSON of [[name, shape], ...] in flat order, as in `Hello`; where it does not describe `size`
-    elements, all of them are one block. Raises ProtocolError on anything else.
+    `tensors` is JSON as in `Hello`; where it does not describe `size` elements, all of them are one block. Raises
+    ProtocolError on anything else.
     """
-    try:
-        named = msgspec.json.decode(tensors, type=list[tuple[str, list[Annotated[int, Meta(ge=0)]]]])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ProtocolError(f"the model's tensors are not [[name, shape], ...]: {error}") from error
     edges = [0]
-    for _, members in groupby(named, key=lambda tensor: tensor[0].rpartition(".")[0]):
+    for _, members in groupby(named_tensors(tensors), key=lambda tensor: tensor[0].rpartition(".")[0]):
         edges.append(edges[-1] + sum(math.prod(shape) for _, shape in members))
     return edges if edges[-1] == size else [0, size]
 

@@ -10,14 +10,18 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from asgd.spec.status import WorkerTimes
+from asgd.wire import limits
 
-Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Count = Annotated[int, Meta(ge=0, le=limits.TOTAL_MOST)]
+Name = Annotated[str, Meta(max_length=limits.NAME_MOST)]
+Text = Annotated[str, Meta(max_length=limits.TEXT_MOST)]
+"""A sentence; who tells it cuts it to this length."""
 
 
 class Part(Struct, rename="camel"):
     """One shard's file of a save: elements [start, stop) of the flat vector at the shard's own `version`."""
 
-    file: str
+    file: Name
     start: Count
     stop: Count
     version: Count
@@ -28,7 +32,7 @@ class WorkerReport(Struct, tag="worker", tag_field="t"):
     """What a worker tells with its sign of life."""
 
     times: WorkerTimes = WorkerTimes()
-    buffers: bytes = b""
+    buffers: Annotated[bytes, Meta(max_length=limits.BUFFERS_MOST)] = b""
     """Its model's float buffers as float32, now and then; empty: not this time."""
 
 
@@ -38,7 +42,7 @@ class ShardReport(Struct, tag="shard", tag_field="t"):
     version: Count = 0
     histogram: dict[Count, Count] = {}
     """{staleness: accepted pushes}"""
-    refused: dict[str, Count] = {}
+    refused: Annotated[dict[Name, Count], Meta(max_length=limits.FIGURES_MOST)] = {}
     """{reason: pushes}"""
     lost: Count = 0
     """Acknowledged updates that restarts have lost."""
@@ -52,8 +56,8 @@ class ShardReport(Struct, tag="shard", tag_field="t"):
     """The newest save that it is through with; 0: none."""
     part: Part | None = None
     """What it wrote for that save; None: nothing, for the reason `error`."""
-    error: str = ""
-    store_trouble: str = ""
+    error: Text = ""
+    store_trouble: Text = ""
     """What is wrong with its checkpoint store at this moment, in a sentence."""
 
 

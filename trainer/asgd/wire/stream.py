@@ -18,18 +18,15 @@ from contextlib import suppress
 from typing import Any
 
 from asgd.errors import ProtocolError
+from asgd.wire.limits import HEADER_MOST, PAYLOAD_MOST
 from asgd.wire.messages import AnyMessage, decode
-from asgd.wire.partition import CHUNK
 from asgd.wire.seal import TAG, Seal
 
 _PREFIX = struct.Struct("<II")
 _READ = 1 << 15
 """Bytes asked for when a frame begins: small frames come whole, of large ones at most this much is copied."""
-HEADER_MOST = 1 << 24
 _LOW_WATER = 1 << 19
 """Bytes of a payload that must have come before its end is worth a wake-up; all that is left, if that is less."""
-PAYLOAD_MOST = 8 * CHUNK + (1 << 16)
-"""Bytes of the largest payload: a top-k chunk that keeps every element."""
 
 Place = Callable[[AnyMessage, int], memoryview | None]
 """Where a message's payload of so many bytes is to lie; None: in the stream's own memory, until the next receive."""

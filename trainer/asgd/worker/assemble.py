@@ -11,10 +11,9 @@ from torch import Tensor
 
 from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.base import WorkerStrategy
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
-from asgd.parallel.plan import stages_of
 from asgd.record.worker import WorkerRecorder, recorder
 from asgd.spec.types import JobSpec
 from asgd.wire.reports import WorkerReport
@@ -24,9 +23,10 @@ from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
+from asgd.worker.parallel.plan import stages_of
 from asgd.worker.replica import Replica
 from asgd.worker.sending.centre import Centre, open_centre
-from asgd.worker.sending.headers import Identity
+from asgd.worker.sending.headers import PeerIdentity
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.overlap import Overlap, worthwhile
 from asgd.worker.sending.patience import Patience
@@ -58,7 +58,7 @@ class Assembled:
 
 def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
     """The strategy's worker half; raises UserError when it compares weights, and the task gives nothing to do so."""
-    rule = strategy(str(spec.algorithm["name"])).worker(spec)
+    rule = halves(spec).worker()
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     return rule
@@ -93,14 +93,14 @@ def assemble(
     rule, attack = worker_rule(spec, flat, probe), attack_of(spec, config.index)
     told = recorder(config.record, config.index, config.incarnation)
     patience = Patience(config.join_timeout_seconds, spec.workers.drain_seconds, leaving)
-    identity = Identity(
+    identity = PeerIdentity(
         job=config.job.name, role="worker", index=config.index, incarnation=config.incarnation, size=flat.size,
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
         tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates,
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,
-        split=strategy(str(spec.algorithm["name"])).server(spec).pulls_wait, patience=patience,
+        split=halves(spec).pulls_wait, patience=patience,
         lane=spec.exchange.lane, recorder=told,
     )  # fmt: skip
     beside = overlaps(spec, rule)

@@ -22,7 +22,7 @@ from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.wire.partition import part_slices
 from asgd.worker.reading.leased import Lease, LeasedBatch, Visits, Waiting
-from asgd.worker.sending.headers import Outcome, PushMeta
+from asgd.worker.sending.headers import Outcome, PushHeader
 from asgd.worker.wishes import (
     AWAIT,
     JOIN,
@@ -98,7 +98,7 @@ class WorkerCore:
 
     def refresh(self) -> Life[str]:
         """Takes the servers' weights as they are now."""
-        yield Exchange(None, True, PushMeta())
+        yield Exchange(None, True, PushHeader())
         outcome: Outcome = yield AWAIT
         self._take(outcome)
         if not self.stop:
@@ -157,13 +157,13 @@ class WorkerCore:
 
     # -- one step ----------------------------------------------------------------------------------
 
-    def early(self, item: LeasedBatch) -> PushMeta:
+    def early(self, item: LeasedBatch) -> PushHeader:
         """What goes with the gradient of `item` where it leaves while it is computed (`WorkerStrategy.raw`).
 
         The loss is filled in by who sends it. `step` is told that it has left.
         """
         self.sequence += 1
-        return PushMeta(
+        return PushHeader(
             sequence=self.sequence, samples=item.samples, steps=1, visits=item.visits, bases=self._versions,
             by_chunk=True,
         )  # fmt: skip
@@ -230,7 +230,7 @@ class WorkerCore:
     # -- exchange ----------------------------------------------------------------------------------
 
     def _begin(self, turn: Turn) -> Exchange:
-        vector, meta = None, PushMeta()
+        vector, meta = None, PushHeader()
         if turn.push:
             outgoing = self.rule.outgoing(self.vectors.weights, self.vectors.gradient)
             if outgoing is not None:
@@ -243,12 +243,12 @@ class WorkerCore:
         self._pulling, self._under_way = turn.pull, True
         return Exchange(vector, turn.pull, meta)
 
-    def _meta(self, vector: F32 | None) -> PushMeta:
+    def _meta(self, vector: F32 | None) -> PushHeader:
         pending, self._pending = self._pending, _Pending()
         self.sequence += 1
         loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
         finite = math.isfinite(loss or 0.0) if vector is None else kernel.finite(vector)
-        return PushMeta(
+        return PushHeader(
             sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=loss,
             visits=pending.visits, meta=self.rule.meta(), bare=vector is None,
             bases=self._computed_from if self.rule.parts == 1 else (),

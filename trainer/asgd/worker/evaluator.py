@@ -1,7 +1,7 @@
 """`asgd evaluate`: measures the job's answer every now and then, and once more at the end, on the weights it pulls.
 
 The answer of the A-SGD family is the centre. Buffers are not parameters; `spec.buffers` says whose the answer
-has (`buffers.py`, `batchnorm.py`). At the end the evaluator leaves what of the model's state_dict is no trained
+has (`buffers.py`, `batch_norm.py`). At the end the evaluator leaves what of the model's state_dict is no trained
 parameter in ASGD_EXTRAS, so that the saved model is whole. With `algorithm.name: zeno` it is the oracle as well.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 from asgd import exitcodes
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
@@ -21,7 +21,7 @@ from asgd.host.priority import stand_back
 from asgd.kernel import F32
 from asgd.task import Task
 from asgd.wire.ask import Asker
-from asgd.wire.messages import Command, Done, Evaluated
+from asgd.wire.messages import Command, Done, Evaluated, Fault
 from asgd.worker.device import extras as state
 from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
 from asgd.worker.device.batch_norm import recompute
@@ -31,12 +31,13 @@ from asgd.worker.meters import Meters
 from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term
 from asgd.worker.sending.centre import open_centre
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.patience import Patience
 from asgd.worker.task.build import build_task
 
 POLL_SECONDS = 0.05
+TELL_SECONDS = 30.0
 
 
 class Evaluator:
@@ -47,8 +48,13 @@ class Evaluator:
         device = choose_device(spec.evaluation.devices.count, config.index)
         self.config, self.task = config, task
         self.flat = Flat(task.model, device)
-        identity = Identity(
-            config.job.name, "evaluator", 0, config.incarnation, self.flat.size, self.flat.hash
+        identity = PeerIdentity(
+            job=config.job.name,
+            role="evaluator",
+            index=0,
+            incarnation=config.incarnation,
+            size=self.flat.size,
+            layout=self.flat.hash,
         )
         patience = Patience(config.join_timeout_seconds)
         self.centre = open_centre(
@@ -61,13 +67,13 @@ class Evaluator:
         self._asker = Asker(config.servers[0], config.keys)
         self.measured = -1
         self.oracle: OracleLink | None = None
-        if strategy(str(spec.algorithm["name"])).oracle:
+        if halves(spec).strategy.oracle:
             oracle = Oracle(spec, task, self.flat, device)
             self.oracle = OracleLink(config.servers[0], config.keys, oracle, self._contribution)
 
     def _contribution(self, worker: int) -> F32:
         """What `worker` gave to the open round (N,), -1 for the centre."""
-        self.centre.exchange(None, self._staging.host, PushMeta(of=worker))
+        self.centre.exchange(None, self._staging.host, PushHeader(of=worker))
         return self._staging.host
 
     def measure(self, final: bool) -> None:
@@ -83,7 +89,13 @@ class Evaluator:
             self.measured = version
         if final and self.config.extras:
             state.save_extras(self.task.model, self.config.extras)
-        self._asker.ask(Evaluated(version, outcome.samples, self.metrics, final), 30.0)
+        self._tell(Evaluated(version, outcome.samples, self.metrics, final))
+
+    def _tell(self, result: Evaluated) -> None:
+        """Tells shard 0; one that has just been started knows this evaluator by its next heartbeat."""
+        deadline = time.monotonic() + TELL_SECONDS
+        while isinstance(self._asker.ask(result, TELL_SECONDS), Fault) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
 
     def _evaluate(self) -> dict[str, float]:
         task = self.task
@@ -104,7 +116,7 @@ class Evaluator:
         """The buffers that shard 0 has of the workers."""
         if self.config.job.spec.buffers == "recompute" or not self._buffers.size:
             return []
-        answer = self._asker.ask(Command("buffers"), 30.0)
+        answer = self._asker.ask(Command("buffers"), TELL_SECONDS)
         return msgspec.msgpack.decode(answer.body, type=list[bytes]) if isinstance(answer, Done) else []
 
     def rest(self, seconds: float) -> None:
@@ -129,7 +141,7 @@ def main() -> int:
     limit_threads()
     leaving = catch_term()
     task = build_task(config.job.spec)
-    if task.evaluate is None and not strategy(str(config.job.spec.algorithm["name"])).oracle:
+    if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
     evaluator = Evaluator(config, task)
     if not evaluator.oracle:

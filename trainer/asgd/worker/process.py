@@ -14,12 +14,13 @@ from asgd.host.say import say
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.worker.assemble import About, Assembled, assemble
+from asgd.worker.compute import Computation, prepare, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
-from asgd.worker.device.compute import Computation, prepare, refuse_stages_of_script
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
-from asgd.worker.reading.leases import AskedLeases, Leases
 from asgd.worker.replica import Reading
+from asgd.worker.sending.asked import AskedLeases
+from asgd.worker.sending.leases import Leases
 from asgd.worker.task.build import build_task
 from asgd.worker.task.entrypoint import is_script
 from asgd.worker.task.probing import take_probe
@@ -68,8 +69,7 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
         say(f"worker {config.index} leaves: {error}")
         return exitcodes.DRAINED
     finally:
-        # NB: an exchange that is under way in a thread would keep this process until its servers answer.
-        parts.replica.give_up("this worker has ended")
+        parts.replica.fail("this worker has ended")
         computation.close()
         asker.close()
         exporter.close()

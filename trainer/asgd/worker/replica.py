@@ -24,7 +24,7 @@ from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
 from asgd.worker.reading.leased import LeasedBatch, Waiting
 from asgd.worker.sending.centre import Centre
-from asgd.worker.sending.headers import Outcome, PushMeta
+from asgd.worker.sending.headers import Outcome, PushHeader
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.overlap import Overlap
 
@@ -62,7 +62,7 @@ class Replica:
         self.reading: Reading | None = None
         self.closing = False
         self._thread, self.overlap = thread, overlap
-        self._asked: tuple[Any, Any, PushMeta] | None = None
+        self._asked: tuple[Any, Any, PushHeader] | None = None
         """An exchange that runs when it is waited for."""
         self._flying: Future[Outcome] | None = None
         self.early: Future[Outcome | None] | None = None
@@ -116,9 +116,14 @@ class Replica:
         """Finishes what is on its way and says goodbye to every shard."""
         self.live(self.core.leave(reason))
 
-    def give_up(self, why: str) -> None:
-        """This worker has failed: its exchange waits for nobody from here on."""
-        self.centre.patience.give_up(why)
+    def fail(self, why: str) -> None:
+        """This worker ends at once, unless it has said goodbye already: its exchange under way waits for nobody.
+
+        NB: Python waits for the exchange's thread before it ends.
+        """
+        if not self.closing:
+            self.centre.patience.give_up(why)
+            self.close("failed")
 
     # -- wishes ------------------------------------------------------------------------------------
 
@@ -134,7 +139,7 @@ class Replica:
         else:
             self._asked = asked
 
-    def _timed(self, push: Any, into: Any, meta: PushMeta) -> Outcome:
+    def _timed(self, push: Any, into: Any, meta: PushHeader) -> Outcome:
         with self.meters.timed("exchange"):
             return self.centre.exchange(push, into, meta)
 
@@ -193,7 +198,7 @@ class Replica:
         with overlap.computing():
             yield
 
-    def _push_early(self, overlap: Overlap, meta: PushMeta, loss: Callable[[], float]) -> Outcome | None:
+    def _push_early(self, overlap: Overlap, meta: PushHeader, loss: Callable[[], float]) -> Outcome | None:
         """In the exchange's thread; None when the loss says that there is nothing to push like that."""
         meta.loss = loss()
         if not math.isfinite(meta.loss):

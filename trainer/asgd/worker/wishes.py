@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from asgd.algorithms.base import Vector
 from asgd.kernel import F32
 from asgd.worker.reading.leased import LeasedBatch
-from asgd.worker.sending.headers import Outcome, PushMeta
+from asgd.worker.sending.headers import Outcome, PushHeader
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Exchange:
 
     push: F32 | None
     pull: bool
-    meta: PushMeta
+    meta: PushHeader
 
 
 @dataclass(slots=True)

@@ -10,16 +10,17 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asgd.drivers.local.standby import Standby
+from asgd.drivers.local.starter import Order, Starter
 from asgd.drivers.output import Output
+from asgd.host.forking import Process, reap
+from asgd.spec.environment import Env
 
 _COMMANDS = {"server": "server", "worker": "worker", "evaluator": "evaluate"}
 
@@ -31,7 +32,7 @@ class Child:
     role: str
     index: int
     env: dict[str, str]
-    process: subprocess.Popen[bytes]
+    process: Process
     restarts: int = 0
     ended: int | None = None
     """Exit status once it will not be started again."""
@@ -43,66 +44,55 @@ class Child:
 
 
 class Children:
-    """Starts and watches the processes of the run in `output`."""
+    """Starts and watches the processes of the run in `output`, by `starter`."""
 
-    def __init__(self, output: Output) -> None:
-        self._output = output
+    def __init__(self, output: Output, starter: Starter) -> None:
+        self._output, self._starter = output, starter
         self.all: dict[str, Child] = {}
-        self._standby: Standby | None = None
+        self._groups: set[int] = set()
+        """Processes that have ended, whose own children may still be there."""
         self._written = ""
 
-    def start(self, role: str, index: int, env: dict[str, str]) -> Child:
-        """Starts a process of `role`; `env` is what `asgd.host.env` reads, on top of this process's environment."""
-        child = Child(role, index, env, self._spawn(role, index, env))
-        self.all[child.name] = child
-        return child
+    def start(self, envs: Mapping[tuple[str, int], dict[str, str]]) -> None:
+        """Starts processes by (role, index); each reads its env by `asgd.host.env`.
+
+        Those of one kind, servers or what runs users' code, are started together.
+        """
+        for servers in (True, False):
+            names = [name for name in envs if (name[0] == "server") is servers]
+            processes = self._start([self._order(*name, envs[name]) for name in names], servers=servers)
+            for (role, index), process in zip(names, processes, strict=True):
+                child = Child(role, index, envs[role, index], process)
+                self.all[child.name] = child
 
     def restart(self, child: Child) -> None:
-        """Starts a child again in its place; a server by the one that stands by, if there is one."""
+        """Starts a child again in its place."""
         child.restarts += 1
-        child.process = self._take_standby(child) or self._spawn(child.role, child.index, child.env)
+        order = self._order(child.role, child.index, child.env)
+        (child.process,) = self._start([order], servers=child.role == "server")
         child.started = time.monotonic()
 
-    def stand_by(self) -> None:
-        """Keeps a server ready to take the place of one that dies, as soon as all serve."""
-        servers = [child for child in self.all.values() if child.role == "server"]
-        if self._standby is None and servers and all(self.announced(child) for child in servers):
-            env = servers[0].env | {"ASGD_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
-            self._standby = Standby(env, self._output.file("logs/standby.log"))
+    def _start(self, orders: Sequence[Order], *, servers: bool) -> list[Process]:
+        return (self._starter.start_servers if servers else self._starter.start_workers)(orders)
 
-    def _take_standby(self, child: Child) -> subprocess.Popen[bytes] | None:
-        standby = self._standby if child.role == "server" else None
-        if standby is None:
-            return None
-        self._standby = None
-        own = self._own(child.role, child.index)
-        if standby.become(own | child.env, self.log(child.role, child.index)):
-            return standby.process
-        standby.end()
-        return None
+    def _order(self, role: str, index: int, env: dict[str, str]) -> Order:
+        return Order(
+            title=f"asgd {role} {index}",
+            main="asgd.cli:main",
+            module="asgd.cli",
+            argv=[_COMMANDS[role]],
+            env=self._own(role, index) | env,
+            log=self.log(role, index),
+        )
 
     def _own(self, role: str, index: int) -> dict[str, str]:
         """What a process's own part adds to the environment."""
         announce = self._output.file(f"logs/{role}-{index}.json")
         announce.unlink(missing_ok=True)
         return {
-            "ASGD_INDEX": str(index),
-            "ASGD_ANNOUNCE": str(announce.absolute()),
-            "ASGD_PARENT": str(os.getpid()),
-            "PYTHONUNBUFFERED": "1",
+            Env.INDEX: str(index),
+            Env.ANNOUNCE: str(announce.absolute()),
         }
-
-    def _spawn(self, role: str, index: int, env: dict[str, str]) -> subprocess.Popen[bytes]:
-        own = self._own(role, index)
-        with self.log(role, index).open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "asgd.cli", _COMMANDS[role]],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={"OMP_NUM_THREADS": "1", **os.environ, **own, **env},
-                start_new_session=True,
-            )
 
     def log(self, role: str, index: int) -> Path:
         return self._output.file(f"logs/{role}-{index}.log")
@@ -119,20 +109,18 @@ class Children:
             status = child.process.poll()
             if status is not None and child.ended is None:
                 found.append((child, status))
+                self._groups.add(child.process.pid)
+                if status:
+                    # What it had started itself, data loaders for one, serves nobody any more.
+                    _kill_group(child.process.pid)
+        self._groups = {group for group in self._groups if reap(group)}
         return found
 
     @contextmanager
     def deaths(self) -> Iterator[list[int]]:
-        """Descriptors that can be read as soon as one of the processes that run now has ended (Linux)."""
-        found: list[int] = []
-        try:
-            for child in self.all.values():
-                if child.process.poll() is None and hasattr(os, "pidfd_open"):
-                    found.append(os.pidfd_open(child.process.pid))
+        """As `deaths`, of all that run now."""
+        with deaths([child.process for child in self.all.values()]) as found:
             yield found
-        finally:
-            for descriptor in found:
-                os.close(descriptor)
 
     def wait(self, seconds: float) -> None:
         """Waits, but no longer than until a process ends."""
@@ -163,6 +151,10 @@ class Children:
                         "restarts": child.restarts,
                     }
                 )
+        rows += [
+            {"role": "forkserver", "index": index, "pid": pid, "metrics": "", "restarts": 0}
+            for index, pid in self._starter.processes
+        ]
         rows += self._guests()
         text = json.dumps(rows, indent=1)
         if text != self._written:
@@ -197,12 +189,31 @@ class Children:
     def kill(self) -> None:
         """Ends everything at once, what children have started themselves (data loaders) included."""
         running = [child.process for child in self.all.values() if child.process.poll() is None]
-        if self._standby:
-            self._standby.end()
         for process in running:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            _kill_group(process.pid)
         for process in running:
             process.wait()
+
+
+@contextmanager
+def deaths(processes: Sequence[Process]) -> Iterator[list[int]]:
+    """Descriptors that can be read as soon as one of those of `processes` that run now has ended (Linux)."""
+    found: list[int] = []
+    try:
+        for process in processes:
+            if process.poll() is None and hasattr(os, "pidfd_open"):
+                found.append(os.pidfd_open(process.pid))
+        yield found
+    finally:
+        for descriptor in found:
+            os.close(descriptor)
+
+
+def _kill_group(pid: int) -> None:
+    """Ends all that is left of the process group of `pid`, which may not have one yet, or any more."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _announcement(path: Path) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -12,6 +13,8 @@ from asgd.drivers.output import Output
 from asgd.errors import UserError
 from asgd.record import run as recording
 from asgd.report import curves, summary
+from asgd.report import history as histories
+from asgd.report.files import write_atomic
 from asgd.server.saves.store import Store, assemble
 from asgd.spec import Job
 from asgd.spec.status import Status
@@ -23,27 +26,42 @@ class _Saved:
     """The model that was saved: whose weights these are."""
 
     updates: int | None = None
-    round: int = 0
+    save: int = 0
     sha256: str = ""
 
 
+class Picture:
+    """curves.png, drawn in a thread while the processes of a run end."""
+
+    def __init__(self, output: Output, title: str) -> None:
+        self._target = output.file("curves.png")
+        pool = ThreadPoolExecutor(1, "curves")
+        self._drawn = pool.submit(lambda: curves.render(histories.read(output.file("history.jsonl")), title))
+        pool.shutdown(wait=False)
+
+    def write(self) -> None:
+        """Raises OSError."""
+        write_atomic(self._target, self._drawn.result())
+
+
 def leave_files(
-    job: Job, status: Status, output: Output, checkpoint_uri: str, findings: Findings, obstacle: str
-) -> str:
+    job: Job, status: Status, output: Output, checkpoint_uri: str, findings: Findings,
+    picture: Picture | None, obstacle: str,
+) -> str:  # fmt: skip
     """Writes the files and prints the closing lines; returns why the final weights are not among them, or ''.
 
-    `obstacle` says why the run can't be replayed, if it can't.
+    `obstacle` says why the run can't be replayed, if it can't; without an update there is no `picture`.
     """
     told = summary.summarize(status, job.spec)
     # NB: what comes next may fail on a full disk; the figures are there then.
     summary.write(told, output.file("summary.json"))
-    if status.updates:
-        curves.draw(output.file("history.jsonl"), output.file("curves.png"), job.name)
+    if picture:
+        picture.write()
     saved = _Saved()
     if status.stop_reason != "diverged":  # a diverged model is nobody's model
         saved = _save_model(output, checkpoint_uri, findings)
     shards = job.spec.parameter_server.shards
-    obstacle = obstacle or recording.seal(output.recording, shards, saved.round, saved.sha256)
+    obstacle = obstacle or recording.seal(output.recording, shards, saved.save, saved.sha256)
     told = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
     summary.write(told, output.file("summary.json"))
     for line in summary.describe(told, output.folder):

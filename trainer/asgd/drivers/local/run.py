@@ -23,8 +23,10 @@ from asgd.algorithms.registry import strategy
 from asgd.drivers.display import Display
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
+from asgd.drivers.local.opening import look_at_code
 from asgd.drivers.local.precheck import check_checkpoint, check_ports
 from asgd.drivers.local.signals import Interrupts
+from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
 from asgd.drivers.output import Output, choose_output
 from asgd.errors import TryAgain, UserError
@@ -36,7 +38,7 @@ from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
 from asgd.wire.messages import Bye, Command, Done
-from asgd.worker.task.check import Findings, probe
+from asgd.worker.task.check import Findings
 
 POLL_SECONDS = 0.1
 FINISH_SECONDS = 120.0
@@ -54,10 +56,12 @@ class LocalRun:
         display: Display,
         interrupts: Interrupts,
         transport: str,
+        starter: Starter,
     ) -> None:
         self.job, self.output, self.display = job, output, display
         self._folder = folder
-        self.children = Children(output)
+        self._starter = starter
+        self.children = Children(output, starter)
         # NB: a socket's path may have 107 characters at most; the output folder's may be longer.
         self._private = Path(tempfile.mkdtemp(prefix="asgd-"))
         self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
@@ -70,8 +74,11 @@ class LocalRun:
         self._checkpoint_error = ""
         self._rejected: set[int] = set()
         self._said_addresses = False
+        self._accepted = False
+        """Nothing is wrong with the user's input."""
         self._stopped_at: float | None = None
         self.status: Status | None = None
+        self.picture: finish.Picture | None = None
         self.obstacle = ""
         """Why this run can't be replayed."""
 
@@ -82,7 +89,9 @@ class LocalRun:
         self._write_private("job.json", job_to_json(self.job))
         self._write_private("keys.json", msgspec.json.encode(self._keys))
         self.output.extras.unlink(missing_ok=True)
-        findings = probe(self._private / "job.json", self._places)
+        findings = look_at_code(
+            self.job.spec, self._private / "job.json", self._places, self._starter, self.display
+        )
         check_ports(self.job)
         restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
         self.obstacle = recording.obstacle(
@@ -90,7 +99,12 @@ class LocalRun:
         )
         recording.begin(self.output.recording, self._folder)
         self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
+        self._accepted = True
+        self._keep_log()
         return findings
+
+    def _keep_log(self) -> None:
+        self._starter.keep_log(self.output.file("logs/forkserver.log"))
 
     def _write_private(self, name: str, data: bytes) -> None:
         path = self._private / name
@@ -117,9 +131,9 @@ class LocalRun:
                     self.display.update(status)
                     self._note_checkpoint(status)
                     self._note_rejected(status)
-                    if status.updates:
-                        self.children.stand_by()
                 self.children.wait(POLL_SECONDS)
+        if self.status and self.status.updates:
+            self.picture = finish.Picture(self.output, self.job.name)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
         return self._exit_code()
@@ -127,12 +141,14 @@ class LocalRun:
     def _start(self, findings: Findings) -> None:
         spec = self.job.spec
         ports = _Ports(spec.metrics.port if "metrics.port" in self.job.given else None)
-        for index, endpoint in enumerate(self._servers):
-            self.children.start("server", index, self._env(ports.next()) | {"ASGD_BIND": endpoint})
-        for index in range(spec.workers.replicas):
-            self.children.start("worker", index, self._env(ports.next()))
+        envs = {
+            ("server", index): self._env(ports.next()) | {"ASGD_BIND": endpoint}
+            for index, endpoint in enumerate(self._servers)
+        }
+        envs |= {("worker", index): self._env(ports.next()) for index in range(spec.workers.replicas)}
         if findings.evaluates or strategy(str(spec.algorithm["name"])).oracle:
-            self.children.start("evaluator", 0, self._env(ports.next()))
+            envs["evaluator", 0] = self._env(ports.next())
+        self.children.start(envs)
         connect = self._env("127.0.0.1:0")
         self.output.file("connect.json").write_text(msgspec.json.encode(connect).decode(), encoding="utf-8")
 
@@ -213,6 +229,8 @@ class LocalRun:
     # -- children ----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
+        for said in self._starter.look():
+            self.display.note(said)
         self.children.publish()
         self._say_addresses()
         self.watch.look(self.status)
@@ -240,6 +258,9 @@ class LocalRun:
     def close(self) -> None:
         """Ends what still runs and removes sockets and keys."""
         self.children.kill()
+        if self._accepted:
+            self._keep_log()
+        self._starter.close()
         if self._asker:
             self._asker.close()
         self.output.file("connect.json").unlink(missing_ok=True)
@@ -274,7 +295,9 @@ def _endpoints(shards: int, transport: str, folder: Path) -> list[str]:
     return [f"tcp://127.0.0.1:{port}" for port in ports]
 
 
-def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transport: str) -> int:
+def run(
+    job: Job, folder: Path, asked_output: str | None, starter: Starter, *, quiet: bool, transport: str
+) -> int:
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
@@ -282,7 +305,7 @@ def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transp
     with Display(quiet=quiet) as display:
         for line in advice(job):
             display.note(f"warning: {line}")
-        local = LocalRun(job, folder, output, display, interrupts, transport)
+        local = LocalRun(job, folder, output, display, interrupts, transport, starter)
         try:
             findings = _prepare(local)
             display.note(_announce(job, findings, output), matters=False)
@@ -292,7 +315,9 @@ def run(job: Job, folder: Path, asked_output: str | None, *, quiet: bool, transp
         if local.status is None:
             raise TryAgain("no parameter server has told the job's state")
         status: Any = local.status
-    lost = finish.leave_files(job, status, output, local.checkpoint_uri, findings, local.obstacle)
+    lost = finish.leave_files(
+        job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
+    )
     if lost and code == exitcodes.DONE:
         raise TryAgain(lost)
     if lost:

@@ -18,7 +18,7 @@ from asgd.spec.types import JobSpec
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Message, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, chunk_count, shard_range
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import Identity, Outcome, PushMeta
+from asgd.worker.sending.headers import Outcome, PeerIdentity, PushHeader
 from asgd.worker.sending.shards import Shards
 
 Taken = tuple[int, int, int]
@@ -76,7 +76,9 @@ class TapeLane:
 class TapeCentre:
     """All shards of the recording, as the worker of `tape` met them. `split`: the strategy may hold pulls back."""
 
-    def __init__(self, spec: JobSpec, identity: Identity, split: bool, tape: WorkerTape, mail: Mail) -> None:
+    def __init__(
+        self, spec: JobSpec, identity: PeerIdentity, split: bool, tape: WorkerTape, mail: Mail
+    ) -> None:
         self._tape, self._mail = tape, mail
         size, count = identity.size, spec.parameter_server.shards
         self.lanes: list[TapeLane] = []
@@ -85,7 +87,9 @@ class TapeCentre:
             part = shard_range(size, shard, count)
             lane = TapeLane((tape.person, shard), mail, chunk_count(part.size))
             self.lanes.append(lane)
-            channels.append(Channel(lane, identity, spec.codec, shard, part, split))
+            channels.append(
+                Channel(lane=lane, identity=identity, codec=spec.codec, shard=shard, part=part, split=split)
+            )
         self.shards = Shards(channels)
         self._bring: Callable[[], F32] | None = None
         self._heard: Heard | None = None
@@ -117,7 +121,7 @@ class TapeCentre:
 
     # -- an exchange -------------------------------------------------------------------------------
 
-    def start(self, push: F32 | None, pull: F32 | None, meta: PushMeta) -> None:
+    def start(self, push: F32 | None, pull: F32 | None, meta: PushHeader) -> None:
         """Begins an exchange: what is pushed is in the mail."""
         self.shards.start(push, pull, meta, 0.0)
 

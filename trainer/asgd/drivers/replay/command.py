@@ -23,6 +23,7 @@ from asgd.kernel import F32
 from asgd.record import run as recording
 from asgd.record.reading import Recording, load
 from asgd.report import units
+from asgd.spec.environment import Env
 from asgd.worker.device.flat import layout_of
 from asgd.worker.task.build import build_task
 
@@ -48,7 +49,7 @@ def main(folder: Path, until: int | None, dump: str | None, *, as_json: bool) ->
     if until is not None and until < 1:
         raise UserError(f"--until: {until} is no update; allowed: 1 and more")
     recorded = load(folder)
-    os.environ["ASGD_JOB_FOLDER"] = recorded.run.job_folder
+    os.environ[Env.JOB_FOLDER] = recorded.run.job_folder
     try:
         ending = Stage(recorded, until).run()
     except Differs as error:

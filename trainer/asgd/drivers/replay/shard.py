@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.algorithms.rounds import RoundServer
 from asgd.drivers.replay.mail import Answer, Mail
 from asgd.errors import UserError
@@ -84,9 +84,9 @@ class RerunShard:
     def __init__(self, recording: Recording, index: int, mail: Mail) -> None:
         self.job, self.index, self._mail = recording.job, index, mail
         self._starts = list(recording.shards[index])
-        self._keep = recording.rounds_needed()
+        self._keep = recording.saves_needed()
         self.snapshots: dict[int, Snapshot] = {}
-        """By checkpoint round."""
+        """By number of the save."""
         self._made: dict[int, int] = {}
         """{worker: the version that its newest push made}"""
         self.completed = 0
@@ -98,7 +98,7 @@ class RerunShard:
         term, self._records = self._starts.pop(0)
         self._at = 0
         spec = self.job.spec
-        rule = strategy(str(spec.algorithm["name"])).server(spec)
+        rule = halves(spec).server()
         self.shard = Shard(spec, rule, self.index, spec.parameter_server.shards, term)
         self.part = RoundPart(self.shard, rule) if isinstance(rule, RoundServer) else None
         self._wanted = self._mail.wanted[self.index, term]
@@ -153,10 +153,10 @@ class RerunShard:
             case Closed():
                 self._close(record)
             case Saved():
-                if record.round in self._keep:
-                    self.snapshots[record.round] = self.snapshot()
+                if record.save in self._keep:
+                    self.snapshots[record.save] = self.snapshot()
             case Restored():
-                self._restore(record.round)
+                self._restore(record.save)
             case Ended():
                 pass
             case _:
@@ -242,11 +242,11 @@ class RerunShard:
         arrays = {name: array.copy() for name, array in shard.arrays().items()}
         return Snapshot(shard.size or 0, shard.layout, arrays, json.dumps(shard.meta()))
 
-    def _restore(self, round_: int) -> None:
-        saved = self.snapshots.get(round_)
+    def _restore(self, save: int) -> None:
+        saved = self.snapshots.get(save)
         if saved is None:
-            raise UserError(f"the log of shard {self.index} has no checkpoint round {round_}")
-        # NB: the shard may keep these arrays and change them, and another restart may want the round again.
+            raise UserError(f"the log of shard {self.index} has no save {save}")
+        # NB: the shard may keep these arrays and change them, and another restart may want the save again.
         arrays = {name: array.copy() for name, array in saved.arrays.items()}
         self.shard.restore(saved.size, saved.layout, arrays, json.loads(saved.meta))
 

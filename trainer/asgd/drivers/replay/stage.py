@@ -90,7 +90,7 @@ class Stage:
             versions = [version for _, version in sorted(self._versions.items())]
             return Ending(_join([cut for _, cut in sorted(self._cut.items())]), self.until, versions)
         versions = [shard.shard.state.version for shard in self.shards]
-        final = [shard.snapshots.get(self.recording.run.round) for shard in self.shards]
+        final = [shard.snapshots.get(self.recording.run.save) for shard in self.shards]
         kept = [snapshot for snapshot in final if snapshot is not None]
         return Ending(_join(kept) if len(kept) == len(final) else None, updates, versions)
 

@@ -15,8 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from asgd.algorithms.attacks import attack_of
-from asgd.algorithms.registry import strategy
-from asgd.drivers.randomness import Randomness
+from asgd.algorithms.registry import halves
 from asgd.drivers.replay.centre import Gone, TapeCentre
 from asgd.drivers.replay.mail import Mail
 from asgd.errors import AsgdError, UserError
@@ -25,18 +24,19 @@ from asgd.spec.types import Job
 from asgd.wire.messages import Granted
 from asgd.worker import wishes
 from asgd.worker.assemble import overlapped, worker_rule
+from asgd.worker.compute import Computation, prepare
 from asgd.worker.core import WorkerCore, overlaps
 from asgd.worker.device.accelerator import Staging, limit_threads
 from asgd.worker.device.backward import studied
-from asgd.worker.device.compute import Computation, prepare
+from asgd.worker.device.randomness import Randomness
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.reading.leased import LeasedBatch, Waiting
-from asgd.worker.sending.headers import Identity
+from asgd.worker.sending.headers import PeerIdentity
 from asgd.worker.sending.overlap import Overlap
 from asgd.worker.task.build import build_task
-from asgd.worker.task.entrypoint import sentence
 from asgd.worker.task.probing import take_probe
+from asgd.worker.users_code import sentence
 
 
 class TapeLeases:
@@ -126,12 +126,12 @@ class _Life:
         self._computation: Computation = prepare(task, spec, index)
         flat, dataset = self._computation.flat, dataset_size(task, spec.entrypoint)
         rule, attack = worker_rule(spec, flat, probe), attack_of(spec, index)
-        identity = Identity(
+        identity = PeerIdentity(
             job=job.name, role="worker", index=index, incarnation=incarnation, size=flat.size, layout=flat.hash,
             dataset=dataset, guarantee=guarantee(task),
         )  # fmt: skip
         shards = spec.parameter_server.shards
-        split = strategy(str(spec.algorithm["name"])).server(spec).pulls_wait
+        split = halves(spec).pulls_wait
         self.centre = TapeCentre(spec, identity, split, tape, mail)
         push, pulled = (Staging(flat.size, flat.device) for _ in range(2))
         self._vectors = FlatVectors(flat, push, pulled, keeps=overlaps(spec, rule))

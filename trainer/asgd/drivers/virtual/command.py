@@ -1,7 +1,7 @@
 """`asgd simulate`: a job in virtual time, to ask what another cluster would do to its accuracy and time.
 
 It leaves the same files as `asgd run`. The training is real, down to the bits of shards and strategies; only time
-is made up (`virtual/models.py`).
+is made up (`world/models.py`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from asgd import exitcodes
 from asgd.algorithms import attacks
 from asgd.drivers.display import Display
 from asgd.drivers.output import Output, choose_output
-from asgd.drivers.virtual import models
-from asgd.drivers.virtual.calibration import calibrate
-from asgd.drivers.virtual.models import World
 from asgd.kernel import F32
 from asgd.report import curves, summary
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
+from asgd.spec.environment import Env
 from asgd.spec.status import Status
+from asgd.world import models
+from asgd.world.calibration import calibrate
+from asgd.world.models import World
 
 
 def sets(arguments: argparse.Namespace) -> list[str]:
@@ -65,7 +66,7 @@ def world(arguments: argparse.Namespace, workers: int) -> World:
 def run(job: Job, folder: Path, described: World, asked_output: str | None, *, quiet: bool) -> int:
     """Simulates `job`, whose file lies in `folder`; returns the exit code. Raises UserError."""
     from asgd.drivers.virtual.simulation import Simulation
-    from asgd.drivers.virtual.work import TorchWork  # torch takes a second to load
+    from asgd.worker.shared import TorchWork  # torch takes a second to load
 
     output = choose_output(job, asked_output)
     written = HistoryWriter(output.file("history.jsonl"), simulated=True)
@@ -74,7 +75,7 @@ def run(job: Job, folder: Path, described: World, asked_output: str | None, *, q
             display.note(f"warning: {line}")
         output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")
         # Where an entrypoint that is a file is looked for.
-        os.environ["ASGD_JOB_FOLDER"] = str(folder)
+        os.environ[Env.JOB_FOLDER] = str(folder)
         work = TorchWork(job.spec)
 
         def observe(status: Status) -> None:

@@ -11,8 +11,8 @@ from collections import defaultdict
 from typing import Any
 
 from asgd.drivers.virtual.clock import Action, Clock
-from asgd.drivers.virtual.models import World
 from asgd.wire.messages import Message
+from asgd.world.models import World
 
 HEADER_BYTES = 64
 """About what a header and ZeroMQ's framing take beside the payload."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="take times of gradients, exchanges, servers and stragglers from a real run; other options win",
     )
+    _add_cluster(parser)
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    """What the cluster is like, and what goes wrong in it."""
+    option = parser.add_argument
     option(
         "--straggler",
         action="append",
@@ -41,6 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="B",
         help="bytes a second that a server takes in (default: no limit)",
     )
+    option(
+        "--nodes", default="1", metavar="N", help="machines that workers are dealt to in turn (default: 1)"
+    )
+    _add_mishaps(option)
+
+
+def _add_mishaps(option: Callable[..., Any]) -> None:
+    """What goes wrong, and who comes late."""
     option(
         "--death",
         action="append",
@@ -68,9 +84,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KIND:INDEX,...",
         help="workers that lie, as sign-flip:0,1",
-    )
-    option(
-        "--nodes", default="1", metavar="N", help="machines that workers are dealt to in turn (default: 1)"
     )
     option("--join", action="append", default=[], metavar="INDEX@S", help="a worker that comes later")
     option(

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from asgd.drivers.virtual.clock import Clock
-from asgd.drivers.virtual.models import World
 from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.store import MemoryStore
 from asgd.errors import ProtocolError
@@ -40,6 +39,7 @@ from asgd.wire.messages import (
     Question,
 )
 from asgd.worker.oracle import trials
+from asgd.world.models import World
 
 __all__ = ["TICK_SECONDS", "Cluster", "VirtualServer"]
 
@@ -99,7 +99,8 @@ class VirtualServer:
         """The answer to somebody beside the server, at once and not over the network; None while it is down."""
         if self.core is None:
             return None
-        answers = self.core.receive("beside", message, None, self.cluster.clock.now)
+        beside = "beside", type(message), getattr(message, "index", None)
+        answers = self.core.receive(beside, message, None, self.cluster.clock.now)
         self._go_on(self.core)
         return answers[0][1] if answers else None
 
@@ -151,7 +152,7 @@ class VirtualServer:
         try:
             self._send_all(core.receive(sender, message, _bytes(payload), self.cluster.clock.now))
         except ProtocolError as error:
-            self._send(sender, core.refuse(message, "protocol", str(error)), None)
+            self._send(sender, core.refuse(sender, message, "protocol", str(error)), None)
 
     def _go_on(self, core: ServerCore) -> None:
         """What the core can do now that it could not before."""

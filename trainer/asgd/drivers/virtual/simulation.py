@@ -11,16 +11,16 @@ from collections.abc import Callable
 
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.drivers.virtual.clock import Clock
-from asgd.drivers.virtual.models import Mishap, World
 from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.server import TICK_SECONDS, Cluster
 from asgd.drivers.virtual.store import MemoryStore
-from asgd.drivers.virtual.work import Work
 from asgd.drivers.virtual.worker import VirtualWorker
 from asgd.kernel import F32
 from asgd.server.core import ServerCore
 from asgd.spec.status import Status
 from asgd.spec.types import Job
+from asgd.worker.shared import Work
+from asgd.world.models import Mishap, World
 
 OBSERVE_SECONDS = 0.5
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from asgd.errors import Fenced, TryAgain
 from asgd.kernel import F32
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saving import Restored
 from asgd.wire.reports import Part
 

@@ -15,10 +15,9 @@ import torch
 
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.algorithms.base import WorkerStrategy
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.server import Cluster, VirtualServer
-from asgd.drivers.virtual.work import Batches, Work
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
@@ -30,10 +29,11 @@ from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
 from asgd.worker.reading.leased import WAIT, LeasedBatch, Waiting
 from asgd.worker.reading.leased import Lease as Range
-from asgd.worker.reading.leases import Asking, Leases
 from asgd.worker.sending.channel import HELLO_SECONDS, RETRY_SECONDS, Channel
-from asgd.worker.sending.headers import BEAT_SECONDS, Identity
+from asgd.worker.sending.headers import BEAT_SECONDS, PeerIdentity
+from asgd.worker.sending.leases import Asking, Leases
 from asgd.worker.sending.shards import Shards
+from asgd.worker.shared import Batches, Work
 
 
 class VirtualLane:
@@ -130,14 +130,14 @@ class VirtualWorker:
     ) -> None:  # fmt: skip
         self.cluster, self.work, self.index, self.incarnation = cluster, work, index, incarnation
         self._clock, spec = cluster.clock, cluster.job.spec
-        chosen = strategy(str(spec.algorithm["name"]))
-        rule = chosen.worker(spec)
+        chosen = halves(spec)
+        rule = chosen.worker()
         rule.judge = lambda weights: work.judge(index, weights)
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )
         self._factor = factor
-        identity = Identity(
+        identity = PeerIdentity(
             job=cluster.job.name, role="worker", index=index, incarnation=incarnation, size=work.size,
             layout=work.layout, dataset=work.dataset, node=f"node-{index % cluster.world.nodes}",
             guarantee=work.guarantee, tensors=work.tensors,
@@ -145,10 +145,15 @@ class VirtualWorker:
         self.vectors = ArrayVectors(
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
-        split, shards = chosen.server(spec).pulls_wait, len(cluster.servers)
+        split, shards = chosen.pulls_wait, len(cluster.servers)
         channels = [
             Channel(
-                self._lane(shard), identity, spec.codec, shard, shard_range(work.size, shard, shards), split
+                lane=self._lane(shard),
+                identity=identity,
+                codec=spec.codec,
+                shard=shard,
+                part=shard_range(work.size, shard, shards),
+                split=split,
             )
             for shard in range(shards)
         ]

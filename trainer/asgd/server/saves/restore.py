@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from asgd.errors import TryAgain, UserError
+from asgd.server.manifest import Manifest
 from asgd.server.saves.in_memory import Kept
-from asgd.server.saves.manifest import Manifest
 from asgd.server.saves.store import Store, locate, read_range, read_state
 from asgd.server.saving import Restored
 from asgd.spec.types import Job

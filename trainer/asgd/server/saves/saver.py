@@ -21,7 +21,7 @@ from asgd import kernel
 from asgd.errors import Fenced, TryAgain
 from asgd.host.priority import stand_back
 from asgd.kernel import F32
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.server.saving import CheckTerm, KeepOwn, Outcome, Publish, Wish, WritePart
 from asgd.wire.reports import Part
 

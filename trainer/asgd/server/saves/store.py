@@ -5,10 +5,9 @@
     <uri>/000017/manifest.json                 written last: a save without it does not exist
     <uri>/000017/manifest-shard-1.json         where shards share no store (a pod's own volume): shard 1's view of it
 
-Files go out under another name and are moved when complete, so a reader never sees half of one. The writer
-streams from the
-live arrays (the safetensors library's own would copy all of them first); reading and checking is the library's. A save
-can be read back by any number of shards: each takes the ranges it needs.
+Files go out under another name and are moved when complete, so a reader never sees half of one. The writer streams
+from the live arrays (the safetensors library's own would copy all of them first). A save can be read back by any number
+of shards: each takes the ranges it needs.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import numpy as np
 
 from asgd.errors import Fenced, TryAgain, UserError
 from asgd.kernel import F32
-from asgd.server.saves.manifest import Manifest
+from asgd.server.manifest import Manifest
 from asgd.wire.partition import Range
 from asgd.wire.reports import Part
 

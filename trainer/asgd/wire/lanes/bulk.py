@@ -20,11 +20,13 @@ from urllib.parse import urlsplit
 import numpy as np
 import zmq
 
+from asgd.errors import UserError
 from asgd.kernel import F32
 from asgd.wire import control, seal
 from asgd.wire.lanes import SHARED_RUN, SHARED_WINDOW, WINDOW, shm
 from asgd.wire.lanes.shm import Segment
 from asgd.wire.lanes.zeromq import ZmqLane
+from asgd.wire.limits import TENSORS_MOST
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Reply, Welcome, encode
 from asgd.wire.partition import Range, chunk_slice
 from asgd.wire.stream import Closed, Place, Stream, tune
@@ -153,6 +155,11 @@ class BulkLane:
             message.random = self._random
             if self._segment and "shm" in self._offers:
                 message.segment, message.segment_token = self._segment.path.name, self._segment.token
+        if len(message.tensors) > TENSORS_MOST:
+            raise UserError(
+                f"spec.entrypoint: the names and shapes of the model's tensors take {len(message.tensors)} bytes;"
+                f" allowed: {TENSORS_MOST}"
+            )
         self._zmq.send(message)
 
     # -- receiving ---------------------------------------------------------------------------------

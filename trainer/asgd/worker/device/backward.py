@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from asgd.algorithms.attacks import Attack
-from asgd.parallel.draws import dealt
 from asgd.task import Task
 from asgd.worker.device.accelerator import to_device
+from asgd.worker.device.draws import dealt
 from asgd.worker.device.flat import Flat
 from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.reading.nested import micro_batches

@@ -29,7 +29,7 @@ def recompute(task: Task, spec: JobSpec, device: torch.device) -> None:
     layers = [m for m in task.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not layers:
         return
-    momenta = [layer.momentum for layer in layers]
+    found = [(layer.momentum, _count(layer).clone()) for layer in layers]
     modes = {module: module.training for module in task.model.modules()}
     task.model.eval()
     for layer in layers:
@@ -39,9 +39,18 @@ def recompute(task: Task, spec: JobSpec, device: torch.device) -> None:
     with torch.no_grad():
         for item in islice(_batches(task, spec), MOST_BATCHES):
             task.loss(task.model, to_device(item.batch, device))
-    for layer, momentum in zip(layers, momenta, strict=True):
+    for layer, (momentum, count) in zip(layers, found, strict=True):
         layer.momentum = momentum
+        # NB: else the model's file would tell whether it was measured before workers had told their buffers.
+        _count(layer).copy_(count)
     _restore(modes)
+
+
+def _count(layer: _BatchNorm) -> torch.Tensor:
+    """Batches that the layer has seen in training; there for every layer with running statistics."""
+    count = layer.num_batches_tracked
+    assert count is not None
+    return count
 
 
 def _restore(modes: dict[nn.Module, bool]) -> None:

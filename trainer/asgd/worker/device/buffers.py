@@ -2,7 +2,7 @@
 
 `spec.buffers` says whose the evaluated and saved model has: `local` takes those of the lowest live worker,
 `average` the mean over live workers; both reach the evaluator by way of heartbeats and shard 0. `recompute`, and
-the time before a worker has made enough steps for its own to mean something, is `batchnorm.py`'s.
+the time before a worker has made enough steps for its own to mean something, is `batch_norm.py`'s.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from asgd.errors import ProtocolError
+from asgd.host.say import say
 from asgd.kernel import F32
+from asgd.wire.limits import BUFFERS_MOST
 
 LEAST_STEPS = 50
 """So many steps of its own until a worker tells its buffers: with batch norm's usual momentum 0.1 nothing is left
@@ -29,6 +30,7 @@ class Buffers:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._told = -math.inf
+        self._warned = False
         self.size = sum(b.numel() for b in self._tensors())
 
     def _tensors(self) -> list[torch.Tensor]:
@@ -40,10 +42,22 @@ class Buffers:
         """What goes along with a worker's heartbeat after `steps` steps: now and then its buffers, and at the end."""
         now = time.monotonic()
         due = final or 0 < every_seconds <= now - self._told
-        if not due or not self.size or steps < LEAST_STEPS:
+        if not due or not self.size or steps < LEAST_STEPS or self._too_large():
             return b""
         self._told = now
         return self.gather()
+
+    def _too_large(self) -> bool:
+        """More than a message carries: nobody is told, which is said once. Then the answer has the entrypoint's own."""
+        if 4 * self.size <= BUFFERS_MOST:
+            return False
+        if not self._warned:
+            self._warned = True
+            say(
+                f"the model's float buffers are not sent for evaluation: they take {self.size >> 18} MiB, and"
+                f" {BUFFERS_MOST >> 20} MiB go along; register what never changes with persistent=False"
+            )
+        return True
 
     def gather(self) -> bytes:
         """Their values, float32."""
@@ -61,12 +75,15 @@ class Buffers:
             start += tensor.numel()
 
     def settle(self, policy: str, told: Sequence[bytes]) -> bool:
-        """Sets the buffers by `policy` from what workers told, lowest first; False when that gives none."""
+        """Sets the buffers by `policy` from what workers told, lowest first; False when that gives none.
+
+        Who told another number of values has another model, and is left out.
+        """
         if policy == "recompute" or not told or not self.size:
             return False
-        vectors = [np.frombuffer(values, np.float32) for values in told]
-        if any(vector.size != self.size for vector in vectors):
-            raise ProtocolError(f"a worker's model has other buffers: {self.size} values are expected")
+        vectors = [np.frombuffer(values, np.float32) for values in told if len(values) == 4 * self.size]
+        if not vectors:
+            return False
         chosen = vectors if policy == "average" else vectors[:1]
         self.scatter(np.asarray(np.mean(chosen, axis=0, dtype=np.float64), np.float32))
         return True

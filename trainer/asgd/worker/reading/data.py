@@ -6,7 +6,7 @@
   alone.
 
 What is wrong with users' data when it is opened becomes one sentence; what it raises later propagates as it
-is. Batches stay on the CPU: moving them is left to `devices.py`.
+is. Batches stay on the CPU: moving them is left to `accelerator.py`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from asgd.errors import UserError
+from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.reading.batches import LeasedBatches, NextLease, StreamedBatches
-from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Waiting
-from asgd.worker.reading.leases import Leasing
+from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Leasing, Waiting
 
 _USERS_FAULTS = (
     ArithmeticError,
@@ -121,7 +121,7 @@ def worker_environment(spec: JobSpec, worker_index: int) -> dict[str, str]:
     is that of the spec when this worker started.
     """
     index, workers = str(worker_index), str(max(spec.workers.replicas, worker_index + 1))
-    return {"ASGD_WORKER_INDEX": index, "ASGD_WORKERS": workers, "RANK": index, "WORLD_SIZE": workers}
+    return {Env.WORKER_INDEX: index, Env.WORKERS: workers, "RANK": index, "WORLD_SIZE": workers}
 
 
 def stream_loader(task: Task, spec: JobSpec) -> Iterable[Any]:

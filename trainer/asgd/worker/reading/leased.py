@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
+
+from asgd.wire.messages import Granted
 
 Lease = tuple[int, int, int]
 """(epoch, start, stop): positions start..stop-1 of `epoch_order(seed, epoch, size)`."""
@@ -32,3 +34,13 @@ class LeasedBatch:
     batch: Any
     samples: int
     visits: tuple[Lease, ...] = ()
+
+
+class Leasing(Protocol):
+    """Where a worker's ranges come from: shard 0, or a recording."""
+
+    def next(self) -> Granted:
+        """The next range, `wait` or `over`."""
+
+    def holds(self, visits: Visits) -> bool:
+        """Whether a batch's range is still this worker's."""

@@ -2,7 +2,7 @@
 
 Two things are asked of such a batch: how many samples it holds, and to be cut into micro-batches. Both go by
 the first dimension of tensors (NumPy arrays count), which is what PyTorch's collate gives. Moving batches to
-a device is left to `devices.py`.
+a device is left to `accelerator.py`.
 """
 
 from __future__ import annotations

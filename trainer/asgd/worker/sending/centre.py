@@ -24,7 +24,7 @@ from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import Bye
 from asgd.wire.partition import shard_range
 from asgd.worker.sending.channel import Channel
-from asgd.worker.sending.headers import Identity, Outcome, PushMeta
+from asgd.worker.sending.headers import Outcome, PeerIdentity, PushHeader
 from asgd.worker.sending.patience import Patience
 from asgd.worker.sending.shards import Shards, Source
 
@@ -45,7 +45,7 @@ class Centre:
     """
 
     def __init__(
-        self, context: zmq.Context[Any], lanes: Sequence[BulkLane], shards: Shards, identity: Identity, *,
+        self, context: zmq.Context[Any], lanes: Sequence[BulkLane], shards: Shards, identity: PeerIdentity, *,
         segment: shm.Segment | None, patience: Patience, recorder: WorkerRecorder,
     ) -> None:  # fmt: skip
         self._context, self.lanes, self.shards, self.identity = context, list(lanes), shards, identity
@@ -68,7 +68,7 @@ class Centre:
         return self.stop
 
     def exchange(
-        self, push: F32 | None, pull: F32 | None, meta: PushMeta, source: Source | None = None
+        self, push: F32 | None, pull: F32 | None, meta: PushHeader, source: Source | None = None
     ) -> Outcome:
         """Pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None; one round trip.
 
@@ -87,7 +87,7 @@ class Centre:
 
     def pull(self, into: F32) -> Outcome:
         """Pulls the weights into `into` (N,)."""
-        return self.exchange(None, into, PushMeta())
+        return self.exchange(None, into, PushHeader())
 
     @property
     def ways(self) -> list[str]:
@@ -132,10 +132,11 @@ class Centre:
         return heard
 
     def leave(self, reason: str = "") -> None:
-        """Says goodbye to every shard and closes."""
+        """Says goodbye to every shard and closes; `failed`: whoever leaves is lost."""
         who = self.identity
         for channel in self.channels:
-            channel.lane.send(Bye(who.role, who.index, who.incarnation, False, reason))
+            lost = reason == "failed"
+            channel.lane.send(Bye(who.role, who.index, who.incarnation, lost=lost, reason=reason))
             channel.lane.close()
         self._context.destroy(linger=500)
         if self.segment:
@@ -143,7 +144,7 @@ class Centre:
 
 
 def open_centre(
-    servers: Sequence[str], keys: Keys | None, identity: Identity, codec: Codec, *,
+    servers: Sequence[str], keys: Keys | None, identity: PeerIdentity, codec: Codec, *,
     split: bool = False, patience: Patience | None = None, lane: str = "auto", recorder: WorkerRecorder | None = None,
 ) -> Centre:  # fmt: skip
     """Opens a lane to every shard. `split`: the strategy may hold pulls back (`ServerStrategy.pulls_wait`).
@@ -160,7 +161,15 @@ def open_centre(
         way = BulkLane(context, endpoint, keys, OFFERS[lane], segment)
         part = shard_range(identity.size, shard, len(servers))
         # NB: a recording tells of each chunk's answer.
-        channel = Channel(way, identity, codec, shard, part, split, joins_chunks=not told.records)
+        channel = Channel(
+            lane=way,
+            identity=identity,
+            codec=codec,
+            shard=shard,
+            part=part,
+            split=split,
+            joins_chunks=not told.records,
+        )
         way.place = channel.place
         lanes.append(way)
         channels.append(channel)

@@ -1,7 +1,7 @@
 """One worker's conversation with one shard: join, push, pull, retry; a state machine without a loop of its own.
 
-`Centre` (centre.py) owns one channel for each shard and feeds them what arrives. A push is a run of chunks, a few
-in flight; each is acknowledged alone. Whatever happens to the shard, the answer is the same: say hello again and
+`Shards` has one channel for each shard; whoever owns the lanes feeds them what arrives. A push is a run of chunks, a
+few in flight; each is acknowledged alone. Whatever happens to the shard, the answer is the same: say hello again and
 start the same push over; the shard knows which chunks it has.
 """
 
@@ -20,7 +20,7 @@ from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
-from asgd.worker.sending.headers import Identity, PushMeta
+from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.outgoing import Outgoing
 
 RETRY_SECONDS = 1.0
@@ -39,7 +39,7 @@ class Channel:
     """The conversation with shard number `shard`, which holds elements `part` of the flat vector."""
 
     def __init__(
-        self, lane: Lane, identity: Identity, codec: Codec, shard: int, part: Range, split: bool,
+        self, lane: Lane, identity: PeerIdentity, codec: Codec, shard: int, part: Range, split: bool,
         joins_chunks: bool = False,
     ) -> None:  # fmt: skip
         self.lane, self.identity, self.codec, self.shard, self.part = lane, identity, codec, shard, part
@@ -91,7 +91,7 @@ class Channel:
     # -- what the owner asks for -------------------------------------------------------------------
 
     def start(
-        self, push: F32 | None, meta: PushMeta, pull: F32 | None, now: float,
+        self, push: F32 | None, meta: PushHeader, pull: F32 | None, now: float,
         ready: Callable[[int], bool] = at_once,
     ) -> None:  # fmt: skip
         """Begins an exchange; `push` and `pull` are this shard's slices, either may be None.
@@ -146,13 +146,12 @@ class Channel:
 
     def tick(self, now: float) -> None:
         """Sends again what has not been answered in time."""
-        if self.joined and not self.busy:
-            return
         if self.lane.returned():
-            # What was under way went to a process that is dead; the new one must hear of it now.
+            # NB: what was under way went to a process that is dead, and the new one must hear of it now. So it must of
+            # what is through: a round may hold this worker's push on other shards, and wait for it here.
             self.hello(now)
             return
-        if now < self._deadline:
+        if (self.joined and not self.busy) or now < self._deadline:
             return
         if self.joined and (self._starved or self.lane.waits(now)):
             self._deadline = now + RETRY_SECONDS
@@ -302,27 +301,24 @@ class Channel:
         return self._pull is not None and not (self._pushing and (self.split or self._bare))
 
     def _send_chunk(self, chunk: int, run: int) -> None:
-        who, meta = self.identity, self._meta
+        who, meta, codec = self.identity, self._meta, self.codec
         held = self._mirror.state(chunk) if self._mirror else 0
         if not self._pushing:
-            self.lane.send(
-                Pull(
-                    who.role, who.index, who.incarnation, chunk, self._requests, self.codec.pull, held, meta.of,
-                    meta.part, meta.parts,
-                )
+            pull = Pull(
+                role=who.role, index=who.index, incarnation=who.incarnation, chunk=chunk, request=self._requests,
+                answer=codec.pull, held=held, of=meta.of, part=meta.part, parts=meta.parts,
             )  # fmt: skip
+            self.lane.send(pull)
             return
-        pull = self._asks
         visits = list(meta.visits) if chunk == 0 and self.shard == 0 else []
         finite = meta.finite and (not meta.by_chunk or self.outgoing.is_sound(chunk))
-        self.lane.send(
-            Exchange(
-                who.index, who.incarnation, meta.sequence, chunk, self._base, meta.samples, meta.steps, pull,
-                finite, self.codec.push, self.codec.pull, meta.loss, visits, meta.meta, held, bare=meta.bare,
-                part=meta.part, parts=meta.parts, run=run,
-            ),
-            self.outgoing.frame(chunk, run) if finite and not meta.bare else None,
+        push = Exchange(
+            index=who.index, incarnation=who.incarnation, sequence=meta.sequence, chunk=chunk, base=self._base,
+            samples=meta.samples, steps=meta.steps, pull=self._asks, finite=finite, codec=codec.push,
+            answer=codec.pull, loss=meta.loss, visits=visits, meta=meta.meta, held=held, bare=meta.bare,
+            part=meta.part, parts=meta.parts, run=run,
         )  # fmt: skip
+        self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not meta.bare else None)
 
     def place(self, message: AnyMessage, size: int) -> memoryview | None:
         """Where a lane may receive a reply's payload of `size` bytes: the chunk itself, when it is wanted as it is."""
@@ -346,6 +342,11 @@ class Channel:
         return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts, run)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
+        if message.term > self.term > 0 and self.joined:
+            # NB: a hello that was still on its way has made this worker a member of a start which knows of nothing
+            # that it has seen: what is lost must be told, and rounds must not wait for a push that is gone.
+            self.hello(now)
+            return
         if not self._awaits(message):
             return
         if self._pull is not None and payload is not None and not self._take(message, payload, self._pull):

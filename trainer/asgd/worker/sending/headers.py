@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from asgd.wire.messages import Role
 from asgd.worker.reading.leased import Lease
 
 BEAT_SECONDS = 0.5
 """Pause between a worker's signs of life."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerIdentity:
     """Who speaks: what stands in each of a peer's messages."""
 
     job: str
-    role: str
+    role: Role
     index: int
     incarnation: int
     size: int
@@ -28,8 +29,8 @@ class Identity:
     evaluates: bool = False
 
 
-@dataclass(slots=True)
-class PushMeta:
+@dataclass(slots=True, kw_only=True)
+class PushHeader:
     """What a push says beside its payload; as it stands it is that of a pull."""
 
     sequence: int = 0

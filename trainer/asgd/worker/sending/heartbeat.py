@@ -12,14 +12,17 @@ from asgd.errors import ProtocolError
 from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Message, decode, encode
 from asgd.wire.reports import WorkerReport
-from asgd.worker.sending.headers import BEAT_SECONDS, Identity
+from asgd.worker.sending.headers import BEAT_SECONDS, PeerIdentity
+
+LAST_BEAT_SECONDS = 0.1
+"""Once training is over: what comes then (the final evaluation) is not to be heard of late."""
 
 
 class Heartbeat:
     """Beats to shard 0 from `start` until `close`; `heard` is its newest answer. `report` gives what goes along."""
 
     def __init__(
-        self, endpoint: str, keys: control.Keys | None, identity: Identity,
+        self, endpoint: str, keys: control.Keys | None, identity: PeerIdentity,
         report: Callable[[], WorkerReport | None] = lambda: None,
     ) -> None:  # fmt: skip
         self.heard = Beaten()
@@ -38,7 +41,7 @@ class Heartbeat:
         socket = control.dealer(context, self._endpoint, self._keys)
         # NB: while the server is away only the newest beat is worth keeping.
         socket.sndhwm = 2
-        while not self._ended.wait(BEAT_SECONDS):
+        while not self._ended.wait(LAST_BEAT_SECONDS if self.heard.stop else BEAT_SECONDS):
             self._beat(socket)
         self._beat(socket)
         context.destroy(linger=0)

@@ -4,7 +4,7 @@ Backward finishes the last layers first, and chunks are numbered from the vector
 them in order as they become whole. On the CPU a chunk leaves from where autograd accumulates it; on a GPU each whole
 chunk is copied to pinned memory on a stream of its own and counts when the copy's event has passed. The first backward
 pass is only watched: a model whose gradients are not final when their hook runs (reentrant checkpoints share a
-parameter) is never overlapped. What may leave early at all is decided in `replica.py`; decision 008 says why so.
+parameter) is never overlapped. What may leave early at all is decided in `assemble.py`; decision 008 says why so.
 """
 
 from __future__ import annotations

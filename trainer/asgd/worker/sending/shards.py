@@ -12,7 +12,7 @@ from typing import Protocol
 
 from asgd.kernel import F32
 from asgd.worker.sending.channel import Channel, at_once
-from asgd.worker.sending.headers import Outcome, PushMeta
+from asgd.worker.sending.headers import Outcome, PushHeader
 
 
 class Source(Protocol):
@@ -54,7 +54,7 @@ class Shards:
         return all(channel.joined for channel in self.channels)
 
     def start(
-        self, push: F32 | None, pull: F32 | None, meta: PushMeta, now: float, source: Source | None = None
+        self, push: F32 | None, pull: F32 | None, meta: PushHeader, now: float, source: Source | None = None
     ) -> None:  # fmt: skip
         """Begins an exchange: pushes the (N,) vector `push` and pulls into `pull` (N,), either may be None."""
         for channel in self.channels:

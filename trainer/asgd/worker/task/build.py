@@ -14,7 +14,8 @@ from torch import nn
 from asgd.errors import AsgdError, UserError
 from asgd.spec.types import JobSpec
 from asgd.task import Task
-from asgd.worker.task.entrypoint import load_entrypoint, sentence
+from asgd.worker.task.entrypoint import load_entrypoint
+from asgd.worker.users_code import sentence
 
 
 def build_task(spec: JobSpec) -> Task:

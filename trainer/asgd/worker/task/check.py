@@ -6,11 +6,7 @@ Runs as a process of its own, since it needs torch and the parent must not; answ
 from __future__ import annotations
 
 import math
-import os
-import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -35,30 +31,24 @@ class Findings(Struct):
     """{second name of a tied parameter: its name in the layout}"""
 
 
-def probe(job: Path, env: Mapping[str, str]) -> Findings:
-    """Runs the probe on a checked job file. Raises UserError with the probe's own sentence."""
-    with tempfile.TemporaryDirectory(prefix="asgd-probe-") as folder:
-        answer = Path(folder) / "findings.json"
-        done = subprocess.run(
-            [sys.executable, "-m", "asgd.worker.task.check", str(job), str(answer)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env={"OMP_NUM_THREADS": "1", **os.environ, **env},
-        )
-        said = (done.stderr.strip() or "no message").splitlines()[-1]
-        if done.returncode == UserError.exit_code:
-            raise UserError(said.removeprefix("asgd: "))
-        if done.returncode:
-            raise UserError(f"spec.entrypoint: looking at it ended with {done.returncode}: {said}")
+def findings_of(code: int, answer: Path, log: Path) -> Findings:
+    """What the check has found: it ended with `code`, wrote `answer` and printed `log`.
+
+    Raises UserError with the check's own sentence.
+    """
+    if code == 0:
         return msgspec.json.decode(answer.read_bytes(), type=Findings)
+    said = (log.read_text(encoding="utf-8", errors="replace").strip() or "no message").splitlines()[-1]
+    if code == UserError.exit_code:
+        raise UserError(said.removeprefix("asgd: "))
+    raise UserError(f"spec.entrypoint: looking at it ended with {code}: {said}")
 
 
 def look(spec: JobSpec) -> Findings:
     """Builds the task here and describes it, or reads the script. Raises UserError."""
     from asgd.algorithms.registry import strategy
+    from asgd.worker.compute import refuse_stages_of_script
     from asgd.worker.device.accelerator import choose_devices
-    from asgd.worker.device.compute import refuse_stages_of_script
     from asgd.worker.task.entrypoint import is_script
 
     strategy(str(spec.algorithm["name"]))
@@ -66,9 +56,9 @@ def look(spec: JobSpec) -> Findings:
     if is_script(spec.entrypoint):
         refuse_stages_of_script(spec)
         return _look_at_script(spec)
-    from asgd.parallel.plan import check, stages_of
     from asgd.worker.device.extras import aliases, extras
     from asgd.worker.device.flat import layout_hash, layout_of
+    from asgd.worker.parallel.plan import check, stages_of
     from asgd.worker.reading.data import dataset_size, guarantee, open_batches
     from asgd.worker.reading.leased import LeasedBatch
     from asgd.worker.task.build import build_task
@@ -100,7 +90,8 @@ def look(spec: JobSpec) -> Findings:
 
 def _look_at_script(spec: JobSpec) -> Findings:
     """A script is only read: running it would train."""
-    from asgd.worker.task.entrypoint import expose, find_file, sentence
+    from asgd.worker.task.entrypoint import expose, find_file
+    from asgd.worker.users_code import sentence
 
     path = find_file(spec.entrypoint, expose(spec))
     try:
@@ -129,8 +120,10 @@ def _refuse_epochs(spec: JobSpec, why: str) -> None:
 
 def main() -> int:
     """Looks at the job in argv[1] and writes findings to argv[2]."""
+    from asgd.host.orphans import end_with_parent
     from asgd.spec import job_from_json
 
+    end_with_parent()
     try:
         findings = look(job_from_json(Path(sys.argv[1]).read_bytes()).spec)
     except UserError as error:

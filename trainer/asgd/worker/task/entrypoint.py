@@ -11,27 +11,17 @@ import importlib
 import importlib.util
 import operator
 import os
-import site
 import sys
-import sysconfig
 import tempfile
-import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import asgd
 from asgd.errors import AsgdError, UserError
 from asgd.spec.types import JobSpec
-
-_NOT_USERS = (
-    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
-    *site.getsitepackages(),
-    *asgd.__path__,
-    "<",
-)
-"""Where files lie that are not the user's: a message names the user's own line."""
+from asgd.worker.users_code import sentence
 
 
 def is_script(entrypoint: str) -> bool:
@@ -110,7 +100,12 @@ def _load_module(place: str) -> ModuleType:
         raise
 
 
+@cache
 def _load_file(path: Path) -> ModuleType:
+    """Once in a process and its forks, as any module.
+
+    Raises what the user's code raises.
+    """
     # NB: a user's file may be called like a module that is loaded already (types.py).
     name = path.stem if path.stem not in sys.modules else f"asgd_entrypoint_{path.stem}"
     module_spec = importlib.util.spec_from_file_location(name, path)
@@ -130,18 +125,3 @@ def _callables(module: ModuleType) -> str:
         and getattr(value, "__module__", "") == module.__name__
     ]
     return ", ".join(names[:8]) or "no callables"
-
-
-def sentence(error: BaseException) -> str:
-    """What went wrong in users' code, on one line, with the last line of their own that took part."""
-    text = " ".join(str(error).split()) or "no message"
-    if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}:{error.lineno})"
-    frames = _users_frames(error) or traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{place}"
-
-
-def _users_frames(error: BaseException) -> list[traceback.FrameSummary]:
-    frames = traceback.extract_tb(error.__traceback__)
-    return [frame for frame in frames if not frame.filename.startswith(_NOT_USERS)]

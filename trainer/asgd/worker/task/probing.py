@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.accelerator import to_device
@@ -71,7 +71,7 @@ def take_probe(task: Task, spec: JobSpec) -> Probe | None:
 
     NB: to be called right after the task was built, under the same random numbers in every worker.
     """
-    wanted = strategy(str(spec.algorithm["name"])).worker(spec).probes
+    wanted = halves(spec).worker().probes
     if not wanted:
         return None
     size = dataset_size(task, spec.entrypoint)

@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 
-from asgd import session
 from asgd.errors import AsgdError, UserError
 from asgd.host.env import ProcessConfig
+from asgd.worker import joined
 from asgd.worker.device.accelerator import choose_device
 from asgd.worker.task.build import seed_everything
-from asgd.worker.task.entrypoint import expose, find_file, sentence
+from asgd.worker.task.entrypoint import expose, find_file
+from asgd.worker.users_code import sentence
 
 
 def run_script(config: ProcessConfig) -> int:
@@ -36,26 +37,26 @@ def run_script(config: ProcessConfig) -> int:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as error:
         if error.code not in (None, 0):
-            _leave("failed")
+            _fail()
             raise
     except Exception as error:
         # A user's script may raise anything.
-        _leave("failed")
-        if session.connection is not None or isinstance(error, AsgdError):
+        _fail()
+        if joined.connection is not None or isinstance(error, AsgdError):
             raise
         traceback.print_exception(error)
         raise UserError(
             f"spec.entrypoint: {spec.entrypoint} failed before it called asgd.connect(): {sentence(error)}"
         ) from error
-    if session.connection is None:
+    if joined.connection is None:
         raise UserError(f"spec.entrypoint: {spec.entrypoint} ended without calling asgd.connect(model)")
-    session.connection.close()
-    return session.connection.exit_code
+    joined.connection.close()
+    return joined.connection.exit_code
 
 
-def _leave(reason: str) -> None:
-    if session.connection is not None:
-        session.connection.close(reason)
+def _fail() -> None:
+    if joined.connection is not None:
+        joined.connection.close(failed=True)
 
 
 def arguments(args: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asgd.drivers.virtual.models import ComputeTime, Mishap, World
+from asgd.world.models import ComputeTime, Mishap, World
 
 CALM_SECONDS = 12.0
 """Faults come before this; what they have done must then mend itself."""
@@ -65,10 +65,8 @@ def make_plan(seed: int, workers: int, shards: int) -> Plan:
         pauses=mishaps(2, workers, 0.5, 15.0),
         hangs=hangs,
     )
-    trouble = Trouble(
-        *(float(random.uniform(0.0, 0.15)) if random.random() < 0.7 else 0.0 for _ in range(3)),
-        late_seconds=float(random.choice([0.05, 0.5, 3.0])),
-    )
+    loss, twice, late = (float(random.uniform(0.0, 0.15)) if random.random() < 0.7 else 0.0 for _ in range(3))
+    trouble = Trouble(loss, twice, late, float(random.choice([0.05, 0.5, 3.0])))
     return Plan(
         seed, world, trouble, mishaps(3, shards, 0.2, 4.0), mishaps(1, shards, 0.0, 0.0),
         mishaps(1, 1, 0.5, 4.0), float(random.choice([0.0, 0.05, 0.5])), bool(random.random() < 0.2),

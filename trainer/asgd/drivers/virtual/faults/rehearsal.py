@@ -17,10 +17,10 @@ from asgd.drivers.virtual.faults.network import FaultyNetwork
 from asgd.drivers.virtual.faults.plan import Plan, make_plan
 from asgd.drivers.virtual.faults.watch import WatchedStore, watch
 from asgd.drivers.virtual.faults.work import BATCH, Bowl
-from asgd.drivers.virtual.models import Mishap
 from asgd.drivers.virtual.server import VirtualServer
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.spec.types import Job, StopAfter
+from asgd.world.models import Mishap
 
 EPOCHS = 2
 SAVE_SECONDS = 1.5

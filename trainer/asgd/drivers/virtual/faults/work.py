@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from asgd.drivers.virtual.work import Batches, NextLease
 from asgd.kernel import F32
 from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
+from asgd.worker.shared import Batches, NextLease
 
 SIZE = 12
 SAMPLES = 96

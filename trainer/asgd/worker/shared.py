@@ -1,0 +1,200 @@
+"""What simulated workers compute: a job's own PyTorch task, or any object that gives gradients (`Work`).
+
+All workers share one model; a worker's weights, buffers and random numbers are put in before its turn and taken out
+after it, so each sees what it would see in a process of its own. Data is read by leases as in a run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+
+from asgd.kernel import F32
+from asgd.spec.types import JobSpec
+from asgd.worker.device.backward import backward
+from asgd.worker.device.batch_norm import recompute
+from asgd.worker.device.flat import Flat, layout_hash, layout_of
+from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
+from asgd.worker.oracle import Oracle
+from asgd.worker.reading import data
+from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
+from asgd.worker.reading.order import epoch_order
+from asgd.worker.task.build import build_task
+from asgd.worker.task.probing import take_probe
+
+CPU = torch.device("cpu")
+
+NextLease = Callable[[], Lease | Waiting | None]
+
+
+class Batches(Protocol):
+    """One worker's batches."""
+
+    def next(self) -> LeasedBatch | Waiting | None:
+        """The next batch, perhaps not read yet; WAIT: ask again later; None: no more."""
+
+    def load(self, item: LeasedBatch) -> LeasedBatch:
+        """The batch that `next` gave, read: right before its gradient, so that both are one turn of the worker."""
+
+
+class Work(Protocol):
+    """A model and its data as flat vectors of shape (size,)."""
+
+    size: int
+    layout: str
+    tensors: bytes
+    dataset: int | None
+    guarantee: str
+
+    def initial(self) -> F32:
+        """The seeded initial weights."""
+
+    def open(self, worker: int, lease: NextLease) -> Batches:
+        """Worker `worker` (re)starts."""
+
+    def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
+        """Writes the gradient at `weights` into `out`; returns the batch's mean loss."""
+
+    def judge(self, worker: int, weights: F32) -> float:
+        """Worker `worker`'s loss of `weights` on the probe set, for strategies that want one."""
+
+    def evaluate(self, weights: F32) -> dict[str, float]:
+        """Metrics of the job's answer; empty when there are none."""
+
+    def losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        """What Zeno's oracle finds at each point, on the samples that `version` chooses."""
+
+
+class TorchWork:
+    """The task of `spec.entrypoint`. Raises UserError on what is wrong with it."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        torch.set_num_threads(1)
+        self.spec = spec
+        self.task = build_task(spec)
+        self.probe = take_probe(self.task, spec)
+        layout = layout_of(self.task.model)
+        self.layout, self.tensors = layout_hash(layout), json.dumps(layout).encode()
+        self.flat = Flat(self.task.model, CPU)
+        self.size = self.flat.size
+        self.dataset = data.dataset_size(self.task, spec.entrypoint)
+        self.guarantee = data.guarantee(self.task)
+        self._start = self.flat.weights.numpy().copy()
+        self._buffers = list(self.task.model.buffers())
+        self._fresh = [buffer.clone() for buffer in self._buffers]
+        self._persons: dict[int, _Person] = {}
+        self._turns = Turns()
+        self._judge = build_task(spec)
+        self._judged = Flat(self._judge.model, CPU)
+        self._oracle = Oracle(spec, self._judge, self._judged, CPU)
+        self.task.model.train()
+
+    def initial(self) -> F32:
+        return self._start.copy()
+
+    def open(self, worker: int, lease: NextLease) -> Batches:
+        self._turns.end()
+        before = random_state()
+        # open_batches seeds this process as it would seed the worker's own.
+        stream = data.open_batches(self.task, self.spec, worker, lambda: None)
+        self._persons[worker] = _Person([buffer.clone() for buffer in self._fresh])
+        set_random_state(before)
+        return _Streamed(self, worker, stream) if self.dataset is None else _Leased(self, worker, lease)
+
+    @contextmanager
+    def turn(self, worker: int) -> Iterator[None]:
+        """Worker `worker`'s random numbers and buffers are in place."""
+        person = self._persons[worker]
+        self._turns.give(person.random)
+        for buffer, own in zip(self._buffers, person.buffers, strict=True):
+            buffer.copy_(own)
+        try:
+            yield
+        finally:
+            for buffer, own in zip(self._buffers, person.buffers, strict=True):
+                own.copy_(buffer)
+
+    def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
+        with self.turn(worker):
+            self.flat.weights.copy_(torch.from_numpy(weights))
+            loss = backward(self.task, self.flat, CPU, item)
+            out[:] = self.flat.gather().numpy()
+        return loss
+
+    def judge(self, worker: int, weights: F32) -> float:
+        assert self.probe is not None
+        with self.turn(worker):
+            return self.probe.loss(self.flat, CPU, torch.from_numpy(weights))
+
+    def evaluate(self, weights: F32) -> dict[str, float]:
+        if self._judge.evaluate is None:
+            return {}
+        self._turns.end()
+        model, before = self._judge.model, random_state()
+        self._judged.weights.copy_(torch.from_numpy(weights))
+        recompute(self._judge, self.spec, CPU)
+        model.eval()
+        with torch.no_grad():
+            metrics = {name: float(value) for name, value in self._judge.evaluate(model).items()}
+        model.train()
+        set_random_state(before)
+        return metrics
+
+    def losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        self._turns.end()
+        before = random_state()
+        found = self._oracle.losses(version, points)
+        set_random_state(before)
+        return found
+
+
+class _Person:
+    """What is a worker's own while another has its turn."""
+
+    def __init__(self, buffers: list[torch.Tensor]) -> None:
+        self.buffers = buffers
+        self.random = Randomness()
+
+
+class _Leased:
+    """Batches of leased ranges; like a run's, a batch never crosses a lease."""
+
+    def __init__(self, work: TorchWork, worker: int, lease: NextLease) -> None:
+        self._work, self._worker, self._lease = work, worker, lease
+        self._open: Lease | None = None
+
+    def next(self) -> LeasedBatch | Waiting | None:
+        if self._open is None:
+            lease = self._lease()
+            if lease is None or isinstance(lease, Waiting):
+                return lease
+            self._open = lease
+        epoch, start, stop = self._open
+        last = min(start + self._work.spec.batch_size, stop)
+        self._open = (epoch, last, stop) if last < stop else None
+        indices = epoch_order(self._work.spec.seed, epoch, self._work.dataset or 0)[start:last].tolist()
+        return LeasedBatch(indices, last - start, ((epoch, start, last),))
+
+    def load(self, item: LeasedBatch) -> LeasedBatch:
+        task = self._work.task
+        with self._work.turn(self._worker):
+            batch = data.fetch(task.data, item.batch, task.collate)
+        return LeasedBatch(batch, item.samples, item.visits)
+
+
+class _Streamed:
+    """A stream of the worker's own."""
+
+    def __init__(self, work: TorchWork, worker: int, stream: Iterator[LeasedBatch | Waiting]) -> None:
+        self._work, self._worker, self._stream = work, worker, stream
+
+    def next(self) -> LeasedBatch | Waiting | None:
+        with self._work.turn(self._worker):
+            return next(self._stream, None)
+
+    def load(self, item: LeasedBatch) -> LeasedBatch:
+        return item
