@@ -53,7 +53,7 @@ def shard_report(shard: Shard, traffic: Traffic) -> ShardReport:
         version=shard.state.version,
         histogram=dict(shard.histogram),
         refused=dict(shard.refused),
-        lost=shard.lost + shard.lost_before,
+        lost=shard.losses.updates,
         sent=traffic.sent,
         received=traffic.received,
         codec_saved=shard.saved,

@@ -61,7 +61,9 @@ class RoundPart:
     def take(self, order: Decided) -> bool:
         """Carries out an order of shard 0; False when it is old."""
         if order.term != self._primary_term:
-            self._primary_term, self.decided, self._measured = order.term, 0, 0
+            self._primary_term, self.decided = order.term, 0
+            # NB: measures of another server's round, beside the number of none of this one's, are refused by it.
+            self._measured, self._measures = 0, {}
         if order.number <= (self._measured if order.measure else self.decided):
             return False
         state = self.shard.state

@@ -68,8 +68,10 @@ class Hello(Message):
     """Hash of names and shapes: who differs is refused."""
     dataset: Dataset | None = None
     seen: Version = 0
-    """Highest version this peer has seen acknowledged by this shard: what a restored shard lost."""
+    """Highest version this peer has seen acknowledged by this shard in `term`: what a restored shard lost."""
     term: Term = 0
+    past: Annotated[list[tuple[Term, Version, Total]], Meta(max_length=limits.STARTS_MOST)] = []
+    """(term, seen, samples) of starts before that."""
     sequence: Version = 0
     """The last push this peer knows acknowledged."""
     node: Name = ""
@@ -78,7 +80,7 @@ class Hello(Message):
     """JSON of [[name, shape], ...] in flat order; it goes into checkpoints and gives strategies the model's blocks."""
     lanes: Annotated[tuple[Name, ...], Meta(max_length=8)] = ("zmq",)
     samples: Total = 0
-    """Samples of the whole job that this peer has seen accepted by this shard."""
+    """Samples of the whole job that this peer has seen accepted by this shard in `term`."""
     random: Secret = b""
     """This end's part of a bulk session's keys; the same in all hellos until one is welcomed."""
     segment: Name = ""

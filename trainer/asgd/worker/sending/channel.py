@@ -22,6 +22,7 @@ from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, P
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.outgoing import Outgoing
+from asgd.worker.sending.reached import Reached
 
 RETRY_SECONDS = 1.0
 """Silence after which a request is sent again."""
@@ -53,7 +54,7 @@ class Channel:
         differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
         self._mirror = Mirror(codec, part.size) if differences else None
         self.term = 0
-        self.seen = 0
+        self.reached = Reached()
         self.version = 0
         """Version of the shard that the last pull brought: the base of the next push."""
         self.acknowledged = 0
@@ -122,12 +123,12 @@ class Channel:
 
     def greeting(self) -> Hello:
         """The hello of this moment: who speaks and what it has seen of this shard."""
-        who = self.identity
+        who, seen = self.identity, self.reached
         return Hello(
             job=who.job, role=who.role, index=who.index, incarnation=who.incarnation, size=who.size,
-            layout=who.layout, dataset=who.dataset, seen=self.seen, term=self.term, sequence=self.acknowledged,
+            layout=who.layout, dataset=who.dataset, seen=seen.version, term=self.term, sequence=self.acknowledged,
             node=who.node, guarantee=who.guarantee, tensors=who.tensors,
-            samples=self.samples, evaluates=who.evaluates,
+            samples=seen.samples, past=seen.past, evaluates=who.evaluates,
         )  # fmt: skip
 
     def heed(self, term: int) -> None:
@@ -136,8 +137,14 @@ class Channel:
         NB: it may live on without knowing; what it accepted would be pushed nowhere, and its samples never visited.
         """
         if term > self.term:
+            self._enter(term)
+            self.joined, self._deadline = False, 0.0
+
+    def _enter(self, term: int) -> None:
+        if self.reached.enter(term):
+            # NB: what was pulled in parts may belong to a history that the restart has undone.
             self._parts, self._whole = {}, 0
-            self.term, self.joined, self._deadline = term, False, 0.0
+        self.term = term
 
     @property
     def awaited(self) -> int:
@@ -185,10 +192,7 @@ class Channel:
             raise ProtocolError(
                 f"shard {self.shard} cuts the model differently: another version of this program?"
             )
-        if message.term > self.term:
-            # NB: what was pulled in parts may belong to a history that the restart has undone.
-            self._parts, self._whole = {}, 0
-        self.term = message.term
+        self._enter(message.term)
         self.samples = message.samples
         self._forgotten = self._forgotten or not message.known
         if message.ready:
@@ -196,7 +200,7 @@ class Channel:
             self.joins += 1
             self.memberships += int(self._forgotten)
             self._forgotten = False
-            self.seen = message.version
+            self.reached.see(message.version, message.samples)
             if self.busy:
                 self._begin(now)
         elif message.bring and self.bring:
@@ -354,7 +358,7 @@ class Channel:
         self.term, self.samples, self.workers = message.term, message.samples, message.workers
         self.stop = message.stop or self.stop
         self.notes = message.notes
-        self.seen = max(self.seen, message.version)
+        self.reached.see(message.version, message.samples)
         if message.chunk == 0:
             self._first_version = message.version
         self.taken += (message.term, message.chunk, message.stamp)

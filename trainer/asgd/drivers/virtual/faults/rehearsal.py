@@ -138,7 +138,7 @@ class Rehearsal:
             raise Broken(f"every waiting state ends: after {BOUND_SECONDS:.0f} s {self._who_waits()}")
         for server in self._cluster.servers:
             if server.core:
-                self._ledger.check_lost(server.index, server.shard.lost + server.shard.lost_before)
+                self._ledger.check_lost(server.index, server.shard.losses.updates)
         coordinator = self._cluster.coordinator
         pool = coordinator.pool
         if pool and pool.limit and coordinator.stop_reason == "epochs":
@@ -167,7 +167,7 @@ class Rehearsal:
     def _finding(self, broken: str) -> Finding:
         first = self._cluster.servers[0].core
         chief = first.primary.coordinator if first and first.primary else None
-        lost = sum(s.core.shard.lost + s.core.shard.lost_before for s in self._cluster.servers if s.core)
+        lost = sum(s.core.shard.losses.updates for s in self._cluster.servers if s.core)
         revisited = chief.pool.revisited if chief and chief.pool else 0
         return Finding(
             self._plan.seed, broken, self._clock.now, chief.updates if chief else 0, lost, revisited,
