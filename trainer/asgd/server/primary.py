@@ -121,6 +121,7 @@ class Primary:
             known = message.index < max(workers.replicas, workers.max_replicas)
             if newest and known and not (message.lost or message.reason):
                 coordinator.finished(message.index, now)
+                self.shard.recorder.ended(message.index)
         elif message.role == "evaluator":
             coordinator.meet_evaluator(None)
 

@@ -125,7 +125,8 @@ class Simulation:
         if self.cluster.servers[0].core is None:
             return
         coordinator = self.cluster.coordinator
-        working = any(worker.alive for worker in self.workers.values())
+        # NB: what no store keeps is over with its workers.
+        working = self.cluster.store or any(worker.alive for worker in self.workers.values())
         if coordinator.stop_reason and (not working or coordinator.phase in ("evaluating", "finished")):
             self._end()
         if self.clock.now - self._observed >= OBSERVE_SECONDS:

@@ -166,6 +166,8 @@ class VirtualWorker:
         self.alive = True
         self.failed = False
         """Gone because it could not go on: whoever started it starts it again."""
+        self.ended = False
+        """Gone because its life was through."""
         self._hangs = False
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
@@ -278,6 +280,7 @@ class VirtualWorker:
             try:
                 wish = self._life.send(answer)
             except StopIteration:
+                self.ended = True
                 self.die()
                 return
             except TryAgain:

@@ -6,12 +6,12 @@ from asgd.wire.limits import STARTS_MOST
 
 
 class Reached:
-    """Of one shard. `version` and `samples` are the most that the start of `term` has told; `past` is of those before."""
+    """Of one shard: `version` and `samples` are the most that its start of `term` has told; see `past`."""
 
     def __init__(self) -> None:
         self.term = self.version = self.samples = 0
         self.past: list[tuple[int, int, int]] = []
-        """(term, version, samples), oldest first; of the newest starts."""
+        """(term, version, samples) of earlier starts, oldest first, the newest of them."""
 
     def enter(self, term: int) -> bool:
         """The start of `term` has spoken; whether it is a newer one than was known."""

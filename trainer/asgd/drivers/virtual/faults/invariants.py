@@ -25,9 +25,17 @@ class History:
     """What is in the weights."""
     visits: list[Span] = field(default_factory=list)
     """Of accepted pushes, as shard 0 heard of them."""
+    owed: set[PushName] = field(default_factory=set)
+    """Pushes of which a worker has told this shard, or one before it, that it knows them in the weights.
+
+    NB: what a worker has told is forgotten with a server that could not save it, and told again by the worker; not by
+    one that has died meanwhile.
+    """
+    ended: set[int] = field(default_factory=set)
+    """Workers whose own loops have ended, as shard 0 heard of them."""
 
     def copy(self) -> History:
-        return History(set(self.chunks), set(self.pushes), list(self.visits))
+        return History(set(self.chunks), set(self.pushes), list(self.visits), set(self.owed), set(self.ended))
 
 
 class Broken(Exception):
@@ -45,8 +53,8 @@ class Ledger:
         self.rolled_back: set[int] = set()
         """Shards that have gone back to a save, or to nothing, with something lost."""
         self._saved: dict[tuple[int, int], History] = {}
-        self._ever: dict[int, set[PushName]] = {}
-        self._owed: dict[int, set[PushName]] = {}
+        self._ever: dict[tuple[int, PushName], dict[int, int]] = {}
+        """{(shard, push): {term: the version that had it in the weights}}"""
         self._terms: dict[int, int] = {}
 
     # -- what servers do ---------------------------------------------------------------------------
@@ -63,8 +71,8 @@ class Ledger:
         self.histories[shard] = history
         return history
 
-    def took(self, shard: int, history: History, push: PushName, chunk: int, through: bool) -> None:
-        """A chunk of a push was applied; `through`: it is the last one, and in the weights (not in a round)."""
+    def took(self, shard: int, history: History, push: PushName, chunk: int) -> None:
+        """A chunk of a push was applied."""
         if (push, chunk) in history.chunks:
             raise Broken(
                 f"no push is applied twice: shard {shard} has taken chunk {chunk} of {_named(push)} again"
@@ -73,15 +81,17 @@ class Ledger:
         if history is not self.histories[shard]:
             # By a server that was replaced and does not know it yet: nobody will ever see that.
             self.rolled_back.add(shard)
-        if through:
-            self.folded(shard, history, push)
 
-    def folded(self, shard: int, history: History, push: PushName) -> None:
-        """A push is in the weights."""
+    def folded(self, shard: int, term: int, history: History, push: PushName, version: int) -> None:
+        """A push is in the weights of `version`."""
         if push in history.pushes:
             raise Broken(f"no push is applied twice: {_named(push)} is twice in the weights of shard {shard}")
         history.pushes.add(push)
-        self._ever.setdefault(shard, set()).add(push)
+        self._ever.setdefault((shard, push), {})[term] = version
+
+    def refused(self, shard: int, push: PushName) -> None:
+        """NB: an earlier start may have taken it; its worker never heard of that, and hears that it was refused."""
+        self._ever.pop((shard, push), None)
 
     def moved(self, shard: int, term: int, before: int, after: int) -> None:
         """A server's version was `before` and is `after`."""
@@ -101,17 +111,21 @@ class Ledger:
             )
         self._saved[shard, number] = history
 
-    def rejoined(self, shard: int, worker: int, incarnation: int, acknowledged: int) -> None:
-        """A worker tells the next server of a shard up to which push it has been acknowledged."""
-        known = self._ever.get(shard, set())
-        owed = {push for push in known if push[:2] == (worker, incarnation) and push[2] <= acknowledged}
-        self._owed.setdefault(shard, set()).update(owed)
+    def rejoined(self, shard: int, history: History, last: PushName, reached: dict[int, int]) -> None:
+        """A worker tells the next server of a shard its last acknowledged push, and {term: version that it has seen}.
+
+        NB: a contribution is acknowledged before its round closes; that it is in the weights, a later version tells.
+        """
+        for (where, push), terms in self._ever.items():
+            theirs = where == shard and push[:2] == last[:2] and push[2] <= last[2]
+            if theirs and any(version <= reached.get(term, -1) for term, version in terms.items()):
+                history.owed.add(push)
 
     # -- at the end --------------------------------------------------------------------------------
 
     def check_lost(self, shard: int, lost: int) -> None:
         """Acknowledged pushes are in the weights, or counted by the shard as lost."""
-        missing = self._owed.get(shard, set()) - self.histories[shard].pushes
+        missing = self.histories[shard].owed - self.histories[shard].pushes
         if len(missing) > lost:
             raise Broken(
                 f"acknowledged pushes are in the weights or in lostUpdates: shard {shard} counts {lost} as lost,"

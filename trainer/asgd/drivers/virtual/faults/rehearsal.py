@@ -20,6 +20,7 @@ from asgd.drivers.virtual.faults.work import BATCH, Bowl
 from asgd.drivers.virtual.server import VirtualServer
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.spec.types import Job, StopAfter
+from asgd.wire.messages import Command
 from asgd.world.models import Mishap
 
 EPOCHS = 2
@@ -28,6 +29,8 @@ BOUND_SECONDS = 300.0
 """A job of some ten seconds that takes longer than this waits for what never comes."""
 LOOK_SECONDS = 0.5
 RESTART_SECONDS = 1.0
+ENDED_SECONDS = 30.0
+"""Whoever has started the workers ends a job of which shard 0 still says so long after all have ended that it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Finding:
     revisited: int
     own_loops: bool = False
     """The seed was about workers that bring their own data."""
+    helped: bool = False
+    """Shard 0 did not know that all had ended, and was told from outside."""
 
 
 def rehearse(job: Job, seed: int) -> Finding:
@@ -80,6 +85,9 @@ class Rehearsal:
             observe_core=lambda core: watch(self._ledger, self._store, core),
         )  # fmt: skip
         self._cluster = self._simulation.cluster
+        self._working = 0.0
+        """When there was a worker last."""
+        self._helped = False
         for crash in plan.crashes:
             self._clock.after(crash.at, lambda crash=crash: self._crash(crash))  # type: ignore[misc]
         for mishap in plan.replacements:
@@ -126,10 +134,16 @@ class Rehearsal:
         self._store.refusal = why
 
     def _supervise(self) -> None:
-        """Whoever has started the workers starts those again that could not go on."""
-        if not self._simulation.over:
-            self._simulation.restart_failed(RESTART_SECONDS)
-            self._clock.after(LOOK_SECONDS, self._supervise)
+        """Whoever has started the workers starts those again that could not go on, and ends a job that has none."""
+        if self._simulation.over:
+            return
+        self._simulation.restart_failed(RESTART_SECONDS)
+        if not all(worker.ended for worker in self._simulation.workers.values()):
+            self._working = self._clock.now
+        elif self._clock.now - self._working > ENDED_SECONDS:
+            self._cluster.servers[0].ask(Command("stop", "ended"))
+            self._helped = True
+        self._clock.after(LOOK_SECONDS, self._supervise)
 
     # -- the end -------------------------------------------------------------------------------------
 
@@ -143,11 +157,19 @@ class Rehearsal:
         pool = coordinator.pool
         if pool and pool.limit and coordinator.stop_reason == "epochs":
             self._ledger.check_visits(pool.size, pool.limit, pool.visited, pool.revisited)
-        expected = "ended" if self._plan.own_loops else "epochs"
+        expected = "ended" if self._plan.own_loops or self._helped else "epochs"
         if coordinator.stop_reason != expected:
             raise Broken(
                 f"the job ends as it should: it stopped for {coordinator.stop_reason!r}, not {expected!r}"
             )
+        if self._helped:
+            self._check_help()
+
+    def _check_help(self) -> None:
+        """NB: goodbyes are said once, and a crash before the last save takes a job back behind its end."""
+        knew = len(self._ledger.histories[0].ended) == len(self._simulation.workers)
+        if knew if self._plan.own_loops else 0 not in self._ledger.rolled_back:
+            raise Broken("every waiting state ends: shard 0 knows that all workers have ended, and waits")
 
     def _who_waits(self) -> str:
         down = [f"shard {server.index} is down" for server in self._cluster.servers if server.core is None]
@@ -171,5 +193,5 @@ class Rehearsal:
         revisited = chief.pool.revisited if chief and chief.pool else 0
         return Finding(
             self._plan.seed, broken, self._clock.now, chief.updates if chief else 0, lost, revisited,
-            self._plan.own_loops,
+            self._plan.own_loops, self._helped,
         )  # fmt: skip

@@ -50,12 +50,15 @@ class Watch(Recorder):
     def pushed(self, message: Exchange, payload: Any) -> None:
         shard, name = self._shard, (message.index, message.incarnation, message.sequence)
         self._look()
-        if shard.seen[message.index].verdict != "applied":
+        verdict = shard.seen[message.index].verdict
+        if verdict.startswith("refused"):
+            self._ledger.refused(shard.index, name)
+        if verdict != "applied":
             return
         whole = message.bare or shard.seen[message.index].chunks >= shard.chunks
-        in_round = shard.strategy.rounds
-        through = whole and message.steps > 0 and not in_round
-        self._ledger.took(shard.index, self._history, name, message.chunk, through)
+        self._ledger.took(shard.index, self._history, name, message.chunk)
+        if whole and message.steps > 0 and not shard.strategy.rounds:
+            self._ledger.folded(shard.index, shard.term, self._history, name, shard.state.version)
         self._held[message.index] = name
         if message.chunk == 0 and shard.index == 0 and message.steps:
             self._history.visits += message.visits
@@ -63,17 +66,24 @@ class Watch(Recorder):
     def closed(self, order: Decided, facts: dict[str, Any]) -> None:
         inbox = self._shard.state.inbox
         self._look()
-        for worker in () if order.measure else sorted(set(order.members) & set(inbox)):
+        given = [] if order.measure else sorted(set(order.members) & set(inbox))
+        shard, version = self._shard, self._shard.state.version + len(given)
+        for worker in given:
             if inbox[worker].push.steps:
-                self._ledger.folded(self._shard.index, self._history, self._held[worker])
+                self._ledger.folded(shard.index, shard.term, self._history, self._held[worker], version)
 
     def told(self, worker: int, asked: Exchange | Pull) -> None:
         self._look()
 
     def joined(self, message: Hello) -> None:
         self._look()
-        if message.role == "worker" and message.term < self._shard.term:
-            self._ledger.rejoined(self._shard.index, message.index, message.incarnation, message.sequence)
+        if message.role == "worker" and message.term <= self._shard.term:
+            reached = {term: seen for term, seen, _ in message.past} | {message.term: message.seen}
+            last = message.index, message.incarnation, message.sequence
+            self._ledger.rejoined(self._shard.index, self._history, last, reached)
+
+    def ended(self, worker: int) -> None:
+        self._history.ended.add(worker)
 
     def saved(self, save: int) -> None:
         self._look()
