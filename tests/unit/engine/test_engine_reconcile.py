@@ -147,7 +147,7 @@ def test_a_poisoned_job_says_so_and_the_healthy_one_beside_it_starts() -> None:
         assert o.api.writes_to("bad-server") == [], "nothing is done from half a picture"
         assert o.api.writes_to("asgdjobs/bad") == ["/apis/asgd.dev/v1alpha1/namespaces/n/asgdjobs/bad/status"]
         await o.until(lambda: o.api.condition("good", "Degraded").get("status") == "False", "it is well")
-        assert o.watched.metrics.text().count(b"job_condition{") > 9
+        await o.until(lambda: o.watched.metrics.text().count(b"job_condition{") > 9, "metrics tell of both")
 
     play(script)
 

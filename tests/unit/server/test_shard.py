@@ -35,15 +35,6 @@ def ones(size: int = 4, value: float = 1.0) -> np.ndarray:
 # -- joining -------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_says_hello_again_hears_whether_it_had_been_forgotten() -> None:
-    shard = make_shard()
-    assert not hello(shard, 0, 1, 10).known
-    assert hello(shard, 0, 1, 10).known
-    assert not hello(shard, 0, 2, 10).known
-    shard.leave(0, 2)
-    assert not hello(shard, 0, 2, 10).known
-
-
 def test_the_first_worker_is_asked_for_the_weights_and_the_others_wait_for_it() -> None:
     shard = make_shard()
     first = hello(shard, 0, 1, 10)

@@ -53,9 +53,10 @@ class Talk:
         self.pulled = np.zeros(SIZE, np.float32)
         self.sequence = 0
 
-    def welcome(self, term: int) -> None:
+    def welcome(self, term: int, membership: int = 0) -> None:
         self.channel.hello(0.0)
-        self.channel.handle(Welcome(term, 0, 1, 0, 0, SIZE, CHUNK, True, False), None, 0.0)
+        welcome = Welcome(term, 0, 1, 0, 0, SIZE, CHUNK, True, False, membership=membership)
+        self.channel.handle(welcome, None, 0.0)
 
     def push(self, part: int, parts: int, version: int) -> Exchange:
         """One exchange, answered with `version`; returns what was sent."""

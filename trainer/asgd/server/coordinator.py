@@ -49,6 +49,8 @@ class Member:
     resting: bool = False
     """No data for it now: it neither computes nor pushes, and nobody must wait for it."""
     times: WorkerTimes = field(default_factory=WorkerTimes)
+    number: int = 0
+    """Memberships are numbered within a term of shard 0: a worker that was given up begins another."""
     asked: int = 0
     granted: Granted | None = None
     """The answer to its newest request for a lease: a request that is repeated gets no second one."""
@@ -87,6 +89,7 @@ class Coordinator:
         self.last_save = 0.0
         self._evaluator_came = False
         self._finished: set[int] = set()
+        self._memberships = 0
         self._bad = 0
         self._spoiled: set[int] = set()
         """Workers whose newest push was accepted, and then turned out not to be finite."""
@@ -112,7 +115,10 @@ class Coordinator:
         before = next(
             (m for m in reversed(self.past) if (m.index, m.incarnation) == (index, incarnation)), None
         )
-        self.members[index] = Member(index, incarnation, now, now, node, asked=before.asked if before else 0)
+        self._memberships += 1
+        self.members[index] = Member(
+            index, incarnation, now, now, node, number=self._memberships, asked=before.asked if before else 0
+        )
 
     def describe_data(self, dataset: int | None, guarantee: str, tensors: bytes) -> None:
         """The first worker tells the data's size and the model's layout."""
@@ -131,8 +137,7 @@ class Coordinator:
     def finished(self, index: int, now: float) -> None:
         """A worker's own loop or stream came to its end; when all have, so has the job."""
         self._finished.add(index)
-        if not self.members and len(self._finished) >= self.spec.workers.replicas:
-            self.stop("ended", now)
+        self._check_stop(now)
 
     def _end(self, member: Member, state: str, now: float) -> None:
         member.state, member.ended = state, now
@@ -263,6 +268,9 @@ class Coordinator:
             self.stop("samples", now)
         elif rule.seconds is not None and self.trained_seconds(now) >= rule.seconds:
             self.stop("seconds", now)
+        elif self._finished and not self.members and len(self._finished) >= self.spec.workers.replicas:
+            # NB: when the last one says goodbye, another that has died may still be a member.
+            self.stop("ended", now)
 
     def stop(self, reason: str, now: float) -> None:
         """Ends the job; the first reason stays."""

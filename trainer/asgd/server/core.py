@@ -145,7 +145,7 @@ class ServerCore:
             return fault
         answer = shard.hello(message)
         if self.primary and isinstance(answer, Welcome):
-            self.primary.joined(message, now)
+            answer.membership = self.primary.joined(message, now)
         return answer
 
     def _bye(self, message: Bye, now: float) -> Message:

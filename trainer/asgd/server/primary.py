@@ -94,13 +94,13 @@ class Primary:
     def _unlike(self, text: str) -> Fault:
         return Fault("layout", text, self.shard.term)
 
-    def joined(self, message: Hello, now: float) -> None:
-        """The shard has welcomed a peer; the first worker describes the data."""
+    def joined(self, message: Hello, now: float) -> int:
+        """The shard has welcomed a peer; the first worker describes the data. The number of a worker's membership."""
         coordinator = self.coordinator
         if message.role == "evaluator":
             coordinator.meet_evaluator(now)
         if message.role != "worker":
-            return
+            return 0
         if message.evaluates:
             coordinator.await_evaluator()
         coordinator.hello(message.index, message.incarnation, message.node, now)
@@ -108,6 +108,8 @@ class Primary:
         self.shard.state.dataset = coordinator.dataset
         coordinator.rolled_back(self.shard.losses.samples - self._rolled_back)
         self._rolled_back = self.shard.losses.samples
+        member = coordinator.members.get(message.index)
+        return member.number if member else 0
 
     def left(self, message: Bye, now: float) -> None:
         """A member leaves."""
@@ -166,7 +168,7 @@ class Primary:
             return self._unlike(str(error))
         if granted.wait:
             self.shard.rest(message.index)
-        return granted
+        return msgspec.structs.replace(granted, term=self.shard.term, membership=member.number)
 
     def _beat(self, message: Beat, now: float) -> Message:
         coordinator, report = self.coordinator, message.report

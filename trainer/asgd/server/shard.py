@@ -56,13 +56,12 @@ class Shard(Parameters):
             return Fault(
                 "layout", f"this job's model has layout {self.layout}, not {message.layout}", self.term
             )
-        worker, known = message.role == "worker", False
+        worker = message.role == "worker"
         if message.tensors:
             self.state.blocks = block_edges(message.tensors, message.size)
         if worker:
             if self.members.get(message.index, 0) > message.incarnation:
                 return Fault("session", f"a newer worker {message.index} has joined", self.term)
-            known = self.members.get(message.index) == message.incarnation
             self._join(message)
         bring = worker and not self.ready and self._bringer in (None, (message.index, message.incarnation))
         if bring:
@@ -72,7 +71,7 @@ class Shard(Parameters):
         part = shard_range(self.size or 0, self.index, self.shards)
         return Welcome(
             self.term, self.index, self.shards, self.state.version, part.start, part.stop, CHUNK, self.ready, bring,
-            self.state.samples, known=known,
+            self.state.samples,
         )  # fmt: skip
 
     def _join(self, message: Hello) -> None:

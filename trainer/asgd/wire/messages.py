@@ -68,10 +68,9 @@ class Hello(Message):
     """Hash of names and shapes: who differs is refused."""
     dataset: Dataset | None = None
     seen: Version = 0
-    """Highest version this peer has seen acknowledged by this shard in `term`: what a restored shard lost."""
+    """Highest version this peer has seen acknowledged by this shard in `term`; `past`: (term, seen, samples) before."""
     term: Term = 0
     past: Annotated[list[tuple[Term, Version, Total]], Meta(max_length=limits.STARTS_MOST)] = []
-    """(term, seen, samples) of starts before that."""
     sequence: Version = 0
     """The last push this peer knows acknowledged."""
     node: Name = ""
@@ -115,8 +114,8 @@ class Welcome(Message):
     """The shard's part of the session's keys."""
     weights: str = ""
     """Name of the memory in which the shard's weights may be read in place; `exchange.readInPlace` only."""
-    known: bool = False
-    """The shard had not forgotten this worker: what it was leased is still its own."""
+    membership: Natural = 0
+    """Of shard 0: which one of this term it is; ranges that were granted in an earlier one are others' now."""
 
 
 class Init(Message):
@@ -153,8 +152,7 @@ class Exchange(Message):
     shared: bool = False
     """The payload lies in the shared segment, at the chunk's place."""
     bare: bool = False
-    """The whole push is what stands here, for every shard alike: one message, no payload. For strategies that compare
-    losses before anybody sends weights."""
+    """The whole push stands here, for every shard alike, without a payload: for strategies that compare losses first."""
     part: Version = 0
     parts: Parts = 1
     run: Parts = 1
@@ -225,6 +223,9 @@ class Granted(Message):
     stop: Natural = 0
     wait: bool = False
     over: bool = False
+    term: Natural = 0
+    membership: Natural = 0
+    """The range is this worker's as long as shard 0 names no newer term or membership."""
 
 
 class Beat(Message):

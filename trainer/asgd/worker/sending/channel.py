@@ -53,7 +53,6 @@ class Channel:
         self.outgoing = Outgoing(codec, part.size)
         differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
         self._mirror = Mirror(codec, part.size) if differences else None
-        self.term = 0
         self.reached = Reached()
         self.version = 0
         """Version of the shard that the last pull brought: the base of the next push."""
@@ -68,18 +67,14 @@ class Channel:
         self.joined = False
         self.joins = 0
         """How often the shard has welcomed this worker."""
-        self.memberships = 0
-        """How often it did not know this worker (any more) then; a stream that broke is no reason to be forgotten."""
-        self._forgotten = False
+        self.membership = (0, 0)
+        """The newest that shard 0 named: its term, and the number within it."""
         self.busy = False
         self.retries = 0
         self.bring: Callable[[], F32] | None = None
         self.taken: list[int] = []
         """Term, chunk and stamp of each answer that the newest exchange took, one after the other."""
         self._first_version = 0
-        self._parts: dict[int, int] = {}
-        """{part: version that its last pull brought}, in this term; the rest came with the last pull of all."""
-        self._whole = 0
         self._count = self.chunks
         """Chunks of the exchange under way."""
         self._ready: Callable[[int], bool] = at_once
@@ -88,6 +83,11 @@ class Channel:
         self._scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
         self._pull: F32 | None = None
         self._placed: memoryview | None = None
+
+    @property
+    def term(self) -> int:
+        """Of the newest server of the shard that has answered; 0: none has."""
+        return self.reached.term
 
     # -- what the owner asks for -------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ class Channel:
         self._base = meta.bases[self.shard] if meta.bases else self.version
         if meta.parts > 1:
             self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
-            self._base = self._parts.get(meta.part, self._whole)
+            self._base = self.reached.base(meta.part)
         self._next, self._done = 0, 0
         self._ready = ready
         self.outgoing.start(push, meta.part, meta.parts, self._count)
@@ -134,17 +134,14 @@ class Channel:
     def heed(self, term: int) -> None:
         """The shard's server of term `term` has let this worker in by another way: an older one is not heard any more.
 
-        NB: it may live on without knowing; what it accepted would be pushed nowhere, and its samples never visited.
+        NB: that one may live on without knowing; what it accepted would be lost, and its samples never visited.
         """
-        if term > self.term:
-            self._enter(term)
+        if self.reached.enter(term):
             self.joined, self._deadline = False, 0.0
 
-    def _enter(self, term: int) -> None:
-        if self.reached.enter(term):
-            # NB: what was pulled in parts may belong to a history that the restart has undone.
-            self._parts, self._whole = {}, 0
-        self.term = term
+    def member_of(self, term: int, membership: int) -> None:
+        """Shard 0 named a membership; it may be an older one, in a message that was overtaken."""
+        self.membership = max(self.membership, (term, membership))
 
     @property
     def awaited(self) -> int:
@@ -192,14 +189,12 @@ class Channel:
             raise ProtocolError(
                 f"shard {self.shard} cuts the model differently: another version of this program?"
             )
-        self._enter(message.term)
+        self.reached.enter(message.term)
         self.samples = message.samples
-        self._forgotten = self._forgotten or not message.known
+        self.member_of(message.term, message.membership)
         if message.ready:
             self.joined = True
             self.joins += 1
-            self.memberships += int(self._forgotten)
-            self._forgotten = False
             self.reached.see(message.version, message.samples)
             if self.busy:
                 self._begin(now)
@@ -355,7 +350,7 @@ class Channel:
             return
         if self._pull is not None and payload is not None and not self._take(message, payload, self._pull):
             return
-        self.term, self.samples, self.workers = message.term, message.samples, message.workers
+        self.samples, self.workers = message.samples, message.workers
         self.stop = message.stop or self.stop
         self.notes = message.notes
         self.reached.see(message.version, message.samples)
@@ -381,13 +376,6 @@ class Channel:
             target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
         return True
 
-    def _pulled(self, version: int) -> None:
-        self.version = version
-        if self._meta.parts > 1:
-            self._parts[self._meta.part] = version
-        else:
-            self._parts, self._whole = {}, version
-
     def _complete(self, now: float) -> None:
         if self._pushing:
             self.acknowledged = self._meta.sequence
@@ -398,5 +386,6 @@ class Channel:
                 self._begin(now)
                 return
         if self._pull is not None and self._meta.of < 0:
-            self._pulled(self._first_version)
+            self.version = self._first_version
+            self.reached.pull(self.version, self._meta.part, self._meta.parts)
         self.busy = False

@@ -28,8 +28,7 @@ class Leases:
     def __init__(self, index: int, incarnation: int, channel: Channel) -> None:
         self._index, self._incarnation, self._channel = index, incarnation, channel
         self._requests = 0
-        self._rejoins = 0
-        self._held: deque[tuple[int, Granted]] = deque()
+        self._held: deque[Granted] = deque()
 
     def asking(self) -> Asking:
         """The next range, `wait` or `over`. Raises UserError when shard 0 refuses, TryAgain when another worker has
@@ -38,13 +37,13 @@ class Leases:
         while True:
             answer = yield Lease(self._index, self._incarnation, self._requests, self._channel.term)
             if isinstance(answer, Granted):
-                self._held.append((self._memberships, answer))
+                self._channel.member_of(answer.term, answer.membership)
+                self._held.append(answer)
                 return answer
             if not isinstance(answer, Fault):
                 raise UserError(f"shard 0 answered a lease with {type(answer).__name__}")
             if answer.code != "hello":
                 raise UserError(answer.text)
-            self._rejoins += 1
             welcome = yield self._channel.greeting()
             if isinstance(welcome, Fault) and welcome.code == "stopped":
                 return Granted(over=True)
@@ -52,23 +51,19 @@ class Leases:
                 raise TryAgain(welcome.text)
             if isinstance(welcome, Welcome):
                 self._channel.heed(welcome.term)
-
-    @property
-    def _memberships(self) -> int:
-        """How often shard 0 has taken this worker in: by a lease or by the exchange, whichever came first."""
-        return self._rejoins + self._channel.memberships
+                self._channel.member_of(welcome.term, welcome.membership)
 
     def holds(self, visits: Visits) -> bool:
         """Whether a batch's range is still this worker's; batches come in the order of their leases."""
         for epoch, start, stop in visits:
-            while self._held and not _covers(self._held[0][1], epoch, start, stop):
+            while self._held and not _covers(self._held[0], epoch, start, stop):
                 self._held.popleft()
             if not self._held:
                 return False
-            memberships, lease = self._held[0]
+            lease = self._held[0]
             if stop == lease.stop:
                 self._held.popleft()
-            if memberships != self._memberships:
+            if (lease.term, lease.membership) != self._channel.membership:
                 return False
         return True
 
