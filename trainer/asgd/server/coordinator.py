@@ -135,7 +135,7 @@ class Coordinator:
             self._end(member, "lost" if lost else "left", now)
 
     def finished(self, index: int, now: float) -> None:
-        """A worker's own loop or stream came to its end; when all have, so has the job."""
+        """A worker's own loop or stream came to its end; when all have, and nobody is left, so has the job."""
         self._finished.add(index)
         self._check_stop(now)
 
@@ -269,7 +269,6 @@ class Coordinator:
         elif rule.seconds is not None and self.trained_seconds(now) >= rule.seconds:
             self.stop("seconds", now)
         elif self._finished and not self.members and len(self._finished) >= self.spec.workers.replicas:
-            # NB: when the last one says goodbye, another that has died may still be a member.
             self.stop("ended", now)
 
     def stop(self, reason: str, now: float) -> None:

@@ -152,7 +152,7 @@ class Exchange(Message):
     shared: bool = False
     """The payload lies in the shared segment, at the chunk's place."""
     bare: bool = False
-    """The whole push stands here, for every shard alike, without a payload: for strategies that compare losses first."""
+    """The whole push stands here, for each shard alike, without a payload: for strategies that compare losses first."""
     part: Version = 0
     parts: Parts = 1
     run: Parts = 1
