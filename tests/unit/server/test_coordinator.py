@@ -261,6 +261,20 @@ def test_a_job_of_own_loops_ends_although_shard_0_restarted_between_the_ends_of_
     assert after.stop_reason == "ended"
 
 
+def test_a_job_of_own_loops_ends_also_when_a_dead_worker_is_given_up_after_the_last_goodbye() -> None:
+    chief = job(workers=2, stopAfter={"updates": 100})
+    chief.spec = job_spec(batchSize=8, workers={"replicas": 2}, stopAfter={"updates": 100})
+    push(chief)
+    chief.bye(0, 1, False, 1.1)
+    chief.finished(0, 1.1)
+    chief.hello(0, 2, "", 1.2)
+    chief.bye(1, 1, False, 1.3)
+    chief.finished(1, 1.3)
+    assert chief.stop_reason == "", "a worker is still a member"
+    chief.tick(1.3 + MEMBER_TIMEOUT_SECONDS)
+    assert chief.stop_reason == "ended"
+
+
 def over(evaluator: str) -> Coordinator:
     """A job whose workers say that its task has an evaluation, saved at 1.3 and evaluating since 1.4."""
     chief = job(stopAfter={"updates": 1})

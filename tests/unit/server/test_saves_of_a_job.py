@@ -15,6 +15,7 @@ from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.leaving import LEAVE_SECONDS
 from asgd.server.saves.saver import carry_out
 from asgd.server.saving import (
+    CHECK_SECONDS,
     SLOW_SECONDS,
     CheckTerm,
     Outcome,
@@ -211,6 +212,18 @@ def test_a_shard_that_hears_from_shard_0_that_it_was_replaced_asks_the_store() -
     one = Server(ServerCore(spec, 1, store.claim_term(1), store=StoreFacts("memory:")), store)
     one.core.receive(PRIMARY, Fault("fenced", "there is a shard 1 of term 2"), None, 1.0)
     assert isinstance(one.wish(), CheckTerm)
+
+
+def test_a_server_that_nobody_can_tell_that_it_was_replaced_asks_the_store_now_and_then() -> None:
+    one = server(checkpoint={"everySeconds": 10_000})
+    one.save()
+    one.store.claim_term(0)
+    one.beat(CHECK_SECONDS - 2)
+    assert one.wish() is None
+    one.beat(4)
+    asked = one.wish()
+    assert isinstance(asked, CheckTerm)
+    assert one.carry_out(asked).fenced
 
 
 def test_whatever_a_stores_library_raises_costs_a_save_and_not_the_server() -> None:
