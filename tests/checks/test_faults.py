@@ -115,20 +115,17 @@ class _Forgetful(Shard):
         return super().exchange(message, payload)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["asgd", "easgd", "sync", "lsgd", "safeguard", "diloco"])
 def test_a_push_that_is_applied_twice_is_caught(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "Shard", _Forgetful)
     _first_caught(strategy, "no push is applied twice")
 
 
-@pytest.mark.slow
 def test_a_replaced_server_that_writes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MemoryStore, "check_term", lambda self, shard, term: None)
     _first_caught("asgd", "who was replaced writes nothing")
 
 
-@pytest.mark.slow
 def test_leases_that_a_dead_worker_keeps_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     class Keeping(Pool):
         def release(self, worker: int) -> None:
@@ -138,7 +135,6 @@ def test_leases_that_a_dead_worker_keeps_are_caught(monkeypatch: pytest.MonkeyPa
     _first_caught("asgd", "every waiting state ends")
 
 
-@pytest.mark.slow
 def test_ends_of_own_loops_that_a_restart_forgets_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     class Forgetting(Coordinator):
         def state(self, now: float) -> dict[str, Any]:

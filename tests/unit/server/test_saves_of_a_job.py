@@ -25,7 +25,7 @@ from asgd.server.saving import (
     WritePart,
     patience,
 )
-from asgd.wire.messages import Beat, Exchange, Fault, Hello, Init
+from asgd.wire.messages import Beat, Beaten, Exchange, Fault, Hello, Init
 from tests.checks.harness import as_frame
 from tests.checks.virtual import job
 
@@ -176,6 +176,38 @@ def test_a_save_waits_only_so_long_for_a_shard_that_never_writes_its_part() -> N
     one.beat(2 * patience(4 * SIZE) + 5)
     error = one.core.primary.status(one.now).checkpoint_error
     assert "checkpoint 1 was given up" in error and "shard 1 has not written its part" in error
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_shard_that_an_earlier_shard_0_has_asked_for_later_saves_is_asked_for_one_that_it_makes(
+    under_way: bool,
+) -> None:
+    """The store has refused those saves, so that a new shard 0 finds no number of them there."""
+    spec = job(
+        stopAfter={"updates": 1000}, parameterServer={"shards": 2}, checkpoint={"everySeconds": 10_000}
+    )
+    store = MemoryStore()
+    first, second = (
+        Server(ServerCore(spec, index, store.claim_term(index), store=StoreFacts("memory:")), store)
+        for index in (0, 1)
+    )
+    for one in (first, second):
+        one.join()
+        one.push()
+    assert second.core.participant is not None
+    second.core.participant.hear(Beaten(save=7, workers=1, members={0: 1}))
+    store.refusal = "the disk is full"
+    second.save()
+    store.refusal = ""
+    if under_way:
+        first.save()
+    for _ in range(60):
+        for beat in second.tick():
+            for _, told, _ in first.core.receive("second", beat, None, first.now):
+                second.core.receive(PRIMARY, told, None, second.now)
+        first.save()
+        second.save()
+    assert list(store.manifests) == [8]
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -53,6 +53,7 @@ class Channel:
         self.outgoing = Outgoing(codec, part.size)
         differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
         self._mirror = Mirror(codec, part.size) if differences else None
+        self.term = 0
         self.reached = Reached()
         self.version = 0
         """Version of the shard that the last pull brought: the base of the next push."""
@@ -83,11 +84,6 @@ class Channel:
         self._scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
         self._pull: F32 | None = None
         self._placed: memoryview | None = None
-
-    @property
-    def term(self) -> int:
-        """Of the newest server of the shard that has answered; 0: none has."""
-        return self.reached.term
 
     # -- what the owner asks for -------------------------------------------------------------------
 
@@ -137,7 +133,7 @@ class Channel:
         NB: that one may live on without knowing; what it accepted would be lost, and its samples never visited.
         """
         if self.reached.enter(term):
-            self.joined, self._deadline = False, 0.0
+            self.term, self.joined, self._deadline = term, False, 0.0
 
     def member_of(self, term: int, membership: int) -> None:
         """Shard 0 named a membership; it may be an older one, in a message that was overtaken."""
@@ -190,7 +186,7 @@ class Channel:
                 f"shard {self.shard} cuts the model differently: another version of this program?"
             )
         self.reached.enter(message.term)
-        self.samples = message.samples
+        self.term, self.samples = message.term, message.samples
         self.member_of(message.term, message.membership)
         if message.ready:
             self.joined = True

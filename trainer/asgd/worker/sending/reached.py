@@ -32,7 +32,10 @@ class Reached:
 
     def see(self, version: int, samples: int) -> None:
         """The start of `term` has come so far."""
-        self.version, self.samples = max(self.version, version), max(self.samples, samples)
+        if version > self.version:
+            self.version = version
+        if samples > self.samples:
+            self.samples = samples
 
     def pull(self, version: int, part: int, parts: int) -> None:
         """A pull of part `part` of `parts` has brought `version`."""
