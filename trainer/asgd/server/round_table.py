@@ -149,7 +149,10 @@ class RoundTable:
         # Who rests for want of data has no clock; what it has begun to give is waited for all the same, or its push
         # would be thrown away on the shards that have it.
         begun = {worker for worker, _ in set.union(*inboxes)} & shard.members.keys()
-        wanted = {worker for worker in {*shard.state.clocks, *begun} if not shard.warming(worker)} - broken
+        # NB: whose push is held by one shard alone waits for this round, and others may wait for him before they give
+        # anything to it (a leader that is to send its weights): it closes with what has begun.
+        due = begun if broken else {*shard.state.clocks, *begun}
+        wanted = {worker for worker in due if not shard.warming(worker)} - broken
         if not wanted <= common or not set.union(*inboxes):
             return None
         members = sorted(common)

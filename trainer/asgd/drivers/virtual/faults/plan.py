@@ -69,5 +69,5 @@ def make_plan(seed: int, workers: int, shards: int) -> Plan:
     trouble = Trouble(loss, twice, late, float(random.choice([0.05, 0.5, 3.0])))
     return Plan(
         seed, world, trouble, mishaps(3, shards, 0.2, 4.0), mishaps(1, shards, 0.0, 0.0),
-        mishaps(1, 1, 0.5, 4.0), float(random.choice([0.0, 0.05, 0.5])), bool(random.random() < 0.2),
+        mishaps(3, 1, 0.5, 6.0), float(random.choice([0.0, 0.05, 0.5])), bool(random.random() < 0.2),
     )  # fmt: skip
