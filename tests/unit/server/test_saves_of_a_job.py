@@ -178,6 +178,20 @@ def test_a_save_waits_only_so_long_for_a_shard_that_never_writes_its_part() -> N
     assert "checkpoint 1 was given up" in error and "shard 1 has not written its part" in error
 
 
+def test_a_save_fails_soon_when_a_shard_has_no_weights_and_nobody_brings_any() -> None:
+    spec = job(stopAfter={"updates": 1000}, parameterServer={"shards": 2})
+    store = MemoryStore()
+    core = ServerCore(spec, 1, store.claim_term(1), store=StoreFacts("memory:"))
+    one = Server(core, store)
+    assert core.participant is not None and core.saving is not None
+    core.participant.hear(Beaten(save=3))
+    for _ in range(40):
+        one.tick(1.0)
+    report = core.participant.beat(one.now).report
+    assert (report.save, report.part) == (3, None)
+    assert report.error == "shard 1 has no weights, and nobody brings any"
+
+
 @pytest.mark.parametrize("under_way", [False, True])
 def test_a_shard_that_an_earlier_shard_0_has_asked_for_later_saves_is_asked_for_one_that_it_makes(
     under_way: bool,

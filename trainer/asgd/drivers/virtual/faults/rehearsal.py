@@ -140,10 +140,15 @@ class Rehearsal:
         self._simulation.restart_failed(RESTART_SECONDS)
         if not all(worker.ended for worker in self._simulation.workers.values()):
             self._working = self._clock.now
-        elif self._clock.now - self._working > ENDED_SECONDS:
+        elif self._clock.now - self._working > ENDED_SECONDS and self._runs:
             self._cluster.servers[0].ask(Command("stop", "ended"))
             self._helped = True
         self._clock.after(LOOK_SECONDS, self._supervise)
+
+    @property
+    def _runs(self) -> bool:
+        """Shard 0 is there and says that the job runs."""
+        return self._cluster.servers[0].core is not None and not self._cluster.coordinator.stop_reason
 
     # -- the end -------------------------------------------------------------------------------------
 
