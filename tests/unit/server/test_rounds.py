@@ -104,3 +104,26 @@ def test_measures_for_an_earlier_shard_0_are_not_reported_to_the_next() -> None:
     assert parts[1].take(void)
     report = parts[1].report()
     assert (report.primary_term, report.measured, report.measures) == (2, 0, {})
+
+
+def test_a_round_with_a_push_that_one_shard_alone_holds_closes_with_what_has_begun() -> None:
+    """Worker 2 gives nothing to this round before it has heard from worker 1, which waits for this round."""
+    spec = job(algorithm={"name": "parle"}, parameterServer={"shards": 2}, workers={"replicas": 3}).spec
+    shards = [Shard(spec, MeanServer(spec), index, 2, 1) for index in range(2)]
+    parts = [RoundPart(shard, MeanServer(spec)) for shard in shards]
+    table = RoundTable(parts[0], 2)
+    for shard in shards:
+        for worker in (0, 1, 2):
+            hello(shard, worker, 1, SIZE)
+        bring(shard, 0, 1, np.ones(SIZE, np.float32))
+    given = np.full(3, 4.0, np.float32)
+    assert verdict(push(shards[1], 1, 1, given)) == "applied"
+    assert verdict(push(shards[0], 1, 1, given, base=9)) == "refused:rollback"
+    assert verdict(push(shards[0], 0, 1, given)) == "applied"
+    table.hear(parts[1].report())
+    assert table.next() is None, "what worker 0 has begun to give is waited for"
+    assert verdict(push(shards[1], 0, 1, given)) == "applied"
+    table.hear(parts[1].report())
+    order = table.next()
+    assert order is not None and order.members == [0] and parts[1].take(order)
+    assert all(shard.strategy.may_pull(shard.state, 1) for shard in shards)
