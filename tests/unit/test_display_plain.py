@@ -32,7 +32,8 @@ def test_a_plain_line_says_all_a_person_asks_for() -> None:
 
 def test_a_plain_line_names_troubles_only_when_there_are_any() -> None:
     assert "refused" not in plain_line(status()) and "lost" not in plain_line(status())
-    assert plain_line(trouble(status())).endswith("workers 3 (1 lost)  refused 3  lost updates 12")
+    line = plain_line(trouble(status()))
+    assert line.endswith("workers 3 (1 lost)  refused 3 stale  lost 12 updates  restarts server 1, worker 1")
 
 
 def test_a_replaced_worker_is_counted_once_and_no_longer_as_lost() -> None:

@@ -135,11 +135,10 @@ def test_the_closing_lines_of_a_good_run() -> None:
     ]
 
 
-def test_the_closing_lines_say_what_was_lost() -> None:
+def test_the_closing_lines_say_what_went_wrong() -> None:
     made = summary.summarize(trouble(status(revisited_samples=1)), SPEC)
     assert summary.describe(made)[-1] == (
-        "lost       3 pushes refused (stale), 12 updates lost with a server, 1 sample visited again, "
-        "server 1 restart, worker 1 restart, lost worker 1"
+        "troubles   refused 3 stale; lost 12 updates; revisited 1 sample; restarts server 1, worker 1; lost worker 1"
     )
 
 

@@ -9,10 +9,8 @@ too far ahead (SSP, Ho et al. 2013).
 
 from __future__ import annotations
 
-from typing import Any
-
 from asgd.algorithms.base import Push, ServerStrategy, ShardState, Strategy, Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import add_scaled, make_optimizer
+from asgd.algorithms.optimizers import LocalOptimizer, add_scaled, make_optimizer
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
@@ -82,9 +80,7 @@ class AsgdWorker(WorkerStrategy):
         super().__init__(spec)
         self.gradients = sends_gradients(spec)
         self.raw = self.gradients and spec.exchange.fetch_every == spec.exchange.push_every == 1
-        self.optimizer = None if self.gradients else make_optimizer(spec.optimizer)
-        self.state: dict[str, Any] = {}
-        self.steps = 0
+        self.optimizer = None if self.gradients else LocalOptimizer(spec.optimizer)
         self.unpushed = 0
 
     def joined(self, w: Vector) -> None:
@@ -96,12 +92,8 @@ class AsgdWorker(WorkerStrategy):
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         if self.optimizer is None:
             return
-        self.steps += 1
         self.unpushed += 1
-        if not self.state:
-            for name in self.optimizer.slots:
-                self.state[name] = w * 0
-        self.optimizer.update(w, g, rate, slots=self.state, scratch=self.scratch, count=self.steps)
+        self.optimizer.step(w, g, rate, self.scratch)
 
     def turn(self, step: int) -> Turn:
         exchange = self.spec.exchange

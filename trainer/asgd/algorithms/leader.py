@@ -105,7 +105,7 @@ class LeaderWorker(LocalWorker):
             self._move(w, pulled, self.force[name])
         else:
             w[:] = pulled
-            self.slots.clear()
+            self.optimizer.forget()
         if self.prox[name]:
             self.leaders[name] = pulled * 1
 

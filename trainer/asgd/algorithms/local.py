@@ -7,10 +7,10 @@ own and survives.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from asgd.algorithms.base import Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import make_optimizer
+from asgd.algorithms.optimizers import LocalOptimizer
 from asgd.spec.types import JobSpec
 
 
@@ -19,10 +19,8 @@ class LocalWorker(WorkerStrategy):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.optimizer = make_optimizer(spec.optimizer)
+        self.optimizer = LocalOptimizer(spec.optimizer)
         self.period = int(spec.algorithm.get("period", self.default_period))
-        self.slots: dict[str, Any] = {}
-        self.steps = 0
         self.since = 0
         """Steps since the last push."""
 
@@ -33,12 +31,8 @@ class LocalWorker(WorkerStrategy):
         self.since = 0
 
     def step(self, w: Vector, g: Vector, rate: float) -> None:
-        self.steps += 1
         self.since += 1
-        if not self.slots:
-            # NB: an array of its own for each; Adam's two must not be one.
-            self.slots.update((name, w * 0) for name in self.optimizer.slots)
-        self.optimizer.update(w, g, rate, slots=self.slots, scratch=self.scratch, count=self.steps)
+        self.optimizer.step(w, g, rate, self.scratch)
 
     def turn(self, step: int) -> Turn:
         due = self.since >= self.period

@@ -204,14 +204,14 @@ class NeuroevolutionWorker(LocalWorker):
         self.accepted = False
         if not self.notes.get("offer"):
             if not math.isfinite(float(w.sum())):
-                self.slots.clear()
+                self.optimizer.forget()
             w[:] = pulled
             return
         fitness = self.judge(pulled)
         if fitness < self.fitness or not math.isfinite(self.fitness):
             self.accepted = True
             w[:] = pulled
-            self.slots.clear()
+            self.optimizer.forget()
 
 
 STRATEGY = Strategy(

@@ -10,10 +10,10 @@ rounds. See algorithms.md section 6.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from asgd.algorithms.base import Contribution, ShardState, Strategy, Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import make_optimizer
+from asgd.algorithms.optimizers import LocalOptimizer
 from asgd.algorithms.rounds import Decision, RoundServer, mean
 from asgd.spec.types import JobSpec
 
@@ -34,10 +34,8 @@ class ScopedWorker(WorkerStrategy):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.optimizer = make_optimizer(spec.optimizer)
+        self.optimizer = LocalOptimizer(spec.optimizer)
         self.period = int(spec.algorithm.get("period", self.default_period))
-        self.slots: dict[str, Any] = {}
-        self.steps = 0
         self.rounds = 0
         self.rate = spec.optimizer.learning_rate
 
@@ -53,11 +51,7 @@ class ScopedWorker(WorkerStrategy):
     def advance(self, w: Vector, g: Vector, rate: float) -> None:
         """One step of the optimizer by g."""
         self.rate = rate
-        self.steps += 1
-        if not self.slots:
-            # NB: an array of its own for each; Adam's two must not be one.
-            self.slots.update((name, w * 0) for name in self.optimizer.slots)
-        self.optimizer.update(w, g, rate, slots=self.slots, scratch=self.scratch, count=self.steps)
+        self.optimizer.step(w, g, rate, self.scratch)
 
     def turn(self, step: int) -> Turn:
         due = step % self.period == 0

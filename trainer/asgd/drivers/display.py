@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 from asgd.report import units
+from asgd.report.troubles import troubles
 from asgd.spec.status import Status
 
 _PLAIN_SECONDS = 2.0
@@ -181,10 +182,7 @@ def _figures(status: Status) -> Iterator[str]:
         yield f"{name} {units.number(value)}"
     yield f"staleness {status.staleness.mean:.1f} (p99 {status.staleness.p99})"
     yield f"workers {_workers(status)}"
-    if refused := sum(status.refused.values()):
-        yield f"refused {refused:,}"
-    if status.lost_updates:
-        yield f"lost updates {status.lost_updates:,}"
+    yield from (f"{what} {text}" for what, text in troubles(status))
 
 
 def _goal(goal: int | None) -> str:

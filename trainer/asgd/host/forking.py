@@ -113,6 +113,16 @@ def reap(group: int) -> bool:
     return False
 
 
+def kill_group(group: int) -> None:
+    """Ends what is left of the process group `group`, which may not be there yet, or any more.
+
+    Only if children of this process are in it: a number that is free again may have become somebody else's group.
+    """
+    with contextlib.suppress(ChildProcessError, ProcessLookupError):
+        os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        os.killpg(group, signal.SIGKILL)
+
+
 class ForkServer:
     """A fork server. One thing is asked of it at a time: `ask`, then `answer`."""
 

@@ -11,13 +11,14 @@ import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asgd.report import history as histories
 from asgd.report import series, units
 from asgd.report.files import write_atomic
 from asgd.report.history import History
 from asgd.report.lines import Progress
+from asgd.report.plain import PLAIN
 from asgd.report.series import Band, Curve
 from asgd.spec.types import Metric
 
@@ -34,22 +35,7 @@ _GREY = "#777777"
 _FEW_POINTS = 30
 _MOST_BARS = 40
 _MANY_WORKERS = 24
-_STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    # Names of metrics are free text: a dollar sign in one is no formula.
-    "text.parse_math": False,
-}
+_STYLE = PLAIN | {"grid.color": "#e4e4e4", "legend.frameon": False, "legend.fontsize": 9}
 
 
 def load() -> None:

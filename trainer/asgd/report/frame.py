@@ -21,6 +21,7 @@ from rich.text import Text
 
 from asgd.report import units
 from asgd.report.summary import staleness
+from asgd.report.troubles import troubles
 from asgd.spec.status import Status, WorkerView
 
 _FRAME_SECONDS = 0.2
@@ -142,18 +143,7 @@ def figures(status: Status) -> Iterator[tuple[str, str]]:
     if status.checkpoint is not None:
         age = units.seconds(status.checkpoint.seconds_ago)
         yield "checkpoint", f"{age} ago, update {status.checkpoint.updates:,}"
-    yield from _troubles(status)
-
-
-def _troubles(status: Status) -> Iterator[tuple[str, str]]:
-    refused = {reason: count for reason, count in status.refused.items() if count}
-    if refused:
-        yield "refused", ", ".join(f"{count:,} {reason}" for reason, count in refused.items())
-    if status.lost_updates:
-        yield "lost", units.plural(status.lost_updates, "update")
-    restarts = {role: count for role, count in status.restarts.items() if count}
-    if restarts:
-        yield "restarts", ", ".join(f"{role} {count}" for role, count in restarts.items())
+    yield from troubles(status)
 
 
 def frame(status: Status, width: int, height: int) -> RenderableType:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asgd.report.compared import Compared
 from asgd.report.goal import Goal
 from asgd.report.panels import LIGHT, Theme, linestyle, panels, style
+from asgd.report.plain import PLAIN
 from asgd.report.table import columns, groups
 
 if TYPE_CHECKING:
@@ -22,26 +23,15 @@ _MONO_INCHES = 0.0836
 
 def rc(theme: Theme) -> dict[Any, Any]:
     """matplotlib's settings for a theme."""
-    return {
-        "font.size": 10,
-        "axes.titlesize": 11,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
+    return PLAIN | {
         "axes.facecolor": "none",
         "axes.edgecolor": theme.muted,
         "axes.labelcolor": theme.muted,
         "axes.titlecolor": theme.ink,
-        "axes.axisbelow": True,
-        "axes.grid": True,
         "grid.color": theme.grid,
-        "grid.linewidth": 0.8,
         "text.color": theme.ink,
         "xtick.color": theme.muted,
         "ytick.color": theme.muted,
-        # Names of metrics and jobs are free text: a dollar sign in one is no formula.
-        "text.parse_math": False,
     }
 
 

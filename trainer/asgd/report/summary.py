@@ -16,6 +16,7 @@ from asgd.errors import UserError
 from asgd.report import units
 from asgd.report.fields import taken
 from asgd.report.files import write_atomic
+from asgd.report.troubles import troubles
 from asgd.spec.status import StalenessView, Status, Totals
 from asgd.spec.types import JobSpec
 
@@ -107,8 +108,11 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         f"and {units.plural(summary.shards, 'shard')}",
         f"staleness  {staleness(summary.staleness)}",
     ]
-    if lost := _lost(summary):
-        lines.append(f"lost       {lost}")
+    bad = [f"{what} {text}" for what, text in troubles(summary)]
+    if summary.workers_lost:
+        bad.append(f"lost {_workers(summary.workers_lost)}")
+    if bad:
+        lines.append(f"troubles   {'; '.join(bad)}")
     if summary.rejected_workers:
         lines.append(
             f"rejected   {_workers(summary.rejected_workers)}: {summary.algorithm} did not listen to what they sent"
@@ -133,23 +137,6 @@ def _reached(summary: Summary) -> str:
     parts.append(
         f"{units.plural(summary.updates, 'update')}, {units.plural(summary.samples, 'sample')}{epochs}"
     )
-    return ", ".join(parts)
-
-
-def _lost(summary: Summary) -> str:
-    """Empty for a run in which nothing was lost, refused or restarted."""
-    parts = [
-        f"{units.plural(count, 'push', 'es')} refused ({reason})"
-        for reason, count in summary.refused.items()
-        if count
-    ]
-    if summary.lost_updates:
-        parts.append(f"{units.plural(summary.lost_updates, 'update')} lost with a server")
-    if summary.revisited_samples:
-        parts.append(f"{units.plural(summary.revisited_samples, 'sample')} visited again")
-    parts += [f"{role} {units.plural(count, 'restart')}" for role, count in summary.restarts.items() if count]
-    if summary.workers_lost:
-        parts.append(f"lost {_workers(summary.workers_lost)}")
     return ", ".join(parts)
 
 

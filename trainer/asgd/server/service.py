@@ -178,10 +178,7 @@ class Service:
 
     def _send(self, to: Any, message: Message, body: Any) -> None:
         if isinstance(to, bytes):
-            if body is None:
-                self._router.send_multipart([to, encode(message)])
-            else:
-                self._router.send_multipart([to, encode(message), memoryview(body)], copy=True)
+            self._router.answer(to, encode(message), body)
         elif isinstance(to, Connection):
             to.send(message, body)
         elif to is PRIMARY:

@@ -120,6 +120,21 @@ class Router(zmq.Socket[bytes]):
             return sender.bytes, b"", None
         return sender.bytes, frames[0], frames[1] if count > 1 else None
 
+    def answer(self, to: bytes, header: bytes, payload: Any = None) -> None:
+        """Sends a copy to a peer; what finds it gone, or too slow to take it, is dropped: it will ask again."""
+        frames: list[Any] = [to, header] if payload is None else [to, header, memoryview(payload)]
+        for _ in range(2):
+            try:
+                self.send_multipart(frames, zmq.NOBLOCK)
+                return
+            except zmq.ZMQError as error:
+                if error.errno == zmq.EHOSTUNREACH:
+                    return
+                if error.errno != zmq.EAGAIN:
+                    raise
+            # NB: ZeroMQ may not have looked yet at what the peer has taken. This makes it look.
+            self.get(zmq.EVENTS)
+
     def close(self, linger: int | None = None) -> None:
         """Ends the watch as well."""
         if self.watch:
@@ -150,6 +165,8 @@ def router(context: zmq.Context[Any], endpoint: str, keys: Keys | None) -> Route
 def _bound(socket: zmq.Socket[bytes]) -> None:
     """What may be held of a peer, for how long; to be set before binding."""
     socket.maxmsgsize = limits.FRAME_MOST
+    # NB: who is gone or slow is told apart from who was answered (`Router.answer`); nothing ever waits for a peer.
+    socket.router_mandatory = True
     socket.rcvhwm = socket.sndhwm = limits.QUEUED_MOST
     socket.handshake_ivl = int(limits.HANDSHAKE_SECONDS * 1000)
     socket.backlog = limits.BACKLOG

@@ -12,14 +12,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asgd.drivers.local.starter import Order, Starter
 from asgd.drivers.output import Output
-from asgd.host.forking import Process, reap
+from asgd.host.forking import Process, kill_group, reap
 from asgd.spec.environment import Env
 
 _COMMANDS = {"server": "server", "worker": "worker", "evaluator": "evaluate"}
@@ -112,7 +112,7 @@ class Children:
                 self._groups.add(child.process.pid)
                 if status:
                     # What it had started itself, data loaders for one, serves nobody any more.
-                    _kill_group(child.process.pid)
+                    kill_group(child.process.pid)
         self._groups = {group for group in self._groups if reap(group)}
         return found
 
@@ -191,7 +191,7 @@ class Children:
         running = [child.process for child in self.all.values() if child.process.poll() is None]
         for process in running:
             process.kill()
-            _kill_group(process.pid)
+            kill_group(process.pid)
         for process in running:
             process.wait()
 
@@ -208,12 +208,6 @@ def deaths(processes: Sequence[Process]) -> Iterator[list[int]]:
     finally:
         for descriptor in found:
             os.close(descriptor)
-
-
-def _kill_group(pid: int) -> None:
-    """Ends all that is left of the process group of `pid`, which may not have one yet, or any more."""
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def _announcement(path: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from asgd.errors import UserError
+from asgd.spec.environment import Env
 
 
 def join(folder: Path, index: int | None) -> None:
@@ -26,8 +27,8 @@ def join(folder: Path, index: int | None) -> None:
     except (OSError, ValueError) as error:
         raise UserError(f"--join: no run of `asgd run` is going on in {folder}") from error
     os.environ.update(told)
-    os.environ["ASGD_INDEX"] = str(index)
-    os.environ["ASGD_ANNOUNCE"] = str(_announcement(folder, index))
+    os.environ[Env.INDEX] = str(index)
+    os.environ[Env.ANNOUNCE] = str(_announcement(folder, index))
 
 
 def _claim(folder: Path, first: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.server.saves.store import Store, array_names, locate
 from asgd.spec import Job
@@ -46,7 +46,7 @@ def check_checkpoint(job: Job, findings: Findings, uri: str, run: str) -> bool:
             f" {findings.layout}; allowed: the same model, or {allowed}"
         )
     name = str(job.spec.algorithm["name"])
-    needed = {"weights", *strategy(name).server(job.spec).slots}
+    needed = {"weights", *halves(job.spec).server().slots}
     if lacks := needed - array_names(fs, folder, manifest):
         raise UserError(
             f"spec.checkpoint.restore: {folder} was made by {manifest.algorithm} with another optimizer: it has no"

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from asgd import exitcodes
-from asgd.algorithms.registry import strategy
+from asgd.algorithms.registry import halves
 from asgd.drivers.display import Display
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
@@ -33,6 +33,7 @@ from asgd.errors import TryAgain, UserError
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job, job_to_json
+from asgd.spec.environment import Env
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
@@ -142,11 +143,11 @@ class LocalRun:
         spec = self.job.spec
         ports = _Ports(spec.metrics.port if "metrics.port" in self.job.given else None)
         envs = {
-            ("server", index): self._env(ports.next()) | {"ASGD_BIND": endpoint}
+            ("server", index): self._env(ports.next()) | {Env.BIND: endpoint}
             for index, endpoint in enumerate(self._servers)
         }
         envs |= {("worker", index): self._env(ports.next()) for index in range(spec.workers.replicas)}
-        if findings.evaluates or strategy(str(spec.algorithm["name"])).oracle:
+        if findings.evaluates or halves(spec).strategy.oracle:
             envs["evaluator", 0] = self._env(ports.next())
         self.children.start(envs)
         connect = self._env("127.0.0.1:0")
@@ -155,22 +156,22 @@ class LocalRun:
     @property
     def _places(self) -> dict[str, str]:
         """Where users' code is looked for."""
-        return {"ASGD_JOB_FOLDER": str(self._folder), "ASGD_SOURCE": str(self._private / "source")}
+        return {Env.JOB_FOLDER: str(self._folder), Env.SOURCE: str(self._private / "source")}
 
     def _env(self, metrics: str) -> dict[str, str]:
         return {
             **self._places,
-            "ASGD_EXTRAS": str(self.output.extras),
-            "ASGD_JOB": str(self._private / "job.json"),
-            "ASGD_KEYS": str(self._private / "keys.json"),
-            "ASGD_SERVERS": ",".join(self._servers),
-            "ASGD_CHECKPOINT": self.checkpoint_uri,
-            "ASGD_METRICS": metrics,
-            "ASGD_MEMORY": os.environ.get("ASGD_MEMORY", str(self._keep.path or "")),
-            "ASGD_RUN": self._private.name,
-            "ASGD_NODE": socket.gethostname(),
-            "ASGD_JOIN_TIMEOUT": "120",
-            "ASGD_RECORD": "" if self.obstacle else str(self.output.recording),
+            Env.EXTRAS: str(self.output.extras),
+            Env.JOB: str(self._private / "job.json"),
+            Env.KEYS: str(self._private / "keys.json"),
+            Env.SERVERS: ",".join(self._servers),
+            Env.CHECKPOINT: self.checkpoint_uri,
+            Env.METRICS: metrics,
+            Env.MEMORY: os.environ.get(Env.MEMORY, str(self._keep.path or "")),
+            Env.RUN: self._private.name,
+            Env.NODE: socket.gethostname(),
+            Env.JOIN_TIMEOUT: "120",
+            Env.RECORD: "" if self.obstacle else str(self.output.recording),
         }
 
     def _ask_status(self) -> Status | None:

@@ -46,12 +46,12 @@ def findings_of(code: int, answer: Path, log: Path) -> Findings:
 
 def look(spec: JobSpec) -> Findings:
     """Builds the task here and describes it, or reads the script. Raises UserError."""
-    from asgd.algorithms.registry import strategy
+    from asgd.algorithms.registry import halves
     from asgd.worker.compute import refuse_stages_of_script
     from asgd.worker.device.accelerator import choose_devices
     from asgd.worker.task.entrypoint import is_script
 
-    strategy(str(spec.algorithm["name"]))
+    halves(spec)
     choose_devices(spec.workers.devices.count, 0)
     if is_script(spec.entrypoint):
         refuse_stages_of_script(spec)

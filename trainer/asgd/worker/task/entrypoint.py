@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from asgd.errors import AsgdError, UserError
+from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec
 from asgd.worker.users_code import sentence
 
@@ -57,8 +58,8 @@ def expose(spec: JobSpec) -> list[Path]:
     folders = [Path.cwd()]
     if spec.source:
         folders.insert(0, _write_source(spec.source))
-    if os.environ.get("ASGD_JOB_FOLDER"):
-        folders.append(Path(os.environ["ASGD_JOB_FOLDER"]))
+    if os.environ.get(Env.JOB_FOLDER):
+        folders.append(Path(os.environ[Env.JOB_FOLDER]))
     _prepend(*folders)
     return folders
 
@@ -79,13 +80,13 @@ def _prepend(*folders: Path) -> None:
 
 def _write_source(source: dict[str, str]) -> Path:
     """The files of `spec.source` in a folder that all processes of a run may share (ASGD_SOURCE)."""
-    folder = Path(os.environ.get("ASGD_SOURCE") or tempfile.mkdtemp(prefix="asgd-source-"))
+    folder = Path(os.environ.get(Env.SOURCE) or tempfile.mkdtemp(prefix="asgd-source-"))
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in source.items():
         partial = folder / f"{name}.{os.getpid()}"
         partial.write_text(text, encoding="utf-8")
         partial.replace(folder / name)
-    os.environ["ASGD_SOURCE"] = str(folder)
+    os.environ[Env.SOURCE] = str(folder)
     return folder
 
 
