@@ -141,7 +141,10 @@ class Run:
         address = self.until(f"{name} serves metrics", lambda: self.rows().get(name, {}).get("metrics"))
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
             text = answer.read().decode()
-        return {key: float(value) for key, value in re.findall(r"^(asgd_[^ {]+(?:{.*})?) (\S+)$", text, re.MULTILINE)}
+        return {
+            key: float(value)
+            for key, value in re.findall(r"^(asgd_[^ {]+(?:{.*})?) (\S+)$", text, re.MULTILINE)
+        }
 
     def summary(self) -> Summary:
         """summary.json."""

@@ -85,7 +85,10 @@ class Server:
 
 def server(**spec: Any) -> Server:
     store = MemoryStore()
-    given = {"stopAfter": {"updates": 1000}, **spec}
+    patient = {
+        "progressDeadlineSeconds": 1e6
+    }  # the worker of these tests beats and pushes when it is told to
+    given = {"stopAfter": {"updates": 1000}, "workers": patient, **spec}
     core = ServerCore(job(**given), 0, store.claim_term(0), store=StoreFacts("memory:"))
     made = Server(core, store)
     made.join()

@@ -46,7 +46,8 @@ def objects() -> Iterator[Any]:
         if core.primary:
             core.primary.coordinator.describe_data(8, "", b"")
             yield from (core.primary, core.primary.collecting, core.rounds.table, core.rounds.inquiry)
-            yield from (core.primary.coordinator, core.primary.coordinator.pool)
+            coordinator = core.primary.coordinator
+            yield from (coordinator, coordinator.pool, coordinator.roster, coordinator.evaluator)
         else:
             yield core.participant
 

@@ -51,6 +51,7 @@ def shard_report(shard: Shard, traffic: Traffic) -> ShardReport:
     """The figures of one shard; what saving adds is left out."""
     return ShardReport(
         version=shard.state.version,
+        ready=shard.ready,
         histogram=dict(shard.histogram),
         refused=dict(shard.refused),
         lost=shard.losses.updates,

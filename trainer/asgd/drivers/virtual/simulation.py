@@ -80,6 +80,7 @@ class Simulation:
             factor,
             heard=self._heard,
             attack=attack,
+            ended=lambda: self.clock.after(self.world.detect_seconds, lambda: self._start(index)),
         )
         self.clock.after(0.0, worker.start)
 

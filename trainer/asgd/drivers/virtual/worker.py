@@ -22,7 +22,7 @@ from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
 from asgd.wire.lanes import WINDOW
-from asgd.wire.messages import AnyMessage, Beat, Bye, Granted, Hello, Lease, Message
+from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Lease, Message
 from asgd.wire.partition import shard_range
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
@@ -122,11 +122,14 @@ LATER = _Later.LATER
 
 
 class VirtualWorker:
-    """Worker `index`; `factor` stretches its compute time. `heard`: what liars get to hear; `attack`: it is one."""
+    """Worker `index`; `factor` stretches its compute time. `heard`: what liars get to hear; `attack`: it is one.
+
+    `ended` is called when it ends itself because shard 0 has given it up.
+    """
 
     def __init__(
         self, cluster: Cluster, work: Work, index: int, incarnation: int, factor: float, *,
-        heard: Eavesdropper, attack: Attack | None = None,
+        heard: Eavesdropper, attack: Attack | None = None, ended: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.cluster, self.work, self.index, self.incarnation = cluster, work, index, incarnation
         self._clock, spec = cluster.clock, cluster.job.spec
@@ -176,6 +179,8 @@ class VirtualWorker:
         self._waits_for: type = wishes.Sleep
         self._ticking = False
         self._beats = self._lane(0)
+        self._beats.hear = self._beaten
+        self._ended = ended
         self._life = self._live()
 
     def _lane(self, shard: int) -> VirtualLane:
@@ -243,6 +248,12 @@ class VirtualWorker:
         if self._clock.now >= self._awake_at and self.shards.joined:
             self._beats.send(Beat("worker", self.index, self.incarnation))
         self._clock.after(BEAT_SECONDS, self._beat)
+
+    def _beaten(self, message: AnyMessage, payload: Any) -> None:
+        """As `Heartbeat`: a process that was given up ends itself."""
+        if self.alive and isinstance(message, Beaten) and message.given_up:
+            self.die()
+            self._ended()
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
         """`action` in so many seconds, or when it goes on again; never once it is dead."""
