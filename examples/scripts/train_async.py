@@ -1,12 +1,11 @@
 """Handwritten digits by a small perceptron: ordinary PyTorch with a training loop of its own."""
 
+import asgd
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-
-import asgd
 
 EPOCHS = 20
 

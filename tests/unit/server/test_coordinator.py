@@ -257,6 +257,21 @@ def test_without_a_live_evaluator_a_saved_job_is_finished() -> None:
     assert chief.phase == "finished"
 
 
+def test_a_job_of_own_loops_ends_also_when_a_dead_guest_is_given_up_after_the_last_goodbye() -> None:
+    chief = Coordinator(job_spec(batchSize=8, workers={"replicas": 2}, stopAfter={"updates": 100}))
+    for worker in range(3):
+        chief.hello(worker, 1, "", 0.0)
+    chief.describe_data(None, "", b"[]")
+    push(chief)
+    for worker in (0, 1):
+        chief.bye(worker, 1, False, 1.1)
+        chief.finished(worker, 1.1)
+    assert chief.stop_reason == "", "worker 2 is still a member"
+    for late in (1.0, 1.2):
+        chief.tick(MEMBER_TIMEOUT_SECONDS + late)
+    assert chief.stop_reason == "ended"
+
+
 def over(evaluator: str) -> Coordinator:
     """A job whose workers say that its task has an evaluation, saved at 1.3 and evaluating since 1.4."""
     chief = job(stopAfter={"updates": 1})

@@ -54,7 +54,7 @@ def shard_report(shard: Shard, traffic: Traffic) -> ShardReport:
         ready=shard.ready,
         histogram=dict(shard.histogram),
         refused=dict(shard.refused),
-        lost=shard.lost + shard.lost_before,
+        lost=shard.losses.updates,
         sent=traffic.sent,
         received=traffic.received,
         codec_saved=shard.saved,

@@ -72,6 +72,7 @@ class Primary:
         self.coordinator.load(state)
         self.coordinator.last_save = now
         self.shard.state.dataset = self.coordinator.dataset
+        self._rolled_back = self.shard.losses.samples
         if self.collecting:
             if state["stopReason"] == "":
                 self.coordinator.restarts["server"] += 1
@@ -108,8 +109,8 @@ class Primary:
         coordinator.hello(message.index, message.incarnation, message.node, now, answer.bring)
         coordinator.describe_data(message.dataset, message.guarantee, message.tensors)
         self.shard.state.dataset = coordinator.dataset
-        coordinator.rolled_back(self.shard.lost_samples - self._rolled_back)
-        self._rolled_back = self.shard.lost_samples
+        coordinator.rolled_back(self.shard.losses.samples - self._rolled_back)
+        self._rolled_back = self.shard.losses.samples
         member = coordinator.members.get(message.index)
         return member.number if member else 0
 
@@ -125,6 +126,7 @@ class Primary:
             known = message.index < max(workers.replicas, workers.max_replicas)
             if newest and known and not (message.lost or message.reason):
                 coordinator.finished(message.index, now)
+                self.shard.recorder.ended(message.index)
         elif message.role == "evaluator":
             coordinator.meet_evaluator(None)
 
@@ -288,7 +290,7 @@ class Primary:
 
     def _save_losses(self, collecting: Collecting, now: float) -> None:
         """What a restart lost is known to memory alone until the next save: another death would forget it."""
-        own = self.shard.lost + self.shard.lost_before
+        own = self.shard.losses.updates
         lost = own + sum(report.lost for report in self.reports.values())
         free = self.shard.ready and not self.stop and not collecting.under_way
         if lost > self._lost_saved and free and not self.remembers:

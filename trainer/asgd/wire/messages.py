@@ -67,8 +67,9 @@ class Hello(Message):
     """Hash of names and shapes: who differs is refused."""
     dataset: Dataset | None = None
     seen: Version = 0
-    """Highest version this peer has seen acknowledged by this shard: what a restored shard lost."""
+    """Highest version this peer has seen acknowledged by this shard in `term`; `past`: (term, seen, samples) before."""
     term: Term = 0
+    past: Annotated[list[tuple[Term, Version, Total]], Meta(max_length=limits.STARTS_MOST)] = []
     sequence: Version = 0
     """The last push this peer knows acknowledged."""
     node: Name = ""
@@ -77,7 +78,7 @@ class Hello(Message):
     """JSON of [[name, shape], ...] in flat order; it goes into checkpoints and gives strategies the model's blocks."""
     lanes: Annotated[tuple[Name, ...], Meta(max_length=8)] = ("zmq",)
     samples: Total = 0
-    """Samples of the whole job that this peer has seen accepted by this shard."""
+    """Samples of the whole job that this peer has seen accepted by this shard in `term`."""
     random: Secret = b""
     """This end's part of a bulk session's keys; the same in all hellos until one is welcomed."""
     segment: Name = ""
@@ -150,8 +151,7 @@ class Exchange(Message):
     shared: bool = False
     """The payload lies in the shared segment, at the chunk's place."""
     bare: bool = False
-    """The whole push is what stands here, for every shard alike: one message, no payload. For strategies that compare
-    losses before anybody sends weights."""
+    """The whole push stands here, for each shard alike, without a payload: for strategies that compare losses first."""
     part: Version = 0
     parts: Parts = 1
     run: Parts = 1

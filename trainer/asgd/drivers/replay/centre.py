@@ -122,7 +122,7 @@ class TapeCentre:
         if channel.busy and (term > channel.term > 0 or chunk != channel.awaited):
             channel.joined = False
             welcome = Welcome(
-                term=term, shard=shard, shards=len(self.lanes), version=channel.seen, start=part.start,
+                term=term, shard=shard, shards=len(self.lanes), version=channel.reached.version, start=part.start,
                 stop=part.stop, chunk=CHUNK, ready=True, bring=False, samples=channel.samples,
             )  # fmt: skip
             channel.handle(welcome, None, 0.0)

@@ -14,13 +14,12 @@ import numpy as np
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.algorithms.base import WorkerStrategy
 from asgd.algorithms.registry import halves
-from asgd.drivers.virtual.network import Network
-from asgd.drivers.virtual.server import Cluster, VirtualServer
+from asgd.drivers.virtual.lane import VirtualLane
+from asgd.drivers.virtual.server import Cluster
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
-from asgd.wire.lanes import WINDOW
-from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Lease, Message
+from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Lease
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
@@ -33,48 +32,6 @@ from asgd.worker.sending.leases import Asking, Leases
 from asgd.worker.sending.shards import Shards
 from asgd.worker.shared import Batches, Work
 from asgd.worker.wishes import LATER
-
-
-class VirtualLane:
-    """One way of a worker, known to the network as `owner`, to one server; answers come to `hear`."""
-
-    name = "virtual"
-    window = announced = WINDOW
-    run = 1
-
-    def __init__(self, owner: Any, server: VirtualServer, network: Network) -> None:
-        self.owner, self._server, self._network = owner, server, network
-        self._start = server.starts
-        self.hear: Callable[[AnyMessage, Any], None] = lambda message, payload: None
-
-    def send(self, message: Message, payload: Any = None) -> None:
-        # What is on its way must not change when its sender goes on.
-        body = None if payload is None else np.frombuffer(bytes(payload), np.uint8)
-        size = 0 if body is None else body.nbytes
-        deliver: Callable[[], None] = lambda: self._server.receive(self, message, body)  # type: ignore[arg-type]  # noqa: E731  (a worker sends no bare Message)
-        self._network.send(self.owner, self._server.owner, message, size, deliver)
-
-    def arrived(self, message: AnyMessage, payload: Any) -> None:
-        """The server's answer is here."""
-        self.hear(message, payload)
-
-    def receive(self) -> tuple[AnyMessage, Any] | None:
-        return None
-
-    def polls(self) -> list[tuple[Any, int]]:
-        return []
-
-    def returned(self) -> bool:
-        """The server was started again."""
-        before, self._start = self._start, self._server.starts
-        return self._start != before
-
-    def waits(self, now: float) -> bool:
-        """A network that loses nothing need not be given anything twice."""
-        return not self._network.loses
-
-    def close(self) -> None:
-        return None
 
 
 class VirtualWorker:
@@ -113,6 +70,10 @@ class VirtualWorker:
         self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds = self._leases.holds
         self.alive = True
+        self.failed = False
+        """Gone because it could not go on: whoever started it starts it again."""
+        self.ended = False
+        """Gone because its life was through."""
         self._hangs = False
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
@@ -135,7 +96,7 @@ class VirtualWorker:
         self._ended = ended
 
     def _lane(self, shard: int) -> VirtualLane:
-        return VirtualLane(("worker", self.index), self.cluster.servers[shard], self.cluster.network)
+        return VirtualLane(("worker", self.index), self.cluster.servers, shard, self.cluster.network)
 
     def _listen(self, channel: Channel) -> None:
         lane = channel.lane
@@ -176,6 +137,23 @@ class VirtualWorker:
         """Is gone without a word."""
         self.alive = False
 
+    def _fail(self) -> None:
+        self.failed = True
+        self.die()
+
+    @property
+    def waits(self) -> str:
+        """What it is about at this moment, in words."""
+        if not self.alive:
+            return "has failed" if self.failed else "is gone"
+        if self._hangs:
+            return "hangs in its batch"
+        if self._waits_for is wishes.Await:
+            return f"waits for {self.shards.silent()}"
+        if self._waits_for is wishes.Join:
+            return f"has not been let in by {self.shards.silent()}"
+        return "computes or waits for data"
+
     def _beat(self) -> None:
         if not self.alive:
             return
@@ -206,7 +184,7 @@ class VirtualWorker:
         try:
             channel.handle(message, payload, self._clock.now)
         except TryAgain:
-            self.die()
+            self._fail()
             return
         self._awake(self._look)
 
@@ -217,8 +195,10 @@ class VirtualWorker:
         try:
             over = wishes.resume(self._life, self._ways, answer) is not LATER
         except TryAgain:
-            over = True
+            self._fail()
+            return
         if over:
+            self.ended = True
             self.die()
 
     def _exchange(self, wish: wishes.Exchange) -> None:
@@ -310,7 +290,7 @@ class VirtualWorker:
             self._granted = end.value
             self._go_on(self._next())
         except TryAgain:
-            self.die()
+            self._fail()
         else:
             self._ask(asking, question)
 
