@@ -129,6 +129,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "HighStaleness",
             "CheckpointFailing",
             "WorkerRejected",
+            "WorkerHung",
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
@@ -188,6 +189,8 @@ class EventReason(StrEnum):
     SCALED_DOWN = "WorkersScaledDown"
     WORKER_FAILED = "WorkerFailed"
     WORKER_REJECTED = "WorkerRejected"
+    WORKER_HUNG = "WorkerHung"
+    EVALUATOR_HUNG = "EvaluatorHung"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"
     TRAINING_STALLED = "TrainingStalled"

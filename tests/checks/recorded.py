@@ -259,7 +259,7 @@ def replay(recording: Recording) -> Ending:
     """The recorded job again."""
     stage = Stage(recording)
     stage.run()
-    return Ending.of([shard.shard for shard in stage.shards])
+    return Ending.of([server.shard for server in stage.servers])
 
 
 def largest_difference(one: Ending, other: Ending) -> float:

@@ -163,12 +163,16 @@ def test_a_worker_keeps_the_fitter_of_child_and_itself_says_which_and_drops_the_
         worker.judge = lambda w: abs(float(w[0]))
         w = np.ones(3, np.float32)
         worker.joined(w)
-        worker.step(w, np.zeros(3, np.float32), 0.1)
+        worker.step(w, np.ones(3, np.float32), 0.1)
+        w[:] = 1
         worker.outgoing(w, w)
         worker.notes = {"offer": 1.0, "generation": 4.0}
         worker.incoming(w, np.full(3, child, np.float32))
-        assert float(w[0]) == (child if accepted else 1.0) and bool(worker.slots) is not accepted
+        assert float(w[0]) == (child if accepted else 1.0)
         assert worker.meta() == {"fitness": 1.0, "accepted": float(accepted), "generation": 4.0}
+        before = w.copy()
+        worker.step(w, np.zeros(3, np.float32), 0.1)
+        assert np.array_equal(w, before) is accepted, "what moves without a gradient has its momentum still"
 
 
 def test_the_worst_quarter_is_offered_children_of_the_better_half_and_nothing_is_taken_from_it() -> None:

@@ -7,6 +7,7 @@ visited, and how often. It has the counters twice; with two shards each shard ke
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -47,18 +48,45 @@ class Counters(nn.Module):
         return self.first[indices].sum() + self.second[indices].sum()
 
 
-def counting(size: int = 512, pace: str = "", evaluates: bool = False, crash: bool = False) -> Task:
-    """Counts visits; each step sleeps the seconds that stand in the file `pace`. `crash` fails every evaluation."""
+def sleep_for_ever_once(done: Path) -> None:
+    """The first process that comes here never comes back; those after it see the file `done`."""
+    if not done.exists():
+        done.touch()
+        time.sleep(1e6)
+
+
+def counting(
+    size: int = 512,
+    pace: str = "",
+    evaluates: bool = False,
+    crash: bool = False,
+    hang: int = 0,
+    stuck: int = 0,
+) -> Task:
+    """Counts visits; each step sleeps the seconds that stand in the file `pace`. `crash` fails every evaluation.
+
+    Worker 1's first process never comes back from its `hang`-th batch, the first evaluator from its `stuck`-th
+    evaluation.
+    """
+    batches = evaluations = 0
 
     def loss(model: nn.Module, batch: Tensor) -> Tensor:
+        nonlocal batches
         if pace:
             time.sleep(float(Path(pace).read_text(encoding="utf-8")))
+            batches += int("ASGD_METRICS" in os.environ)  # the check before the run trains nothing
+            if batches == hang and os.environ.get("ASGD_INDEX") == "1":
+                sleep_for_ever_once(Path(pace).with_name("hung"))
         counted: Tensor = model(batch)
         return -counted
 
     def evaluate(model: nn.Module) -> dict[str, float]:
+        nonlocal evaluations
         if crash:
             raise RuntimeError("this evaluation never works")
+        evaluations += int("ASGD_METRICS" in os.environ)
+        if evaluations == stuck > 0:
+            sleep_for_ever_once(Path(pace).with_name("stuck"))
         return {"visits": float(sum(p.detach().mean() for p in model.parameters()) / 2)}
 
     return Task(

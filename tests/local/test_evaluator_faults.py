@@ -40,3 +40,14 @@ def test_a_killed_evaluator_comes_back_and_measures_the_final_weights(tmp_path: 
         summary = run.summary()
         assert (summary.metrics, summary.metrics_at_updates) == ({"visits": 30.0}, summary.updates)
         assert run.history("evaluation")[-1]["metrics"] == {"visits": 30.0}
+
+
+def test_an_evaluation_that_never_ends_is_named_and_another_evaluator_takes_its_place(tmp_path: Path) -> None:
+    policy, args = {"progressDeadlineSeconds": 4}, {"evaluates": True, "stuck": 2}
+    with Counting(tmp_path, 30, args=args, evaluation=NO_REST, workers=1, runPolicy=policy) as run:
+        run.until_says("the evaluator has told nothing for 4 s: it has to end")
+        run.until_says("evaluator-0 ended with exit code 75; it starts again")
+        assert run.finish() == 0, run.words()
+        summary = run.summary()
+        assert (summary.metrics, summary.metrics_at_updates) == ({"visits": 30.0}, summary.updates)
+        assert "in evaluate" in run.log("evaluator-0"), "the log shows where it hung"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from asgd.drivers.display import Display, plain_line
+from asgd.spec.status import Notice
 from asgd.spec.types import Metric, StopAfter
 from tests.unit.report.statuses import status, trouble, worker
 
@@ -39,6 +40,26 @@ def test_a_plain_line_names_troubles_only_when_there_are_any() -> None:
 def test_a_replaced_worker_is_counted_once_and_no_longer_as_lost() -> None:
     members = [worker(0), worker(1, "lost"), worker(1, incarnation=1)]
     assert plain_line(status(members)).endswith("workers 2")
+
+
+def test_what_a_job_waits_for_stands_at_the_end_of_its_line() -> None:
+    members = [worker(0), worker(1, "stalled", ended=None)]
+    told = "worker 1 holds 64 samples and has pushed nothing for 40 s; it is given up after 60 s"
+    line = plain_line(status(members, waiting_for=told))
+    assert line.endswith(f"workers 2 (1 stalled)  waiting: {told}")
+
+
+def test_what_was_given_up_is_noted_once_also_when_quiet() -> None:
+    stream = io.StringIO()
+    with Display(stream, quiet=True, clock=Clock()) as display:
+        for told in (
+            [],
+            [Notice(1, "worker 1 hung")],
+            [Notice(1, "worker 1 hung"), Notice(2, "worker 0 hung")],
+        ):
+            for _ in range(3):
+                display.update(status(notices=told))
+    assert stream.getvalue().splitlines()[:-1] == ["worker 1 hung", "worker 0 hung"]
 
 
 def test_each_goal_of_the_stop_rule_stands_beside_its_figure() -> None:

@@ -137,6 +137,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from asgd.spec import load_job
 
         job = load_job(arguments.job, simulate.sets(arguments))
+        if arguments.faults is not None:
+            from asgd.drivers.virtual.faults import command as faults
+
+            return faults.run(job, arguments.job, simulate.sets(arguments), arguments.faults)
         described = simulate.world(arguments, job.spec.workers.replicas)
         folder = Path(arguments.job).absolute().parent
         return simulate.run(job, folder, described, arguments.output, quiet=arguments.quiet)

@@ -2,6 +2,8 @@
 
 DONE = 0
 USER_ERROR = 2
+BROKEN = 3
+"""`asgd simulate --faults`: an invariant does not hold."""
 TRY_AGAIN = 75
 DIVERGED = 78
 INTERRUPTED = 130

@@ -30,6 +30,8 @@ class Known:
     awaited: bool
     """The first answer is not in yet, and not overdue: to decide now would take a job that runs for a silent one."""
     changes_in: float | None
+    settled: bool = True
+    """It was asked since its pod or its target changed, or has not answered in time."""
 
 
 @dataclass
@@ -44,6 +46,10 @@ class _Asked:
     """Answers that were missing in a row."""
     tried: bool = False
     last: tuple[float, Status] | None = None
+    changed: float = 0.0
+    """When the target changed last."""
+    settled: bool = False
+    """The target that it has now was asked, and has answered or not."""
 
 
 @dataclass
@@ -66,9 +72,10 @@ class Polls:
         """Has the job `uid` asked from now on; again at once where its pod has changed."""
         asked = self._jobs.get(uid)
         if asked is None:
-            self._jobs[uid] = _Asked(target, due=now, since=now)
+            self._jobs[uid] = _Asked(target, due=now, since=now, changed=now)
         elif asked.target != target:
             asked.target, asked.due, asked.silent = target, now, 0
+            asked.changed, asked.settled = now, False
 
     def forget(self, uid: str) -> None:
         self._jobs.pop(uid, None)
@@ -104,7 +111,7 @@ class Polls:
         asked.flying = None
         if target != asked.target:
             return None  # its pod has changed since, so it is due already
-        first, asked.tried = not asked.tried, True
+        first, asked.tried, asked.settled = not asked.tried, True, True
         asked.silent = 0 if report else asked.silent + 1
         pause = min(self.longest_period, self.period * 2.0 ** min(max(0, asked.silent - 1), 30))
         asked.due = now + pause * (0.9 + 0.2 * self.chance())
@@ -117,12 +124,13 @@ class Polls:
         if asked is None:
             return Known(None, awaited=False, changes_in=None)
         if not asked.tried and (left := asked.since + self.first - now) > 0:
-            return Known(None, awaited=True, changes_in=left)
-        if asked.last is None:
-            return Known(None, awaited=False, changes_in=None)
-        at, report = asked.last
+            return Known(None, awaited=True, changes_in=left, settled=False)
+        overdue = asked.changed + self.first - now
+        settled = asked.settled or overdue <= 0
+        at, report = asked.last or (-self.stale, None)
         left = at + self.stale - now
-        return Known(report, False, left) if left > 0 else Known(None, awaited=False, changes_in=None)
+        changes = [wait for wait, there in ((left, left > 0), (overdue, not settled)) if there]
+        return Known(report if left > 0 else None, False, min(changes, default=None), settled)
 
     def _due(self, now: float) -> list[tuple[str, _Asked]]:
         waiting = (item for item in self._jobs.items() if not item[1].flying and item[1].due <= now)

@@ -126,8 +126,9 @@ class Reconciler:
             return found
         known = self.reports.of(found)
         return replace(
-            found, report=known.report, awaits_report=known.awaited, report_changes=known.changes_in
-        )
+            found, report=known.report, awaits_report=known.awaited, report_changes=known.changes_in,
+            report_settled=known.settled,
+        )  # fmt: skip
 
     def _rendered(self, found: Observed, job: Job) -> tuple[Observed, Problem | None]:
         keys = curve.generate() if found.servers is None else None

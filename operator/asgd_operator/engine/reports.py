@@ -103,7 +103,8 @@ def _target(o: Observed) -> Target | None:
         return None
     host = f"[{pod.address}]" if ":" in pod.address else pod.address
     url = f"http://{host}:{o.spec.metrics.port}/status"
-    return Target(key_of(o.namespace, o.name), url, _sign(pod))
+    # NB: with the workers gone it has its last figures, which a suspended job goes on from.
+    return Target(key_of(o.namespace, o.name), url, (*_sign(pod), o.workers_stopped))
 
 
 def _sign(pod: Pod) -> tuple[str, int, bool]:

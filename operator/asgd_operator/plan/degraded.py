@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from asgd.spec.status import Status
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition
 from asgd_operator.plan import deadlines, ending, failing, success
@@ -50,6 +51,8 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(
             kind, True, "CheckpointFailing", "The newest checkpoint is too old; see the log of shard 0."
         )
+    if o.report is not None and (sentence := hung(o.report)):
+        return Judgement(kind, True, "WorkerHung", sentence)
     if o.report is not None and o.report.rejected_workers:
         return Judgement(kind, True, "WorkerRejected", rejected(o.report.rejected_workers))
     if o.workers is not None and o.workers.ready + o.workers.succeeded < spec.workers.replicas:
@@ -68,6 +71,22 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
             kind, True, "Outdated", "It runs from a former spec; suspend and resume it to apply the edit."
         )
     return Judgement(kind, False, "AsExpected")
+
+
+def hung(report: Status) -> str:
+    """The first worker that lives and makes no progress, or was given up and has no successor yet; else ''.
+
+    NB: shard 0 ends it and the Job starts it again; nothing is left to do here.
+    """
+    for worker in {worker.index: worker for worker in report.workers}.values():
+        if worker.state == "stalled":
+            holds = f"holds {worker.samples_held:,} samples and " if worker.samples_held else ""
+            return f"Worker {worker.index} {holds}has pushed nothing for long; see workers.progressDeadlineSeconds."
+        if worker.state == "hung":
+            return (
+                f"Worker {worker.index} was given up, for it made no progress; no successor has joined yet."
+            )
+    return ""
 
 
 def rejected(workers: Sequence[int]) -> str:

@@ -156,7 +156,9 @@ class Observed:
     awaits_report: bool = False
     """Shard 0 has been asked for the first time a moment ago."""
     report_changes: float | None = None
-    """Seconds until time alone changes the two above."""
+    """Seconds until time alone changes the two above, or the one below."""
+    report_settled: bool = True
+    """Shard 0 was asked since its pod or the workers changed, or has not answered in time."""
     failing: Problem | None = None
     """What the operator fails with on this job, pass after pass."""
 

@@ -126,8 +126,12 @@ def _training(o: Observed) -> dict[str, Any]:
 
 def _news(before: Mapping[str, Any], report: Status) -> bool:
     """What is told at once."""
-    known = (before.get("stopReason", ""), before.get("rejectedWorkers", []))
-    return known != (report.stop_reason, report.rejected_workers)
+    known = (before.get("stopReason", ""), before.get("rejectedWorkers", []), before.get("noticeNumber", 0))
+    return known != (report.stop_reason, report.rejected_workers, _noticed(report))
+
+
+def _noticed(report: Status) -> int:
+    return report.notices[-1].number if report.notices else 0
 
 
 def _leaving(o: Observed) -> bool:
@@ -154,6 +158,8 @@ def _figures(report: Status) -> dict[str, Any]:
     figures["metrics"] = {name: value for name, value in metrics.items() if value is not None}
     if report.rejected_workers:
         figures["rejectedWorkers"] = report.rejected_workers
+    if number := _noticed(report):
+        figures["noticeNumber"] = number
     if (loss := _short(report.loss)) is not None:
         figures["loss"] = loss
     if report.progress is not None:

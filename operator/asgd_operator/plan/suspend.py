@@ -1,8 +1,8 @@
 """Suspend: workers leave first, then the servers save and go; nothing is lost but time.
 
-The Job's own `suspend` takes the workers away and keeps its counts. When none is left, the StatefulSet goes
-to zero: servers write the final checkpoint on SIGTERM. With a queue the Job is deleted instead, because Kueue
-owns `suspend` there and would start it again.
+The Job's own `suspend` takes the workers away and keeps its counts. When none is left and shard 0 has told its last
+figures, the StatefulSet goes to zero: servers write the final checkpoint on SIGTERM. With a queue the Job is deleted
+instead, because Kueue owns `suspend` there and would start it again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from asgd_operator.plan.scale import live_fields
 def step(o: Observed) -> Step:
     """The next writes on the way to a job without pods."""
     actions: list[Action] = [*workers_off(o), *evaluator_off(o)]
-    if o.workers_stopped and o.servers is not None and not o.servers.deleting and o.servers.replicas > 0:
+    gone = o.workers_stopped and o.report_settled
+    if gone and o.servers is not None and not o.servers.deleting and o.servers.replicas > 0:
         actions.append(ApplyLive(o.servers.kind, o.servers.name, {"replicas": 0}))
     if stopped(o):
         actions += start.outdated(o)

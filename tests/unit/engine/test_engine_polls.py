@@ -52,6 +52,24 @@ class Pool:
         return [round(at, 2) for at, other in self.asked if other == uid]
 
 
+def test_a_job_whose_pods_have_changed_is_settled_by_the_next_answer_or_by_its_absence() -> None:
+    pool = Pool(Polls())
+    pool.want("a")
+    pool.run(5)
+    assert pool.polls.known("a", 5).settled
+    pool.now = 5.0
+    pool.want("a", pod="without its workers")
+    known = pool.polls.known("a", 5.0)
+    assert known.report == REPORT and not known.settled and known.changes_in == 5.0
+    pool.run(6)
+    assert pool.polls.known("a", 6).settled
+    pool.silent.add("a")
+    pool.now = 6.0
+    pool.want("a", pod="again another")
+    assert not pool.polls.known("a", 8).settled
+    assert pool.polls.known("a", 11).settled, "it does not answer, and is waited for no longer"
+
+
 def test_a_job_is_asked_at_once_and_then_every_period_and_each_answer_has_it_looked_at() -> None:
     pool = Pool(Polls())
     pool.want("a")
@@ -128,7 +146,7 @@ def test_silent_jobs_hold_half_of_the_pool_and_the_others_stay_up_to_date() -> N
 def test_the_first_answer_is_awaited_for_a_moment_only() -> None:
     polls = Polls(first=5)
     polls.want("a", target("a"), 100)
-    assert polls.known("a", 101) == Known(None, awaited=True, changes_in=4)
+    assert polls.known("a", 101) == Known(None, awaited=True, changes_in=4, settled=False)
     assert polls.known("a", 105) == Known(None, awaited=False, changes_in=None)
 
 

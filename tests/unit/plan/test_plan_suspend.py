@@ -24,6 +24,14 @@ def test_servers_go_when_the_last_worker_has_left() -> None:
     )
 
 
+def test_servers_go_when_shard_0_was_asked_for_its_last_figures_after_the_workers_had_left() -> None:
+    left = make_job().running().suspended().seeing(evaluator=None).with_workers(ready=0, suspended=True)
+    asked = left.seeing(report_settled=False, report_changes=4.0)
+    assert asked.actions() == ()
+    assert asked.plan().requeue_after == 4.0
+    assert left.actions() == (ApplyLive("StatefulSet", "x-server", {"replicas": 0}),)
+
+
 def test_a_job_is_suspended_only_when_no_pod_is_left() -> None:
     saving = make_job().running().suspended().seeing(evaluator=None).with_workers(ready=0, suspended=True)
     assert saving.seen.servers is not None

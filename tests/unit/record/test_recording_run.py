@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from asgd.errors import UserError
 from asgd.record import run as recording
-from asgd.record.shard import ShardRecorder, recorder
+from asgd.record.shard import recorder
 from asgd.spec.types import Devices, Exchange, JobSpec, Workers
 from asgd.wire.messages import Pull
 
@@ -37,7 +37,7 @@ def test_each_obstacle_is_named() -> None:
 
 
 def ended(folder: Path, index: int, term: int) -> None:
-    ShardRecorder(folder, index, term).end()
+    recorder(folder, index, term).end()
 
 
 def test_a_recording_is_whole_when_the_newest_start_of_each_shard_ended_in_order(tmp_path: Path) -> None:
@@ -45,11 +45,11 @@ def test_a_recording_is_whole_when_the_newest_start_of_each_shard_ended_in_order
     recording.begin(folder, tmp_path)
     ended(folder, 0, 1)
     assert "incomplete" in recording.seal(folder, 2, 3, "abc"), "shard 1 has no log"
-    ShardRecorder(folder, 1, 1).told(0, Pull("worker", 0, 1, 0, 1))
+    recorder(folder, 1, 1).told(0, Pull("worker", 0, 1, 0, 1))
     assert "incomplete" in recording.seal(folder, 2, 3, "abc"), "shard 1 was killed"
     ended(folder, 1, 10)
     assert recording.seal(folder, 2, 3, "abc") == ""
-    ShardRecorder(folder, 1, 9).told(0, Pull("worker", 0, 1, 0, 1))
+    recorder(folder, 1, 9).told(0, Pull("worker", 0, 1, 0, 1))
     assert recording.seal(folder, 2, 3, "abc") == "", "term 10 is the newest, not 9"
     told = recording.read(folder)
     assert (told.save, told.weights, told.job_folder) == (3, "abc", str(tmp_path))

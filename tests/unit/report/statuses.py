@@ -61,6 +61,7 @@ def trouble(now: Status) -> Status:
     return msgspec.structs.replace(
         now,
         workers=lost,
+        workers_lost=[1],
         refused={"stale": 3, "nonfinite": 0},
         lost_updates=12,
         restarts={"server": 1, "worker": 1},

@@ -14,7 +14,7 @@ import pytest
 from asgd.errors import UserError
 from asgd.report import summary
 from asgd.report.files import write_atomic
-from asgd.spec.status import Status
+from asgd.spec.status import Notice, Status
 from asgd.spec.types import JobSpec, ParameterServer, Workers
 from tests.unit.report.statuses import status, trouble, worker
 
@@ -142,7 +142,13 @@ def test_the_closing_lines_say_what_went_wrong() -> None:
     )
 
 
-def test_workers_that_ever_joined_are_counted_by_index() -> None:
-    members = [worker(0), worker(1, "lost"), worker(1, incarnation=1)]
-    made = summary.summarize(status(members), SPEC)
-    assert (made.workers_seen, made.workers_lost) == (2, [1])
+def test_workers_that_ever_joined_are_counted_although_a_status_lists_only_the_newest() -> None:
+    made = summary.summarize(status([worker(0)], workers_seen=900, workers_lost=[1, 7]), SPEC)
+    assert (made.workers_seen, made.workers_lost) == (900, [1, 7])
+
+
+def test_what_was_given_up_stands_in_the_closing_lines_in_its_own_words() -> None:
+    said = "worker 1 holds 64 samples and has pushed nothing for 60 s: it has to end"
+    made = summary.summarize(status(notices=[Notice(1, said)]), SPEC)
+    assert [notice.text for notice in made.notices] == [said]
+    assert f"gave up    {said}" in summary.describe(made)

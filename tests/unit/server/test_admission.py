@@ -72,6 +72,7 @@ BAD: list[tuple[str, Any, AnyMessage]] = [
     ("index", "new", hello(4)),
     ("incarnation", "new", msgspec.structs.replace(hello(2), incarnation=STARTED + 2 * DAY)),
     ("seen", "new", hello(2, seen=LOST_MOST + 1)),
+    ("seen", "new", hello(2, past=[(1, LOST_MOST + 1, 0)])),
     ("seen", "new", hello(2, samples=limits.TOTAL_MOST)),
     ("tensors", "new", hello(2, tensors=b"not JSON")),
     ("tensors", "new", hello(2, tensors=b'{"layer": 8}')),

@@ -239,7 +239,7 @@ def test_a_server_that_dies_in_the_middle_of_a_push_gets_the_rest_and_nothing_tw
     network.back.clear()
     clock.until(network, channel, lambda: not channel.busy)
     assert np.array_equal(pulled, 1 - RATE * vector)
-    assert (network.shard.state.version, channel.term, network.shard.lost) == (1, 2, 0)
+    assert (network.shard.state.version, channel.term, network.shard.losses.updates) == (1, 2, 0)
 
 
 def test_after_a_rollback_the_stale_base_is_refused_once_and_then_training_goes_on() -> None:
@@ -256,7 +256,7 @@ def test_after_a_rollback_the_stale_base_is_refused_once_and_then_training_goes_
         clock.until(network, channel, lambda: not channel.busy)
         verdicts.append(channel.verdict)
     assert verdicts == ["applied"] * 4 + ["refused:rollback", "applied"]
-    assert (network.shard.lost, network.shard.state.version) == (3, 2)
+    assert (network.shard.losses.updates, network.shard.state.version) == (3, 2)
     assert np.array_equal(pulled, np.full(SIZE, 1 - 2 * RATE))
 
 

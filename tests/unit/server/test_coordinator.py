@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from asgd.errors import UserError
-from asgd.server.coordinator import (
-    EVALUATOR_TIMEOUT_SECONDS,
-    MEMBER_TIMEOUT_SECONDS,
-    Coordinator,
-)
+from asgd.server.coordinator import Coordinator
+from asgd.server.evaluation import EVALUATOR_TIMEOUT_SECONDS
+from asgd.server.membership import MEMBER_TIMEOUT_SECONDS
 from asgd.wire.messages import Granted
 from tests.checks.harness import job_spec
 
@@ -74,14 +72,14 @@ def test_seconds_count_from_the_first_update_and_over_restarts() -> None:
 
 def test_epochs_are_over_when_every_sample_was_visited_not_when_it_was_leased() -> None:
     chief = job(dataset=12, workers=2, stopAfter={"epochs": 1})
-    first, second = chief.lease(0, 1), chief.lease(1, 1)
+    first, second = chief.lease(0, 1, 1.0), chief.lease(1, 1, 1.0)
     assert [(g.start, g.stop) for g in (first, second)] == [(0, 8), (8, 12)]
-    assert chief.lease(0, 2) == Granted(wait=True)
+    assert chief.lease(0, 2, 1.0) == Granted(wait=True)
     push(chief, visits=[(0, 8, 12)], worker=1, samples=4)
     assert (chief.stop_reason, chief.epochs) == ("", pytest.approx(1 / 3))
     push(chief, visits=[(0, 0, 8)])
     assert chief.stop_reason == "epochs"
-    assert chief.lease(0, 3) == Granted(over=True)
+    assert chief.lease(0, 3, 1.0) == Granted(over=True)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +106,14 @@ def test_the_first_reason_to_stop_stays() -> None:
 
 def test_a_worker_whose_heart_stops_is_given_up_and_its_data_goes_to_the_next() -> None:
     chief = job(workers=2, dataset=64, stopAfter={"epochs": 1})
-    lost = chief.lease(0, 1)
+    lost = chief.lease(0, 1, 1.0)
     chief.heard(1, 1, MEMBER_TIMEOUT_SECONDS)
     assert chief.tick(MEMBER_TIMEOUT_SECONDS) == []
     gone = chief.tick(MEMBER_TIMEOUT_SECONDS + 0.1)
     assert [(member.index, member.state) for member in gone] == [(0, "lost")]
     assert not chief.heard(0, 1, 11.0)
-    assert chief.lease(0, 2) == Granted(wait=True)
-    assert chief.lease(1, 1) == lost
+    assert chief.lease(0, 2, 1.0) == Granted(wait=True)
+    assert chief.lease(1, 1, 1.0) == lost
     chief.hello(0, 1, "", 12.0)
     assert chief.heard(0, 1, 12.5) and set(chief.members) == {0, 1}
 
@@ -155,35 +153,52 @@ def test_a_former_self_neither_joins_nor_leaves_in_its_successors_name() -> None
 
 def test_a_lease_that_is_asked_for_again_because_its_answer_was_lost_is_the_same_lease() -> None:
     chief = job(dataset=64, stopAfter={"epochs": 1})
-    first = chief.lease(0, 1)
-    assert chief.lease(0, 1) == first
-    second = chief.lease(0, 2)
+    first = chief.lease(0, 1, 1.0)
+    assert chief.lease(0, 1, 1.0) == first
+    second = chief.lease(0, 2, 1.0)
     assert second != first and second.start == first.stop
     chief.hello(0, 2, "", 1.0)
-    assert chief.lease(0, 2) == first  # a new life has numbers of its own, and its data came back
+    assert chief.lease(0, 2, 1.0) == first  # a new life has numbers of its own, and its data came back
+
+
+def test_a_process_that_was_given_up_and_comes_back_is_another_member_and_old_requests_get_it_nothing() -> (
+    None
+):
+    chief = job(dataset=64, stopAfter={"epochs": 1})
+    first, number = chief.lease(0, 5, 1.0), chief.members[0].number
+    chief.tick(1.1 + MEMBER_TIMEOUT_SECONDS)
+    assert not chief.members
+    chief.hello(0, 1, "", 12.0)
+    assert chief.members[0].number > number
+    assert chief.lease(0, 4, 12.0) == Granted(wait=True)
+    assert chief.lease(0, 6, 12.0) == first
 
 
 def test_a_worker_without_data_rests_until_there_is_some() -> None:
     chief = job(workers=2, dataset=8, stopAfter={"epochs": 1})
-    chief.lease(0, 1)
-    assert chief.lease(1, 1) == Granted(wait=True)
+    chief.lease(0, 1, 1.0)
+    assert chief.lease(1, 1, 1.0) == Granted(wait=True)
     assert [member.resting for member in chief.members.values()] == [False, True]
     chief.bye(0, 1, True, 1.0)
-    assert chief.lease(1, 2) == Granted(0, 0, 8)
+    assert chief.lease(1, 2, 1.0) == Granted(0, 0, 8)
     assert not chief.members[1].resting
 
 
 def test_leases_of_a_stream_are_refused_in_one_sentence() -> None:
     with pytest.raises(UserError, match="stream"):
-        job().lease(0, 1)
+        job().lease(0, 1, 1.0)
 
 
 def test_the_end_moves_when_stop_after_changes_in_a_running_job() -> None:
     chief = job(dataset=8, stopAfter={"epochs": 2})
-    assert chief.lease(0, 1) == Granted(0, 0, 8)
+    assert chief.lease(0, 1, 1.0) == Granted(0, 0, 8)
     push(chief, visits=[(0, 0, 8)])
     chief.change(job_spec(batchSize=8, stopAfter={"epochs": 3}))
-    assert [chief.lease(0, n) for n in (2, 3, 4)] == [Granted(1, 0, 8), Granted(2, 0, 8), Granted(wait=True)]
+    assert [chief.lease(0, n, 1.0) for n in (2, 3, 4)] == [
+        Granted(1, 0, 8),
+        Granted(2, 0, 8),
+        Granted(wait=True),
+    ]
     chief.change(job_spec(batchSize=8, stopAfter={"epochs": 1}))
     beat(chief, 2.0)
     chief.tick(2.0)
@@ -242,23 +257,19 @@ def test_without_a_live_evaluator_a_saved_job_is_finished() -> None:
     assert chief.phase == "finished"
 
 
-def test_a_job_of_own_loops_ends_although_shard_0_restarted_between_the_ends_of_its_workers() -> None:
-    spec = job_spec(batchSize=8, workers={"replicas": 2}, stopAfter={"updates": 100})
-    before = Coordinator(spec)
-    for index in range(2):
-        before.hello(index, 1, "", 0.0)
-    push(before, worker=0)
-    push(before, worker=1)
-    before.bye(0, 1, False, 1.1)
-    before.finished(0, 1.1)
-    saved = json.loads(json.dumps(before.state(1.2)))
-    after = Coordinator(spec)
-    after.load(saved)
-    after.hello(1, 2, "", 0.0)
-    push(after, worker=1, now=0.5)
-    after.bye(1, 2, False, 0.6)
-    after.finished(1, 0.6)
-    assert after.stop_reason == "ended"
+def test_a_job_of_own_loops_ends_also_when_a_dead_guest_is_given_up_after_the_last_goodbye() -> None:
+    chief = Coordinator(job_spec(batchSize=8, workers={"replicas": 2}, stopAfter={"updates": 100}))
+    for worker in range(3):
+        chief.hello(worker, 1, "", 0.0)
+    chief.describe_data(None, "", b"[]")
+    push(chief)
+    for worker in (0, 1):
+        chief.bye(worker, 1, False, 1.1)
+        chief.finished(worker, 1.1)
+    assert chief.stop_reason == "", "worker 2 is still a member"
+    for late in (1.0, 1.2):
+        chief.tick(MEMBER_TIMEOUT_SECONDS + late)
+    assert chief.stop_reason == "ended"
 
 
 def over(evaluator: str) -> Coordinator:
@@ -330,7 +341,7 @@ def test_checkpoint_rounds_follow_each_other_at_their_pace_and_are_announced_ahe
 
 def test_what_a_restart_takes_over_is_what_was_saved() -> None:
     chief = job(dataset=64, stopAfter={"epochs": 1})
-    granted = chief.lease(0, 1)
+    granted = chief.lease(0, 1, 1.0)
     push(chief, visits=[(granted.epoch, granted.start, granted.start + 8)], loss=0.25)
     chief.evaluated(1, {"accuracy": 0.5}, False, 2.0)
     text = json.dumps(chief.state(3.0))
@@ -339,6 +350,6 @@ def test_what_a_restart_takes_over_is_what_was_saved() -> None:
     assert (after.updates, after.samples, after.loss, after.metrics) == (1, 8, 0.25, {"accuracy": 0.5})
     assert (after.dataset, after.epochs, after.stop_reason) == (64, 8 / 64, "")
     after.hello(0, 2, "", 0.0)
-    left = after.lease(0, 1)
+    left = after.lease(0, 1, 1.0)
     assert left.start == 8
     assert json.loads(json.dumps(after.state(3.0)))["pool"]["visited"] == 8

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from asgd.server.coordinator import DIVERGED_LEAST
+from asgd.server.divergence import DIVERGED_LEAST
 from tests.unit.server.test_coordinator import job, push
 
 

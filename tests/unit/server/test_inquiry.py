@@ -6,7 +6,7 @@ import numpy as np
 
 from asgd.algorithms.registry import strategy
 from asgd.algorithms.rounds import RoundServer
-from asgd.server.coordinator import EVALUATOR_TIMEOUT_SECONDS
+from asgd.server.evaluation import EVALUATOR_TIMEOUT_SECONDS
 from asgd.server.inquiry import ANSWER_SECONDS, FIRST_SECONDS, Inquiry
 from asgd.server.round_table import RoundPart, RoundTable
 from asgd.server.shard import Shard

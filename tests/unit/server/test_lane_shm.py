@@ -211,7 +211,7 @@ centre.exchange(push, None, PushHeader(sequence=1, samples=8, steps=1, loss=0.5)
 push[size // 2 :] = 2
 channel = centre.channels[0]
 channel.lane._stream.send(encode(
-    Exchange(1, config.incarnation, 2, 0, channel.seen, 8, 1, False, True, shared=True)))
+    Exchange(1, config.incarnation, 2, 0, channel.reached.version, 8, 1, False, True, shared=True)))
 push[: size // 2] = np.nan
 push[size // 2 : -CHUNK] = 1e30
 print(centre.segment.path, flush=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from asgd.server.pool import Pool, Span
+from asgd.server.pool import Pool, PoolState, Span
 from tests.effort import examples
 
 WORKERS = st.integers(0, 3)
@@ -33,7 +33,7 @@ class Epochs(RuleBasedStateMachine):
         self.pool = Pool(size, batch, epochs)
         self.held: dict[int, list[Span]] = {worker: [] for worker in range(4)}
         self.counted: set[tuple[int, int]] = set()
-        self.saved: tuple[str, set[tuple[int, int]]] | None = None
+        self.saved: tuple[bytes, set[tuple[int, int]]] | None = None
 
     @rule(worker=WORKERS)
     def lease(self, worker: int) -> None:
@@ -80,7 +80,7 @@ class Epochs(RuleBasedStateMachine):
 
     @rule()
     def save(self) -> None:
-        self.saved = json.dumps(self.pool.state()), set(self.counted)
+        self.saved = msgspec.json.encode(self.pool.state()), set(self.counted)
 
     @precondition(lambda self: self.saved is not None)
     @rule()
@@ -89,7 +89,7 @@ class Epochs(RuleBasedStateMachine):
         assert self.saved is not None
         text, counted = self.saved
         self.pool, self.counted = Pool(self.size, self.batch, self.epochs), set(counted)
-        self.pool.load(json.loads(text))
+        self.pool.load(msgspec.json.decode(text, type=PoolState))
 
     @invariant()
     def nothing_is_lost(self) -> None:
@@ -178,9 +178,9 @@ def test_a_push_after_the_range_went_to_somebody_else_counts_as_done_twice() -> 
     pool = Pool(10, 5, 1)
     held = pool.lease(0, 1)
     assert held == (0, 0, 5)
-    text = json.dumps(pool.state())
+    text = msgspec.json.encode(pool.state())
     restored = Pool(10, 5, 1)
-    restored.load(json.loads(text))
+    restored.load(msgspec.json.decode(text, type=PoolState))
     assert restored.lease(1, 1) == held
     restored.visit(0, [held])
     assert (restored.visited, restored.revisited) == (0, 5)
@@ -193,7 +193,7 @@ def test_a_push_that_comes_right_after_a_restart_counts_and_is_not_done_again() 
     held = pool.lease(0, 1)
     assert held == (0, 0, 5)
     restored = Pool(20, 5, 1)
-    restored.load(json.loads(json.dumps(pool.state())))
+    restored.load(msgspec.json.decode(msgspec.json.encode(pool.state()), type=PoolState))
     restored.visit(0, [held])
     assert (restored.visited, restored.revisited) == (5, 0)
     assert restored.lease(1, 1) == (0, 5, 10)

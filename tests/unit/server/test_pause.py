@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asgd.server.coordinator import MEMBER_TIMEOUT_SECONDS
 from asgd.server.core import ServerCore
+from asgd.server.membership import MEMBER_TIMEOUT_SECONDS
 from asgd.wire.messages import Hello
 from tests.checks.virtual import job
 

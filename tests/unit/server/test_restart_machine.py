@@ -181,7 +181,7 @@ class Restarts(RuleBasedStateMachine):
                 continue
             told = [(self.network.told.get((shard, term)), self.begun[shard, term]) for term in terms]
             updates = sum(reply.version - begun[0] for reply, begun in told if reply)
-            assert server.shard.state.version + server.shard.lost + server.shard.lost_before >= updates
+            assert server.shard.state.version + server.shard.losses.updates >= updates
             if shard == 0 and self.dataset is not None:
                 samples = sum(reply.samples - begun[1] for reply, begun in told if reply)
                 pool = self.run.cluster.coordinator.pool

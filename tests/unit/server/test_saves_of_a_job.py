@@ -15,6 +15,7 @@ from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.leaving import LEAVE_SECONDS
 from asgd.server.saves.saver import carry_out
 from asgd.server.saving import (
+    CHECK_SECONDS,
     SLOW_SECONDS,
     CheckTerm,
     Outcome,
@@ -24,7 +25,7 @@ from asgd.server.saving import (
     WritePart,
     patience,
 )
-from asgd.wire.messages import Beat, Exchange, Fault, Hello, Init
+from asgd.wire.messages import Beat, Beaten, Exchange, Fault, Hello, Init
 from tests.checks.harness import as_frame
 from tests.checks.virtual import job
 
@@ -84,7 +85,10 @@ class Server:
 
 def server(**spec: Any) -> Server:
     store = MemoryStore()
-    given = {"stopAfter": {"updates": 1000}, **spec}
+    patient = {
+        "progressDeadlineSeconds": 1e6
+    }  # the worker of these tests beats and pushes when it is told to
+    given = {"stopAfter": {"updates": 1000}, "workers": patient, **spec}
     core = ServerCore(job(**given), 0, store.claim_term(0), store=StoreFacts("memory:"))
     made = Server(core, store)
     made.join()
@@ -177,6 +181,52 @@ def test_a_save_waits_only_so_long_for_a_shard_that_never_writes_its_part() -> N
     assert "checkpoint 1 was given up" in error and "shard 1 has not written its part" in error
 
 
+def test_a_save_fails_soon_when_a_shard_has_no_weights_and_nobody_brings_any() -> None:
+    spec = job(stopAfter={"updates": 1000}, parameterServer={"shards": 2})
+    store = MemoryStore()
+    core = ServerCore(spec, 1, store.claim_term(1), store=StoreFacts("memory:"))
+    one = Server(core, store)
+    assert core.participant is not None and core.saving is not None
+    core.participant.hear(Beaten(save=3))
+    for _ in range(40):
+        one.tick(1.0)
+    report = core.participant.beat(one.now).report
+    assert (report.save, report.part) == (3, None)
+    assert report.error == "shard 1 has no weights, and nobody brings any"
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_shard_that_an_earlier_shard_0_has_asked_for_later_saves_is_asked_for_one_that_it_makes(
+    under_way: bool,
+) -> None:
+    """The store has refused those saves, so that a new shard 0 finds no number of them there."""
+    spec = job(
+        stopAfter={"updates": 1000}, parameterServer={"shards": 2}, checkpoint={"everySeconds": 10_000}
+    )
+    store = MemoryStore()
+    first, second = (
+        Server(ServerCore(spec, index, store.claim_term(index), store=StoreFacts("memory:")), store)
+        for index in (0, 1)
+    )
+    for one in (first, second):
+        one.join()
+        one.push()
+    assert second.core.participant is not None
+    second.core.participant.hear(Beaten(save=7, workers=1, members={0: 1}))
+    store.refusal = "the disk is full"
+    second.save()
+    store.refusal = ""
+    if under_way:
+        first.save()
+    for _ in range(60):
+        for beat in second.tick():
+            for _, told, _ in first.core.receive("second", beat, None, first.now):
+                second.core.receive(PRIMARY, told, None, second.now)
+        first.save()
+        second.save()
+    assert list(store.manifests) == [8]
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_hello_that_names_a_huge_term_ends_no_server(index: int) -> None:
     store = MemoryStore()
@@ -211,6 +261,18 @@ def test_a_shard_that_hears_from_shard_0_that_it_was_replaced_asks_the_store() -
     one = Server(ServerCore(spec, 1, store.claim_term(1), store=StoreFacts("memory:")), store)
     one.core.receive(PRIMARY, Fault("fenced", "there is a shard 1 of term 2"), None, 1.0)
     assert isinstance(one.wish(), CheckTerm)
+
+
+def test_a_server_that_nobody_can_tell_that_it_was_replaced_asks_the_store_now_and_then() -> None:
+    one = server(checkpoint={"everySeconds": 10_000})
+    one.save()
+    one.store.claim_term(0)
+    one.beat(CHECK_SECONDS - 2)
+    assert one.wish() is None
+    one.beat(4)
+    asked = one.wish()
+    assert isinstance(asked, CheckTerm)
+    assert one.carry_out(asked).fenced
 
 
 def test_whatever_a_stores_library_raises_costs_a_save_and_not_the_server() -> None:

@@ -68,14 +68,14 @@ def test_a_restart_keeps_counts_and_knows_how_many_acknowledged_updates_it_lost(
     for sequence in range(5, 8):
         push(shard, 0, sequence, ones(), base=sequence - 2)
     fresh = reborn(shard, 2, saved)
-    assert (fresh.state.version, fresh.state.samples, fresh.lost) == (3, 24, 0)
+    assert (fresh.state.version, fresh.state.samples, fresh.losses.updates) == (3, 24, 0)
     assert (dict(fresh.histogram), dict(fresh.refused)) == ({0: 3}, {"rollback": 1})
     hello(fresh, 0, 1, 4, seen=6, term=1, sequence=7)
-    assert fresh.lost == 3
+    assert fresh.losses.updates == 3
     hello(fresh, 0, 1, 4, seen=6, term=2, sequence=7)
-    assert fresh.lost == 3
+    assert fresh.losses.updates == 3
     again = reborn(fresh, 3)
-    assert (again.lost, again.lost_before) == (0, 3)
+    assert again.losses.updates == 3
 
 
 def test_after_a_restart_an_acknowledged_push_that_was_saved_is_not_applied_again() -> None:
@@ -93,7 +93,7 @@ def test_a_restart_without_any_checkpoint_takes_a_workers_copy_and_counts_all_as
     answer = hello(shard, 3, 7, 4, seen=41, term=1, sequence=12)
     assert isinstance(answer, Welcome) and answer.bring
     bring(shard, 3, 7, ones(4, 5.0))
-    assert shard.lost == 41
+    assert shard.losses.updates == 41
     assert verdict(push(shard, 3, 12, ones(), incarnation=7)) == "duplicate"
     assert verdict(push(shard, 3, 13, ones(), incarnation=7)) == "applied"
     assert shard.state.weights.tolist() == [4.5] * 4

@@ -46,7 +46,8 @@ def objects() -> Iterator[Any]:
         if core.primary:
             core.primary.coordinator.describe_data(8, "", b"")
             yield from (core.primary, core.primary.collecting, core.rounds.table, core.rounds.inquiry)
-            yield from (core.primary.coordinator, core.primary.coordinator.pool)
+            coordinator = core.primary.coordinator
+            yield from (coordinator, coordinator.pool, coordinator.roster, coordinator.evaluator)
         else:
             yield core.participant
 
@@ -74,15 +75,19 @@ def test_each_fate_is_one_of_four() -> None:
     assert {fate for table in tables().values() for fate in table.values()} == FATES
 
 
-@pytest.mark.parametrize("attribute", ["seen", "histogram", "refused", "lost", "version", "samples", "facts"])
+@pytest.mark.parametrize(
+    "attribute", ["seen", "histogram", "refused", "losses", "version", "samples", "facts"]
+)
 def test_what_is_said_to_be_saved_comes_back(attribute: str) -> None:
     shard = ready_shard(5)
     push(shard, 0, 1, np.ones(5, np.float32))
-    shard.refused["norm"], shard.lost, shard.lost_before = 3, 2, 4
+    shard.refused["norm"] = 3
+    shard.losses.began(1, 2, 8)
+    shard.losses.told(0, 8, 64)
     shard.state.facts = {"rounds": 7}
     later = reborn(shard, 2)
-    before: dict[str, Any] = {"lost": 6}
-    after: dict[str, Any] = {"lost": later.lost + later.lost_before}
+    before: dict[str, Any] = {"losses": (shard.losses.updates, shard.losses.samples)}
+    after: dict[str, Any] = {"losses": (later.losses.updates, later.losses.samples)}
     for values, of in ((before, shard), (after, later)):
         values |= {name: getattr(of, name) for name in ("seen", "histogram", "refused")}
         values |= {name: getattr(of.state, name) for name in ("version", "samples", "facts")}

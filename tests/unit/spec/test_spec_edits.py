@@ -61,6 +61,7 @@ LIVE: dict[str, Any] = {
     "workers.replicas": 5,
     "workers.minReplicas": 2,
     "workers.maxReplicas": 9,
+    "workers.progressDeadlineSeconds": 90,
     "runPolicy.cleanPodPolicy": "All",
     "runPolicy.ttlSecondsAfterFinished": 5,
     "runPolicy.activeDeadlineSeconds": 5,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asgd.wire.messages import Granted, Lease
+from asgd.wire.messages import Fault, Granted, Lease, Welcome
+from asgd.wire.partition import CHUNK
 from asgd.worker.sending.leases import Leases
 from tests.unit.server.members import STARTED, Members, hello, is_fault
 from tests.unit.worker.test_channel_parts import Talk
@@ -65,3 +66,40 @@ def test_a_worker_that_says_hello_again_is_the_same_member_until_it_was_given_up
     members.core.primary.coordinator.bye(0, STARTED, True, 100.0)
     assert is_fault(members.say(0, Lease(0, STARTED, 2)), "hello")
     assert number() > first
+
+
+def test_a_request_that_was_overtaken_gets_no_range_that_nobody_would_visit() -> None:
+    members = Members()
+    pool = members.core.primary.coordinator.pool
+    newest = members.lease(0, 2)
+    leased = pool.cursor
+    members.say(0, Lease(0, STARTED, 1))
+    assert pool.cursor == leased and members.lease(0, 2) == newest
+
+
+def test_a_request_that_was_overtaken_by_a_new_membership_gets_none_either() -> None:
+    members = Members()
+    coordinator = members.core.primary.coordinator
+    members.lease(0, 2)
+    coordinator.bye(0, STARTED, True, 100.0)
+    members.say(0, hello(0))
+    leased, waiting = coordinator.pool.cursor, list(coordinator.pool.returned)
+    assert not isinstance(members.say(0, Lease(0, STARTED, 1)), Granted)
+    assert coordinator.lease(0, 1, 100.0).wait, "also where nobody stands before the coordinator"
+    assert (coordinator.pool.cursor, coordinator.pool.returned) == (leased, waiting)
+
+
+def test_a_request_that_an_earlier_server_was_asked_is_not_served_by_the_next() -> None:
+    members = Members()
+    members.core.shard.term = 3
+    assert is_fault(members.say(0, Lease(0, STARTED, 1, term=2)), "hello")
+    assert isinstance(members.say(0, Lease(0, STARTED, 1, term=3)), Granted)
+
+
+def test_a_worker_asks_for_ranges_in_the_name_of_the_newest_server_that_has_welcomed_it(talk: Talk) -> None:
+    talk.welcome(1)
+    asking = Leases(0, 1, talk.channel).asking()
+    assert next(asking).term == 1
+    asking.send(Fault("hello", "say hello first", 2))
+    again = asking.send(Welcome(2, 0, 1, 0, 0, 8, CHUNK, True, False, membership=1))
+    assert isinstance(again, Lease) and again.term == 2

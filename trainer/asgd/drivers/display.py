@@ -46,6 +46,7 @@ class Display:
         self._quiet = quiet
         self._gone = False
         self._closed = False
+        self._noted = 0
         self._view: _View = _Plain(self._stream, quiet, clock)
         if not quiet and _can_live(self._stream):
             from asgd.report.frame import LiveView
@@ -53,7 +54,11 @@ class Display:
             self._view = LiveView(self._stream)
 
     def update(self, status: Status) -> None:
-        """Shows `status`; cheap enough to be called a few times a second."""
+        """Shows `status`; cheap enough to be called a few times a second. What was given up is noted, once."""
+        for notice in status.notices:
+            if notice.number > self._noted:
+                self._noted = notice.number
+                self.note(notice.text)
         self._attempt(lambda: self._view.update(status))
 
     def note(self, text: str, *, matters: bool = True) -> None:
@@ -183,6 +188,8 @@ def _figures(status: Status) -> Iterator[str]:
     yield f"staleness {status.staleness.mean:.1f} (p99 {status.staleness.p99})"
     yield f"workers {_workers(status)}"
     yield from (f"{what} {text}" for what, text in troubles(status))
+    if status.waiting_for:
+        yield f"waiting: {status.waiting_for}"
 
 
 def _goal(goal: int | None) -> str:
@@ -199,5 +206,6 @@ def _epoch(status: Status) -> str:
 def _workers(status: Status) -> str:
     newest = {worker.index: worker.state for worker in status.workers}
     states = list(newest.values())
-    lost = states.count("lost")
-    return f"{states.count('running')}" + (f" ({lost} lost)" if lost else "")
+    alive = states.count("running") + states.count("stalled")
+    behind = [f"{states.count(state)} {state}" for state in ("stalled", "hung", "lost") if state in states]
+    return f"{alive}" + (f" ({', '.join(behind)})" if behind else "")

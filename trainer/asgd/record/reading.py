@@ -58,14 +58,19 @@ class Recording:
                 needed |= {record.save for record in records if isinstance(record, Restored)}
         return needed
 
-    def taken(self) -> Iterator[tuple[Person, int, int, int]]:
-        """(worker, shard, term, stamp) of each answer that a worker took."""
+    def taken(self) -> Iterator[tuple[Person, int, tuple[int, int, int]]]:
+        """(worker, shard, (term, chunk, stamp)) of each answer that a worker took."""
         for person, tape in self.workers.items():
             for record in tape.exchanges:
                 if isinstance(record, Heard):
                     for shard, (_, taken) in enumerate(record.shards):
-                        for term, stamp in zip(taken[::3], taken[2::3], strict=True):
-                            yield person, shard, term, stamp
+                        for answer in answers_of(taken):
+                            yield person, shard, answer
+
+
+def answers_of(numbers: list[int]) -> Iterator[tuple[int, int, int]]:
+    """(term, chunk, stamp) of the answers in a `Heard`."""
+    return zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)
 
 
 def load(folder: Path) -> Recording:

@@ -32,6 +32,9 @@ class Recorder:
     def left(self, worker: int) -> None:
         """A worker is gone."""
 
+    def ended(self, worker: int) -> None:
+        """Shard 0 has taken note that a worker's own loop came to its end."""
+
     def rested(self, worker: int) -> None:
         """A worker's clock was stopped."""
 

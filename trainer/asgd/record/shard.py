@@ -1,9 +1,9 @@
-"""The recorder of a shard in `asgd run`: a log. Pods, the simulator and the replay itself record nothing."""
+"""The recorder of a shard in `asgd run`: a log. Pods and the simulator record nothing; a replay compares."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from asgd.record.format import (
     Brought,
@@ -25,13 +25,23 @@ from asgd.record.recorder import Recorder
 from asgd.wire.messages import Decided, Exchange, Hello, Init, Pull
 
 
+class Appends(Protocol):
+    """What a recorder writes to: a `Log`, or a replay's tape."""
+
+    def add(self, record: Record) -> None:
+        """The next record."""
+
+    def close(self) -> None:
+        """No record follows."""
+
+
 class ShardRecorder(Recorder):
-    """Appends to `folder`/shard-INDEX-TERM.log."""
+    """Appends to `log`."""
 
     records = True
 
-    def __init__(self, folder: Path, index: int, term: int) -> None:
-        self._log = Log(folder / f"shard-{index}-{term}.log", Head("shard", index, term))
+    def __init__(self, log: Appends) -> None:
+        self._log = log
 
     def _add(self, record: Record) -> None:
         self._log.add(record)
@@ -94,5 +104,7 @@ class ShardRecorder(Recorder):
 
 
 def recorder(folder: Path | None, index: int, term: int) -> Recorder:
-    """The recorder of a shard's start; `folder` None: this run is not recorded."""
-    return ShardRecorder(folder, index, term) if folder else Recorder()
+    """The recorder of a shard's start: `folder`/shard-INDEX-TERM.log; `folder` None: this run is not recorded."""
+    if folder is None:
+        return Recorder()
+    return ShardRecorder(Log(folder / f"shard-{index}-{term}.log", Head("shard", index, term)))

@@ -221,7 +221,7 @@ def _draw_bands(axes: Axes, bands: list[Band], rows: dict[int, int], scale: floa
         axes.barh(
             rows[band.worker], width, left=band.start / scale, height=0.7, color=BLUE, alpha=0.75, linewidth=0
         )
-    lost = [band for band in bands if band.fate == "lost"]
+    lost = [band for band in bands if band.fate in ("lost", "hung")]
     if lost:
         axes.plot(
             [band.end / scale for band in lost],

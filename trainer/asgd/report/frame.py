@@ -35,7 +35,13 @@ _COLUMNS: tuple[tuple[str, int, Literal["left", "right"]], ...] = (
     ("share", 6, "right"),
     ("loss", 6, "right"),
 )
-_STATE_STYLE: dict[str, str] = {"running": "green", "left": "dim", "lost": "bold red"}
+_STATE_STYLE: dict[str, str] = {
+    "running": "green",
+    "stalled": "bold yellow",
+    "left": "dim",
+    "lost": "bold red",
+    "hung": "bold red",
+}
 
 
 class LiveView:
@@ -101,8 +107,8 @@ def fold(workers: list[WorkerView], height: int, columns: int) -> Fold:
     if len(newest) <= max(0, height - 1) * columns:
         return Fold(newest, [], -(-len(newest) // columns))
     rows = max(0, height - 2)
-    rank = {"lost": 0, "running": 1}
-    kept = sorted(newest, key=lambda worker: (rank.get(worker.state, 2), worker.index))[: rows * columns]
+    rank = {"hung": 0, "lost": 0, "stalled": 1, "running": 2}
+    kept = sorted(newest, key=lambda worker: (rank.get(worker.state, 3), worker.index))[: rows * columns]
     indices = {worker.index for worker in kept}
     return Fold(
         [worker for worker in newest if worker.index in indices],
@@ -122,7 +128,7 @@ def hidden_line(hidden: list[WorkerView]) -> str:
         parts.append(
             f"{len(running)} running ({least} to {units.rate(most)} samples/s, slowest is {slowest.index})"
         )
-    for state in ("lost", "left"):
+    for state in ("stalled", "hung", "lost", "left"):
         if count := sum(worker.state == state for worker in hidden):
             parts.append(f"{count} {state}")
     return f"and {len(hidden)} more: {', '.join(parts)}"
@@ -151,6 +157,8 @@ def frame(status: Status, width: int, height: int) -> RenderableType:
     head: list[RenderableType] = [_title(status), _bar(status)]
     if rule := units.stop_rule(status.stop_after):
         head.append(_line(f"until {rule}", "dim"))
+    if status.waiting_for:
+        head.append(_line(f"waiting: {status.waiting_for}", "yellow"))
     facts = list(figures(status))
     columns = 3 if width >= _WIDE else 2
     head += [Text(), _facts(facts, columns)]
@@ -158,7 +166,7 @@ def frame(status: Status, width: int, height: int) -> RenderableType:
     room = height - used - 1
     if room >= 2 and status.workers:
         return Group(*head, Text(), _workers(status, width, room))
-    running = sum(worker.state == "running" for worker in status.workers)
+    running = sum(worker.alive for worker in status.workers)
     return (
         Group(*head, _line(f"{units.plural(running, 'worker')} running", "dim"))
         if room >= 0
@@ -221,7 +229,7 @@ def _block(workers: list[WorkerView], total: int) -> Table:
     for name, width, justify in _COLUMNS:
         table.add_column(name, width=width, justify=justify, no_wrap=True)
     for worker in workers:
-        running = worker.state == "running"
+        running = worker.alive
         table.add_row(
             str(worker.index),
             Text(worker.state, _STATE_STYLE.get(worker.state, "")),

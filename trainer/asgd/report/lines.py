@@ -68,10 +68,10 @@ class Evaluation(Line, tag="evaluation", frozen=True):
 
 
 class Member(Line, tag="member", frozen=True):
-    """A worker joined, left (said goodbye) or was lost."""
+    """A worker joined, left (said goodbye), was lost or hung."""
 
     event: str
-    """joined | left | lost"""
+    """joined | left | lost | hung"""
     worker: int
     """Its index."""
     incarnation: int = 0
@@ -124,7 +124,7 @@ def run(status: Status, t: float, simulated: bool = False) -> Run:
 
 
 def progress(status: Status, t: float) -> Progress:
-    running = sum(worker.state == "running" for worker in status.workers)
+    running = sum(worker.alive for worker in status.workers)
     refused = sum(status.refused.values())
     return taken(Progress, status, t=t, loss=_finite(status.loss), workers=running, refused=refused)
 
@@ -183,9 +183,9 @@ def _of_worker(
 
     if was is None:
         yield at("joined", now.joined)
-    if now.state != "running" and (was is None or was.state == "running"):
+    if not now.alive and (was is None or was.alive):
         yield at(now.state, now.ended)
-    elif was is not None and was.state != "running" and now.state == "running":
+    elif was is not None and not was.alive and now.alive:
         # Heartbeats came again: the worker was thought lost and was not.
         yield at("joined", None)
 

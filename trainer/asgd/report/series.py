@@ -17,7 +17,7 @@ from asgd.report.history import History
 from asgd.report.lines import Evaluation, Histogram, Member, Progress, Run, Server
 from asgd.spec.types import Metric
 
-_ENDS = {"left", "lost"}
+_ENDS = {"left", "lost", "hung"}
 Kind = TypeVar("Kind", Progress, Evaluation)
 
 
@@ -32,7 +32,7 @@ class Curve(Struct, frozen=True):
 
 
 class Band(Struct, frozen=True):
-    """One life of a worker, in seconds from joining to its end. `fate`: left, lost or running (no end)."""
+    """One life of a worker, in seconds from joining to its end. `fate`: left, lost, hung or running (no end)."""
 
     worker: int
     start: float

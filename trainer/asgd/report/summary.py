@@ -48,10 +48,6 @@ class Summary(Totals, frozen=True, kw_only=True):
     """Average over the whole run."""
     updates_per_second: float
     """Average over the whole run."""
-    workers_seen: int = 0
-    """How many worker indices ever joined."""
-    workers_lost: list[int] = field(default_factory=list)
-    """Indices that were lost at least once."""
     rejected_workers: list[int] = field(default_factory=list)
     """Workers that the strategy did not listen to, at the end or for a time."""
     replayable: bool = False
@@ -72,8 +68,6 @@ def summarize(status: Status, spec: JobSpec) -> Summary:
         seed=spec.seed,
         samples_per_second=_average(status.samples, status),
         updates_per_second=_average(status.updates, status),
-        workers_seen=len({worker.index for worker in status.workers}),
-        workers_lost=sorted({worker.index for worker in status.workers if worker.state == "lost"}),
         rejected_workers=status.ever_rejected,
     )
 
@@ -117,6 +111,7 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         lines.append(
             f"rejected   {_workers(summary.rejected_workers)}: {summary.algorithm} did not listen to what they sent"
         )
+    lines += [f"gave up    {notice.text}" for notice in summary.notices]
     if output is not None:
         lines.append(f"files      {output}")
     return lines

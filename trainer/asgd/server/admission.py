@@ -152,9 +152,9 @@ def _past(message: Hello, known: Known) -> Found:
     """What a peer says that it has seen of this shard."""
     if message.term > known.term and not known.stores:
         return "term", f"term {message.term}: this job has no store, so term {known.term} is the only one"
-    lost, samples = message.seen - known.version, message.samples - known.samples
-    if lost > LOST_MOST or samples > LOST_SAMPLES_MOST:
-        return "seen", f"{message.seen} updates and {message.samples} samples: no job comes so far"
+    for _, seen, samples in [*message.past, (message.term, message.seen, message.samples)]:
+        if seen - known.version > LOST_MOST or samples - known.samples > LOST_SAMPLES_MOST:
+            return "seen", f"{seen} updates and {samples} samples: no job comes so far"
     return None
 
 

@@ -74,9 +74,20 @@ class Collecting:
 
     def report(self, shard: int, report: ShardReport) -> None:
         """Another shard is through with a save."""
+        self._number_above(report.save)
         self._begin()
         if report.save and report.save == self._number:
             self._take(shard, report.part, report.error)
+
+    def _number_above(self, number: int) -> None:
+        """An earlier shard 0 has asked for save `number`, which the store refused: no shard makes one of it again.
+
+        NB: the store tells a start of shard 0 only of numbers whose parts are there.
+        """
+        coordinator = self._coordinator
+        if number > coordinator.save_round:
+            coordinator.save_round = number + 1 if self.under_way else number
+            coordinator.saved_round = number
 
     def _take(self, shard: int, part: Part | None, error: str) -> None:
         if part:

@@ -105,11 +105,11 @@ class ServerCore:
             case Exchange():
                 return self._exchange(sender, message, payload, now)
             case Pull():
-                return self._pull(sender, message)
+                return self._pull(sender, message, now)
             case Hello():
                 return ((sender, self._welcomed(sender, message, now), None),)
             case Init():
-                return ((sender, self.shard.init(message, payload) or Done(), None),)
+                return ((sender, self._init(message, payload, now), None),)
             case Bye():
                 return ((sender, self._bye(message, now), None),)
             case Gathered() if self.rounds and self.rounds.table:
@@ -145,8 +145,14 @@ class ServerCore:
             return fault
         answer = shard.hello(message)
         if self.primary and isinstance(answer, Welcome):
-            answer.membership = self.primary.joined(message, now)
+            answer.membership = self.primary.joined(message, answer, now)
         return answer
+
+    def _init(self, message: Init, payload: Any, now: float) -> Message:
+        fault = self.shard.init(message, payload)
+        if self.primary and fault is None:
+            self.primary.brought(message, now)
+        return fault or Done()
 
     def _bye(self, message: Bye, now: float) -> Message:
         if message.role == "worker":
@@ -161,18 +167,19 @@ class ServerCore:
             self.traffic.received += memoryview(payload).nbytes
         before = shard.refused["nonfinite"]
         answer = shard.exchange(message, payload)
-        if primary:
-            if message.chunk == 0 and isinstance(answer, Reply):
-                primary.pushed(message, answer, now)
-            elif shard.refused["nonfinite"] > before:
-                primary.spoiled(message, now)
+        if primary and isinstance(answer, Reply):
+            primary.exchanged(message, answer, shard.refused["nonfinite"] > before, now)
         return self._answer(sender, answer, message, message.index, message.pull)
 
-    def _pull(self, sender: Sender, message: Pull) -> Answers:
+    def _pull(self, sender: Sender, message: Pull, now: float) -> Answers:
         try:
             answer = self.shard.pull(message)
         except Parked:
+            if self.primary:
+                self.primary.pulled(message, True, now)
             return self._park(sender, message)
+        if self.primary and isinstance(answer, Reply):
+            self.primary.pulled(message, False, now)
         return self._answer(sender, answer, message, asker(message), True)
 
     def _park(self, sender: Sender, message: Pull) -> Answers:
@@ -270,6 +277,11 @@ class ServerCore:
     def job_state(self, now: float) -> dict[str, Any] | None:
         """The coordinator's state, for a copy in memory that is made now; None on other shards than 0."""
         return self.primary.coordinator.state(now) if self.primary else None
+
+    @property
+    def job_changes(self) -> int:
+        """Grows with what is new in `job_state` although no push has come."""
+        return self.primary.coordinator.changes if self.primary else 0
 
     def done(self, outcome: Outcome, now: float) -> None:
         """The store has answered."""

@@ -51,9 +51,10 @@ def shard_report(shard: Shard, traffic: Traffic) -> ShardReport:
     """The figures of one shard; what saving adds is left out."""
     return ShardReport(
         version=shard.state.version,
+        ready=shard.ready,
         histogram=dict(shard.histogram),
         refused=dict(shard.refused),
-        lost=shard.lost + shard.lost_before,
+        lost=shard.losses.updates,
         sent=traffic.sent,
         received=traffic.received,
         codec_saved=shard.saved,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from asgd.server.coordinator import EVALUATOR_TIMEOUT_SECONDS
+from asgd.server.evaluation import EVALUATOR_TIMEOUT_SECONDS
 from asgd.server.round_table import RoundTable
 from asgd.wire.messages import Judged, Question
 

@@ -17,6 +17,7 @@ from asgd.algorithms.base import Push, ServerStrategy, ShardState
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
+from asgd.server.losses import Losses
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
@@ -51,19 +52,13 @@ class Parameters:
         self.seen: dict[int, Seen] = {}
         self.histogram: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
-        self.lost = 0
-        """Acknowledged updates that this term's restart lost; `lost_before` sums up earlier terms."""
-        self.lost_before = 0
+        self.losses = Losses()
         self.shadows: Shadows | None = None
         """What each worker holds, when pulls are sent as differences."""
         self.saved = 0
         """Payload bytes that codecs saved of what fp32 would have taken, both ways."""
-        self.lost_samples = 0
-        """Samples in the updates that this term's restart lost."""
         self.memory: Callable[[int], F32] = lambda size: np.zeros(size, np.float32)
         """Makes the memory of the weights, all zero."""
-        self._restored: tuple[int, int] | None = None
-        """The (version, samples) that a restart began with."""
         self._bringer: tuple[int, int] | None = None
         self._brought = 0
 
@@ -96,13 +91,13 @@ class Parameters:
             "seen": {str(k): msgspec.to_builtins(v) for k, v in self.seen.items()},
             "histogram": {str(k): v for k, v in self.histogram.items()},
             "refused": dict(self.refused),
-            "lost": self.lost + self.lost_before,
+            "losses": self.losses.state(),
             "facts": self.state.facts,
         }
 
     def start_over(self) -> None:
         """A restart without any checkpoint: a worker will bring its copy, everything acknowledged counts as lost."""
-        self._restored = (0, 0)
+        self.losses.began(self.term, 0, 0)
 
     def restore(self, size: int, layout: str, arrays: dict[str, F32], meta: dict[str, Any]) -> None:
         """Takes over a checkpoint; `meta` without `seen` (another shard count) forgets old pushes."""
@@ -121,7 +116,8 @@ class Parameters:
         self.seen = {int(k): msgspec.convert(v, Seen) for k, v in meta.get("seen", {}).items()}
         self.histogram = Counter({int(k): v for k, v in meta.get("histogram", {}).items()})
         self.refused = Counter(meta.get("refused", {}))
-        self.lost_before = meta.get("lost", 0)
+        if "losses" in meta:
+            self.losses.load(meta["losses"])
         self.state.facts = dict(meta.get("facts", {}))
-        self._restored = (self.state.version, self.state.samples)
+        self.losses.began(self.term, self.state.version, self.state.samples)
         self.ready = True

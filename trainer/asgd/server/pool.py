@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import Any
+
+from msgspec import Struct
 
 Span = tuple[int, int, int]
 """(epoch, start, stop): positions [start, stop) of that epoch's order."""
 
 _MOST_BATCHES = 32
 """A lease is at most this many batches: the most that a worker's death sends round again."""
+
+
+class PoolState(Struct):
+    """What a checkpoint keeps. Leases are not kept: after a restore all unvisited ranges are open again."""
+
+    size: int
+    cursor: int
+    visited: int
+    revisited: int
+    returned: list[Span]
 
 
 class Pool:
@@ -59,7 +70,7 @@ class Pool:
         """A push of `worker` that names `spans` was accepted."""
         for span in spans:
             count = span[2] - span[1]
-            mine = self._take(self.leased[worker], span)
+            mine = self._take(self.leased.get(worker, []), span)
             # NB: after a rollback of shard 0 a range may be back in the pool while its push is still on the way.
             taken = mine or self._take(self.returned, span)
             if taken:
@@ -69,11 +80,16 @@ class Pool:
 
     def refuse(self, worker: int, spans: list[Span]) -> None:
         """A push that names `spans` was refused: somebody will have to do them again."""
-        self.returned.extend(span for span in spans if self._take(self.leased[worker], span))
+        leased = self.leased.get(worker, [])
+        self.returned.extend(span for span in spans if self._take(leased, span))
 
     def release(self, worker: int) -> None:
         """The worker is gone: what it leased and did not push goes back."""
         self.returned.extend(self.leased.pop(worker, []))
+
+    def held(self, worker: int) -> int:
+        """Samples that are leased to the worker and not visited."""
+        return sum(stop - start for _, start, stop in self.leased.get(worker, []))
 
     @staticmethod
     def _take(spans: list[Span], wanted: Span) -> bool:
@@ -90,20 +106,13 @@ class Pool:
         """Every sample of every epoch was visited."""
         return self.limit is not None and self.visited >= self.limit
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps. Leases are not kept: after a restore all unvisited ranges are open again."""
+    def state(self) -> PoolState:
+        """What a checkpoint keeps."""
         open_spans = sorted([*self.returned, *(span for spans in self.leased.values() for span in spans)])
-        return {
-            "size": self.size,
-            "cursor": self.cursor,
-            "visited": self.visited,
-            "revisited": self.revisited,
-            "returned": open_spans,
-        }
+        return PoolState(self.size, self.cursor, self.visited, self.revisited, open_spans)
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: PoolState) -> None:
         """Takes over what `state` returned."""
-        self.cursor, self.visited = state["cursor"], state["visited"]
-        self.revisited = state["revisited"]
-        self.returned = [(e, a, b) for e, a, b in state["returned"]]
+        self.cursor, self.visited, self.revisited = state.cursor, state.visited, state.revisited
+        self.returned = list(state.returned)
         self.leased.clear()

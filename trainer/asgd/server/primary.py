@@ -31,9 +31,12 @@ from asgd.wire.messages import (
     Exchange,
     Fault,
     Hello,
+    Init,
     Lease,
     Message,
+    Pull,
     Reply,
+    Welcome,
 )
 from asgd.wire.reports import ShardReport, WorkerReport
 
@@ -45,7 +48,7 @@ class Primary:
 
     def __init__(self, job: Job, run: str, shard: Shard, saving: Saving | None, traffic: Traffic) -> None:
         self.job, self.shard, self.traffic, self._saving = job, shard, traffic, saving
-        self.coordinator = Coordinator(job.spec)
+        self.coordinator = Coordinator(job.spec, run)
         self.collecting = Collecting(job, run, shard, self.coordinator, saving) if saving else None
         self.reports: dict[int, ShardReport] = {}
         self.terms: dict[int, int] = {0: shard.term}
@@ -69,6 +72,7 @@ class Primary:
         self.coordinator.load(state)
         self.coordinator.last_save = now
         self.shard.state.dataset = self.coordinator.dataset
+        self._rolled_back = self.shard.losses.samples
         if self.collecting:
             if state["stopReason"] == "":
                 self.coordinator.restarts["server"] += 1
@@ -93,20 +97,20 @@ class Primary:
     def _unlike(self, text: str) -> Fault:
         return Fault("layout", text, self.shard.term)
 
-    def joined(self, message: Hello, now: float) -> int:
+    def joined(self, message: Hello, answer: Welcome, now: float) -> int:
         """The shard has welcomed a peer; the first worker describes the data. The number of a worker's membership."""
         coordinator = self.coordinator
         if message.role == "evaluator":
-            coordinator.meet_evaluator(now)
+            coordinator.meet_evaluator(now, message.incarnation)
         if message.role != "worker":
             return 0
         if message.evaluates:
             coordinator.await_evaluator()
-        coordinator.hello(message.index, message.incarnation, message.node, now)
+        coordinator.hello(message.index, message.incarnation, message.node, now, answer.bring)
         coordinator.describe_data(message.dataset, message.guarantee, message.tensors)
         self.shard.state.dataset = coordinator.dataset
-        coordinator.rolled_back(self.shard.lost_samples - self._rolled_back)
-        self._rolled_back = self.shard.lost_samples
+        coordinator.rolled_back(self.shard.losses.samples - self._rolled_back)
+        self._rolled_back = self.shard.losses.samples
         member = coordinator.members.get(message.index)
         return member.number if member else 0
 
@@ -122,22 +126,35 @@ class Primary:
             known = message.index < max(workers.replicas, workers.max_replicas)
             if newest and known and not (message.lost or message.reason):
                 coordinator.finished(message.index, now)
+                self.shard.recorder.ended(message.index)
         elif message.role == "evaluator":
             coordinator.meet_evaluator(None)
 
     # -- pushes ------------------------------------------------------------------------------------
 
-    def pushed(self, message: Exchange, reply: Reply, now: float) -> None:
-        """Shard 0 gave a push its verdict (at its first chunk)."""
-        if reply.verdict == "duplicate" or not message.steps:
-            return
-        self.coordinator.pushed(
-            message.index, message.visits, message.samples, message.loss, reply.verdict, now
-        )
+    def exchanged(self, message: Exchange, reply: Reply, spoiled: bool, now: float) -> None:
+        """A chunk of a push was served: the first one has the push's verdict, a later one may have `spoiled` it."""
+        self.coordinator.active(message.index, now)
+        if message.chunk:
+            if spoiled:
+                self.coordinator.spoiled(message.index, now)
+        elif message.steps and reply.verdict != "duplicate":
+            self.coordinator.pushed(
+                message.index, message.visits, message.samples, message.loss, reply.verdict, now
+            )
 
-    def spoiled(self, message: Exchange, now: float) -> None:
-        """A push that shard 0 had accepted is not finite from this chunk on."""
-        self.coordinator.spoiled(message.index, now)
+    def pulled(self, message: Pull, parked: bool, now: float) -> None:
+        """A pull is answered, or held back until something changes."""
+        if message.role != "worker":
+            return
+        if parked:
+            self.coordinator.parked(message.index)
+        else:
+            self.coordinator.active(message.index, now)
+
+    def brought(self, message: Init, now: float) -> None:
+        """A worker has brought a chunk of the initial weights."""
+        self.coordinator.brought(message.index, now)
 
     # -- what the coordinator is asked -------------------------------------------------------------
 
@@ -145,7 +162,7 @@ class Primary:
         """Answers the coordinator's messages. Raises ProtocolError on a report that its sender has no business with."""
         match message:
             case Lease():
-                return self._lease(message)
+                return self._lease(message, now)
             case Beat():
                 return self._beat(message, now)
             case Evaluated():
@@ -154,14 +171,14 @@ class Primary:
             case Command():
                 return self._command(message, now)
 
-    def _lease(self, message: Lease) -> Message:
+    def _lease(self, message: Lease, now: float) -> Message:
         member = self.coordinator.members.get(message.index)
         # NB: a request that an earlier server was asked may come late, when nobody waits for its answer any more.
         known = message.term in (0, self.shard.term)
         if member is None or member.incarnation != message.incarnation or not known:
             return Fault("hello", "say hello first", self.shard.term)
         try:
-            granted = self.coordinator.lease(message.index, message.request)
+            granted = self.coordinator.lease(message.index, message.request, now)
         except UserError as error:
             return self._unlike(str(error))
         if granted.wait:
@@ -171,12 +188,17 @@ class Primary:
     def _beat(self, message: Beat, now: float) -> Message:
         coordinator, report = self.coordinator, message.report
         if message.role == "worker":
-            if not coordinator.heard(message.index, message.incarnation, now) and not coordinator.stop_reason:
+            member = coordinator.heard(message.index, message.incarnation, now)
+            if why := "" if member else coordinator.given_up(message.index, message.incarnation):
+                return Beaten(given_up=why)
+            if not member and not coordinator.stop_reason:
                 return Fault("hello", "say hello first", self.shard.term)
             if isinstance(report, WorkerReport):
                 self._worker_report(message.index, report)
         elif message.role == "evaluator":
-            coordinator.meet_evaluator(now)
+            coordinator.meet_evaluator(now, message.incarnation)
+            if why := coordinator.evaluator.given_up:
+                return Beaten(given_up=why)
         elif message.role == "shard" and isinstance(report, ShardReport):
             if fault := self._shard_report(message, report, now):
                 return fault
@@ -212,6 +234,8 @@ class Primary:
         if known is not None and message.incarnation > known:
             self.coordinator.restarts["server"] += 1
         self.terms[message.index] = message.incarnation
+        if report.ready:
+            self.coordinator.shard_heard(message.index, now)
         self.reports[message.index] = report
         if self.collecting:
             self.collecting.report(message.index, report)
@@ -266,7 +290,7 @@ class Primary:
 
     def _save_losses(self, collecting: Collecting, now: float) -> None:
         """What a restart lost is known to memory alone until the next save: another death would forget it."""
-        own = self.shard.lost + self.shard.lost_before
+        own = self.shard.losses.updates
         lost = own + sum(report.lost for report in self.reports.values())
         free = self.shard.ready and not self.stop and not collecting.under_way
         if lost > self._lost_saved and free and not self.remembers:

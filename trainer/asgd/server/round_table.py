@@ -61,7 +61,9 @@ class RoundPart:
     def take(self, order: Decided) -> bool:
         """Carries out an order of shard 0; False when it is old."""
         if order.term != self._primary_term:
-            self._primary_term, self.decided, self._measured = order.term, 0, 0
+            self._primary_term, self.decided = order.term, 0
+            # NB: measures of another server's round, beside the number of none of this one's, are refused by it.
+            self._measured, self._measures = 0, {}
         if order.number <= (self._measured if order.measure else self.decided):
             return False
         state = self.shard.state
@@ -144,10 +146,13 @@ class RoundTable:
         # the round before) would be waited for without end, and its worker waits for this round.
         gone = {push for report in self._reports.values() for push in report.gone}
         broken = {worker for worker, sequence in set.union(*inboxes) if (worker, sequence) in gone}
-        # Who rests for want of data has no clock; what it has begun to give is waited for all the same: else its push
+        # Who rests for want of data has no clock; what it has begun to give is waited for all the same, or its push
         # would be thrown away on the shards that have it.
         begun = {worker for worker, _ in set.union(*inboxes)} & shard.members.keys()
-        wanted = {worker for worker in {*shard.state.clocks, *begun} if not shard.warming(worker)} - broken
+        # NB: whose push is held by one shard alone waits for this round, and others may wait for him before they give
+        # anything to it (a leader that is to send its weights): it closes with what has begun.
+        due = begun if broken else {*shard.state.clocks, *begun}
+        wanted = {worker for worker in due if not shard.warming(worker)} - broken
         if not wanted <= common or not set.union(*inboxes):
             return None
         members = sorted(common)

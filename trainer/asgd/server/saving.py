@@ -26,6 +26,8 @@ SLOW_BYTES = 50e6
 PATIENCE_SECONDS = 600.0
 PATIENCE_BYTES = 10e6
 """A part, or a save, is given up after so long, and a second more for each so many bytes of it."""
+WEIGHTS_SECONDS = 30.0
+"""A shard that has no weights for so long makes no part: without a save only workers have them, and all may be gone."""
 CHECK_SECONDS = 30.0
 """A server that has asked the store nothing for so long looks whether it was replaced: perhaps nobody can tell it."""
 SUSPICION_SECONDS = 5.0
@@ -218,6 +220,8 @@ class Saving:
         self._asked = now if self._asked is None else self._asked
         if now - self._asked > CHECK_SECONDS and self._at_work is None:
             self.suspect(now)
+        if self._order and not self._shard.ready and now - self._order.since > WEIGHTS_SECONDS:
+            self._drop_order(self._order, f"shard {self._shard.index} has no weights, and nobody brings any")
         if self._at_work is None:
             return
         self._traffic.store_seconds = now - self._since
@@ -227,10 +231,12 @@ class Saving:
             self._traffic.checkpoints["failed"] += 1
             self._through(self._taken, None, self.trouble(now))
         elif self._order and now - self._order.since > bound:
-            order, self._order = self._order, None
-            self._taken = order.number
-            self._traffic.checkpoints["failed"] += 1
-            self._through(order.number, None, self.trouble(now))
+            self._drop_order(self._order, self.trouble(now))
+
+    def _drop_order(self, order: _Order, error: str) -> None:
+        self._order, self._taken = None, order.number
+        self._traffic.checkpoints["failed"] += 1
+        self._through(order.number, None, error)
 
     @property
     def _size(self) -> int:

@@ -229,7 +229,7 @@ class Service:
         if self.saver and (wish := self.core.wish(now)):
             self.saver.begin(wish)
             self._poller.register(self.saver.fileno(), zmq.POLLIN)
-        if self.memory and self.memory.due(now):
+        if self.memory and self.memory.due(now, self.core.job_changes):
             self.memory.keep(self.core.job_state(now))
 
     def _saved(self) -> None:
@@ -267,7 +267,7 @@ class Service:
             return
         self._live = text
         try:
-            primary.change(merge(primary.coordinator.spec, text))
+            primary.change(merge(self.config.job.spec, text))
         except UserError as error:
             say(f"{path} is damaged and changes nothing: {error}")
 

@@ -92,10 +92,8 @@ class Shard(Parameters):
         elif known.sequence < message.sequence:
             # What an earlier start acknowledged does not come again, and no round may wait for it.
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
-        if self._restored is not None and message.term < self.term:
-            version, samples = self._restored
-            self.lost = max(self.lost, message.seen - version)
-            self.lost_samples = max(self.lost_samples, message.samples - samples)
+        for term, seen, samples in [*message.past, (message.term, message.seen, message.samples)]:
+            self.losses.told(term, seen, samples)
 
     def leave(self, index: int, incarnation: int | None = None) -> None:
         """A worker is gone (or an older incarnation of it: then nothing happens)."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from asgd.server.coordinator import Coordinator, Member
+from asgd.server.coordinator import Coordinator
 from asgd.server.facts import JobFacts, SaveFacts
+from asgd.server.members import Member
+from asgd.server.waiting import waiting_for
 from asgd.spec.status import CheckpointView, StalenessView, Status, WorkerView
+
+LOST_MOST = 256
+"""So many indices of lost workers are told."""
 
 
 def staleness(histogram: Counter[int]) -> StalenessView:
@@ -42,7 +47,12 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         job=facts.job,
         phase=coordinator.phase,
         algorithm=str(coordinator.spec.algorithm["name"]),
-        workers=[_worker(member, now, _origin(coordinator, now)) for member in members],
+        workers=[_worker(coordinator, member, now) for member in members],
+        workers_seen=len(coordinator.seen),
+        workers_lost=sorted(coordinator.lost)[:LOST_MOST],
+        workers_unlisted=coordinator.roster.unlisted,
+        waiting_for=waiting_for(coordinator, facts.save_error, now),
+        notices=coordinator.notices.newest,
         updates=coordinator.updates,
         samples=coordinator.samples,
         epochs=coordinator.epochs,
@@ -83,11 +93,13 @@ def _origin(coordinator: Coordinator, now: float) -> float:
     return start - coordinator.seconds_before
 
 
-def _worker(member: Member, now: float, origin: float) -> WorkerView:
+def _worker(coordinator: Coordinator, member: Member, now: float) -> WorkerView:
+    origin, alive = _origin(coordinator, now), member.ended is None
+    idle = coordinator.idle(member, now) if alive else 0.0
     lived = (member.ended if member.ended is not None else now) - member.joined
     return WorkerView(
         index=member.index,
-        state=member.state,
+        state="stalled" if alive and coordinator.stalled(member, idle) else member.state,
         joined=max(0.0, member.joined - origin),
         ended=None if member.ended is None else max(0.0, member.ended - origin),
         incarnation=member.incarnation,
@@ -96,6 +108,8 @@ def _worker(member: Member, now: float, origin: float) -> WorkerView:
         loss=member.loss,
         node=member.node,
         times=member.times,
+        samples_held=coordinator.held(member.index) if alive else 0,
+        idle_seconds=idle,
     )
 
 

@@ -8,6 +8,8 @@ once: summary and history take equally named fields from the status, docs/refere
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct, field
 
 from asgd.spec.durations import Spread
@@ -45,13 +47,25 @@ class ServingView(Struct, rename="camel", frozen=True):
     """What they took together."""
 
 
+class Notice(Struct, rename="camel", frozen=True):
+    """Something that was waited for and given up."""
+
+    number: int
+    """Grows by one with each notice of the job: who has told number n tells those above it."""
+    text: str
+    """What happened, in one sentence without a full stop."""
+    about: Literal["worker", "evaluator"] = "worker"
+    """Whose it is."""
+
+
 class WorkerView(Struct, rename="camel", frozen=True):
     """One worker that is or was a member. Times are seconds since the job's start on this server."""
 
     index: int
     """Number of the worker; another start of it keeps the number."""
     state: str
-    """running | left (said goodbye) | lost (heartbeats stopped or the process died)."""
+    """running | stalled (a member that makes no progress) | left (said goodbye) | lost (heartbeats stopped or the
+    process died) | hung (given up: it made no progress although its heartbeats went on)."""
     joined: float
     """When it said hello."""
     ended: float | None = None
@@ -68,6 +82,15 @@ class WorkerView(Struct, rename="camel", frozen=True):
     """Name of its machine."""
     times: WorkerTimes = WorkerTimes()
     """How long its steps and exchanges took."""
+    samples_held: int = 0
+    """Leased to it and not pushed yet."""
+    idle_seconds: float = 0.0
+    """Without progress although it owes some; 0 for who waits for others, for data or for a server."""
+
+    @property
+    def alive(self) -> bool:
+        """It is a member now."""
+        return self.state in ("running", "stalled")
 
 
 class CheckpointView(Struct, rename="camel", frozen=True):
@@ -130,15 +153,25 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     ended (every worker's own loop did), or empty."""
     guarantee: str = ""
     """How data is visited: 'every sample once an epoch' or why not."""
+    workers_seen: int = 0
+    """How many worker indices ever joined."""
+    workers_lost: list[int] = []
+    """Indices that were lost or hung at least once; the 256 lowest."""
+    notices: list[Notice] = []
+    """What was waited for and given up; the newest 16, oldest first."""
 
 
 class Status(Totals, frozen=True, kw_only=True):
     """A job as shard 0 sees it. Rates are over the last seconds."""
 
     phase: str
-    """starting | running | stopping | finished"""
+    """starting | running | stopping | saving | evaluating | finished"""
     workers: list[WorkerView] = []
-    """All workers that are or were members."""
+    """All members, and the newest 256 of those that were."""
+    workers_unlisted: int = 0
+    """How many more there were, which ended before those in `workers`."""
+    waiting_for: str = ""
+    """What the job waits for while nothing moves, for how long and how much longer at most; empty while it moves."""
     samples_per_second: float = 0.0
     """Of all workers together."""
     updates_per_second: float = 0.0

@@ -130,6 +130,7 @@ class Workers(Spec, frozen=True):
     backoff_limit_per_index: int = 6
     exit_codes: ExitCodes = field(default_factory=ExitCodes)
     drain_seconds: float = 30
+    progress_deadline_seconds: float | None = None
     node_loss_timeout_seconds: int = 60
     pod_template: dict[str, Any] = {}
 

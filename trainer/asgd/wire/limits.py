@@ -54,6 +54,8 @@ WORKERS_MOST = 10_000
 """Workers and shards are numbered below this (`maxReplicas` and `shards` in the CRD)."""
 TERM_MOST = 1 << 22
 """Starts of one server. `delta.py` numbers 2^40 states in each."""
+STARTS_MOST = 16
+"""Earlier starts of a server of which a peer still tells what it has seen."""
 INCARNATION_MOST = 1 << 62
 """Nanoseconds since 1970, up to the year 2116."""
 COUNT_MOST = 1 << 26

@@ -1,10 +1,9 @@
 """Every message of the wire as a typed, versioned struct; payload (parameters, gradients) travels in frames beside it.
 
 A header is one byte of protocol version and a msgpack array of one of these structs (msgspec, tagged union): unknown
-versions, malformed headers and numbers, names and lists beyond `limits.py` are refused before anything is believed.
-What a type cannot say is `server/admission.py`'s; what servers send has few bounds, for they prove whose they are. No
-pickle anywhere. Requests carry who asks (role, index, incarnation) because ZeroMQ's routing identities do not survive
-a reconnect.
+versions, malformed headers and what exceeds `limits.py` are refused before anything is believed. What a type cannot
+say is `server/admission.py`'s. No pickle anywhere. Requests carry who asks (role, index, incarnation) because ZeroMQ's
+routing identities do not survive a reconnect.
 """
 
 from __future__ import annotations
@@ -68,8 +67,9 @@ class Hello(Message):
     """Hash of names and shapes: who differs is refused."""
     dataset: Dataset | None = None
     seen: Version = 0
-    """Highest version this peer has seen acknowledged by this shard: what a restored shard lost."""
+    """Highest version this peer has seen acknowledged by this shard in `term`; `past`: (term, seen, samples) before."""
     term: Term = 0
+    past: Annotated[list[tuple[Term, Version, Total]], Meta(max_length=limits.STARTS_MOST)] = []
     sequence: Version = 0
     """The last push this peer knows acknowledged."""
     node: Name = ""
@@ -78,7 +78,7 @@ class Hello(Message):
     """JSON of [[name, shape], ...] in flat order; it goes into checkpoints and gives strategies the model's blocks."""
     lanes: Annotated[tuple[Name, ...], Meta(max_length=8)] = ("zmq",)
     samples: Total = 0
-    """Samples of the whole job that this peer has seen accepted by this shard."""
+    """Samples of the whole job that this peer has seen accepted by this shard in `term`."""
     random: Secret = b""
     """This end's part of a bulk session's keys; the same in all hellos until one is welcomed."""
     segment: Name = ""
@@ -151,8 +151,7 @@ class Exchange(Message):
     shared: bool = False
     """The payload lies in the shared segment, at the chunk's place."""
     bare: bool = False
-    """The whole push is what stands here, for every shard alike: one message, no payload. For strategies that compare
-    losses before anybody sends weights."""
+    """The whole push stands here, for each shard alike, without a payload: for strategies that compare losses first."""
     part: Version = 0
     parts: Parts = 1
     run: Parts = 1
@@ -202,7 +201,6 @@ class Reply(Message):
     whole: bool = True
     """False: it is about one part of the shard, whose chunks have no place in the segment."""
     run: Parts = 1
-    """As in the Exchange that it answers."""
 
 
 class Lease(Message):
@@ -212,7 +210,7 @@ class Lease(Message):
     incarnation: Incarnation
     request: Version
     term: Version = 0
-    """Shard 0's, as far as this worker knows; a request that an earlier server was asked is not served by the next."""
+    """Shard 0's, as far as this worker knows: a request that an earlier server was asked is refused by the next."""
 
 
 class Granted(Message):
@@ -248,15 +246,17 @@ class Beaten(Message):
     final: bool = False
     """To the evaluator: training is over, evaluate these weights and leave."""
     save: Natural = 0
-    """To shards: number of the newest save round and at which version it falls due."""
+    """To shards: number of the newest save and at which version it falls due."""
     save_at: Natural = 0
     saved: Natural = 0
-    """The newest round that is complete."""
+    """The newest save that is complete."""
     dataset: int | None = None
     resting: list[Natural] = []
     """Workers without data for now: no clock waits for them."""
     every_seconds: float = 0.0
     """To the evaluator: how often to evaluate; 0 only at the end."""
+    given_up: str = ""
+    """Why this process was given up and has to end; nothing else is told then."""
 
 
 class Gathered(Message):
@@ -346,8 +346,8 @@ class Fault(Message):
     """A request that cannot be served.
 
     code: hello | session | protocol | version | job | layout | fenced | order | stopped | bug | refused:<reason>.
-    `version`: the peer's program is of another version; `bug`: a fault of the server itself; `refused`: the message is
-    well-formed, but cannot be true or is not the sender's to say (`server/admission.py`).
+    `version`: the peer's program is of another one; `bug`: a fault of the server itself; `refused`: well-formed, but it
+    cannot be true or is not the sender's to say (`server/admission.py`).
     """
 
     code: str

@@ -6,6 +6,7 @@ Workers and servers compute the same cuts from N and the shard count; nothing is
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Annotated
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from asgd.errors import ProtocolError
+from asgd.kernel import F32
 
 CHUNK = 1 << 19
 """Elements of a chunk: 2 MiB of float32 (decision 011)."""
@@ -72,6 +74,16 @@ def named_tensors(tensors: bytes) -> list[tuple[str, list[int]]]:
         return msgspec.json.decode(tensors, type=list[tuple[str, list[Annotated[int, Meta(ge=0)]]]])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProtocolError(f"the model's tensors are not [[name, shape], ...]: {error}") from error
+
+
+def by_name(vector: F32, tensors: Iterable[tuple[str, Sequence[int]]]) -> dict[str, F32]:
+    """The (N,) flat `vector` as {name: array of its shape}, views of it; `tensors` are (name, shape) in flat order."""
+    named, offset = {}, 0
+    for name, shape in tensors:
+        count = math.prod(shape)
+        named[name] = vector[offset : offset + count].reshape(shape)
+        offset += count
+    return named
 
 
 def block_edges(tensors: bytes, size: int) -> list[int]:

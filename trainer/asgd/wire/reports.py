@@ -40,6 +40,8 @@ class ShardReport(Struct, tag="shard", tag_field="t"):
     """A shard's figures since its first start where they are saved with it, else of this start."""
 
     version: Count = 0
+    ready: bool = True
+    """It has weights: who pulls from it need not wait for others to bring them."""
     histogram: dict[Count, Count] = {}
     """{staleness: accepted pushes}"""
     refused: Annotated[dict[Name, Count], Meta(max_length=limits.FIGURES_MOST)] = {}

@@ -31,6 +31,7 @@ from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.overlap import Overlap, worthwhile
 from asgd.worker.sending.patience import Patience
 from asgd.worker.task.probing import Probe
+from asgd.worker.wishes import Observer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,30 @@ def overlapped(spec: JobSpec, rule: WorkerStrategy, flat: Flat, shards: int, *, 
     return worthwhile(flat.size, shards)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What decides and what holds the vectors, without a way to any server."""
+
+    core: WorkerCore
+    vectors: FlatVectors
+    overlap: Overlap | None
+    """Pushes leave while their gradient is computed."""
+
+
+def parts_of(
+    spec: JobSpec, index: int, flat: Flat, about: About, rule: WorkerStrategy, push: Staging, pulled: Staging, *,
+    observer: Observer | None = None, leaving: Callable[[], bool],
+) -> Parts:  # fmt: skip
+    """Those of worker `index`, whose vectors pass through the staging memory `push` and `pulled`."""
+    attack, shards = attack_of(spec, index), spec.parameter_server.shards
+    vectors = FlatVectors(flat, push, pulled, keeps=overlaps(spec, rule))
+    core = WorkerCore(
+        spec, rule, vectors, shards, dataset=about.dataset, attack=attack, observer=observer, leaving=leaving
+    )
+    early = about.announced and overlapped(spec, rule, flat, shards, attacks=attack is not None)
+    return Parts(core, vectors, Overlap(flat, shards, push) if early else None)
+
+
 def assemble(
     config: ProcessConfig, flat: Flat, about: About, *, leaving: Callable[[], bool] = lambda: False,
     buffers: Buffers | None = None, probe: Probe | None = None,
@@ -90,7 +115,7 @@ def assemble(
     Raises UserError when the strategy can't work with this task.
     """
     spec = config.job.spec
-    rule, attack = worker_rule(spec, flat, probe), attack_of(spec, config.index)
+    rule = worker_rule(spec, flat, probe)
     told = recorder(config.record, config.index, config.incarnation)
     patience = Patience(config.join_timeout_seconds, spec.workers.drain_seconds, leaving)
     identity = PeerIdentity(
@@ -103,29 +128,25 @@ def assemble(
         split=halves(spec).pulls_wait, patience=patience,
         lane=spec.exchange.lane, recorder=told,
     )  # fmt: skip
-    beside = overlaps(spec, rule)
-    meters = Meters(overlapped=beside)
+    meters = Meters(overlapped=overlaps(spec, rule))
     meters.ways = lambda: centre.ways
-    vectors = _vectors(flat, centre, keeps=beside)
     noted = told.leaving(leaving)
-    core = WorkerCore(
-        spec, rule, vectors, len(centre.channels), dataset=about.dataset, attack=attack, observer=meters,
-        leaving=noted,
-    )  # fmt: skip
-    early = about.announced and overlapped(spec, rule, flat, len(centre.channels), attacks=attack is not None)
-    overlap = Overlap(flat, len(centre.channels), vectors.push) if early else None
-    thread = ThreadPoolExecutor(1, "exchange") if beside or overlap else None
+    push, pulled = _staging(flat, centre)
+    parts = parts_of(spec, config.index, flat, about, rule, push, pulled, observer=meters, leaving=noted)
+    thread = ThreadPoolExecutor(1, "exchange") if parts.core.overlapped or parts.overlap else None
     heartbeat = Heartbeat(config.servers[0], config.keys, identity)
-    replica = Replica(core, vectors, centre, heartbeat, meters, thread=thread, overlap=overlap)
+    replica = Replica(
+        parts.core, parts.vectors, centre, heartbeat, meters, thread=thread, overlap=parts.overlap
+    )
     heartbeat.report = lambda: _report(replica, buffers)
     return Assembled(replica, told, patience, noted)
 
 
-def _vectors(flat: Flat, centre: Centre, *, keeps: bool) -> FlatVectors:
+def _staging(flat: Flat, centre: Centre) -> tuple[Staging, Staging]:
+    """For pushes and for pulls; servers of this machine share it."""
     shared = centre.segment
     push = Staging(flat.size, flat.device, shared.push if shared else None)
-    pulled = Staging(flat.size, flat.device, shared.pull if shared else None)
-    return FlatVectors(flat, push, pulled, keeps=keeps)
+    return push, Staging(flat.size, flat.device, shared.pull if shared else None)
 
 
 def _report(replica: Replica, buffers: Buffers | None) -> WorkerReport:

@@ -91,6 +91,13 @@ class WorkerCore:
 
     # -- a life ------------------------------------------------------------------------------------
 
+    def life(self, drained: Callable[[], bool] = lambda: False) -> Life[None]:
+        """All of it: joins, trains unless the job is over, and leaves; `drained`: because it was told to."""
+        reason = yield from self.join()
+        if not reason:
+            reason = yield from self.train()
+        yield from self.leave("drained" if drained() else reason)
+
     def join(self) -> Life[str]:
         """Joins all shards and takes their weights; returns why the job is over, if it is."""
         self.stop = yield JOIN

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from asgd.errors import TryAgain
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import Early, studied
@@ -67,7 +66,7 @@ class Replica:
         self._flying: Future[Outcome] | None = None
         self.early: Future[Outcome | None] | None = None
         """A push that has left while its gradient was computed."""
-        self._carry_out: dict[type, Callable[[Any], Any]] = {
+        self._ways: dict[type[wishes.Wish], Callable[[Any], Any]] = {
             wishes.Join: self._join,
             wishes.Exchange: self._exchange,
             wishes.Await: self._await,
@@ -85,18 +84,9 @@ class Replica:
     def live(self, life: wishes.Life[Result]) -> Result:
         """Carries out a part of the core's life; returns its result. Raises what the core, a user's code or the centre
         raises."""
-        try:
-            wish = next(life)
-            while True:
-                try:
-                    answer = self._carry_out[type(wish)](wish)
-                except TryAgain as error:
-                    wish = life.throw(error)
-                else:
-                    wish = life.send(answer)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+        result = wishes.resume(life, self._ways)
+        assert not isinstance(result, wishes.Later)
+        return result
 
     # -- what scripts with a loop of their own call ------------------------------------------------
 

@@ -1,17 +1,18 @@
 """What a worker's core wishes for and what it is given: the contract between `core.py` and whoever drives it.
 
 The core yields one of these objects, the driver carries it out and sends the answer in. A driver in real time has
-threads and sockets, the simulator a clock and a network model, a replay its tape. A driver may throw TryAgain in where
-a wish can't be carried out.
+threads and sockets, the simulator a clock and a network model, a replay its tape. `resume` is the loop of all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol, TypeVar
 
 from asgd.algorithms.base import Vector
+from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.sending.headers import Outcome, PushHeader
@@ -80,6 +81,37 @@ Life = Generator[Wish, Any, Result]
 """What a driver drives: it ends with a result."""
 
 JOIN, AWAIT, NEXT = Join(), Await(), Next()
+
+
+class Later(Enum):
+    """The answer to a wish that comes as time goes on."""
+
+    LATER = "later"
+
+
+LATER = Later.LATER
+
+
+def resume(
+    life: Life[Result], ways: Mapping[type[Wish], Callable[[Any], Any]], answer: Any = None
+) -> Result | Later:
+    """Sends `answer` in and carries out what the life wishes for, by type; until it ends (its result) or LATER comes.
+
+    TryAgain out of a way is thrown into the life; whatever else one raises, is raised.
+    """
+    failed: TryAgain | None = None
+    try:
+        while answer is not LATER:
+            wish = life.throw(failed) if failed else life.send(answer)
+            failed = None
+            try:
+                answer = ways[type(wish)](wish)
+            except TryAgain as error:
+                answer, failed = None, error
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    return Later.LATER
 
 
 class Vectors(Protocol):

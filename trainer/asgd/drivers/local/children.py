@@ -186,6 +186,12 @@ class Children:
                 child.process.kill()
                 child.process.wait()
 
+    def kill_one(self, child: Child) -> None:
+        """Ends a process at once, with what it has started itself."""
+        if child.process.poll() is None:
+            child.process.kill()
+            kill_group(child.process.pid)
+
     def kill(self) -> None:
         """Ends everything at once, what children have started themselves (data loaders) included."""
         running = [child.process for child in self.all.values() if child.process.poll() is None]

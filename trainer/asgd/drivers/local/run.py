@@ -121,7 +121,7 @@ class LocalRun:
     def run(self, findings: Findings) -> int:
         """Trains; returns the exit code. Raises UserError or TryAgain when the job can't go on."""
         self._asker = Asker(self._servers[0], self._keys)
-        self.interrupts.orderly = True
+        self.interrupts.begin_orderly()
         self._start(findings)
         with HistoryWriter(self.output.file("history.jsonl")) as history:
             while not self._over():
@@ -133,6 +133,7 @@ class LocalRun:
                     self._note_checkpoint(status)
                     self._note_rejected(status)
                 self.children.wait(POLL_SECONDS)
+        self.interrupts.end_orderly()
         if self.status and self.status.updates:
             self.picture = finish.Picture(self.output, self.job.name)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
@@ -194,6 +195,7 @@ class LocalRun:
         return True
 
     def _over(self) -> bool:
+        self.interrupts.check()
         if self.watch.failure:
             raise self.watch.failure
         self._hold_stop()

@@ -1,8 +1,9 @@
 """Ctrl-C and its kin in `asgd run`: the first one stops the job in order, the second ends everything at once.
 
-The end at once is a SystemExit out of whatever the parent does, so that its `finally` clauses clean up; from then on
-further signals are ignored, for nothing may interrupt the cleaning. SIGTERM and a closed terminal (SIGHUP) mean the
-same as Ctrl-C.
+While a job runs the handler only counts; the run's loop looks at the count (`asked`, `check`). Before and after that
+nobody looks, and the first signal ends the command: a SystemExit out of whatever it does, so that its `finally` clauses
+clean up. From then on further signals are ignored, for nothing may interrupt the cleaning. SIGTERM and a closed
+terminal (SIGHUP) mean the same as Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,23 +18,48 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Catches the signals from `watch` on. `asked` tells whether the job is to stop."""
+    """Catches the signals from `watch` on."""
 
     def __init__(self) -> None:
-        self.asked = False
-        self.orderly = False
-        """There is a job that can be stopped in order; before that the first signal ends at once."""
+        self._count = 0
+        self._watched: tuple[signal.Signals, ...] = ()
 
     def watch(self) -> None:
-        """Starts catching; SIGHUP stays ignored under nohup."""
-        for number in _SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._caught)
+        """From here on the first signal ends the command; SIGHUP stays ignored under nohup."""
+        self._watched = tuple(
+            number
+            for number in _SIGNALS
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+        )
+        for number in self._watched:
+            signal.signal(number, _end)
+
+    def begin_orderly(self) -> None:
+        """From here on there is a job that can be stopped in order: signals are counted, and `check` is called."""
+        for number in self._watched:
+            signal.signal(number, self._caught)
+
+    def end_orderly(self) -> None:
+        """The job is over: nobody looks at the count any more."""
+        for number in self._watched:
+            signal.signal(number, _end)
+        self.check()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the job is to stop."""
+        return self._count > 0
+
+    def check(self) -> None:
+        """Ends the command at once (SystemExit) when a second signal has come."""
+        if self._count > 1:
+            _end(0, None)
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
-        if self.orderly and not self.asked:
-            self.asked = True
-            return
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        sys.exit(exitcodes.INTERRUPTED)
+        self._count += 1
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(exitcodes.INTERRUPTED)

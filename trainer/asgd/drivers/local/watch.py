@@ -1,12 +1,15 @@
 """What becomes of the run when one of its processes ends: started again within its budget, let go, or the end of all.
 
 Exit codes say which (`exitcodes.py`). Shard 0 is told of a death at once, so it need not wait for missing heartbeats.
-Whether training goes on is shard 0's to decide, but for one case: nobody is left who could train.
+Whether training goes on is shard 0's to decide, but for two cases: nobody is left who could train, and training does
+not begin. A worker that hangs ends itself when shard 0 has given it up; one that cannot even do that, or that never
+joins, is killed here.
 """
 
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 
 from asgd import exitcodes
@@ -18,13 +21,25 @@ from asgd.wire.messages import Bye, Command
 
 Tell = Callable[[Command | Bye], bool]
 
+SILENT_SECONDS = {"hung": 60.0, "lost": 300.0}
+"""A worker process that shard 0 has given up so long ago, and that lives and is no member again, is killed. One whose
+heartbeat has stopped gets more: something may hold the interpreter's lock for minutes."""
+
 
 class Watch:
-    """Looks after `children`. `note` says a line to the person, `tell` a message to shard 0."""
+    """Looks after `children`. `note` says a line to the person, `tell` a message to shard 0, `clock` the seconds."""
 
-    def __init__(self, spec: JobSpec, children: Children, note: Callable[[str], None], tell: Tell) -> None:
-        self._spec, self._children, self._note, self._tell = spec, children, note, tell
+    def __init__(
+        self, spec: JobSpec, children: Children, note: Callable[[str], None], tell: Tell,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._spec, self._children, self._note, self._tell, self._clock = spec, children, note, tell, clock
         self._status: Status | None = None
+        self._began = clock()
+        self._silent: dict[str, float] = {}
+        """{worker process that is alive and no member: since when}."""
+        self._joined: set[str] = set()
+        """Worker processes that were members since they started."""
         self.failure: AsgdError | None = None
         """Why the run can't go on."""
 
@@ -32,8 +47,13 @@ class Watch:
         """Deals with every child that has ended since the last look; `status` is the newest one."""
         self._status = status
         for child, code in self._children.ended():
+            self._silent.pop(child.name, None)
+            self._joined.discard(child.name)
             {"server": self._server, "worker": self._worker}.get(child.role, self._evaluator)(child, code)
         self._stop_when_nobody_is_left()
+        if not (status and status.stop_reason):
+            self._fail_without_a_start()
+            self._kill_silent_workers()
 
     def _server(self, child: Child, code: int) -> None:
         if code == exitcodes.USER_ERROR:
@@ -72,10 +92,41 @@ class Watch:
             return
         mine = [child for child in self._children.all.values() if child.role == "worker"]
         known = {child.index for child in mine}
-        guests = any(w.state == "running" and w.index not in known for w in self._status.workers)
+        guests = any(w.alive and w.index not in known for w in self._status.workers)
         if not guests and all(child.ended is not None for child in mine):
             own = any(child.ended == exitcodes.DONE for child in mine)
             self._tell(Command("stop", "ended" if own else "stopped"))
+
+    def _fail_without_a_start(self) -> None:
+        """As the operator does: a job whose first update does not come has failed."""
+        limit = self._spec.run_policy.startup_deadline_seconds
+        if self.failure or self._clock() - self._began <= limit or (self._status and self._status.updates):
+            return
+        told = self._status.waiting_for or "no push was accepted" if self._status else ""
+        waits = told or "no parameter server answers"
+        self.failure = TryAgain(
+            f"training did not begin within spec.runPolicy.startupDeadlineSeconds: {limit} s; {waits}"
+        )
+
+    def _kill_silent_workers(self) -> None:
+        """A worker that was given up ends itself, but not while something holds the interpreter's lock."""
+        newest = {worker.index: worker for worker in self._status.workers} if self._status else {}
+        now, startup = self._clock(), self._spec.run_policy.startup_deadline_seconds
+        for child in self._children.all.values():
+            if child.role != "worker" or child.ended is not None:
+                continue
+            view = newest.get(child.index)
+            state = view.state if view else ""
+            if state == "left" or (view and view.alive):
+                self._silent.pop(child.name, None)
+                self._joined.add(child.name)
+                continue
+            since = self._silent.setdefault(child.name, now)
+            limit = SILENT_SECONDS.get(state, startup) if child.name in self._joined else startup
+            if now - since > limit:
+                self._note(f"{child.name} lives and is no member for {limit:.0f} s: it is killed")
+                self._children.kill_one(child)
+                self._silent[child.name] = now
 
     def _give_up(self, child: Child, code: int) -> None:
         self._say_lost(child)
@@ -93,7 +144,7 @@ class Watch:
 
     def _say_lost(self, child: Child) -> None:
         for worker in self._status.workers if self._status else []:
-            if worker.index == child.index and worker.state == "running":
+            if worker.index == child.index and worker.alive:
                 self._tell(Bye("worker", child.index, worker.incarnation, lost=True))
 
     def _evaluator(self, child: Child, code: int) -> None:

@@ -6,17 +6,15 @@ only when the weights are equal, with 1 when they are not: then it says which pu
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 from safetensors.numpy import save_file
 
 from asgd import exitcodes
-from asgd.drivers.replay.shard import Differs
+from asgd.drivers.replay.server import Differs
 from asgd.drivers.replay.stage import Ending, Stage
 from asgd.errors import UserError
 from asgd.kernel import F32
@@ -24,6 +22,7 @@ from asgd.record import run as recording
 from asgd.record.reading import Recording, load
 from asgd.report import units
 from asgd.spec.environment import Env
+from asgd.wire.partition import by_name
 from asgd.worker.device.flat import layout_of
 from asgd.worker.task.build import build_task
 
@@ -104,12 +103,7 @@ def _packages(recorded: Recording) -> str:
 def _dump(path: Path, weights: F32 | None, recorded: Recording) -> None:
     if weights is None:
         raise UserError(f"--dump: {path} was not written: the run left no final weights")
-    named: dict[str, Any] = {}
-    offset = 0
-    for name, shape in layout_of(build_task(recorded.job.spec).model):
-        count = math.prod(shape)
-        named[name] = weights[offset : offset + count].reshape(shape)
-        offset += count
+    named = by_name(weights, layout_of(build_task(recorded.job.spec).model))
     try:
         save_file(named, path)
     except OSError as error:

@@ -8,33 +8,29 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
-from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.registry import halves
 from asgd.drivers.replay.centre import Gone, TapeCentre
-from asgd.drivers.replay.mail import Mail
+from asgd.drivers.replay.lane import Mail
 from asgd.errors import AsgdError, UserError
 from asgd.record.reading import WorkerTape
 from asgd.spec.types import Job
 from asgd.wire.messages import Granted
 from asgd.worker import wishes
-from asgd.worker.assemble import overlapped, worker_rule
+from asgd.worker.assemble import About, parts_of, worker_rule
 from asgd.worker.compute import Computation, prepare
-from asgd.worker.core import WorkerCore, overlaps
 from asgd.worker.device.accelerator import Staging, limit_threads
 from asgd.worker.device.backward import studied
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness
-from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.reading.leased import LeasedBatch, Waiting
-from asgd.worker.sending.headers import PeerIdentity
-from asgd.worker.sending.overlap import Overlap
+from asgd.worker.sending.headers import Outcome, PeerIdentity
 from asgd.worker.task.build import build_task
 from asgd.worker.task.probing import take_probe
 from asgd.worker.users_code import sentence
@@ -69,7 +65,7 @@ class TapeLeases:
         return self._tape.leaves_at is not None and self._asked >= self._tape.leaves_at
 
 
-class RerunWorker:
+class ReplayedWorker:
     """The worker of `tape`."""
 
     def __init__(self, job: Job, tape: WorkerTape, mail: Mail) -> None:
@@ -121,86 +117,73 @@ class _Life:
     """The worker's core between the recorded shards and the user's model."""
 
     def __init__(self, job: Job, tape: WorkerTape, mail: Mail) -> None:
-        spec, (index, incarnation) = job.spec, tape.person
-        task = build_task(spec)
-        probe = take_probe(task, spec)
-        self._computation: Computation = prepare(task, spec, index)
-        flat, dataset = self._computation.flat, dataset_size(task, spec.entrypoint)
-        rule, attack = worker_rule(spec, flat, probe), attack_of(spec, index)
-        identity = PeerIdentity(
-            job=job.name, role="worker", index=index, incarnation=incarnation, size=flat.size, layout=flat.hash,
-            dataset=dataset, guarantee=guarantee(task),
-        )  # fmt: skip
-        shards = spec.parameter_server.shards
-        split = halves(spec).pulls_wait
-        self.centre = TapeCentre(spec, identity, split, tape, mail)
-        push, pulled = (Staging(flat.size, flat.device) for _ in range(2))
-        self._vectors = FlatVectors(flat, push, pulled, keeps=overlaps(spec, rule))
-        self._leases = TapeLeases(tape)
-        self._core = WorkerCore(
-            spec, rule, self._vectors, shards, dataset=dataset, attack=attack, leaving=self._leases.leaving
+        self._spec, (self._index, incarnation) = job.spec, tape.person
+        self._task = build_task(job.spec)
+        probe = take_probe(self._task, job.spec)
+        self._computation: Computation = prepare(self._task, job.spec, self._index)
+        flat = self._computation.flat
+        about = About(
+            dataset=dataset_size(self._task, job.spec.entrypoint),
+            guarantee=guarantee(self._task),
+            announced=True,
         )
+        identity = PeerIdentity(
+            job=job.name, role="worker", index=self._index, incarnation=incarnation, size=flat.size, layout=flat.hash
+        )  # fmt: skip
+        self.centre = TapeCentre(job.spec, identity, halves(job.spec).pulls_wait, tape, mail)
+        self._leases = TapeLeases(tape)
+        rule, (push, pulled) = (
+            worker_rule(job.spec, flat, probe),
+            [Staging(flat.size, flat.device) for _ in range(2)],
+        )
+        self._parts = parts_of(
+            job.spec, self._index, flat, about, rule, push, pulled, leaving=self._leases.leaving
+        )
+        self._core, self._vectors = self._parts.core, self._parts.vectors
         self._core.holds = self._leases.holds
-        early = overlapped(spec, rule, flat, shards, attacks=attack is not None)
-        self._overlap = Overlap(flat, shards, push) if early else None
-        self._task, self._spec, self._index = task, spec, index
         self._batches: Iterator[LeasedBatch | Waiting] | None = None
-        self._wishes, self._answer = self._live(), None
-        self._wish: wishes.Wish | None = None
-        """It waits for what it has wished for last."""
-
-    def _live(self) -> wishes.Life[None]:
-        core = self._core
-        reason = yield from core.join()
-        if not reason:
-            start_training(self._task.model)
-            reason = yield from core.train()
-        yield from core.leave("drained" if self._leases.left else reason)
+        self._life = self._core.life(lambda: self._leases.left)
+        self._begun = False
+        self._ways: dict[type[wishes.Wish], Callable[[Any], Any]] = {
+            wishes.Join: lambda wish: self.centre.join(lambda: push.out(self._vectors.weights)),
+            wishes.Exchange: self._exchange,
+            wishes.Await: lambda wish: self._landed(),
+            wishes.Next: lambda wish: self._next(),
+            wishes.Compute: self._compute,
+            wishes.Sleep: lambda wish: None,
+            wishes.Leave: lambda wish: None,
+        }
 
     def go_on(self) -> bool:
         """As far as it comes without an answer that is not there; whether its life is over. Raises Gone."""
-        answer: Any = None
-        while True:
-            if self._wish is None:
-                try:
-                    self._wish = self._wishes.send(answer)
-                except StopIteration:
-                    return True
-            if isinstance(self._wish, wishes.Await) and (answer := self.centre.outcome()) is None:
-                return False
-            if not isinstance(self._wish, wishes.Await):
-                answer = self._carry_out(self._wish)
-            self._wish = None
+        answer = self._landed() if self._begun else None
+        self._begun = True
+        return wishes.resume(self._life, self._ways, answer) is not wishes.LATER
 
-    def _carry_out(self, wish: wishes.Wish) -> Any:
-        match wish:
-            case wishes.Exchange():
-                self.centre.start(wish.push, self._vectors.into if wish.pull else None, wish.meta)
-            case wishes.Next():
-                return self._next()
-            case wishes.Compute():
-                return self._compute(wish.item)
-            case wishes.Join():
-                return self.centre.join(lambda: self._vectors.push.out(self._vectors.weights))
-        return None
+    def _landed(self) -> Outcome | wishes.Later:
+        return self.centre.outcome() or wishes.LATER
+
+    def _exchange(self, wish: wishes.Exchange) -> None:
+        self.centre.start(wish.push, self._vectors.into if wish.pull else None, wish.meta)
 
     def _next(self) -> LeasedBatch | Waiting | None:
         if self._batches is None:
             over = lambda: bool(self._core.stop) or self._leases.leaving()  # noqa: E731
             asks = next_lease(self._leases, over)
             self._batches = open_batches(self._task, self._spec, self._index, asks)
+            start_training(self._task.model)
         return next(self._batches, None)
 
     # -- gradients ---------------------------------------------------------------------------------
 
-    def _compute(self, item: LeasedBatch) -> wishes.Computed:
+    def _compute(self, wish: wishes.Compute) -> wishes.Computed:
         """As in the run, a gradient leaves by chunks where it left while it was computed; here it is whole by then."""
-        overlap = self._overlap
+        overlap = self._parts.overlap
         early = overlap is not None and overlap.trusted
-        loss = self._computation.gradient(studied(item, self._core.attack), self._watched)
+        loss = self._computation.gradient(studied(wish.item, self._core.attack), self._watched)
         if not early or overlap is None:
             return wishes.Computed(loss)
-        meta = self._core.early(item)
+        meta = self._core.early(wish.item)
         if not math.isfinite(loss):
             return wishes.Computed(loss)
         meta.loss = loss
@@ -209,7 +192,7 @@ class _Life:
 
     @contextmanager
     def _watched(self, item: LeasedBatch, loss: Tensor, before: float, share: float) -> Iterator[None]:
-        overlap = self._overlap
+        overlap = self._parts.overlap
         if overlap is None or overlap.given_up:
             yield
             return
@@ -220,5 +203,5 @@ class _Life:
     def close(self) -> None:
         """Nothing of it runs on."""
         self._computation.close()
-        if self._overlap:
-            self._overlap.close()
+        if self._parts.overlap:
+            self._parts.overlap.close()

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import os
 import sys
 from pathlib import Path
 
-import msgspec
 from safetensors.numpy import save_file
 
 from asgd import exitcodes
@@ -26,6 +24,7 @@ from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
 from asgd.spec.environment import Env
 from asgd.spec.status import Status
+from asgd.wire.partition import by_name, named_tensors
 from asgd.world import models
 from asgd.world.calibration import calibrate
 from asgd.world.models import World
@@ -103,9 +102,5 @@ def _leave_files(job: Job, status: Status, output: Output) -> None:
 
 def _save_model(answer: F32, tensors: bytes, status: Status, output: Output) -> None:
     """The job's answer under its parameters' own names."""
-    named, offset = {}, 0
-    for name, shape in msgspec.json.decode(tensors, type=list[tuple[str, list[int]]]):
-        count = math.prod(shape)
-        named[name] = answer[offset : offset + count].reshape(shape)
-        offset += count
+    named = by_name(answer, named_tensors(tensors))
     save_file(named, output.file("model.safetensors"), metadata={"updates": str(status.updates)})

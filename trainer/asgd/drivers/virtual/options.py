@@ -86,3 +86,10 @@ def _add_mishaps(option: Callable[..., Any]) -> None:
         help="workers that lie, as sign-flip:0,1",
     )
     option("--join", action="append", default=[], metavar="INDEX@S", help="a worker that comes later")
+    option(
+        "--faults",
+        type=int,
+        metavar="SEED",
+        help="rehearse the job under faults that follow from SEED, with a task that costs nothing; the exit code is 3"
+        " if something breaks that must hold",
+    )

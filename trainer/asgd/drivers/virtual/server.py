@@ -47,13 +47,13 @@ __all__ = ["TICK_SECONDS", "Cluster", "VirtualServer"]
 class VirtualServer:
     """Shard `index` of the job. `core` is its process of this moment; None while it is down."""
 
-    def __init__(self, cluster: Cluster, index: int) -> None:
+    def __init__(self, cluster: Cluster, index: int, starts: int = 0) -> None:
         self.cluster, self.index = cluster, index
         self.owner = ("server", index)
         self.core: ServerCore | None = None
         self._waiting: deque[tuple[Sender, AnyMessage, Any]] = deque()
         self._busy = False
-        self.starts = 0
+        self.starts = starts
         """How often its process has begun."""
         self._lives = 0
         self.start()
@@ -77,6 +77,7 @@ class VirtualServer:
         term = store.claim_term(self.index) if store else 1
         facts = StoreFacts("memory:", store.newest_begun) if store else None
         self.core = ServerCore(cluster.job, self.index, term, store=facts)
+        cluster.observe(self.core)
         self.core.restore(store.restored(self.index, cluster.clock.now) if store else None, cluster.clock.now)
 
     def crash(self) -> None:
@@ -207,13 +208,16 @@ class VirtualServer:
 
 
 class Cluster:
-    """All shards of a job on `world`; `store` None: nothing is saved."""
+    """All shards of a job on `world`; `store` None: nothing is saved. `observe` is shown the core of each start."""
 
     def __init__(
-        self, job: Job, world: World, clock: Clock, store: MemoryStore | None = None, network: Network | None = None
+        self, job: Job, world: World, clock: Clock, store: MemoryStore | None = None, network: Network | None = None,
+        observe: Callable[[ServerCore], None] = lambda core: None,
     ) -> None:  # fmt: skip
         self.job, self.world, self.clock, self.store = job, world, clock, store
-        self.network = network or Network(clock, world)
+        self.network, self.observe = network or Network(clock, world), observe
+        self.replaced: list[VirtualServer] = []
+        """Servers that still live though a newer one of their shard has started; they are to find out."""
         self.oracle: Callable[[int, Iterable[F32]], list[float]] | None = None
         """Losses at points (`worker/oracle.py`); None: the oracle is away."""
         self.servers = [VirtualServer(self, index) for index in range(job.spec.parameter_server.shards)]
@@ -229,8 +233,16 @@ class Cluster:
     def tick(self) -> None:
         """What happens every tenth of a second."""
         self._oracle.beat()
-        for server in self.servers:
+        for server in (*self.servers, *self.replaced):
             server.tick()
+        self.replaced = [server for server in self.replaced if server.core]
+
+    def replace(self, index: int) -> None:
+        """Starts the next server of a shard while the one before it lives on, taken for dead."""
+        before = self.servers[index]
+        if before.core:
+            self.replaced.append(before)
+        self.servers[index] = VirtualServer(self, index, before.starts)
 
     def lost(self, index: int, incarnation: int) -> None:
         """A worker's death was noticed by who had started it."""

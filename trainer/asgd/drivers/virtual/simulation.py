@@ -16,6 +16,7 @@ from asgd.drivers.virtual.server import TICK_SECONDS, Cluster
 from asgd.drivers.virtual.store import MemoryStore
 from asgd.drivers.virtual.worker import VirtualWorker
 from asgd.kernel import F32
+from asgd.server.core import ServerCore
 from asgd.spec.status import Status
 from asgd.spec.types import Job
 from asgd.worker.shared import Work
@@ -30,10 +31,11 @@ class Simulation:
     def __init__(
         self, job: Job, work: Work, world: World, observe: Callable[[Status], None] = lambda _: None, *,
         clock: Clock | None = None, network: Network | None = None, store: MemoryStore | None = None,
+        observe_core: Callable[[ServerCore], None] = lambda core: None,
     ) -> None:  # fmt: skip
         self.job, self.work, self.world, self._observe = job, work, world, observe
         self.clock = clock or Clock()
-        self.cluster = Cluster(job, world, self.clock, store, network)
+        self.cluster = Cluster(job, world, self.clock, store, network, observe_core)
         self.cluster.oracle = work.losses
         self.workers: dict[int, VirtualWorker] = {}
         self._heard = Eavesdropper()
@@ -43,7 +45,8 @@ class Simulation:
         self._incarnations: dict[int, int] = {}
         self._observed = -1.0
         self._measured = -1
-        self._over = False
+        self.over = False
+        """The job has ended."""
         late = {mishap.index for mishap in world.joins}
         for index in range(job.spec.workers.replicas):
             if index not in late:
@@ -77,6 +80,7 @@ class Simulation:
             factor,
             heard=self._heard,
             attack=attack,
+            ended=lambda: self.clock.after(self.world.detect_seconds, lambda: self._start(index)),
         )
         self.clock.after(0.0, worker.start)
 
@@ -96,22 +100,34 @@ class Simulation:
         if worker is None or not worker.alive:
             return
         worker.die()
+        self._notice(worker, mishap.seconds)
+
+    def _notice(self, worker: VirtualWorker, seconds: float) -> None:
+        """Whoever has started the worker tells of its end, and starts it again in so many seconds."""
         noticed = self.world.detect_seconds
         self.clock.after(noticed, lambda: self.cluster.lost(worker.index, worker.incarnation))
-        if mishap.seconds != float("inf"):
-            self.clock.after(max(mishap.seconds, noticed), lambda: self._start(mishap.index))
+        if seconds != float("inf"):
+            self.clock.after(max(seconds, noticed), lambda: self._start(worker.index))
+
+    def restart_failed(self, seconds: float) -> None:
+        """Starts workers that could not go on again, in so many seconds."""
+        for worker in self.workers.values():
+            if worker.failed:
+                worker.failed = False
+                self._notice(worker, seconds)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        if self._over:
+        if self.over:
             return
         self.cluster.tick()
         self.clock.after(TICK_SECONDS, self._tick)
         if self.cluster.servers[0].core is None:
             return
         coordinator = self.cluster.coordinator
-        working = any(worker.alive for worker in self.workers.values())
+        # NB: what no store keeps is over with its workers.
+        working = self.cluster.store or any(worker.alive for worker in self.workers.values())
         if coordinator.stop_reason and (not working or coordinator.phase in ("evaluating", "finished")):
             self._end()
         if self.clock.now - self._observed >= OBSERVE_SECONDS:
@@ -119,7 +135,7 @@ class Simulation:
 
     def _end(self) -> None:
         """The job is over; who has not left by now is ended, as `asgd run` would."""
-        self._over = True
+        self.over = True
         for worker in self.workers.values():
             worker.die()
 
@@ -128,10 +144,11 @@ class Simulation:
         self._observe(self.cluster.status())
 
     def _evaluate_often(self) -> None:
-        if self._over:
+        if self.over:
             return
         every = self.job.spec.evaluation.every_seconds
-        if every and self.cluster.coordinator.updates and not self.cluster.coordinator.stop_reason:
+        up = self.cluster.servers[0].core is not None
+        if every and up and self.cluster.coordinator.updates and not self.cluster.coordinator.stop_reason:
             self.measure()
         self.clock.after(every or 1.0, self._evaluate_often)
 

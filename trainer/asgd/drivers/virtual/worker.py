@@ -7,26 +7,23 @@ life included, goes over the simulated network. Nothing is decided here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 import numpy as np
-import torch
 
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.algorithms.base import WorkerStrategy
 from asgd.algorithms.registry import halves
-from asgd.drivers.virtual.network import Network
-from asgd.drivers.virtual.server import Cluster, VirtualServer
+from asgd.drivers.virtual.lane import VirtualLane
+from asgd.drivers.virtual.server import Cluster
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
-from asgd.wire.lanes import WINDOW
-from asgd.wire.messages import AnyMessage, Beat, Bye, Granted, Hello, Lease, Message
-from asgd.wire.partition import shard_range
+from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Lease
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
+from asgd.worker.device.vectors import ArrayVectors
 from asgd.worker.reading.leased import WAIT, LeasedBatch, Waiting
 from asgd.worker.reading.leased import Lease as Range
 from asgd.worker.sending.channel import HELLO_SECONDS, RETRY_SECONDS, Channel
@@ -34,89 +31,18 @@ from asgd.worker.sending.headers import BEAT_SECONDS, PeerIdentity
 from asgd.worker.sending.leases import Asking, Leases
 from asgd.worker.sending.shards import Shards
 from asgd.worker.shared import Batches, Work
-
-
-class VirtualLane:
-    """One way of a worker, known to the network as `owner`, to one server; answers come to `hear`."""
-
-    name = "virtual"
-    window = announced = WINDOW
-    run = 1
-
-    def __init__(self, owner: Any, server: VirtualServer, network: Network) -> None:
-        self.owner, self._server, self._network = owner, server, network
-        self._start = server.starts
-        self.hear: Callable[[AnyMessage, Any], None] = lambda message, payload: None
-
-    def send(self, message: Message, payload: Any = None) -> None:
-        # What is on its way must not change when its sender goes on.
-        body = None if payload is None else np.frombuffer(bytes(payload), np.uint8)
-        size = 0 if body is None else body.nbytes
-        deliver: Callable[[], None] = lambda: self._server.receive(self, message, body)  # type: ignore[arg-type]  # noqa: E731  (a worker sends no bare Message)
-        self._network.send(self.owner, self._server.owner, message, size, deliver)
-
-    def arrived(self, message: AnyMessage, payload: Any) -> None:
-        """The server's answer is here."""
-        self.hear(message, payload)
-
-    def receive(self) -> tuple[AnyMessage, Any] | None:
-        return None
-
-    def polls(self) -> list[tuple[Any, int]]:
-        return []
-
-    def returned(self) -> bool:
-        """The server was started again."""
-        before, self._start = self._start, self._server.starts
-        return self._start != before
-
-    def waits(self, now: float) -> bool:
-        """A network that loses nothing need not be given anything twice."""
-        return not self._network.loses
-
-    def close(self) -> None:
-        return None
-
-
-class ArrayVectors:
-    """A worker's vectors as numpy arrays; what it pushes is told to `overheard`."""
-
-    def __init__(self, size: int, overheard: Callable[[F32], None]) -> None:
-        self.size = size
-        self.weights, self.gradient, self.pulled = (np.zeros(size, np.float32) for _ in range(3))
-        self._overheard = overheard
-
-    def gather(self) -> F32:
-        return self.gradient
-
-    def norm(self, vector: F32) -> float:
-        # NB: a run's bits are those of torch's sum.
-        return float(torch.from_numpy(vector).norm())
-
-    def leaving(self, vector: F32) -> F32:
-        kept = np.array(vector)
-        self._overheard(kept)
-        return kept
-
-    def landed(self) -> F32:
-        return self.pulled
-
-
-class _Later(Enum):
-    """The answer to a wish that comes as time goes on."""
-
-    LATER = "later"
-
-
-LATER = _Later.LATER
+from asgd.worker.wishes import LATER
 
 
 class VirtualWorker:
-    """Worker `index`; `factor` stretches its compute time. `heard`: what liars get to hear; `attack`: it is one."""
+    """Worker `index`; `factor` stretches its compute time. `heard`: what liars get to hear; `attack`: it is one.
+
+    `ended` is called when it ends itself because shard 0 has given it up.
+    """
 
     def __init__(
         self, cluster: Cluster, work: Work, index: int, incarnation: int, factor: float, *,
-        heard: Eavesdropper, attack: Attack | None = None,
+        heard: Eavesdropper, attack: Attack | None = None, ended: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.cluster, self.work, self.index, self.incarnation = cluster, work, index, incarnation
         self._clock, spec = cluster.clock, cluster.job.spec
@@ -136,24 +62,18 @@ class VirtualWorker:
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
         split, shards = chosen.pulls_wait, len(cluster.servers)
-        channels = [
-            Channel(
-                lane=self._lane(shard),
-                identity=identity,
-                codec=spec.codec,
-                shard=shard,
-                part=shard_range(work.size, shard, shards),
-                split=split,
-            )
-            for shard in range(shards)
-        ]
-        for channel in channels:
+        lanes = [self._lane(shard) for shard in range(shards)]
+        self.shards = Shards.over(lanes, identity, spec.codec, split=split)
+        for channel in self.channels:
             self._listen(channel)
-        self.shards = Shards(channels)
         self.core = WorkerCore(spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack)
-        self._leases = Leases(index, incarnation, channels[0])
+        self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds = self._leases.holds
         self.alive = True
+        self.failed = False
+        """Gone because it could not go on: whoever started it starts it again."""
+        self.ended = False
+        """Gone because its life was through."""
         self._hangs = False
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
@@ -162,10 +82,21 @@ class VirtualWorker:
         self._waits_for: type = wishes.Sleep
         self._ticking = False
         self._beats = self._lane(0)
-        self._life = self._live()
+        self._life = self.core.life()
+        self._ways: dict[type[wishes.Wish], Callable[[Any], Any]] = {
+            wishes.Join: self._join,
+            wishes.Exchange: self._exchange,
+            wishes.Await: self._await,
+            wishes.Next: lambda wish: self._next(),
+            wishes.Compute: self._compute,
+            wishes.Sleep: self._sleep,
+            wishes.Leave: self._leave,
+        }
+        self._beats.hear = self._beaten
+        self._ended = ended
 
     def _lane(self, shard: int) -> VirtualLane:
-        return VirtualLane(("worker", self.index), self.cluster.servers[shard], self.cluster.network)
+        return VirtualLane(("worker", self.index), self.cluster.servers, shard, self.cluster.network)
 
     def _listen(self, channel: Channel) -> None:
         lane = channel.lane
@@ -206,12 +137,35 @@ class VirtualWorker:
         """Is gone without a word."""
         self.alive = False
 
+    def _fail(self) -> None:
+        self.failed = True
+        self.die()
+
+    @property
+    def waits(self) -> str:
+        """What it is about at this moment, in words."""
+        if not self.alive:
+            return "has failed" if self.failed else "is gone"
+        if self._hangs:
+            return "hangs in its batch"
+        if self._waits_for is wishes.Await:
+            return f"waits for {self.shards.silent()}"
+        if self._waits_for is wishes.Join:
+            return f"has not been let in by {self.shards.silent()}"
+        return "computes or waits for data"
+
     def _beat(self) -> None:
         if not self.alive:
             return
         if self._clock.now >= self._awake_at and self.shards.joined:
             self._beats.send(Beat("worker", self.index, self.incarnation))
         self._clock.after(BEAT_SECONDS, self._beat)
+
+    def _beaten(self, message: AnyMessage, payload: Any) -> None:
+        """As `Heartbeat`: a process that was given up ends itself."""
+        if self.alive and isinstance(message, Beaten) and message.given_up:
+            self.die()
+            self._ended()
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
         """`action` in so many seconds, or when it goes on again; never once it is dead."""
@@ -230,68 +184,57 @@ class VirtualWorker:
         try:
             channel.handle(message, payload, self._clock.now)
         except TryAgain:
-            self.die()
+            self._fail()
             return
         self._awake(self._look)
 
     # -- its life ----------------------------------------------------------------------------------
 
-    def _live(self) -> wishes.Life[None]:
-        core = self.core
-        yield from core.join()
-        if not core.stop:
-            yield from core.train()
-        yield from core.leave(core.stop)
-
     def _go_on(self, answer: Any) -> None:
         """As far as it comes without waiting."""
-        while answer is not LATER:
-            try:
-                wish = self._life.send(answer)
-            except (StopIteration, TryAgain):
-                self.die()
-                return
-            answer = self._carry_out(wish)
+        try:
+            over = wishes.resume(self._life, self._ways, answer) is not LATER
+        except TryAgain:
+            self._fail()
+            return
+        if over:
+            self.ended = True
+            self.die()
 
-    def _carry_out(self, wish: wishes.Wish) -> Any:
-        match wish:
-            case wishes.Exchange():
-                pull = self.vectors.pulled if wish.pull else None
-                self.shards.start(wish.push, pull, wish.meta, self._clock.now)
-                return None
-            case wishes.Await() if not self.shards.busy:
-                return self.shards.outcome()
-            case wishes.Await():
-                self._wait(wishes.Await, RETRY_SECONDS)
-            case wishes.Next():
-                return self._next()
-            case wishes.Compute():
-                self._compute(wish.item)
-            case wishes.Sleep():
-                self._after(wish.seconds, lambda: self._go_on(None))
-            case wishes.Join():
-                self.shards.bring(lambda shard: self.work.initial)
-                self.shards.hello(self._clock.now)
-                self._wait(wishes.Join, HELLO_SECONDS)
-            case wishes.Leave():
-                for channel in self.channels:
-                    channel.lane.send(Bye("worker", self.index, self.incarnation, reason=wish.reason))
-                return None
+    def _exchange(self, wish: wishes.Exchange) -> None:
+        pull = self.vectors.pulled if wish.pull else None
+        self.shards.start(wish.push, pull, wish.meta, self._clock.now)
+
+    def _await(self, wish: wishes.Await) -> Any:
+        return self._wait(wishes.Await) if self.shards.busy else self.shards.outcome()
+
+    def _join(self, wish: wishes.Join) -> wishes.Later:
+        self.shards.bring(lambda shard: self.work.initial)
+        self.shards.hello(self._clock.now)
+        return self._wait(wishes.Join)
+
+    def _sleep(self, wish: wishes.Sleep) -> wishes.Later:
+        self._after(wish.seconds, lambda: self._go_on(None))
         return LATER
+
+    def _leave(self, wish: wishes.Leave) -> None:
+        for channel in self.channels:
+            channel.lane.send(Bye("worker", self.index, self.incarnation, reason=wish.reason))
 
     # -- waiting for servers -----------------------------------------------------------------------
 
-    def _wait(self, what: type, seconds: float) -> None:
-        """Looks whenever something arrives, and at least every `seconds` whether to say something again."""
+    def _wait(self, what: type) -> wishes.Later:
+        """Looks whenever something arrives, and now and then whether to say something again."""
         self._waits_for = what
         if not self._ticking:
             self._ticking = True
-            self._after(seconds, lambda: self._tick(seconds))
+            self._after(HELLO_SECONDS if what is wishes.Join else RETRY_SECONDS, self._tick)
+        return LATER
 
-    def _tick(self, seconds: float) -> None:
+    def _tick(self) -> None:
         self._ticking = False
         if self._waits_for is not wishes.Sleep:
-            self._wait(self._waits_for, HELLO_SECONDS if self._waits_for is wishes.Join else RETRY_SECONDS)
+            self._wait(self._waits_for)
             self.shards.tick(self._clock.now)
 
     def _look(self) -> None:
@@ -347,14 +290,14 @@ class VirtualWorker:
             self._granted = end.value
             self._go_on(self._next())
         except TryAgain:
-            self.die()
+            self._fail()
         else:
             self._ask(asking, question)
 
-    def _compute(self, item: LeasedBatch) -> None:
-        self._after(
-            self.cluster.world.compute.draw(self._random) * self._factor, lambda: self._computed(item)
-        )
+    def _compute(self, wish: wishes.Compute) -> wishes.Later:
+        seconds = self.cluster.world.compute.draw(self._random) * self._factor
+        self._after(seconds, lambda: self._computed(wish.item))
+        return LATER
 
     def _computed(self, item: LeasedBatch) -> None:
         if self._hangs:

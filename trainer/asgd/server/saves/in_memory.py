@@ -60,7 +60,8 @@ class Memory:
         self._stem = f"shard-{shard.index}-of-{shard.shards}"
         self._turn = 0
         self._due = 0.0
-        self._mark = (-1, -1)
+        self._mark = (-1, -1, -1)
+        self._changes = 0
         self.off = False
         """There was no room."""
         with suppress(OSError):
@@ -68,8 +69,9 @@ class Memory:
 
     # -- keeping -----------------------------------------------------------------------------------
 
-    def due(self, now: float) -> bool:
-        """Whether there is something new, and time to keep it."""
+    def due(self, now: float, changes: int = 0) -> bool:
+        """Whether there is something new, and time to keep it; `changes` counts those that come with no push."""
+        self._changes = changes
         if self.off or now < self._due or not self._shard.ready:
             return False
         return self._mark != self._state_mark()
@@ -93,8 +95,8 @@ class Memory:
         now = time.monotonic()
         self._due = now + max(LEAST_SECONDS, SHARE * (now - begin))
 
-    def _state_mark(self) -> tuple[int, int]:
-        return self._shard.state.version, self._shard.state.samples
+    def _state_mark(self) -> tuple[int, int, int]:
+        return self._shard.state.version, self._shard.state.samples, self._changes
 
     def _check_term(self) -> None:
         with suppress(OSError, ValueError):

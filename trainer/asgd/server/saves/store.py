@@ -26,7 +26,7 @@ import numpy as np
 from asgd.errors import Fenced, TryAgain, UserError
 from asgd.kernel import F32
 from asgd.server.manifest import Manifest
-from asgd.wire.partition import Range
+from asgd.wire.partition import Range, by_name
 from asgd.wire.reports import Part
 
 _BLOCK = 1 << 22
@@ -343,9 +343,4 @@ def _read_into(file: Any, target: F32) -> None:
 def assemble(fs: Any, folder: str, manifest: Manifest) -> dict[str, F32]:
     """The whole model of a save, {parameter name: array of its shape}."""
     arrays, _ = read_range(fs, folder, manifest, Range(0, manifest.size))
-    flat, offset, tensors = arrays["weights"], 0, {}
-    for name, shape in manifest.tensors:
-        count = int(np.prod(shape)) if shape else 1
-        tensors[name] = flat[offset : offset + count].reshape(shape)
-        offset += count
-    return tensors
+    return by_name(arrays["weights"], manifest.tensors)

@@ -1,8 +1,11 @@
-"""A worker's vectors on its device, as its core sees them (`wishes.Vectors`), with staging memory beside them."""
+"""A worker's vectors as its core sees them (`wishes.Vectors`): on its device with staging memory, or numpy arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import torch
 from torch import Tensor
 
 from asgd.kernel import F32
@@ -42,3 +45,27 @@ class FlatVectors:
     def into(self) -> F32:
         """Where pulls go."""
         return np.asarray(self.pulled.host)
+
+
+class ArrayVectors:
+    """A worker's vectors as numpy arrays; what it pushes is told to `overheard`."""
+
+    def __init__(self, size: int, overheard: Callable[[F32], None]) -> None:
+        self.size = size
+        self.weights, self.gradient, self.pulled = (np.zeros(size, np.float32) for _ in range(3))
+        self._overheard = overheard
+
+    def gather(self) -> F32:
+        return self.gradient
+
+    def norm(self, vector: F32) -> float:
+        # NB: a run's bits are those of torch's sum.
+        return float(torch.from_numpy(vector).norm())
+
+    def leaving(self, vector: F32) -> F32:
+        kept = np.array(vector)
+        self._overheard(kept)
+        return kept
+
+    def landed(self) -> F32:
+        return self.pulled

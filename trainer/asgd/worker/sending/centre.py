@@ -22,7 +22,6 @@ from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
 from asgd.wire.lanes.bulk import BulkLane
 from asgd.wire.messages import Bye
-from asgd.wire.partition import shard_range
 from asgd.worker.sending.channel import Channel
 from asgd.worker.sending.headers import Outcome, PeerIdentity, PushHeader
 from asgd.worker.sending.patience import Patience
@@ -156,24 +155,12 @@ def open_centre(
     told = recorder or WorkerRecorder()
     shares = "shm" in OFFERS[lane] and identity.role == "worker" and shm.worth_trying(servers)
     segment = shm.make(identity.size) if shares else None
-    lanes, channels = [], []
-    for shard, endpoint in enumerate(servers):
-        way = BulkLane(context, endpoint, keys, OFFERS[lane], segment)
-        part = shard_range(identity.size, shard, len(servers))
-        # NB: a recording tells of each chunk's answer.
-        channel = Channel(
-            lane=way,
-            identity=identity,
-            codec=codec,
-            shard=shard,
-            part=part,
-            split=split,
-            joins_chunks=not told.records,
-        )
+    lanes = [BulkLane(context, endpoint, keys, OFFERS[lane], segment) for endpoint in servers]
+    # NB: a recording tells of each chunk's answer.
+    shards = Shards.over(lanes, identity, codec, split=split, joins_chunks=not told.records)
+    for way, channel in zip(lanes, shards.channels, strict=True):
         way.place = channel.place
-        lanes.append(way)
-        channels.append(channel)
     return Centre(
-        context, lanes, Shards(channels), identity, segment=segment, patience=patience or Patience(300.0),
+        context, lanes, shards, identity, segment=segment, patience=patience or Patience(300.0),
         recorder=told,
     )  # fmt: skip

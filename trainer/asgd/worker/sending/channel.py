@@ -22,6 +22,7 @@ from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, P
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.outgoing import Outgoing
+from asgd.worker.sending.reached import Reached
 
 RETRY_SECONDS = 1.0
 """Silence after which a request is sent again."""
@@ -53,7 +54,7 @@ class Channel:
         differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
         self._mirror = Mirror(codec, part.size) if differences else None
         self.term = 0
-        self.seen = 0
+        self.reached = Reached()
         self.version = 0
         """Version of the shard that the last pull brought: the base of the next push."""
         self.acknowledged = 0
@@ -75,9 +76,6 @@ class Channel:
         self.taken: list[int] = []
         """Term, chunk and stamp of each answer that the newest exchange took, one after the other."""
         self._first_version = 0
-        self._parts: dict[int, int] = {}
-        """{part: version that its last pull brought}, in this term; the rest came with the last pull of all."""
-        self._whole = 0
         self._count = self.chunks
         """Chunks of the exchange under way."""
         self._ready: Callable[[int], bool] = at_once
@@ -103,7 +101,7 @@ class Channel:
         self._base = meta.bases[self.shard] if meta.bases else self.version
         if meta.parts > 1:
             self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
-            self._base = self._parts.get(meta.part, self._whole)
+            self._base = self.reached.base(meta.part)
         self._next, self._done = 0, 0
         self._ready = ready
         self.outgoing.start(push, meta.part, meta.parts, self._count)
@@ -121,21 +119,20 @@ class Channel:
 
     def greeting(self) -> Hello:
         """The hello of this moment: who speaks and what it has seen of this shard."""
-        who = self.identity
+        who, seen = self.identity, self.reached
         return Hello(
             job=who.job, role=who.role, index=who.index, incarnation=who.incarnation, size=who.size,
-            layout=who.layout, dataset=who.dataset, seen=self.seen, term=self.term, sequence=self.acknowledged,
+            layout=who.layout, dataset=who.dataset, seen=seen.version, term=self.term, sequence=self.acknowledged,
             node=who.node, guarantee=who.guarantee, tensors=who.tensors,
-            samples=self.samples, evaluates=who.evaluates,
+            samples=seen.samples, past=seen.past, evaluates=who.evaluates,
         )  # fmt: skip
 
     def heed(self, term: int) -> None:
         """The shard's server of term `term` has let this worker in by another way: an older one is not heard any more.
 
-        NB: it may live on without knowing; what it accepted would be pushed nowhere, and its samples never visited.
+        NB: that one may live on without knowing; what it accepted would be lost, and its samples never visited.
         """
-        if term > self.term:
-            self._parts, self._whole = {}, 0
+        if self.reached.enter(term):
             self.term, self.joined, self._deadline = term, False, 0.0
 
     def member_of(self, term: int, membership: int) -> None:
@@ -188,16 +185,13 @@ class Channel:
             raise ProtocolError(
                 f"shard {self.shard} cuts the model differently: another version of this program?"
             )
-        if message.term > self.term:
-            # NB: what was pulled in parts may belong to a history that the restart has undone.
-            self._parts, self._whole = {}, 0
-        self.term = message.term
-        self.samples = message.samples
+        self.reached.enter(message.term)
+        self.term, self.samples = message.term, message.samples
         self.member_of(message.term, message.membership)
         if message.ready:
             self.joined = True
             self.joins += 1
-            self.seen = message.version
+            self.reached.see(message.version, message.samples)
             if self.busy:
                 self._begin(now)
         elif message.bring and self.bring:
@@ -352,10 +346,10 @@ class Channel:
             return
         if self._pull is not None and payload is not None and not self._take(message, payload, self._pull):
             return
-        self.term, self.samples, self.workers = message.term, message.samples, message.workers
+        self.samples, self.workers = message.samples, message.workers
         self.stop = message.stop or self.stop
         self.notes = message.notes
-        self.seen = max(self.seen, message.version)
+        self.reached.see(message.version, message.samples)
         if message.chunk == 0:
             self._first_version = message.version
         self.taken += (message.term, message.chunk, message.stamp)
@@ -378,13 +372,6 @@ class Channel:
             target[:] = wire_codec.decode(message.codec, payload, target.size, self.codec, self._scratch)
         return True
 
-    def _pulled(self, version: int) -> None:
-        self.version = version
-        if self._meta.parts > 1:
-            self._parts[self._meta.part] = version
-        else:
-            self._parts, self._whole = {}, version
-
     def _complete(self, now: float) -> None:
         if self._pushing:
             self.acknowledged = self._meta.sequence
@@ -395,5 +382,6 @@ class Channel:
                 self._begin(now)
                 return
         if self._pull is not None and self._meta.of < 0:
-            self._pulled(self._first_version)
+            self.version = self._first_version
+            self.reached.pull(self.version, self._meta.part, self._meta.parts)
         self.busy = False

@@ -1,14 +1,22 @@
-"""A worker's sign of life, from a thread that does not compute: a compile of minutes or a long step silences nobody."""
+"""A worker's sign of life, from a thread that does not compute: a compile of minutes or a long step silences nobody.
+
+The answer may be that shard 0 has given this process up, because it makes no progress. Its other threads hang then, so
+this one ends the process; whoever started it starts it again.
+"""
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import zmq
 
+from asgd import exitcodes
 from asgd.errors import ProtocolError
+from asgd.host.say import say
 from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Message, decode, encode
 from asgd.wire.reports import WorkerReport
@@ -18,14 +26,26 @@ LAST_BEAT_SECONDS = 0.1
 """Once training is over: what comes then (the final evaluation) is not to be heard of late."""
 
 
+def end_hung(why: str) -> None:
+    """Ends this process although its other threads hang: their stacks go to the log first. Exit code 75."""
+    say(f"this process was given up: {why}; where its threads stand:")
+    faulthandler.dump_traceback(all_threads=True)
+    os._exit(exitcodes.TRY_AGAIN)
+
+
 class Heartbeat:
-    """Beats to shard 0 from `start` until `close`; `heard` is its newest answer. `report` gives what goes along."""
+    """Beats to shard 0 from `start` until `close`; `heard` is its newest answer. `report` gives what goes along.
+
+    `given_up` is called, in the heartbeat's thread, with the reason when shard 0 has given this process up.
+    """
 
     def __init__(
         self, endpoint: str, keys: control.Keys | None, identity: PeerIdentity,
         report: Callable[[], WorkerReport | None] = lambda: None,
+        given_up: Callable[[str], None] = end_hung,
     ) -> None:  # fmt: skip
         self.heard = Beaten()
+        self._given_up = given_up
         self.report = report
         self._endpoint, self._keys, self._identity = endpoint, keys, identity
         self._ended = threading.Event()
@@ -62,7 +82,11 @@ class Heartbeat:
             message: Message = decode(frame)
         except ProtocolError:
             return
-        if isinstance(message, Beaten):
+        if not isinstance(message, Beaten):
+            return
+        if message.given_up and not self._ended.is_set():
+            self._given_up(message.given_up)
+        else:
             self.heard = message
 
     def close(self) -> None:

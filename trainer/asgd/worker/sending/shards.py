@@ -6,13 +6,16 @@ lanes feeds the channels what arrives and calls `tick` as time goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
 from asgd.kernel import F32
+from asgd.spec.types import Codec
+from asgd.wire.lanes import Lane
+from asgd.wire.partition import shard_range
 from asgd.worker.sending.channel import Channel, at_once
-from asgd.worker.sending.headers import Outcome, PushHeader
+from asgd.worker.sending.headers import Outcome, PeerIdentity, PushHeader
 
 
 class Source(Protocol):
@@ -40,8 +43,19 @@ class Source(Protocol):
 class Shards:
     """The conversations with all shards, in order."""
 
-    def __init__(self, channels: Sequence[Channel]) -> None:
+    def __init__(self, channels: Iterable[Channel]) -> None:
         self.channels = list(channels)
+
+    @classmethod
+    def over(
+        cls, lanes: Sequence[Lane], identity: PeerIdentity, codec: Codec, *, split: bool, joins_chunks: bool = False
+    ) -> Shards:  # fmt: skip
+        """Those of `lanes`, one to each shard in order; see `Channel` for the rest."""
+        parts = [shard_range(identity.size, shard, len(lanes)) for shard in range(len(lanes))]
+        return cls(
+            Channel(lane, identity, codec, shard, part, split, joins_chunks)
+            for shard, (lane, part) in enumerate(zip(lanes, parts, strict=True))
+        )
 
     def hello(self, now: float) -> None:
         """Joins every shard."""

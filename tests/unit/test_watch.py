@@ -1,0 +1,160 @@
+"""What `asgd run` does about worker processes that live and do nothing: real processes, and a clock that is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from asgd.drivers.local.children import Children
+from asgd.drivers.local.starter import Order, Starter
+from asgd.drivers.local.watch import SILENT_SECONDS, Watch
+from asgd.drivers.output import Output
+from asgd.errors import TryAgain
+from asgd.host.forking import Process
+from asgd.spec.status import Status, WorkerView
+from tests.checks.harness import job_spec
+
+STARTUP = 1800.0
+
+
+class Sleepers:
+    """Starts processes that sleep, each in a session of its own, whatever they are to be."""
+
+    processes: tuple[tuple[int, int], ...] = ()
+
+    def start_workers(self, orders: Sequence[Order]) -> list[Process]:
+        command = [sys.executable, "-c", "import time; time.sleep(1000)"]
+        return [subprocess.Popen(command, start_new_session=True) for _ in orders]
+
+    start_servers = start_workers
+
+
+class Scene:
+    """A run of two workers, as its watch sees it."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "logs").mkdir()
+        self.children = Children(Output(folder, False, False), cast(Starter, Sleepers()))
+        self.children.start({("worker", 0): {}, ("worker", 1): {}})
+        self.now = 0.0
+        self.notes: list[str] = []
+        spec = job_spec(runPolicy={"startupDeadlineSeconds": int(STARTUP)})
+        self.watch = Watch(spec, self.children, self.notes.append, lambda _: True, lambda: self.now)
+        self.pid = self.children.all["worker-1"].process.pid
+
+    def look(self, *states: str, updates: int = 7, **fields: Any) -> None:
+        """One look; worker i is in `states[i]`, or unknown to shard 0 where that is empty."""
+        views = [
+            WorkerView(index, state, 0.0, None if state == "running" else 1.0)
+            for index, state in enumerate(states)
+            if state
+        ]
+        self.watch.look(
+            Status(job="x", algorithm="asgd", phase="running", workers=views, updates=updates, **fields)
+        )
+
+    def wait(self, seconds: float, *states: str, **fields: Any) -> None:
+        self.now += seconds
+        self.look(*states, **fields)
+
+    @property
+    def killed(self) -> bool:
+        """Worker 1's first process has ended, and another stands in its place after the next look."""
+        self.children.wait(0.0)
+        return self.children.all["worker-1"].process.poll() is not None
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path)
+    yield scene
+    scene.children.kill()
+
+
+def replaced(scene: Scene) -> None:
+    """The process ends by SIGKILL, and is started again within its budget."""
+    child = scene.children.all["worker-1"]
+    child.process.wait(30)
+    scene.look("running", "hung")
+    assert child.restarts == 1
+    assert child.process.pid != scene.pid
+    assert any("worker-1 ended by signal SIGKILL; it starts again" in note for note in scene.notes)
+
+
+@pytest.mark.parametrize("state", ["hung", "lost"])
+def test_a_worker_that_was_given_up_and_does_not_end_by_itself_is_killed(scene: Scene, state: str) -> None:
+    scene.look("running", "running")
+    scene.wait(5, "running", state)
+    scene.wait(SILENT_SECONDS[state], "running", state)
+    assert not scene.killed
+    scene.wait(1, "running", state)
+    replaced(scene)
+    assert f"worker-1 lives and is no member for {SILENT_SECONDS[state]:.0f} s: it is killed" in scene.notes
+
+
+def test_a_worker_that_comes_back_in_time_is_left_alone(scene: Scene) -> None:
+    scene.look("running", "running")
+    for _ in range(5):
+        scene.wait(250, "running", "lost")
+        scene.wait(1, "running", "running")
+    assert not scene.killed
+
+
+def test_a_worker_that_never_joins_is_killed_when_a_start_may_take_no_longer(scene: Scene) -> None:
+    scene.look("running", "")
+    scene.wait(STARTUP, "running", "")
+    assert not scene.killed
+    scene.wait(1, "running", "")
+    replaced(scene)
+
+
+def test_the_successor_of_a_hung_worker_gets_the_time_of_a_start_too(scene: Scene) -> None:
+    scene.look("running", "running")
+    scene.wait(1, "running", "hung")
+    scene.children.kill_one(scene.children.all["worker-1"])
+    replaced(scene)
+    scene.wait(STARTUP - 10, "running", "hung")
+    assert not scene.killed
+
+
+def test_a_worker_in_a_long_step_that_a_restarted_shard_0_does_not_know_is_left_alone(scene: Scene) -> None:
+    scene.look("running", "running")
+    for _ in range(10):
+        scene.wait(100, "running", "")
+    assert not scene.killed
+
+
+def test_a_worker_that_said_goodbye_may_take_its_time_to_end(scene: Scene) -> None:
+    scene.look("running", "running")
+    scene.wait(5000, "running", "left")
+    scene.wait(5000, "running", "left")
+    assert not scene.killed
+
+
+def test_nobody_is_killed_while_the_job_ends(scene: Scene) -> None:
+    scene.look("running", "running")
+    scene.wait(1, "running", "hung", stop_reason="epochs")
+    scene.wait(5000, "running", "hung", stop_reason="epochs")
+    assert not scene.killed
+
+
+def test_a_run_whose_training_does_not_begin_fails_and_says_what_it_waited_for(scene: Scene) -> None:
+    waiting = "the first push of workers 0, 1, for 30 min, at most 1,800 s"
+    scene.wait(STARTUP, "running", "running", updates=0, waiting_for=waiting)
+    assert scene.watch.failure is None
+    scene.wait(1, "running", "running", updates=0, waiting_for=waiting)
+    assert isinstance(scene.watch.failure, TryAgain)
+    assert str(scene.watch.failure) == (
+        f"training did not begin within spec.runPolicy.startupDeadlineSeconds: 1800 s; {waiting}"
+    )
+
+
+def test_a_run_whose_servers_never_answer_fails_too(scene: Scene) -> None:
+    scene.now = STARTUP + 1
+    scene.watch.look(None)
+    assert "no parameter server answers" in str(scene.watch.failure)
