@@ -171,10 +171,10 @@ def map_arrays(value: Any, change: Callable[[Array], Array]) -> Any:
     if isinstance(value, PackedSequence):
         # NB: torch wants the sizes on the CPU, wherever the rest is.
         orders = (
-            order if order is None else change(order)
+            None if order is None else torch.as_tensor(change(order))
             for order in (value.sorted_indices, value.unsorted_indices)
         )
-        return PackedSequence(change(value.data), value.batch_sizes, *orders)
+        return PackedSequence(torch.as_tensor(change(value.data)), value.batch_sizes, *orders)
     return _map_children(value, lambda child, _: map_arrays(child, change))
 
 
