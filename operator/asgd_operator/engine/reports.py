@@ -23,6 +23,7 @@ from asgd_operator.engine.observe import key_of
 from asgd_operator.engine.polls import Known, Polls, Target
 from asgd_operator.engine.surprises import Surprises
 from asgd_operator.plan.model import Observed, Pod
+from asgd_operator.plan.success import all_ended
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +104,8 @@ def _target(o: Observed) -> Target | None:
         return None
     host = f"[{pod.address}]" if ":" in pod.address else pod.address
     url = f"http://{host}:{o.spec.metrics.port}/status"
-    # NB: with the workers gone it has its last figures, which a suspended job goes on from.
-    return Target(key_of(o.namespace, o.name), url, (*_sign(pod), o.workers_stopped))
+    # NB: when all have ended it has its last figures: what a suspended job goes on from, and what a complete one tells.
+    return Target(key_of(o.namespace, o.name), url, (*_sign(pod), o.workers_stopped, all_ended(o)))
 
 
 def _sign(pod: Pod) -> tuple[str, int, bool]:

@@ -39,7 +39,7 @@ def completing(o: Observed) -> bool:
 def verdict(o: Observed) -> Verdict | None:
     """Complete, or None while something is missing."""
     reason = target(o)
-    if reason and (_all_ended(o) or _waited_long(o)):
+    if reason and ((all_ended(o) and o.report_settled) or _waited_long(o)):
         return complete("WallClockReached" if reason == "seconds" else "TargetReached", _sentence(o, reason))
     left = _unsaid_left(o)
     if left is None or left > 0:
@@ -57,7 +57,7 @@ def look_again(o: Observed) -> float | None:
     return min((wait for wait in waits if wait is not None and wait > 0), default=None)
 
 
-def _all_ended(o: Observed) -> bool:
+def all_ended(o: Observed) -> bool:
     """Also the evaluator: its last word is the metric of the final weights."""
     jobs = (job for job in (o.workers, o.evaluator) if job is not None)
     return not o.running_workers and all(job.finished or job.active == 0 for job in jobs)

@@ -19,6 +19,15 @@ def test_a_reached_target_completes_the_job_when_the_workers_have_ended() -> Non
     assert "Completed" in told(ended.plan())
 
 
+def test_a_job_is_complete_when_shard_0_was_asked_for_its_last_figures_after_all_had_ended() -> None:
+    reached = make_job().running().with_report(stop_reason="epochs", phase="stopping", updates=40).written()
+    ended = reached.with_workers(ready=0, complete=True, succeeded=4).with_evaluator(complete=True)
+    asked = ended.seeing(report_settled=False, report_changes=4.0).plan()
+    assert condition(asked, Condition.COMPLETE)["status"] == "False"
+    assert asked.requeue_after is not None and asked.requeue_after <= 4.0
+    assert condition(ended.plan(), Condition.COMPLETE)["status"] == "True"
+
+
 def test_the_wall_clock_is_a_reason_of_its_own() -> None:
     scene = make_job().running().with_report(stop_reason="seconds").with_workers(ready=0, complete=True)
     assert (
