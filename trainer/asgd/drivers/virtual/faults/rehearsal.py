@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -89,9 +90,9 @@ class Rehearsal:
         """When there was a worker last."""
         self._helped = False
         for crash in plan.crashes:
-            self._clock.after(crash.at, lambda crash=crash: self._crash(crash))  # type: ignore[misc]
+            self._clock.after(crash.at, partial(self._crash, crash))
         for mishap in plan.replacements:
-            self._clock.after(mishap.at, lambda mishap=mishap: self._replace(mishap))  # type: ignore[misc]
+            self._clock.after(mishap.at, partial(self._replace, mishap))
         for refusal in plan.refusals:
             self._clock.after(refusal.at, lambda: self._refuse("the store refuses"))
             self._clock.after(refusal.at + refusal.seconds, lambda: self._refuse(""))
