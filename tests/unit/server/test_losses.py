@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from asgd.server.coordinator import RETURN_SECONDS
 from asgd.server.core import ServerCore
 from asgd.server.losses import STARTS_KEPT, Losses
 from asgd.server.saving import Restored, StoreFacts
@@ -110,3 +111,34 @@ def test_losses_that_a_save_holds_are_not_counted_as_revisited_again() -> None:
     later.receive(0, greeting(0, seen=3, samples=24, term=1), None, 0.0)
     assert later.primary is not None and later.primary.coordinator.pool is not None
     assert later.primary.coordinator.pool.revisited == 24
+
+
+def reborn_job() -> ServerCore:
+    """Shard 0, restarted from a save of 2 updates after workers had seen more."""
+    members = Members()
+    members.push(0, 1), members.push(1, 1)
+    shard = members.core.shard
+    meta, state = json.loads(json.dumps([shard.meta(), members.core.job_state(0.0)]))
+    later = ServerCore(members.core.job, 0, 2, store=StoreFacts("memory:"))
+    later.restore(Restored(1, BOTH, "layout", shard.arrays(), meta, state), 0.0)
+    return later
+
+
+def test_a_worker_that_says_hello_to_a_job_that_is_over_still_tells_what_was_lost() -> None:
+    later = reborn_job()
+    later.receive(0, greeting(0, seen=5, samples=40, term=1), None, 0.0)
+    assert later.primary is not None
+    later.primary.coordinator.stop("updates", 0.0)
+    later.receive(1, greeting(1, seen=7, samples=56, term=1), None, 0.1)
+    assert later.shard.losses.updates == 7 - 2
+
+
+def test_a_job_that_ends_at_once_after_a_restart_hears_every_worker_of_the_earlier_start_first() -> None:
+    later = reborn_job()
+    assert later.primary is not None
+    coordinator = later.primary.coordinator
+    coordinator.stop("updates", 0.0)
+    later.tick(0.1)
+    assert coordinator.phase == "stopping"
+    later.tick(RETURN_SECONDS + 0.1)
+    assert coordinator.phase == "saving"

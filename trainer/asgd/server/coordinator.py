@@ -22,6 +22,8 @@ from asgd.server.rates import Rates
 from asgd.spec.types import JobSpec, Metric
 from asgd.wire.messages import Granted
 
+RETURN_SECONDS = 2.0
+"""Within so long after a restart every worker that lives has said hello: it repeats it each second."""
 PAUSE_SECONDS = 2.0
 """Time moves on in steps of at most this; a longer one means that this process did not run."""
 
@@ -56,6 +58,8 @@ class Coordinator(Membership):
         self.changes = 0
         """Grows with what has to be saved although no push has come."""
         self.phase_since = 0.0
+        self.returning_until = 0.0
+        """After a restart: workers of the earlier start may still say hello, and tell what they have seen of it."""
         self._saved_changes = 0
 
     # -- data and pushes ---------------------------------------------------------------------------
@@ -258,7 +262,10 @@ class Coordinator(Membership):
         self._enter("saving", now)
 
     def _drained(self, now: float) -> bool:
-        return not self.members or now - self.phase_since > self.spec.workers.drain_seconds
+        if not self.members:
+            # NB: a job that ends at once after a restart would miss updates in its count of lost ones.
+            return now >= self.returning_until
+        return now - self.phase_since > self.spec.workers.drain_seconds
 
     def _look_at_evaluator(self, now: float) -> None:
         """An evaluator that hangs while the job trains is told to end, so that another one can start."""

@@ -142,6 +142,8 @@ class ServerCore:
                 self.saving.suspect(now)
             return Fault("fenced", f"this is term {shard.term} of shard {shard.index}", shard.term)
         if self.primary and (fault := self.primary.refusal(message)):
+            if fault.code == "stopped":
+                shard.told(message)
             return fault
         answer = shard.hello(message)
         if self.primary and isinstance(answer, Welcome):

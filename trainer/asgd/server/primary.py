@@ -12,7 +12,7 @@ import msgspec
 
 from asgd.errors import ProtocolError, UserError
 from asgd.server.collecting import Collecting
-from asgd.server.coordinator import PAUSE_SECONDS, Coordinator
+from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
 from asgd.server.manifest import Manifest
 from asgd.server.saving import Saving
@@ -71,6 +71,8 @@ class Primary:
         """Takes over the job's state; `manifest` is the newest complete save, if there is one, `age` seconds old."""
         self.coordinator.load(state)
         self.coordinator.last_save = now
+        if state["run"] == self.coordinator.run:
+            self.coordinator.returning_until = now + RETURN_SECONDS
         self.shard.state.dataset = self.coordinator.dataset
         self._rolled_back = self.shard.losses.samples
         if self.collecting:

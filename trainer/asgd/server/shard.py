@@ -92,6 +92,10 @@ class Shard(Parameters):
         elif known.sequence < message.sequence:
             # What an earlier start acknowledged does not come again, and no round may wait for it.
             self.seen[message.index] = Seen(message.incarnation, message.sequence, self.chunks)
+        self.told(message)
+
+    def told(self, message: Hello) -> None:
+        """What a worker has seen of earlier starts counts, also when it comes too late to join."""
         for term, seen, samples in [*message.past, (message.term, message.seen, message.samples)]:
             self.losses.told(term, seen, samples)
 
