@@ -111,7 +111,8 @@ def test_the_end_of_the_other_end_is_told(pair: tuple[Stream, Stream]) -> None:
     one.close()
     assert until_frame(two, two)[0] == push(0)
     with pytest.raises(Closed):
-        two.receive(no_place)
+        for _ in range(2):  # the look right after a short read is spared
+            two.receive(no_place)
     with pytest.raises(Closed):
         for _ in range(3):
             two.send(encode(push(0)), os.urandom(1 << 20))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from asgd.server.admission import CLOCKS_APART, Known, Speakers, refusal
+from asgd.server.admission import CLOCKS_APART, CODECS, Known, Speakers, refusal
 from asgd.server.primary import Primary
 from asgd.server.round_table import RoundTable
 from asgd.server.shard import Shard
@@ -29,10 +29,9 @@ class Knowledge:
 
     def refusal(self, sender: Hashable, message: AnyMessage, now: float) -> Fault | None:
         """Why a message of `sender` is not served; None when it is to be served, which is remembered of its sender."""
-        if isinstance(message, Exchange) and message.index not in self._shard.members:
-            # NB: of this start, which may know nothing of the job yet: the shard asks it to say hello.
-            return None
-        if isinstance(message, Exchange | Pull):
+        if isinstance(message, (Exchange, Pull)):
+            if self._is_plain(sender, message):
+                return None
             return refusal(message, self._known_of_push(sender))
         fault = refusal(message, self._known(sender, message, now))
         if fault is None:
@@ -49,8 +48,21 @@ class Knowledge:
         shard = role == "shard" and 0 < index < self._shard.shards
         return f"{role} {index}" if worker or shard or (role, index) == ("evaluator", 0) else "other"
 
+    def _is_plain(self, sender: Hashable, message: Exchange | Pull) -> bool:
+        """Nothing is to be checked of it: most chunks are so, and there are tens of thousands of them a second."""
+        index = message.index
+        if isinstance(message, Exchange):
+            if index not in self._shard.members:
+                # NB: of this start, which may know nothing of the job yet: the shard asks it to say hello.
+                return True
+            if message.visits or message.meta or message.codec not in CODECS or self._shard.strategy.figures:
+                return False
+        elif message.role != "worker":
+            return False
+        return message.answer in CODECS and self._speakers.get(sender) in (None, ("worker", index))
+
     def _known_of_push(self, sender: Hashable) -> Known:
-        """What is needed for a chunk, and no more: there are tens of thousands of them a second."""
+        """What is needed for a chunk, and no more."""
         shard = self._shard
         return Known(
             self._name, shard.index, shard.shards, self._speakers.get(sender), shard.term, shard.state.dataset,

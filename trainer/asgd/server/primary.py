@@ -136,14 +136,14 @@ class Primary:
 
     def exchanged(self, message: Exchange, reply: Reply, spoiled: bool, now: float) -> None:
         """A chunk of a push was served: the first one has the push's verdict, a later one may have `spoiled` it."""
-        self.coordinator.active(message.index, now)
-        if message.chunk:
-            if spoiled:
-                self.coordinator.spoiled(message.index, now)
-        elif message.steps and reply.verdict != "duplicate":
+        if not message.chunk and message.steps and reply.verdict != "duplicate":
             self.coordinator.pushed(
                 message.index, message.visits, message.samples, message.loss, reply.verdict, now
             )
+            return
+        self.coordinator.active(message.index, now)
+        if spoiled and message.chunk:
+            self.coordinator.spoiled(message.index, now)
 
     def pulled(self, message: Pull, parked: bool, now: float) -> None:
         """A pull is answered, or held back until something changes."""

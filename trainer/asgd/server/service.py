@@ -35,6 +35,8 @@ BATCH = 64
 """Messages that are served before rounds and parked pulls are looked at, so that time goes on under load."""
 CLOSE_SECONDS = 5.0
 """How long a server that ends waits for its store to finish what it is at."""
+_SERVED: dict[type[Message], str] = {Exchange: "push", Pull: "pull"}
+"""Requests whose durations are counted."""
 
 
 @dataclass(slots=True)
@@ -165,10 +167,8 @@ class Service:
             self._surprised(type(message).__name__, error)
             text = f"shard {core.shard.index} could not serve {type(message).__name__}: {error!r}"
             self._send(sender, core.refuse(sender, message, "bug", text), None)
-        if isinstance(message, Exchange):
-            core.traffic.served("push", time.monotonic() - started)
-        elif isinstance(message, Pull):
-            core.traffic.served("pull", time.monotonic() - started)
+        if what := _SERVED.get(type(message)):
+            core.traffic.served(what, time.monotonic() - started)
 
     @staticmethod
     def _offer_lane(bulk: Bulk, message: Hello, answers: Answers) -> None:
@@ -177,10 +177,10 @@ class Service:
                 bulk.offer(message, answer)
 
     def _send(self, to: Any, message: Message, body: Any) -> None:
-        if isinstance(to, bytes):
-            self._router.answer(to, encode(message), body)
-        elif isinstance(to, Connection):
+        if isinstance(to, Connection):
             to.send(message, body)
+        elif isinstance(to, bytes):
+            self._router.answer(to, encode(message), body)
         elif to is PRIMARY:
             self._tell_primary(message)
 

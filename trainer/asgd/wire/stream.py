@@ -61,12 +61,15 @@ class Stream:
         self._plain: memoryview | None = None
         self._got = 0
         self._low_water = 1
+        self._emptied = False
+        """The last read got less than it had room for: the socket had no more."""
 
     # -- sending -----------------------------------------------------------------------------------
 
     def send(self, header: bytes, payload: Any = None) -> None:
         """Sends a frame, or what of it the socket takes now. Raises Closed."""
         body = None if payload is None else memoryview(payload).cast("B")
+        self._emptied = False
         self._queue_late()
         parts, stable = self._frame(header, body)
         if not self._queue:
@@ -77,6 +80,7 @@ class Stream:
 
     def put_off(self, header: bytes) -> None:
         """A frame without payload that may wait for the next `flush`: several go out together."""
+        self._emptied = False
         for part in self._frame(header, None)[0]:
             self._late += part
 
@@ -153,6 +157,10 @@ class Stream:
         try:
             while True:
                 if self._message is None and not self._begin(place):
+                    if self._emptied:
+                        # NB: whoever polls is told of more; asking in vain takes as long as half a small message.
+                        self._emptied = False
+                        return None
                     if not self._read_head():
                         return None
                     continue
@@ -160,6 +168,7 @@ class Stream:
                     self._wait_for(1)
                     return self._finish()
                 count = self._read(self._into[self._got :])
+                self._emptied = False
                 if count is None:
                     self._wait_for(min(_LOW_WATER, self._into.nbytes - self._got))
                     return None
@@ -194,7 +203,9 @@ class Stream:
             rest = bytes(self._head[self._start : self._filled])
             self._head[: len(rest)] = rest
             self._start, self._filled = 0, len(rest)
-        count = self._read(self._head[self._filled :])
+        room = self._head[self._filled :]
+        count = self._read(room)
+        self._emptied = count is not None and count < room.nbytes
         self._filled += count or 0
         return count is not None
 

@@ -128,6 +128,9 @@ class Centre:
                     break
                 heard = True
                 channel.handle(*arrived, now)
+                if channel.joined and not channel.busy:
+                    # NB: all that was asked for is there; looking once more in vain takes long beside a small push.
+                    break
         return heard
 
     def leave(self, reason: str = "") -> None:
