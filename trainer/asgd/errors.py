@@ -17,6 +17,13 @@ class UserError(AsgdError):
     exit_code = exitcodes.USER_ERROR
 
 
+class Damaged(UserError):
+    """A file of a checkpoint is missing, cut off or not what was written; an older checkpoint may be whole."""
+
+    save = 0
+    """Its number; 0: it has none."""
+
+
 class Diverged(AsgdError):
     """Training produced non-finite values and kept doing so."""
 

@@ -6,10 +6,13 @@ The servers would find out as well, but by then others run; one sentence and not
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
-from asgd.server.saves.store import Store, array_names, locate
+from asgd.server.saves.choosing import prove_found, take
+from asgd.server.saves.reading import array_names
+from asgd.server.saves.store import Store
 from asgd.spec import Job
 from asgd.worker.task.check import Findings
 
@@ -32,9 +35,12 @@ def check_ports(job: Job) -> None:
                 ) from error
 
 
-def check_checkpoint(job: Job, findings: Findings, uri: str, run: str) -> bool:
-    """Whether this `run` begins from a checkpoint, which must fit the model and the optimizer. Raises UserError."""
-    found = locate(Store(uri), job.spec.checkpoint.restore, run)
+def check_checkpoint(job: Job, findings: Findings, uri: str, run: str, note: Callable[[str], None]) -> bool:
+    """Whether this `run` begins from a checkpoint, which must fit the model and the optimizer. Raises UserError.
+
+    `note` is told which checkpoints are skipped because they are damaged.
+    """
+    found = take(Store(uri), job.spec.checkpoint.restore, run, prove_found, note)
     if found is None:
         return False
     fs, folder, manifest = found

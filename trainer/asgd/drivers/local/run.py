@@ -94,7 +94,7 @@ class LocalRun:
             self.job.spec, self._private / "job.json", self._places, self._starter, self.display
         )
         check_ports(self.job)
-        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
+        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name, self._warn)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
@@ -103,6 +103,9 @@ class LocalRun:
         self._accepted = True
         self._keep_log()
         return findings
+
+    def _warn(self, text: str) -> None:
+        self.display.note(f"warning: {text}")
 
     def _keep_log(self) -> None:
         self._starter.keep_log(self.output.file("logs/forkserver.log"))
