@@ -54,3 +54,9 @@ class Fenced(AsgdError):
     """A newer server has claimed a higher term: this one must stop and write nothing more."""
 
     exit_code = exitcodes.TRY_AGAIN
+
+
+class FencedByOther(Fenced):
+    """The newer server belongs to another run: it would be of no use to start this one again."""
+
+    exit_code = exitcodes.FENCED

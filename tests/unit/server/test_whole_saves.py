@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asgd.errors import Damaged, TryAgain, UserError
+from asgd import exitcodes
+from asgd.errors import Damaged, Fenced, FencedByOther, TryAgain, UserError
 from asgd.kernel import F32
 from asgd.server.saves import blocks
 from asgd.server.saves.choosing import prove_found, take
 from asgd.server.saves.reading import prove, read_manifest, read_range
 from asgd.server.saves.restore import find
+from asgd.server.saves.saver import carry_out
 from asgd.server.saves.store import Store
+from asgd.server.saving import CheckTerm
 from asgd.spec.types import Job
 from asgd.wire.partition import Range
 from tests.checks.harness import asgd_spec
@@ -236,3 +239,18 @@ def test_a_save_that_is_removed_while_it_is_read_is_no_damage(tmp_path: Path) ->
 
     with pytest.raises(TryAgain, match="000002 was removed while it was read"):
         take(store, "Latest", "", read, lambda text: None)
+
+
+def test_a_server_that_another_run_replaces_says_so_with_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    term = store.claim_term(0, "mine")
+    Store(str(tmp_path)).claim_term(0, "mine")
+    with pytest.raises(Fenced, match=r"replaced by term 2$") as raised:
+        store.check_term(0, term)
+    assert raised.value.exit_code == exitcodes.TRY_AGAIN
+    Store(str(tmp_path)).claim_term(0, "theirs")
+    outcome = carry_out(store, CheckTerm(0, term))
+    assert outcome.fenced and outcome.foreign and "replaced by term 3, of another run" in outcome.error
+    with pytest.raises(FencedByOther) as other:
+        store.check_term(0, term)
+    assert other.value.exit_code == exitcodes.FENCED

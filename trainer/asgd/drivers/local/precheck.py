@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
+from asgd.host.locks import Busy, FolderLock
 from asgd.server.saves.choosing import prove_found, take
 from asgd.server.saves.reading import array_names
 from asgd.server.saves.store import Store
@@ -33,6 +35,22 @@ def check_ports(job: Job) -> None:
                     f"spec.metrics.port: {port} cannot be used on this machine ({reason}); each process takes one"
                     f" from {first} on; leave it out for any free ones"
                 ) from error
+
+
+def lock_store(uri: str) -> list[FolderLock]:
+    """Keeps other runs on this machine out of a checkpoint store in a folder. Raises UserError while one goes on."""
+    store = Store(uri)
+    if not store.local:
+        return []
+    try:
+        return [FolderLock.take(Path(store.root))]
+    except Busy as busy:
+        raise UserError(
+            f"spec.checkpoint.uri: {uri}: a run that writes there is going on ({busy}); wait for its end, or choose"
+            " another place"
+        ) from None
+    except OSError as error:
+        raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be written: {error.strerror}") from error
 
 
 def check_checkpoint(job: Job, findings: Findings, uri: str, run: str, note: Callable[[str], None]) -> bool:

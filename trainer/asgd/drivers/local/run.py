@@ -24,7 +24,7 @@ from asgd.drivers.display import Display
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.opening import look_at_code
-from asgd.drivers.local.precheck import check_checkpoint, check_ports
+from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
@@ -94,6 +94,7 @@ class LocalRun:
             self.job.spec, self._private / "job.json", self._places, self._starter, self.display
         )
         check_ports(self.job)
+        self.output.locks.extend(lock_store(self.checkpoint_uri))
         restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name, self._warn)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
@@ -307,23 +308,23 @@ def run(
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
-    output = choose_output(job, asked_output)
-    with Display(quiet=quiet) as display:
-        for line in advice(job):
-            display.note(f"warning: {line}")
-        local = LocalRun(job, folder, output, display, interrupts, transport, starter)
-        try:
-            findings = _prepare(local)
-            display.note(_announce(job, findings, output), matters=False)
-            code = local.run(findings)
-        finally:
-            local.close()
-        if local.status is None:
-            raise TryAgain("no parameter server has told the job's state")
-        status: Any = local.status
-    lost = finish.leave_files(
-        job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
-    )
+    with choose_output(job, asked_output) as output:
+        with Display(quiet=quiet) as display:
+            for line in advice(job):
+                display.note(f"warning: {line}")
+            local = LocalRun(job, folder, output, display, interrupts, transport, starter)
+            try:
+                findings = _prepare(local)
+                display.note(_announce(job, findings, output), matters=False)
+                code = local.run(findings)
+            finally:
+                local.close()
+            if local.status is None:
+                raise TryAgain("no parameter server has told the job's state")
+            status: Any = local.status
+        lost = finish.leave_files(
+            job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
+        )
     if lost and code == exitcodes.DONE:
         raise TryAgain(lost)
     if lost:

@@ -64,10 +64,14 @@ def world(arguments: argparse.Namespace, workers: int) -> World:
 
 def run(job: Job, folder: Path, described: World, asked_output: str | None, *, quiet: bool) -> int:
     """Simulates `job`, whose file lies in `folder`; returns the exit code. Raises UserError."""
+    with choose_output(job, asked_output) as output:
+        return _run(job, folder, described, output, quiet=quiet)
+
+
+def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: bool) -> int:
     from asgd.drivers.virtual.simulation import Simulation
     from asgd.worker.shared import TorchWork  # torch takes a second to load
 
-    output = choose_output(job, asked_output)
     written = HistoryWriter(output.file("history.jsonl"), simulated=True)
     with Display(quiet=quiet) as display, written as history:
         for line in advice(job):

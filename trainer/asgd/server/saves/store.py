@@ -1,6 +1,6 @@
 """Checkpoints in any store that fsspec knows: one safetensors file a shard, a manifest written last, fenced by terms.
 
-    <uri>/terms/shard-0/000002                 claimed by a server start; the highest one may write
+    <uri>/terms/shard-0/000002                 claimed by a server start of the run that it names; the highest may write
     <uri>/000017/shard-0-of-2.safetensors      weights and slots of a shard, its state as JSON in the metadata
     <uri>/000017/manifest.json                 written last: a save without it does not exist
     <uri>/000017/manifest-shard-1.json         where shards share no store (a pod's own volume): shard 1's view of it
@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from asgd.errors import Damaged, Fenced, TryAgain, UserError
+from asgd.errors import Damaged, Fenced, FencedByOther, TryAgain, UserError
 from asgd.host.files import UNSEALED, sealed, sync_folder
 from asgd.kernel import F32
 from asgd.server.manifest import Manifest
@@ -41,6 +41,7 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self._run = ""
         try:
             self.fs, self.root = fsspec.core.url_to_fs(uri)
             self.fs.makedirs(self.root, exist_ok=True)
@@ -55,13 +56,17 @@ class Store:
 
     # -- terms -------------------------------------------------------------------------------------
 
-    def claim_term(self, shard: int) -> int:
-        """Claims the next term of a shard: whoever started last may write. Raises TryAgain when the store refuses."""
+    def claim_term(self, shard: int, run: str = "") -> int:
+        """Claims the next term of a shard for `run`: whoever started last may write.
+
+        Raises TryAgain when the store refuses.
+        """
+        self._run = run
         term = self.newest_term(shard) + 1
         folder = self.path("terms", f"shard-{shard}")
         try:
             self.fs.makedirs(folder, exist_ok=True)
-            while not self._create(f"{folder}/{term:06d}"):
+            while not self._create(f"{folder}/{term:06d}", run.encode()):
                 term += 1
         except OSError as error:
             raise TryAgain(f"checkpoint store {self.uri} cannot be written: {error}") from error
@@ -73,23 +78,35 @@ class Store:
         return max((int(name) for name in names if name.isdigit()), default=0)
 
     def check_term(self, shard: int, term: int) -> None:
-        """Raises Fenced when a newer server of this shard has started, TryAgain when the store does not tell."""
+        """Raises Fenced when a newer server of this shard has started (FencedByOther: of another run).
+
+        Raises TryAgain when the store does not tell.
+        """
         try:
             newest = self.newest_term(shard)
+            name = f"{newest:06d}"
+            run = self.fs.cat_file(self.path("terms", f"shard-{shard}", name)) if newest > term else b""
         except OSError as error:
             raise TryAgain(f"checkpoint store {self.uri} cannot be read: {error}") from error
         if newest > term:
-            raise Fenced(f"shard {shard} of term {term} was replaced by term {newest}")
+            other = bool(run) and run != self._run.encode()
+            text = f"shard {shard} of term {term} was replaced by term {newest}"
+            raise FencedByOther(f"{text}, of another run") if other else Fenced(text)
 
-    def _create(self, path: str) -> bool:
+    def _create(self, path: str, data: bytes) -> bool:
         if self.local:
             try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
             except FileExistsError:
                 return False
+            try:
+                os.write(descriptor, data)
+            finally:
+                os.close(descriptor)
+            sync_folder(posixpath.dirname(path))
             return True
         try:
-            self.fs.pipe_file(path, b"", mode="create")
+            self.fs.pipe_file(path, data, mode="create")
         except FileExistsError:
             return False
         return True
