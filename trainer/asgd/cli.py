@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,6 +111,7 @@ def _add_entry_points(commands: _Commands) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code. Errors become one line on stderr."""
     words = sys.argv[1:] if argv is None else [*argv]
+    _print_everything()
     try:
         arguments = parser(*words[:1]).parse_args(words)
         return _dispatch(arguments)
@@ -118,6 +120,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return exitcodes.INTERRUPTED
+
+
+def _print_everything() -> None:
+    """Where the output has no sign for a letter, its number is printed: nothing fails because of what it is called."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:

@@ -76,6 +76,7 @@ def choose_output(job: Job, asked: str | None) -> Output:
     restoring = "checkpoint.restore" in job.given
     while True:
         folder = Path(asked) if asked is not None else _default(job.name, restoring)
+        check_path(folder, "--output")
         made = not folder.exists()
         _make(folder, asked)
         try:
@@ -95,6 +96,17 @@ def choose_output(job: Job, asked: str | None) -> Output:
                 f"--output: {asked} holds a run already; continue it with --set checkpoint.restore=Latest,"
                 " or choose another folder"
             )
+
+
+def check_path(path: Path, field: str) -> None:
+    """Paths stand in JSON files, which are UTF-8. Raises UserError for one that can't."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{field}: {os.fsencode(path.absolute())!r} must be a path in UTF-8; if it is one, Python reads it in this"
+            " locale as another encoding: set PYTHONUTF8=1"
+        ) from None
 
 
 def _default(name: str, restoring: bool) -> Path:

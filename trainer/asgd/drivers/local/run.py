@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,9 @@ from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_stor
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
-from asgd.drivers.output import Output, choose_output
+from asgd.drivers.output import Output, check_path, choose_output
 from asgd.errors import TryAgain, UserError
+from asgd.host.private import private_folder
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job, job_to_json
@@ -63,8 +63,7 @@ class LocalRun:
         self._folder = folder
         self._starter = starter
         self.children = Children(output, starter)
-        # NB: a socket's path may have 107 characters at most; the output folder's may be longer.
-        self._private = Path(tempfile.mkdtemp(prefix="asgd-"))
+        self._private = private_folder()
         self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
         self._keys = Keys.make()
         self._keep = shm.Keep()
@@ -308,6 +307,7 @@ def run(
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
+    check_path(folder, "JOB.yaml")
     with choose_output(job, asked_output) as output:
         with Display(quiet=quiet) as display:
             for line in advice(job):
