@@ -34,6 +34,11 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
     validate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
 
+    check = commands.add_parser("check", help="read every checkpoint of a store, and say which are whole")
+    check.add_argument(
+        "place", metavar="DIR", help="what asgd run wrote to, or a checkpoint store (a path or a URI)"
+    )
+
     bench = commands.add_parser("bench", help="measure this and its peers side by side, ratios first")
     if command == "bench":
         others.add_arguments(bench, command, "asgd-bench")
@@ -163,6 +168,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from asgd.report import compare
 
         return compare.run(arguments.folders, arguments.output, arguments.target)
+    if arguments.command == "check":
+        from asgd.drivers import check
+
+        return check.run(arguments.place)
     if arguments.command == "validate":
         from asgd.spec import validate
 

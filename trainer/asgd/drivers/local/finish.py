@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from msgspec.structs import replace
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
+from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output
 from asgd.errors import TryAgain, UserError
 from asgd.kernel import F32
@@ -109,7 +110,6 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> _Sav
     lacks = ", ".join(name for name in findings.extras if name not in tensors)
     if findings.script:
         lacks = "buffers and frozen parameters, if the script's model has any"
-    partial = output.file("model.safetensors.partial")
-    save_file(tensors, partial, metadata={"updates": str(newest.updates), "job": newest.job, "lacks": lacks})
-    partial.replace(output.file("model.safetensors"))
+    about = {"updates": str(newest.updates), "job": newest.job, "lacks": lacks}
+    write_model(output.file("model.safetensors"), tensors, about)
     return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped))

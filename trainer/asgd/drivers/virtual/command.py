@@ -12,11 +12,10 @@ import os
 import sys
 from pathlib import Path
 
-from safetensors.numpy import save_file
-
 from asgd import exitcodes
 from asgd.algorithms import attacks
 from asgd.drivers.display import Display
+from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output, choose_output
 from asgd.kernel import F32
 from asgd.report import curves, summary
@@ -107,4 +106,4 @@ def _leave_files(job: Job, status: Status, output: Output) -> None:
 def _save_model(answer: F32, tensors: bytes, status: Status, output: Output) -> None:
     """The job's answer under its parameters' own names."""
     named = by_name(answer, named_tensors(tensors))
-    save_file(named, output.file("model.safetensors"), metadata={"updates": str(status.updates)})
+    write_model(output.file("model.safetensors"), named, {"updates": str(status.updates)})

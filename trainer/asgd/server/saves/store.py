@@ -37,14 +37,15 @@ _BLOCK = 1 << 22
 
 
 class Store:
-    """The checkpoints of one job under `uri`. Raises UserError when the URI can't be used at all."""
+    """The checkpoints of one job under `uri`, which is made unless `make` is false. Raises UserError for a bad URI."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, make: bool = True) -> None:
         self.uri = uri
         self._run = ""
         try:
             self.fs, self.root = fsspec.core.url_to_fs(uri)
-            self.fs.makedirs(self.root, exist_ok=True)
+            if make:
+                self.fs.makedirs(self.root, exist_ok=True)
         except (OSError, ValueError, ImportError) as error:
             raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be written: {error}") from error
         self.local = "file" in (
