@@ -183,9 +183,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 def _process(arguments: argparse.Namespace) -> int:
     """One process of a job."""
+    from asgd.host.lossy import print_without_failing
     from asgd.host.orphans import end_with_parent
 
     end_with_parent()
+    print_without_failing()
     if arguments.command == "server":
         from asgd.server import process as server
 

@@ -8,9 +8,11 @@ parameter in ASGD_EXTRAS, so that the saved model is whole. With `algorithm.name
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 
 from asgd import exitcodes
 from asgd.algorithms.registry import halves
@@ -18,6 +20,7 @@ from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.priority import stand_back
+from asgd.host.say import say
 from asgd.kernel import F32
 from asgd.task import Task
 from asgd.wire.ask import Asker
@@ -89,8 +92,15 @@ class Evaluator:
             self.metrics = self._evaluate()
             self.measured = version
         if final and self.config.extras:
-            state.save_extras(self.task.model, self.config.extras)
+            self._save_extras(self.config.extras)
         self._tell(Evaluated(version, outcome.samples, self.metrics, final))
+
+    def _save_extras(self, path: Path) -> None:
+        """Without them the run's model file names what it lacks; the evaluation counts all the same."""
+        try:
+            state.save_extras(self.task.model, path)
+        except (OSError, SafetensorError) as error:
+            say(f"{path} cannot be written: {error}")
 
     def _tell(self, result: Evaluated) -> None:
         """Tells shard 0; one that has just been started knows this evaluator by its next heartbeat."""

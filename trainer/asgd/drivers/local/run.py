@@ -22,6 +22,7 @@ from asgd.algorithms.registry import halves
 from asgd.drivers.display import Display
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
+from asgd.drivers.local.lasting import Lasting
 from asgd.drivers.local.opening import look_at_code
 from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
 from asgd.drivers.local.signals import Interrupts
@@ -71,7 +72,8 @@ class LocalRun:
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
         self._stop_reason = ""
-        self._checkpoint_error = ""
+        self._store_trouble = Lasting(display.note, "training goes on without it", "checkpoints work again")
+        self._disk_trouble = Lasting(display.note, "training goes on", "the run's files are written again")
         self._rejected: set[int] = set()
         self._said_addresses = False
         self._accepted = False
@@ -99,7 +101,11 @@ class LocalRun:
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
         recording.begin(self.output.recording, self._folder)
-        self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
+        try:
+            self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
+        except OSError as error:
+            self.output.file("job.yaml").unlink(missing_ok=True)
+            raise UserError(f"--output: {self.output.folder} cannot be written: {error.strerror}") from error
         self._accepted = True
         self._keep_log()
         return findings
@@ -133,8 +139,9 @@ class LocalRun:
                     self.status = status
                     history.record(status)
                     self.display.update(status)
-                    self._note_checkpoint(status)
+                    self._store_trouble.look(status.checkpoint_error)
                     self._note_rejected(status)
+                self._disk_trouble.look(history.trouble or self.children.trouble)
                 self.children.wait(POLL_SECONDS)
         self.interrupts.end_orderly()
         if self.status and self.status.updates:
@@ -219,11 +226,6 @@ class LocalRun:
         self._stop_reason = self._stop_reason or reason
         if self._stop_reason and not reason:
             self._tell(Command("stop", self._stop_reason))
-
-    def _note_checkpoint(self, status: Status) -> None:
-        if status.checkpoint_error and not self._checkpoint_error:
-            self.display.note(f"warning: {status.checkpoint_error}; training goes on without it")
-        self._checkpoint_error = status.checkpoint_error
 
     def _note_rejected(self, status: Status) -> None:
         for worker in sorted({*status.ever_rejected} - self._rejected):
