@@ -90,10 +90,21 @@ def test_pods_that_nobody_can_place_are_said_to_be() -> None:
         make_job()
         .running()
         .with_workers(ready=0)
-        .with_pods(pod(Role.WORKER, 0, phase="Pending", unschedulable=True))
+        .with_pods(
+            pod(
+                Role.WORKER,
+                0,
+                phase="Pending",
+                unschedulable=True,
+                unscheduled="0/2 nodes are available: 2 Insufficient cpu.",
+            )
+        )
     )
     found = condition(scene.plan(), Condition.WORKERS_READY)
-    assert (found["reason"], "No node has room for x-worker-0." in found["message"]) == (
+    assert (
+        found["reason"],
+        "No node takes x-worker-0: 0/2 nodes are available: 2 Insufficient cpu." in found["message"],
+    ) == (
         "Unschedulable",
         True,
     )
