@@ -12,7 +12,6 @@ from asgd_operator.plan.model import Init, Observed, Pod
 IMAGE_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 CONFIG_ERRORS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 OUT_OF_MEMORY = "OOMKilled"
-_FIELD = {Role.SERVER: "parameterServer", Role.WORKER: "workers", Role.EVALUATOR: "evaluation"}
 
 Found = tuple[str, str] | None
 """(reason, sentence)"""
@@ -35,7 +34,7 @@ def end(pod: Pod, again: bool = False) -> str:
     """How the pod's container ended last; `again`: it does so each time."""
     repeated = " again and again" if again else ""
     if pod.ended == OUT_OF_MEMORY:
-        field = _FIELD.get(Role(pod.role), "workers")
+        field = "parameterServer" if pod.role == Role.SERVER else "workers"
         return (
             f"{pod.name} was killed{repeated} for it used more memory than its limit (OOMKilled); raise"
             f" {field}.resources.limits.memory."
