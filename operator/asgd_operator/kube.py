@@ -132,6 +132,13 @@ class Kube:
         except NotFound:
             return None
 
+    async def warnings(self, namespace: str, uid: str) -> list[Manifest]:
+        """The warning Events about the object with this UID, in no order."""
+        place, plural = _PLACES["Event"]
+        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": "50"}
+        found = await self._request("GET", f"/{place}/namespaces/{namespace}/{plural}", "Event", query=query)
+        return list(found.get("items", ()))
+
     async def may_list(self, kind: str, namespace: str) -> str:
         """Why objects of `kind` cannot be listed in `namespace` (empty: in the cluster); empty when they can.
 
