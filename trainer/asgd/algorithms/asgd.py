@@ -84,7 +84,9 @@ class AsgdWorker(WorkerStrategy):
         self.unpushed = 0
 
     def joined(self, w: Vector) -> None:
-        if not self.gradients:
+        if self.optimizer is not None:
+            self.optimizer.forget()
+            self.unpushed = 0
             self.anchor = w * 1
             self.delta = w * 0
             self.scratch = w * 0

@@ -170,5 +170,6 @@ class LocalOptimizer:
         self._optimizer.update(w, g, rate, slots=self._slots, scratch=scratch, count=self.steps)
 
     def forget(self) -> None:
-        """Starts anew from weights that others trained; the count of steps goes on."""
+        """Starts anew from weights that others trained."""
         self._slots.clear()
+        self.steps = 0
