@@ -148,7 +148,7 @@ class Coordinator(Membership):
         self._check_stop(now)
 
     def _unusable(self, index: int, visits: list[Span]) -> None:
-        """What worker `index` made of `visits` was not finite: somebody may try once more, and who repeats it is named."""
+        """What worker `index` made of `visits` was not finite: it is tried once more, and who repeats it is named."""
         skipped = self.pool.give_up(index, visits) if self.pool else 0
         if skipped and self.pool and self.pool.skipped == skipped:
             self.notices.add(f"{skipped} samples were not finite twice, and are left out of this epoch")
