@@ -22,6 +22,8 @@ ALIASES = "  args:\n    a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
 MERGES = "  args:\n    a0: &a0 {k: v}\n" + "".join(
     f"    a{i}: &a{i} {{<<: [{', '.join(f'*a{i - 1}' for _ in range(9))}]}}\n" for i in range(1, 12)
 )
+BOUND = 10.0
+"""Seconds of CPU time: each takes less than one here, and for minutes where nothing bounds it."""
 MANY, DEEP, LARGE = bounds.TOO_MANY, bounds.TOO_DEEP, bounds.TOO_LARGE
 REFUSED = {
     "aliases of aliases": (HEAD + ALIASES, MANY),
@@ -52,7 +54,7 @@ def test_a_bomb_is_refused_in_one_sentence_within_a_second(tmp_path: Path, name:
     load_job_of = time.process_time()
     with pytest.raises(UserError, match=why.replace("(", r"\(")) as raised:
         load_job(tmp_path / "job.yaml")
-    assert time.process_time() - load_job_of < 1.5
+    assert time.process_time() - load_job_of < BOUND
     lines = str(raised.value).splitlines()
     assert all(len(line) < 1200 for line in lines)
     assert len(lines) == 1 or (len(lines) == 31 and lines[-1].endswith("problems more"))
@@ -63,7 +65,7 @@ def test_what_is_only_long_is_read_within_a_second(tmp_path: Path, name: str) ->
     (tmp_path / "job.yaml").write_text(f"{HEAD}  args: {{a: {READ[name]}}}\n")
     began = time.process_time()
     value = load_job(tmp_path / "job.yaml").spec.args["a"]
-    assert time.process_time() - began < 1.5
+    assert time.process_time() - began < BOUND
     assert len(value) == len(READ[name].strip("'")) if isinstance(value, str) else len(value) == 40_000
 
 

@@ -149,7 +149,9 @@ def _problems(error: Any) -> list[Problem]:
     match error.kind.name:
         case "additionalProperties":
             known = list(_at(error.schema_path[:-1]).get("properties", {}))
-            return [Problem((*path, key), _unknown(key, known)) for key in error.kind.unexpected]
+            return [
+                Problem((*path, key), _unknown(key, known)) for key in error.kind.unexpected[:_MOST_BREACHES]
+            ]
         case "required":
             return [Problem((*path, error.kind.property), "is required")]
     return [Problem(path, f"{_short(error.instance)} {_complaint(error)}")]
