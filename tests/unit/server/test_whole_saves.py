@@ -58,6 +58,7 @@ def test_one_flipped_bit_anywhere_in_a_save_is_noticed_or_changes_no_value(tmp_p
     manifest = write(store, 1, 1)
     path = tmp_path / "000001" / name
     good = path.read_bytes()
+    whole = read_range(store.fs, store.path("000001"), manifest, Range(0, SIZE))[1]
     for at in range(0, len(good), 3):
         flip(path, at, bit=at % 8)
         try:
@@ -65,6 +66,8 @@ def test_one_flipped_bit_anywhere_in_a_save_is_noticed_or_changes_no_value(tmp_p
             prove(store.fs, store.path("000001"), read)
             # NB: a key that means nothing any more leaves a field at its default; the seal itself may be such a key.
             read.crc32 = manifest.crc32
+            state = read_range(store.fs, store.path("000001"), read, Range(0, SIZE))[1]
+            assert state == whole, f"byte {at} of {name} changes the state"
             assert read == manifest, f"byte {at} of {name}: {good[at - 20 : at + 20]!r}"
         except Damaged:
             continue
