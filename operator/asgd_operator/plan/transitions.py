@@ -78,7 +78,11 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
         yield Event(reason, now["message"], warning=True)
 
 
-_NOTICES = {"worker": Reason.WORKER_HUNG, "evaluator": Reason.EVALUATOR_HUNG}
+_NOTICES = {
+    "worker": Reason.WORKER_HUNG,
+    "evaluator": Reason.EVALUATOR_HUNG,
+    "checkpoint": Reason.CHECKPOINT_SKIPPED,
+}
 _DEGRADED = {
     "HighStaleness": Reason.HIGH_STALENESS,
     "CheckpointFailing": Reason.CHECKPOINT_FAILED,

@@ -96,7 +96,9 @@ class LocalRun:
         )
         check_ports(self.job)
         self.output.locks.extend(lock_store(self.checkpoint_uri))
-        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name, self._warn)
+        restored = check_checkpoint(
+            self.job, findings, self.checkpoint_uri, self._private.name, self.display.warn
+        )
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
@@ -109,9 +111,6 @@ class LocalRun:
         self._accepted = True
         self._keep_log()
         return findings
-
-    def _warn(self, text: str) -> None:
-        self.display.note(f"warning: {text}")
 
     def _keep_log(self) -> None:
         self._starter.keep_log(self.output.file("logs/forkserver.log"))
