@@ -88,8 +88,8 @@ class Evaluator:
             self.flat.weights.copy_(self._staging.on_device())
             self.metrics = self._evaluate()
             self.measured = version
-        if final and self.config.extras:
-            state.save_extras(self.task.model, self.config.extras)
+        if final and self.config.extras and self.task.evaluate:
+            state.save_extras(self.task.model, {name for name, _ in self.flat.layout}, self.config.extras)
         self._tell(Evaluated(version, outcome.samples, self.metrics, final))
 
     def _tell(self, result: Evaluated) -> None:

@@ -17,6 +17,7 @@ from asgd.worker.assemble import About, Assembled, assemble
 from asgd.worker.compute import Computation, prepare, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
+from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.replica import Reading
@@ -104,6 +105,8 @@ def _live(
             more = f" and {len(resting) - 3} more" if len(resting) > 3 else ""
             say(f"worker {index}: stays in evaluation mode, as the entrypoint left it: {names}{more}")
         reason = replica.live(replica.core.train())
+    if reason or not leaving:
+        leave_extras(task.model, computation.flat, config.extras, index)
     replica.close("drained" if leaving else reason)
     return reason
 

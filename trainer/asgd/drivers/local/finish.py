@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from msgspec.structs import replace
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from asgd.drivers.output import Output
 from asgd.errors import UserError
@@ -18,6 +18,7 @@ from asgd.report.files import write_atomic
 from asgd.server.saves.store import Store, assemble
 from asgd.spec import Job
 from asgd.spec.status import Status
+from asgd.worker import left
 from asgd.worker.task.check import Findings
 
 
@@ -59,7 +60,7 @@ def leave_files(
         picture.write()
     saved = _Saved()
     if status.stop_reason != "diverged":  # a diverged model is nobody's model
-        saved = _save_model(output, checkpoint_uri, findings)
+        saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
     shards = job.spec.parameter_server.shards
     obstacle = obstacle or recording.seal(output.recording, shards, saved.save, saved.sha256)
     told = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
@@ -77,10 +78,11 @@ def leave_files(
     return f"the weights of update {status.updates:,} are lost, {left}: {status.checkpoint_error}"
 
 
-def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> _Saved:
+def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers: str) -> _Saved:
     """Writes the newest checkpoint's model, if there is a checkpoint.
 
-    Parameters stand under all their names, with the evaluator's extras; `lacks` in the metadata names the rest.
+    Parameters stand under all their names, with what processes left of the model's other state; `lacks` in the
+    metadata names what nobody left.
     """
     try:
         store = Store(checkpoint_uri)
@@ -91,12 +93,13 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> _Sav
         return _Saved()
     tensors = assemble(store.fs, store.path(f"{newest.save:06d}"), newest)
     sha256 = recording.weights_hash(tensors.values())
-    tensors |= {second: tensors[name].copy() for second, name in findings.aliases.items() if name in tensors}
-    if output.extras.exists():
-        tensors |= load_file(output.extras)
-        output.extras.unlink()
-    lacks = ", ".join(name for name in findings.extras if name not in tensors)
-    if findings.script:
+    found = left.gather(output.extras, buffers)
+    aliases = findings.aliases | found.aliases
+    tensors |= {second: tensors[name].copy() for second, name in aliases.items() if name in tensors}
+    tensors |= {name: tensor for name, tensor in found.tensors.items() if name not in tensors}
+    left.sweep(output.extras)
+    lacks = ", ".join(name for name in found.names or findings.extras if name not in tensors)
+    if findings.script and found.names is None:
         lacks = "buffers and frozen parameters, if the script's model has any"
     partial = output.file("model.safetensors.partial")
     save_file(tensors, partial, metadata={"updates": str(newest.updates), "job": newest.job, "lacks": lacks})

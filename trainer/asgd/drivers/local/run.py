@@ -39,6 +39,7 @@ from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
 from asgd.wire.messages import Bye, Command, Done
+from asgd.worker import left
 from asgd.worker.task.check import Findings
 
 POLL_SECONDS = 0.1
@@ -89,7 +90,7 @@ class LocalRun:
         """Writes the job down and looks at the user's code, data, checkpoint and ports. Raises UserError."""
         self._write_private("job.json", job_to_json(self.job))
         self._write_private("keys.json", msgspec.json.encode(self._keys))
-        self.output.extras.unlink(missing_ok=True)
+        left.sweep(self.output.extras)
         findings = look_at_code(
             self.job.spec, self._private / "job.json", self._places, self._starter, self.display
         )

@@ -18,7 +18,6 @@ from asgd import exitcodes
 from asgd.algorithms import attacks
 from asgd.drivers.display import Display
 from asgd.drivers.output import Output, choose_output
-from asgd.kernel import F32
 from asgd.report import curves, summary
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
@@ -85,7 +84,10 @@ def run(job: Job, folder: Path, described: World, asked_output: str | None, *, q
         status = simulation.run()
     _leave_files(job, status, output)
     if status.stop_reason != "diverged":
-        _save_model(simulation.answer(), work.tensors, status, output)
+        named = named_tensors(work.tensors)
+        model = work.whole(by_name(simulation.answer(), named))
+        metadata = {"updates": str(status.updates), "job": job.name, "lacks": ", ".join(model.lacks)}
+        save_file(model.tensors, output.file("model.safetensors"), metadata=metadata)
     return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
 
 
@@ -98,9 +100,3 @@ def _leave_files(job: Job, status: Status, output: Output) -> None:
     for line in summary.describe(told, output.folder):
         print(line)
     sys.stdout.flush()
-
-
-def _save_model(answer: F32, tensors: bytes, status: Status, output: Output) -> None:
-    """The job's answer under its parameters' own names."""
-    named = by_name(answer, named_tensors(tensors))
-    save_file(named, output.file("model.safetensors"), metadata={"updates": str(status.updates)})
