@@ -45,8 +45,8 @@ class Env(StrEnum):
     SOURCE = "ASGD_SOURCE", "folder for the files of spec.source; a temporary one if not set"
     EXTRAS = (
         "ASGD_EXTRAS",
-        "file in which the evaluator leaves the model's state beside its trained parameters; workers leave theirs next to"
-        " it",
+        "file in which the evaluator leaves the model's state beside its trained parameters; workers leave theirs"
+        " next to it",
     )
     SHM = (
         "ASGD_SHM",
