@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import json
 import sys
 from pathlib import Path
 
@@ -217,5 +219,20 @@ def test_a_script_started_by_python_says_how_to_start_it(monkeypatch: pytest.Mon
 
 
 def test_args_reach_a_script_as_a_command_line() -> None:
-    args = {"name": "a b", "rate": 0.5, "fast": True, "slow": False, "none": None, "sizes": [1, 2]}
-    assert arguments(args) == ["--name=a b", "--rate=0.5", "--fast", "--sizes=[1, 2]"]
+    args = {"name": "a b", "rate": 0.5, "fast": True, "slow": False, "none": None, "more": {"a": [1]}}
+    assert arguments(args) == ["--name=a b", "--rate=0.5", "--fast", '--more={"a": [1]}']
+
+
+def test_lists_in_args_reach_argparse_as_lists_whatever_stands_around_them() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--layers", type=int, nargs="+")
+    parser.add_argument("--betas", type=float, nargs=2)
+    parser.add_argument("--names", nargs="*")
+    parser.add_argument("--none", nargs="*")
+    parser.add_argument("--cuts", type=json.loads, nargs="+")
+    parser.add_argument("--fast", action="store_true")
+    given = {
+        "layers": [64, 32], "betas": [0.9, -1.5], "fast": True, "names": ["a b", "c"], "none": [],
+        "cuts": [[1, 2], {"a": 3}, True],
+    }  # fmt: skip
+    assert vars(parser.parse_args(arguments(given))) == given
