@@ -48,6 +48,11 @@ class Env(StrEnum):
         "file in which the evaluator leaves the model's state beside its trained parameters; workers leave theirs"
         " next to it",
     )
+    WARNINGS = (
+        "ASGD_WARNINGS",
+        "file to which processes add the warnings of users' code, a line of JSON each, for `asgd run` to say; not set:"
+        " they are in the logs alone",
+    )
     SHM = (
         "ASGD_SHM",
         "memory-backed folder that workers and servers of one machine share; /dev/shm if not set; on a cluster the"

@@ -19,6 +19,7 @@ import asgd.worker.process
 import asgd.worker.task.check
 import asgd.worker.task.script  # noqa: F401
 from asgd.host.forkserver import settle
+from asgd.host.warned import tell_warnings
 from asgd.spec import job_from_json
 from asgd.spec.types import JobSpec
 from asgd.worker.task.entrypoint import expose, find_file, is_script, load_entrypoint
@@ -30,6 +31,7 @@ def preload(job: str) -> dict[str, Any]:
     """Imports the user's code of the job in the file `job`; returns the `Traces` that it left. Raises UserError."""
     spec = job_from_json(Path(job).read_bytes()).spec
     script = is_script(spec.entrypoint)
+    tell_warnings()
     with watching() as traces:
         if script:
             _preload_script(spec)

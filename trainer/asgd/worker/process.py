@@ -11,6 +11,7 @@ from asgd.host.allocator import keep_freed_memory
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
+from asgd.host.warned import tell_warnings
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.worker.assemble import About, Assembled, assemble
@@ -31,6 +32,7 @@ from asgd.worker.task.probing import take_probe
 def main() -> int:
     """Runs one worker as its environment says. Raises UserError, TryAgain."""
     config = read_config()
+    tell_warnings()
     limit_threads()
     keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))

@@ -30,6 +30,7 @@ from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
 from asgd.drivers.output import Output, choose_output
 from asgd.errors import TryAgain, UserError
+from asgd.host.warned import Warned
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job, job_to_json
@@ -72,6 +73,7 @@ class LocalRun:
         self._asker: Asker | None = None
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
+        self._warned = Warned(self._private / "warnings.jsonl", output.file("logs"))
         self._stop_reason = ""
         self._checkpoint_error = ""
         self._rejected: set[int] = set()
@@ -157,8 +159,12 @@ class LocalRun:
 
     @property
     def _places(self) -> dict[str, str]:
-        """Where users' code is looked for."""
-        return {Env.JOB_FOLDER: str(self._folder), Env.SOURCE: str(self._private / "source")}
+        """Where users' code is looked for, and its warnings go."""
+        return {
+            Env.JOB_FOLDER: str(self._folder),
+            Env.SOURCE: str(self._private / "source"),
+            Env.WARNINGS: str(self._private / "warnings.jsonl"),
+        }
 
     def _env(self, metrics: str) -> dict[str, str]:
         return {
@@ -235,6 +241,8 @@ class LocalRun:
     def _watch(self) -> None:
         for said in self._starter.look():
             self.display.note(said)
+        for said in self._warned.new():
+            self.display.note(said)
         self.children.publish()
         self._say_addresses()
         self.watch.look(self.status)
@@ -262,6 +270,8 @@ class LocalRun:
     def close(self) -> None:
         """Ends what still runs and removes sockets and keys."""
         self.children.kill()
+        for said in self._warned.new():
+            self.display.note(said)
         if self._accepted:
             self._keep_log()
         self._starter.close()
