@@ -22,6 +22,7 @@ from asgd.host.forkserver import settle
 from asgd.host.warned import tell_warnings
 from asgd.spec import job_from_json
 from asgd.spec.types import JobSpec
+from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.task.entrypoint import expose, find_file, is_script, load_entrypoint
 from asgd.worker.task.imports import watching
 from asgd.worker.task.script import arguments
@@ -32,6 +33,8 @@ def preload(job: str) -> dict[str, Any]:
     spec = job_from_json(Path(job).read_bytes()).spec
     script = is_script(spec.entrypoint)
     tell_warnings()
+    # NB: so that a number of threads which the user's code sets is told from ours.
+    limit_threads()
     with watching() as traces:
         if script:
             _preload_script(spec)

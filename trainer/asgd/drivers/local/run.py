@@ -30,6 +30,8 @@ from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
 from asgd.drivers.output import Output, choose_output
 from asgd.errors import TryAgain, UserError
+from asgd.host.available import available_cores
+from asgd.host.threads import share, threads_told
 from asgd.host.warned import Warned
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
@@ -42,6 +44,7 @@ from asgd.wire.lanes import shm
 from asgd.wire.messages import Bye, Command, Done
 from asgd.worker import left
 from asgd.worker.task.check import Findings
+from asgd.worker.task.entrypoint import is_script
 
 POLL_SECONDS = 0.1
 FINISH_SECONDS = 120.0
@@ -74,6 +77,9 @@ class LocalRun:
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
         self._warned = Warned(self._private / "warnings.jsonl", output.file("logs"))
+        script = is_script(job.spec.entrypoint)
+        told = threads_told(os.environ)
+        self._threads = told or share(job.spec, available_cores(), evaluator=not script)
         self._stop_reason = ""
         self._checkpoint_error = ""
         self._rejected: set[int] = set()
@@ -101,7 +107,7 @@ class LocalRun:
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
-        recording.begin(self.output.recording, self._folder)
+        recording.begin(self.output.recording, self._folder, self._threads)
         self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
         self._accepted = True
         self._keep_log()
@@ -159,11 +165,12 @@ class LocalRun:
 
     @property
     def _places(self) -> dict[str, str]:
-        """Where users' code is looked for, and its warnings go."""
+        """Where users' code is looked for, where its warnings go, and how many threads it has."""
         return {
             Env.JOB_FOLDER: str(self._folder),
             Env.SOURCE: str(self._private / "source"),
             Env.WARNINGS: str(self._private / "warnings.jsonl"),
+            Env.THREADS: str(self._threads),
         }
 
     def _env(self, metrics: str) -> dict[str, str]:
