@@ -118,5 +118,7 @@ def _settle(parameter: Tensor, view: Tensor) -> None:
     if parameter.grad is None:
         view.zero_()
     else:
-        view.copy_(parameter.grad)
+        gradient = parameter.grad
+        # NB: an embedding with sparse=True has a sparse one.
+        view.copy_(gradient if gradient.layout == torch.strided else gradient.to_dense())
     parameter.grad = view
