@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from asgd.server.coordinator import Coordinator
 from asgd.server.divergence import Divergence
 from asgd.server.kept import RUN_BOUND, Kept
+from asgd.server.mean import Mean
 from asgd.server.notices import Notices
 from asgd.server.pool import Pool
 from asgd.spec.status import Notice
@@ -238,7 +239,7 @@ SAMPLES: dict[str, Any] = {
     "updates": 5,
     "samples": 40,
     "seconds": 12.5,
-    "loss": 0.25,
+    "mean_loss": Mean(0.25, 0.5),
     "first_loss": 2.5,
     "divergence": Divergence(3, 2, 1, {4}),
     "metrics": {"accuracy": 0.75},

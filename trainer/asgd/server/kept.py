@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from asgd.errors import UserError
 from asgd.server.divergence import Divergence
+from asgd.server.mean import Mean
 from asgd.server.notices import Notices
 from asgd.server.pool import PoolState
 
@@ -38,7 +39,7 @@ class Kept(Struct, rename="camel"):
     samples: int = 0
     seconds: float = 0.0
     """Trained until then."""
-    loss: float | None = None
+    mean_loss: Mean = msgspec.field(default_factory=Mean)
     first_loss: float | None = None
     divergence: Divergence = msgspec.field(default_factory=Divergence)
     metrics: dict[str, float] = {}

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from asgd.errors import UserError
+from asgd.host.available import limited_cores
+from asgd.host.threads import threads_told
 from asgd.kernel import F32
 from asgd.worker.reading.nested import map_arrays
 
@@ -41,8 +43,18 @@ def choose_device(count: int, index: int) -> torch.device:
 
 
 def limit_threads() -> None:
-    """One thread a process unless the user says otherwise: busy cores make more of them far slower."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    """As many threads as are this process's share of the cores, unless users' code has set a number of its own.
+
+    NB: more threads than cores are over 100 times slower: they spin. Twice is no harm, nor after users' code.
+    """
+    global _threads
+    if torch.get_num_threads() == _threads:
+        _threads = threads_told(os.environ) or limited_cores() or 1
+        torch.set_num_threads(_threads)
+
+
+_threads = torch.get_num_threads()
+"""What torch began with, or was told here: another number is the user's."""
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
