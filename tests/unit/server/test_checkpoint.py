@@ -17,8 +17,10 @@ from safetensors.numpy import load_file
 from asgd.errors import Fenced, TryAgain, UserError
 from asgd.kernel import F32
 from asgd.server.manifest import Manifest
+from asgd.server.saves.choosing import locate
+from asgd.server.saves.reading import assemble, read_range, read_state
 from asgd.server.saves.saver import carry_out
-from asgd.server.saves.store import Store, assemble, locate, read_range, read_state
+from asgd.server.saves.store import Store
 from asgd.server.saving import Publish
 from asgd.wire.partition import Range, shard_range
 from asgd.wire.reports import Part
