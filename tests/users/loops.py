@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,10 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
-from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils.checkpoint import checkpoint
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.users.toys import Numbers, Symmetric, Texts, net, points, speaker, together
 
 Loop = Callable[[Any], list[float]]
 LOOPS: dict[str, Loop] = {}
@@ -49,18 +51,6 @@ def part(function: Callable[[], Part]) -> Callable[[], Part]:
     PARTS[function.__name__] = function
     LOOPS[function.__name__] = lambda asgd: trained(asgd, function())
     return function
-
-
-def points(samples: int = 48, width: int = 6) -> TensorDataset:
-    """Three classes of points."""
-    generator = torch.Generator().manual_seed(3)
-    x = torch.randn(samples, width, generator=generator)
-    return TensorDataset(x, x[:, :3].argmax(1))
-
-
-def net(width: int = 6) -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(width, 8), nn.Tanh(), nn.Linear(8, 3))
 
 
 def trained(asgd: Any, part: Part) -> list[float]:
@@ -118,26 +108,6 @@ def closure(asgd: Any) -> list[float]:
     return losses
 
 
-class Speaker(nn.Module):
-    """Embedding, LSTM and a head that shares the embedding's weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words = nn.Embedding(9, 7)
-        self.lstm = nn.LSTM(7, 7, batch_first=True)
-        self.head = nn.Linear(7, 9, bias=False)
-        self.head.weight = self.words.weight
-
-    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        out, state = self.lstm(self.words(tokens), state)
-        return self.head(out), state
-
-
-def speaker() -> Speaker:
-    torch.manual_seed(0)
-    return Speaker()
-
-
 @loop
 def state_of_an_rnn_is_carried_over(asgd: Any) -> list[float]:
     """Truncated backpropagation through time over one long text; tied embeddings; the norm is clipped."""
@@ -154,14 +124,6 @@ def state_of_an_rnn_is_carried_over(asgd: Any) -> list[float]:
         optimizer.step(loss=loss, samples=4)
         losses.append(loss.item())
     return losses
-
-
-class Numbers(IterableDataset[tuple[Tensor, Tensor]]):
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(5)
-        for _ in range(64):
-            x = torch.randn(6, generator=generator)
-            yield x, x[:3].argmax()
 
 
 @part
@@ -258,11 +220,6 @@ def spectral_norm() -> Part:
     return Part(model, lambda batch: F.cross_entropy(model(batch[0]), batch[1]), points())
 
 
-class Symmetric(nn.Module):
-    def forward(self, w: Tensor) -> Tensor:
-        return w.triu() + w.triu(1).T
-
-
 @part
 def parametrized_weights() -> Part:
     torch.manual_seed(0)
@@ -310,24 +267,6 @@ def accumulation(asgd: Any) -> list[float]:
             optimizer.step(loss=loss * 3)
             optimizer.zero_grad()
     return losses
-
-
-class Texts(Dataset[dict[str, Any]]):
-    def __len__(self) -> int:
-        return 24
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"tokens": torch.arange(2 + index % 5) % 9, "label": index % 3, "name": f"text-{index}"}
-
-
-def together(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Texts of unlike lengths, padded."""
-    return {
-        "tokens": pad_sequence([s["tokens"] for s in samples], batch_first=True, padding_value=0),
-        "lengths": torch.tensor([len(s["tokens"]) for s in samples]),
-        "labels": torch.tensor([s["label"] for s in samples]),
-        "names": [s["name"] for s in samples],
-    }
 
 
 @part

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import asgd
 from tests.users.alone import Plain, PlainSGD, only_worker, work_alone
-from tests.users.loops import LOOPS, PARTS, Part, Texts
+from tests.users.loops import LOOPS, PARTS, Part
+from tests.users.toys import Texts
 
 pytestmark = pytest.mark.timeout(120)
 UPDATES = 14

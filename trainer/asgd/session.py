@@ -194,7 +194,7 @@ def connect(model: nn.Module) -> Connection:
             " spec.entrypoint names it"
         )
     config = read_config()
-    limit_threads()
+    limit_threads(config.job.spec)
     keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     device = next((p.device for p in model.parameters()), None)

@@ -39,7 +39,8 @@ def test_processes_of_one_machine_share_its_cores(
     ],
 )
 def test_a_process_takes_what_it_is_told_and_no_nonsense(env: dict[str, str], threads: int | None) -> None:
-    assert threads_told(env) == threads
+    assert threads_told(job_spec(), env) == threads
+    assert threads_told(job_spec(workers={"threads": 7}), env) == 7
 
 
 @pytest.mark.parametrize(
@@ -75,11 +76,11 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 def test_a_number_of_threads_that_users_code_sets_stays(fresh: pytest.MonkeyPatch) -> None:
     fresh.setenv("ASGD_THREADS", "2")
-    limit_threads()
+    limit_threads(job_spec())
     assert torch.get_num_threads() == 2
-    limit_threads()
+    limit_threads(job_spec())
     torch.set_num_threads(3)
-    limit_threads()
+    limit_threads(job_spec())
     assert torch.get_num_threads() == 3
 
 
@@ -88,5 +89,5 @@ def test_without_a_word_a_process_has_its_containers_cores_or_one(fresh: pytest.
     fresh.delenv("OMP_NUM_THREADS", raising=False)
     for limit, threads in ((None, 1), (3, 3)):
         fresh.setattr(accelerator, "limited_cores", lambda limit=limit: limit)
-        limit_threads()
+        limit_threads(job_spec())
         assert torch.get_num_threads() == threads

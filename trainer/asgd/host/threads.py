@@ -8,11 +8,13 @@ from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec
 
 
-def threads_told(env: Mapping[str, str]) -> int | None:
-    """What `asgd run` has told a process, or the user; None if nobody has.
+def threads_told(spec: JobSpec, env: Mapping[str, str]) -> int | None:
+    """What the job says, `asgd run` has told this process, or the user's environment; None if nobody has.
 
     OMP_NUM_THREADS may be a list for nested regions, of which the first counts; what is no number from 1 says nothing.
     """
+    if spec.workers.threads:
+        return spec.workers.threads
     for name in (Env.THREADS, "OMP_NUM_THREADS"):
         first = env.get(name, "").partition(",")[0].strip()
         if first.isdecimal() and int(first):

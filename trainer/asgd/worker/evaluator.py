@@ -137,7 +137,7 @@ def main() -> int:
     """Runs the evaluator as its environment says. Raises UserError, TryAgain."""
     config = read_config()
     tell_warnings()
-    limit_threads()
+    limit_threads(config.job.spec)
     leaving = catch_term()
     task = build_task(config.job.spec)
     if task.evaluate is None and not halves(config.job.spec).strategy.oracle:

@@ -34,7 +34,7 @@ def preload(job: str) -> dict[str, Any]:
     script = is_script(spec.entrypoint)
     tell_warnings()
     # NB: so that a number of threads which the user's code sets is told from ours.
-    limit_threads()
+    limit_threads(spec)
     with watching() as traces:
         if script:
             _preload_script(spec)

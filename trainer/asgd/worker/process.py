@@ -33,7 +33,7 @@ def main() -> int:
     """Runs one worker as its environment says. Raises UserError, TryAgain."""
     config = read_config()
     tell_warnings()
-    limit_threads()
+    limit_threads(config.job.spec)
     keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     if is_script(config.job.spec.entrypoint):

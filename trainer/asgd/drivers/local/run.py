@@ -77,7 +77,7 @@ class LocalRun:
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
         self._warned = Warned(self._private / "warnings.jsonl", output.file("logs"))
         script = is_script(job.spec.entrypoint)
-        told = threads_told(os.environ)
+        told = threads_told(job.spec, os.environ)
         self._threads = told or share(job.spec, available_cores(), evaluator=not script)
         self._stop_reason = ""
         self._checkpoint_error = ""

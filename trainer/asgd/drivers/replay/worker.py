@@ -93,7 +93,7 @@ class ReplayedWorker:
 
     def _go_on(self) -> None:
         if self._life is None:
-            limit_threads()
+            limit_threads(self._job.spec)
             self._life = _Life(self._job, self._tape, self._mail)
         if self._life.go_on():
             self.end()

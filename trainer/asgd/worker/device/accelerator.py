@@ -17,6 +17,7 @@ from asgd.errors import UserError
 from asgd.host.available import limited_cores
 from asgd.host.threads import threads_told
 from asgd.kernel import F32
+from asgd.spec.types import JobSpec
 from asgd.worker.reading.nested import map_arrays
 
 
@@ -42,14 +43,14 @@ def choose_device(count: int, index: int) -> torch.device:
     return choose_devices(count, index)[0]
 
 
-def limit_threads() -> None:
+def limit_threads(spec: JobSpec) -> None:
     """As many threads as are this process's share of the cores, unless users' code has set a number of its own.
 
     NB: more threads than cores are over 100 times slower: they spin. Twice is no harm, nor after users' code.
     """
     global _threads
     if torch.get_num_threads() == _threads:
-        _threads = threads_told(os.environ) or limited_cores() or 1
+        _threads = threads_told(spec, os.environ) or limited_cores() or 1
         torch.set_num_threads(_threads)
 
 
