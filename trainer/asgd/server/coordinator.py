@@ -77,7 +77,7 @@ class Coordinator(Membership):
     def agree(self, who: str, digest: bytes) -> None:
         """Member `who` has told what its data and model are like: the first one speaks for the job."""
         if said := self.agreement.meet(who, digest):
-            self.notices.add(said)
+            self.notices.add(said, "data")
         self.changes += bool(said)
 
     def lease(self, index: int, request: int, now: float) -> Granted:
