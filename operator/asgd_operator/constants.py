@@ -197,6 +197,7 @@ class EventReason(StrEnum):
     WORKER_REJECTED = "WorkerRejected"
     WORKER_HUNG = "WorkerHung"
     EVALUATOR_HUNG = "EvaluatorHung"
+    DATA_CHANGED = "DataChanged"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"
     TRAINING_STALLED = "TrainingStalled"

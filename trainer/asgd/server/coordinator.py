@@ -13,6 +13,7 @@ from typing import Any
 
 from asgd.errors import UserError
 from asgd.server import kept
+from asgd.server.agreement import Agreement
 from asgd.server.divergence import Divergence
 from asgd.server.evaluation import EvaluatorLife
 from asgd.server.mean import Mean
@@ -51,6 +52,7 @@ class Coordinator(Membership):
         self.mean_loss = Mean()
         self.first_loss: float | None = None
         self.divergence = Divergence()
+        self.agreement = Agreement()
         self.metrics: dict[str, float] = {}
         self.metrics_at = -1
         self.rates = Rates()
@@ -76,6 +78,12 @@ class Coordinator(Membership):
             return
         self.dataset = dataset
         self.pool = Pool(dataset, self.spec.batch_size, self.spec.stop_after.epochs)
+
+    def agree(self, who: str, digest: bytes) -> None:
+        """Member `who` has told what its data and model are like: the first one speaks for the job."""
+        if said := self.agreement.meet(who, digest):
+            self.notices.add(said, "data")
+        self.changes += bool(said)
 
     def lease(self, index: int, request: int, now: float) -> Granted:
         """The next range of samples for a worker; the same one again when its request number `request` is repeated.
