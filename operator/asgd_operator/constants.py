@@ -198,6 +198,7 @@ class EventReason(StrEnum):
     WORKER_HUNG = "WorkerHung"
     EVALUATOR_HUNG = "EvaluatorHung"
     CHECKPOINT_SKIPPED = "CheckpointSkipped"
+    DATA_CHANGED = "DataChanged"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"
     TRAINING_STALLED = "TrainingStalled"

@@ -37,8 +37,9 @@ class TryAgain(AsgdError):
 
 
 class ProtocolError(AsgdError):
-    """A message that this version cannot read, or that breaks the rules of the wire."""
+    """A message that this version cannot read, or that breaks the rules of the wire: never the user's fault."""
 
+    exit_code = exitcodes.TRY_AGAIN
     code = "protocol"
     """Of the Fault that tells its sender."""
 
@@ -46,7 +47,6 @@ class ProtocolError(AsgdError):
 class VersionMismatch(ProtocolError):
     """The peer runs another version of this program: trying again helps when one of both has been replaced."""
 
-    exit_code = exitcodes.TRY_AGAIN
     code = "version"
 
 

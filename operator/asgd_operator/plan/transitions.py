@@ -81,6 +81,7 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
 _NOTICES = {
     "worker": Reason.WORKER_HUNG,
     "evaluator": Reason.EVALUATOR_HUNG,
+    "data": Reason.DATA_CHANGED,
     "checkpoint": Reason.CHECKPOINT_SKIPPED,
 }
 _DEGRADED = {

@@ -135,7 +135,7 @@ def test_a_restored_shard_goes_on_with_momentum_versions_and_dedup(uri: str) -> 
     vector = np.ones(9, np.float32)
     assert verdict(push(shard, 3, 4, vector, incarnation=5)) == "duplicate"
     assert verdict(push(shard, 3, 5, vector, incarnation=5, base=11)) == "applied"
-    assert shard.state.weights[0] == 1008 + (0.5 * 1108 - 0.5)
+    assert shard.state.weights[0] == 1008 - 0.5 * (0.5 * 1108 + 1)
     assert shard.state.version == 12
 
 

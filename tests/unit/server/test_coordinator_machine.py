@@ -12,9 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from asgd.server.agreement import Agreement
 from asgd.server.coordinator import Coordinator
 from asgd.server.divergence import Divergence
 from asgd.server.kept import RUN_BOUND, Kept
+from asgd.server.mean import Mean
 from asgd.server.notices import Notices
 from asgd.server.pool import Pool
 from asgd.spec.status import Notice
@@ -238,7 +240,7 @@ SAMPLES: dict[str, Any] = {
     "updates": 5,
     "samples": 40,
     "seconds": 12.5,
-    "loss": 0.25,
+    "mean_loss": Mean(0.25, 0.5),
     "first_loss": 2.5,
     "divergence": Divergence(3, 2, 1, {4}),
     "metrics": {"accuracy": 0.75},
@@ -248,6 +250,7 @@ SAMPLES: dict[str, Any] = {
     "seen": {0, 1, 2},
     "lost": {1},
     "notices": Notices([Notice(9, "a thing")]),
+    "agreement": Agreement(b"told", "worker 1"),
 }
 
 
@@ -277,6 +280,8 @@ def test_what_is_listed_as_kept_is_kept_and_what_is_of_one_run_begins_anew_in_an
     elif name == "pool":
         assert after.pool is not None and before.pool is not None
         assert after.pool.state() == before.pool.state()
+    elif run == "run-8" and name == "agreement":
+        assert after.agreement == Agreement(b"told", "worker 1", earlier=True)
     elif run == "run-8" and name in RUN_BOUND:
         assert getattr(after, name) == getattr(Coordinator(job_spec()), name)
     else:

@@ -7,7 +7,6 @@ and a hash of each log, so that a replay knows what it has to come to, and that 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
@@ -30,7 +29,7 @@ class RunRecord(Struct, rename="camel"):
     job_folder: str
     """Where the job's file lay: users' code is looked for there."""
     threads: str
-    """OMP_NUM_THREADS of the processes: it may change a gradient's last bits."""
+    """Threads that each process computes with: they may change a gradient's last bits."""
     packages: dict[str, str]
     """{package: version} that compute."""
     files: dict[str, str] = {}
@@ -58,12 +57,12 @@ def obstacle(spec: JobSpec, *, script: bool, dataset: int | None, restored: bool
     return ""
 
 
-def begin(folder: Path, job_folder: Path) -> None:
+def begin(folder: Path, job_folder: Path, threads: int) -> None:
     """Starts the recording in `folder`, over that of an earlier run. A disk that fails shows when it is sealed."""
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, RunRecord(str(job_folder), os.environ.get("OMP_NUM_THREADS", "1"), packages()))
+        _write(folder, RunRecord(str(job_folder), str(threads), packages()))
     except OSError:
         return
 

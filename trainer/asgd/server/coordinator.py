@@ -13,8 +13,10 @@ from typing import Any
 
 from asgd.errors import UserError
 from asgd.server import kept
+from asgd.server.agreement import Agreement
 from asgd.server.divergence import Divergence
 from asgd.server.evaluation import EvaluatorLife
+from asgd.server.mean import Mean
 from asgd.server.members import Member
 from asgd.server.membership import Membership
 from asgd.server.pool import Pool, Span
@@ -26,6 +28,8 @@ RETURN_SECONDS = 2.0
 """Within so long after a restart every worker that lives has said hello: it repeats it each second."""
 NAMED_IN_A_ROW, NAMED_IN_ALL = 3, 10
 """A worker is named when so many of its batches were not finite."""
+LOSS_KEEPS, MEMBER_KEEPS = 0.95, 0.9
+"""How much of its weight a loss keeps with each further push in the mean of the job, and of one worker."""
 PAUSE_SECONDS = 2.0
 """Time moves on in steps of at most this; a longer one means that this process did not run."""
 
@@ -45,9 +49,10 @@ class Coordinator(Membership):
         self.seconds_before = 0.0
         self.first_push: float | None = None
         self.last_push = 0.0
-        self.loss: float | None = None
+        self.mean_loss = Mean()
         self.first_loss: float | None = None
         self.divergence = Divergence()
+        self.agreement = Agreement()
         self.metrics: dict[str, float] = {}
         self.metrics_at = -1
         self.rates = Rates()
@@ -73,6 +78,12 @@ class Coordinator(Membership):
             return
         self.dataset = dataset
         self.pool = Pool(dataset, self.spec.batch_size, self.spec.stop_after.epochs)
+
+    def agree(self, who: str, digest: bytes) -> None:
+        """Member `who` has told what its data and model are like: the first one speaks for the job."""
+        if said := self.agreement.meet(who, digest):
+            self.notices.add(said, "data")
+        self.changes += bool(said)
 
     def lease(self, index: int, request: int, now: float) -> Granted:
         """The next range of samples for a worker; the same one again when its request number `request` is repeated.
@@ -134,7 +145,7 @@ class Coordinator(Membership):
         if member:
             member.unusable_in_a_row = 0
             member.samples += samples
-            member.loss = _smooth(member.loss, loss, 0.9)
+            member.mean_loss.add(loss, MEMBER_KEEPS)
         if loss is not None:
             self._note_loss(loss, now)
         self._check_stop(now)
@@ -177,7 +188,7 @@ class Coordinator(Membership):
             self.stop("diverged", now)
 
     def _note_loss(self, loss: float, now: float) -> None:
-        self.loss = _smooth(self.loss, loss, 0.95)
+        self.mean_loss.add(loss, LOSS_KEEPS)
         if self.first_loss is None and math.isfinite(loss):
             self.first_loss = loss
         if self.divergence.loss(loss, self.first_loss, len(self.members)):
@@ -187,6 +198,11 @@ class Coordinator(Membership):
         """A restart of shard 0 has lost updates: their samples are visited again."""
         if self.pool:
             self.pool.revisited += samples
+
+    @property
+    def loss(self) -> float | None:
+        """The mean over the newest pushes."""
+        return self.mean_loss.value
 
     @property
     def epochs(self) -> float:
@@ -356,10 +372,3 @@ def _reached(rule: Metric | None, metrics: dict[str, float]) -> bool:
     return (rule.at_least is not None and value >= rule.at_least) or (
         rule.at_most is not None and value <= rule.at_most
     )
-
-
-def _smooth(mean: float | None, value: float | None, keep: float) -> float | None:
-    """The running mean with one more value; one that is no number would stay in it for ever, and is left out."""
-    if value is None or not math.isfinite(value):
-        return mean
-    return value if mean is None else keep * mean + (1 - keep) * value

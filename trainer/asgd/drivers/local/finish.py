@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from msgspec.structs import replace
-from safetensors.numpy import load_file
 
 from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output
@@ -24,6 +23,7 @@ from asgd.server.saves.reading import assemble
 from asgd.server.saves.store import Store
 from asgd.spec import Job
 from asgd.spec.status import Status
+from asgd.worker import left
 from asgd.worker.task.check import Findings
 
 
@@ -66,7 +66,7 @@ def leave_files(
         _attempt("curves.png", picture.write, missing)
     saved = _Saved()
     if status.stop_reason != "diverged":  # a diverged model is nobody's model
-        saved = _save_model(output, checkpoint_uri, findings)
+        saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
     shards = job.spec.parameter_server.shards
     obstacle = obstacle or recording.seal(output.recording, shards, saved.save, saved.sha256)
     whole = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
@@ -95,10 +95,11 @@ def _attempt(name: str, write: Callable[[], None], missing: dict[str, str]) -> N
         missing[name] = error.strerror or str(error)
 
 
-def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> _Saved:
+def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers: str) -> _Saved:
     """Writes the newest checkpoint's model, if there is a checkpoint.
 
-    Parameters stand under all their names, with the evaluator's extras; `lacks` in the metadata names the rest.
+    Parameters stand under all their names, with what processes left of the model's other state; `lacks` in the
+    metadata names what nobody left.
     """
     skipped: list[str] = []
 
@@ -113,12 +114,13 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> _Sav
         return _Saved()
     newest, tensors = taken
     sha256 = recording.weights_hash(tensors.values())
-    tensors |= {second: tensors[name].copy() for second, name in findings.aliases.items() if name in tensors}
-    if output.extras.exists():
-        tensors |= load_file(output.extras)
-        output.extras.unlink()
-    lacks = ", ".join(name for name in findings.extras if name not in tensors)
-    if findings.script:
+    found = left.gather(output.extras, buffers)
+    aliases = findings.aliases | found.aliases
+    tensors |= {second: tensors[name].copy() for second, name in aliases.items() if name in tensors}
+    tensors |= {name: tensor for name, tensor in found.tensors.items() if name not in tensors}
+    left.sweep(output.extras)
+    lacks = ", ".join(name for name in found.names or findings.extras if name not in tensors)
+    if findings.script and found.names is None:
         lacks = "buffers and frozen parameters, if the script's model has any"
     about = {"updates": str(newest.updates), "job": newest.job, "lacks": lacks}
     try:

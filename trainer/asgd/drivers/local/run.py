@@ -30,7 +30,10 @@ from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
 from asgd.drivers.output import Output, check_path, choose_output
 from asgd.errors import TryAgain, UserError
+from asgd.host.available import available_cores
 from asgd.host.private import private_folder
+from asgd.host.threads import share, threads_told
+from asgd.host.warned import Warned
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job, job_to_json
@@ -40,7 +43,9 @@ from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
 from asgd.wire.messages import Bye, Command, Done
+from asgd.worker import left
 from asgd.worker.task.check import Findings
+from asgd.worker.task.entrypoint import is_script
 
 POLL_SECONDS = 0.1
 FINISH_SECONDS = 120.0
@@ -71,6 +76,10 @@ class LocalRun:
         self._asker: Asker | None = None
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
+        self._warned = Warned(self._private / "warnings.jsonl", output.file("logs"))
+        script = is_script(job.spec.entrypoint)
+        told = threads_told(job.spec, os.environ)
+        self._threads = told or share(job.spec, available_cores(), evaluator=not script)
         self._stop_reason = ""
         self._store_trouble = Lasting(display.note, "training goes on without it", "checkpoints work again")
         self._disk_trouble = Lasting(display.note, "training goes on", "the run's files are written again")
@@ -90,7 +99,7 @@ class LocalRun:
         """Writes the job down and looks at the user's code, data, checkpoint and ports. Raises UserError."""
         self._write_private("job.json", job_to_json(self.job))
         self._write_private("keys.json", msgspec.json.encode(self._keys))
-        self.output.extras.unlink(missing_ok=True)
+        left.sweep(self.output.extras)
         findings = look_at_code(
             self.job.spec, self._private / "job.json", self._places, self._starter, self.display
         )
@@ -102,7 +111,7 @@ class LocalRun:
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
-        recording.begin(self.output.recording, self._folder)
+        recording.begin(self.output.recording, self._folder, self._threads)
         try:
             self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
         except OSError as error:
@@ -165,8 +174,13 @@ class LocalRun:
 
     @property
     def _places(self) -> dict[str, str]:
-        """Where users' code is looked for."""
-        return {Env.JOB_FOLDER: str(self._folder), Env.SOURCE: str(self._private / "source")}
+        """Where users' code is looked for, where its warnings go, and how many threads it has."""
+        return {
+            Env.JOB_FOLDER: str(self._folder),
+            Env.SOURCE: str(self._private / "source"),
+            Env.WARNINGS: str(self._private / "warnings.jsonl"),
+            Env.THREADS: str(self._threads),
+        }
 
     def _env(self, metrics: str) -> dict[str, str]:
         return {
@@ -238,6 +252,8 @@ class LocalRun:
     def _watch(self) -> None:
         for said in self._starter.look():
             self.display.note(said)
+        for said in self._warned.new():
+            self.display.note(said)
         self.children.publish()
         self._say_addresses()
         self.watch.look(self.status)
@@ -265,6 +281,8 @@ class LocalRun:
     def close(self) -> None:
         """Ends what still runs and removes sockets and keys."""
         self.children.kill()
+        for said in self._warned.new():
+            self.display.note(said)
         if self._accepted:
             self._keep_log()
         self._starter.close()

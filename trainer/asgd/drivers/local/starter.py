@@ -25,7 +25,7 @@ from asgd.host.forking import ForkServer, Process, can_fork
 from asgd.host.forkserver import Part
 from asgd.host.private import private_folder
 from asgd.report import units
-from asgd.spec.environment import Env
+from asgd.spec.environment import HASH_SEED, Env
 from asgd.worker.task.traces import Traces, obstacle
 
 if TYPE_CHECKING:  # this module is loaded before all others: torch's import begins with it
@@ -34,8 +34,8 @@ if TYPE_CHECKING:  # this module is loaded before all others: torch's import beg
 SERVER = ("asgd.cli", "asgd.server.service", "fsspec.implementations.local")
 WORKER = ("torch", "asgd.cli", "asgd.session", "asgd.worker.preload")
 """What fork servers import."""
-ALL_ALIKE = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-"""Set for every process unless the user has set them. Forks share a hash seed: all have one, in all runs the same."""
+ALL_ALIKE = {"OMP_NUM_THREADS": "1"}
+"""Set for every process unless the user has set them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Starter:
 
     def __init__(self, folder: Path) -> None:
         self._environment = {
-            **ALL_ALIKE, **os.environ, "PYTHONUNBUFFERED": "1", Env.PARENT: str(os.getpid()),
+            **ALL_ALIKE, **os.environ, **HASH_SEED, "PYTHONUNBUFFERED": "1", Env.PARENT: str(os.getpid()),
             Env.JOB_FOLDER: str(folder),
         }  # fmt: skip
         self._private = private_folder()

@@ -17,7 +17,6 @@ from asgd.algorithms import attacks
 from asgd.drivers.display import Display
 from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output, choose_output
-from asgd.kernel import F32
 from asgd.report import curves, summary
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
@@ -88,7 +87,10 @@ def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: boo
         status = simulation.run()
     _leave_files(job, status, output)
     if status.stop_reason != "diverged":
-        _save_model(simulation.answer(), work.tensors, status, output)
+        named = named_tensors(work.tensors)
+        model = work.whole(by_name(simulation.answer(), named))
+        metadata = {"updates": str(status.updates), "job": job.name, "lacks": ", ".join(model.lacks)}
+        write_model(output.file("model.safetensors"), model.tensors, metadata)
     return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
 
 
@@ -101,9 +103,3 @@ def _leave_files(job: Job, status: Status, output: Output) -> None:
     for line in summary.describe(told, output.folder):
         print(line)
     sys.stdout.flush()
-
-
-def _save_model(answer: F32, tensors: bytes, status: Status, output: Output) -> None:
-    """The job's answer under its parameters' own names."""
-    named = by_name(answer, named_tensors(tensors))
-    write_model(output.file("model.safetensors"), named, {"updates": str(status.updates)})
