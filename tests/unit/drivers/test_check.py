@@ -85,7 +85,7 @@ def test_a_runs_model_and_recording_are_looked_at_as_well(
     (tmp_path / "job.yaml").write_text("")
     write(Store(str(tmp_path / "checkpoints")), 1, 1)
     write_model(tmp_path / "model.safetensors", MODEL, ABOUT)
-    recording.begin(tmp_path / "replay", tmp_path)
+    recording.begin(tmp_path / "replay", tmp_path, 1)
     assert main(["check", str(tmp_path)]) == 0
     found = said(capsys)
     assert "whole" in found["model.safetensors"] and "incomplete" in found["replay"]
