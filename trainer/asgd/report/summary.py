@@ -111,7 +111,7 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         lines.append(
             f"rejected   {_workers(summary.rejected_workers)}: {summary.algorithm} did not listen to what they sent"
         )
-    labels = {"data": "changed"}
+    labels = {"checkpoint": "skipped", "data": "changed"}
     lines += [f"{labels.get(notice.about, 'gave up'):<11}{notice.text}" for notice in summary.notices]
     if output is not None:
         lines.append(f"files      {output}")
