@@ -17,6 +17,13 @@ class UserError(AsgdError):
     exit_code = exitcodes.USER_ERROR
 
 
+class Damaged(UserError):
+    """A file of a checkpoint is missing, cut off or not what was written; an older checkpoint may be whole."""
+
+    save = 0
+    """Its number; 0: it has none."""
+
+
 class Diverged(AsgdError):
     """Training produced non-finite values and kept doing so."""
 
@@ -47,3 +54,9 @@ class Fenced(AsgdError):
     """A newer server has claimed a higher term: this one must stop and write nothing more."""
 
     exit_code = exitcodes.TRY_AGAIN
+
+
+class FencedByOther(Fenced):
+    """The newer server belongs to another run: it would be of no use to start this one again."""
+
+    exit_code = exitcodes.FENCED

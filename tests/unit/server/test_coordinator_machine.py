@@ -16,6 +16,7 @@ from asgd.server.agreement import Agreement
 from asgd.server.coordinator import Coordinator
 from asgd.server.divergence import Divergence
 from asgd.server.kept import RUN_BOUND, Kept
+from asgd.server.mean import Mean
 from asgd.server.notices import Notices
 from asgd.server.pool import Pool
 from asgd.spec.status import Notice
@@ -37,6 +38,7 @@ class Expected:
     updates: int = 0
     stop: str = ""
     bad: int = 0
+    skipped: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -118,9 +120,15 @@ class Restarts(RuleBasedStateMachine):
     def note_push(self, visit: Span, verdict: str, revisited: int) -> None:
         expected = self.expected
         expected.bad += verdict == "refused:nonfinite"
+        samples = {(visit[0], i) for i in range(visit[1], visit[2])}
+        skipped = self.chief.pool.skipped if self.chief.pool else 0
+        if skipped > expected.skipped:
+            assert verdict == "refused:nonfinite" and self.chief.pool is not None
+            if self.chief.pool.revisited == revisited:
+                expected.visited |= samples
+        expected.skipped = skipped
         if verdict == "applied":
             expected.bad, expected.updates = 0, expected.updates + 1
-            samples = {(visit[0], i) for i in range(visit[1], visit[2])}
             assert self.chief.pool is not None
             if self.chief.pool.revisited == revisited:
                 assert not samples & expected.visited, "what is visited twice is counted as such"
@@ -162,6 +170,7 @@ class Restarts(RuleBasedStateMachine):
         """From what memory kept of this moment, or from the newest save."""
         text = json.dumps(self.chief.state(self.now)) if latest else self.saved[0]
         self.expected = self.expected if latest else deepcopy(self.saved[1])
+        self.expected.skipped = 0
         self.chief = self.fresh()
         self.chief.load(json.loads(text))
         self.saved = text, deepcopy(self.expected)
@@ -231,7 +240,7 @@ SAMPLES: dict[str, Any] = {
     "updates": 5,
     "samples": 40,
     "seconds": 12.5,
-    "loss": 0.25,
+    "mean_loss": Mean(0.25, 0.5),
     "first_loss": 2.5,
     "divergence": Divergence(3, 2, 1, {4}),
     "metrics": {"accuracy": 0.75},

@@ -16,6 +16,7 @@ from asgd.server import kept
 from asgd.server.agreement import Agreement
 from asgd.server.divergence import Divergence
 from asgd.server.evaluation import EvaluatorLife
+from asgd.server.mean import Mean
 from asgd.server.members import Member
 from asgd.server.membership import Membership
 from asgd.server.pool import Pool, Span
@@ -25,6 +26,10 @@ from asgd.wire.messages import Granted
 
 RETURN_SECONDS = 2.0
 """Within so long after a restart every worker that lives has said hello: it repeats it each second."""
+NAMED_IN_A_ROW, NAMED_IN_ALL = 3, 10
+"""A worker is named when so many of its batches were not finite."""
+LOSS_KEEPS, MEMBER_KEEPS = 0.95, 0.9
+"""How much of its weight a loss keeps with each further push in the mean of the job, and of one worker."""
 PAUSE_SECONDS = 2.0
 """Time moves on in steps of at most this; a longer one means that this process did not run."""
 
@@ -44,7 +49,7 @@ class Coordinator(Membership):
         self.seconds_before = 0.0
         self.first_push: float | None = None
         self.last_push = 0.0
-        self.loss: float | None = None
+        self.mean_loss = Mean()
         self.first_loss: float | None = None
         self.divergence = Divergence()
         self.agreement = Agreement()
@@ -81,15 +86,15 @@ class Coordinator(Membership):
         self.changes += bool(said)
 
     def lease(self, index: int, request: int, now: float) -> Granted:
-        """The next range of samples for a worker; the same one again when its request number `request` is repeated."""
+        """The next range of samples for a worker; the same one again when its request number `request` is repeated.
+
+        NB: requests that were overtaken on their way do not come here: `admission.py` refuses them.
+        """
         member = self.members.get(index)
         if self.stop_reason or member is None:
             return Granted(over=bool(self.stop_reason), wait=not self.stop_reason)
         if self.pool is None:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
-        if request < member.asked:
-            # NB: it was overtaken on its way, and nobody waits for its answer: what it got would never be visited.
-            return Granted(wait=True)
         if member.granted is None or member.asked != request:
             span = self.pool.lease(index, len(self.members))
             over = span is None and self.pool.done
@@ -123,10 +128,13 @@ class Coordinator(Membership):
             member.debt.pace.pushed(now - member.joined)
         if verdict == "refused:nonfinite":
             self.divergence.refused()
+            self._unusable(index, visits)
+            self._check_bad(now)
+            self._check_stop(now)
+            return
         if verdict != "applied":
             if self.pool:
                 self.pool.refuse(index, visits)
-            self._check_bad(now)
             return
         self.divergence.accepted(index)
         self.updates += 1
@@ -135,15 +143,44 @@ class Coordinator(Membership):
         if self.pool and visits:
             self.pool.visit(index, visits)
         if member:
+            member.unusable_in_a_row = 0
             member.samples += samples
-            member.loss = _smooth(member.loss, loss, 0.9)
+            member.mean_loss.add(loss, MEMBER_KEEPS)
         if loss is not None:
             self._note_loss(loss, now)
         self._check_stop(now)
 
+    def dropped(self, index: int, visits: list[Span], now: float) -> None:
+        """A worker has left out one batch that was not finite, and goes on: no sign of divergence."""
+        if member := self.members.get(index):
+            member.heard = now
+            self.active(index, now)
+        self._unusable(index, visits)
+        self._check_stop(now)
+
+    def _unusable(self, index: int, visits: list[Span]) -> None:
+        """What worker `index` made of `visits` was not finite: it is tried once more, and who repeats it is named."""
+        skipped = self.pool.give_up(index, visits) if self.pool else 0
+        if skipped and self.pool and self.pool.skipped == skipped:
+            self.notices.add(f"{skipped} samples were not finite twice, and are left out of this epoch")
+        member = self.members.get(index)
+        if member is None:
+            return
+        member.unusable += 1
+        member.unusable_in_a_row += 1
+        if member.unusable_in_a_row == NAMED_IN_A_ROW:
+            self.notices.add(
+                f"worker {index}: {NAMED_IN_A_ROW} batches in a row had a loss or gradient that is not finite"
+            )
+        elif member.unusable == NAMED_IN_ALL:
+            self.notices.add(
+                f"worker {index}: {NAMED_IN_ALL} batches had a loss or gradient that is not finite"
+            )
+
     def spoiled(self, index: int, now: float) -> None:
         """A push that was accepted turned out to be non-finite in a later chunk (pushes that leave during backward)."""
         self.divergence.spoil(index)
+        self._unusable(index, [])
         self._check_bad(now)
 
     def _check_bad(self, now: float) -> None:
@@ -151,7 +188,7 @@ class Coordinator(Membership):
             self.stop("diverged", now)
 
     def _note_loss(self, loss: float, now: float) -> None:
-        self.loss = _smooth(self.loss, loss, 0.95)
+        self.mean_loss.add(loss, LOSS_KEEPS)
         if self.first_loss is None and math.isfinite(loss):
             self.first_loss = loss
         if self.divergence.loss(loss, self.first_loss, len(self.members)):
@@ -161,6 +198,11 @@ class Coordinator(Membership):
         """A restart of shard 0 has lost updates: their samples are visited again."""
         if self.pool:
             self.pool.revisited += samples
+
+    @property
+    def loss(self) -> float | None:
+        """The mean over the newest pushes."""
+        return self.mean_loss.value
 
     @property
     def epochs(self) -> float:
@@ -330,10 +372,3 @@ def _reached(rule: Metric | None, metrics: dict[str, float]) -> bool:
     return (rule.at_least is not None and value >= rule.at_least) or (
         rule.at_most is not None and value <= rule.at_most
     )
-
-
-def _smooth(mean: float | None, value: float | None, keep: float) -> float | None:
-    """The running mean with one more value; one that is no number would stay in it for ever, and is left out."""
-    if value is None or not math.isfinite(value):
-        return mean
-    return value if mean is None else keep * mean + (1 - keep) * value

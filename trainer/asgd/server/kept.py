@@ -15,6 +15,7 @@ from msgspec import Struct
 from asgd.errors import UserError
 from asgd.server.agreement import Agreement
 from asgd.server.divergence import Divergence
+from asgd.server.mean import Mean
 from asgd.server.notices import Notices
 from asgd.server.pool import PoolState
 
@@ -39,7 +40,7 @@ class Kept(Struct, rename="camel"):
     samples: int = 0
     seconds: float = 0.0
     """Trained until then."""
-    loss: float | None = None
+    mean_loss: Mean = msgspec.field(default_factory=Mean)
     first_loss: float | None = None
     divergence: Divergence = msgspec.field(default_factory=Divergence)
     metrics: dict[str, float] = {}

@@ -49,7 +49,17 @@ class Env(StrEnum):
     SOURCE = "ASGD_SOURCE", "folder for the files of spec.source; a temporary one if not set"
     EXTRAS = (
         "ASGD_EXTRAS",
-        "file in which the evaluator leaves the model's state beside its trained parameters",
+        "file in which the evaluator leaves the model's state beside its trained parameters; workers leave theirs"
+        " next to it",
+    )
+    THREADS = (
+        "ASGD_THREADS",
+        "threads that PyTorch computes with; not set: OMP_NUM_THREADS, else the container's limit of cores, else 1",
+    )
+    WARNINGS = (
+        "ASGD_WARNINGS",
+        "file to which processes add the warnings of users' code, a line of JSON each, for `asgd run` to say; not set:"
+        " they are in the logs alone",
     )
     SHM = (
         "ASGD_SHM",

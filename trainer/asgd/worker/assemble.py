@@ -132,6 +132,8 @@ def assemble(
     )  # fmt: skip
     meters = Meters(overlapped=overlaps(spec, rule))
     meters.ways = lambda: centre.ways
+    if buffers:
+        meters.heal = buffers.heal
     noted = told.leaving(leaving)
     push, pulled = _staging(flat, centre)
     parts = parts_of(spec, config.index, flat, about, rule, push, pulled, observer=meters, leaving=noted)

@@ -19,6 +19,7 @@ from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.priority import stand_back
+from asgd.host.warned import tell_warnings
 from asgd.kernel import F32
 from asgd.task import Task
 from asgd.wire.ask import Asker
@@ -92,8 +93,8 @@ class Evaluator:
             self.flat.weights.copy_(self._staging.on_device())
             self.metrics = self._evaluate()
             self.measured = version
-        if final and self.config.extras:
-            state.save_extras(self.task.model, self.config.extras)
+        if final and self.config.extras and self.task.evaluate:
+            state.save_extras(self.task.model, {name for name, _ in self.flat.layout}, self.config.extras)
         self._tell(Evaluated(version, outcome.samples, self.metrics, final))
 
     def _tell(self, result: Evaluated) -> None:
@@ -139,7 +140,8 @@ class Evaluator:
 def main() -> int:
     """Runs the evaluator as its environment says. Raises UserError, TryAgain."""
     config = read_config()
-    limit_threads()
+    tell_warnings()
+    limit_threads(config.job.spec)
     leaving = catch_term()
     task = build_task(config.job.spec)
     if task.evaluate is None and not halves(config.job.spec).strategy.oracle:

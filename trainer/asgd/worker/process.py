@@ -11,12 +11,14 @@ from asgd.host.allocator import keep_freed_memory
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
+from asgd.host.warned import tell_warnings
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.worker.assemble import About, Assembled, assemble
 from asgd.worker.compute import Computation, prepare, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
+from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.replica import Reading
@@ -31,7 +33,8 @@ from asgd.worker.task.probing import take_probe
 def main() -> int:
     """Runs one worker as its environment says. Raises UserError, TryAgain."""
     config = read_config()
-    limit_threads()
+    tell_warnings()
+    limit_threads(config.job.spec)
     keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     if is_script(config.job.spec.entrypoint):
@@ -106,6 +109,8 @@ def _live(
             more = f" and {len(resting) - 3} more" if len(resting) > 3 else ""
             say(f"worker {index}: stays in evaluation mode, as the entrypoint left it: {names}{more}")
         reason = replica.live(replica.core.train())
+    if reason or not leaving:
+        leave_extras(task.model, computation.flat, config.extras, index)
     replica.close("drained" if leaving else reason)
     return reason
 

@@ -7,9 +7,9 @@ that one the user's code as well. The first two are started before anything else
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from asgd.drivers.local.source import Source
 from asgd.drivers.local.ways import Standing, way
 from asgd.host.forking import ForkServer, Process, can_fork
 from asgd.host.forkserver import Part
+from asgd.host.private import private_folder
 from asgd.report import units
 from asgd.spec.environment import HASH_SEED, Env
 from asgd.worker.task.traces import Traces, obstacle
@@ -56,8 +57,8 @@ class Starter:
             **ALL_ALIKE, **os.environ, **HASH_SEED, "PYTHONUNBUFFERED": "1", Env.PARENT: str(os.getpid()),
             Env.JOB_FOLDER: str(folder),
         }  # fmt: skip
-        self._private = tempfile.TemporaryDirectory(prefix="asgd-start-")
-        self.log = Path(self._private.name) / "forkserver.log"
+        self._private = private_folder()
+        self.log = self._private / "forkserver.log"
         """What fork servers print: most of it the user's code, while it is imported."""
         self._servers = Source("parameter servers", lambda: self._import(SERVER), _threads)
         self._torch = Source("workers", lambda: self._import(WORKER), _threads)
@@ -185,7 +186,7 @@ class Starter:
         """Ends the fork servers, not what they have forked."""
         for source in reversed(self._sources):
             source.close()
-        self._private.cleanup()
+        shutil.rmtree(self._private, ignore_errors=True)
 
 
 def _unfit(answer: Any) -> str:

@@ -58,6 +58,12 @@ class Watch:
     def _server(self, child: Child, code: int) -> None:
         if code == exitcodes.USER_ERROR:
             self._fail_as_user(child)
+        elif code == exitcodes.FENCED:
+            # NB: started again, it would fence off the other run's, and so on in turn.
+            self.failure = TryAgain(
+                f"a server of another run has taken the place of {child.name} in the checkpoint store; two runs must"
+                " not share one (spec.checkpoint.uri)"
+            )
         elif child.restarts >= self._spec.parameter_server.backoff_limit:
             self.failure = TryAgain(
                 f"{child.name} ended {how(code)} after {child.restarts} restarts"
