@@ -21,6 +21,8 @@ class Findings(Struct):
 
     script: bool = False
     layout: str = ""
+    tensors: list[tuple[str, list[int]]] = []
+    """Name and shape of each trained parameter, in flat order."""
     size: int = 0
     dataset: int | None = None
     guarantee: str = ""
@@ -79,6 +81,7 @@ def look(spec: JobSpec) -> Findings:
         check(task, spec, first.batch)
     return Findings(
         layout=layout_hash(layout),
+        tensors=layout,
         size=sum(math.prod(shape) for _, shape in layout),
         dataset=dataset,
         guarantee=guarantee(task),
