@@ -68,6 +68,7 @@ LIVE: dict[str, Any] = {
     "runPolicy.startupDeadlineSeconds": 5,
     "runPolicy.progressDeadlineSeconds": 5,
     "stopAfter": {"updates": 5},
+    "divergence.factor": 5,
     "checkpoint.everySeconds": 5,
     "checkpoint.keep": 1,
     "evaluation.everySeconds": 1,

@@ -26,7 +26,7 @@ _REASONS = {
     "samples": "the samples of the stop rule are done",
     "seconds": "the time of the stop rule is over",
     "metric": "the metric of the stop rule is reached",
-    "diverged": "training diverged: loss or gradients grew out of all bounds; a smaller learning rate may help",
+    "diverged": "training diverged; a smaller learning rate may help",
     "interrupted": "it was interrupted",
     "suspended": "the job was suspended",
     "stopped": "it was told to stop",
@@ -94,6 +94,7 @@ def read(path: Path) -> Summary:
 def describe(summary: Summary, output: Path | None = None) -> list[str]:
     """What was reached, why it stopped, speed, staleness, losses and where the files are, a line each."""
     reason = _REASONS.get(summary.stop_reason, summary.stop_reason)
+    reason += f"; {summary.stop_detail}" if summary.stop_detail else ""
     lines = [
         f"reached    {_reached(summary)}",
         f"stopped    after {units.seconds(summary.seconds)}: {reason}",
@@ -111,7 +112,7 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         lines.append(
             f"rejected   {_workers(summary.rejected_workers)}: {summary.algorithm} did not listen to what they sent"
         )
-    lines += [f"gave up    {notice.text}" for notice in summary.notices]
+    lines += [f"noticed    {notice.text}" for notice in summary.notices]
     if output is not None:
         lines.append(f"files      {output}")
     return lines

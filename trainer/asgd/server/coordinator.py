@@ -13,7 +13,7 @@ from typing import Any
 
 from asgd.errors import UserError
 from asgd.server import kept
-from asgd.server.divergence import Divergence
+from asgd.server.divergence import BAD, Divergence
 from asgd.server.evaluation import EvaluatorLife
 from asgd.server.members import Member
 from asgd.server.membership import Membership
@@ -24,6 +24,8 @@ from asgd.wire.messages import Granted
 
 RETURN_SECONDS = 2.0
 """Within so long after a restart every worker that lives has said hello: it repeats it each second."""
+NAMED_AFTER = 3
+"""A worker is named when so many of its pushes were refused as bad."""
 PAUSE_SECONDS = 2.0
 """Time moves on in steps of at most this; a longer one means that this process did not run."""
 
@@ -44,8 +46,12 @@ class Coordinator(Membership):
         self.first_push: float | None = None
         self.last_push = 0.0
         self.loss: float | None = None
-        self.first_loss: float | None = None
         self.divergence = Divergence()
+        self.stop_detail = ""
+        """What led to the stop reason, in a sentence, where the reason alone does not say it."""
+        self.diverged_by: list[int] = []
+        self.suspects: set[int] = set()
+        """Workers that a notice has named for their pushes."""
         self.metrics: dict[str, float] = {}
         self.metrics_at = -1
         self.rates = Rates()
@@ -113,8 +119,9 @@ class Coordinator(Membership):
             member.heard = now
             self.active(index, now)
             member.debt.pace.pushed(now - member.joined)
-        if verdict == "refused:nonfinite":
-            self.divergence.refused()
+        if verdict in BAD:
+            self.divergence.refuse(index)
+            self._bad_push(index, verdict)
         if verdict != "applied":
             if self.pool:
                 self.pool.refuse(index, visits)
@@ -130,24 +137,43 @@ class Coordinator(Membership):
             member.samples += samples
             member.loss = _smooth(member.loss, loss, 0.9)
         if loss is not None:
-            self._note_loss(loss, now)
+            self._note_loss(index, loss, now)
         self._check_stop(now)
 
-    def spoiled(self, index: int, now: float) -> None:
-        """A push that was accepted turned out to be non-finite in a later chunk (pushes that leave during backward)."""
+    def spoiled(self, index: int, verdict: str, now: float) -> None:
+        """A push that was accepted turned out to be bad in a later chunk (pushes that leave during backward)."""
         self.divergence.spoil(index)
+        self._bad_push(index, verdict)
         self._check_bad(now)
+
+    def _bad_push(self, index: int, verdict: str) -> None:
+        """Names a worker that pushes what is refused: one batch may be bad, several are the worker."""
+        member = self.members.get(index)
+        if member is None:
+            return
+        member.refused += 1
+        if member.refused >= NAMED_AFTER:
+            self.suspect(index, f"{BAD[verdict]}: {member.refused} were refused")
+
+    def suspect(self, index: int, why: str) -> None:
+        """Tells once that pushes of a worker are no good; `why` goes on after "pushes of worker 1"."""
+        if index not in self.suspects:
+            self.suspects.add(index)
+            self.notices.add(f"pushes of worker {index} {why}")
 
     def _check_bad(self, now: float) -> None:
         if self.divergence.beyond(len(self.members)):
-            self.stop("diverged", now)
+            self._diverge(now)
 
-    def _note_loss(self, loss: float, now: float) -> None:
+    def _note_loss(self, index: int, loss: float, now: float) -> None:
         self.loss = _smooth(self.loss, loss, 0.95)
-        if self.first_loss is None and math.isfinite(loss):
-            self.first_loss = loss
-        if self.divergence.loss(loss, self.first_loss, len(self.members)):
-            self.stop("diverged", now)
+        if self.divergence.loss(index, loss, self.loss, self.spec.divergence, len(self.members)):
+            self._diverge(now)
+
+    def _diverge(self, now: float) -> None:
+        if not self.stop_reason:
+            self.stop_detail, self.diverged_by = self.divergence.sentence(self.spec.divergence)
+        self.stop("diverged", now)
 
     def rolled_back(self, samples: int) -> None:
         """A restart of shard 0 has lost updates: their samples are visited again."""
@@ -288,7 +314,7 @@ class Coordinator(Membership):
     # -- saves -------------------------------------------------------------------------------------
 
     def _check_save(self, now: float) -> None:
-        if self.save_asked is not None or not self.updates:
+        if self.save_asked is not None or not self.updates or self.divergence.suspected:
             return
         if now - self.last_save >= self.spec.checkpoint.every_seconds:
             ahead = math.ceil(self.rates.updates_per_second(now) * 0.6) + 1

@@ -20,7 +20,9 @@ from asgd.server.pool import PoolState
 if TYPE_CHECKING:
     from asgd.server.coordinator import Coordinator
 
-RUN_BOUND = ("stop_reason", "divergence", "finished_loops", "seen", "lost", "notices")
+RUN_BOUND = (
+    "stop_reason", "stop_detail", "divergence", "diverged_by", "suspects", "finished_loops", "seen", "lost", "notices",
+)  # fmt: skip
 """Of one start of the job only: a job that is resumed by another one begins these anew."""
 
 
@@ -34,13 +36,15 @@ class Kept(Struct, rename="camel"):
     tensors: str = ""
     guarantee: str = ""
     stop_reason: str = ""
+    stop_detail: str = ""
     updates: int = 0
     samples: int = 0
     seconds: float = 0.0
     """Trained until then."""
     loss: float | None = None
-    first_loss: float | None = None
     divergence: Divergence = msgspec.field(default_factory=Divergence)
+    diverged_by: list[int] = []
+    suspects: set[int] = set()
     metrics: dict[str, float] = {}
     metrics_at: int = -1
     restarts: dict[str, int] = {}

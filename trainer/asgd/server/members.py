@@ -28,6 +28,8 @@ class Member:
     state: str = "running"
     samples: int = 0
     loss: float | None = None
+    refused: int = 0
+    """Its pushes that were not finite, or out of all bounds."""
     resting: bool = False
     """No data for it now: it neither computes nor pushes, and nobody must wait for it."""
     times: WorkerTimes = field(default_factory=WorkerTimes)

@@ -1,4 +1,4 @@
-"""What was waited for and given up, in sentences: a bounded list whose numbers go on, so that each is told once."""
+"""What a person should know of (given up, refused, failed): bounded; numbers go on, so that each is told once."""
 
 from __future__ import annotations
 

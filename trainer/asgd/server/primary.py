@@ -143,7 +143,7 @@ class Primary:
             return
         self.coordinator.active(message.index, now)
         if spoiled and message.chunk:
-            self.coordinator.spoiled(message.index, now)
+            self.coordinator.spoiled(message.index, reply.verdict, now)
 
     def pulled(self, message: Pull, parked: bool, now: float) -> None:
         """A pull is answered, or held back until something changes."""

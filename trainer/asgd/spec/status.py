@@ -48,7 +48,7 @@ class ServingView(Struct, rename="camel", frozen=True):
 
 
 class Notice(Struct, rename="camel", frozen=True):
-    """Something that was waited for and given up."""
+    """Something that a person should know of: given up after a wait, refused for good, and the like."""
 
     number: int
     """Grows by one with each notice of the job: who has told number n tells those above it."""
@@ -78,6 +78,8 @@ class WorkerView(Struct, rename="camel", frozen=True):
     """Over its life."""
     loss: float | None = None
     """Its recent mean training loss."""
+    refused: int = 0
+    """Its pushes that were refused because they were not finite, or out of all bounds."""
     node: str = ""
     """Name of its machine."""
     times: WorkerTimes = WorkerTimes()
@@ -137,7 +139,7 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     staleness: StalenessView = field(default_factory=StalenessView)
     """Of accepted pushes, all shards together."""
     refused: dict[str, int] = {}
-    """{reason: pushes}: stale, nonfinite, session, stopped, norm."""
+    """{reason: pushes}: stale, nonfinite, outlier, rollback, and what strategies add."""
     versions: list[int] = []
     """Of each shard: updates applied to it."""
     restarts: dict[str, int] = {}
@@ -151,6 +153,12 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     stop_reason: str = ""
     """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped |
     ended (every worker's own loop did), or empty."""
+    stop_detail: str = ""
+    """What led to it, in a sentence without a full stop; empty where the reason says it all."""
+    diverged_by: list[int] = []
+    """Workers whose pushes ended the job as diverged, the first one first."""
+    suspects: list[int] = []
+    """Workers several of whose pushes were not finite or out of all bounds, and were refused."""
     guarantee: str = ""
     """How data is visited: 'every sample once an epoch' or why not."""
     workers_seen: int = 0
@@ -158,7 +166,7 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     workers_lost: list[int] = []
     """Indices that were lost or hung at least once; the 256 lowest."""
     notices: list[Notice] = []
-    """What was waited for and given up; the newest 16, oldest first."""
+    """What a person should know of: given up after a wait, or bad; the newest 16, oldest first."""
 
 
 class Status(Totals, frozen=True, kw_only=True):

@@ -97,6 +97,13 @@ class StopAfter(Spec, frozen=True):
     metric: Metric | None = None
 
 
+class DivergenceRule(Spec, frozen=True):
+    """When a rising loss ends the job; without a factor never."""
+
+    factor: float | None = None
+    pushes: int = 200
+
+
 class Devices(Spec, frozen=True):
     count: int = 0
     resource_name: str = "nvidia.com/gpu"
@@ -208,6 +215,7 @@ class JobSpec(Spec, frozen=True):
     codec: Codec = field(default_factory=Codec)
     buffers: str = "local"
     stop_after: StopAfter = field(default_factory=lambda: StopAfter(epochs=20))
+    divergence: DivergenceRule = field(default_factory=DivergenceRule)
     evaluation: Evaluation = field(default_factory=Evaluation)
     parameter_server: ParameterServer = field(default_factory=ParameterServer)
     workers: Workers = field(default_factory=Workers)
