@@ -130,6 +130,8 @@ REASONS: dict[Condition, frozenset[str]] = {
             "CheckpointFailing",
             "WorkerRejected",
             "WorkerHung",
+            "EvaluationFailing",
+            "PushesRefused",
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
@@ -148,6 +150,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "DeadlineExceeded",
             "StartupDeadlineExceeded",
             "Diverged",
+            "EvaluationFailed",
             "NotFailed",
         }
     ),
@@ -191,6 +194,8 @@ class EventReason(StrEnum):
     WORKER_REJECTED = "WorkerRejected"
     WORKER_HUNG = "WorkerHung"
     EVALUATOR_HUNG = "EvaluatorHung"
+    PUSHES_REFUSED = "PushesRefused"
+    EVALUATION_FAILED = "EvaluationFailed"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"
     TRAINING_STALLED = "TrainingStalled"

@@ -82,7 +82,7 @@ def counting(
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         nonlocal evaluations
-        if crash:
+        if crash and "ASGD_METRICS" in os.environ:  # the check before the run finds nothing wrong
             raise RuntimeError("this evaluation never works")
         evaluations += int("ASGD_METRICS" in os.environ)
         if evaluations == stuck > 0:
@@ -92,6 +92,30 @@ def counting(
     return Task(
         model=Counters(size), loss=loss, data=Indices(size), evaluate=evaluate if evaluates or crash else None
     )
+
+
+def unmeasured() -> Task:
+    """Its evaluation raises."""
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        raise KeyError("label_map")
+
+    return replace(counting(), evaluate=evaluate)
+
+
+class Ragged(Dataset[Tensor]):
+    """Samples of unlike lengths."""
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.ones(1 + index % 5)
+
+
+def ragged() -> Task:
+    """Without a collate of its own."""
+    return replace(counting(), data=Ragged())
 
 
 def blobs(size: int = 600) -> Task:

@@ -1,4 +1,4 @@
-"""Training that explodes: the run stops by itself, says why and who did it, and leaves the newest weights from before."""
+"""Training that explodes: the run stops by itself, says why and who did it, and leaves weights from before."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ DONE = 0
 USER_ERROR = 2
 BROKEN = 3
 """`asgd simulate --faults`: an invariant does not hold."""
+NOT_EVALUATED = 4
+"""`asgd run`: trained and saved, but the last evaluation failed."""
 TRY_AGAIN = 75
 DIVERGED = 78
 INTERRUPTED = 130

@@ -77,7 +77,12 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
         yield Event(reason, now["message"], warning=True)
 
 
-_NOTICES = {"worker": Reason.WORKER_HUNG, "evaluator": Reason.EVALUATOR_HUNG}
+_NOTICES = {
+    "worker": Reason.WORKER_HUNG,
+    "evaluator": Reason.EVALUATOR_HUNG,
+    "pushes": Reason.PUSHES_REFUSED,
+    "evaluation": Reason.EVALUATION_FAILED,
+}
 _DEGRADED = {
     "HighStaleness": Reason.HIGH_STALENESS,
     "CheckpointFailing": Reason.CHECKPOINT_FAILED,

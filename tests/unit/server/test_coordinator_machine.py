@@ -237,6 +237,8 @@ SAMPLES: dict[str, Any] = {
     "suspects": {1},
     "metrics": {"accuracy": 0.75},
     "metrics_at": 4,
+    "evaluations_failed": 2,
+    "evaluation_error": "it failed",
     "restarts": {"worker": 2, "server": 1},
     "finished_loops": {1, 2},
     "seen": {0, 1, 2},

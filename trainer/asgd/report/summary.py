@@ -27,6 +27,7 @@ _REASONS = {
     "seconds": "the time of the stop rule is over",
     "metric": "the metric of the stop rule is reached",
     "diverged": "training diverged; a smaller learning rate may help",
+    "unevaluated": "only a metric could end it, and its evaluation fails",
     "interrupted": "it was interrupted",
     "suspended": "the job was suspended",
     "stopped": "it was told to stop",
@@ -106,6 +107,10 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
     bad = [f"{what} {text}" for what, text in troubles(summary)]
     if summary.workers_lost:
         bad.append(f"lost {_workers(summary.workers_lost)}")
+    if summary.evaluation_error:
+        lines.append(
+            f"evaluation the last one failed ({summary.evaluations_failed} did): {summary.evaluation_error}"
+        )
     if bad:
         lines.append(f"troubles   {'; '.join(bad)}")
     if summary.rejected_workers:

@@ -24,6 +24,8 @@ from asgd.wire.messages import Granted
 
 RETURN_SECONDS = 2.0
 """Within so long after a restart every worker that lives has said hello: it repeats it each second."""
+FAILED_MOST = 3
+"""So many failed evaluations in a row end a job that only a metric could end."""
 NAMED_AFTER = 3
 """A worker is named when so many of its pushes were refused as bad."""
 PAUSE_SECONDS = 2.0
@@ -54,6 +56,9 @@ class Coordinator(Membership):
         """Workers that a notice has named for their pushes."""
         self.metrics: dict[str, float] = {}
         self.metrics_at = -1
+        self.evaluations_failed = 0
+        self.evaluation_error = ""
+        """Why the newest evaluation has failed, if it has."""
         self.rates = Rates()
         self.evaluator = EvaluatorLife()
         self.save_round = 0
@@ -159,7 +164,7 @@ class Coordinator(Membership):
         """Tells once that pushes of a worker are no good; `why` goes on after "pushes of worker 1"."""
         if index not in self.suspects:
             self.suspects.add(index)
-            self.notices.add(f"pushes of worker {index} {why}")
+            self.notices.add(f"pushes of worker {index} {why}", "pushes")
 
     def _check_bad(self, now: float) -> None:
         if self.divergence.beyond(len(self.members)):
@@ -223,14 +228,41 @@ class Coordinator(Membership):
     def _enter(self, phase: str, now: float) -> None:
         self.phase, self.phase_since = phase, now
 
-    def evaluated(self, version: int, metrics: dict[str, float], final: bool, now: float) -> None:
-        """The evaluator's result."""
-        self.metrics, self.metrics_at = dict(metrics), version
+    def evaluated(
+        self, version: int, metrics: dict[str, float], final: bool, now: float, error: str = ""
+    ) -> None:
+        """The evaluator's result; `error`: why it has none."""
+        if not error:
+            self.metrics, self.metrics_at, self.evaluation_error = dict(metrics), version, ""
+            self.evaluator.failed = 0
         self.evaluator.told(self.spec.evaluation.every_seconds, now)
+        if error:
+            self._evaluation_failed(error, now)
         if final and self.phase == "evaluating":
             self._enter("finished", now)
         if _reached(self.spec.stop_after.metric, metrics):
             self.stop("metric", now)
+
+    def _evaluation_failed(self, why: str, now: float) -> None:
+        """An evaluation has failed. A job that only a metric can end does not wait for ever for the next one."""
+        if why != self.evaluation_error:
+            self.notices.add(f"an evaluation failed: {why}", "evaluation")
+        self.evaluations_failed += 1
+        self.evaluation_error = why
+        self.evaluator.failed += 1
+        if self.evaluator.failed >= FAILED_MOST:
+            self._end_without_metric(now)
+
+    def unevaluated(self, why: str, now: float) -> None:
+        """No evaluation comes any more."""
+        self.evaluation_error = self.evaluation_error or why
+        self._end_without_metric(now)
+
+    def _end_without_metric(self, now: float) -> None:
+        rule = self.spec.stop_after
+        if rule.metric is not None and (rule.epochs, rule.updates, rule.samples, rule.seconds) == (None,) * 4:
+            self.stop_detail = self.stop_detail or self.evaluation_error
+            self.stop("unevaluated", now)
 
     def meet_evaluator(self, now: float | None, incarnation: int = 0) -> None:
         """The evaluator joined, was heard of, or (None) left."""
@@ -307,7 +339,7 @@ class Coordinator(Membership):
             self._enter("finished", now)
         elif seconds > self.evaluator.deadline(self.spec):
             why = f"the final evaluation has told nothing for {seconds:.0f} s: the job ends without it"
-            self.evaluator.given_up = why
+            self.evaluator.given_up = self.evaluation_error = why
             self.notices.add(why, "evaluator")
             self._enter("finished", now)
 

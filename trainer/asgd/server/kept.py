@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from asgd.server.coordinator import Coordinator
 
 RUN_BOUND = (
-    "stop_reason", "stop_detail", "divergence", "diverged_by", "suspects", "finished_loops", "seen", "lost", "notices",
+    "stop_reason", "stop_detail", "evaluation_error",
+    "divergence", "diverged_by", "suspects", "finished_loops", "seen", "lost", "notices",
 )  # fmt: skip
 """Of one start of the job only: a job that is resumed by another one begins these anew."""
 
@@ -47,6 +48,8 @@ class Kept(Struct, rename="camel"):
     suspects: set[int] = set()
     metrics: dict[str, float] = {}
     metrics_at: int = -1
+    evaluations_failed: int = 0
+    evaluation_error: str = ""
     restarts: dict[str, int] = {}
     finished_loops: set[int] = set()
     seen: set[int] = set()

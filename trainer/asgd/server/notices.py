@@ -9,6 +9,7 @@ from msgspec import Struct
 from asgd.spec.status import Notice
 
 MOST = 16
+About = Literal["worker", "evaluator", "pushes", "evaluation"]
 
 
 class Notices(Struct):
@@ -16,7 +17,7 @@ class Notices(Struct):
 
     newest: list[Notice] = []
 
-    def add(self, text: str, about: Literal["worker", "evaluator"] = "worker") -> None:
+    def add(self, text: str, about: About = "worker") -> None:
         """One more; the oldest goes."""
         number = self.newest[-1].number + 1 if self.newest else 1
         self.newest = [*self.newest, Notice(number, text, about)][-MOST:]

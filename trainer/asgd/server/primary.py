@@ -131,6 +131,8 @@ class Primary:
                 self.shard.recorder.ended(message.index)
         elif message.role == "evaluator":
             coordinator.meet_evaluator(None)
+            if message.lost:
+                coordinator.unevaluated("the evaluator has ended again and again, and is given up", now)
 
     # -- pushes ------------------------------------------------------------------------------------
 
@@ -168,7 +170,9 @@ class Primary:
             case Beat():
                 return self._beat(message, now)
             case Evaluated():
-                self.coordinator.evaluated(message.version, message.metrics, message.final, now)
+                self.coordinator.evaluated(
+                    message.version, message.metrics, message.final, now, message.error
+                )
                 return Done()
             case Command():
                 return self._command(message, now)

@@ -65,6 +65,8 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         loss=coordinator.loss,
         metrics=dict(coordinator.metrics),
         metrics_at_updates=max(0, coordinator.metrics_at),
+        evaluations_failed=coordinator.evaluations_failed,
+        evaluation_error=coordinator.evaluation_error,
         staleness=staleness(histogram),
         staleness_histogram=dict(first.histogram),
         refused=dict(refused),

@@ -54,8 +54,8 @@ class Notice(Struct, rename="camel", frozen=True):
     """Grows by one with each notice of the job: who has told number n tells those above it."""
     text: str
     """What happened, in one sentence without a full stop."""
-    about: Literal["worker", "evaluator"] = "worker"
-    """Whose it is."""
+    about: Literal["worker", "evaluator", "pushes", "evaluation"] = "worker"
+    """A worker or the evaluator was waited for, pushes are refused, or an evaluation failed."""
 
 
 class WorkerView(Struct, rename="camel", frozen=True):
@@ -136,6 +136,10 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """{name: value} of the newest evaluation, null when it is not finite."""
     metrics_at_updates: int = 0
     """The update count of the weights that `metrics` were measured on."""
+    evaluations_failed: int = 0
+    """Evaluations that raised, or gave no numbers."""
+    evaluation_error: str = ""
+    """Why the newest evaluation failed, in a sentence without a full stop; empty when it did not, or none was made."""
     staleness: StalenessView = field(default_factory=StalenessView)
     """Of accepted pushes, all shards together."""
     refused: dict[str, int] = {}
@@ -152,7 +156,7 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """The newest complete checkpoint."""
     stop_reason: str = ""
     """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped |
-    ended (every worker's own loop did), or empty."""
+    ended (every worker's own loop did) | unevaluated (only a metric could end it, and that fails), or empty."""
     stop_detail: str = ""
     """What led to it, in a sentence without a full stop; empty where the reason says it all."""
     diverged_by: list[int] = []

@@ -256,6 +256,8 @@ class LocalRun:
             return exitcodes.DIVERGED
         if reason == "interrupted":
             return exitcodes.INTERRUPTED
+        if self.status and self.status.evaluation_error:
+            return exitcodes.NOT_EVALUATED
         return exitcodes.DONE
 
     def close(self) -> None:
@@ -321,7 +323,7 @@ def run(
     lost = finish.leave_files(
         job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
     )
-    if lost and code == exitcodes.DONE:
+    if lost and code in (exitcodes.DONE, exitcodes.NOT_EVALUATED):
         raise TryAgain(lost)
     if lost:
         print(f"asgd: {lost}", file=sys.stderr)
