@@ -37,6 +37,7 @@ FROZEN: dict[str, Any] = {
     "seed": 1,
     "exchange.pushEvery": 2,
     "codec.push": "bf16",
+    "outliers.factor": 1e4,
     "buffers": "average",
     "parameterServer.shards": 2,
     "parameterServer.podTemplate": {"spec": {"priority": 1}},

@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 from asgd.errors import UserError
-from asgd.server import kept
+from asgd.server import kept, outliers
 from asgd.server.divergence import BAD, Divergence
 from asgd.server.evaluation import EvaluatorLife
 from asgd.server.members import Member
@@ -129,7 +129,7 @@ class Coordinator(Membership):
             self._bad_push(index, verdict)
         if verdict != "applied":
             if self.pool:
-                self.pool.refuse(index, visits)
+                self.pool.refuse(index, visits, bad=verdict in BAD)
             self._check_bad(now)
             return
         self.divergence.accepted(index)
@@ -157,7 +157,9 @@ class Coordinator(Membership):
         if member is None:
             return
         member.refused += 1
-        if member.refused >= NAMED_AFTER:
+        if verdict == "refused:outlier":
+            self.suspect(index, outliers.sentence(self.spec.outliers))
+        elif member.refused >= NAMED_AFTER:
             self.suspect(index, f"{BAD[verdict]}: {member.refused} were refused")
 
     def suspect(self, index: int, why: str) -> None:

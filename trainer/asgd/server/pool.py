@@ -39,6 +39,8 @@ class Pool:
         self.visited = 0
         self.revisited = 0
         self.returned: list[Span] = []
+        self.doubted: set[Span] = set()
+        """What gave a bad push once."""
         self.leased: dict[int, list[Span]] = defaultdict(list)
 
     def end_after(self, epochs: float | None) -> None:
@@ -78,10 +80,18 @@ class Pool:
             else:
                 self.revisited += count
 
-    def refuse(self, worker: int, spans: list[Span]) -> None:
-        """A push that names `spans` was refused: somebody will have to do them again."""
-        leased = self.leased.get(worker, [])
-        self.returned.extend(span for span in spans if self._take(leased, span))
+    def refuse(self, worker: int, spans: list[Span], *, bad: bool = False) -> None:
+        """A push that names `spans` was refused: somebody will have to do them again.
+
+        Those whose pushes are `bad` a second time are left out: an epoch with one bad batch would have no end.
+        """
+        for span in spans:
+            if bad and span in self.doubted:
+                self.visit(worker, [span])
+            elif self._take(self.leased.get(worker, []), span):
+                self.returned.append(span)
+            if bad:
+                self.doubted ^= {span}
 
     def release(self, worker: int) -> None:
         """The worker is gone: what it leased and did not push goes back."""

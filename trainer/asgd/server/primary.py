@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from asgd.errors import ProtocolError, UserError
+from asgd.server import outliers
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
@@ -243,6 +244,8 @@ class Primary:
         if report.ready:
             self.coordinator.shard_heard(message.index, now)
         self.reports[message.index] = report
+        for worker in report.suspects:
+            self.coordinator.suspect(worker, outliers.sentence(self.job.spec.outliers))
         if self.collecting:
             self.collecting.report(message.index, report)
             if report.leaving and not self.collecting.under_way:

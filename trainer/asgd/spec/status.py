@@ -162,7 +162,7 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     diverged_by: list[int] = []
     """Workers whose pushes ended the job as diverged, the first one first."""
     suspects: list[int] = []
-    """Workers several of whose pushes were not finite or out of all bounds, and were refused."""
+    """Workers whose pushes were refused: out of all bounds, or not finite several times."""
     guarantee: str = ""
     """How data is visited: 'every sample once an epoch' or why not."""
     workers_seen: int = 0
