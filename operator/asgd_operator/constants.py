@@ -92,6 +92,9 @@ REASONS: dict[Condition, frozenset[str]] = {
             "Restoring",
             "NodeLost",
             "CrashLoop",
+            "ContainerError",
+            "InitContainerFailed",
+            "PodsRefused",
             "ImagePullError",
             "Unschedulable",
             "Suspended",
@@ -105,6 +108,9 @@ REASONS: dict[Condition, frozenset[str]] = {
             "NotStarted",
             "NodeLost",
             "CrashLoop",
+            "ContainerError",
+            "InitContainerFailed",
+            "PodsRefused",
             "ImagePullError",
             "Unschedulable",
             "Suspended",
@@ -196,6 +202,7 @@ class EventReason(StrEnum):
     EVALUATOR_HUNG = "EvaluatorHung"
     PUSHES_REFUSED = "PushesRefused"
     EVALUATION_FAILED = "EvaluationFailed"
+    DATA_CHANGED = "DataChanged"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"
     TRAINING_STALLED = "TrainingStalled"

@@ -46,7 +46,7 @@ def test_a_worker_that_hangs_in_its_20th_batch_is_replaced_and_every_sample_is_v
         assert np.all((model["first"] >= least) & (model["first"] <= 12.0))
         assert np.array_equal(model["first"], model["second"])
         (said,) = summary.notices
-        assert f"noticed    {said.text}" in run.said
+        assert f"gave up    {said.text}" in run.said
         log = (run.output / "logs" / "worker-1.log").read_text(encoding="utf-8")
         assert "this process was given up: worker 1 holds" in log
         assert "in loss" in log, "the log shows where it hung"

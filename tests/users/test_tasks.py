@@ -175,10 +175,10 @@ def test_a_stream_with_loader_processes_trains_from_a_file_beside_the_job(in_fol
     }
     ran = run(write_job(beside, spec), elsewhere)
     assert ran.summary["stopReason"] == "updates"
-    weight = load_file(ran.output / "model.safetensors")["weight"]
+    saved = load_file(ran.output / "model.safetensors")
+    weight = saved["weight"]
     torch.testing.assert_close(weight, torch.tensor([[1.0, -2.0, 3.0]]), rtol=0.05, atol=0.05)
-    with safe_open(ran.output / "model.safetensors", "pt") as file:
-        assert file.metadata()["lacks"] == "seen", "no evaluator, so no buffers"
+    assert saved.keys() == {"weight", "bias", "seen"}
 
 
 @pytest.mark.slow

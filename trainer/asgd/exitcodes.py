@@ -7,6 +7,8 @@ BROKEN = 3
 NOT_EVALUATED = 4
 """`asgd run`: trained and saved, but the last evaluation failed."""
 TRY_AGAIN = 75
+FENCED = 76
+"""A parameter server: another run has taken its place in the checkpoint store."""
 DIVERGED = 78
 INTERRUPTED = 130
 DRAINED = 143

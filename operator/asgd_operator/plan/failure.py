@@ -50,8 +50,9 @@ def _unevaluated(o: Observed) -> Verdict | None:
 def _fatal(o: Observed, spec: JobSpec) -> Verdict | None:
     pod = next((pod for pod in o.pods if _ended_fatally(pod, spec)), None)
     if pod is not None:
+        said = f": {pod.last_words.rstrip('.')}." if pod.last_words else "; see its log."
         return failed(
-            "FatalExitCode", f"{pod.name} exited with {pod.exit_code}, which no retry can mend; see its log."
+            "FatalExitCode", f"{pod.name} exited with {pod.exit_code}, which no retry can mend{said}"
         )
     if o.workers is not None and o.workers.failure is not None and o.workers.failure[0] == BY_POLICY:
         # The pod may be gone already; the Job controller's sentence names it and its exit code.

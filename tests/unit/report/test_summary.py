@@ -151,4 +151,4 @@ def test_what_was_given_up_stands_in_the_closing_lines_in_its_own_words() -> Non
     said = "worker 1 holds 64 samples and has pushed nothing for 60 s: it has to end"
     made = summary.summarize(status(notices=[Notice(1, said)]), SPEC)
     assert [notice.text for notice in made.notices] == [said]
-    assert f"noticed    {said}" in summary.describe(made)
+    assert f"gave up    {said}" in summary.describe(made)

@@ -120,10 +120,10 @@ def test_a_worker_that_pushes_what_is_refused_is_named_while_the_others_train_on
         push(chief, worker=0)
     assert chief.stop_reason == ""
     assert [notice.text for notice in chief.notices.newest] == [
-        "pushes of worker 1 are not finite: 3 were refused"
+        "worker 1: 3 batches in a row had a loss or gradient that is not finite"
     ]
     assert chief.suspects == {1}
-    assert chief.members[1].refused == 20
+    assert chief.members[1].unusable == 20
 
 
 @pytest.mark.parametrize("sign", ["push", "loss", "rule", "explosion"])

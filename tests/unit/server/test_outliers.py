@@ -84,7 +84,7 @@ def test_what_is_usual_outlives_a_restart() -> None:
 def test_a_worker_whose_push_is_out_of_all_bounds_is_named_at_once() -> None:
     chief = job(workers=2)
     push(chief, worker=1, verdict="refused:outlier")
-    said = "pushes of worker 1 are refused: they are more than outliers.factor (1e+06) times the usual"
+    said = "worker 1: pushes of more than outliers.factor (1e+06) times the usual are refused"
     assert [(notice.text, notice.about) for notice in chief.notices.newest] == [(said, "pushes")]
 
 

@@ -43,6 +43,7 @@ FROZEN: dict[str, Any] = {
     "parameterServer.podTemplate": {"spec": {"priority": 1}},
     "workers.devices.count": 1,
     "workers.stages": 2,
+    "workers.threads": 2,
     "workers.resources": {"limits": {"cpu": 1}},
     "workers.backoffLimitPerIndex": 1,
     "workers.exitCodes.fatal": [3],

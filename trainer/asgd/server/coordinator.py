@@ -12,13 +12,15 @@ import math
 from typing import Any
 
 from asgd.errors import UserError
-from asgd.server import kept, outliers
+from asgd.server import kept
+from asgd.server.agreement import Agreement
 from asgd.server.divergence import BAD, Divergence
 from asgd.server.evaluation import EvaluatorLife
+from asgd.server.mean import Mean
 from asgd.server.members import Member
-from asgd.server.membership import Membership
 from asgd.server.pool import Pool, Span
 from asgd.server.rates import Rates
+from asgd.server.suspects import Suspects
 from asgd.spec.types import JobSpec, Metric
 from asgd.wire.messages import Granted
 
@@ -26,13 +28,13 @@ RETURN_SECONDS = 2.0
 """Within so long after a restart every worker that lives has said hello: it repeats it each second."""
 FAILED_MOST = 3
 """So many failed evaluations in a row end a job that only a metric could end."""
-NAMED_AFTER = 3
-"""A worker is named when so many of its pushes were refused as bad."""
+LOSS_KEEPS, MEMBER_KEEPS = 0.95, 0.9
+"""How much of its weight a loss keeps with each further push in the mean of the job, and of one worker."""
 PAUSE_SECONDS = 2.0
 """Time moves on in steps of at most this; a longer one means that this process did not run."""
 
 
-class Coordinator(Membership):
+class Coordinator(Suspects):
     """Decides for one job. `now` is seconds on any monotonic clock; `run` names this start of the job."""
 
     def __init__(self, spec: JobSpec, run: str = "") -> None:
@@ -47,13 +49,12 @@ class Coordinator(Membership):
         self.seconds_before = 0.0
         self.first_push: float | None = None
         self.last_push = 0.0
-        self.loss: float | None = None
+        self.mean_loss = Mean()
         self.divergence = Divergence()
         self.stop_detail = ""
         """What led to the stop reason, in a sentence, where the reason alone does not say it."""
         self.diverged_by: list[int] = []
-        self.suspects: set[int] = set()
-        """Workers that a notice has named for their pushes."""
+        self.agreement = Agreement()
         self.metrics: dict[str, float] = {}
         self.metrics_at = -1
         self.evaluations_failed = 0
@@ -83,16 +84,22 @@ class Coordinator(Membership):
         self.dataset = dataset
         self.pool = Pool(dataset, self.spec.batch_size, self.spec.stop_after.epochs)
 
+    def agree(self, who: str, digest: bytes) -> None:
+        """Member `who` has told what its data and model are like: the first one speaks for the job."""
+        if said := self.agreement.meet(who, digest):
+            self.notices.add(said, "data")
+        self.changes += bool(said)
+
     def lease(self, index: int, request: int, now: float) -> Granted:
-        """The next range of samples for a worker; the same one again when its request number `request` is repeated."""
+        """The next range of samples for a worker; the same one again when its request number `request` is repeated.
+
+        NB: requests that were overtaken on their way do not come here: `admission.py` refuses them.
+        """
         member = self.members.get(index)
         if self.stop_reason or member is None:
             return Granted(over=bool(self.stop_reason), wait=not self.stop_reason)
         if self.pool is None:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
-        if request < member.asked:
-            # NB: it was overtaken on its way, and nobody waits for its answer: what it got would never be visited.
-            return Granted(wait=True)
         if member.granted is None or member.asked != request:
             span = self.pool.lease(index, len(self.members))
             over = span is None and self.pool.done
@@ -126,11 +133,13 @@ class Coordinator(Membership):
             member.debt.pace.pushed(now - member.joined)
         if verdict in BAD:
             self.divergence.refuse(index)
-            self._bad_push(index, verdict)
+            self._unusable(index, visits, verdict)
+            self._check_bad(now)
+            self._check_stop(now)
+            return
         if verdict != "applied":
             if self.pool:
-                self.pool.refuse(index, visits, bad=verdict in BAD)
-            self._check_bad(now)
+                self.pool.refuse(index, visits)
             return
         self.divergence.accepted(index)
         self.updates += 1
@@ -139,41 +148,33 @@ class Coordinator(Membership):
         if self.pool and visits:
             self.pool.visit(index, visits)
         if member:
+            member.unusable_in_a_row = 0
             member.samples += samples
-            member.loss = _smooth(member.loss, loss, 0.9)
+            member.mean_loss.add(loss, MEMBER_KEEPS)
         if loss is not None:
             self._note_loss(index, loss, now)
+        self._check_stop(now)
+
+    def dropped(self, index: int, visits: list[Span], now: float) -> None:
+        """A worker has left out one batch that was not finite, and goes on: no sign of divergence."""
+        if member := self.members.get(index):
+            member.heard = now
+            self.active(index, now)
+        self._unusable(index, visits)
         self._check_stop(now)
 
     def spoiled(self, index: int, verdict: str, now: float) -> None:
         """A push that was accepted turned out to be bad in a later chunk (pushes that leave during backward)."""
         self.divergence.spoil(index)
-        self._bad_push(index, verdict)
+        self._unusable(index, [], verdict)
         self._check_bad(now)
-
-    def _bad_push(self, index: int, verdict: str) -> None:
-        """Names a worker that pushes what is refused: one batch may be bad, several are the worker."""
-        member = self.members.get(index)
-        if member is None:
-            return
-        member.refused += 1
-        if verdict == "refused:outlier":
-            self.suspect(index, outliers.sentence(self.spec.outliers))
-        elif member.refused >= NAMED_AFTER:
-            self.suspect(index, f"{BAD[verdict]}: {member.refused} were refused")
-
-    def suspect(self, index: int, why: str) -> None:
-        """Tells once that pushes of a worker are no good; `why` goes on after "pushes of worker 1"."""
-        if index not in self.suspects:
-            self.suspects.add(index)
-            self.notices.add(f"pushes of worker {index} {why}", "pushes")
 
     def _check_bad(self, now: float) -> None:
         if self.divergence.beyond(len(self.members)):
             self._diverge(now)
 
     def _note_loss(self, index: int, loss: float, now: float) -> None:
-        self.loss = _smooth(self.loss, loss, 0.95)
+        self.mean_loss.add(loss, LOSS_KEEPS)
         if self.divergence.loss(index, loss, self.loss, self.spec.divergence, len(self.members)):
             self._diverge(now)
 
@@ -186,6 +187,11 @@ class Coordinator(Membership):
         """A restart of shard 0 has lost updates: their samples are visited again."""
         if self.pool:
             self.pool.revisited += samples
+
+    @property
+    def loss(self) -> float | None:
+        """The mean over the newest pushes."""
+        return self.mean_loss.value
 
     @property
     def epochs(self) -> float:
@@ -382,10 +388,3 @@ def _reached(rule: Metric | None, metrics: dict[str, float]) -> bool:
     return (rule.at_least is not None and value >= rule.at_least) or (
         rule.at_most is not None and value <= rule.at_most
     )
-
-
-def _smooth(mean: float | None, value: float | None, keep: float) -> float | None:
-    """The running mean with one more value; one that is no number would stay in it for ever, and is left out."""
-    if value is None or not math.isfinite(value):
-        return mean
-    return value if mean is None else keep * mean + (1 - keep) * value

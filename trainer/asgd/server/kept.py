@@ -13,7 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from asgd.errors import UserError
+from asgd.server.agreement import Agreement
 from asgd.server.divergence import Divergence
+from asgd.server.mean import Mean
 from asgd.server.notices import Notices
 from asgd.server.pool import PoolState
 
@@ -42,7 +44,7 @@ class Kept(Struct, rename="camel"):
     samples: int = 0
     seconds: float = 0.0
     """Trained until then."""
-    loss: float | None = None
+    mean_loss: Mean = msgspec.field(default_factory=Mean)
     divergence: Divergence = msgspec.field(default_factory=Divergence)
     diverged_by: list[int] = []
     suspects: set[int] = set()
@@ -55,6 +57,7 @@ class Kept(Struct, rename="camel"):
     seen: set[int] = set()
     lost: set[int] = set()
     notices: Notices = msgspec.field(default_factory=Notices)
+    agreement: Agreement = msgspec.field(default_factory=Agreement)
 
 
 _MADE = ("run", "dataset", "pool", "tensors", "seconds")
@@ -83,6 +86,7 @@ def take_over(coordinator: Coordinator, state: dict[str, Any]) -> None:
     for name in _PLAIN:
         if same_run or name not in RUN_BOUND:
             setattr(coordinator, name, getattr(kept, name))
+    coordinator.agreement.earlier |= not same_run and bool(kept.agreement.digest)
     coordinator.seconds_before = kept.seconds
     coordinator.describe_data(kept.dataset, kept.guarantee, kept.tensors.encode())
     if coordinator.pool and kept.pool:

@@ -1,4 +1,4 @@
-"""What a person should know of (given up, refused, failed): bounded; numbers go on, so that each is told once."""
+"""What a person should know of (given up, refused, changed): bounded; numbers go on, so that each is told once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 from asgd.spec.status import Notice
 
 MOST = 16
-About = Literal["worker", "evaluator", "pushes", "evaluation"]
+About = Literal["worker", "evaluator", "pushes", "evaluation", "data"]
 
 
 class Notices(Struct):

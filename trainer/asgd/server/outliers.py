@@ -18,8 +18,8 @@ LEAST_USUAL = 1e-38
 
 
 def sentence(rule: OutlierRule) -> str:
-    """What pushes of a worker do that are refused as outliers."""
-    return f"are refused: they are more than outliers.factor ({rule.factor:g}) times the usual"
+    """What is said of a worker whose pushes are refused as outliers."""
+    return f"pushes of more than outliers.factor ({rule.factor:g}) times the usual are refused"
 
 
 class Outliers:

@@ -46,6 +46,8 @@ class Parameters:
         """Told of each change, before anything that follows from it leaves."""
         self.size: int | None = None
         self.layout = ""
+        self.tensors = b""
+        """As in `Hello`: names and shapes of the whole model, as soon as anybody has told."""
         self.ready = False
         self.state = ShardState(np.empty(0, np.float32), {}, np.empty(0, np.float32))
         self.members: dict[int, int] = {}
@@ -83,10 +85,10 @@ class Parameters:
     def chunks(self) -> int:
         return chunk_count(self.state.weights.size)
 
-    def _pass_over(self, index: int, reason: str) -> None:
-        """A push was refused: the open round goes on without this worker, and nobody waits for it to make up for one
-        that is bad."""
-        if self.strategy.rounds:
+    def _pass_over(self, index: int, reason: str, dropped: bool = False) -> None:
+        """A push was refused, or `dropped` by its worker: the open round goes on without this worker, and nobody waits
+        for it to make up for one that is bad."""
+        if self.strategy.rounds or (dropped and self.strategy.pulls_wait):
             self.state.clocks.pop(index, None)
         elif reason in ("nonfinite", "outlier"):
             self._advance(index)
@@ -99,6 +101,16 @@ class Parameters:
         """A contribution to the open round that will never be complete."""
         part = self.state.inbox.get(index)
         if part and not part.complete:
+            del self.state.inbox[index]
+
+    def _forget(self, index: int) -> None:
+        if self.shadows:
+            self.shadows.forget(index)
+
+    def _drop_unsettled(self, index: int) -> None:
+        """Whoever joins anew begins anew, unless the round is closing with what it sent before."""
+        part = self.state.inbox.get(index)
+        if part and not part.settled:
             del self.state.inbox[index]
 
     def arrays(self) -> dict[str, F32]:

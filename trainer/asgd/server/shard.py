@@ -19,6 +19,7 @@ from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.server.parameters import Parameters, Seen
 from asgd.wire import codec
+from asgd.wire.agreement import layout_difference
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import (
     CHUNK,
@@ -43,6 +44,11 @@ def asker(message: Pull) -> int:
     return message.index if message.role == "worker" else -1
 
 
+def named(message: Hello) -> str:
+    """Who says hello, for people."""
+    return f"worker {message.index}" if message.role == "worker" else "the evaluator"
+
+
 class Shard(Parameters):
     """Messages in, new state and replies out; see `Parameters` for what it keeps."""
 
@@ -53,12 +59,11 @@ class Shard(Parameters):
         first = self.size is None
         if self.size is None:
             self.allocate(message.size, message.layout)
-        elif message.layout != self.layout:
-            return Fault(
-                "layout", f"this job's model has layout {self.layout}, not {message.layout}", self.term
-            )
+        elif unlike := self.unlike(message):
+            return unlike
         worker = message.role == "worker"
         if message.tensors:
+            self.tensors = self.tensors or message.tensors
             self.state.blocks = block_edges(message.tensors, message.size)
         if worker:
             if self.members.get(message.index, 0) > message.incarnation:
@@ -74,6 +79,15 @@ class Shard(Parameters):
             self.term, self.index, self.shards, self.state.version, part.start, part.stop, CHUNK, self.ready, bring,
             self.state.samples,
         )  # fmt: skip
+
+    def unlike(self, message: Hello) -> Fault | None:
+        """Why a model is not the job's: which parameter differs, and how."""
+        if self.size is None or message.layout == self.layout:
+            return None
+        how = f"the job's layout is {self.layout}, this one {message.layout}"
+        if self.tensors and message.tensors:
+            how = layout_difference(self.tensors, message.tensors) or how
+        return Fault("layout", f"{named(message)} has another model: {how}", self.term)
 
     def _join(self, message: Hello) -> None:
         self.members[message.index] = message.incarnation
@@ -115,16 +129,6 @@ class Shard(Parameters):
         self.state.workers = max(1, len(self.members))
         if self._bringer and self._bringer[0] == index and not self.ready:
             self._bringer = None
-
-    def _forget(self, index: int) -> None:
-        if self.shadows:
-            self.shadows.forget(index)
-
-    def _drop_unsettled(self, index: int) -> None:
-        """Whoever joins anew begins anew, unless the round is closing with what it sent before."""
-        part = self.state.inbox.get(index)
-        if part and not part.settled:
-            del self.state.inbox[index]
 
     def rest(self, index: int) -> None:
         """A worker has no data for now: nobody waits for its clock, which starts again with its next push."""
@@ -251,9 +255,11 @@ class Shard(Parameters):
         seen = self.seen[message.index] = Seen(message.incarnation, message.sequence)
         if reason:
             seen.verdict = f"refused:{reason}"
-            self.refused[reason] += 1
+            dropped = message.bare and not message.finite
+            # NB: a batch that its worker has dropped is told to all shards, and is one.
+            self.refused[reason] += self.index == 0 or not dropped
             if push.steps:
-                self._pass_over(message.index, reason)
+                self._pass_over(message.index, reason, dropped)
             return seen
         seen.push = push
         if not push.steps:

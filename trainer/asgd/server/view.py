@@ -111,7 +111,7 @@ def _worker(coordinator: Coordinator, member: Member, now: float) -> WorkerView:
         samples=member.samples,
         samples_per_second=member.samples / lived if lived > 0 else 0.0,
         loss=member.loss,
-        refused=member.refused,
+        refused=member.unusable,
         node=member.node,
         times=member.times,
         samples_held=coordinator.held(member.index) if alive else 0,

@@ -48,14 +48,14 @@ class ServingView(Struct, rename="camel", frozen=True):
 
 
 class Notice(Struct, rename="camel", frozen=True):
-    """Something that a person should know of: given up after a wait, refused for good, and the like."""
+    """What a person should know of: given up after a wait, refused, failed, or changed since an earlier start."""
 
     number: int
     """Grows by one with each notice of the job: who has told number n tells those above it."""
     text: str
     """What happened, in one sentence without a full stop."""
-    about: Literal["worker", "evaluator", "pushes", "evaluation"] = "worker"
-    """A worker or the evaluator was waited for, pushes are refused, or an evaluation failed."""
+    about: Literal["worker", "evaluator", "pushes", "evaluation", "data"] = "worker"
+    """A worker or the evaluator was waited for, pushes are refused, an evaluation failed, or data have changed."""
 
 
 class WorkerView(Struct, rename="camel", frozen=True):
@@ -79,7 +79,7 @@ class WorkerView(Struct, rename="camel", frozen=True):
     loss: float | None = None
     """Its recent mean training loss."""
     refused: int = 0
-    """Its pushes that were refused because they were not finite, or out of all bounds."""
+    """Its batches whose loss or gradient was not finite."""
     node: str = ""
     """Name of its machine."""
     times: WorkerTimes = WorkerTimes()

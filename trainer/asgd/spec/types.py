@@ -141,6 +141,7 @@ class Workers(Spec, frozen=True):
     max_replicas: int = 64
     devices: Devices = field(default_factory=Devices)
     stages: int | None = None
+    threads: int | None = None
     resources: dict[str, Any] = {}
     backoff_limit_per_index: int = 6
     exit_codes: ExitCodes = field(default_factory=ExitCodes)

@@ -7,6 +7,7 @@ parameter in ASGD_EXTRAS, so that the saved model is whole. With `algorithm.name
 
 from __future__ import annotations
 
+import json
 import time
 import traceback
 
@@ -19,6 +20,7 @@ from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.priority import stand_back
+from asgd.host.warned import tell_warnings
 from asgd.kernel import F32
 from asgd.task import Task
 from asgd.wire.ask import Asker
@@ -37,6 +39,7 @@ from asgd.worker.sending.centre import open_centre
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.patience import Patience
+from asgd.worker.task.agreeing import digest_of_task
 from asgd.worker.task.build import build_task
 from asgd.worker.task.measuring import measured
 
@@ -47,7 +50,7 @@ TELL_SECONDS = 30.0
 class Evaluator:
     """Pulls the answer into `task.model` and measures it."""
 
-    def __init__(self, config: ProcessConfig, task: Task) -> None:
+    def __init__(self, config: ProcessConfig, task: Task, digest: bytes = b"") -> None:
         spec = config.job.spec
         device = choose_device(spec.evaluation.devices.count, config.index)
         self.config, self.task = config, task
@@ -59,6 +62,8 @@ class Evaluator:
             incarnation=config.incarnation,
             size=self.flat.size,
             layout=self.flat.hash,
+            tensors=json.dumps(self.flat.layout).encode(),
+            digest=digest,
         )
         patience = Patience(config.join_timeout_seconds)
         self.centre = open_centre(
@@ -91,8 +96,8 @@ class Evaluator:
             self.flat.weights.copy_(self._staging.on_device())
             self.metrics, self.error = self._evaluated()
             self.measured = version
-        if final and self.config.extras:
-            state.save_extras(self.task.model, self.config.extras)
+        if final and self.config.extras and self.task.evaluate:
+            state.save_extras(self.task.model, {name for name, _ in self.flat.layout}, self.config.extras)
         self._tell(Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST]))
 
     def _evaluated(self) -> tuple[dict[str, float], str]:
@@ -148,13 +153,15 @@ class Evaluator:
 def main() -> int:
     """Runs the evaluator as its environment says. Raises UserError, TryAgain."""
     config = read_config()
-    limit_threads()
+    tell_warnings()
+    limit_threads(config.job.spec)
     leaving = catch_term()
     task = build_task(config.job.spec)
     if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
+    digest = digest_of_task(task)
     start_training(task.model)
-    evaluator = Evaluator(config, task)
+    evaluator = Evaluator(config, task, digest)
     if not evaluator.oracle:
         # NB: workers may share these cores, as with `asgd run`; for an oracle's answers they wait.
         stand_back()

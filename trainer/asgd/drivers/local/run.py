@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,16 @@ from asgd.drivers.display import Display
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.opening import look_at_code
-from asgd.drivers.local.precheck import check_checkpoint, check_ports
+from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
-from asgd.drivers.output import Output, choose_output
+from asgd.drivers.output import Output, check_path, choose_output
 from asgd.errors import TryAgain, UserError
+from asgd.host.available import available_cores
+from asgd.host.private import private_folder
+from asgd.host.threads import share, threads_told
+from asgd.host.warned import Warned
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job, job_to_json
@@ -39,7 +42,9 @@ from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
 from asgd.wire.messages import Bye, Command, Done
+from asgd.worker import left
 from asgd.worker.task.check import Findings
+from asgd.worker.task.entrypoint import is_script
 
 POLL_SECONDS = 0.1
 FINISH_SECONDS = 120.0
@@ -63,14 +68,17 @@ class LocalRun:
         self._folder = folder
         self._starter = starter
         self.children = Children(output, starter)
-        # NB: a socket's path may have 107 characters at most; the output folder's may be longer.
-        self._private = Path(tempfile.mkdtemp(prefix="asgd-"))
+        self._private = private_folder()
         self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
         self._keys = Keys.make()
         self._keep = shm.Keep()
         self._asker: Asker | None = None
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
+        self._warned = Warned(self._private / "warnings.jsonl", output.file("logs"))
+        script = is_script(job.spec.entrypoint)
+        told = threads_told(job.spec, os.environ)
+        self._threads = told or share(job.spec, available_cores(), evaluator=not script)
         self._stop_reason = ""
         self._checkpoint_error = ""
         self._rejected: set[int] = set()
@@ -89,20 +97,24 @@ class LocalRun:
         """Writes the job down and looks at the user's code, data, checkpoint and ports. Raises UserError."""
         self._write_private("job.json", job_to_json(self.job))
         self._write_private("keys.json", msgspec.json.encode(self._keys))
-        self.output.extras.unlink(missing_ok=True)
+        left.sweep(self.output.extras)
         findings = look_at_code(
             self.job.spec, self._private / "job.json", self._places, self._starter, self.display
         )
         check_ports(self.job)
-        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
+        self.output.locks.extend(lock_store(self.checkpoint_uri))
+        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name, self._warn)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
-        recording.begin(self.output.recording, self._folder)
+        recording.begin(self.output.recording, self._folder, self._threads)
         self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
         self._accepted = True
         self._keep_log()
         return findings
+
+    def _warn(self, text: str) -> None:
+        self.display.note(f"warning: {text}")
 
     def _keep_log(self) -> None:
         self._starter.keep_log(self.output.file("logs/forkserver.log"))
@@ -156,8 +168,13 @@ class LocalRun:
 
     @property
     def _places(self) -> dict[str, str]:
-        """Where users' code is looked for."""
-        return {Env.JOB_FOLDER: str(self._folder), Env.SOURCE: str(self._private / "source")}
+        """Where users' code is looked for, where its warnings go, and how many threads it has."""
+        return {
+            Env.JOB_FOLDER: str(self._folder),
+            Env.SOURCE: str(self._private / "source"),
+            Env.WARNINGS: str(self._private / "warnings.jsonl"),
+            Env.THREADS: str(self._threads),
+        }
 
     def _env(self, metrics: str) -> dict[str, str]:
         return {
@@ -234,6 +251,8 @@ class LocalRun:
     def _watch(self) -> None:
         for said in self._starter.look():
             self.display.note(said)
+        for said in self._warned.new():
+            self.display.note(said)
         self.children.publish()
         self._say_addresses()
         self.watch.look(self.status)
@@ -263,6 +282,8 @@ class LocalRun:
     def close(self) -> None:
         """Ends what still runs and removes sockets and keys."""
         self.children.kill()
+        for said in self._warned.new():
+            self.display.note(said)
         if self._accepted:
             self._keep_log()
         self._starter.close()
@@ -306,23 +327,24 @@ def run(
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
-    output = choose_output(job, asked_output)
-    with Display(quiet=quiet) as display:
-        for line in advice(job):
-            display.note(f"warning: {line}")
-        local = LocalRun(job, folder, output, display, interrupts, transport, starter)
-        try:
-            findings = _prepare(local)
-            display.note(_announce(job, findings, output), matters=False)
-            code = local.run(findings)
-        finally:
-            local.close()
-        if local.status is None:
-            raise TryAgain("no parameter server has told the job's state")
-        status: Any = local.status
-    lost = finish.leave_files(
-        job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
-    )
+    check_path(folder, "JOB.yaml")
+    with choose_output(job, asked_output) as output:
+        with Display(quiet=quiet) as display:
+            for line in advice(job):
+                display.note(f"warning: {line}")
+            local = LocalRun(job, folder, output, display, interrupts, transport, starter)
+            try:
+                findings = _prepare(local)
+                display.note(_announce(job, findings, output), matters=False)
+                code = local.run(findings)
+            finally:
+                local.close()
+            if local.status is None:
+                raise TryAgain("no parameter server has told the job's state")
+            status: Any = local.status
+        lost = finish.leave_files(
+            job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
+        )
     if lost and code in (exitcodes.DONE, exitcodes.NOT_EVALUATED):
         raise TryAgain(lost)
     if lost:

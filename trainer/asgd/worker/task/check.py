@@ -64,7 +64,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     if is_script(spec.entrypoint):
         refuse_stages_of_script(spec)
         return _look_at_script(spec)
-    from asgd.worker.device.extras import aliases, extras
+    from asgd.worker.device.extras import aliases, rest
     from asgd.worker.device.flat import layout_hash, layout_of
     from asgd.worker.reading.data import dataset_size, guarantee
     from asgd.worker.task.build import build_task
@@ -86,7 +86,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
         dataset=dataset,
         guarantee=guarantee(task),
         evaluates=task.evaluate is not None,
-        extras=sorted(extras(task.model)),
+        extras=sorted(rest(task.model, {name for name, _ in layout})),
         aliases=aliases(task.model),
     )
 
