@@ -43,7 +43,7 @@ def trained(name: str, **spec: Any) -> Any:
         "algorithm": algorithm,
         "optimizer": {"learningRate": 0.02},
         "workers": {"replicas": WORKERS},
-        "stopAfter": {"samples": 600},
+        "stopAfter": {"samples": 800},
         "outliers": {"after": 4},
         "parameterServer": {"shards": 2},
     }

@@ -62,13 +62,20 @@ def counting(
     crash: bool = False,
     hang: int = 0,
     stuck: int = 0,
+    stillborn: int = 0,
 ) -> Task:
     """Counts visits; each step sleeps the seconds that stand in the file `pace`. `crash` fails every evaluation.
 
     Worker 1's first process never comes back from its `hang`-th batch, the first evaluator from its `stuck`-th
-    evaluation.
+    evaluation. Its first `stillborn` processes die before they join.
     """
     batches = evaluations = 0
+    if os.environ.get("ASGD_INDEX") == "1" and "ASGD_METRICS" in os.environ:
+        died = Path(pace).with_name("died")
+        deaths = len(died.read_text(encoding="utf-8")) if died.exists() else 0
+        if deaths < stillborn:
+            died.write_text("x" * (deaths + 1), encoding="utf-8")
+            os._exit(1)
 
     def loss(model: nn.Module, batch: Tensor) -> Tensor:
         nonlocal batches

@@ -1,4 +1,4 @@
-"""Workers whose work is no good: it is tried once more and left out the second time, and who repeats it is named. Pure."""
+"""Workers whose work is no good: it is tried once more, the second time left out, and who repeats it is named. Pure."""
 
 from __future__ import annotations
 
