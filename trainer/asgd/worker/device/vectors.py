@@ -16,7 +16,7 @@ from asgd.worker.device.flat import Flat
 
 
 def finite_on_device(vector: Tensor) -> bool:
-    """Whether it holds neither inf nor nan, in one pass where it lies: a maximum can't overflow, and nan goes through."""
+    """Whether it holds neither inf nor nan, in one pass. A maximum can't overflow, and nan goes through."""
     return math.isfinite(float(torch.linalg.vector_norm(vector, math.inf)))
 
 
