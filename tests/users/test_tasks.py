@@ -189,9 +189,9 @@ def test_a_number_of_threads_that_a_module_sets_when_it_is_imported_goes_before_
         in_folder,
         threads="""
         import torch, asgd
-        torch.set_num_threads(2)
+        torch.set_num_threads(1)
         def loss(model, batch):
-            assert torch.get_num_threads() == 2
+            assert torch.get_num_threads() == 1
             return model(batch).mean()
         def task():
             return asgd.Task(model=torch.nn.Linear(1, 1), loss=loss, data=torch.zeros(9, 1))
