@@ -94,6 +94,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "CrashLoop",
             "ContainerError",
             "InitContainerFailed",
+            "PodsRefused",
             "ImagePullError",
             "Unschedulable",
             "Suspended",
@@ -109,6 +110,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "CrashLoop",
             "ContainerError",
             "InitContainerFailed",
+            "PodsRefused",
             "ImagePullError",
             "Unschedulable",
             "Suspended",
@@ -195,6 +197,7 @@ class EventReason(StrEnum):
     WORKER_REJECTED = "WorkerRejected"
     WORKER_HUNG = "WorkerHung"
     EVALUATOR_HUNG = "EvaluatorHung"
+    DATA_CHANGED = "DataChanged"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"
     TRAINING_STALLED = "TrainingStalled"

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from asgd.drivers.local.children import Children
+from asgd import exitcodes
+from asgd.drivers.local.children import Child, Children
 from asgd.drivers.local.starter import Order, Starter
 from asgd.drivers.local.watch import SILENT_SECONDS, Watch
 from asgd.drivers.output import Output
@@ -158,3 +159,10 @@ def test_a_run_whose_servers_never_answer_fails_too(scene: Scene) -> None:
     scene.now = STARTUP + 1
     scene.watch.look(None)
     assert "no parameter server answers" in str(scene.watch.failure)
+
+
+def test_a_server_that_another_runs_server_has_replaced_is_not_started_again(scene: Scene) -> None:
+    child = Child("server", 0, {}, scene.children.all["worker-1"].process)
+    scene.watch._server(child, exitcodes.FENCED)
+    assert child.restarts == 0
+    assert "a server of another run has taken the place of server-0" in str(scene.watch.failure)

@@ -41,6 +41,7 @@ from asgd.worker.device.flat import Flat
 from asgd.worker.process import catch_term, exit_code
 from asgd.worker.reading.data import seed_worker, worker_environment
 from asgd.worker.replica import Replica
+from asgd.worker.task.agreeing import digest_of_model
 
 Item = TypeVar("Item")
 GUARANTEE = "no promise for each sample: every worker runs its own loop (asgd.connect)"
@@ -199,8 +200,9 @@ def connect(model: nn.Module) -> Connection:
     os.environ.update(worker_environment(config.job.spec, config.index))
     device = next((p.device for p in model.parameters()), None)
     spec, leaving = config.job.spec, catch_term()
+    about = About(dataset=None, guarantee=GUARANTEE, digest=digest_of_model(model))
     flat = Flat(model, device or choose_device(spec.workers.devices.count, config.index))
-    parts = assemble(config, flat, About(dataset=None, guarantee=GUARANTEE), leaving=lambda: bool(leaving))
+    parts = assemble(config, flat, about, leaving=lambda: bool(leaving))
     exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
     config.announce_address("worker", exporter.address)
     joined.connection = connection = Connection(config, parts.replica, model, leaving, exporter)

@@ -17,6 +17,8 @@ from asgd_operator.plan.model import BatchJob, Child, Init, Node, Pod, ServerSet
 Body = Mapping[str, Any]
 QUOTED_MOST = 300
 """Characters of what others say that a sentence of ours quotes."""
+COMPLAINTS = frozenset({"FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
+"""Reasons of Events by which controllers and kubelets say that a pod cannot come about."""
 _INDEX_LABELS = ("apps.kubernetes.io/pod-index", "batch.kubernetes.io/job-completion-index")
 
 
@@ -206,6 +208,22 @@ def _failing(containers: Iterable[Body]) -> Iterator[Init]:
                 exit_code=_exit_code(end),
                 last_words=bounded(str(end.get("message", "")), last=True),
             )
+
+
+def complaint(events: Iterable[Body]) -> str:
+    """What the newest of these Events says of why something cannot be made; empty when none does.
+
+    NB: without the name of the pod, which is another with each try of a Job: what moves would be written each time.
+    """
+    told = [event for event in events if event.get("reason") in COMPLAINTS]
+    newest = max(
+        told, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), default={}
+    )
+    words = str(newest.get("message", ""))
+    for before in (" is forbidden: ", " failed error: ", "Error creating: "):
+        _, found, after = words.partition(before)
+        words = after if found else words
+    return bounded(words)
 
 
 def bounded(text: str, *, last: bool = False) -> str:

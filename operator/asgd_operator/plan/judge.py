@@ -15,7 +15,7 @@ from asgd_operator.plan import deadlines, failing, success, suspend
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.degraded import degraded, saving
 from asgd_operator.plan.model import Child, Observed
-from asgd_operator.plan.trouble import crashing, trouble
+from asgd_operator.plan.trouble import crashing, trouble, unmade
 from asgd_operator.plan.verdict import Verdict
 
 
@@ -63,7 +63,7 @@ def servers(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, True, "AllReady")
     ready = o.servers.ready if o.servers else 0
     plain = ("Restoring" if o.launched else "Starting", _replaced(o.servers))
-    reason, sentence = trouble(o, o.pods_of(Role.SERVER)) or plain
+    reason, sentence = trouble(o, o.pods_of(Role.SERVER)) or unmade(o, o.servers) or plain
     return Judgement(
         kind, False, reason, f"{ready} of {shards} parameter servers are ready. {sentence}".strip()
     )
@@ -81,7 +81,8 @@ def workers(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, False, "NotStarted", sentence)
     if o.enough_workers:
         return Judgement(kind, True, "EnoughReady")
-    reason, sentence = trouble(o, o.pods_of(Role.WORKER)) or crashing(o) or ("BelowMinimum", "")
+    known = trouble(o, o.pods_of(Role.WORKER)) or unmade(o, o.workers)
+    reason, sentence = known or crashing(o) or ("BelowMinimum", "")
     counts = f"{o.workers.ready} workers are ready; workers.minReplicas is {spec.workers.min_replicas}."
     return Judgement(kind, False, reason, f"{counts} {sentence}".strip())
 

@@ -182,6 +182,8 @@ class Observed:
     """Shard 0 was asked since its pod or the workers changed, or has not answered in time."""
     failing: Problem | None = None
     """What the operator fails with on this job, pass after pass."""
+    complaints: Mapping[str, str] = field(default_factory=dict)
+    """{UID of a child or pod: what others complained of about it last}, as far as `trouble.puzzling` asked for it."""
 
     def wanted_at(self, stage: str) -> tuple[Wanted, ...]:
         return tuple(item for item in self.wanted if item.stage == stage)

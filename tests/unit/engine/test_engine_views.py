@@ -93,6 +93,30 @@ def test_what_kubelet_and_scheduler_say_is_kept_in_one_bounded_line() -> None:
     assert len(views.pod(worker_pod(conditions=[placed])).unscheduled) < views.QUOTED_MOST + 10
 
 
+@pytest.mark.parametrize(
+    ("message", "quoted"),
+    [
+        ('Error creating: pods "x-worker-0-zz9" is forbidden: exceeded quota: none', "exceeded quota: none"),
+        (
+            'create Pod x-server-0 in StatefulSet x-server failed error: pods "x-server-0" is forbidden: error looking'
+            ' up service account n/nosa: serviceaccount "nosa" not found',
+            'error looking up service account n/nosa: serviceaccount "nosa" not found',
+        ),
+        ("create Pod x-server-0 in StatefulSet x-server failed error: timed out", "timed out"),
+    ],
+)
+def test_a_complaint_is_quoted_without_the_name_of_the_pod_that_is_another_each_time(
+    message: str, quoted: str
+) -> None:
+    events = [
+        {"reason": "FailedCreate", "message": message, "lastTimestamp": "2026-11-01T12:00:05Z"},
+        {"reason": "FailedCreate", "message": "older", "lastTimestamp": "2026-11-01T12:00:00Z"},
+        {"reason": "BackOff", "message": "of no help", "lastTimestamp": "2026-11-01T12:00:09Z"},
+    ]
+    assert views.complaint(events) == quoted
+    assert views.complaint([]) == ""
+
+
 def test_the_init_container_that_has_failed_is_named_and_not_one_that_waits_for_its_turn() -> None:
     turn = {"name": "later", "state": {"waiting": {"reason": "PodInitializing"}}}
     ended = {"name": "fetch", "state": {"terminated": {"exitCode": 42, "message": "no bucket"}}}

@@ -8,6 +8,7 @@ import pytest
 
 from asgd_operator.constants import REASONS, Condition, Role
 from asgd_operator.plan.model import Init
+from asgd_operator.plan.trouble import ASK_SECONDS, puzzling
 from tests.unit.plan.builders import condition, make_job, pod
 
 CAUSES: list[tuple[str, dict[str, Any], str, str]] = [
@@ -102,3 +103,47 @@ def test_the_startup_deadline_repeats_the_cause() -> None:
     failed = condition(late.plan(), Condition.FAILED)
     assert failed["reason"] == "StartupDeadlineExceeded"
     assert "The image of x-server-0 cannot be pulled: not found" in failed["message"]
+
+
+QUOTA = "exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0"
+
+
+def test_pods_that_the_api_server_refuses_to_make_are_explained_by_who_was_refused() -> None:
+    scene = make_job().with_supports().with_servers(ready=0).seeing(pods=()).written()
+    servers = scene.seen.servers
+    assert servers is not None
+    assert puzzling(scene.observed()) == [(servers.uid, "x-server")], "its events are asked for"
+    asked = scene.seeing(complaints={servers.uid: QUOTA})
+    found = condition(asked.plan(), Condition.SERVERS_READY)
+    assert found["reason"] == "PodsRefused"
+    assert (
+        found["message"] == f"0 of 2 parameter servers are ready. Pods of x-server cannot be made: {QUOTA}."
+    )
+    assert asked.plan().requeue_after == ASK_SECONDS, "and again: nothing else tells when it is over"
+
+
+def test_workers_that_may_not_be_made_are_explained_too() -> None:
+    scene = make_job().running().with_workers(ready=0, active=0).written()
+    workers = scene.seen.workers
+    assert workers is not None and (workers.uid, "x-worker") in puzzling(scene.observed())
+    found = condition(scene.seeing(complaints={workers.uid: QUOTA}).plan(), Condition.WORKERS_READY)
+    assert (found["reason"], QUOTA in found["message"]) == ("PodsRefused", True)
+
+
+def test_a_pod_that_waits_for_a_volume_says_which() -> None:
+    creating = pod(Role.WORKER, 0, phase="Pending", waiting="ContainerCreating")
+    scene = make_job().running().with_workers(ready=0, active=1).seeing(pods=()).with_pods(creating)
+    assert (creating.uid, creating.name) not in puzzling(scene.observed()), (
+        "a container may take some seconds"
+    )
+    late = scene.after(ASK_SECONDS)
+    assert (creating.uid, creating.name) in puzzling(late.observed())
+    told = late.seeing(complaints={creating.uid: 'configmap "data" not found'})
+    found = condition(told.plan(), Condition.WORKERS_READY)
+    assert found["message"].endswith('x-worker-0 cannot be started: configmap "data" not found.')
+
+
+def test_nobody_is_asked_about_a_job_that_runs_is_suspended_or_over() -> None:
+    running = make_job().running()
+    assert puzzling(running.observed()) == []
+    assert puzzling(running.seeing(pods=()).suspended().observed()) == []

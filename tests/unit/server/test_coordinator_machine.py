@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from asgd.server.agreement import Agreement
 from asgd.server.coordinator import Coordinator
 from asgd.server.divergence import Divergence
 from asgd.server.kept import RUN_BOUND, Kept
@@ -37,6 +38,7 @@ class Expected:
     updates: int = 0
     stop: str = ""
     bad: int = 0
+    skipped: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -118,9 +120,15 @@ class Restarts(RuleBasedStateMachine):
     def note_push(self, visit: Span, verdict: str, revisited: int) -> None:
         expected = self.expected
         expected.bad += verdict == "refused:nonfinite"
+        samples = {(visit[0], i) for i in range(visit[1], visit[2])}
+        skipped = self.chief.pool.skipped if self.chief.pool else 0
+        if skipped > expected.skipped:
+            assert verdict == "refused:nonfinite" and self.chief.pool is not None
+            if self.chief.pool.revisited == revisited:
+                expected.visited |= samples
+        expected.skipped = skipped
         if verdict == "applied":
             expected.bad, expected.updates = 0, expected.updates + 1
-            samples = {(visit[0], i) for i in range(visit[1], visit[2])}
             assert self.chief.pool is not None
             if self.chief.pool.revisited == revisited:
                 assert not samples & expected.visited, "what is visited twice is counted as such"
@@ -162,6 +170,7 @@ class Restarts(RuleBasedStateMachine):
         """From what memory kept of this moment, or from the newest save."""
         text = json.dumps(self.chief.state(self.now)) if latest else self.saved[0]
         self.expected = self.expected if latest else deepcopy(self.saved[1])
+        self.expected.skipped = 0
         self.chief = self.fresh()
         self.chief.load(json.loads(text))
         self.saved = text, deepcopy(self.expected)
@@ -241,6 +250,7 @@ SAMPLES: dict[str, Any] = {
     "seen": {0, 1, 2},
     "lost": {1},
     "notices": Notices([Notice(9, "a thing")]),
+    "agreement": Agreement(b"told", "worker 1"),
 }
 
 
@@ -270,6 +280,8 @@ def test_what_is_listed_as_kept_is_kept_and_what_is_of_one_run_begins_anew_in_an
     elif name == "pool":
         assert after.pool is not None and before.pool is not None
         assert after.pool.state() == before.pool.state()
+    elif run == "run-8" and name == "agreement":
+        assert after.agreement == Agreement(b"told", "worker 1", earlier=True)
     elif run == "run-8" and name in RUN_BOUND:
         assert getattr(after, name) == getattr(Coordinator(job_spec()), name)
     else:

@@ -111,7 +111,8 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         lines.append(
             f"rejected   {_workers(summary.rejected_workers)}: {summary.algorithm} did not listen to what they sent"
         )
-    lines += [f"gave up    {notice.text}" for notice in summary.notices]
+    labels = {"data": "changed"}
+    lines += [f"{labels.get(notice.about, 'gave up'):<11}{notice.text}" for notice in summary.notices]
     if output is not None:
         lines.append(f"files      {output}")
     return lines

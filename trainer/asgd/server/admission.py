@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from asgd.errors import ProtocolError
 from asgd.wire import limits
+from asgd.wire.agreement import readable
 from asgd.wire.messages import (
     Beat,
     Bye,
@@ -145,6 +146,8 @@ def _hello(message: Hello, known: Known) -> Found:
         return "incarnation", f"incarnation {message.incarnation} is more than a day in the future"
     if known.shard and None not in (known.dataset, message.dataset) and message.dataset != known.dataset:
         return "dataset", f"this job's data has {known.dataset} samples, not {message.dataset}"
+    if not readable(message.digest):
+        return "digest", "no description of data and model"
     return _another(known, message.role, message.index) or _past(message, known) or _model(message, known)
 
 
@@ -167,7 +170,7 @@ def _model(message: Hello, known: Known) -> Found:
         return "size", f"{message.size} parameters: this job's model has {known.size}"
     if message.size == 0:
         return "size", "a model without parameters"
-    if message.role == "worker" and message.tensors:
+    if message.tensors:
         total = _described(message.tensors)
         if total is None:
             return "tensors", "the model's tensors are not [[name, shape], ...]"
@@ -202,7 +205,9 @@ def _exchange(message: Exchange, known: Known) -> Found:
     if message.visits and (found := _visits(message, known)):
         return found
     if message.meta or known.figures:
-        return _figures(message.meta, known)
+        # NB: a batch that was dropped comes without a vector, and nothing is done with it.
+        needed = () if message.bare and not message.finite else known.figures
+        return _figures(message.meta, needed)
     return None
 
 
@@ -223,11 +228,11 @@ def _visits(message: Exchange, known: Known) -> Found:
     return None
 
 
-def _figures(meta: Mapping[str, float], known: Known) -> Found:
+def _figures(meta: Mapping[str, float], needed: Sequence[str]) -> Found:
     for name, value in meta.items():
         if not abs(value) <= limits.FIGURE_MOST:
             return "figures", f"{name}: {value} is not a number up to {limits.FIGURE_MOST:.0f}"
-    missing = [name for name in known.figures if name not in meta]
+    missing = [name for name in needed if name not in meta]
     return ("figures", f"{missing[0]} is missing, which the strategy needs") if missing else None
 
 

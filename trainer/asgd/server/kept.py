@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from asgd.errors import UserError
+from asgd.server.agreement import Agreement
 from asgd.server.divergence import Divergence
 from asgd.server.mean import Mean
 from asgd.server.notices import Notices
@@ -49,6 +50,7 @@ class Kept(Struct, rename="camel"):
     seen: set[int] = set()
     lost: set[int] = set()
     notices: Notices = msgspec.field(default_factory=Notices)
+    agreement: Agreement = msgspec.field(default_factory=Agreement)
 
 
 _MADE = ("run", "dataset", "pool", "tensors", "seconds")
@@ -77,6 +79,7 @@ def take_over(coordinator: Coordinator, state: dict[str, Any]) -> None:
     for name in _PLAIN:
         if same_run or name not in RUN_BOUND:
             setattr(coordinator, name, getattr(kept, name))
+    coordinator.agreement.earlier |= not same_run and bool(kept.agreement.digest)
     coordinator.seconds_before = kept.seconds
     coordinator.describe_data(kept.dataset, kept.guarantee, kept.tensors.encode())
     if coordinator.pool and kept.pool:

@@ -28,6 +28,9 @@ class Member:
     ended: float | None = None
     state: str = "running"
     samples: int = 0
+    unusable: int = 0
+    """Batches whose loss or gradient was not finite."""
+    unusable_in_a_row: int = 0
     mean_loss: Mean = field(default_factory=Mean)
     resting: bool = False
     """No data for it now: it neither computes nor pushes, and nobody must wait for it."""

@@ -1,4 +1,5 @@
-"""What was waited for and given up, in sentences: a bounded list whose numbers go on, so that each is told once."""
+"""What was waited for and given up, and what has changed: sentences in a bounded list whose numbers go on, so that each
+is told once."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ class Notices(Struct):
 
     newest: list[Notice] = []
 
-    def add(self, text: str, about: Literal["worker", "evaluator"] = "worker") -> None:
+    def add(self, text: str, about: Literal["worker", "evaluator", "data"] = "worker") -> None:
         """One more; the oldest goes."""
         number = self.newest[-1].number + 1 if self.newest else 1
         self.newest = [*self.newest, Notice(number, text, about)][-MOST:]

@@ -45,6 +45,8 @@ class Parameters:
         """Told of each change, before anything that follows from it leaves."""
         self.size: int | None = None
         self.layout = ""
+        self.tensors = b""
+        """As in `Hello`: names and shapes of the whole model, as soon as anybody has told."""
         self.ready = False
         self.state = ShardState(np.empty(0, np.float32), {}, np.empty(0, np.float32))
         self.members: dict[int, int] = {}

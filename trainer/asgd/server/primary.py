@@ -16,7 +16,7 @@ from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
 from asgd.server.manifest import Manifest
 from asgd.server.saving import Saving
-from asgd.server.shard import Shard
+from asgd.server.shard import Shard, named
 from asgd.server.traffic import Traffic
 from asgd.server.view import build_status
 from asgd.spec.status import Status
@@ -73,7 +73,7 @@ class Primary:
         self.coordinator.last_save = now
         if state["run"] == self.coordinator.run:
             self.coordinator.returning_until = now + RETURN_SECONDS
-        self.shard.state.dataset = self.coordinator.dataset
+        self.shard.state.dataset, self.shard.tensors = self.coordinator.dataset, self.coordinator.tensors
         self._rolled_back = self.shard.losses.samples
         if self.collecting:
             if state["stopReason"] == "":
@@ -83,11 +83,16 @@ class Primary:
     # -- members -----------------------------------------------------------------------------------
 
     def refusal(self, message: Hello) -> Fault | None:
-        """Why a peer can't join, as far as the job is concerned; None when it may."""
+        """Why a peer can't join, as far as the job is concerned; None when it may.
+
+        NB: who differs hears so also when the job is over.
+        """
+        if unlike := self.coordinator.agreement.refusal(named(message), message.digest):
+            return self._unlike(unlike)
         if message.role != "worker":
             return None
         if self.stop:
-            return Fault("stopped", self.stop, self.shard.term)
+            return self.shard.unlike(message) or Fault("stopped", self.stop, self.shard.term)
         known = self.coordinator.dataset
         if message.dataset is None and self.job.spec.stop_after.epochs is not None:
             text = "spec.stopAfter.epochs needs data of a known size, and this entrypoint's data is a stream"
@@ -102,6 +107,7 @@ class Primary:
     def joined(self, message: Hello, answer: Welcome, now: float) -> int:
         """The shard has welcomed a peer; the first worker describes the data. The number of a worker's membership."""
         coordinator = self.coordinator
+        coordinator.agree(named(message), message.digest)
         if message.role == "evaluator":
             coordinator.meet_evaluator(now, message.incarnation)
         if message.role != "worker":
@@ -136,6 +142,9 @@ class Primary:
 
     def exchanged(self, message: Exchange, reply: Reply, spoiled: bool, now: float) -> None:
         """A chunk of a push was served: the first one has the push's verdict, a later one may have `spoiled` it."""
+        if message.bare and not message.finite and not message.steps and reply.verdict != "duplicate":
+            self.coordinator.dropped(message.index, message.visits, now)
+            return
         if not message.chunk and message.steps and reply.verdict != "duplicate":
             self.coordinator.pushed(
                 message.index, message.visits, message.samples, message.loss, reply.verdict, now

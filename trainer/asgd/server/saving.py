@@ -113,6 +113,8 @@ class Outcome:
     """Seconds since 1970; of parts and manifests."""
     fenced: bool = False
     """A newer server of this shard has started; `error` says so. This one must end."""
+    foreign: bool = False
+    """And that server belongs to another run."""
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.server.parameters import Parameters, Seen
 from asgd.wire import codec
+from asgd.wire.agreement import layout_difference
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import (
     CHUNK,
@@ -42,6 +43,11 @@ def asker(message: Pull) -> int:
     return message.index if message.role == "worker" else -1
 
 
+def named(message: Hello) -> str:
+    """Who says hello, for people."""
+    return f"worker {message.index}" if message.role == "worker" else "the evaluator"
+
+
 class Shard(Parameters):
     """Messages in, new state and replies out; see `Parameters` for what it keeps."""
 
@@ -52,12 +58,11 @@ class Shard(Parameters):
         first = self.size is None
         if self.size is None:
             self.allocate(message.size, message.layout)
-        elif message.layout != self.layout:
-            return Fault(
-                "layout", f"this job's model has layout {self.layout}, not {message.layout}", self.term
-            )
+        elif unlike := self.unlike(message):
+            return unlike
         worker = message.role == "worker"
         if message.tensors:
+            self.tensors = self.tensors or message.tensors
             self.state.blocks = block_edges(message.tensors, message.size)
         if worker:
             if self.members.get(message.index, 0) > message.incarnation:
@@ -73,6 +78,15 @@ class Shard(Parameters):
             self.term, self.index, self.shards, self.state.version, part.start, part.stop, CHUNK, self.ready, bring,
             self.state.samples,
         )  # fmt: skip
+
+    def unlike(self, message: Hello) -> Fault | None:
+        """Why a model is not the job's: which parameter differs, and how."""
+        if self.size is None or message.layout == self.layout:
+            return None
+        how = f"the job's layout is {self.layout}, this one {message.layout}"
+        if self.tensors and message.tensors:
+            how = layout_difference(self.tensors, message.tensors) or how
+        return Fault("layout", f"{named(message)} has another model: {how}", self.term)
 
     def _join(self, message: Hello) -> None:
         self.members[message.index] = message.incarnation
@@ -252,9 +266,11 @@ class Shard(Parameters):
         seen = self.seen[message.index] = Seen(message.incarnation, message.sequence)
         if reason:
             seen.verdict = f"refused:{reason}"
-            self.refused[reason] += 1
-            if self.strategy.rounds and push.steps:
-                # The round that is open goes on without this worker.
+            dropped = message.bare and not message.finite
+            # NB: a batch that its worker has dropped is told to all shards, and is one.
+            self.refused[reason] += self.index == 0 or not dropped
+            if push.steps and (self.strategy.rounds or (dropped and self.strategy.pulls_wait)):
+                # The round that is open goes on without this worker, and nobody waits for its clock.
                 state.clocks.pop(message.index, None)
             return seen
         seen.push = push

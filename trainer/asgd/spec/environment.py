@@ -9,6 +9,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+HASH_SEED = {"PYTHONHASHSEED": "0"}
+"""Of every process that runs users' code, whatever its shell says: sets of strings have one order in all of them, and
+so have classes and vocabularies that are numbered by a set (decision 020)."""
+
 
 class Env(StrEnum):
     """Name and meaning of each variable."""

@@ -48,13 +48,13 @@ class ServingView(Struct, rename="camel", frozen=True):
 
 
 class Notice(Struct, rename="camel", frozen=True):
-    """Something that was waited for and given up."""
+    """Something that was waited for and given up, or data that are not those of an earlier start of the job."""
 
     number: int
     """Grows by one with each notice of the job: who has told number n tells those above it."""
     text: str
     """What happened, in one sentence without a full stop."""
-    about: Literal["worker", "evaluator"] = "worker"
+    about: Literal["worker", "evaluator", "data"] = "worker"
     """Whose it is."""
 
 

@@ -26,6 +26,8 @@ class Part(Struct, rename="camel"):
     stop: Count
     version: Count
     bytes: Count
+    header_crc32: Annotated[int, Meta(ge=0, lt=1 << 32)] | None = None
+    """CRC-32 of the file's header, which holds those of its blocks; None: it has none (an earlier version's)."""
 
 
 class WorkerReport(Struct, tag="worker", tag_field="t"):

@@ -7,6 +7,7 @@ parameter in ASGD_EXTRAS, so that the saved model is whole. With `algorithm.name
 
 from __future__ import annotations
 
+import json
 import time
 
 import msgspec
@@ -36,6 +37,7 @@ from asgd.worker.sending.centre import open_centre
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.patience import Patience
+from asgd.worker.task.agreeing import digest_of_task
 from asgd.worker.task.build import build_task
 
 POLL_SECONDS = 0.05
@@ -45,7 +47,7 @@ TELL_SECONDS = 30.0
 class Evaluator:
     """Pulls the answer into `task.model` and measures it."""
 
-    def __init__(self, config: ProcessConfig, task: Task) -> None:
+    def __init__(self, config: ProcessConfig, task: Task, digest: bytes = b"") -> None:
         spec = config.job.spec
         device = choose_device(spec.evaluation.devices.count, config.index)
         self.config, self.task = config, task
@@ -57,6 +59,8 @@ class Evaluator:
             incarnation=config.incarnation,
             size=self.flat.size,
             layout=self.flat.hash,
+            tensors=json.dumps(self.flat.layout).encode(),
+            digest=digest,
         )
         patience = Patience(config.join_timeout_seconds)
         self.centre = open_centre(
@@ -142,8 +146,9 @@ def main() -> int:
     task = build_task(config.job.spec)
     if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
+    digest = digest_of_task(task)
     start_training(task.model)
-    evaluator = Evaluator(config, task)
+    evaluator = Evaluator(config, task, digest)
     if not evaluator.oracle:
         # NB: workers may share these cores, as with `asgd run`; for an oracle's answers they wait.
         stand_back()

@@ -7,15 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from msgspec.structs import replace
-from safetensors.numpy import save_file
 
+from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output
-from asgd.errors import UserError
+from asgd.errors import TryAgain, UserError
+from asgd.kernel import F32
 from asgd.record import run as recording
 from asgd.report import curves, summary
 from asgd.report import history as histories
 from asgd.report.files import write_atomic
-from asgd.server.saves.store import Store, assemble
+from asgd.server.manifest import Manifest
+from asgd.server.saves.choosing import Found, take
+from asgd.server.saves.reading import assemble
+from asgd.server.saves.store import Store
 from asgd.spec import Job
 from asgd.spec.status import Status
 from asgd.worker import left
@@ -29,6 +33,8 @@ class _Saved:
     updates: int | None = None
     save: int = 0
     sha256: str = ""
+    trouble: str = ""
+    """Why it is not the newest checkpoint's."""
 
 
 class Picture:
@@ -68,14 +74,15 @@ def leave_files(
     for line in summary.describe(told, output.folder):
         print(line)
     sys.stdout.flush()
-    if status.stop_reason == "diverged" or not status.checkpoint_error or saved.updates == status.updates:
+    trouble = status.checkpoint_error or saved.trouble
+    if status.stop_reason == "diverged" or not trouble or saved.updates == status.updates:
         return ""
     left = (
         "there is no model.safetensors"
         if saved.updates is None
         else f"model.safetensors is of update {saved.updates:,}"
     )
-    return f"the weights of update {status.updates:,} are lost, {left}: {status.checkpoint_error}"
+    return f"the weights of update {status.updates:,} are lost, {left}: {trouble}"
 
 
 def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers: str) -> _Saved:
@@ -84,14 +91,18 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers
     Parameters stand under all their names, with what processes left of the model's other state; `lacks` in the
     metadata names what nobody left.
     """
+    skipped: list[str] = []
+
+    def read(found: Found) -> tuple[Manifest, dict[str, F32]]:
+        return found[2], assemble(*found)
+
     try:
-        store = Store(checkpoint_uri)
-    except UserError:  # it could be written when the run began: the servers have said what became of it
+        taken = take(Store(checkpoint_uri), "Latest", "", read, skipped.append)
+    except (UserError, TryAgain) as error:  # the store could be written when the run began
+        return _Saved(trouble=str(error))
+    if taken is None:
         return _Saved()
-    newest = store.newest()
-    if newest is None:
-        return _Saved()
-    tensors = assemble(store.fs, store.path(f"{newest.save:06d}"), newest)
+    newest, tensors = taken
     sha256 = recording.weights_hash(tensors.values())
     found = left.gather(output.extras, buffers)
     aliases = findings.aliases | found.aliases
@@ -101,7 +112,6 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers
     lacks = ", ".join(name for name in found.names or findings.extras if name not in tensors)
     if findings.script and found.names is None:
         lacks = "buffers and frozen parameters, if the script's model has any"
-    partial = output.file("model.safetensors.partial")
-    save_file(tensors, partial, metadata={"updates": str(newest.updates), "job": newest.job, "lacks": lacks})
-    partial.replace(output.file("model.safetensors"))
-    return _Saved(newest.updates, newest.save, sha256)
+    about = {"updates": str(newest.updates), "job": newest.job, "lacks": lacks}
+    write_model(output.file("model.safetensors"), tensors, about)
+    return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped))

@@ -6,10 +6,15 @@ The servers would find out as well, but by then others run; one sentence and not
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from pathlib import Path
 
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
-from asgd.server.saves.store import Store, array_names, locate
+from asgd.host.locks import Busy, FolderLock
+from asgd.server.saves.choosing import prove_found, take
+from asgd.server.saves.reading import array_names
+from asgd.server.saves.store import Store
 from asgd.spec import Job
 from asgd.worker.task.check import Findings
 
@@ -32,9 +37,28 @@ def check_ports(job: Job) -> None:
                 ) from error
 
 
-def check_checkpoint(job: Job, findings: Findings, uri: str, run: str) -> bool:
-    """Whether this `run` begins from a checkpoint, which must fit the model and the optimizer. Raises UserError."""
-    found = locate(Store(uri), job.spec.checkpoint.restore, run)
+def lock_store(uri: str) -> list[FolderLock]:
+    """Keeps other runs on this machine out of a checkpoint store in a folder. Raises UserError while one goes on."""
+    store = Store(uri)
+    if not store.local:
+        return []
+    try:
+        return [FolderLock.take(Path(store.root))]
+    except Busy as busy:
+        raise UserError(
+            f"spec.checkpoint.uri: {uri}: a run that writes there is going on ({busy}); wait for its end, or choose"
+            " another place"
+        ) from None
+    except OSError as error:
+        raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be written: {error.strerror}") from error
+
+
+def check_checkpoint(job: Job, findings: Findings, uri: str, run: str, note: Callable[[str], None]) -> bool:
+    """Whether this `run` begins from a checkpoint, which must fit the model and the optimizer. Raises UserError.
+
+    `note` is told which checkpoints are skipped because they are damaged.
+    """
+    found = take(Store(uri), job.spec.checkpoint.restore, run, prove_found, note)
     if found is None:
         return False
     fs, folder, manifest = found

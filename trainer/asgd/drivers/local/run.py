@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,14 @@ from asgd.drivers.display import Display
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.opening import look_at_code
-from asgd.drivers.local.precheck import check_checkpoint, check_ports
+from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
-from asgd.drivers.output import Output, choose_output
+from asgd.drivers.output import Output, check_path, choose_output
 from asgd.errors import TryAgain, UserError
 from asgd.host.available import available_cores
+from asgd.host.private import private_folder
 from asgd.host.threads import share, threads_told
 from asgd.host.warned import Warned
 from asgd.record import run as recording
@@ -68,8 +68,7 @@ class LocalRun:
         self._folder = folder
         self._starter = starter
         self.children = Children(output, starter)
-        # NB: a socket's path may have 107 characters at most; the output folder's may be longer.
-        self._private = Path(tempfile.mkdtemp(prefix="asgd-"))
+        self._private = private_folder()
         self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
         self._keys = Keys.make()
         self._keep = shm.Keep()
@@ -103,7 +102,8 @@ class LocalRun:
             self.job.spec, self._private / "job.json", self._places, self._starter, self.display
         )
         check_ports(self.job)
-        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
+        self.output.locks.extend(lock_store(self.checkpoint_uri))
+        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name, self._warn)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
@@ -112,6 +112,9 @@ class LocalRun:
         self._accepted = True
         self._keep_log()
         return findings
+
+    def _warn(self, text: str) -> None:
+        self.display.note(f"warning: {text}")
 
     def _keep_log(self) -> None:
         self._starter.keep_log(self.output.file("logs/forkserver.log"))
@@ -322,23 +325,24 @@ def run(
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
-    output = choose_output(job, asked_output)
-    with Display(quiet=quiet) as display:
-        for line in advice(job):
-            display.note(f"warning: {line}")
-        local = LocalRun(job, folder, output, display, interrupts, transport, starter)
-        try:
-            findings = _prepare(local)
-            display.note(_announce(job, findings, output), matters=False)
-            code = local.run(findings)
-        finally:
-            local.close()
-        if local.status is None:
-            raise TryAgain("no parameter server has told the job's state")
-        status: Any = local.status
-    lost = finish.leave_files(
-        job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
-    )
+    check_path(folder, "JOB.yaml")
+    with choose_output(job, asked_output) as output:
+        with Display(quiet=quiet) as display:
+            for line in advice(job):
+                display.note(f"warning: {line}")
+            local = LocalRun(job, folder, output, display, interrupts, transport, starter)
+            try:
+                findings = _prepare(local)
+                display.note(_announce(job, findings, output), matters=False)
+                code = local.run(findings)
+            finally:
+                local.close()
+            if local.status is None:
+                raise TryAgain("no parameter server has told the job's state")
+            status: Any = local.status
+        lost = finish.leave_files(
+            job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
+        )
     if lost and code == exitcodes.DONE:
         raise TryAgain(lost)
     if lost:

@@ -12,11 +12,10 @@ import os
 import sys
 from pathlib import Path
 
-from safetensors.numpy import save_file
-
 from asgd import exitcodes
 from asgd.algorithms import attacks
 from asgd.drivers.display import Display
+from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output, choose_output
 from asgd.report import curves, summary
 from asgd.report.history import HistoryWriter
@@ -63,10 +62,14 @@ def world(arguments: argparse.Namespace, workers: int) -> World:
 
 def run(job: Job, folder: Path, described: World, asked_output: str | None, *, quiet: bool) -> int:
     """Simulates `job`, whose file lies in `folder`; returns the exit code. Raises UserError."""
+    with choose_output(job, asked_output) as output:
+        return _run(job, folder, described, output, quiet=quiet)
+
+
+def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: bool) -> int:
     from asgd.drivers.virtual.simulation import Simulation
     from asgd.worker.shared import TorchWork  # torch takes a second to load
 
-    output = choose_output(job, asked_output)
     written = HistoryWriter(output.file("history.jsonl"), simulated=True)
     with Display(quiet=quiet) as display, written as history:
         for line in advice(job):
@@ -87,7 +90,7 @@ def run(job: Job, folder: Path, described: World, asked_output: str | None, *, q
         named = named_tensors(work.tensors)
         model = work.whole(by_name(simulation.answer(), named))
         metadata = {"updates": str(status.updates), "job": job.name, "lacks": ", ".join(model.lacks)}
-        save_file(model.tensors, output.file("model.safetensors"), metadata=metadata)
+        write_model(output.file("model.safetensors"), model.tensors, metadata)
     return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
 
 

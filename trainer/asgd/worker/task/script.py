@@ -19,7 +19,7 @@ from asgd.errors import AsgdError, UserError
 from asgd.host.env import ProcessConfig
 from asgd.worker import joined
 from asgd.worker.device.accelerator import choose_device
-from asgd.worker.task.build import seed_everything
+from asgd.worker.device.randomness import seed_everything
 from asgd.worker.task.entrypoint import expose, find_file
 from asgd.worker.users_code import sentence
 
