@@ -202,6 +202,7 @@ class EventReason(StrEnum):
     EVALUATOR_HUNG = "EvaluatorHung"
     PUSHES_REFUSED = "PushesRefused"
     EVALUATION_FAILED = "EvaluationFailed"
+    CHECKPOINT_SKIPPED = "CheckpointSkipped"
     DATA_CHANGED = "DataChanged"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"

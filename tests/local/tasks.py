@@ -63,8 +63,10 @@ def counting(
     hang: int = 0,
     stuck: int = 0,
     stillborn: int = 0,
+    talk: bool = False,
 ) -> Task:
     """Counts visits; each step sleeps the seconds that stand in the file `pace`. `crash` fails every evaluation.
+    With `talk` each step prints something.
 
     Worker 1's first process never comes back from its `hang`-th batch, the first evaluator from its `stuck`-th
     evaluation. Its first `stillborn` processes die before they join.
@@ -79,6 +81,8 @@ def counting(
 
     def loss(model: nn.Module, batch: Tensor) -> Tensor:
         nonlocal batches
+        if talk:
+            print("a line that takes room in the log", flush=True)
         if pace:
             time.sleep(float(Path(pace).read_text(encoding="utf-8")))
             batches += int("ASGD_METRICS" in os.environ)  # the check before the run trains nothing

@@ -84,6 +84,7 @@ _NOTICES = {
     "pushes": Reason.PUSHES_REFUSED,
     "evaluation": Reason.EVALUATION_FAILED,
     "data": Reason.DATA_CHANGED,
+    "checkpoint": Reason.CHECKPOINT_SKIPPED,
 }
 _DEGRADED = {
     "HighStaleness": Reason.HIGH_STALENESS,

@@ -94,6 +94,9 @@ class ServerCore:
         shard.recorder.restored(restored.number)
         if self.primary and restored.job is not None:
             self.primary.restore(restored.job, restored.manifest, restored.age, now)
+            self.primary.tell_skipped(restored.skipped)
+        if self.participant:
+            self.participant.skipped = restored.skipped
 
     # -- messages ----------------------------------------------------------------------------------
 

@@ -243,6 +243,12 @@ class Primary:
         if report.buffers:
             self._buffers[index] = report.buffers
 
+    def tell_skipped(self, text: str) -> None:
+        """A shard has passed over saves that are not whole: told once, although all shards may say so."""
+        notices = self.coordinator.notices
+        if text and all(notice.text != text for notice in notices.newest):
+            notices.add(text, "checkpoint")
+
     def _shard_report(self, message: Beat, report: ShardReport, now: float) -> Fault | None:
         known = self.terms.get(message.index)
         if known is not None and message.incarnation < known:
@@ -250,6 +256,7 @@ class Primary:
         if known is not None and message.incarnation > known:
             self.coordinator.restarts["server"] += 1
         self.terms[message.index] = message.incarnation
+        self.tell_skipped(report.skipped)
         if report.ready:
             self.coordinator.shard_heard(message.index, now)
         self.reports[message.index] = report

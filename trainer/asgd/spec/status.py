@@ -54,8 +54,9 @@ class Notice(Struct, rename="camel", frozen=True):
     """Grows by one with each notice of the job: who has told number n tells those above it."""
     text: str
     """What happened, in one sentence without a full stop."""
-    about: Literal["worker", "evaluator", "pushes", "evaluation", "data"] = "worker"
-    """A worker or the evaluator was waited for, pushes are refused, an evaluation failed, or data have changed."""
+    about: Literal["worker", "evaluator", "pushes", "evaluation", "data", "checkpoint"] = "worker"
+    """A worker or the evaluator was waited for, pushes are refused, an evaluation failed, data have changed, or a
+    checkpoint was passed over as damaged."""
 
 
 class WorkerView(Struct, rename="camel", frozen=True):

@@ -65,6 +65,8 @@ class ShardReport(Struct, tag="shard", tag_field="t"):
     error: Text = ""
     store_trouble: Text = ""
     """What is wrong with its checkpoint store at this moment, in a sentence."""
+    skipped: Text = ""
+    """Which saves this start has passed over because they are not whole, in a sentence."""
 
 
 Report = WorkerReport | ShardReport | None

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from pathlib import Path
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 
 from asgd import exitcodes
 from asgd.algorithms.registry import halves
@@ -20,6 +22,7 @@ from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.priority import stand_back
+from asgd.host.say import say
 from asgd.host.warned import tell_warnings
 from asgd.kernel import F32
 from asgd.task import Task
@@ -97,7 +100,7 @@ class Evaluator:
             self.metrics, self.error = self._evaluated()
             self.measured = version
         if final and self.config.extras and self.task.evaluate:
-            state.save_extras(self.task.model, {name for name, _ in self.flat.layout}, self.config.extras)
+            self._save_extras(self.config.extras)
         self._tell(Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST]))
 
     def _evaluated(self) -> tuple[dict[str, float], str]:
@@ -110,6 +113,13 @@ class Evaluator:
         except UserError as error:
             traceback.print_exception(error.__cause__ or error)
             return {}, str(error)
+
+    def _save_extras(self, path: Path) -> None:
+        """Without them the run's model file names what it lacks; the evaluation counts all the same."""
+        try:
+            state.save_extras(self.task.model, {name for name, _ in self.flat.layout}, path)
+        except (OSError, SafetensorError) as error:
+            say(f"{path} cannot be written: {error}")
 
     def _tell(self, result: Evaluated) -> None:
         """Tells shard 0; one that has just been started knows this evaluator by its next heartbeat."""
