@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import asgd
+import tests.users.odd_loops  # noqa: F401  # adds to the lists
 from tests.users.alone import Plain, PlainSGD, only_worker, work_alone
 from tests.users.loops import LOOPS, PARTS, Part
 from tests.users.toys import Texts

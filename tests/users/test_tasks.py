@@ -182,6 +182,26 @@ def test_a_stream_with_loader_processes_trains_from_a_file_beside_the_job(in_fol
 
 
 @pytest.mark.slow
+def test_a_number_of_threads_that_a_module_sets_when_it_is_imported_goes_before_the_jobs(
+    in_folder: Path,
+) -> None:
+    write(
+        in_folder,
+        threads="""
+        import torch, asgd
+        torch.set_num_threads(1)
+        def loss(model, batch):
+            assert torch.get_num_threads() == 1
+            return model(batch).mean()
+        def task():
+            return asgd.Task(model=torch.nn.Linear(1, 1), loss=loss, data=torch.zeros(9, 1))
+        """,
+    )
+    ran = run_spec(in_folder, {"entrypoint": "threads:task", "workers": {"replicas": 1, "threads": 3}})
+    assert (ran.summary["stopReason"], ran.summary["restarts"].get("worker", 0)) == ("updates", 0)
+
+
+@pytest.mark.slow
 def test_an_exception_in_training_is_retried_and_then_ends_the_run_with_its_message(in_folder: Path) -> None:
     write(
         in_folder,

@@ -81,6 +81,8 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
 _NOTICES = {
     "worker": Reason.WORKER_HUNG,
     "evaluator": Reason.EVALUATOR_HUNG,
+    "pushes": Reason.PUSHES_REFUSED,
+    "evaluation": Reason.EVALUATION_FAILED,
     "data": Reason.DATA_CHANGED,
     "checkpoint": Reason.CHECKPOINT_SKIPPED,
 }

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from asgd.errors import ProtocolError, UserError
+from asgd.server import outliers
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
@@ -137,6 +138,8 @@ class Primary:
                 self.shard.recorder.ended(message.index)
         elif message.role == "evaluator":
             coordinator.meet_evaluator(None)
+            if message.lost:
+                coordinator.unevaluated("the evaluator has ended again and again, and is given up", now)
 
     # -- pushes ------------------------------------------------------------------------------------
 
@@ -152,7 +155,7 @@ class Primary:
             return
         self.coordinator.active(message.index, now)
         if spoiled and message.chunk:
-            self.coordinator.spoiled(message.index, now)
+            self.coordinator.spoiled(message.index, reply.verdict, now)
 
     def pulled(self, message: Pull, parked: bool, now: float) -> None:
         """A pull is answered, or held back until something changes."""
@@ -177,7 +180,9 @@ class Primary:
             case Beat():
                 return self._beat(message, now)
             case Evaluated():
-                self.coordinator.evaluated(message.version, message.metrics, message.final, now)
+                self.coordinator.evaluated(
+                    message.version, message.metrics, message.final, now, message.error
+                )
                 return Done()
             case Command():
                 return self._command(message, now)
@@ -255,6 +260,8 @@ class Primary:
         if report.ready:
             self.coordinator.shard_heard(message.index, now)
         self.reports[message.index] = report
+        for worker in report.suspects:
+            self.coordinator.suspect(worker, outliers.sentence(self.job.spec.outliers))
         if self.collecting:
             self.collecting.report(message.index, report)
             if report.leaving and not self.collecting.under_way:

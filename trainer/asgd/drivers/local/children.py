@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,20 @@ class Children:
         self._written = ""
         self.trouble = ""
         """Why processes.json is not current, or nothing."""
+
+    def restarts(self, told: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+        """{role: restarts of the job}: shard 0 has `told` of those that it saw, and began with those `before` this run.
+
+        NB: who dies before it joins is known here alone, and a server that comes back may have forgotten the last one.
+        """
+        mine = Counter(dict.fromkeys(told, 0))
+        for child in self.all.values():
+            mine[child.role] += child.restarts
+        counted = {
+            role: before.get(role, 0) + max(count, told.get(role, 0) - before.get(role, 0))
+            for role, count in mine.items()
+        }
+        return {role: count for role, count in counted.items() if count or role in told}
 
     def start(self, envs: Mapping[tuple[str, int], dict[str, str]]) -> None:
         """Starts processes by (role, index); each reads its env by `asgd.host.env`.

@@ -64,15 +64,16 @@ def leave_files(
     _attempt("summary.json", lambda: summary.write(told, output.file("summary.json")), missing)
     if picture:
         _attempt("curves.png", picture.write, missing)
-    saved = _Saved()
-    if status.stop_reason != "diverged":  # a diverged model is nobody's model
-        saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
+    # NB: also of a job that diverged: weights that looked ruined were never saved.
+    saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
     shards = job.spec.parameter_server.shards
     obstacle = obstacle or recording.seal(output.recording, shards, saved.save, saved.sha256)
     whole = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
     _attempt("summary.json", lambda: summary.write(whole, output.file("summary.json")), missing)
     for line in summary.describe(whole, output.folder):
         print(line)
+    if status.stop_reason == "diverged" and saved.updates is not None:
+        print(f"model      of update {saved.updates:,}, the newest checkpoint from before it diverged")
     sys.stdout.flush()
     trouble = status.checkpoint_error or saved.trouble
     if status.stop_reason == "diverged" or not trouble or saved.updates == status.updates:

@@ -13,7 +13,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -81,6 +80,8 @@ class LocalRun:
         told = threads_told(job.spec, os.environ)
         self._threads = told or share(job.spec, available_cores(), evaluator=not script)
         self._stop_reason = ""
+        self._before: dict[str, int] | None = None
+        """Restarts in earlier runs of the job."""
         self._store_trouble = Lasting(display.note, "training goes on without it", "checkpoints work again")
         self._disk_trouble = Lasting(display.note, "training goes on", "the run's files are written again")
         self._rejected: set[int] = set()
@@ -145,6 +146,7 @@ class LocalRun:
                 self._watch()
                 if status := self._ask_status():
                     self.status = status
+                    self._before = status.restarts if self._before is None else self._before
                     history.record(status)
                     self.display.update(status)
                     self._store_trouble.look(status.checkpoint_error)
@@ -270,12 +272,20 @@ class LocalRun:
 
     # -- the end -----------------------------------------------------------------------------------
 
+    def counted(self, status: Status) -> Status:
+        """`status` with all restarts of this run."""
+        return msgspec.structs.replace(
+            status, restarts=self.children.restarts(status.restarts, self._before or {})
+        )
+
     def _exit_code(self) -> int:
         reason = self.status.stop_reason if self.status else ""
         if reason == "diverged":
             return exitcodes.DIVERGED
         if reason == "interrupted":
             return exitcodes.INTERRUPTED
+        if self.status and self.status.evaluation_error:
+            return exitcodes.NOT_EVALUATED
         return exitcodes.DONE
 
     def close(self) -> None:
@@ -340,11 +350,11 @@ def run(
                 local.close()
             if local.status is None:
                 raise TryAgain("no parameter server has told the job's state")
-            status: Any = local.status
+            status = local.counted(local.status)
         lost = finish.leave_files(
             job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
         )
-    if lost and code == exitcodes.DONE:
+    if lost and code in (exitcodes.DONE, exitcodes.NOT_EVALUATED):
         raise TryAgain(lost)
     if lost:
         print(f"asgd: {lost}", file=sys.stderr)
