@@ -86,6 +86,8 @@ class Hello(Message):
     segment_token: Secret = b""
     evaluates: bool = False
     """The task has an evaluation, so an evaluator is there or about to come."""
+    own_loop: bool = False
+    """The worker runs a loop of its own: it may tell `dataset` later, by another hello, or never."""
 
 
 class Welcome(Message):
@@ -211,10 +213,16 @@ class Lease(Message):
     request: Version
     term: Version = 0
     """Shard 0's, as far as this worker knows: a request that an earlier server was asked is refused by the next."""
+    batch: Version = 0
+    """The range is a multiple of so many samples; 0: of `spec.batchSize`."""
+    until: Annotated[int, Meta(ge=-1, le=limits.EPOCH_MOST)] = -1
+    """Nothing of a later epoch is wanted; -1: any will do."""
+    skipped: Annotated[list[Span], Meta(max_length=limits.VISITS_MOST)] = []
+    """Ranges that a loop of its own has read and left out: they count as visited, though no push names them."""
 
 
 class Granted(Message):
-    """A range of an epoch's order, or `wait` (others hold the rest of the last epoch), or `over`."""
+    """A range of an epoch's order, or `wait` (others hold the rest of the last epoch), `passed` or `over`."""
 
     epoch: Natural = 0
     start: Natural = 0
@@ -224,6 +232,8 @@ class Granted(Message):
     term: Natural = 0
     membership: Natural = 0
     """The range is this worker's as long as shard 0 names no newer term or membership."""
+    passed: bool = False
+    """All of the epochs up to `Lease.until` is handed out; there is more of later ones."""
 
 
 class Beat(Message):
