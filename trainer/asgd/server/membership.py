@@ -45,7 +45,13 @@ class Membership:
     # -- coming and going --------------------------------------------------------------------------
 
     def hello(
-        self, index: int, incarnation: int, node: str, now: float, brings: bool = False, own_loop: bool = False
+        self,
+        index: int,
+        incarnation: int,
+        node: str,
+        now: float,
+        brings: bool = False,
+        own_loop: bool = False,
     ) -> None:
         """A worker joined or came back; `brings`: it is asked for the initial weights; `own_loop`: as in `Hello`."""
         self._begin(now)

@@ -15,6 +15,7 @@ from msgspec import Struct
 Span = tuple[int, int, int]
 """(epoch, start, stop): positions [start, stop) of that epoch's order."""
 
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a worker wants of its next range (`wire.messages.Lease`)."""

@@ -44,6 +44,8 @@ class About:
     evaluates: bool = False
     announced: bool = False
     """`Replica.pushing` is told of the backward passes."""
+    own_loop: bool = False
+    """The worker is a script with a loop of its own, which may tell `dataset` later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def assemble(
         job=config.job.name, role="worker", index=config.index, incarnation=config.incarnation, size=flat.size,
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
         tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates,
+        own_loop=about.own_loop,
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,

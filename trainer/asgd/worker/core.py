@@ -89,6 +89,15 @@ class WorkerCore:
         self._land_at = 0
         """The step after which the exchange under way is waited for, where the strategy lets it take some."""
 
+    def declare(self, dataset: int) -> None:
+        """A loop of its own has told that an epoch has `dataset` samples."""
+        self._dataset = self.rule.dataset = dataset
+
+    @property
+    def rate(self) -> float:
+        """The job's learning rate now. Raises UserError where its schedule needs an epoch's size and there is none."""
+        return learning_rate(self.spec.optimizer, self.samples, self._dataset)
+
     # -- a life ------------------------------------------------------------------------------------
 
     def life(self, drained: Callable[[], bool] = lambda: False) -> Life[None]:
@@ -125,7 +134,7 @@ class WorkerCore:
             yield from self.refresh()
         while item is not None and not self.stop and not self._leaving():
             if isinstance(item, Waiting):
-                yield from self._wait()
+                yield from self.wait()
             elif self.holds(item.visits):
                 computed: Computed = yield Compute(item)
                 yield from self.step(item.samples, computed.loss, item.visits, left=computed.left)
@@ -133,7 +142,7 @@ class WorkerCore:
         yield from self.flush()
         return self.stop
 
-    def _wait(self) -> Life[None]:
+    def wait(self) -> Life[None]:
         """No data now. What is computed and not pushed would never count as visited, so it goes out first."""
         if self._under_way or self._pending.steps:
             yield from self.flush()
@@ -186,8 +195,7 @@ class WorkerCore:
         if not self.rule.delay:
             yield from self._land()
         self.steps += 1
-        rate = learning_rate(self.spec.optimizer, self.samples, self._dataset)
-        self.rule.step(self.vectors.weights, gradient, rate)
+        self.rule.step(self.vectors.weights, gradient, self.rate)
         self._note(samples, loss, visits)
         if self.steps >= self._land_at:
             yield from self._land()
