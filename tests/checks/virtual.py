@@ -16,8 +16,8 @@ from asgd.kernel import F32
 from asgd.spec.check import check_document
 from asgd.spec.load import _job
 from asgd.spec.types import Job
-from asgd.worker.reading.leased import LeasedBatch
-from asgd.worker.shared import Batches, NextLease, TorchWork
+from asgd.worker.reading.leased import LeasedBatch, NextLease
+from asgd.worker.shared import Batches, TorchWork
 from asgd.world.models import ComputeTime, World
 
 CONSTANT = World(compute=ComputeTime("constant", 1.0))

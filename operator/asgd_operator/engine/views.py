@@ -30,19 +30,19 @@ def owner_uid(body: Body) -> str:
     return ""
 
 
-def job_of_pod(body: Body) -> tuple[str, str] | None:
-    """(namespace, job) of a pod that one of our workloads made; None for a pod that only wears our labels.
+def workload_of_pod(body: Body) -> str:
+    """UID of the StatefulSet or Job of ours that made a pod; empty for a pod that only wears our labels.
 
-    Its owner is a StatefulSet or a Job, never the AsgdJob, and may be gone already: so it is known by name.
+    NB: by its UID, for a job that was deleted and made again under its name has workloads of the same names, and must
+    not be judged by the pods that are left of the former one.
     """
     metadata = body["metadata"]
     labels = metadata.get("labels", {})
-    job, role = labels.get(c.JOB_LABEL, ""), labels.get(c.ROLE_LABEL, "")
-    owners = [owner for owner in metadata.get("ownerReferences", ()) if owner.get("controller")]
-    mine = any(
-        owner["kind"] in ("StatefulSet", "Job") and owner["name"] == f"{job}-{role}" for owner in owners
-    )
-    return (metadata["namespace"], job) if mine else None
+    name = f"{labels.get(c.JOB_LABEL, '')}-{labels.get(c.ROLE_LABEL, '')}"
+    for owner in metadata.get("ownerReferences", ()):
+        if owner.get("controller") and owner["kind"] in ("StatefulSet", "Job") and owner["name"] == name:
+            return str(owner["uid"])
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from asgd_operator.plan.verdict import Verdict, complete
 STOPPED_FOR_NOW = frozenset({"", "interrupted", "suspended"})
 """Stop reasons after which the job goes on when its servers are started again."""
 DIVERGED = "diverged"
+FINISHED = "finished"
+"""Shard 0's word for a job that is saved and evaluated."""
 MARGIN_SECONDS = 60.0
 """Beside the drain time: what the final checkpoint, the last evaluation and the end of the pods may take."""
 REPORT_SECONDS = 120.0
@@ -39,7 +41,7 @@ def completing(o: Observed) -> bool:
 def verdict(o: Observed) -> Verdict | None:
     """Complete, or None while something is missing."""
     reason = target(o)
-    if reason and ((all_ended(o) and o.report_settled) or _waited_long(o)):
+    if reason and ((all_ended(o) and _through(o)) or _waited_long(o)):
         return complete("WallClockReached" if reason == "seconds" else "TargetReached", _sentence(o, reason))
     left = _unsaid_left(o)
     if left is None or left > 0:
@@ -61,6 +63,11 @@ def all_ended(o: Observed) -> bool:
     """Also the evaluator: its last word is the metric of the final weights."""
     jobs = (job for job in (o.workers, o.evaluator) if job is not None)
     return not o.running_workers and all(job.finished or job.active == 0 for job in jobs)
+
+
+def _through(o: Observed) -> bool:
+    """Shard 0 has said, after all others had ended, that nothing is left to do: the final checkpoint is there."""
+    return o.report_settled and o.report is not None and o.report.phase == FINISHED
 
 
 def _waited_long(o: Observed) -> bool:

@@ -39,7 +39,7 @@ def container(**fields: Any) -> dict[str, Any]:
 
 
 def test_a_pod_is_known_by_the_workload_that_made_it() -> None:
-    assert views.job_of_pod(worker_pod()) == ("n", "x")
+    assert views.workload_of_pod(worker_pod()) == "u-w"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_pod_is_known_by_the_workload_that_made_it() -> None:
 def test_a_pod_that_only_wears_our_labels_is_nobodys(change: dict[str, Any]) -> None:
     body = worker_pod()
     body["metadata"] |= change
-    assert views.job_of_pod(body) is None
+    assert views.workload_of_pod(body) == ""
 
 
 def test_only_the_controller_owns_a_child() -> None:

@@ -76,15 +76,15 @@ class Coordinator(Membership):
         self.pool = Pool(dataset, self.spec.batch_size, self.spec.stop_after.epochs)
 
     def lease(self, index: int, request: int, now: float, wanted: Wanted = ANY) -> Granted:
-        """The next range of samples for a worker; the same one again when its request number `request` is repeated."""
+        """The next range of samples for a worker; the same one again when its request number `request` is repeated.
+
+        NB: requests that were overtaken on their way do not come here: `admission.py` refuses them.
+        """
         member = self.members.get(index)
         if self.stop_reason or member is None:
             return Granted(over=bool(self.stop_reason), wait=not self.stop_reason)
         if self.pool is None:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
-        if request < member.asked:
-            # NB: it was overtaken on its way, and nobody waits for its answer: what it got would never be visited.
-            return Granted(wait=True)
         if member.granted is None or member.asked != request:
             member.granted = self._grant(self.pool, index, wanted, now)
             member.asked, member.resting = request, member.granted.wait

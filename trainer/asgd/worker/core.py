@@ -220,10 +220,13 @@ class WorkerCore:
             yield from self._land()
         return True
 
-    def flush(self) -> Life[str]:
-        """Pushes local steps that are not pushed yet, and waits for an exchange under way."""
+    def flush(self, changed: bool = False) -> Life[str]:
+        """Pushes local steps that are not pushed yet, and waits for an exchange under way.
+
+        `changed`: there is more to push than steps, for others have written into the weights.
+        """
         yield from self._land()
-        if self._pending.steps and not self.stop:
+        if (self._pending.steps or changed) and not self.stop:
             yield self._begin(Turn(push=True, pull=True))
             yield from self._land()
         return self.stop

@@ -109,9 +109,9 @@ class Replica:
         """After a backward pass over `samples` samples; returns why the job stops, or ''."""
         return self.live(self.core.step(samples, loss, visits, left=self.early is not None))
 
-    def flush(self) -> str:
-        """Pushes local steps that are not pushed yet, and waits for an exchange under way."""
-        return self.live(self.core.flush())
+    def flush(self, changed: bool = False) -> str:
+        """Pushes local steps that are not pushed yet, and what was `changed` beside them; waits for an exchange."""
+        return self.live(self.core.flush(changed))
 
     def close(self, reason: str = "") -> None:
         """Finishes what is on its way and says goodbye to every shard."""

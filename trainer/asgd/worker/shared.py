@@ -7,7 +7,7 @@ after it, so each sees what it would see in a process of its own. Data is read b
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -22,14 +22,12 @@ from asgd.worker.device.modes import evaluating, start_training
 from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
 from asgd.worker.oracle import Oracle
 from asgd.worker.reading import data
-from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
+from asgd.worker.reading.leased import LeasedBatch, NextLease, Ranges, Waiting
 from asgd.worker.reading.order import epoch_order
 from asgd.worker.task.build import build_task
 from asgd.worker.task.probing import take_probe
 
 CPU = torch.device("cpu")
-
-NextLease = Callable[[], Lease | Waiting | None]
 
 
 class Batches(Protocol):
@@ -164,20 +162,16 @@ class _Leased:
     """Batches of leased ranges; like a run's, a batch never crosses a lease."""
 
     def __init__(self, work: TorchWork, worker: int, lease: NextLease) -> None:
-        self._work, self._worker, self._lease = work, worker, lease
-        self._open: Lease | None = None
+        self._work, self._worker = work, worker
+        self._ranges = Ranges(work.spec.batch_size, lease)
 
     def next(self) -> LeasedBatch | Waiting | None:
-        if self._open is None:
-            lease = self._lease()
-            if lease is None or isinstance(lease, Waiting):
-                return lease
-            self._open = lease
-        epoch, start, stop = self._open
-        last = min(start + self._work.spec.batch_size, stop)
-        self._open = (epoch, last, stop) if last < stop else None
-        indices = epoch_order(self._work.spec.seed, epoch, self._work.dataset or 0)[start:last].tolist()
-        return LeasedBatch(indices, last - start, ((epoch, start, last),))
+        part = self._ranges.next()
+        if part is None or isinstance(part, Waiting):
+            return part
+        epoch, start, stop = part
+        indices = epoch_order(self._work.spec.seed, epoch, self._work.dataset or 0)[start:stop].tolist()
+        return LeasedBatch(indices, stop - start, (part,))
 
     def load(self, item: LeasedBatch) -> LeasedBatch:
         task = self._work.task

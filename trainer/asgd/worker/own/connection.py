@@ -259,7 +259,9 @@ class Connection(Groups):
         try:
             if not failed:
                 self._begin()
-                self._replica.flush()
+                # NB: the only strategy that takes a push without steps for what it is.
+                sums = self._spec.algorithm["name"] == "asgd" and self._replica.core.rule.keeps_changes
+                self._replica.flush(sums and bool(self._changes.written()))
                 if self._dealing and not self.stopped:
                     self._dealing.settle()
                 self._replica.close("drained" if self._leaving else self._replica.stop)
