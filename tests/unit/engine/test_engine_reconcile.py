@@ -192,7 +192,9 @@ def test_a_job_that_can_be_looked_at_again_says_no_more_that_it_cannot() -> None
         await o.until(lambda: o.api.condition("x", "Degraded").get("status") == "True", "it is told")
         await o.see("pods", pod("x", name="asgd"))
         await o.until(lambda: o.api.writes_to("statefulsets/x-server"), "it has servers")
-        await o.until(lambda: o.api.condition("x", "Degraded")["reason"] != "OperatorBug", "it says so no more")
+        await o.until(
+            lambda: o.api.condition("x", "Degraded")["reason"] != "OperatorBug", "it says so no more"
+        )
 
     play(script)
 

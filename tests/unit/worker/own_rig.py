@@ -50,7 +50,11 @@ class Job:
         about = About(dataset=None, guarantee="", own_loop=True)
         parts = parts_of(self.spec, index, flat, about, rule, *staging, leaving=lambda: False)
         replica = Replica(
-            parts.core, parts.vectors, cast(Any, Centre(self, index)), cast(Any, Heart()), Meters(overlapped=False)
+            parts.core,
+            parts.vectors,
+            cast(Any, Centre(self, index)),
+            cast(Any, Heart()),
+            Meters(overlapped=False),
         )
         leasing = Leasing(self, index)
         joining = Joining(index, 1, self.spec, cast(Any, Heart()), cast(Any, leasing), cast(Any, Heart()))

@@ -1,4 +1,4 @@
-"""A script's own loader is dealt out: an epoch of its loop is one of the job, whoever takes part and however it steps."""
+"""A script's own loader is dealt out: an epoch of its loop is one of the job, whoever takes part, however it steps."""
 
 from __future__ import annotations
 
@@ -49,6 +49,10 @@ def numbers(batch: torch.Tensor) -> list[int]:
     return [int(number) for number in batch.flatten()]
 
 
+def together(batches: list[list[int]]) -> list[int]:
+    return [number for batch in batches for number in batch]
+
+
 def step(model: nn.Module, optimizer: Connection, batch: torch.Tensor) -> None:
     optimizer.zero_grad()
     model(batch).mean().backward()
@@ -97,9 +101,9 @@ def test_an_epoch_of_a_job_without_a_bound_ends_with_what_is_handed_out() -> Non
 
 def test_shuffled_loaders_follow_the_jobs_order_and_others_that_of_the_data() -> None:
     shuffled = [samples for _, samples in walk(Job(seed=5), 0, loader(), 1)]
-    assert sum(shuffled, []) == epoch_order(5, 0, SIZE).tolist()
+    assert together(shuffled) == epoch_order(5, 0, SIZE).tolist()
     plain = [samples for _, samples in walk(Job(), 0, loader(shuffle=False), 1)]
-    assert sum(plain, []) == list(range(SIZE))
+    assert together(plain) == list(range(SIZE))
 
 
 def test_one_worker_without_shuffling_trains_as_plain_pytorch_does() -> None:
@@ -129,9 +133,11 @@ def test_the_users_loader_keeps_what_it_does_beside_sampling() -> None:
         def __iter__(self) -> Any:
             return (2 * batch for batch in super().__iter__())
 
-    data = Doubled(Numbers(), batch_size=BATCH, collate_fn=lambda samples: torch.stack(samples) + 1, num_workers=2)
+    data = Doubled(
+        Numbers(), batch_size=BATCH, collate_fn=lambda samples: torch.stack(samples) + 1, num_workers=2
+    )
     came = [samples for _, samples in walk(Job(), 0, data, 2)]
-    assert sum(came, []) == [2 * (sample + 1) for sample in range(SIZE)] * 2
+    assert together(came) == [2 * (sample + 1) for sample in range(SIZE)] * 2
 
 
 def test_batches_that_are_dropped_for_being_short_count_as_visited() -> None:
@@ -194,7 +200,7 @@ def test_what_a_dead_worker_held_is_read_by_others() -> None:
     assert job.pool
     job.pool.release(0)
     rest = [samples for _, samples in other]
-    assert sorted(sum(first[1:] + rest, [])) == sorted(set(range(SIZE)) - set(first[0]))
+    assert sorted(together(first[1:] + rest)) == sorted(set(range(SIZE)) - set(first[0]))
     assert job.stop == "epochs"
 
 
@@ -234,7 +240,7 @@ def test_opting_out_is_one_keyword() -> None:
     for index in range(2):
         optimizer = job.connect(nn.Linear(1, 1), index)
         came = [numbers(batch) for batch in optimizer.until_stopped(loader(shuffle=False), deal=False)]
-        assert sum(came, []) == list(range(SIZE))
+        assert together(came) == list(range(SIZE))
     assert job.pool is None
 
 
@@ -308,7 +314,7 @@ def test_samplers_that_visit_every_sample_once_are_dealt(options: Any, size: int
 def test_a_subset_is_dealt_over_its_own_indices() -> None:
     data = loader(shuffle=False, sampler=SubsetRandomSampler([3, 5, 7, 9, 11]))
     came = [samples for _, samples in walk(Job(), 0, data, 1)]
-    assert sorted(sum(came, [])) == [3, 5, 7, 9, 11]
+    assert sorted(together(came)) == [3, 5, 7, 9, 11]
 
 
 def test_a_loader_without_batches_is_dealt_item_by_item() -> None:

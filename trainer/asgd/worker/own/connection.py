@@ -206,8 +206,10 @@ class Connection(Groups):
     def _look_at_model(self) -> None:
         if self._steps < 3 or self._steps % STRUCTURE_STEPS == 0:
             self._changes.check_structure()
-        if not self._replica.core.rule.keeps_changes:
-            servers = None if self._replica.core.overlapped else self._replica.vectors.landed()
+        core = self._replica.core
+        if not core.rule.keeps_changes:
+            # NB: what was pulled is what the weights are only where each step pulls and none is made here.
+            servers = self._replica.vectors.landed() if core.rule.raw and not core.overlapped else None
             if name := self._changes.written(servers):
                 raise _undone(name, self._spec)
         optimizer = self._spec.optimizer
