@@ -169,13 +169,14 @@ def test_a_loop_that_steps_on_every_third_batch_alone_comes_to_the_jobs_end(work
     assert came == sorted([*range(SIZE + 1)] * 2), "every sample came out once an epoch"
 
 
-def test_a_loop_that_breaks_off_goes_on_where_it_was() -> None:
+@pytest.mark.parametrize("options", [{}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}])
+def test_a_loop_that_breaks_off_goes_on_where_it_was(options: dict[str, Any]) -> None:
     job = Job()
     model = nn.Linear(1, 1)
-    optimizer = job.connect(model)
+    optimizer, data = job.connect(model), loader(shuffle=False, **options)
     came: list[int] = []
     for _ in range(5):
-        for place, batch in enumerate(optimizer.until_stopped(loader(shuffle=False))):
+        for place, batch in enumerate(optimizer.until_stopped(data)):
             step(model, optimizer, batch)
             came += numbers(batch)
             if place == 1:
@@ -212,9 +213,9 @@ def test_leases_are_multiples_of_the_users_batch() -> None:
 
 def test_micro_batches_that_add_up_to_the_jobs_batch_come_from_one_range() -> None:
     job = Job(batchSize=8)
-    next(walk(job, 0, loader(batch_size=4), 1))
+    next(walk(job, 0, loader(80, batch_size=4), 1))
     assert job.pool
-    assert job.pool.cursor == 8
+    assert job.pool.cursor == 16, "with ranges of whole batches of 4 alone it would be 20"
 
 
 def test_the_servers_are_told_the_size_of_an_epoch_and_what_is_promised() -> None:
