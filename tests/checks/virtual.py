@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from asgd.drivers.virtual.simulation import Simulation
+from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
 from asgd.spec.check import check_document
 from asgd.spec.load import _job
@@ -72,9 +73,11 @@ class _Endless:
         return item
 
 
-def simulation(the_job: Job, work: Any, world: World = CONSTANT) -> Simulation:
-    """A fresh simulation."""
-    return Simulation(the_job, work, world)
+def simulation(
+    the_job: Job, work: Any, world: World = CONSTANT, store: MemoryStore | None = None
+) -> Simulation:
+    """A fresh simulation; with a `store`, servers may crash and come back."""
+    return Simulation(the_job, work, world, store=store)
 
 
 def train(work: Any, world: World = CONSTANT, **spec: Any) -> Simulation:

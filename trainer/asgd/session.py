@@ -37,6 +37,7 @@ from asgd.worker.process import catch_term
 from asgd.worker.reading.data import seed_worker, worker_environment
 from asgd.worker.sending.asked import AskedLeases
 from asgd.worker.sending.leases import Leases
+from asgd.worker.task.agreeing import digest_of_model
 
 __all__ = ["Connection", "Stopped", "connect"]
 GUARANTEE = "no promise for each sample: every worker runs its own loop (asgd.connect)"
@@ -59,20 +60,20 @@ def connect(model: nn.Module, *, unfreezes: Sequence[str] = ()) -> Connection:
             " spec.entrypoint names it"
         )
     config = read_config()
-    limit_threads()
+    limit_threads(config.job.spec)
     keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     device = next((p.device for p in model.parameters()), None)
     spec, leaving = config.job.spec, catch_term()
     later = named(model, unfreezes, spec.optimizer.weight_decay)
+    about = About(dataset=None, guarantee=GUARANTEE, own_loop=True, digest=digest_of_model(model))
     flat = Flat(model, device or choose_device(spec.workers.devices.count, config.index), later)
-    about = About(dataset=None, guarantee=GUARANTEE, own_loop=True)
     parts = assemble(config, flat, about, leaving=lambda: bool(leaving))
     replica, asker = parts.replica, Asker(config.servers[0], config.keys)
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)
     leases = Leases(config.index, config.incarnation, replica.centre.channels[0])
-    joining = Joining(config.index, config.incarnation, spec, asker, leases, exporter)
+    joining = Joining(config.index, config.incarnation, spec, asker, leases, exporter, config.extras)
     leasing = AskedLeases(leases, asker, parts.patience)
     joined.connection = connection = Connection(joining, replica, model, flat, leasing, leaving)
     atexit.register(connection.close)

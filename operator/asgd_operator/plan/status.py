@@ -97,6 +97,7 @@ def _servers(o: Observed, rescued: bool) -> dict[str, Any]:
         "ready": o.servers.ready if o.servers else 0,
         "restarts": counted.restarts,
         "failures": counted.failures,
+        **({"failureTime": counted.failed_at} if counted.failed_at else {}),
         **({"members": [dict(item) for item in counted.members]} if counted.members else {}),
         **({"rescuedAtUpdates": rescue} if rescue is not None else {}),
     }

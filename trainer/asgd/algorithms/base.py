@@ -60,6 +60,8 @@ class Push:
     part: int = 0
     parts: int = 1
     """It covers part number `part` of `parts` equal parts of the shard."""
+    largest: float = 0.0
+    """Magnitude of the largest element that has come."""
     applied: int = 0
     """Elements of this push that were applied before this chunk; 0 at its first chunk. Chunks may come in any order."""
 
@@ -223,7 +225,8 @@ class WorkerStrategy(ABC):
         """The elements of `part`, one slice a shard. Set before `incoming` is called."""
 
     def joined(self, w: Vector) -> None:  # noqa: B027  (gradient mode keeps nothing)
-        """The centre has just been copied into `w` (n,), for the first time or after a reconnect."""
+        """The centre has just been copied into `w` (n,): the worker begins, or begins anew because its own weights were
+        not finite any more. Nothing of before may stay, momentum included."""
 
     @abstractmethod
     def step(self, w: Vector, g: Vector, rate: float) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from asgd.errors import ProtocolError
 from asgd.wire import limits
+from asgd.wire.agreement import readable
 from asgd.wire.messages import (
     Beat,
     Bye,
@@ -146,6 +147,8 @@ def _hello(message: Hello, known: Known) -> Found:
         return "incarnation", f"incarnation {message.incarnation} is more than a day in the future"
     if known.shard and None not in (known.dataset, message.dataset) and message.dataset != known.dataset:
         return "dataset", f"this job's data has {known.dataset} samples, not {message.dataset}"
+    if not readable(message.digest):
+        return "digest", "no description of data and model"
     return _another(known, message.role, message.index) or _past(message, known) or _model(message, known)
 
 
@@ -168,7 +171,7 @@ def _model(message: Hello, known: Known) -> Found:
         return "size", f"{message.size} parameters: this job's model has {known.size}"
     if message.size == 0:
         return "size", "a model without parameters"
-    if message.role == "worker" and message.tensors:
+    if message.tensors:
         total = _described(message.tensors)
         if total is None:
             return "tensors", "the model's tensors are not [[name, shape], ...]"
@@ -203,7 +206,9 @@ def _exchange(message: Exchange, known: Known) -> Found:
     if message.visits and (found := _visits(message, known)):
         return found
     if message.meta or known.figures:
-        return _figures(message.meta, known)
+        # NB: a batch that was dropped comes without a vector, and nothing is done with it.
+        needed = () if message.bare and not message.finite else known.figures
+        return _figures(message.meta, needed)
     return None
 
 
@@ -229,11 +234,11 @@ def _ranges(spans: list[Span], known: Known) -> Found:
     return None
 
 
-def _figures(meta: Mapping[str, float], known: Known) -> Found:
+def _figures(meta: Mapping[str, float], needed: Sequence[str]) -> Found:
     for name, value in meta.items():
         if not abs(value) <= limits.FIGURE_MOST:
             return "figures", f"{name}: {value} is not a number up to {limits.FIGURE_MOST:.0f}"
-    missing = [name for name in known.figures if name not in meta]
+    missing = [name for name in needed if name not in meta]
     return ("figures", f"{missing[0]} is missing, which the strategy needs") if missing else None
 
 
@@ -364,37 +369,3 @@ _CHECKS: dict[type[Message], Callable[[Any, Known], Found]] = {
     Bye: _bye,
     Command: _command,
 }
-
-
-class Speakers:
-    """Remembers whom each connection speaks for: the member that it has named first. The oldest are forgotten."""
-
-    MOST = 1 << 14
-
-    def __init__(self) -> None:
-        self._known: dict[Any, Speaker] = {}
-
-    def get(self, sender: Any) -> Speaker | None:
-        """Whom `sender` speaks for."""
-        return self._known.get(sender)
-
-    def note(self, sender: Any, message: Message) -> None:
-        """A message of `sender` was admitted."""
-        named = _named(message)
-        if named and sender not in self._known:
-            if len(self._known) >= self.MOST:
-                del self._known[next(iter(self._known))]
-            self._known[sender] = named
-
-
-def _named(message: Message) -> Speaker | None:
-    """NB: not by a goodbye or an evaluation, which come on connections of their own and name whom they are about."""
-    match message:
-        case Hello() | Beat():
-            return message.role, message.index
-        case Lease() | Init():
-            return "worker", message.index
-        case Gathered():
-            return "shard", message.shard
-        case _:
-            return None

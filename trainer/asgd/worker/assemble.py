@@ -42,6 +42,8 @@ class About:
     """Samples in one epoch; None for streams."""
     guarantee: str
     evaluates: bool = False
+    digest: bytes = b""
+    """What data and model are like (`task/agreeing.py`)."""
     announced: bool = False
     """`Replica.pushing` is told of the backward passes."""
     own_loop: bool = False
@@ -123,7 +125,7 @@ def assemble(
     identity = PeerIdentity(
         job=config.job.name, role="worker", index=config.index, incarnation=config.incarnation, size=flat.size,
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
-        tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates,
+        tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates, digest=about.digest,
         own_loop=about.own_loop,
     )  # fmt: skip
     centre = open_centre(
@@ -133,6 +135,8 @@ def assemble(
     )  # fmt: skip
     meters = Meters(overlapped=overlaps(spec, rule))
     meters.ways = lambda: centre.ways
+    if buffers:
+        meters.heal = buffers.heal
     noted = told.leaving(leaving)
     push, pulled = _staging(flat, centre)
     parts = parts_of(spec, config.index, flat, about, rule, push, pulled, observer=meters, leaving=noted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from asgd.host.say import say
 from asgd.spec.types import JobSpec
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Evaluated
+from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.flat import Flat
 from asgd.worker.own.changes import Changes
 from asgd.worker.own.dealing import Dealing
@@ -50,6 +52,8 @@ class Joining:
     asker: Asker
     leases: Leases
     exporter: Exporter
+    extras: Path | None = None
+    """Where buffers and frozen parameters are left for the model file."""
 
 
 class Connection(Groups):
@@ -63,7 +67,7 @@ class Connection(Groups):
         self, joining: Joining, replica: Replica, model: nn.Module, flat: Flat, leasing: Leasing, leaving: list[int]
     ) -> None:  # fmt: skip
         super().__init__(joining.spec.optimizer, model, flat)
-        self._joining, self._spec, self._replica = joining, joining.spec, replica
+        self._joining, self._spec, self._replica, self._model = joining, joining.spec, replica, model
         self._leasing, self._leaving = leasing, leaving
         self._changes = Changes(model, flat)
         self._first = FirstUse(model, self._begin)
@@ -190,11 +194,16 @@ class Connection(Groups):
         )
         visits = self._take_visits()
         dealt = sum(stop - start for _, start, stop in visits)
-        self._replica.step(max(dealt, samples or 0) or self._spec.batch_size, figure, visits)
+        if self._replica.step(max(dealt, samples or 0) or self._spec.batch_size, figure, visits):
+            # NB: what the script still does may take longer than the run waits for it.
+            self._leave_extras()
         self._steps += 1
         self._changes.settle()
         self._show_rate(self._replica.core.rate)
         return loss if closure is not None else None
+
+    def _leave_extras(self) -> None:
+        leave_extras(self._model, self._replica.vectors.flat, self._joining.extras, self.index)
 
     def _take_visits(self) -> list[tuple[int, int, int]]:
         if self._dealing is None:
@@ -266,6 +275,8 @@ class Connection(Groups):
                 self._replica.flush(sums and bool(self._changes.written()))
                 if self._dealing and not self.stopped:
                     self._dealing.settle()
+                if self._replica.stop or not self._leaving:
+                    self._leave_extras()
                 self._replica.close("drained" if self._leaving else self._replica.stop)
         except TryAgain as error:
             if not self._leaving:

@@ -28,6 +28,7 @@ class PeerIdentity:
     tensors: bytes = b""
     evaluates: bool = False
     own_loop: bool = False
+    digest: bytes = b""
 
 
 @dataclass(slots=True, kw_only=True)
