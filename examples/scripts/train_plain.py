@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-EPOCHS = 20
+EPOCHS = 40
 
 digits = load_digits()
 images = torch.tensor(digits.data / 16, dtype=torch.float32)

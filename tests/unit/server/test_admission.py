@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from asgd.server.admission import LOST_MOST, Speakers
+from asgd.server.admission import LOST_MOST
+from asgd.server.speakers import Speakers
 from asgd.spec.durations import Spread
 from asgd.spec.status import WorkerTimes
 from asgd.wire import limits

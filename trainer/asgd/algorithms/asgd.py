@@ -81,6 +81,7 @@ class AsgdWorker(WorkerStrategy):
         super().__init__(spec)
         self.gradients = sends_gradients(spec)
         self.raw = self.gradients and spec.exchange.fetch_every == spec.exchange.push_every == 1
+        self.keeps_changes = not self.gradients
         self.optimizer = None if self.gradients else LocalOptimizer(spec.optimizer)
         self.unpushed = 0
 

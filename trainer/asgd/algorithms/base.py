@@ -206,6 +206,9 @@ class WorkerStrategy(ABC):
     raw: bool = False
     """True when every step pushes the gradient as it is and pulls, without figures, and `step` does nothing. Such a
     push may leave while its gradient is still computed; `step`, `turn`, `outgoing` and `meta` are then not called."""
+    keeps_changes: bool = False
+    """True when what others write into the worker's weights between two steps is part of what it pushes next. False:
+    the next pull undoes it."""
     delay: int = 0
     """How many local steps the worker makes while an exchange is under way. Its answer is merged after the last of
     them. 0: the worker waits for the answer."""

@@ -16,6 +16,7 @@ from asgd.spec.types import JobSpec
 
 class LocalWorker(WorkerStrategy):
     default_period: ClassVar[int] = 10
+    keeps_changes = True
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)

@@ -37,6 +37,7 @@ from asgd.wire.messages import (
     Lease,
     Message,
     Pull,
+    Span,
 )
 from asgd.wire.packing import KINDS
 from asgd.wire.partition import named_tensors
@@ -212,19 +213,24 @@ def _exchange(message: Exchange, known: Known) -> Found:
 
 
 def _visits(message: Exchange, known: Known) -> Found:
-    size, total = known.dataset, 0
     if known.shard:
         return None
+    total = sum(stop - start for _, start, stop in message.visits)
+    if total > message.samples:
+        return "visits", f"visits of {total} samples by a push of {message.samples}"
+    return _ranges(message.visits, known)
+
+
+def _ranges(spans: list[Span], known: Known) -> Found:
+    """Ranges that a worker can have been granted."""
+    size = known.dataset
     if size is None:
         return "visits", "this job's data is a stream, of which nobody has ranges"
-    for epoch, start, stop in message.visits:
+    for epoch, start, stop in spans:
         if not start < stop <= size:
             return "visits", f"samples {start} to {stop} of epoch {epoch}: an epoch has {size}"
         if known.leased is not None and epoch * size + stop > known.leased:
             return "visits", f"samples {start} to {stop} of epoch {epoch} were never handed out"
-        total += stop - start
-    if total > message.samples:
-        return "visits", f"visits of {total} samples by a push of {message.samples}"
     return None
 
 
@@ -254,6 +260,8 @@ def _lease(message: Lease, known: Known) -> Found:
     if message.request < newest:
         # NB: served, a repetition that comes late would lease samples that nobody knows of.
         return "order", f"request {message.request} of worker {message.index} comes after request {newest}"
+    if message.skipped and (found := _ranges(message.skipped, known)):
+        return found
     return _another(known, "worker", message.index)
 
 
@@ -361,37 +369,3 @@ _CHECKS: dict[type[Message], Callable[[Any, Known], Found]] = {
     Bye: _bye,
     Command: _command,
 }
-
-
-class Speakers:
-    """Remembers whom each connection speaks for: the member that it has named first. The oldest are forgotten."""
-
-    MOST = 1 << 14
-
-    def __init__(self) -> None:
-        self._known: dict[Any, Speaker] = {}
-
-    def get(self, sender: Any) -> Speaker | None:
-        """Whom `sender` speaks for."""
-        return self._known.get(sender)
-
-    def note(self, sender: Any, message: Message) -> None:
-        """A message of `sender` was admitted."""
-        named = _named(message)
-        if named and sender not in self._known:
-            if len(self._known) >= self.MOST:
-                del self._known[next(iter(self._known))]
-            self._known[sender] = named
-
-
-def _named(message: Message) -> Speaker | None:
-    """NB: not by a goodbye or an evaluation, which come on connections of their own and name whom they are about."""
-    match message:
-        case Hello() | Beat():
-            return message.role, message.index
-        case Lease() | Init():
-            return "worker", message.index
-        case Gathered():
-            return "shard", message.shard
-        case _:
-            return None

@@ -18,7 +18,7 @@ from asgd.server.divergence import BAD, Divergence
 from asgd.server.evaluation import EvaluatorLife
 from asgd.server.mean import Mean
 from asgd.server.members import Member
-from asgd.server.pool import Pool, Span
+from asgd.server.pool import ANY, Pool, Span, Wanted
 from asgd.server.rates import Rates
 from asgd.server.suspects import Suspects
 from asgd.spec.types import JobSpec, Metric
@@ -78,7 +78,10 @@ class Coordinator(Suspects):
 
     def describe_data(self, dataset: int | None, guarantee: str, tensors: bytes) -> None:
         """The first worker tells the data's size and the model's layout."""
-        self.guarantee, self.tensors = guarantee or self.guarantee, tensors or self.tensors
+        self.tensors = tensors or self.tensors
+        if dataset is not None or self.pool is None:
+            # NB: a loop of its own that has not told its data yet promises nothing.
+            self.guarantee = guarantee or self.guarantee
         if dataset is None or self.pool is not None:
             return
         self.dataset = dataset
@@ -90,7 +93,7 @@ class Coordinator(Suspects):
             self.notices.add(said, "data")
         self.changes += bool(said)
 
-    def lease(self, index: int, request: int, now: float) -> Granted:
+    def lease(self, index: int, request: int, now: float, wanted: Wanted = ANY) -> Granted:
         """The next range of samples for a worker; the same one again when its request number `request` is repeated.
 
         NB: requests that were overtaken on their way do not come here: `admission.py` refuses them.
@@ -101,14 +104,21 @@ class Coordinator(Suspects):
         if self.pool is None:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
         if member.granted is None or member.asked != request:
-            span = self.pool.lease(index, len(self.members))
-            over = span is None and self.pool.done
-            member.granted = Granted(*span) if span else Granted(wait=not over, over=over)
+            member.granted = self._grant(self.pool, index, wanted, now)
             member.asked, member.resting = request, member.granted.wait
         if not (member.resting and self.held(index)):
             # NB: who asks again and again, and never pushes what it holds, makes no progress.
             self._progressed(member, now)
         return member.granted
+
+    def _grant(self, pool: Pool, index: int, wanted: Wanted, now: float) -> Granted:
+        if wanted.skipped:
+            pool.visit(index, wanted.skipped)
+            self._check_stop(now)
+        if span := pool.lease(index, len(self.members), wanted.batch, wanted.until):
+            return Granted(*span)
+        passed = wanted.until >= 0 and pool.more
+        return Granted(wait=not pool.done and not passed, over=pool.done, passed=passed)
 
     @property
     def requests(self) -> dict[int, int]:

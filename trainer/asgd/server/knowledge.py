@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from asgd.server.admission import CLOCKS_APART, CODECS, Known, Speakers, refusal
+from asgd.server.admission import CLOCKS_APART, CODECS, Known, refusal
 from asgd.server.primary import Primary
 from asgd.server.round_table import RoundTable
 from asgd.server.shard import Shard
+from asgd.server.speakers import Speakers
 from asgd.spec.types import Job
 from asgd.wire.limits import INCARNATION_MOST, WORKERS_MOST
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Gathered, Judged, Lease, Pull

@@ -34,6 +34,8 @@ class Member:
     mean_loss: Mean = field(default_factory=Mean)
     resting: bool = False
     """No data for it now: it neither computes nor pushes, and nobody must wait for it."""
+    own_loop: bool = False
+    """It runs a loop of its own, which may do other things between two steps."""
     times: WorkerTimes = field(default_factory=WorkerTimes)
     number: int = 0
     """Memberships are numbered within a term of shard 0: a worker that was given up begins another."""

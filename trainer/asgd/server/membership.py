@@ -44,8 +44,16 @@ class Membership:
 
     # -- coming and going --------------------------------------------------------------------------
 
-    def hello(self, index: int, incarnation: int, node: str, now: float, brings: bool = False) -> None:
-        """A worker joined or came back; `brings`: it is asked for the initial weights."""
+    def hello(
+        self,
+        index: int,
+        incarnation: int,
+        node: str,
+        now: float,
+        brings: bool = False,
+        own_loop: bool = False,
+    ) -> None:
+        """A worker joined or came back; `brings`: it is asked for the initial weights; `own_loop`: as in `Hello`."""
         self._begin(now)
         known = self.members.get(index)
         if known and known.incarnation >= incarnation:
@@ -58,7 +66,7 @@ class Membership:
             self._end(known, "lost", now)
         if self.roster.join(index, incarnation, node, now):
             self.restarts["worker"] += 1
-        self.members[index].debt.brings = brings
+        self.members[index].debt.brings, self.members[index].own_loop = brings, own_loop
         self.seen.add(index)
         self.finished_loops.discard(index)
         self._given_up.pop(index, None)
@@ -143,7 +151,7 @@ class Membership:
 
     def deadline(self, member: Member) -> float:
         """Seconds without progress after which a member is given up."""
-        return progress.deadline(self.spec, member, self.pool is not None)
+        return progress.deadline(self.spec, member, self.pool is not None and not member.own_loop)
 
     def stalled(self, member: Member, idle: float) -> bool:
         """Whether a member that is `idle` seconds behind is to be named."""

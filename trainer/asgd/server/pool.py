@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from dataclasses import dataclass, field
 
 from msgspec import Struct
 
 Span = tuple[int, int, int]
 """(epoch, start, stop): positions [start, stop) of that epoch's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a worker wants of its next range (`wire.messages.Lease`)."""
+
+    batch: int = 0
+    until: int = -1
+    skipped: list[Span] = field(default_factory=list)
+
+
+ANY = Wanted()
 
 _MOST_BATCHES = 32
 """A lease is at most this many batches: the most that a worker's death sends round again."""
@@ -48,26 +61,36 @@ class Pool:
         """Sets the end, also while leases are out."""
         self.limit = None if epochs is None else math.ceil(epochs * self.size)
 
-    def lease(self, worker: int, workers: int) -> Span | None:
-        """The next range for `worker` out of `workers` live ones; None when nothing is left to hand out."""
-        span = self._from_returned() if self.returned else self._fresh(workers)
+    def lease(self, worker: int, workers: int, batch: int = 0, until: int = -1) -> Span | None:
+        """The next range for `worker` out of `workers` live ones; None when nothing is left to hand out.
+
+        It is a multiple of `batch` samples (0: of the job's batches), and of no epoch after `until` (-1: of any).
+        """
+        span = self._from_returned(until) or self._fresh(workers, batch or self.batch, until)
         if span:
             self.leased[worker].append(span)
         return span
 
-    def _from_returned(self) -> Span:
+    def _from_returned(self, until: int) -> Span | None:
         self.returned.sort(reverse=True)
+        if not self.returned or 0 <= until < self.returned[-1][0]:
+            return None
         return self.returned.pop()
 
-    def _fresh(self, workers: int) -> Span | None:
+    def _fresh(self, workers: int, batch: int, until: int) -> Span | None:
         epoch, start = divmod(self.cursor, self.size)
         end = self.size if self.limit is None else min(self.size, self.limit - epoch * self.size)
-        if start >= end:
+        if start >= end or 0 <= until < epoch:
             return None
-        share = self.size // (self.batch * max(1, workers) * 4)
-        stop = min(end, start + self.batch * max(1, min(_MOST_BATCHES, share)))
+        share = self.size // (batch * max(1, workers) * 4)
+        stop = min(end, start + batch * max(1, min(_MOST_BATCHES, share)))
         self.cursor += stop - start
         return epoch, start, stop
+
+    @property
+    def more(self) -> bool:
+        """Something is left to hand out."""
+        return bool(self.returned) or self.limit is None or self.cursor < self.limit
 
     def visit(self, worker: int, spans: list[Span]) -> None:
         """A push of `worker` that names `spans` was accepted."""

@@ -16,6 +16,7 @@ from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
 from asgd.server.manifest import Manifest
+from asgd.server.pool import Wanted
 from asgd.server.saving import Saving
 from asgd.server.shard import Shard, named
 from asgd.server.traffic import Traffic
@@ -95,6 +96,8 @@ class Primary:
         if self.stop:
             return self.shard.unlike(message) or Fault("stopped", self.stop, self.shard.term)
         known = self.coordinator.dataset
+        if message.dataset is None and message.own_loop:
+            return None
         if message.dataset is None and self.job.spec.stop_after.epochs is not None:
             text = "spec.stopAfter.epochs needs data of a known size, and this entrypoint's data is a stream"
             return self._unlike(f"{text}; allowed here: updates, samples, seconds, metric")
@@ -115,7 +118,9 @@ class Primary:
             return 0
         if message.evaluates:
             coordinator.await_evaluator()
-        coordinator.hello(message.index, message.incarnation, message.node, now, answer.bring)
+        coordinator.hello(
+            message.index, message.incarnation, message.node, now, answer.bring, message.own_loop
+        )
         coordinator.describe_data(message.dataset, message.guarantee, message.tensors)
         self.shard.state.dataset = coordinator.dataset
         coordinator.rolled_back(self.shard.losses.samples - self._rolled_back)
@@ -194,7 +199,8 @@ class Primary:
         if member is None or member.incarnation != message.incarnation or not known:
             return Fault("hello", "say hello first", self.shard.term)
         try:
-            granted = self.coordinator.lease(message.index, message.request, now)
+            wanted = Wanted(message.batch, message.until, message.skipped)
+            granted = self.coordinator.lease(message.index, message.request, now, wanted)
         except UserError as error:
             return self._unlike(str(error))
         if granted.wait:

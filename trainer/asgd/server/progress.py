@@ -79,10 +79,10 @@ def idle(member: Owing, held: int, now: float) -> float:
 
 
 def deadline(spec: JobSpec, member: Owing, leases: bool) -> float:
-    """Seconds without progress after which `member` is given up. `leases`: its data is dealt by shard 0.
+    """Seconds without progress after which `member` is given up. `leases`: it reads what shard 0 deals, and no more.
 
     A process that has pushed nothing yet may take as long as the job's start: it reads, compiles and computes its first
-    step. Own loops and streams do what they like between two pushes, and hold no samples that others wait for.
+    step. Own loops and streams do what they like between two pushes.
     """
     given = spec.workers.progress_deadline_seconds
     if member.debt.brings:

@@ -7,45 +7,34 @@ say is `server/admission.py`'s. No pickle. Requests say who asks (role, index, i
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
 from asgd.errors import ProtocolError, VersionMismatch
 from asgd.wire import limits
+from asgd.wire.fields import (
+    Count,
+    Dataset,
+    Figures,
+    Holding,
+    Incarnation,
+    Index,
+    Name,
+    Natural,
+    Parts,
+    Secret,
+    Size,
+    Term,
+    Total,
+    Version,
+)
+from asgd.wire.fields import Role as Role
+from asgd.wire.fields import Span as Span
 from asgd.wire.reports import Report, Text
 
 PROTOCOL = 1
-
-Natural = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-"""What is only compared or looked up: a negative one would reach array slices."""
-Index = Annotated[int, Meta(ge=0, lt=limits.WORKERS_MOST)]
-"""Number of a worker or shard."""
-Term = Annotated[int, Meta(ge=0, le=limits.TERM_MOST)]
-Incarnation = Annotated[int, Meta(ge=0, le=limits.INCARNATION_MOST)]
-Version = Annotated[int, Meta(ge=0, le=limits.VERSION_MOST)]
-"""Versions, sequence and request numbers, places in a dataset: what grows by one at a time."""
-Count = Annotated[int, Meta(ge=0, le=limits.COUNT_MOST)]
-"""Samples or steps of one push."""
-Total = Annotated[int, Meta(ge=0, le=limits.TOTAL_MOST)]
-"""Samples of a whole job."""
-Size = Annotated[int, Meta(ge=0, le=limits.SIZE_MOST)]
-"""Parameters."""
-Dataset = Annotated[int, Meta(ge=1, le=limits.VERSION_MOST)]
-"""Samples in one epoch."""
-Parts = Annotated[int, Meta(ge=1, le=limits.VERSION_MOST)]
-"""A count of at least one. `parts`: equal parts of each shard, of which an exchange may be about one; 1: about all."""
-Name = Annotated[str, Meta(max_length=limits.NAME_MOST)]
-Secret = Annotated[bytes, Meta(max_length=64)]
-"""A token or random number."""
-Role = Literal["worker", "evaluator", "shard"]
-Span = tuple[Annotated[int, Meta(ge=0, le=limits.EPOCH_MOST)], Version, Version]
-"""(epoch, start, stop): positions [start, stop) of that epoch's order."""
-Figures = Annotated[dict[Name, float], Meta(max_length=limits.FIGURES_MOST)]
-"""Numbers by name."""
-Holding = Annotated[list[tuple[Index, Version]], Meta(max_length=limits.WORKERS_MOST)]
-"""(worker, sequence) of pushes."""
 
 
 class Message(Struct, tag=True, tag_field="t", array_like=True):
@@ -86,6 +75,8 @@ class Hello(Message):
     """The task has an evaluation, so an evaluator is there or about to come."""
     digest: Annotated[bytes, Meta(max_length=limits.DIGEST_MOST)] = b""
     """What the peer's data, frozen parameters and buffers are like (`agreement.py`); to shard 0."""
+    own_loop: bool = False
+    """The worker runs a loop of its own: it may tell `dataset` later, by another hello, or never."""
 
 
 class Welcome(Message):
@@ -211,10 +202,16 @@ class Lease(Message):
     request: Version
     term: Version = 0
     """Shard 0's, as far as this worker knows: a request that an earlier server was asked is refused by the next."""
+    batch: Version = 0
+    """The range is a multiple of so many samples; 0: of `spec.batchSize`."""
+    until: Annotated[int, Meta(ge=-1, le=limits.EPOCH_MOST)] = -1
+    """Nothing of a later epoch is wanted; -1: any will do."""
+    skipped: Annotated[list[Span], Meta(max_length=limits.VISITS_MOST)] = []
+    """Ranges that a loop of its own has read and left out: they count as visited, though no push names them."""
 
 
 class Granted(Message):
-    """A range of an epoch's order, or `wait` (others hold the rest of the last epoch), or `over`."""
+    """A range of an epoch's order, or `wait` (others hold the rest of the last epoch), `passed` or `over`."""
 
     epoch: Natural = 0
     start: Natural = 0
@@ -224,6 +221,8 @@ class Granted(Message):
     term: Natural = 0
     membership: Natural = 0
     """The range is this worker's as long as shard 0 names no newer term or membership."""
+    passed: bool = False
+    """All of the epochs up to `Lease.until` is handed out; there is more of later ones."""
 
 
 class Beat(Message):

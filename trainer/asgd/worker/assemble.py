@@ -46,6 +46,8 @@ class About:
     """What data and model are like (`task/agreeing.py`)."""
     announced: bool = False
     """`Replica.pushing` is told of the backward passes."""
+    own_loop: bool = False
+    """The worker is a script with a loop of its own, which may tell `dataset` later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ def assemble(
         job=config.job.name, role="worker", index=config.index, incarnation=config.incarnation, size=flat.size,
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
         tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates, digest=about.digest,
+        own_loop=about.own_loop,
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,

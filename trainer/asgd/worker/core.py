@@ -98,6 +98,15 @@ class WorkerCore:
         self._land_at = 0
         """The step after which the exchange under way is waited for, where the strategy lets it take some."""
 
+    def declare(self, dataset: int) -> None:
+        """A loop of its own has told that an epoch has `dataset` samples."""
+        self._dataset = self.rule.dataset = dataset
+
+    @property
+    def rate(self) -> float:
+        """The job's learning rate now. Raises UserError where its schedule needs an epoch's size and there is none."""
+        return learning_rate(self.spec.optimizer, self.samples, self._dataset)
+
     # -- a life ------------------------------------------------------------------------------------
 
     def life(self, drained: Callable[[], bool] = lambda: False) -> Life[None]:
@@ -134,7 +143,7 @@ class WorkerCore:
             yield from self.refresh()
         while item is not None and not self.stop and not self._leaving():
             if isinstance(item, Waiting):
-                yield from self._wait()
+                yield from self.wait()
             elif self.holds(item.visits):
                 computed: Computed = yield Compute(item)
                 yield from self.step(item.samples, computed.loss, item.visits, left=computed.left)
@@ -142,7 +151,7 @@ class WorkerCore:
         yield from self.flush()
         return self.stop
 
-    def _wait(self) -> Life[None]:
+    def wait(self) -> Life[None]:
         """No data now. What is computed and not pushed would never count as visited, so it goes out first."""
         if self._under_way or self._pending.steps:
             yield from self.flush()
@@ -199,8 +208,7 @@ class WorkerCore:
         if not self.rule.delay:
             yield from self._land()
         self.steps += 1
-        rate = learning_rate(self.spec.optimizer, self.samples, self._dataset)
-        self.rule.step(self.vectors.weights, gradient, rate)
+        self.rule.step(self.vectors.weights, gradient, self.rate)
         self._note(samples, loss, visits)
         if self.steps >= self._land_at:
             yield from self._land()
@@ -260,10 +268,13 @@ class WorkerCore:
         if anew and not self.stop:
             yield from self.refresh()
 
-    def flush(self) -> Life[str]:
-        """Pushes local steps that are not pushed yet, and waits for an exchange under way."""
+    def flush(self, changed: bool = False) -> Life[str]:
+        """Pushes local steps that are not pushed yet, and waits for an exchange under way.
+
+        `changed`: there is more to push than steps, for others have written into the weights.
+        """
         yield from self._land()
-        if self._pending.steps and not self.stop:
+        if (self._pending.steps or changed) and not self.stop:
             yield self._begin(Turn(push=True, pull=True))
             yield from self._land()
         return self.stop

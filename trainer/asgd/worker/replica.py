@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from torch import Tensor
@@ -21,7 +21,7 @@ from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import Early, studied
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
-from asgd.worker.reading.leased import LeasedBatch, Waiting
+from asgd.worker.reading.leased import LeasedBatch, Visits, Waiting
 from asgd.worker.sending.centre import Centre
 from asgd.worker.sending.headers import Outcome, PushHeader
 from asgd.worker.sending.heartbeat import Heartbeat
@@ -94,13 +94,24 @@ class Replica:
         """Joins all shards and takes their weights; returns why the job is over, if it is."""
         return self.live(self.core.join())
 
-    def step(self, samples: int, loss: float | None) -> str:
-        """After a backward pass over `samples` samples; returns why the job stops, or ''."""
-        return self.live(self.core.step(samples, loss, left=self.early is not None))
+    def declare(self, dataset: int, guarantee: str) -> None:
+        """The script deals data of `dataset` samples; the servers are told, at once if this worker has joined."""
+        if self.heartbeat.beats:
+            self.flush()
+        self.core.declare(dataset)
+        self.centre.introduce(replace(self.centre.identity, dataset=dataset, guarantee=guarantee))
 
-    def flush(self) -> str:
-        """Pushes local steps that are not pushed yet, and waits for an exchange under way."""
-        return self.live(self.core.flush())
+    def wait(self) -> None:
+        """There is no data for now: what is computed and not pushed goes out, or a moment passes."""
+        self.live(self.core.wait())
+
+    def step(self, samples: int, loss: float | None, visits: Visits = ()) -> str:
+        """After a backward pass over `samples` samples; returns why the job stops, or ''."""
+        return self.live(self.core.step(samples, loss, visits, left=self.early is not None))
+
+    def flush(self, changed: bool = False) -> str:
+        """Pushes local steps that are not pushed yet, and what was `changed` beside them; waits for an exchange."""
+        return self.live(self.core.flush(changed))
 
     def close(self, reason: str = "") -> None:
         """Finishes what is on its way and says goodbye to every shard."""

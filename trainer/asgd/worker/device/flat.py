@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +19,28 @@ from asgd.errors import UserError
 from asgd.worker.device.overlaps import refuse_overlaps
 
 
-def layout_of(model: nn.Module) -> list[tuple[str, list[int]]]:
+def trainable(model: nn.Module, unfreezes: Collection[str] = ()) -> list[tuple[str, nn.Parameter]]:
+    """(name, parameter) of what is trained, in flat order; `unfreezes`: names that are although they are frozen."""
+    named = [(plain(name), parameter) for name, parameter in model.named_parameters()]
+    return [(name, parameter) for name, parameter in named if parameter.requires_grad or name in unfreezes]
+
+
+def layout_of(model: nn.Module, unfreezes: Collection[str] = ()) -> list[tuple[str, list[int]]]:
     """[(name, shape)] of the trainable parameters in flat order. Raises UserError on what cannot be trained."""
     layout: list[tuple[str, list[int]]] = []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
+    for name, parameter in trainable(model, unfreezes):
         if isinstance(parameter, UninitializedParameter):
             raise UserError(
-                f"spec.entrypoint: the model's parameter {plain(name)} has no shape yet; run one batch through a lazy"
+                f"spec.entrypoint: the model's parameter {name} has no shape yet; run one batch through a lazy"
                 " module before it is handed over"
             )
         if parameter.dtype != torch.float32:
             raise UserError(
-                f"spec.entrypoint: the model's parameter {plain(name)} is"
+                f"spec.entrypoint: the model's parameter {name} is"
                 f" {str(parameter.dtype).removeprefix('torch.')}; allowed: float32 (keep the weights in float32"
                 " and compute in less by torch.autocast)"
             )
-        layout.append((plain(name), list(parameter.shape)))
+        layout.append((name, list(parameter.shape)))
     if not layout:
         raise UserError(
             "spec.entrypoint: the model has no parameter that requires a gradient; at least 1 is needed"
@@ -61,15 +65,18 @@ def layout_hash(layout: list[tuple[str, list[int]]]) -> str:
 
 
 class Flat:
-    """`weights` and `grads`, (N,) float32 on `device`; the model's parameters are views from here on."""
+    """`weights` and `grads`, (N,) float32 on `device`; the model's parameters are views from here on.
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
-        self.layout = layout_of(model)
+    `unfreezes`: names of frozen parameters that belong to them; their gradients are 0 while they are frozen.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, unfreezes: Collection[str] = ()) -> None:
+        self.layout = layout_of(model, unfreezes)
         self.device = device
         self.hash = layout_hash(self.layout)
         model.to(device)
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self.size = sum(p.numel() for p in self._parameters)
+        self.parameters = [parameter for _, parameter in trainable(model, unfreezes)]
+        self.size = sum(p.numel() for p in self.parameters)
         self.weights = torch.empty(self.size, dtype=torch.float32, device=device)
         self.grads = torch.zeros(self.size, dtype=torch.float32, device=device)
         self._views: list[Tensor] = []
@@ -77,7 +84,7 @@ class Flat:
         """The elements of each parameter, in the order of `layout`."""
         self._hooks: list[RemovableHandle] = []
         offset = 0
-        for parameter in self._parameters:
+        for parameter in self.parameters:
             span = slice(offset, offset + parameter.numel())
             view = self.weights[span].view(parameter.shape)
             view.copy_(parameter.data)
@@ -90,7 +97,7 @@ class Flat:
     def zero(self) -> None:
         """All gradients are 0 and views again."""
         self.grads.zero_()
-        for parameter, view in zip(self._parameters, self._views, strict=True):
+        for parameter, view in zip(self.parameters, self._views, strict=True):
             parameter.grad = view
 
     def scatter(self) -> None:
@@ -98,13 +105,13 @@ class Flat:
 
     def gather(self) -> Tensor:
         """The (N,) gradient; a parameter without one counts as 0."""
-        for parameter, view in zip(self._parameters, self._views, strict=True):
+        for parameter, view in zip(self.parameters, self._views, strict=True):
             _settle(parameter, view)
         return self.grads
 
     def watch(self, accumulated: Callable[[int], None]) -> None:
         """From here on `accumulated(i)` is called when a backward pass has put parameter i's gradient into `grads`."""
-        for number, (parameter, view) in enumerate(zip(self._parameters, self._views, strict=True)):
+        for number, (parameter, view) in enumerate(zip(self.parameters, self._views, strict=True)):
 
             def hook(given: Tensor, number: int = number, view: Tensor = view) -> None:
                 _settle(given, view)

@@ -30,7 +30,7 @@ class SpreadFlat(Flat):
     def _move(self, stage: Stage) -> _Piece:
         """Puts a stage's parameters and buffers on its device."""
         offsets, start = {}, 0
-        for number, parameter in enumerate(self._parameters):
+        for number, parameter in enumerate(self.parameters):
             offsets[id(parameter)] = number, start
             start += parameter.numel()
         own = {id(p): p for layer in stage.layers for p in layer.parameters() if p.requires_grad}

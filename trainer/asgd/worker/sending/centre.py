@@ -66,6 +66,19 @@ class Centre:
         self._recorder.welcomed(self.stop)
         return self.stop
 
+    def introduce(self, identity: PeerIdentity) -> None:
+        """This worker tells more of itself from now on; shards that it has joined hear it at once.
+
+        Raises TryAgain when they do not answer in time.
+        """
+        member = self.shards.joined
+        self.identity = identity
+        for channel in self.channels:
+            channel.identity = identity
+        if member:
+            self.shards.hello(time.monotonic())
+            self._until(lambda: self.shards.joined)
+
     def exchange(
         self, push: F32 | None, pull: F32 | None, meta: PushHeader, source: Source | None = None
     ) -> Outcome:

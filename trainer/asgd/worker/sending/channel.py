@@ -125,7 +125,7 @@ class Channel:
             job=who.job, role=who.role, index=who.index, incarnation=who.incarnation, size=who.size,
             layout=who.layout, dataset=who.dataset, seen=seen.version, term=self.term, sequence=self.acknowledged,
             node=who.node, guarantee=who.guarantee, tensors=who.tensors,
-            samples=seen.samples, past=seen.past, evaluates=who.evaluates,
+            samples=seen.samples, past=seen.past, evaluates=who.evaluates, own_loop=who.own_loop,
             digest=b"" if self.shard else who.digest,
         )  # fmt: skip
 

@@ -27,6 +27,7 @@ class PeerIdentity:
     guarantee: str = ""
     tensors: bytes = b""
     evaluates: bool = False
+    own_loop: bool = False
     digest: bytes = b""
 
 

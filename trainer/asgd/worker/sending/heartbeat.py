@@ -56,6 +56,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
 
+    @property
+    def beats(self) -> bool:
+        """It was started."""
+        return self._thread is not None
+
     def _run(self) -> None:
         context: zmq.Context[Any] = zmq.Context()
         socket = control.dealer(context, self._endpoint, self._keys)

@@ -9,15 +9,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
+from dataclasses import dataclass, field
 
 from asgd.errors import ProtocolError
 from asgd.wire.messages import AnyMessage, Fault, Granted, Hello, Lease, Welcome
+from asgd.worker.reading.leased import Lease as ReadRange
 from asgd.worker.reading.leased import Visits
 from asgd.worker.sending.channel import Channel
 from asgd.worker.sending.faults import error_of
 
 Asking = Generator[Lease | Hello, AnyMessage, Granted]
 """Yields what shard 0 is to be asked, is sent its answer, and ends with the range."""
+
+
+@dataclass(slots=True)
+class Wanted:
+    """See `wire.messages.Lease`."""
+
+    batch: int = 0
+    until: int = -1
+    skipped: list[ReadRange] = field(default_factory=list)
 
 
 class Leases:
@@ -30,12 +41,18 @@ class Leases:
         self._index, self._incarnation, self._channel = index, incarnation, channel
         self._requests = 0
         self._held: deque[Granted] = deque()
+        self.wanted = Wanted()
+        """Of the next range; a loop of its own sets it."""
 
     def asking(self) -> Asking:
         """The next range, `wait` or `over`. Raises what `faults.error_of` says when shard 0 refuses."""
         self._requests += 1
         while True:
-            answer = yield Lease(self._index, self._incarnation, self._requests, self._channel.term)
+            wanted = self.wanted
+            answer = yield Lease(
+                self._index, self._incarnation, self._requests, self._channel.term, wanted.batch, wanted.until,
+                list(wanted.skipped),
+            )  # fmt: skip
             if isinstance(answer, Granted):
                 self._channel.member_of(answer.term, answer.membership)
                 self._held.append(answer)

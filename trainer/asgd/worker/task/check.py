@@ -113,7 +113,6 @@ def _look_at_script(spec: JobSpec) -> Findings:
         raise UserError(
             f"spec.entrypoint: {spec.entrypoint} is no Python script: {sentence(error)}"
         ) from error
-    _refuse_epochs(spec, "a script reads data of its own")
     return Findings(script=True)
 
 

@@ -1,0 +1,79 @@
+"""The face that a connected model shows to schedulers, scalers and scripts: PyTorch's optimizer, without steps.
+
+The job file sets the rate and the rule, so what is written into `param_groups` is overwritten after each step, with one
+warning. Schedulers that look for momentum or betas (OneCycleLR, CyclicLR) find the job's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+from asgd.errors import UserError
+from asgd.spec.types import Optimizer
+from asgd.worker.device.flat import Flat, plain
+
+
+class Groups(torch.optim.Optimizer):
+    """`param_groups` over the trained parameters of `model`, with the settings of the job's optimizer."""
+
+    def __init__(self, optimizer: Optimizer, model: nn.Module, flat: Flat) -> None:
+        self._settings: dict[str, Any] = {
+            "lr": optimizer.learning_rate,
+            "momentum": optimizer.momentum,
+            "weight_decay": optimizer.weight_decay,
+        }
+        if optimizer.name == "adam":
+            self._settings |= {"betas": optimizer.betas}
+        self._rates_warned = False
+        self._trained = {id(parameter) for parameter in flat.parameters}
+        self._names = {id(parameter): plain(name) for name, parameter in model.named_parameters()}
+        super().__init__(flat.parameters, dict(self._settings))
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Parameters that are trained here already move into a group of their own, for scripts that look for it.
+
+        Raises UserError when one is frozen since `asgd.connect`, or not of the model.
+        """
+        given = param_group["params"]
+        given = [given] if isinstance(given, torch.Tensor) else list(given)
+        for number, parameter in enumerate(given):
+            if id(parameter) not in self._trained:
+                raise self._foreign(number, parameter)
+        moved = {id(parameter) for parameter in given}
+        for group in self.param_groups:
+            group["params"] = [p for p in group["params"] if id(p) not in moved]
+        super().add_param_group({**param_group, "params": given})
+
+    def _foreign(self, number: int, parameter: Any) -> UserError:
+        name = self._names.get(id(parameter))
+        if name is None:
+            shape = list(getattr(parameter, "shape", []))
+            return UserError(
+                f"add_param_group: params[{number}], of shape {shape}, is no parameter of the model that"
+                " asgd.connect(model) was given, and a worker trains that model only; make it a part of it before"
+            )
+        return UserError(
+            f"add_param_group: parameter {name} was frozen when asgd.connect(model) was called; name it there:"
+            f' asgd.connect(model, unfreezes=["{name.rpartition(".")[0] or name}*"])'
+        )
+
+    def _look_at_rate(self) -> None:
+        if self._rates_warned or all(
+            group.get(name) == value for group in self.param_groups for name, value in self._settings.items()
+        ):
+            return
+        self._rates_warned = True
+        warnings.warn(
+            "the script changed the learning rate of asgd.connect()'s optimizer, which has no effect: the job file"
+            " sets it (spec.optimizer.learningRate and spec.optimizer.schedule)",
+            stacklevel=3,
+        )
+
+    def _show_rate(self, rate: float) -> None:
+        self._settings["lr"] = rate
+        for group in self.param_groups:
+            group.update(self._settings)
