@@ -136,6 +136,8 @@ REASONS: dict[Condition, frozenset[str]] = {
             "CheckpointFailing",
             "WorkerRejected",
             "WorkerHung",
+            "EvaluationFailing",
+            "PushesRefused",
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
@@ -154,6 +156,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "DeadlineExceeded",
             "StartupDeadlineExceeded",
             "Diverged",
+            "EvaluationFailed",
             "NotFailed",
         }
     ),
@@ -197,6 +200,9 @@ class EventReason(StrEnum):
     WORKER_REJECTED = "WorkerRejected"
     WORKER_HUNG = "WorkerHung"
     EVALUATOR_HUNG = "EvaluatorHung"
+    PUSHES_REFUSED = "PushesRefused"
+    EVALUATION_FAILED = "EvaluationFailed"
+    CHECKPOINT_SKIPPED = "CheckpointSkipped"
     DATA_CHANGED = "DataChanged"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"

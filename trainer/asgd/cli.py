@@ -14,7 +14,6 @@ from asgd.drivers.replay import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
 from asgd.host import commands as others
-from asgd.host.hashseed import settle_hash_seed
 
 _RUNS_USERS_CODE = ("worker", "evaluate", "replay", "simulate")
 """Commands that do so in their own process."""
@@ -123,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser(*words[:1]).parse_args(words)
         if argv is None and arguments.command in _RUNS_USERS_CODE:
+            from asgd.host.hashseed import settle_hash_seed  # not needed by who asks for help
+
             settle_hash_seed()
         return _dispatch(arguments)
     except AsgdError as error:
@@ -188,9 +189,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 def _process(arguments: argparse.Namespace) -> int:
     """One process of a job."""
+    from asgd.host.lossy import print_without_failing
     from asgd.host.orphans import end_with_parent
 
     end_with_parent()
+    print_without_failing()
     if arguments.command == "server":
         from asgd.server import process as server
 

@@ -16,7 +16,7 @@ from asgd_operator.plan.verdict import Verdict, complete
 
 STOPPED_FOR_NOW = frozenset({"", "interrupted", "suspended"})
 """Stop reasons after which the job goes on when its servers are started again."""
-DIVERGED = "diverged"
+DIVERGED, UNEVALUATED = "diverged", "unevaluated"
 FINISHED = "finished"
 """Shard 0's word for a job that is saved and evaluated."""
 MARGIN_SECONDS = 60.0
@@ -30,7 +30,7 @@ UNTOLD_SECONDS = 600.0
 def target(o: Observed) -> str:
     """The stop reason that ends the job; empty while there is none."""
     reason = o.report.stop_reason if o.report else ""
-    return "" if reason in STOPPED_FOR_NOW or reason == DIVERGED else reason
+    return "" if reason in STOPPED_FOR_NOW or reason in (DIVERGED, UNEVALUATED) else reason
 
 
 def completing(o: Observed) -> bool:
@@ -104,4 +104,6 @@ def _completing_since(o: Observed) -> datetime | None:
 def _sentence(o: Observed, reason: str) -> str:
     if o.report is None:
         return f"The stop rule {reason} is met."
-    return f"The stop rule {reason} is met after {o.report.updates} updates and {o.report.samples} samples."
+    met = f"The stop rule {reason} is met after {o.report.updates} updates and {o.report.samples} samples."
+    failed = o.report.evaluation_error
+    return f"{met} The last evaluation failed: {failed}." if failed else met

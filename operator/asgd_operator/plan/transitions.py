@@ -78,7 +78,14 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
         yield Event(reason, now["message"], warning=True)
 
 
-_NOTICES = {"worker": Reason.WORKER_HUNG, "evaluator": Reason.EVALUATOR_HUNG, "data": Reason.DATA_CHANGED}
+_NOTICES = {
+    "worker": Reason.WORKER_HUNG,
+    "evaluator": Reason.EVALUATOR_HUNG,
+    "pushes": Reason.PUSHES_REFUSED,
+    "evaluation": Reason.EVALUATION_FAILED,
+    "data": Reason.DATA_CHANGED,
+    "checkpoint": Reason.CHECKPOINT_SKIPPED,
+}
 _DEGRADED = {
     "HighStaleness": Reason.HIGH_STALENESS,
     "CheckpointFailing": Reason.CHECKPOINT_FAILED,

@@ -59,6 +59,7 @@ def test_a_store_that_only_one_shard_sees_is_judged_by_that_shards_part(
 ) -> None:
     store = Store(str(tmp_path))
     manifest = write(store, 1, 2, finish=False)
+    manifest.parts = manifest.parts[1:]  # as a participant writes it
     store.keep_own(manifest, 1, keep=3)
     part(tmp_path, 1, 0, 2).unlink()
     assert main(["check", str(tmp_path)]) == 0
@@ -84,7 +85,7 @@ def test_a_runs_model_and_recording_are_looked_at_as_well(
     (tmp_path / "job.yaml").write_text("")
     write(Store(str(tmp_path / "checkpoints")), 1, 1)
     write_model(tmp_path / "model.safetensors", MODEL, ABOUT)
-    recording.begin(tmp_path / "replay", tmp_path)
+    recording.begin(tmp_path / "replay", tmp_path, 1)
     assert main(["check", str(tmp_path)]) == 0
     found = said(capsys)
     assert "whole" in found["model.safetensors"] and "incomplete" in found["replay"]

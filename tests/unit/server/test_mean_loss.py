@@ -45,7 +45,6 @@ def test_the_loss_of_an_untrained_model_is_forgotten_at_the_pace_of_all_others()
     job = pushed(chief(), [UNTRAINED] + [TRAINED] * 19)
     assert job.loss == pytest.approx(3.91, abs=0.01)
     assert job.members[0].loss == pytest.approx(2.52, abs=0.01)
-    assert job.first_loss == UNTRAINED
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])

@@ -14,6 +14,7 @@ import pytest
 
 from asgd.algorithms.registry import strategy
 from asgd.errors import Fenced
+from asgd.kernel import F32
 from asgd.server.saves import in_memory as memory
 from asgd.server.saves.in_memory import Memory, read
 from asgd.server.shard import Shard
@@ -172,3 +173,20 @@ def test_each_bit_of_an_array_counts_in_its_checksum_whatever_its_length() -> No
             array.view(np.uint8)[bit // 8] ^= 1 << bit % 8
         assert len(sums) > 32 * size * (size < 3), f"{size} elements"
         assert memory.word_sum(array) in sums
+
+
+def test_the_checksum_counts_in_the_share_of_time_that_copies_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard, kept = make(tmp_path, 1)
+    advance(shard, 3)
+    slow = memory.word_sum
+
+    def sum_slowly(array: F32) -> int:
+        time.sleep(0.05)
+        return slow(array)
+
+    monkeypatch.setattr(memory, "word_sum", sum_slowly)
+    kept.keep(None)
+    advance(shard, 4)
+    assert not kept.due(time.monotonic() + 0.9 * memory.SHARE * 2 * 0.05), "of two arrays"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import pytest
 from asgd import exitcodes
 from asgd.errors import Damaged, Fenced, FencedByOther, TryAgain, UserError
 from asgd.kernel import F32
+from asgd.server.core import ServerCore
 from asgd.server.saves import blocks
 from asgd.server.saves.choosing import prove_found, take
 from asgd.server.saves.reading import prove, read_manifest, read_range
 from asgd.server.saves.restore import find
 from asgd.server.saves.saver import carry_out
 from asgd.server.saves.store import Store
-from asgd.server.saving import CheckTerm
+from asgd.server.saving import CheckTerm, StoreFacts
 from asgd.spec.types import Job
 from asgd.wire.partition import Range
 from tests.checks.harness import asgd_spec
@@ -58,6 +60,7 @@ def test_one_flipped_bit_anywhere_in_a_save_is_noticed_or_changes_no_value(tmp_p
     manifest = write(store, 1, 1)
     path = tmp_path / "000001" / name
     good = path.read_bytes()
+    whole = read_range(store.fs, store.path("000001"), manifest, Range(0, SIZE))[1]
     for at in range(0, len(good), 3):
         flip(path, at, bit=at % 8)
         try:
@@ -65,6 +68,8 @@ def test_one_flipped_bit_anywhere_in_a_save_is_noticed_or_changes_no_value(tmp_p
             prove(store.fs, store.path("000001"), read)
             # NB: a key that means nothing any more leaves a field at its default; the seal itself may be such a key.
             read.crc32 = manifest.crc32
+            state = read_range(store.fs, store.path("000001"), read, Range(0, SIZE))[1]
+            assert state == whole, f"byte {at} of {name} changes the state"
             assert read == manifest, f"byte {at} of {name}: {good[at - 20 : at + 20]!r}"
         except Damaged:
             continue
@@ -180,6 +185,28 @@ def test_all_shards_of_a_new_run_skip_a_save_of_which_one_part_is_damaged(tmp_pa
     assert [begun_at(tmp_path, shard, 2) for shard in (0, 1)] == [1, 1]
     # Within its run a shard comes back alone, and its own part decides.
     assert [begun_at(tmp_path, shard, 2, run="old") for shard in (0, 1)] == [2, 1]
+
+
+def test_what_shards_have_skipped_becomes_one_notice_of_the_job(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for number in (1, 2):
+        write(store, number, 2, run="old")
+    for shard in (0, 1):
+        store.claim_term(shard)
+    flip(part(tmp_path, 2, 1, 2), -1)
+    cores = []
+    for index in (0, 1):
+        core = ServerCore(job(shards=2), index, 2, run="new", store=StoreFacts(store.uri))
+        found = find(job(shards=2), index, "new", store, None)
+        assert found is not None
+        core.restore(replace(found, job=None), 0.0)
+        cores.append(core)
+    primary, participant = cores[0].primary, cores[1].participant
+    assert primary is not None and participant is not None
+    primary.tell_skipped(find(job(shards=2), 0, "new", store, None).skipped)  # type: ignore[union-attr]
+    primary.serve(participant.beat(0.0), 0.0)
+    (notice,) = primary.coordinator.notices.newest
+    assert notice.about == "checkpoint" and "checkpoint 000002 is not whole" in notice.text
 
 
 def test_a_store_of_ones_own_lacks_the_others_parts_and_is_whole_nevertheless(tmp_path: Path) -> None:

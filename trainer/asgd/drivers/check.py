@@ -89,8 +89,13 @@ def _save(store: Store, number: int) -> Finding:
             prove(store.fs, folder, manifest)
         for match in own:
             manifest = read_manifest(store.fs, folder, match[0])
-            prove(store.fs, folder, manifest, [manifest.parts[int(match[1])]])
-    except (UserError, IndexError) as error:
+            prove(
+                store.fs,
+                folder,
+                manifest,
+                [p for p in manifest.parts if p.file.startswith(f"shard-{match[1]}-")],
+            )
+    except UserError as error:
         return Finding(name, "damaged", str(error).removeprefix(_PREFIX), bad=True)
     state = "whole" if all(part.header_crc32 is not None for part in manifest.parts) else "complete"
     return Finding(name, state, _about(manifest))

@@ -22,7 +22,10 @@ from asgd.server.pool import PoolState
 if TYPE_CHECKING:
     from asgd.server.coordinator import Coordinator
 
-RUN_BOUND = ("stop_reason", "divergence", "finished_loops", "seen", "lost", "notices")
+RUN_BOUND = (
+    "stop_reason", "stop_detail", "evaluation_error",
+    "divergence", "diverged_by", "suspects", "finished_loops", "seen", "lost", "notices",
+)  # fmt: skip
 """Of one start of the job only: a job that is resumed by another one begins these anew."""
 
 
@@ -36,15 +39,19 @@ class Kept(Struct, rename="camel"):
     tensors: str = ""
     guarantee: str = ""
     stop_reason: str = ""
+    stop_detail: str = ""
     updates: int = 0
     samples: int = 0
     seconds: float = 0.0
     """Trained until then."""
     mean_loss: Mean = msgspec.field(default_factory=Mean)
-    first_loss: float | None = None
     divergence: Divergence = msgspec.field(default_factory=Divergence)
+    diverged_by: list[int] = []
+    suspects: set[int] = set()
     metrics: dict[str, float] = {}
     metrics_at: int = -1
+    evaluations_failed: int = 0
+    evaluation_error: str = ""
     restarts: dict[str, int] = {}
     finished_loops: set[int] = set()
     seen: set[int] = set()

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from asgd.errors import ProtocolError, UserError
+from asgd.server import outliers
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
@@ -137,6 +138,8 @@ class Primary:
                 self.shard.recorder.ended(message.index)
         elif message.role == "evaluator":
             coordinator.meet_evaluator(None)
+            if message.lost:
+                coordinator.unevaluated("the evaluator has ended again and again, and is given up", now)
 
     # -- pushes ------------------------------------------------------------------------------------
 
@@ -152,7 +155,7 @@ class Primary:
             return
         self.coordinator.active(message.index, now)
         if spoiled and message.chunk:
-            self.coordinator.spoiled(message.index, now)
+            self.coordinator.spoiled(message.index, reply.verdict, now)
 
     def pulled(self, message: Pull, parked: bool, now: float) -> None:
         """A pull is answered, or held back until something changes."""
@@ -177,7 +180,9 @@ class Primary:
             case Beat():
                 return self._beat(message, now)
             case Evaluated():
-                self.coordinator.evaluated(message.version, message.metrics, message.final, now)
+                self.coordinator.evaluated(
+                    message.version, message.metrics, message.final, now, message.error
+                )
                 return Done()
             case Command():
                 return self._command(message, now)
@@ -238,6 +243,12 @@ class Primary:
         if report.buffers:
             self._buffers[index] = report.buffers
 
+    def tell_skipped(self, text: str) -> None:
+        """A shard has passed over saves that are not whole: told once, although all shards may say so."""
+        notices = self.coordinator.notices
+        if text and all(notice.text != text for notice in notices.newest):
+            notices.add(text, "checkpoint")
+
     def _shard_report(self, message: Beat, report: ShardReport, now: float) -> Fault | None:
         known = self.terms.get(message.index)
         if known is not None and message.incarnation < known:
@@ -245,9 +256,12 @@ class Primary:
         if known is not None and message.incarnation > known:
             self.coordinator.restarts["server"] += 1
         self.terms[message.index] = message.incarnation
+        self.tell_skipped(report.skipped)
         if report.ready:
             self.coordinator.shard_heard(message.index, now)
         self.reports[message.index] = report
+        for worker in report.suspects:
+            self.coordinator.suspect(worker, outliers.sentence(self.job.spec.outliers))
         if self.collecting:
             self.collecting.report(message.index, report)
             if report.leaving and not self.collecting.under_way:

@@ -58,6 +58,8 @@ class Restored:
     """The newest complete save of the job."""
     age: float = 0.0
     """Seconds since that was written."""
+    skipped: str = ""
+    """Which newer saves are not whole, and why, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

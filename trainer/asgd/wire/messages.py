@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from asgd.errors import ProtocolError, VersionMismatch
 from asgd.wire import limits
-from asgd.wire.reports import Report
+from asgd.wire.reports import Report, Text
 
 PROTOCOL = 1
 
@@ -317,6 +317,7 @@ class Evaluated(Message):
     """Who measured: the evaluator, or worker `index` with a loop of its own (`asgd.connect`)."""
     index: Index = 0
     incarnation: Incarnation = 0
+    error: Text = ""  # why there are no metrics
 
 
 class Bye(Message):
@@ -343,11 +344,10 @@ class Done(Message):
 
 
 class Fault(Message):
-    """A request that cannot be served.
+    """A request that cannot be served. Its code:
 
-    code: hello | session | protocol | version | job | layout (another model or data) | fenced | order | stopped | bug |
-    refused:<reason>. `version`: the peer's program is of another one; `bug`: a fault of the server itself; `refused`:
-    well-formed, but it cannot be true or is not the sender's to say (`server/admission.py`).
+    hello | session | protocol | version (the peer's program is another one) | job | layout (another model or data) |
+    fenced | order | stopped | bug (of the server) | refused:<reason> (it cannot be true, or not the sender's to say).
     """
 
     code: str

@@ -20,13 +20,14 @@ from asgd.worker.device.backward import backward
 from asgd.worker.device.batch_norm import recompute
 from asgd.worker.device.extras import aliases, extras, rest
 from asgd.worker.device.flat import Flat, layout_hash, layout_of
-from asgd.worker.device.modes import evaluating, start_training
+from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
 from asgd.worker.oracle import Oracle
 from asgd.worker.reading import data
 from asgd.worker.reading.leased import LeasedBatch, NextLease, Ranges, Waiting
 from asgd.worker.reading.order import epoch_order
 from asgd.worker.task.build import build_task
+from asgd.worker.task.measuring import measured
 from asgd.worker.task.probing import take_probe
 
 CPU = torch.device("cpu")
@@ -144,11 +145,10 @@ class TorchWork:
         if self._judge.evaluate is None:
             return {}
         self._turns.end()
-        model, before = self._judge.model, random_state()
+        before = random_state()
         self._judged.weights.copy_(torch.from_numpy(weights))
         recompute(self._judge, self.spec, CPU)
-        with evaluating(model), torch.no_grad():
-            metrics = {name: float(value) for name, value in self._judge.evaluate(model).items()}
+        metrics = measured(self._judge)
         set_random_state(before)
         return metrics
 

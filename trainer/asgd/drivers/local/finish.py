@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -55,34 +56,44 @@ def leave_files(
     job: Job, status: Status, output: Output, checkpoint_uri: str, findings: Findings,
     picture: Picture | None, obstacle: str,
 ) -> str:  # fmt: skip
-    """Writes the files and prints the closing lines; returns why the final weights are not among them, or ''.
+    """Writes the files and prints the closing lines; returns what of them is missing and why, or ''.
 
     `obstacle` says why the run can't be replayed, if it can't; without an update there is no `picture`.
     """
-    told = summary.summarize(status, job.spec)
-    # NB: what comes next may fail on a full disk; the figures are there then.
-    summary.write(told, output.file("summary.json"))
+    told, missing = summary.summarize(status, job.spec), dict[str, str]()
+    _attempt("summary.json", lambda: summary.write(told, output.file("summary.json")), missing)
     if picture:
-        picture.write()
-    saved = _Saved()
-    if status.stop_reason != "diverged":  # a diverged model is nobody's model
-        saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
+        _attempt("curves.png", picture.write, missing)
+    # NB: also of a job that diverged: weights that looked ruined were never saved.
+    saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
     shards = job.spec.parameter_server.shards
     obstacle = obstacle or recording.seal(output.recording, shards, saved.save, saved.sha256)
-    told = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
-    summary.write(told, output.file("summary.json"))
-    for line in summary.describe(told, output.folder):
+    whole = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
+    _attempt("summary.json", lambda: summary.write(whole, output.file("summary.json")), missing)
+    for line in summary.describe(whole, output.folder):
         print(line)
+    if status.stop_reason == "diverged" and saved.updates is not None:
+        print(f"model      of update {saved.updates:,}, the newest checkpoint from before it diverged")
     sys.stdout.flush()
     trouble = status.checkpoint_error or saved.trouble
     if status.stop_reason == "diverged" or not trouble or saved.updates == status.updates:
-        return ""
+        why = "; ".join(f"{name}: {why}" for name, why in missing.items())
+        return f"not all files in {output.folder} were written: {why}" if missing else ""
     left = (
         "there is no model.safetensors"
         if saved.updates is None
         else f"model.safetensors is of update {saved.updates:,}"
     )
     return f"the weights of update {status.updates:,} are lost, {left}: {trouble}"
+
+
+def _attempt(name: str, write: Callable[[], None], missing: dict[str, str]) -> None:
+    """What a full disk has no room for is noted under its name, and the rest tried all the same."""
+    missing.pop(name, None)
+    try:
+        write()
+    except OSError as error:
+        missing[name] = error.strerror or str(error)
 
 
 def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers: str) -> _Saved:
@@ -113,5 +124,8 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers
     if findings.script and found.names is None:
         lacks = "buffers and frozen parameters, if the script's model has any"
     about = {"updates": str(newest.updates), "job": newest.job, "lacks": lacks}
-    write_model(output.file("model.safetensors"), tensors, about)
+    try:
+        write_model(output.file("model.safetensors"), tensors, about)
+    except OSError as error:
+        return _Saved(save=newest.save, sha256=sha256, trouble=str(error))
     return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped))

@@ -38,7 +38,12 @@ def look_at_code(
     name = entrypoint if entrypoint.endswith(".py") else entrypoint.rpartition(":")[0]
     if slow := starter.import_entrypoint(job, places, name, patience):
         display.note(slow)
-    return _check(job, places, starter, patience, f"building the task of {name}")
+    findings = _check(job, places, starter, patience, f"building and trying the task of {name}")
+    if findings.untried:
+        display.note(
+            f"{findings.untried} takes long: it was not tried to its end before the start", matters=False
+        )
+    return findings
 
 
 def _check(

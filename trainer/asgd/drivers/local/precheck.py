@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.host.locks import Busy, FolderLock
@@ -16,6 +18,7 @@ from asgd.server.saves.choosing import prove_found, take
 from asgd.server.saves.reading import array_names
 from asgd.server.saves.store import Store
 from asgd.spec import Job
+from asgd.wire.agreement import layout_difference
 from asgd.worker.task.check import Findings
 
 
@@ -64,10 +67,11 @@ def check_checkpoint(job: Job, findings: Findings, uri: str, run: str, note: Cal
     fs, folder, manifest = found
     allowed = "another output, checkpoint.uri or checkpoint.restore"
     if findings.layout and manifest.layout != findings.layout:
+        saved, built = (msgspec.json.encode(tensors) for tensors in (manifest.tensors, findings.tensors))
+        how = layout_difference(saved, built).replace("this job's model", "the checkpoint")
         raise UserError(
-            f"spec.checkpoint.restore: {folder} holds a model of {manifest.size:,} parameters with layout"
-            f" {manifest.layout}, but {job.spec.entrypoint} gives {findings.size:,} with layout"
-            f" {findings.layout}; allowed: the same model, or {allowed}"
+            f"spec.checkpoint.restore: {folder} holds a model of {manifest.size:,} parameters, but"
+            f" {job.spec.entrypoint} gives one of {findings.size:,}: {how}; allowed: the same model, or {allowed}"
         )
     name = str(job.spec.algorithm["name"])
     needed = {"weights", *halves(job.spec).server().slots}

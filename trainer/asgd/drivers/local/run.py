@@ -13,7 +13,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -22,6 +21,7 @@ from asgd.algorithms.registry import halves
 from asgd.drivers.display import Display
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
+from asgd.drivers.local.lasting import Lasting
 from asgd.drivers.local.opening import look_at_code
 from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
 from asgd.drivers.local.signals import Interrupts
@@ -80,7 +80,10 @@ class LocalRun:
         told = threads_told(job.spec, os.environ)
         self._threads = told or share(job.spec, available_cores(), evaluator=not script)
         self._stop_reason = ""
-        self._checkpoint_error = ""
+        self._before: dict[str, int] | None = None
+        """Restarts in earlier runs of the job."""
+        self._store_trouble = Lasting(display.note, "training goes on without it", "checkpoints work again")
+        self._disk_trouble = Lasting(display.note, "training goes on", "the run's files are written again")
         self._rejected: set[int] = set()
         self._said_addresses = False
         self._accepted = False
@@ -103,18 +106,21 @@ class LocalRun:
         )
         check_ports(self.job)
         self.output.locks.extend(lock_store(self.checkpoint_uri))
-        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name, self._warn)
+        restored = check_checkpoint(
+            self.job, findings, self.checkpoint_uri, self._private.name, self.display.warn
+        )
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
         recording.begin(self.output.recording, self._folder, self._threads)
-        self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
+        try:
+            self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
+        except OSError as error:
+            self.output.file("job.yaml").unlink(missing_ok=True)
+            raise UserError(f"--output: {self.output.folder} cannot be written: {error.strerror}") from error
         self._accepted = True
         self._keep_log()
         return findings
-
-    def _warn(self, text: str) -> None:
-        self.display.note(f"warning: {text}")
 
     def _keep_log(self) -> None:
         self._starter.keep_log(self.output.file("logs/forkserver.log"))
@@ -140,10 +146,12 @@ class LocalRun:
                 self._watch()
                 if status := self._ask_status():
                     self.status = status
+                    self._before = status.restarts if self._before is None else self._before
                     history.record(status)
                     self.display.update(status)
-                    self._note_checkpoint(status)
+                    self._store_trouble.look(status.checkpoint_error)
                     self._note_rejected(status)
+                self._disk_trouble.look(history.trouble or self.children.trouble)
                 self.children.wait(POLL_SECONDS)
         self.interrupts.end_orderly()
         if self.status and self.status.updates:
@@ -234,11 +242,6 @@ class LocalRun:
         if self._stop_reason and not reason:
             self._tell(Command("stop", self._stop_reason))
 
-    def _note_checkpoint(self, status: Status) -> None:
-        if status.checkpoint_error and not self._checkpoint_error:
-            self.display.note(f"warning: {status.checkpoint_error}; training goes on without it")
-        self._checkpoint_error = status.checkpoint_error
-
     def _note_rejected(self, status: Status) -> None:
         for worker in sorted({*status.ever_rejected} - self._rejected):
             self.display.note(
@@ -269,12 +272,20 @@ class LocalRun:
 
     # -- the end -----------------------------------------------------------------------------------
 
+    def counted(self, status: Status) -> Status:
+        """`status` with all restarts of this run."""
+        return msgspec.structs.replace(
+            status, restarts=self.children.restarts(status.restarts, self._before or {})
+        )
+
     def _exit_code(self) -> int:
         reason = self.status.stop_reason if self.status else ""
         if reason == "diverged":
             return exitcodes.DIVERGED
         if reason == "interrupted":
             return exitcodes.INTERRUPTED
+        if self.status and self.status.evaluation_error:
+            return exitcodes.NOT_EVALUATED
         return exitcodes.DONE
 
     def close(self) -> None:
@@ -339,11 +350,11 @@ def run(
                 local.close()
             if local.status is None:
                 raise TryAgain("no parameter server has told the job's state")
-            status: Any = local.status
+            status = local.counted(local.status)
         lost = finish.leave_files(
             job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
         )
-    if lost and code == exitcodes.DONE:
+    if lost and code in (exitcodes.DONE, exitcodes.NOT_EVALUATED):
         raise TryAgain(lost)
     if lost:
         print(f"asgd: {lost}", file=sys.stderr)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -167,10 +168,10 @@ class Starter:
         return [(index, process.pid) for index, process in found if process and process.poll() is None]
 
     def keep_log(self, target: Path) -> None:
-        """Appends to `target` what fork servers have printed since the last time."""
+        """Appends to `target` what fork servers have printed since the last time; what has no room is left out."""
         text = self.log.read_bytes() if self.log.exists() else b""
         if len(text) > self._kept:
-            with target.open("ab") as file:
+            with suppress(OSError), target.open("ab", buffering=0) as file:
                 file.write(text[self._kept :])
             self._kept = len(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from asgd.errors import Damaged, TryAgain, UserError
 from asgd.host.say import say
@@ -37,7 +38,11 @@ def find(job: Job, index: int, run: str, store: Store | None, kept: Kept | None)
             _prove_others(found, store, shard_range(found[2].size, index, shards))
         return _of_save(found, index, shards)
 
-    return take(store, restore, run, read, say, index)
+    lines: list[str] = []
+    restored = take(store, restore, run, read, lines.append, index)
+    for line in lines:
+        say(line)
+    return replace(restored, skipped="; ".join(lines)) if restored and lines else restored
 
 
 def _prove_others(found: Found, store: Store, own: Range) -> None:

@@ -17,6 +17,7 @@ import os
 import posixpath
 import zlib
 from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,9 @@ class Store:
                 descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
             except FileExistsError:
                 return False
-            try:
+            with suppress(OSError):  # a full disk has room for the name, which is what counts
                 os.write(descriptor, data)
-            finally:
-                os.close(descriptor)
+            os.close(descriptor)
             sync_folder(posixpath.dirname(path))
             return True
         try:
@@ -168,8 +168,17 @@ class Store:
             self.fs.makedirs(folder, exist_ok=True)
             written, head = self._replace(f"{folder}/{name}", arrays, meta)
         except OSError as error:
+            self._discard(folder, f"{name}.partial")
             raise TryAgain(f"checkpoint {folder}/{name} was not written: {error}") from error
         return Part(name, 0, 0, int(meta["version"]), written, zlib.crc32(head))
+
+    def _discard(self, folder: str, partial: str) -> None:
+        """Gives a full disk back what a file that did not find room has taken."""
+        with suppress(OSError):
+            self.fs.rm_file(f"{folder}/{partial}")
+        if self.local:
+            with suppress(OSError):
+                Path(folder).rmdir()
 
     def _replace(self, path: str, arrays: dict[str, F32], meta: dict[str, Any]) -> tuple[int, bytes]:
         """How many bytes were written, and the header among them."""
