@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from asgd.cli import main
+from asgd.drivers.model_file import write_model
 from asgd.worker import left
 from asgd.worker.device.extras import extras, leave_extras, rest, save_extras
 from asgd.worker.device.flat import Flat, layout_of
@@ -108,7 +109,7 @@ def loaded(folder: Path) -> nn.Module:
     path = folder / "out" / "model.safetensors"
     model.load_state_dict(load_file(path), strict=True)
     with safe_open(path, "pt") as file:
-        assert file.metadata()["lacks"] == ""
+        assert file.metadata().get("lacks", "") == ""
     for name in ("words.weight", "frozen.weight", "scaled.parametrizations.weight.original1"):
         assert not torch.equal(model.state_dict()[name], built[name]), name
     assert model.get_parameter("head.weight") is model.get_parameter("words.weight")
@@ -222,3 +223,15 @@ def test_a_full_disk_ends_no_worker(tmp_path: Path, capsys: pytest.CaptureFixtur
     model = Small(1.0)
     leave_extras(model, Flat(model, CPU), tmp_path / "nowhere" / "extras.safetensors", 3)
     assert "worker 3: buffers and frozen parameters are not saved: " in capsys.readouterr().out
+
+
+def test_the_same_model_is_the_same_file_however_much_is_told_about_it(tmp_path: Path) -> None:
+    tensors = {"weight": np.ones((2, 3), np.float32), "größe": np.array([1], np.int64)}
+    about = {"updates": "7", "job": "mine", "lacks": "a, ü", "more": "x"}
+    files = [tmp_path / f"{number}.safetensors" for number in range(8)]
+    for path in files:
+        write_model(path, tensors, about)
+    assert len({path.read_bytes() for path in files}) == 1
+    with safe_open(files[0], "np") as file:
+        assert {**file.metadata(), "sha256": ""} == {**about, "sha256": ""}
+        assert file.get_tensor("größe").tolist() == [1]

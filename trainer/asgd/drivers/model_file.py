@@ -31,6 +31,7 @@ def write_model(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> No
     partial = path.with_name(f"{path.name}.partial")
     try:
         save_file(dict(tensors), partial, metadata={**metadata, DIGEST: digest(tensors, metadata)})
+        _sort_metadata(partial)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -41,6 +42,18 @@ def write_model(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> No
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _sort_metadata(path: Path) -> None:
+    """What is told about a model stands in an order of chance; sorted, the same model is the same bytes."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        sorted_ = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(sorted_) <= length:
+            file.seek(8)
+            file.write(sorted_.ljust(length))
 
 
 def digest(tensors: Tensors, metadata: Mapping[str, str]) -> str:

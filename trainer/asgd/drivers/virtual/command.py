@@ -89,7 +89,9 @@ def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: boo
     if status.stop_reason != "diverged":
         named = named_tensors(work.tensors)
         model = work.whole(by_name(simulation.answer(), named))
-        metadata = {"updates": str(status.updates), "job": job.name, "lacks": ", ".join(model.lacks)}
+        metadata = {"updates": str(status.updates)}
+        # NB: several entries stand in the file in an order of chance, and a simulation gives the same bytes twice.
+        metadata |= {"lacks": ", ".join(model.lacks)} if model.lacks else {}
         write_model(output.file("model.safetensors"), model.tensors, metadata)
     return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
 
