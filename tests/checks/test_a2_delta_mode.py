@@ -27,8 +27,8 @@ class LocalSgd:
         for _ in range(K):
             self.problem.gradient(w, self.g, self.rng)
             self.v *= self.momentum
-            self.v += self.g * np.float32(-RATE)
-            w += self.v
+            self.v += self.g
+            w += self.v * np.float32(-RATE)
         return w
 
 

@@ -84,7 +84,9 @@ def test_s2_the_compensated_gradient_is_exact_on_a_quadratic(centre: float) -> N
 
     server = DcServer(job(algorithm={"name": "dc-asgd", "lambda": 1}, optimizer={"learningRate": 1}).spec)
     one = np.ones(1, np.float32)
-    state = ShardState(one * np.float32(centre), {}, np.empty(1, np.float32), kept={0: one.copy()})
+    state = ShardState(one.copy(), {}, np.empty(1, np.float32))
+    server.answer(state, slice(0, 1), 0)
+    state.weights[:] = centre
     push = Push(0, 1, 0, 1, 2, 1, 1)
     server.admit(push, state)
     server.apply(state, slice(0, 1), push, one)
@@ -98,6 +100,44 @@ def test_s2_without_strength_delay_compensation_is_asgd_to_the_bit() -> None:
     idle = train(bowl(), algorithm={"name": "dc-asgd", "lambda": 0}, **spec)
     active = train(bowl(), algorithm={"name": "dc-asgd"}, **spec)
     assert weights(plain).tobytes() == weights(idle).tobytes() != weights(active).tobytes()
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_s2_a_gradient_is_compensated_from_the_weights_that_it_was_computed_at(
+    ahead: int, shards: int
+) -> None:
+    done = train(
+        Problem(np.linspace(1, 2, 6), lambda w, _: w), algorithm={"name": "dc-asgd", "lambda": 1},
+        stopAfter={"updates": 12}, workers={"replicas": 1}, exchange={"ahead": ahead},
+        parameterServer={"shards": shards},
+    )  # fmt: skip
+    path = [np.linspace(1, 2, 6)]
+    for step in range(done.cluster.status().updates):
+        base = path[max(0, step - ahead)]
+        g = base
+        path.append(path[step] - 0.1 * (g + g * g * (path[step] - base)))
+    assert weights(done) == pytest.approx(path[-1], rel=1e-5)
+
+
+def test_fasgd_adds_weight_decay_to_the_gradient() -> None:
+    spec = {"algorithm": {"name": "fasgd"}, "stopAfter": {"updates": 10}, "workers": {"replicas": 1}}
+    added = train(Problem([1.0, 2.0], lambda w, _: w + w * np.float32(0.5)), **spec)
+    decayed = train(
+        Problem([1.0, 2.0], lambda w, _: w), optimizer={"learningRate": 0.1, "weightDecay": 0.5}, **spec
+    )
+    assert weights(decayed).tobytes() == weights(added).tobytes()
+
+
+@pytest.mark.parametrize("rule", ["sync", "krum", "median", "geometric-median", "safeguard"])
+def test_a_round_goes_at_the_rate_of_the_samples_before_it(rule: str) -> None:
+    """As with torch's schedulers: the first step has the first rate."""
+    schedule = {"name": "step", "unit": "samples", "every": 5, "gamma": 0.5}
+    done = train(
+        Problem([0.0], lambda w, _: np.ones(1, np.float32)), algorithm={"name": rule},
+        optimizer={"learningRate": 1.0, "schedule": schedule}, stopAfter={"updates": 15}, workers={"replicas": 5},
+    )  # fmt: skip
+    assert weights(done)[0] == pytest.approx(-(1.0 + 0.5 + 0.25))
 
 
 def test_s2_compensation_keeps_asgd_stable_beyond_its_limit() -> None:

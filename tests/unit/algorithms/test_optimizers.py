@@ -109,11 +109,49 @@ def test_an_update_is_the_same_whether_it_comes_whole_or_chunk_by_chunk(kind: st
     assert np.array_equal(whole, parts)
 
 
-def test_momentum_follows_the_papers_rule_when_the_rate_changes() -> None:
-    """v = mu v - lr g: a later rate does not touch what is in v already, unlike PyTorch's lr * buffer."""
+def scheduled(spec: Optimizer, convert: Any, halve_every: int) -> tuple[Any, F32]:
+    """(ours, PyTorch's) after all gradients, the rate halved now and then."""
+    w = convert(start())
+    optimizer, parameter = make_optimizer(spec), torch.nn.Parameter(torch.from_numpy(start()))
+    slots: dict[str, Any] = dict.fromkeys(optimizer.slots, w * 0)
+    scratch = w * 0
+    sgd = torch.optim.SGD(
+        [parameter], lr=spec.learning_rate, momentum=spec.momentum, nesterov=spec.nesterov,
+        weight_decay=spec.weight_decay,
+    )  # fmt: skip
+    schedule = torch.optim.lr_scheduler.StepLR(sgd, halve_every, 0.5)
+    for count, gradient in enumerate(gradients(), 1):
+        optimizer.update(w, convert(gradient), schedule.get_last_lr()[0], slots, scratch, count)
+        parameter.grad = torch.from_numpy(gradient)
+        sgd.step()
+        schedule.step()
+    return w, parameter.detach().numpy()
+
+
+@pytest.mark.parametrize("convert", [np.array, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("decay", [0.0, 2.0**-6])
+def test_momentum_under_a_schedule_is_pytorchs_bit_for_bit(
+    convert: Any, nesterov: bool, decay: float
+) -> None:
+    """Factors are powers of two: products are exact, so that it is no matter whether they are fused with the sum."""
+    spec = msgspec.convert(
+        {"learningRate": 2.0**-4, "momentum": 0.5, "nesterov": nesterov, "weightDecay": decay}, Optimizer
+    )
+    found, expected = scheduled(spec, convert, 7)
+    assert np.array_equal(np.asarray(found).view(np.uint32), expected.view(np.uint32))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "momentum" in kind or "nesterov" in kind])
+def test_momentum_under_a_schedule_is_pytorchs_to_rounding_with_any_factors(kind: str) -> None:
+    found, expected = scheduled(spec_of(kind), np.array, 7)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_momentum_remembers_a_stale_gradient_at_its_share() -> None:
     optimizer = make_optimizer(spec_of("momentum"))
-    w = np.ones(1, np.float32)
-    slots, g = {"momentum": np.zeros(1, np.float32)}, np.ones(1, np.float32)
-    optimizer.update(w, g, 0.5, slots, np.empty(1, np.float32), 1)
-    optimizer.update(w, g, 0.0, slots, np.empty(1, np.float32), 2)
-    assert w[0] == pytest.approx(1 - 0.5 - 0.45)
+    w, slots = np.zeros(1, np.float32), {"momentum": np.zeros(1, np.float32)}
+    g, scratch = np.ones(1, np.float32), np.empty(1, np.float32)
+    optimizer.update(w, g, 0.5, slots, scratch, 1, scale=0.25)
+    optimizer.update(w, g, 0.5, slots, scratch, 2)
+    assert w[0] == pytest.approx(-0.5 * 0.25 - 0.5 * (0.9 * 0.25 + 1)) and g[0] == 1

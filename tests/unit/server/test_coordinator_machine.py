@@ -36,6 +36,7 @@ class Expected:
     updates: int = 0
     stop: str = ""
     bad: int = 0
+    skipped: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -117,9 +118,15 @@ class Restarts(RuleBasedStateMachine):
     def note_push(self, visit: Span, verdict: str, revisited: int) -> None:
         expected = self.expected
         expected.bad += verdict == "refused:nonfinite"
+        samples = {(visit[0], i) for i in range(visit[1], visit[2])}
+        skipped = self.chief.pool.skipped if self.chief.pool else 0
+        if skipped > expected.skipped:
+            assert verdict == "refused:nonfinite" and self.chief.pool is not None
+            if self.chief.pool.revisited == revisited:
+                expected.visited |= samples
+        expected.skipped = skipped
         if verdict == "applied":
             expected.bad, expected.updates = 0, expected.updates + 1
-            samples = {(visit[0], i) for i in range(visit[1], visit[2])}
             assert self.chief.pool is not None
             if self.chief.pool.revisited == revisited:
                 assert not samples & expected.visited, "what is visited twice is counted as such"
@@ -161,6 +168,7 @@ class Restarts(RuleBasedStateMachine):
         """From what memory kept of this moment, or from the newest save."""
         text = json.dumps(self.chief.state(self.now)) if latest else self.saved[0]
         self.expected = self.expected if latest else deepcopy(self.saved[1])
+        self.expected.skipped = 0
         self.chief = self.fresh()
         self.chief.load(json.loads(text))
         self.saved = text, deepcopy(self.expected)

@@ -36,6 +36,9 @@ class Arrays:
     def norm(self, vector: F32) -> float:
         return float(np.linalg.norm(vector))
 
+    def finite(self, vector: F32) -> bool:
+        return bool(np.isfinite(vector).all())
+
     def leaving(self, vector: F32) -> F32:
         return vector.copy()
 

@@ -54,8 +54,9 @@ class AsgdServer(ServerStrategy):
             return
         slots = {name: array[span] for name, array in state.slots.items()}
         self.optimizer.update(
-            weights, vector, self._rate(state, push), slots=slots, scratch=scratch, count=push.version
-        )
+            weights, vector, push.rate if self.gradients else -push.rate, slots=slots, scratch=scratch,
+            count=push.version, scale=self._scale(state, push),
+        )  # fmt: skip
 
     def factor(self, state: ShardState, push: Push) -> float | None:
         if self.optimizer is None:
@@ -84,7 +85,9 @@ class AsgdWorker(WorkerStrategy):
         self.unpushed = 0
 
     def joined(self, w: Vector) -> None:
-        if not self.gradients:
+        if self.optimizer is not None:
+            self.optimizer.forget()
+            self.unpushed = 0
             self.anchor = w * 1
             self.delta = w * 0
             self.scratch = w * 0

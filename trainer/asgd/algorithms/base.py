@@ -220,7 +220,8 @@ class WorkerStrategy(ABC):
         """The elements of `part`, one slice a shard. Set before `incoming` is called."""
 
     def joined(self, w: Vector) -> None:  # noqa: B027  (gradient mode keeps nothing)
-        """The centre has just been copied into `w` (n,), for the first time or after a reconnect."""
+        """The centre has just been copied into `w` (n,): the worker begins, or begins anew because its own weights were
+        not finite any more. Nothing of before may stay, momentum included."""
 
     @abstractmethod
     def step(self, w: Vector, g: Vector, rate: float) -> None:

@@ -1,7 +1,7 @@
 """FASGD (Odena 2016): each coordinate's rate is divided by the staleness and by the spread of its recent gradients.
 
 Running means n of g*g and b of g give the spread sqrt(n - b*b), itself averaged into v, which starts at 1; the
-centre moves by rate / (v max(1, s)) g. See algorithms.md section 3.
+centre moves by rate / (v max(1, s)) g. Weight decay is added to g first. See algorithms.md section 3.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ class FasgdServer(GradientServer):
         return 1.0 / max(1, push.staleness)
 
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
+        if decay := self.spec.optimizer.weight_decay:
+            # As in torch.optim: the decay is a part of the gradient, and of its spread.
+            vector = vector + state.weights[span] * np.float32(decay)
         n, b, v = (state.slots[name][span] for name in self.slots)
         keep, take = np.float32(self.decay), np.float32(1 - self.decay)
         n *= keep

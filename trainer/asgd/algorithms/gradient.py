@@ -32,7 +32,7 @@ class GradientServer(ServerStrategy):
         weights, scratch = state.weights[span], state.scratch[: vector.size]
         slots = {name: state.slots[name][span] for name in self.optimizer.slots}
         self.optimizer.update(
-            weights, vector, push.rate * push.scale, slots=slots, scratch=scratch, count=state.version
+            weights, vector, push.rate, slots=slots, scratch=scratch, count=state.version, scale=push.scale
         )
 
 

@@ -73,6 +73,7 @@ class LeaderWorker(LocalWorker):
         self.scratch = w * 0
         self.since = 0
         self.leaders.clear()
+        self.optimizer.forget()
 
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         super().step(w, g, rate)

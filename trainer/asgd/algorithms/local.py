@@ -29,6 +29,7 @@ class LocalWorker(WorkerStrategy):
         self.delta = w * 0
         self.scratch = w * 0
         self.since = 0
+        self.optimizer.forget()
 
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         self.since += 1

@@ -1,8 +1,9 @@
 """First-order optimizers on flat vectors, the same code for a server's numpy chunk and a worker's torch vector.
 
 Each update is elementwise, so it does not depend on where chunks or shards begin. The arithmetic is fixed: products are
-rounded before they are added (algorithms.md 2e). Momentum follows algorithms.md 2a: `v = mu v - lr (g + wd w); w += v`.
-Names and defaults are those of `torch.optim`.
+rounded before they are added (algorithms.md 2e). Rules, names and defaults are those of `torch.optim`, bit for bit
+where PyTorch's fused products round nothing. So the rate is outside of the velocity (`v = mu v + g; w -= lr v`), and
+a schedule's new rate is at once that of all that lies in it.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ def _root(values: Any) -> None:
 
 
 class Optimizer(ABC):
-    """`update(w, g, rate, slots, scratch, count)` moves w (n,) by gradient g (n,); nothing of g is changed.
+    """`update(w, g, rate, slots, scratch, count, scale)` moves w (n,) by gradient g (n,); nothing of g is changed.
 
     slots: {name: (n,)} of this object's `slots`, zero at the start; scratch: (n,); count: updates so far, from 1.
-    A negative rate ascends, which is how a pushed delta is fed to an outer optimizer.
+    scale: what this gradient alone counts, as a share (staleness, deltas' mean); momentum remembers it so. A negative
+    rate ascends, which is how a pushed delta is fed to an outer optimizer.
     """
 
     slots: tuple[str, ...] = ()
@@ -52,14 +54,21 @@ class Optimizer(ABC):
         """Whether an update is `w += -rate * g` and nothing more."""
         return False
 
-    def update(self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int) -> None:
+    def update(
+        self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int, scale: float = 1.0
+    ) -> None:  # fmt: skip
         decay = self.spec.weight_decay if rate >= 0 else -self.spec.weight_decay
         if decay:
             scratch[:] = w
             scratch *= decay
             scratch += g
             g = scratch
-        self.move(w, g, rate, slots=slots, scratch=scratch, count=count)
+        if scale != 1.0 and "momentum" in self.slots:
+            if g is not scratch:
+                scratch[:] = g
+            scratch *= scale
+            g, scale = scratch, 1.0
+        self.move(w, g, rate * scale, slots=slots, scratch=scratch, count=count)
 
     @abstractmethod
     def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int) -> None:
@@ -82,24 +91,25 @@ class Sgd(Optimizer):
 
 
 class Momentum(Optimizer):
-    """Heavy ball, or Nesterov's form of it: w += mu v - rate g after v was updated."""
+    """Heavy ball, v = mu v + g; w -= rate v, or Nesterov's form of it, w -= rate (g + mu v)."""
 
     slots = ("momentum",)
 
     def move(self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int) -> None:
         v, mu = slots["momentum"], self.spec.momentum
+        v *= mu
+        v += g
+        if not self.spec.nesterov:
+            add_scaled(w, v, -rate, scratch)
+            return
         if g is not scratch:
             scratch[:] = g
-        scratch *= -rate
-        v *= mu
-        v += scratch
-        if self.spec.nesterov:
-            w += scratch
-            scratch[:] = v
-            scratch *= mu
-            w += scratch
+        if isinstance(scratch, np.ndarray):
+            kernel.axpy(scratch, v, mu)
         else:
-            w += v
+            scratch += v * mu
+        scratch *= -rate
+        w += scratch
 
 
 class Adagrad(Optimizer):
@@ -170,5 +180,6 @@ class LocalOptimizer:
         self._optimizer.update(w, g, rate, slots=self._slots, scratch=scratch, count=self.steps)
 
     def forget(self) -> None:
-        """Starts anew from weights that others trained; the count of steps goes on."""
+        """Starts anew from weights that others trained."""
         self._slots.clear()
+        self.steps = 0

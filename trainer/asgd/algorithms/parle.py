@@ -41,6 +41,7 @@ class ScopedWorker(WorkerStrategy):
 
     def joined(self, w: Vector) -> None:
         self.x, self.z, self.pull, self.scratch = w * 1, w * 1, w * 0, w * 0
+        self.optimizer.forget()
 
     def scope(self, name: str, default: float, least: float) -> float:
         """The scope `name` of this round: its first value times (1 - 1 / 2B)^round, with B batches an epoch."""

@@ -19,6 +19,11 @@ from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 
 
+def before(state: ShardState) -> int:
+    """Samples of the job before the round that is open: those of its contributions are counted when they come."""
+    return state.samples - sum(part.push.samples for part in state.inbox.values())
+
+
 class SyncServer(RoundServer):
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
@@ -34,7 +39,7 @@ class SyncServer(RoundServer):
 
     def move(self, state: ShardState, gradient: F32) -> None:
         """One step of `spec.optimizer` by an (n,) gradient, which is overwritten."""
-        rate = learning_rate(self.spec.optimizer, state.samples, state.dataset)
+        rate = learning_rate(self.spec.optimizer, before(state), state.dataset)
         rounds = state.facts["rounds"] = int(state.facts.get("rounds", 0)) + 1
         # Where it may, `gradient` serves as the optimizer's scratch as well: one array of the shard's size less.
         scratch = np.empty_like(gradient) if self.spec.optimizer.weight_decay else gradient

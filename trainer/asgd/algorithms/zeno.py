@@ -17,6 +17,7 @@ from asgd.algorithms.gradient import GradientWorker
 from asgd.algorithms.robust import F64, GeometricMedianServer
 from asgd.algorithms.rounds import Decision, Measures
 from asgd.algorithms.schedule import learning_rate
+from asgd.algorithms.sync import before
 
 
 def scores(losses: F64, squares: F64, rho: float) -> F64:
@@ -39,7 +40,7 @@ class ZenoServer(GeometricMedianServer):
     oracle = True
 
     def trial(self, state: ShardState) -> float:
-        return learning_rate(self.spec.optimizer, state.samples, state.dataset)
+        return learning_rate(self.spec.optimizer, before(state), state.dataset)
 
     def decide(self, state: ShardState, pushes: Sequence[Push], measures: Measures) -> Decision:
         if "losses" not in measures:

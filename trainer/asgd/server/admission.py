@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -202,7 +202,9 @@ def _exchange(message: Exchange, known: Known) -> Found:
     if message.visits and (found := _visits(message, known)):
         return found
     if message.meta or known.figures:
-        return _figures(message.meta, known)
+        # NB: a batch that was dropped comes without a vector, and nothing is done with it.
+        needed = () if message.bare and not message.finite else known.figures
+        return _figures(message.meta, needed)
     return None
 
 
@@ -223,11 +225,11 @@ def _visits(message: Exchange, known: Known) -> Found:
     return None
 
 
-def _figures(meta: Mapping[str, float], known: Known) -> Found:
+def _figures(meta: Mapping[str, float], needed: Sequence[str]) -> Found:
     for name, value in meta.items():
         if not abs(value) <= limits.FIGURE_MOST:
             return "figures", f"{name}: {value} is not a number up to {limits.FIGURE_MOST:.0f}"
-    missing = [name for name in known.figures if name not in meta]
+    missing = [name for name in needed if name not in meta]
     return ("figures", f"{missing[0]} is missing, which the strategy needs") if missing else None
 
 

@@ -24,6 +24,8 @@ from asgd.wire.messages import Granted
 
 RETURN_SECONDS = 2.0
 """Within so long after a restart every worker that lives has said hello: it repeats it each second."""
+NAMED_IN_A_ROW, NAMED_IN_ALL = 3, 10
+"""A worker is named when so many of its batches were not finite."""
 PAUSE_SECONDS = 2.0
 """Time moves on in steps of at most this; a longer one means that this process did not run."""
 
@@ -115,10 +117,13 @@ class Coordinator(Membership):
             member.debt.pace.pushed(now - member.joined)
         if verdict == "refused:nonfinite":
             self.divergence.refused()
+            self._unusable(index, visits)
+            self._check_bad(now)
+            self._check_stop(now)
+            return
         if verdict != "applied":
             if self.pool:
                 self.pool.refuse(index, visits)
-            self._check_bad(now)
             return
         self.divergence.accepted(index)
         self.updates += 1
@@ -127,15 +132,44 @@ class Coordinator(Membership):
         if self.pool and visits:
             self.pool.visit(index, visits)
         if member:
+            member.unusable_in_a_row = 0
             member.samples += samples
             member.loss = _smooth(member.loss, loss, 0.9)
         if loss is not None:
             self._note_loss(loss, now)
         self._check_stop(now)
 
+    def dropped(self, index: int, visits: list[Span], now: float) -> None:
+        """A worker has left out one batch that was not finite, and goes on: no sign of divergence."""
+        if member := self.members.get(index):
+            member.heard = now
+            self.active(index, now)
+        self._unusable(index, visits)
+        self._check_stop(now)
+
+    def _unusable(self, index: int, visits: list[Span]) -> None:
+        """What worker `index` made of `visits` was not finite: it is tried once more, and who repeats it is named."""
+        skipped = self.pool.give_up(index, visits) if self.pool else 0
+        if skipped and self.pool and self.pool.skipped == skipped:
+            self.notices.add(f"{skipped} samples were not finite twice, and are left out of this epoch")
+        member = self.members.get(index)
+        if member is None:
+            return
+        member.unusable += 1
+        member.unusable_in_a_row += 1
+        if member.unusable_in_a_row == NAMED_IN_A_ROW:
+            self.notices.add(
+                f"worker {index}: {NAMED_IN_A_ROW} batches in a row had a loss or gradient that is not finite"
+            )
+        elif member.unusable == NAMED_IN_ALL:
+            self.notices.add(
+                f"worker {index}: {NAMED_IN_ALL} batches had a loss or gradient that is not finite"
+            )
+
     def spoiled(self, index: int, now: float) -> None:
         """A push that was accepted turned out to be non-finite in a later chunk (pushes that leave during backward)."""
         self.divergence.spoil(index)
+        self._unusable(index, [])
         self._check_bad(now)
 
     def _check_bad(self, now: float) -> None:

@@ -28,6 +28,9 @@ class Member:
     state: str = "running"
     samples: int = 0
     loss: float | None = None
+    unusable: int = 0
+    """Batches whose loss or gradient was not finite."""
+    unusable_in_a_row: int = 0
     resting: bool = False
     """No data for it now: it neither computes nor pushes, and nobody must wait for it."""
     times: WorkerTimes = field(default_factory=WorkerTimes)

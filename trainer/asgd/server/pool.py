@@ -38,6 +38,9 @@ class Pool:
         """Samples leased for the first time, over all epochs."""
         self.visited = 0
         self.revisited = 0
+        self.skipped = 0
+        """Samples that were given up: visited, though no push has used them."""
+        self._doubtful: set[Span] = set()
         self.returned: list[Span] = []
         self.leased: dict[int, list[Span]] = defaultdict(list)
 
@@ -75,6 +78,7 @@ class Pool:
             taken = mine or self._take(self.returned, span)
             if taken:
                 self.visited += count
+                self._doubtful.discard(span)
             else:
                 self.revisited += count
 
@@ -82,6 +86,19 @@ class Pool:
         """A push that names `spans` was refused: somebody will have to do them again."""
         leased = self.leased.get(worker, [])
         self.returned.extend(span for span in spans if self._take(leased, span))
+
+    def give_up(self, worker: int, spans: list[Span]) -> int:
+        """What `spans` gave was not finite: they go back once; the second time they count as visited. Returns how
+        many samples that are: data that holds nan would else be leased for ever."""
+        again = [span for span in spans if span in self._doubtful]
+        fresh = [span for span in spans if span not in self._doubtful]
+        self._doubtful.update(fresh)
+        self.refuse(worker, fresh)
+        self.visit(worker, again)
+        self._doubtful.difference_update(again)
+        count = sum(stop - start for _, start, stop in again)
+        self.skipped += count
+        return count
 
     def release(self, worker: int) -> None:
         """The worker is gone: what it leased and did not push goes back."""

@@ -136,6 +136,9 @@ class Primary:
 
     def exchanged(self, message: Exchange, reply: Reply, spoiled: bool, now: float) -> None:
         """A chunk of a push was served: the first one has the push's verdict, a later one may have `spoiled` it."""
+        if message.bare and not message.finite and not message.steps and reply.verdict != "duplicate":
+            self.coordinator.dropped(message.index, message.visits, now)
+            return
         if not message.chunk and message.steps and reply.verdict != "duplicate":
             self.coordinator.pushed(
                 message.index, message.visits, message.samples, message.loss, reply.verdict, now

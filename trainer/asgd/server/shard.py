@@ -252,9 +252,11 @@ class Shard(Parameters):
         seen = self.seen[message.index] = Seen(message.incarnation, message.sequence)
         if reason:
             seen.verdict = f"refused:{reason}"
-            self.refused[reason] += 1
-            if self.strategy.rounds and push.steps:
-                # The round that is open goes on without this worker.
+            dropped = message.bare and not message.finite
+            # NB: a batch that its worker has dropped is told to all shards, and is one.
+            self.refused[reason] += self.index == 0 or not dropped
+            if push.steps and (self.strategy.rounds or (dropped and self.strategy.pulls_wait)):
+                # The round that is open goes on without this worker, and nobody waits for its clock.
                 state.clocks.pop(message.index, None)
             return seen
         seen.push = push

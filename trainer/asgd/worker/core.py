@@ -5,6 +5,7 @@ for (`wishes.py`) and are resumed with what came. After each backward pass the s
 `exchange.ahead: 1` an exchange is under way while the next gradient is computed, on weights that are one version
 older; the order of what touches the weights is fixed: take the gradient, merge what came, step, take out what goes.
 A push names the versions of the shards that its gradient was computed from, never those that were merged since.
+A batch whose loss or gradient is not finite is dropped here, once for all strategies: none of them ever sees it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from asgd.worker.wishes import (
 
 WAIT_SECONDS = 0.1
 """Pause before a worker without data asks again."""
+ANEW = 3
+"""So many batches in a row that are not finite: it is the worker's own weights that are wrong."""
 
 
 def overlaps(spec: JobSpec, rule: WorkerStrategy) -> bool:
@@ -86,6 +89,12 @@ class WorkerCore:
         """Versions of the shards in the weights of this moment, and in those of the newest gradient."""
         self._computed_from: tuple[int, ...] = ()
         self._under_way = self._pulling = False
+        self.leaves_early = True
+        """No gradient has turned out not to be finite after a part of it had left."""
+        self._dropped = 0
+        """Batches in a row."""
+        self._ruined = False
+        """What was pushed last is not finite though its gradients were: so are the weights or what belongs to them."""
         self._land_at = 0
         """The step after which the exchange under way is waited for, where the strategy lets it take some."""
 
@@ -180,6 +189,10 @@ class WorkerCore:
         if left and (yield from self._left_early(samples, loss)):
             return self.stop
         gradient = self.vectors.gather()
+        if not (math.isfinite(loss or 0.0) and self.vectors.finite(gradient)):
+            yield from self._drop(samples, visits)
+            return self.stop
+        self._dropped = 0
         if self.spec.optimizer.clip_norm is not None:
             self._clip(gradient, self.spec.optimizer.clip_norm)
         self._computed_from = self._versions
@@ -205,12 +218,47 @@ class WorkerCore:
             return False
         self.steps += 1
         self._observer.step(samples, loss)
+        # NB: what left before the first bad chunk is applied. It happens once.
+        self.leaves_early = "refused:nonfinite" not in outcome.verdicts
         self._pulling = True
         turn = self._merge(outcome)
         if turn.push or turn.pull:
             yield self._begin(turn)
             yield from self._land()
         return True
+
+    def _drop(self, samples: int, visits: Visits) -> Life[None]:
+        """The batch is not finite: it changes nothing here, and the servers hear of it by a push without a vector.
+
+        One alone is told as no step (`steps` 0), so a round waits for this worker's next batch; after more in a row
+        it does not. After `ANEW` in a row what is pending is given back, and the worker begins anew from the centre.
+        """
+        yield from self._land()
+        if self.stop:
+            return
+        self._dropped += 1
+        self._observer.dropped()
+        anew, rule, lost = self._dropped >= ANEW and not self.rule.raw, self.rule, _Pending()
+        if anew:
+            lost, self._pending = self._pending, lost
+        self.sequence += 1
+        meta = PushHeader(
+            sequence=self.sequence, samples=samples + lost.samples, steps=lost.steps + (self._dropped > 1),
+            finite=False, bare=True, visits=[*lost.visits, *visits], part=rule.part, parts=rule.parts,
+        )  # fmt: skip
+        # NB: where each batch brings the centre, this one does so too; local steps go on from where they are.
+        yield Exchange(None, rule.raw, meta)
+        outcome: Outcome = yield AWAIT
+        self._pulling = rule.raw
+        if rule.raw:
+            self._merge(outcome)
+        else:
+            notes = rule.notes
+            self._take(outcome)
+            # NB: what the servers' half says belongs to weights that came with it.
+            rule.notes = notes
+        if anew and not self.stop:
+            yield from self.refresh()
 
     def flush(self) -> Life[str]:
         """Pushes local steps that are not pushed yet, and waits for an exchange under way."""
@@ -239,22 +287,25 @@ class WorkerCore:
     def _begin(self, turn: Turn) -> Exchange:
         vector, meta = None, PushHeader()
         if turn.push:
-            outgoing = self.rule.outgoing(self.vectors.weights, self.vectors.gradient)
+            gradient = self.vectors.gradient
+            outgoing = self.rule.outgoing(self.vectors.weights, gradient)
             if outgoing is not None:
                 vector = self.vectors.leaving(outgoing)
                 if self.attack:
                     vector = self.attack.spoil(vector)
-            meta = self._meta(vector)
+            meta = self._meta(vector, looked=outgoing is gradient and self.attack is None)
+            self._ruined = not meta.finite and self.attack is None
         meta.part, meta.parts = self.rule.part, self.rule.parts
         self._land_at = self.steps + self.rule.delay
         self._pulling, self._under_way = turn.pull, True
         return Exchange(vector, turn.pull, meta)
 
-    def _meta(self, vector: F32 | None) -> PushHeader:
+    def _meta(self, vector: F32 | None, *, looked: bool = False) -> PushHeader:
+        """`looked`: the vector is known to be finite."""
         pending, self._pending = self._pending, _Pending()
         self.sequence += 1
         loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
-        finite = math.isfinite(loss or 0.0) if vector is None else kernel.finite(vector)
+        finite = looked or vector is None or kernel.finite(vector)
         return PushHeader(
             sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=loss,
             visits=pending.visits, meta=self.rule.meta(), bare=vector is None,
@@ -267,6 +318,9 @@ class WorkerCore:
             outcome: Outcome = yield AWAIT
             self._under_way = False
             turn = self._merge(outcome)
+            if self._ruined and not self.stop:
+                yield from self.refresh()
+            self._ruined = False
             if turn.push or turn.pull:
                 yield self._begin(turn)
 

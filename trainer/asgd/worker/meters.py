@@ -38,6 +38,7 @@ class Meters(Observer):
         self.step_counts = [0] * (len(_BUCKETS) + 1)
         self.step_seconds = 0.0
         self.refused: Counter[str] = Counter()
+        self.batches_dropped = 0
         self.versions: tuple[int, ...] = ()
         self.ways: Callable[[], list[str]] = list
         """What bulk to each shard goes over."""
@@ -65,6 +66,10 @@ class Meters(Observer):
         self.samples += samples
         self.steps += 1
         self.loss = loss if loss is not None else self.loss
+
+    def dropped(self) -> None:
+        """A batch was left out, for its loss or gradient was not finite."""
+        self.batches_dropped += 1
 
     def exchanged(self, outcome: Outcome) -> None:
         """An exchange came back."""
@@ -112,6 +117,10 @@ class Meters(Observer):
         for reason, count in dict(self.refused).items():
             refused.add_metric([reason], count)
         yield refused
+        yield CounterMetricFamily(
+            "asgd_worker_batches_dropped", "Batches left out: their loss or gradient was not finite.",
+            value=self.batches_dropped,
+        )  # fmt: skip
         info = GaugeMetricFamily("asgd_worker_build_info", "Version of the program.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info

@@ -180,7 +180,7 @@ class Replica:
             yield
             return
         overlap.begin()
-        if overlap.trusted and self._thread:
+        if overlap.trusted and self.core.leaves_early and self._thread:
             meta = self.core.early(item)
             self.early = self._thread.submit(
                 self._push_early, overlap, meta, overlap.loss(loss, before, share)

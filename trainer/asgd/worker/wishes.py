@@ -135,6 +135,9 @@ class Vectors(Protocol):
     def norm(self, vector: Vector) -> float:
         """Its Euclidean length."""
 
+    def finite(self, vector: Vector) -> bool:
+        """Whether it holds neither inf nor nan."""
+
     def leaving(self, vector: Vector) -> F32:
         """Its values in host memory, where the next step does not change them while they are on their way."""
 
@@ -149,6 +152,9 @@ class Observer:
 
     def step(self, samples: int, loss: float | None) -> None:
         """A step over `samples` samples is done."""
+
+    def dropped(self) -> None:
+        """A batch was left out, for its loss or gradient was not finite."""
 
     def exchanged(self, outcome: Outcome) -> None:
         """An exchange came back."""

@@ -179,7 +179,7 @@ class _Life:
     def _compute(self, wish: wishes.Compute) -> wishes.Computed:
         """As in the run, a gradient leaves by chunks where it left while it was computed; here it is whole by then."""
         overlap = self._parts.overlap
-        early = overlap is not None and overlap.trusted
+        early = overlap is not None and overlap.trusted and self._core.leaves_early
         loss = self._computation.gradient(studied(wish.item, self._core.attack), self._watched)
         if not early or overlap is None:
             return wishes.Computed(loss)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from asgd import kernel
 from asgd.kernel import F32
 from asgd.worker.device.accelerator import Staging
 from asgd.worker.device.flat import Flat
@@ -32,6 +34,13 @@ class FlatVectors:
     def norm(self, vector: Tensor) -> float:
         """Its Euclidean length."""
         return float(vector.norm())
+
+    def finite(self, vector: Tensor) -> bool:
+        """Whether it holds neither inf nor nan; one pass, without another vector of its size."""
+        if vector.device.type == "cpu":
+            return kernel.finite(vector.detach().numpy())
+        # NB: a maximum can't overflow, and nan goes through it.
+        return math.isfinite(float(torch.linalg.vector_norm(vector, math.inf)))
 
     def leaving(self, vector: Tensor) -> F32:
         """Its values in host memory, where the next step does not change them while they are on their way."""
@@ -61,6 +70,9 @@ class ArrayVectors:
     def norm(self, vector: F32) -> float:
         # NB: a run's bits are those of torch's sum.
         return float(torch.from_numpy(vector).norm())
+
+    def finite(self, vector: F32) -> bool:
+        return kernel.finite(vector)
 
     def leaving(self, vector: F32) -> F32:
         kept = np.array(vector)
