@@ -191,8 +191,8 @@ OPTIONS = [
     Option("resume", resumed=True),
     Option("late join", late=True),
     Option("shards 3", (("parameterServer.shards", 3),)),
+    Option("one NaN", poisoned=True),
 ]
-POISON = Option("one NaN", poisoned=True)
 
 
 @dataclass(frozen=True, slots=True)
