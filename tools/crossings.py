@@ -45,11 +45,11 @@ two options against every strategy: each cell trains as its plain twin does, or 
 refuse it.
 
 A cell is a job in virtual time: {WORKERS} workers (krum: 5), least squares of {SAMPLES} rows by {SIZE} weights, batches
-of {BATCH}, {EPOCHS} epochs. Its figure is the part of the first excess loss that is left at the end, against the minimum
-that the job asks for (weight decay {DECAY:g} moves it). It may be {NOISE_FACTOR:g} times what the plain twin has left,
-or {100 * NOISE_LEFT:g} %. *resume*: all processes end half-way, and others go on from the checkpoint. *late join*:
-worker 1 comes when half is done. *one NaN*: one gradient is nan. *topk* sends a quarter of the entries. The problem is
-small and convex: it shows rules that are wrong, not how much a codec costs a large network
+of {BATCH}, {EPOCHS} epochs. Its figure is the part of the first excess loss that is left at the end, against the
+minimum that the job asks for (weight decay {DECAY:g} moves it). It may be {NOISE_FACTOR:g} times what the plain twin
+has left, or {100 * NOISE_LEFT:g} %. *resume*: all processes end half-way, and others go on from the checkpoint.
+*late join*: worker 1 comes when half is done. *one NaN*: one gradient is nan. *topk* sends a quarter of the entries.
+The problem is small and convex: it shows rules that are wrong, not how much a codec costs a large network
 ([performance](../performance.md)).
 
 """
@@ -64,22 +64,24 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--singles", action="store_true", help="no pairs of options")
     given = parser.parse_args(arguments)
     found: dict[Cell, Outcome] = {}
+    wanted = [(strategy, False) for strategy in STRATEGIES]
+    wanted += [] if given.singles else [(strategy, True) for strategy in STRATEGIES]
     with ProcessPoolExecutor(max(1, given.jobs)) as pool:
-        for row in pool.map(tried, STRATEGIES, [not given.singles] * len(STRATEGIES)):
+        for row in pool.map(tried, *zip(*wanted, strict=True)):
             found |= row
             print(f"{next(iter(row)).strategy}: {counted(row.values())}", flush=True)
             for cell, outcome in row.items():
                 if not outcome.good:
                     print(f"  {cell}: {outcome.left:.4f} left, at most {outcome.bound:.4f}", flush=True)
-    PAGE.write_text(HEAD + page(found), encoding="utf-8")
+            PAGE.write_text(HEAD + page(found), encoding="utf-8")
     print(f"all: {counted(found.values())}")
     return 0 if all(outcome.good for outcome in found.values()) else 1
 
 
-def tried(strategy: str, with_pairs: bool) -> dict[Cell, Outcome]:
-    """All cells of one strategy, its plain twin first."""
-    cells = [Cell(strategy), *(cell for cell in singles() if cell.strategy == strategy)]
-    return {cell: run(cell) for cell in [*cells, *(pairs(strategy) if with_pairs else ())]}
+def tried(strategy: str, two: bool) -> dict[Cell, Outcome]:
+    """The cells of one strategy: with two options each, or its plain twin and those with one."""
+    one = [Cell(strategy), *(cell for cell in singles() if cell.strategy == strategy)]
+    return {cell: run(cell) for cell in (pairs(strategy) if two else one)}
 
 
 def counted(outcomes: Iterable[Outcome]) -> str:
@@ -97,7 +99,7 @@ def page(found: dict[Cell, Outcome]) -> str:
     text = f"**{len(found)} cells: {counted(found.values())}.**\n\n"
     text += f"| strategy | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}\n"
     sentences: dict[str, int] = {}
-    for strategy in STRATEGIES:
+    for strategy in [name for name in STRATEGIES if Cell(name) in found]:
         cells = [Cell(strategy), *(Cell(strategy, (option,)) for option in OPTIONS)]
         texts = [shown(found[cell], sentences) for cell in cells]
         if doubles:

@@ -187,7 +187,14 @@ OPTIONS = [
     Option("ahead 1", (("exchange.ahead", 1),)),
     Option("clipNorm", (("optimizer.clipNorm", 4.0),)),
     Option("weightDecay", (("optimizer.weightDecay", DECAY),)),
-    Option("schedule", (("optimizer.schedule", {"name": "cosine", "length": EPOCHS, "final": 0.1}),)),
+    Option(
+        "schedule",
+        (
+            ("optimizer.schedule.name", "cosine"),
+            ("optimizer.schedule.length", EPOCHS),
+            ("optimizer.schedule.final", 0.1),
+        ),
+    ),
     Option("resume", resumed=True),
     Option("late join", late=True),
     Option("shards 3", (("parameterServer.shards", 3),)),

@@ -29,6 +29,8 @@ class Findings(Struct):
     """Names in the model's state_dict that are no trained parameters: buffers, frozen ones."""
     aliases: dict[str, str] = {}
     """{second name of a tied parameter: its name in the layout}"""
+    warnings: list[str] = []
+    """What is allowed but costs much, a sentence each."""
 
 
 def findings_of(code: int, answer: Path, log: Path) -> Findings:
@@ -58,6 +60,7 @@ def look(spec: JobSpec) -> Findings:
         return _look_at_script(spec)
     from asgd.worker.device.extras import aliases, extras
     from asgd.worker.device.flat import layout_hash, layout_of
+    from asgd.worker.device.tables import warnings
     from asgd.worker.parallel.plan import check, stages_of
     from asgd.worker.reading.data import dataset_size, guarantee, open_batches
     from asgd.worker.reading.leased import LeasedBatch
@@ -85,6 +88,7 @@ def look(spec: JobSpec) -> Findings:
         evaluates=task.evaluate is not None,
         extras=sorted(extras(task.model)),
         aliases=aliases(task.model),
+        warnings=warnings(task.model),
     )
 
 
