@@ -22,6 +22,7 @@ from tests.checks.crossings import (  # noqa: E402  (tests are no installed pack
     BATCH,
     DECAY,
     EPOCHS,
+    MOST_REFUSED,
     NOISE_FACTOR,
     NOISE_LEFT,
     OPTIONS,
@@ -47,7 +48,8 @@ refuse it.
 A cell is a job in virtual time: {WORKERS} workers (krum: 5), least squares of {SAMPLES} rows by {SIZE} weights, batches
 of {BATCH}, {EPOCHS} epochs. Its figure is the part of the first excess loss that is left at the end, against the
 minimum that the job asks for (weight decay {DECAY:g} moves it). It may be {NOISE_FACTOR:g} times what the plain twin
-has left, or {100 * NOISE_LEFT:g} %. *resume*: all processes end half-way, and others go on from the checkpoint.
+has left, or {100 * NOISE_LEFT:g} %, and servers may refuse {MOST_REFUSED:g} times the pushes that they take.
+*resume*: all processes end half-way, and others go on from the checkpoint.
 *late join*: worker 1 comes when half is done. *one NaN*: one gradient is nan. *topk* sends a quarter of the entries.
 The problem is small and convex: it shows rules that are wrong, not how much a codec costs a large network
 ([performance](../performance.md)).

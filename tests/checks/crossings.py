@@ -2,8 +2,9 @@
 
 A cell is one job in virtual time: a strategy with one or two options more than its plain twin. The problem is least
 squares with minibatches from leased data; what a cell has `left` is the part of the first excess loss that is still
-there at the end, measured against the minimum that the job itself asks for (weight decay moves it). It `trains` when
-that is within the noise of its twin. What the API refuses is refused by the sentence of `asgd validate`.
+there at the end, measured against the minimum that the job itself asks for (weight decay moves it). It trains when
+that is within the noise of its twin, and servers took its pushes. What the API refuses is refused by the sentence of
+`asgd validate`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ HALF_SECONDS = EPOCHS * SAMPLES / BATCH / WORKERS * STEP_SECONDS / 2
 DECAY = 0.2
 NOISE_FACTOR, NOISE_LEFT = 4.0, 0.02
 """A cell trains with at most so many times what its twin has left, or so little that it is noise."""
+MOST_REFUSED = 0.2
+"""Pushes that servers may refuse, by those that they take."""
 
 Fields = dict[str, Any]
 
@@ -280,7 +283,8 @@ def trained(cell: Cell, seed: int) -> float:
         clock = Clock(clock.now)
     simulation = Simulation(job(**fields), work, world, clock=clock, store=store)
     status = simulation.run()
-    if status.stop_reason != "epochs":
+    # NB: work that servers throw away leaves the same weights behind as none would.
+    if status.stop_reason != "epochs" or sum(status.refused.values()) > MOST_REFUSED * status.updates:
         return float("inf")
     return work.left(simulation.answer(), fields["optimizer"].get("weightDecay", 0.0))
 

@@ -1,10 +1,10 @@
 """Entropy-SGD, Elastic-SGD and Parle (Chaudhari et al. 2017): replicas that look for wide minima and keep together.
 
-All exchange in rounds: a worker sends where it is, the shards answer with the mean. Parle makes L inner steps from
-y = z = x_a (`y -= eta' (g(y) + (y - x_a) / gamma); z = alpha z + (1 - alpha) y`), sets x_a to z, and pulls it
-towards the mean by eta / rho. Elastic-SGD pulls after each step and has no inner loop. Entropy-SGD has no rho: all
-replicas start from one x, which the mean of their z replaces; with one worker it is the paper's. Scopes shrink with
-rounds. See algorithms.md section 6.
+All exchange in rounds: a worker sends where it is, the shards answer with the mean. Parle makes L inner steps from y
+= z = x_a (`y -= eta' (g(y) + (y - x_a) / gamma); z = alpha z + (1 - alpha) y`), sets x_a to z, and pulls it towards
+the mean by eta / rho (as the authors' code does; the paper's force is of the x_a before). Elastic-SGD pulls after
+each step and has no inner loop. Entropy-SGD has no rho: all replicas start from one x, which the mean of their z
+replaces; with one worker it is the paper's. Scopes shrink with rounds. See algorithms.md section 6.
 """
 
 from __future__ import annotations
