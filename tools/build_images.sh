@@ -4,7 +4,8 @@
 #   tools/build_images.sh [slim] [trainer]      default: slim
 #
 # Writes $CACHE/images/asgd-operator.tar (slim) and asgd-trainer.tar, docker archives of localhost/NAME:VERSION, and
-# prints a line an image: name, archive, bytes (the archive is not compressed).
+# prints a line an image: name, archive, bytes (the archive is not compressed). The image of the build before is removed
+# from buildah's store, where it would keep gigabytes; it is known by its label.
 #
 # BASE                 image to build on; not given: Debian trixie made by debootstrap, once, kept in the cache
 # VERSION              tag; default: the project's version
@@ -13,6 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 CACHE=${ASGD_CLUSTER_CACHE:-$HOME/.cache/asgd-cluster}
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)}
+LABEL=dev.asgd.image
 SUITE=trixie MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
 
@@ -41,6 +43,14 @@ debian_base() {  # sets BASE to a plain Debian of our own
   buildah rm "$container" >/dev/null
 }
 
+forget_older() {  # name: takes away what earlier builds of this image have left, and no image of anybody else
+  local id
+  for id in $(buildah images --quiet --no-trunc --filter dangling=true --filter "label=$LABEL=$1"); do
+    # NB: layers that a newer image or the build's cache still needs stay; so does an image in use.
+    buildah rmi "$id" >/dev/null 2>&1 || echo "note: the older image $id of $1 is in use and stays" >&2
+  done
+}
+
 build() {  # target name
   local image=localhost/$2:$VERSION archive=$CACHE/images/$2.tar extra=() name id
   # The machine's own certificates and index hold while building, and stay out of the image.
@@ -52,7 +62,8 @@ build() {  # target name
   for name in PIP_INDEX_URL UV_DEFAULT_INDEX; do
     [ -z "${!name:-}" ] || extra+=(--build-arg "$name=${!name}")
   done
-  buildah build --layers --pull=never --target "$1" --build-arg "BASE=$BASE" "${extra[@]}" -t "$image" . >&2
+  buildah build --layers --pull=never --target "$1" --build-arg "BASE=$BASE" "${extra[@]}" --label "$LABEL=$2" -t "$image" . >&2
+  forget_older "$2"
   mkdir -p "$CACHE/images"
   # An archive of gigabytes is written again only when the image is another one.
   id=$(buildah inspect --type image --format '{{.FromImageID}}' "$image")
@@ -71,6 +82,6 @@ for target in "${@:-slim}"; do
   case $target in
     slim) build slim asgd-operator ;;
     trainer) build trainer asgd-trainer ;;
-    *) sed -n '2,13p' "$0"; exit 2 ;;
+    *) sed -n '2,14p' "$0"; exit 2 ;;
   esac
 done

@@ -59,7 +59,7 @@ def codecs() -> None:
             packing.pack(kind, kept[i] if kind > 1 else None, pushed[i], frames[i], arg)
 
         def check(kind: int = kind, arg: int = arg, frames: list = frames, turn: cycle = turn) -> None:  # type: ignore[type-arg]
-            packing.good(kind, frames[next(turn)], CHUNK, arg)
+            packing.largest(kind, frames[next(turn)], CHUNK, arg)
 
         def one(kind: int = kind, arg: int = arg, frames: list = frames, turn: cycle = turn) -> None:  # type: ignore[type-arg]
             i = next(turn)

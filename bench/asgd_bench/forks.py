@@ -14,7 +14,7 @@ from pathlib import Path
 from asgd.drivers.local.starter import ALL_ALIKE, WORKER
 from asgd.host.forking import ForkServer, Gone, Process, Refused, can_fork
 from asgd.host.forkserver import Part
-from asgd.spec.environment import Env
+from asgd.spec.environment import HASH_SEED, Env
 from asgd_bench.system import Failed
 
 IMPORT_SECONDS = 120.0
@@ -29,7 +29,7 @@ class Forks:
             raise Failed("worker processes can't be forked here; Linux is needed")
         self._folder = tempfile.TemporaryDirectory(prefix="asgd-bench-")
         log = Path(self._folder.name) / "forkserver.log"
-        env = {**ALL_ALIKE, **os.environ, Env.PARENT: str(os.getpid())}
+        env = {**ALL_ALIKE, **os.environ, **HASH_SEED, Env.PARENT: str(os.getpid())}
         self._server = ForkServer.start([*WORKER, "asgd_bench.tasks"], env, log)
         self._answer(IMPORT_SECONDS)
 

@@ -92,6 +92,9 @@ REASONS: dict[Condition, frozenset[str]] = {
             "Restoring",
             "NodeLost",
             "CrashLoop",
+            "ContainerError",
+            "InitContainerFailed",
+            "PodsRefused",
             "ImagePullError",
             "Unschedulable",
             "Suspended",
@@ -105,6 +108,9 @@ REASONS: dict[Condition, frozenset[str]] = {
             "NotStarted",
             "NodeLost",
             "CrashLoop",
+            "ContainerError",
+            "InitContainerFailed",
+            "PodsRefused",
             "ImagePullError",
             "Unschedulable",
             "Suspended",
@@ -130,6 +136,8 @@ REASONS: dict[Condition, frozenset[str]] = {
             "CheckpointFailing",
             "WorkerRejected",
             "WorkerHung",
+            "EvaluationFailing",
+            "PushesRefused",
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
@@ -148,6 +156,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "DeadlineExceeded",
             "StartupDeadlineExceeded",
             "Diverged",
+            "EvaluationFailed",
             "NotFailed",
         }
     ),
@@ -191,6 +200,10 @@ class EventReason(StrEnum):
     WORKER_REJECTED = "WorkerRejected"
     WORKER_HUNG = "WorkerHung"
     EVALUATOR_HUNG = "EvaluatorHung"
+    PUSHES_REFUSED = "PushesRefused"
+    EVALUATION_FAILED = "EvaluationFailed"
+    CHECKPOINT_SKIPPED = "CheckpointSkipped"
+    DATA_CHANGED = "DataChanged"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"
     TRAINING_STALLED = "TrainingStalled"

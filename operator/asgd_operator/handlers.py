@@ -70,7 +70,7 @@ def register(
         index(group, version, plural, plural, views.owner_uid, views.child)
     index("apps", "v1", "statefulsets", "servers", views.owner_uid, views.server_set)
     index("batch", "v1", "jobs", "batch", views.owner_uid, views.batch_job)
-    index("", "v1", "pods", "pods", views.job_of_pod, views.pod)
+    index("", "v1", "pods", "pods", views.workload_of_pod, views.pod)
     if nodes:
         index("", "v1", "nodes", "nodes", node_place, views.node)
 

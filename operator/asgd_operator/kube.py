@@ -132,6 +132,28 @@ class Kube:
         except NotFound:
             return None
 
+    async def warnings(self, namespace: str, uid: str) -> list[Manifest]:
+        """The warning Events about the object with this UID, in no order."""
+        place, plural = _PLACES["Event"]
+        query = {"fieldSelector": f"involvedObject.uid={uid},type=Warning", "limit": "50"}
+        found = await self._request("GET", f"/{place}/namespaces/{namespace}/{plural}", "Event", query=query)
+        return list(found.get("items", ()))
+
+    async def may_list(self, kind: str, namespace: str) -> str:
+        """Why objects of `kind` cannot be listed in `namespace` (empty: in the cluster); empty when they can.
+
+        Raises OperatorError where the API server does not say.
+        """
+        place, plural = _PLACES[kind]
+        path = f"/{place}/namespaces/{namespace}/{plural}" if namespace else f"/{place}/{plural}"
+        try:
+            await self._request("GET", path, kind, query={"limit": "1", "resourceVersion": "0"})
+        except NotFound:
+            return "the API server does not know this kind; apply the CRDs"
+        except Forbidden as error:
+            return str(error)
+        return ""
+
     async def delete(self, kind: str, namespace: str, name: str, uid: str, *, force: bool = False) -> None:
         """Deletes the object with this UID and its dependents after it; one that is gone already is deleted."""
         body: dict[str, Any] = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}

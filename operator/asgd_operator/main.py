@@ -25,6 +25,9 @@ from asgd_operator.render import Owner, children
 
 log = logging.getLogger(__name__)
 
+DEEPEST = 40_000
+"""Calls inside one another: objects that the API server takes may be nested 10,000 deep."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; answers its exit code."""
@@ -41,6 +44,8 @@ def _run(options: argparse.Namespace) -> int:
 
     chosen = settings.load(options.config, os.environ)
     logs.set_up(chosen.logging.level, chosen.logging.format)
+    # NB: kopf reads the events of all jobs in one stream, which a single one that is nested deeply would end for ever.
+    sys.setrecursionlimit(DEEPEST)
     try:
         asyncio.run(run(chosen))
     except asyncio.CancelledError:

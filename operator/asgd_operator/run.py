@@ -22,16 +22,22 @@ import kopf
 from kubernetes.aio import client
 
 from asgd_operator import handlers, health
+from asgd_operator.constants import KIND
 from asgd_operator.engine.observe import Indices
 from asgd_operator.engine.queue import WorkQueue
 from asgd_operator.engine.reconcile import Reconciler
 from asgd_operator.engine.reports import Reports
+from asgd_operator.engine.watching import Watching
 from asgd_operator.engine.writer import Writer
+from asgd_operator.errors import OperatorError, Transient
 from asgd_operator.kube import Kube, connect
 from asgd_operator.lease import Lease
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.settings import OperatorSettings
 
+LOOK_SECONDS = 15.0
+"""How often it is asked whether everything can be watched; also how long a start waits before it asks again."""
+WATCHED = (KIND, "StatefulSet", "Job", "Pod", "ConfigMap", "Service", "NetworkPolicy", "PodDisruptionBudget")
 LISTING_SECONDS = 300.0
 """How long kopf may take to list all objects at start; ten thousand take seconds."""
 
@@ -52,6 +58,10 @@ class Operator:
     listed: bool = False
     """Whether a job has been told of. kopf tells of nothing before all objects are in the indices."""
 
+    watching: Watching = field(default_factory=Watching)
+    asks: bool = False
+    """It leads, or is about to, and has asked what can be watched."""
+
     def __post_init__(self) -> None:
         self.kube = Kube(self.api, self.settings.queue.request_timeout_seconds, self.metrics.requested)
         self.reports = Reports(self.session, changed=lambda key: self.queue.add(key))
@@ -68,10 +78,16 @@ class Operator:
 
     async def work(self) -> None:
         """Watches and reconciles until a signal comes. Raises what ended it otherwise."""
+        await self._until_watchable()
         self.led_since = asyncio.get_running_loop().time()
         self.metrics.leader.set(1)
         # NB: in the order in which they are ended: nothing is written any more when the queue is cancelled.
-        parts = {"queue": self.queue.run(), "reports": self.reports.run(), "kopf": self._watch()}
+        parts = {
+            "queue": self.queue.run(),
+            "reports": self.reports.run(),
+            "looks": self._look(),
+            "kopf": self._watch(),
+        }
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -82,6 +98,41 @@ class Operator:
             await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             _ended(task)
+
+    async def _until_watchable(self) -> None:
+        """NB: kopf looks kinds up once, and never sees one that the API server learns of later."""
+        told, self.asks = "", True
+        while why := await self._ask():
+            if why != told:
+                log.warning("waiting: %s", why)
+            told = why
+            await asyncio.sleep(LOOK_SECONDS)
+        self.watching.begun()
+
+    async def _look(self) -> None:
+        """Asks now and then. Raises Transient when a watch that was dead can begin anew, which a new process does."""
+        told = ""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            why = await self._ask()
+            if why and why != told:
+                log.warning("%s", why)
+            told = why
+            if anew := self.watching.anew:
+                raise Transient(f"{anew}; the operator starts anew to do so")
+
+    async def _ask(self) -> str:
+        """Asks for each kind in each place; why not all can be watched."""
+        loop = asyncio.get_running_loop()
+        for namespace in self.settings.watch.namespaces or [""]:
+            for kind in WATCHED:
+                try:
+                    refusal = await self.kube.may_list(kind, namespace)
+                except OperatorError as error:
+                    log.debug("%s was not told of: %s", kind, error)
+                    continue
+                self.watching.told((kind, namespace), refusal, loop.time())
+        return self.watching.why_not(loop.time())
 
     async def _watch(self) -> None:
         namespaces = self.settings.watch.namespaces
@@ -123,6 +174,8 @@ class Operator:
 
     def unready(self) -> str:
         """Why nobody should count on it. One that waits for the Lease is as ready as it can be."""
+        if self.asks and (why := self.watching.why_not(asyncio.get_running_loop().time())):
+            return why
         if self.led_since is not None and (not self.ready.is_set() or self._unlisted()):
             return "starting"
         return self.sick()

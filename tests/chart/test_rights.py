@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.chart.helm import Values, one, template
 
-CREATES_ONLY = {"secrets": {"create"}, "events": {"create"}}
+CREATES_ONLY = {"secrets": {"create"}}
 NAMESPACED: Values = {"watch": {"namespaces": ["a", "b"], "nodes": False}, "rbac": {"aggregate": False}}
 
 
@@ -29,6 +29,7 @@ def test_nothing_is_granted_by_a_wildcard_and_pods_are_never_created_or_entered(
     assert not any("*" in {key, *verbs} for key, verbs in granted.items())
     assert granted["pods"] == {"get", "list", "watch", "delete"}
     assert granted["pods/status"] == {"patch"}
+    assert granted["events"] == {"create", "list"}
     assert not granted.keys() & {"pods/exec", "pods/log", "asgdjobs/finalizers", "customresourcedefinitions"}
     assert granted["asgdjobs"] == {"get", "list", "watch", "delete"}
 

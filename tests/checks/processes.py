@@ -16,7 +16,8 @@ import yaml
 
 from asgd.host.env import ProcessConfig, read_config
 from asgd.kernel import F32
-from asgd.server.saves.store import Store, assemble
+from asgd.server.saves.reading import assemble
+from asgd.server.saves.store import Store
 from asgd.spec import Job, job_to_json, load_job
 from asgd.spec.status import Status
 from asgd.spec.types import Codec

@@ -15,8 +15,8 @@ from asgd.drivers.virtual.simulation import Simulation
 from asgd.kernel import F32
 from asgd.spec.types import Byzantine
 from asgd.worker.oracle import SAMPLES
-from asgd.worker.reading.leased import LeasedBatch
-from asgd.worker.shared import NextLease, Work
+from asgd.worker.reading.leased import LeasedBatch, NextLease
+from asgd.worker.shared import Work
 from asgd.world.models import ComputeTime, World
 from tests.checks.problems import Digits
 from tests.checks.virtual import job

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from asgd.server import service
-from tests.checks.recorded import replay, run, simulate
+from tests.checks.recorded import Ending, replay, run, simulate
 from tests.checks.test_a1_processes import one_thread
 from tests.checks.virtual import job
 
+SPOILED = "tests.checks.spoiled_digits:task"
 CASES: dict[str, dict[str, Any]] = {
     "ahead 0": {},
     "ahead 1": {"exchange": {"ahead": 1}},
@@ -38,6 +39,11 @@ CASES: dict[str, dict[str, Any]] = {
     "sync": {"algorithm": {"name": "sync"}},
     "elastic, ahead 1": {"algorithm": {"name": "elastic"}, "exchange": {"ahead": 1, "lane": "zmq"}},
     "lsgd": {"algorithm": {"name": "lsgd", "period": 5}},
+    "nan": {"entrypoint": SPOILED},
+    "nan, ahead 1": {"entrypoint": SPOILED, "exchange": {"ahead": 1}},
+    "nan, local-sgd": {"entrypoint": SPOILED, "algorithm": {"name": "local-sgd", "period": 5}},
+    "nan, easgd": {"entrypoint": SPOILED, "algorithm": {"name": "easgd", "period": 3}},
+    "nan, sync": {"entrypoint": SPOILED, "algorithm": {"name": "sync"}},
 }
 
 
@@ -54,7 +60,7 @@ def _one_message_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "BATCH", 1)
 
 
-def agree(spec: dict[str, Any], folder: Path) -> None:
+def agree(spec: dict[str, Any], folder: Path) -> Ending:
     one = job(evaluation={"everySeconds": 0}, **spec)
     with one_thread():
         real, recording = run(one, folder)
@@ -65,6 +71,7 @@ def agree(spec: dict[str, Any], folder: Path) -> None:
     assert real.versions == simulated.versions == replayed.versions
     assert real.weights == simulated.weights
     assert real.weights == replayed.weights
+    return real
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -72,10 +79,12 @@ def test_of_one_worker_a_run_the_simulator_and_a_replay_agree(case: str, tmp_pat
     stop: dict[str, Any] = {"updates": 40} if case in REFUSING else {"epochs": 1}
     # What another shard refuses depends on when it hears of a round's end, where refusing ends rounds.
     shards = 1 if case == "sync, ahead 1" else 2
-    agree(
+    real = agree(
         {"workers": {"replicas": 1}, "parameterServer": {"shards": shards}, "stopAfter": stop} | CASES[case],
         tmp_path,
     )
+    # The batch that holds it is tried twice.
+    assert real.refused[0]["nonfinite"] == (2 if case.startswith("nan") else 0)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -11,6 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from asgd.algorithms.parle import ElasticWorker, EntropyWorker, ParleWorker
+from asgd.drivers.virtual.store import MemoryStore
+from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import Problem, digits, job, simulation, train
 from tests.effort import first
 
@@ -123,3 +125,30 @@ def test_p4_digits(algorithm: Any, optimizer: Any, workers: int, updates: int, l
         workers={"replicas": workers},
     )
     assert accuracy >= least
+
+
+def rounds(run: Any) -> dict[int, int]:
+    return {index: one.rule.rounds for index, one in run.workers.items() if one.alive or one.ended}
+
+
+@pytest.mark.parametrize("name", ["parle", "entropy", "elastic"])
+def test_who_comes_late_or_back_has_the_scopes_of_the_others(name: str) -> None:
+    """Gamma and rho shrink with the job's rounds, not with those that a worker has seen itself."""
+    world = World(
+        compute=ComputeTime("constant", 1.0), joins=(Mishap(2, 40.0),), deaths=(Mishap(1, 60.0, 5.0),)
+    )  # fmt: skip
+    made = job(
+        algorithm={"name": name, "period": 2}, stopAfter={"updates": 150}, workers={"replicas": 3},
+        checkpoint={"everySeconds": 5},
+    )  # fmt: skip
+    run = simulation(made, bowl(), world, store=MemoryStore())
+    crashed = False
+    while run.advance():
+        if not crashed and run.clock.now > 50:
+            crashed = True
+            run.cluster.servers[0].crash()
+            run.cluster.replace(0)
+    facts = run.cluster.servers[0].shard.state.facts
+    assert crashed and run.cluster.status().restarts["server"] == 1 and facts["rounds"] > 40
+    # The last round ends the job, and nobody pulls it.
+    assert list(rounds(run).values()) == [facts["rounds"] - 1] * 3

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from asgd.drivers.virtual.simulation import Simulation
+from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
 from asgd.spec.check import check_document
 from asgd.spec.load import _job
 from asgd.spec.types import Job
-from asgd.worker.reading.leased import LeasedBatch
-from asgd.worker.shared import Batches, NextLease, TorchWork
+from asgd.worker.reading.leased import LeasedBatch, NextLease
+from asgd.worker.shared import Batches, TorchWork
 from asgd.world.models import ComputeTime, World
 
 CONSTANT = World(compute=ComputeTime("constant", 1.0))
@@ -72,9 +73,11 @@ class _Endless:
         return item
 
 
-def simulation(the_job: Job, work: Any, world: World = CONSTANT) -> Simulation:
-    """A fresh simulation."""
-    return Simulation(the_job, work, world)
+def simulation(
+    the_job: Job, work: Any, world: World = CONSTANT, store: MemoryStore | None = None
+) -> Simulation:
+    """A fresh simulation; with a `store`, servers may crash and come back."""
+    return Simulation(the_job, work, world, store=store)
 
 
 def train(work: Any, world: World = CONSTANT, **spec: Any) -> Simulation:

@@ -62,16 +62,27 @@ def counting(
     crash: bool = False,
     hang: int = 0,
     stuck: int = 0,
+    stillborn: int = 0,
+    talk: bool = False,
 ) -> Task:
     """Counts visits; each step sleeps the seconds that stand in the file `pace`. `crash` fails every evaluation.
+    With `talk` each step prints something.
 
     Worker 1's first process never comes back from its `hang`-th batch, the first evaluator from its `stuck`-th
-    evaluation.
+    evaluation. Its first `stillborn` processes die before they join.
     """
     batches = evaluations = 0
+    if os.environ.get("ASGD_INDEX") == "1" and "ASGD_METRICS" in os.environ:
+        died = Path(pace).with_name("died")
+        deaths = len(died.read_text(encoding="utf-8")) if died.exists() else 0
+        if deaths < stillborn:
+            died.write_text("x" * (deaths + 1), encoding="utf-8")
+            os._exit(1)
 
     def loss(model: nn.Module, batch: Tensor) -> Tensor:
         nonlocal batches
+        if talk:
+            print("a line that takes room in the log", flush=True)
         if pace:
             time.sleep(float(Path(pace).read_text(encoding="utf-8")))
             batches += int("ASGD_METRICS" in os.environ)  # the check before the run trains nothing
@@ -82,7 +93,7 @@ def counting(
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         nonlocal evaluations
-        if crash:
+        if crash and "ASGD_METRICS" in os.environ:  # the check before the run finds nothing wrong
             raise RuntimeError("this evaluation never works")
         evaluations += int("ASGD_METRICS" in os.environ)
         if evaluations == stuck > 0:
@@ -92,6 +103,30 @@ def counting(
     return Task(
         model=Counters(size), loss=loss, data=Indices(size), evaluate=evaluate if evaluates or crash else None
     )
+
+
+def unmeasured() -> Task:
+    """Its evaluation raises."""
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        raise KeyError("label_map")
+
+    return replace(counting(), evaluate=evaluate)
+
+
+class Ragged(Dataset[Tensor]):
+    """Samples of unlike lengths."""
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.ones(1 + index % 5)
+
+
+def ragged() -> Task:
+    """Without a collate of its own."""
+    return replace(counting(), data=Ragged())
 
 
 def blobs(size: int = 600) -> Task:

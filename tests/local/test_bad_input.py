@@ -46,6 +46,14 @@ SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"entrypoint": "tasks:nothing"},
         ["spec.entrypoint", "str", "asgd.Task"],
     ),
+    "an evaluation that raises": (
+        {"entrypoint": "tasks:unmeasured"},
+        ["tasks:unmeasured", "KeyError: 'label_map'"],
+    ),
+    "samples of unlike lengths": (
+        {"entrypoint": "tasks:ragged"},
+        ["tasks:ragged", "equal size", "Task.collate"],
+    ),
     "data without samples": ({"entrypoint": "tasks:empty"}, ["tasks:empty", "0 samples"]),
     "epochs of a stream": (
         {"entrypoint": "tasks:stream", "stopAfter": {"epochs": 2}},

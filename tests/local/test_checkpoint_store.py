@@ -94,6 +94,45 @@ def test_when_the_store_is_full_training_goes_on_and_the_last_good_checkpoint_st
         assert np.array_equal(run.model()["first"], np.full(512, 3.0)), "what was saved last went on"
 
 
+def fill(place: Path) -> None:
+    with (place / "filler").open("ab", buffering=0) as filler:
+        try:
+            while filler.write(bytes(512)):
+                pass
+        except OSError:
+            return
+
+
+def test_a_full_disk_under_all_files_of_a_run_stops_no_training_and_is_said_until_it_ends(
+    tmp_path: Path, tiny: Path
+) -> None:
+    """History, logs, recording, processes.json and checkpoints; a server is killed meanwhile."""
+    run = Counting(tmp_path, 20, checkpoint={"everySeconds": 0.5}, args={"talk": True})
+    run.output = tiny / "out"
+    with run:
+        run.until("there is a checkpoint", lambda: len(run.manifests()) >= 2)
+        fill(tiny)
+        run.until_says("history.jsonl cannot be written: No space left on device; training goes on")
+        run.until_says("No space left on device; training goes on without it")
+        before = run.until_updates(1).updates
+        run.until_updates(before + 20)
+        run.signal("server-1", signal.SIGKILL)
+        run.until_says("server-1 ended by signal SIGKILL; it starts again")
+        before = run.until_updates(1).updates
+        fill(tiny)
+        run.until_updates(before + 20)
+        (tiny / "filler").unlink()
+        run.until_says("the run's files are written again, after")
+        run.until_says("checkpoints work again, after")
+        subprocess.run(["mount", "-o", "remount,size=4m", str(tiny)], check=True)
+        assert run.finish() == 0, run.words()
+        summary = run.summary()
+        assert (summary.stop_reason, summary.restarts) == ("epochs", {"worker": 0, "server": 1})
+        assert not summary.replayable and "recording" in summary.not_replayable
+        assert run.history("end"), "the file goes on"
+        assert "Traceback" not in run.said + run.log("server-0") + run.log("server-1") + run.log("worker-0")
+
+
 def test_a_server_that_comes_back_without_its_store_ends_the_run_with_the_reason(tmp_path: Path) -> None:
     with Counting(tmp_path, parameterServer={"shards": 2, "backoffLimit": 2}) as run:
         run.until_updates(5)

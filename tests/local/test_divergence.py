@@ -1,4 +1,4 @@
-"""Training that explodes: the run stops by itself, says why and leaves no exploded model behind."""
+"""Training that explodes: the run stops by itself, says why and who did it, and leaves weights from before."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from tests.local.run import Run
 
 CASES: dict[str, dict[str, Any]] = {
     "sgd 1e6, two shards": {"optimizer": {"learningRate": 1e6}, "parameterServer": {"shards": 2}},
-    "adam 1e3": {"optimizer": {"name": "adam", "learningRate": 1e3}},
+    "adam 1e3": {"optimizer": {"name": "adam", "learningRate": 1e3}, "divergence": {"factor": 10}},
     "digits, sgd 1e3": {
         "entrypoint": "asgd.examples.digits:task",
         "args": {"model": "mlp"},
         "optimizer": {"learningRate": 1e3},
+        "divergence": {"factor": 100},
     },
     "delta 1e6": {"optimizer": {"learningRate": 1e6}, "exchange": {"fetchEvery": 5, "pushEvery": 5}},
     "a line, one step after another": {"entrypoint": "tasks:line", "optimizer": {"learningRate": 0.05}},
@@ -40,7 +41,10 @@ def test_a_learning_rate_far_too_high_ends_as_diverged(tmp_path: Path, case: str
         assert summary.stop_reason == "diverged"
         assert summary.updates < 5000, "it went on for long"
         assert "training diverged" in run.said
-        assert not (run.output / "model.safetensors").exists()
+        assert summary.diverged_by == [0]
+        assert "those of worker 0" in run.said
+        left = load_file(run.output / "model.safetensors")
+        assert all(np.isfinite(array).all() for array in left.values())
         assert "Traceback" not in run.said
         # Whoever continues from a checkpoint gets numbers.
         for part in (run.output / "checkpoints").glob("*/*.safetensors"):

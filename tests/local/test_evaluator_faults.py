@@ -14,18 +14,17 @@ pytestmark = pytest.mark.slow
 NO_REST = {"everySeconds": 0.2}
 
 
-def test_an_evaluation_that_always_fails_does_not_end_the_job(tmp_path: Path) -> None:
-    limits = {"replicas": 1, "backoffLimitPerIndex": 1}
-    with Counting(tmp_path, 30, args={"crash": True}, evaluation=NO_REST, workers=limits) as run:
-        run.until_says("evaluator-0 ended with exit code 1; it starts again")
-        run.until_says("evaluator-0 ended with exit code 1 and is given up")
-        run.until_says("RuntimeError: this evaluation never works")
-        assert run.finish() == 0, run.words()
-        assert (run.summary().stop_reason, run.summary().epochs, run.summary().metrics) == (
-            "epochs",
-            30.0,
-            {},
-        )
+def test_an_evaluation_that_fails_is_told_at_once_and_at_the_end_and_by_the_exit_code(tmp_path: Path) -> None:
+    with Counting(tmp_path, 30, args={"crash": True}, evaluation=NO_REST, workers=1) as run:
+        run.until_says("an evaluation failed: evaluate raised RuntimeError: this evaluation never works")
+        assert run.finish() == 4, run.words()
+        summary = run.summary()
+        assert (summary.stop_reason, summary.epochs, summary.metrics) == ("epochs", 30.0, {})
+        assert summary.evaluations_failed >= 1
+        assert "this evaluation never works" in summary.evaluation_error
+        assert "evaluation the last one failed" in run.said
+        assert (run.output / "model.safetensors").exists(), "training is not lost"
+        assert "RuntimeError" in run.log("evaluator-0"), "its log has the whole story"
 
 
 def test_a_killed_evaluator_comes_back_and_measures_the_final_weights(tmp_path: Path) -> None:

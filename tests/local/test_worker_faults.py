@@ -37,6 +37,14 @@ def test_when_a_worker_is_killed_every_sample_is_still_visited_exactly_once_an_e
         assert between == sorted(set(between)), "the other worker went on all the time"
 
 
+def test_restarts_of_a_worker_that_dies_before_it_joins_are_counted_too(tmp_path: Path) -> None:
+    args = {"stillborn": 2}
+    with Counting(tmp_path, 8, args=args) as run:
+        run.until("both are there", lambda: (status := run.status()) and status.workers_seen == 2)
+        assert run.finish() == 0, run.words()
+        assert run.summary().restarts["worker"] == 2
+
+
 def test_workers_join_and_leave_while_updates_keep_coming(tmp_path: Path) -> None:
     with Counting(tmp_path) as run:
         run.until_updates(30)

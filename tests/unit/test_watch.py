@@ -10,11 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from asgd.drivers.local.children import Children
+from asgd import exitcodes
+from asgd.drivers.local.children import Child, Children
 from asgd.drivers.local.starter import Order, Starter
 from asgd.drivers.local.watch import SILENT_SECONDS, Watch
 from asgd.drivers.output import Output
-from asgd.errors import TryAgain
+from asgd.errors import TryAgain, UserError
 from asgd.host.forking import Process
 from asgd.spec.status import Status, WorkerView
 from tests.checks.harness import job_spec
@@ -158,3 +159,42 @@ def test_a_run_whose_servers_never_answer_fails_too(scene: Scene) -> None:
     scene.now = STARTUP + 1
     scene.watch.look(None)
     assert "no parameter server answers" in str(scene.watch.failure)
+
+
+def test_a_server_that_another_runs_server_has_replaced_is_not_started_again(scene: Scene) -> None:
+    child = Child("server", 0, {}, scene.children.all["worker-1"].process)
+    scene.watch._server(child, exitcodes.FENCED)
+    assert child.restarts == 0
+    assert "a server of another run has taken the place of server-0" in str(scene.watch.failure)
+
+
+def ended(scene: Scene, name: str, code: int, said: str, **fields: Any) -> None:
+    """The process of `name` ends with `code` and these last words; then the watch looks."""
+    child = scene.children.all[name]
+    child.process.kill()
+    child.process.wait()
+    child.process = subprocess.Popen(
+        [sys.executable, "-c", f"raise SystemExit({code})"], start_new_session=True
+    )
+    child.process.wait()
+    scene.children.log(child.role, child.index).write_text(f"asgd: {said}\n")
+    scene.look("running", "running", **fields)
+
+
+SAID = "shard 0: worker 1: sample 17 differs from what worker 0 reads"
+
+
+def test_a_worker_that_is_refused_because_it_differs_fails_the_run_in_its_own_words(scene: Scene) -> None:
+    ended(scene, "worker-1", exitcodes.USER_ERROR, SAID)
+    assert isinstance(scene.watch.failure, UserError) and str(scene.watch.failure) == SAID
+
+
+def test_a_worker_that_is_refused_while_the_job_ends_is_told_too(scene: Scene) -> None:
+    ended(scene, "worker-1", exitcodes.USER_ERROR, SAID, stop_reason="epochs")
+    assert scene.watch.failure is None and SAID in scene.notes[-1]
+
+
+def test_an_evaluator_that_is_refused_fails_the_run_and_is_not_started_again(scene: Scene) -> None:
+    scene.children.start({("evaluator", 0): {}})
+    ended(scene, "evaluator-0", exitcodes.USER_ERROR, SAID)
+    assert isinstance(scene.watch.failure, UserError) and str(scene.watch.failure) == SAID

@@ -77,6 +77,6 @@ def write_job(folder: Path, spec: dict[str, Any]) -> Path:
     return job
 
 
-def run_spec(folder: Path, spec: dict[str, Any]) -> Ran:
+def run_spec(folder: Path, spec: dict[str, Any], *options: str) -> Ran:
     """`asgd run` of such a job in `folder`."""
-    return run(write_job(folder, spec), folder)
+    return run(write_job(folder, spec), folder, *options)

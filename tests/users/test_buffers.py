@@ -104,3 +104,40 @@ def test_a_worker_tells_its_buffers_once_they_mean_something_at_the_pace_of_eval
     assert np.frombuffer(first, np.float32).tolist() == [1, 2, 4, 4, 4, 1, 1, 1]
     assert buffers.report(LEAST_STEPS, 1000.0, final=False) == b""
     assert buffers.report(LEAST_STEPS, 1000.0, final=True)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("policy", ["local", "average"])
+def test_who_tells_nan_is_left_out(policy: str) -> None:
+    model = Net()
+    assert Buffers(model).settle(policy, [told(NAN), told(3.0)])
+    assert (model.get_buffer("scale") == 3.0).all()
+    assert not Buffers(model).settle(policy, [told(NAN)])
+
+
+def test_a_mask_of_inf_is_told_like_any_other_buffer() -> None:
+    model = Net()
+    assert Buffers(model).settle("local", [told(-float("inf"))])
+
+
+def test_a_running_mean_that_a_batch_has_spoiled_begins_anew_and_the_others_stay() -> None:
+    model = Net()
+    buffers = Buffers(model)
+    model(SAMPLES)
+    model.scale.fill_(4.0)
+    kept = model.norm.running_var.clone()
+    model.norm.running_mean[1] = NAN
+    buffers.heal()
+    assert (model.norm.running_mean == 0).all() and torch.equal(model.norm.running_var, kept)
+    assert (model.scale == 4.0).all()
+
+
+def test_recompute_leaves_batches_with_nan_out() -> None:
+    spoiled = SAMPLES.clone()
+    spoiled[17] = NAN
+    model = Net().eval()
+    model.norm.train()
+    recompute(task(model, TensorDataset(spoiled)), SPEC, torch.device("cpu"))
+    torch.testing.assert_close(model.norm.running_mean, SAMPLES.mean(0), rtol=0.2, atol=0)

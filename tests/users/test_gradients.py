@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -124,6 +125,45 @@ def test_tied_parameters_count_once_frozen_ones_stay_and_unused_ones_have_gradie
     assert torch.equal(model.frozen.weight, frozen)
     assert model.again.weight is model.first.weight
     assert aliases(model) == {"again.weight": "first.weight"}
+
+
+def tied(weight: Callable[[Tensor], Tensor]) -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4, bias=False))
+    model[1].weight = nn.Parameter(weight(model[0].weight.data))
+    return model
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [lambda w: w, lambda w: w.t(), lambda w: w[:2]],
+    ids=["the same memory", "transposed", "a part"],
+)
+def test_parameters_that_share_memory_without_being_one_are_refused_by_name(
+    weight: Callable[[Tensor], Tensor],
+) -> None:
+    with pytest.raises(UserError) as refusal:
+        layout_of(tied(weight))
+    assert str(refusal.value) == (
+        "spec.entrypoint: the model's 0.weight and 1.weight share memory without being one parameter; allowed: the same"
+        " nn.Parameter under both names, or memory of their own (.clone())"
+    )
+
+
+def test_a_buffer_that_is_a_view_of_a_trained_parameter_is_refused_too() -> None:
+    model = nn.Linear(4, 4)
+    model.register_buffer("first", model.weight.data[0])
+    with pytest.raises(UserError, match="the model's weight and first share memory"):
+        layout_of(model)
+
+
+def test_parts_of_one_memory_that_have_no_element_in_common_are_parameters_of_their_own() -> None:
+    """A matrix of three, cut by columns; a model that is flat already; a frozen pair that shares."""
+    model, whole = nn.Module(), torch.randn(4, 6)
+    for number, columns in enumerate(whole.split(2, dim=1)):
+        model.register_parameter(f"part{number}", nn.Parameter(columns))
+    model.register_parameter("frozen", nn.Parameter(torch.ones(3), requires_grad=False))
+    model.register_buffer("same", model.get_parameter("frozen").data)
+    assert Flat(model, CPU).layout == layout_of(model) == [(f"part{number}", [4, 2]) for number in range(3)]
 
 
 @pytest.mark.parametrize(

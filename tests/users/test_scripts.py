@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import json
 import sys
 from pathlib import Path
 
@@ -113,6 +115,35 @@ def test_a_script_that_goes_on_after_the_end_of_the_job_is_ended_by_its_next_ste
     )
 
 
+def test_warnings_of_imports_loops_and_torch_are_said_on_the_terminal_once_for_all_workers(
+    tmp_path: Path,
+) -> None:
+    write(
+        tmp_path,
+        warns="""
+        import logging, warnings
+        import helper, torch, asgd
+        model = torch.nn.Linear(3, 1)
+        optimizer = asgd.connect(model)
+        for step in range(5):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.mse_loss(model(torch.ones(8, 3)), torch.zeros(8))
+            loss.backward()
+            optimizer.step(loss=loss)
+            logging.warning("a row was left out")
+        """,
+        helper="import warnings\nwarnings.warn('an old helper')\n",
+    )
+    ran = run_spec(tmp_path, {"entrypoint": "warns.py", "workers": {"replicas": 2}}, "--quiet")
+    said = [line for line in ran.said.splitlines() if line.startswith("warning: ")]
+    assert "warning: UserWarning: an old helper (helper.py:2)" in said
+    assert "warning: a row was left out (warns.py:11)" in said
+    (torchs,) = [line for line in said if "target size" in line]
+    assert torchs.startswith("warning: UserWarning: Using a target size (torch.Size([8])) that is different")
+    assert len(said) == len({*said}) == 3
+    assert "a row was left out" in ran.log("worker-0") and "a row was left out" in ran.log("worker-1")
+
+
 def test_a_script_that_never_connects_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
     write(tmp_path, plain="print('trained alone')\n")
     ran = run_spec(tmp_path, {"entrypoint": "plain.py"})
@@ -217,5 +248,20 @@ def test_a_script_started_by_python_says_how_to_start_it(monkeypatch: pytest.Mon
 
 
 def test_args_reach_a_script_as_a_command_line() -> None:
-    args = {"name": "a b", "rate": 0.5, "fast": True, "slow": False, "none": None, "sizes": [1, 2]}
-    assert arguments(args) == ["--name=a b", "--rate=0.5", "--fast", "--sizes=[1, 2]"]
+    args = {"name": "a b", "rate": 0.5, "fast": True, "slow": False, "none": None, "more": {"a": [1]}}
+    assert arguments(args) == ["--name=a b", "--rate=0.5", "--fast", '--more={"a": [1]}']
+
+
+def test_lists_in_args_reach_argparse_as_lists_whatever_stands_around_them() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--layers", type=int, nargs="+")
+    parser.add_argument("--betas", type=float, nargs=2)
+    parser.add_argument("--names", nargs="*")
+    parser.add_argument("--none", nargs="*")
+    parser.add_argument("--cuts", type=json.loads, nargs="+")
+    parser.add_argument("--fast", action="store_true")
+    given = {
+        "layers": [64, 32], "betas": [0.9, -1.5], "fast": True, "names": ["a b", "c"], "none": [],
+        "cuts": [[1, 2], {"a": 3}, True],
+    }  # fmt: skip
+    assert vars(parser.parse_args(arguments(given))) == given

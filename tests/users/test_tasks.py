@@ -175,10 +175,30 @@ def test_a_stream_with_loader_processes_trains_from_a_file_beside_the_job(in_fol
     }
     ran = run(write_job(beside, spec), elsewhere)
     assert ran.summary["stopReason"] == "updates"
-    weight = load_file(ran.output / "model.safetensors")["weight"]
+    saved = load_file(ran.output / "model.safetensors")
+    weight = saved["weight"]
     torch.testing.assert_close(weight, torch.tensor([[1.0, -2.0, 3.0]]), rtol=0.05, atol=0.05)
-    with safe_open(ran.output / "model.safetensors", "pt") as file:
-        assert file.metadata()["lacks"] == "seen", "no evaluator, so no buffers"
+    assert saved.keys() == {"weight", "bias", "seen"}
+
+
+@pytest.mark.slow
+def test_a_number_of_threads_that_a_module_sets_when_it_is_imported_goes_before_the_jobs(
+    in_folder: Path,
+) -> None:
+    write(
+        in_folder,
+        threads="""
+        import torch, asgd
+        torch.set_num_threads(1)
+        def loss(model, batch):
+            assert torch.get_num_threads() == 1
+            return model(batch).mean()
+        def task():
+            return asgd.Task(model=torch.nn.Linear(1, 1), loss=loss, data=torch.zeros(9, 1))
+        """,
+    )
+    ran = run_spec(in_folder, {"entrypoint": "threads:task", "workers": {"replicas": 1, "threads": 3}})
+    assert (ran.summary["stopReason"], ran.summary["restarts"].get("worker", 0)) == ("updates", 0)
 
 
 @pytest.mark.slow

@@ -17,6 +17,13 @@ class UserError(AsgdError):
     exit_code = exitcodes.USER_ERROR
 
 
+class Damaged(UserError):
+    """A file of a checkpoint is missing, cut off or not what was written; an older checkpoint may be whole."""
+
+    save = 0
+    """Its number; 0: it has none."""
+
+
 class Diverged(AsgdError):
     """Training produced non-finite values and kept doing so."""
 
@@ -30,8 +37,9 @@ class TryAgain(AsgdError):
 
 
 class ProtocolError(AsgdError):
-    """A message that this version cannot read, or that breaks the rules of the wire."""
+    """A message that this version cannot read, or that breaks the rules of the wire: never the user's fault."""
 
+    exit_code = exitcodes.TRY_AGAIN
     code = "protocol"
     """Of the Fault that tells its sender."""
 
@@ -39,7 +47,6 @@ class ProtocolError(AsgdError):
 class VersionMismatch(ProtocolError):
     """The peer runs another version of this program: trying again helps when one of both has been replaced."""
 
-    exit_code = exitcodes.TRY_AGAIN
     code = "version"
 
 
@@ -47,3 +54,9 @@ class Fenced(AsgdError):
     """A newer server has claimed a higher term: this one must stop and write nothing more."""
 
     exit_code = exitcodes.TRY_AGAIN
+
+
+class FencedByOther(Fenced):
+    """The newer server belongs to another run: it would be of no use to start this one again."""
+
+    exit_code = exitcodes.FENCED

@@ -36,10 +36,12 @@ from asgd.wire.messages import Evaluated
 from asgd.worker import joined
 from asgd.worker.assemble import About, assemble
 from asgd.worker.device.accelerator import choose_device, limit_threads
+from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.flat import Flat
 from asgd.worker.process import catch_term, exit_code
 from asgd.worker.reading.data import seed_worker, worker_environment
 from asgd.worker.replica import Replica
+from asgd.worker.task.agreeing import digest_of_model
 
 Item = TypeVar("Item")
 GUARANTEE = "no promise for each sample: every worker runs its own loop (asgd.connect)"
@@ -60,7 +62,7 @@ class Connection(torch.optim.Optimizer):
     def __init__(
         self, config: ProcessConfig, replica: Replica, model: nn.Module, leaving: list[int], exporter: Exporter
     ) -> None:  # fmt: skip
-        self._config, self._spec = config, config.job.spec
+        self._config, self._spec, self._model = config, config.job.spec, model
         self._rate = self._spec.optimizer.learning_rate
         super().__init__([p for p in model.parameters() if p.requires_grad], {"lr": self._rate})
         self._replica, self._leaving, self._exporter = replica, leaving, exporter
@@ -109,9 +111,14 @@ class Connection(torch.optim.Optimizer):
         figure = (
             float(loss.detach() if isinstance(loss, torch.Tensor) else loss) if loss is not None else None
         )
-        self._replica.step(samples or self._spec.batch_size, figure)
+        if self._replica.step(samples or self._spec.batch_size, figure):
+            # NB: what the script still does may take longer than the run waits for it.
+            self._leave_extras()
         self._show_rate()
         return loss if closure is not None else None
+
+    def _leave_extras(self) -> None:
+        leave_extras(self._model, self._replica.vectors.flat, self._config.extras, self.index)
 
     def _look_at_rate(self) -> None:
         if self._warned or all(group["lr"] == self._rate for group in self.param_groups):
@@ -154,6 +161,8 @@ class Connection(torch.optim.Optimizer):
         try:
             if not failed:
                 self._replica.flush()
+                if self._replica.stop or not self._leaving:
+                    self._leave_extras()
                 self._replica.close("drained" if self._leaving else self._replica.stop)
         except TryAgain as error:
             if not self._leaving:
@@ -186,13 +195,14 @@ def connect(model: nn.Module) -> Connection:
             " spec.entrypoint names it"
         )
     config = read_config()
-    limit_threads()
+    limit_threads(config.job.spec)
     keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     device = next((p.device for p in model.parameters()), None)
     spec, leaving = config.job.spec, catch_term()
+    about = About(dataset=None, guarantee=GUARANTEE, digest=digest_of_model(model))
     flat = Flat(model, device or choose_device(spec.workers.devices.count, config.index))
-    parts = assemble(config, flat, About(dataset=None, guarantee=GUARANTEE), leaving=lambda: bool(leaving))
+    parts = assemble(config, flat, about, leaving=lambda: bool(leaving))
     exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
     config.announce_address("worker", exporter.address)
     joined.connection = connection = Connection(config, parts.replica, model, leaving, exporter)

@@ -122,9 +122,10 @@ capabilities: {drop: [ALL]}
 - apiGroups: [""]
   resources: [pods/status]
   verbs: [patch]
+# Listed by the UID of a child that does not come about: only events tell of a quota or a volume that is not there.
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list]
 {{- if .Values.jobs.podMonitor.enabled }}
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]

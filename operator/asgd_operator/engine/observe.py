@@ -1,7 +1,7 @@
 """Reads what the watches have seen of one job: kopf's indices in, an `Observed` out.
 
-Children are found by the UID of their owner, pods by the job's name and the workload that made them: what
-only wears the right name or label is not ours. Nothing is asked of the API server here.
+Children are found by the UID of their owner, pods by that of the workload that made them: what only wears the
+right name or label is not ours. Nothing is asked of the API server here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Index = Mapping[Any, Collection[T | Unreadable]]
 
 @dataclass(frozen=True)
 class Indices:
-    """What the handlers keep. `jobs` by (namespace, name), children by owner's UID, pods by (namespace, job)."""
+    """What the handlers keep. `jobs` by (namespace, name), children and pods by their owner's UID."""
 
     jobs: Index[JobSeen] = field(default_factory=dict)
     servers: Index[ServerSet] = field(default_factory=dict)
@@ -51,6 +51,9 @@ def observe(indices: Indices, seen: JobSeen, now: datetime) -> Observed:
     caller. Raises UnreadableObject when one of them could not be read.
     """
     jobs = list(_all(indices.batch, seen.uid))
+    servers = next(_all(indices.servers, seen.uid), None)
+    made = [made.uid for made in (*jobs, servers) if made is not None]
+    pods = [pod for uid in made for pod in _all(indices.pods, uid)]
     evaluators = [job for job in jobs if job.name.endswith(f"-{Role.EVALUATOR}")]
     return Observed(
         name=seen.name,
@@ -61,11 +64,11 @@ def observe(indices: Indices, seen: JobSeen, now: datetime) -> Observed:
         now=now,
         status=seen.status,
         deleting=seen.deleting,
-        servers=next(_all(indices.servers, seen.uid), None),
+        servers=servers,
         workers=next((job for job in jobs if job not in evaluators), None),
         evaluator=next(iter(evaluators), None),
         others=tuple(child for index in indices.supports for child in _all(index, seen.uid)),
-        pods=tuple(sorted(_all(indices.pods, (seen.namespace, seen.name)), key=lambda pod: pod.name)),
+        pods=tuple(sorted(pods, key=lambda pod: pod.name)),
         nodes=_nodes(indices),
     )
 

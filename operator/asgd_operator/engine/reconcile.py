@@ -8,6 +8,7 @@ and again, leaves a condition on the job: its user cannot read the operator's lo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from asgd.errors import UserError
 from asgd.spec import Job, job_from_json
 from asgd_operator import curve
 from asgd_operator.constants import MANAGED_BY, EventReason
-from asgd_operator.engine import accept
+from asgd_operator.engine import accept, views
 from asgd_operator.engine.observe import Indices, observe, with_newer_status
 from asgd_operator.engine.reports import Reports
 from asgd_operator.engine.surprises import describe
@@ -28,10 +29,12 @@ from asgd_operator.engine.wanted import wanted
 from asgd_operator.engine.writer import Writer
 from asgd_operator.errors import Forbidden, Invalid, OperatorError
 from asgd_operator.metrics import OperatorMetrics
-from asgd_operator.plan import failing, plan
+from asgd_operator.plan import failing, plan, trouble
 from asgd_operator.plan.actions import Event, Plan
 from asgd_operator.plan.model import Observed, Problem
 from asgd_operator.render import Owner, Settings, children
+
+log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.2
 """After a pass that failed before: the status still says so."""
@@ -117,7 +120,17 @@ class Reconciler:
         found, problem = self._rendered(found, job)
         if problem is None and not accept.accepted(found):
             problem = await accept.problem(self.writer.kube, found)
-        return self._asked(replace(found, problem=problem))
+        return await self._explained(self._asked(replace(found, problem=problem)))
+
+    async def _explained(self, found: Observed) -> Observed:
+        """With what others have complained of, where something does not come about for no reason that is seen."""
+        said = {}
+        for uid, name in trouble.puzzling(found):
+            try:
+                said[uid] = views.complaint(await self.writer.kube.warnings(found.namespace, uid))
+            except OperatorError as error:
+                log.debug("no events about %s: %s", name, error)
+        return replace(found, complaints={uid: words for uid, words in said.items() if words})
 
     def _asked(self, found: Observed) -> Observed:
         # NB: also on the way to a suspension, for what shard 0 says last is where the job goes on.

@@ -6,15 +6,19 @@ default.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from asgd_operator import constants as c
 from asgd_operator.plan import times
-from asgd_operator.plan.model import BatchJob, Child, Node, Pod, ServerSet
+from asgd_operator.plan.model import BatchJob, Child, Init, Node, Pod, ServerSet
 
 Body = Mapping[str, Any]
+QUOTED_MOST = 300
+"""Characters of what others say that a sentence of ours quotes."""
+COMPLAINTS = frozenset({"FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
+"""Reasons of Events by which controllers and kubelets say that a pod cannot come about."""
 _INDEX_LABELS = ("apps.kubernetes.io/pod-index", "batch.kubernetes.io/job-completion-index")
 
 
@@ -30,19 +34,19 @@ def owner_uid(body: Body) -> str:
     return ""
 
 
-def job_of_pod(body: Body) -> tuple[str, str] | None:
-    """(namespace, job) of a pod that one of our workloads made; None for a pod that only wears our labels.
+def workload_of_pod(body: Body) -> str:
+    """UID of the StatefulSet or Job of ours that made a pod; empty for a pod that only wears our labels.
 
-    Its owner is a StatefulSet or a Job, never the AsgdJob, and may be gone already: so it is known by name.
+    NB: by its UID, for a job that was deleted and made again under its name has workloads of the same names, and must
+    not be judged by the pods that are left of the former one.
     """
     metadata = body["metadata"]
     labels = metadata.get("labels", {})
-    job, role = labels.get(c.JOB_LABEL, ""), labels.get(c.ROLE_LABEL, "")
-    owners = [owner for owner in metadata.get("ownerReferences", ()) if owner.get("controller")]
-    mine = any(
-        owner["kind"] in ("StatefulSet", "Job") and owner["name"] == f"{job}-{role}" for owner in owners
-    )
-    return (metadata["namespace"], job) if mine else None
+    name = f"{labels.get(c.JOB_LABEL, '')}-{labels.get(c.ROLE_LABEL, '')}"
+    for owner in metadata.get("ownerReferences", ()):
+        if owner.get("controller") and owner["kind"] in ("StatefulSet", "Job") and owner["name"] == name:
+            return str(owner["uid"])
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,8 @@ def pod(body: Body) -> Pod:
     labels = metadata.get("labels", {})
     containers = [item for item in status.get("containerStatuses", ()) if item["name"] == c.CONTAINER]
     conditions = {item["type"]: item for item in status.get("conditions", ())}
+    end = next(_ends(containers), {})
+    wait = next((wait for item in containers if (wait := _waiting(item))), {})
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -140,9 +146,14 @@ def pod(body: Body) -> Pod:
         created=times.read(metadata.get("creationTimestamp")),
         deletion=times.read(metadata.get("deletionTimestamp")),
         restarts=sum(item.get("restartCount", 0) for item in containers),
-        exit_code=next(_exit_codes(containers), None),
-        waiting=next((_waiting(item) for item in containers if _waiting(item)), ""),
+        exit_code=_exit_code(end),
+        ended=str(end.get("reason", "")),
+        last_words=bounded(str(end.get("message", "")), last=True),
+        waiting=str(wait.get("reason", "")),
+        waits_for=bounded(str(wait.get("message", ""))),
+        init=next(_failing(status.get("initContainerStatuses", ())), None),
         unschedulable=_reason(conditions, "PodScheduled", "False") == "Unschedulable",
+        unscheduled=bounded(str(conditions.get("PodScheduled", {}).get("message", ""))),
         disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True",
     )
 
@@ -167,16 +178,60 @@ def _common(body: Body) -> dict[str, Any]:
     }
 
 
-def _exit_codes(containers: list[Body]) -> Iterator[int]:
+def _ends(containers: list[Body]) -> Iterator[Body]:
     """NB: a running container's former end counts, or a crash would be forgotten with the restart."""
     for item in containers:
         for state in (item.get("state", {}), item.get("lastState", {})):
             if "terminated" in state:
-                yield int(state["terminated"]["exitCode"])
+                yield state["terminated"]
 
 
-def _waiting(container: Body) -> str:
-    return str(container.get("state", {}).get("waiting", {}).get("reason", ""))
+def _exit_code(end: Body) -> int | None:
+    return int(end["exitCode"]) if "exitCode" in end else None
+
+
+def _waiting(container: Body) -> Body:
+    found: Body = container.get("state", {}).get("waiting", {})
+    return found if found.get("reason") else {}
+
+
+def _failing(containers: Iterable[Body]) -> Iterator[Init]:
+    """Init containers that do not come to a good end; not those that have not had their turn yet."""
+    for item in containers:
+        wait, end = _waiting(item), next(_ends([item]), {})
+        hindered = wait.get("reason", "PodInitializing") not in ("PodInitializing", "ContainerCreating")
+        if hindered or _exit_code(end):
+            yield Init(
+                name=str(item["name"]),
+                waiting=str(wait.get("reason", "")),
+                waits_for=bounded(str(wait.get("message", ""))),
+                exit_code=_exit_code(end),
+                last_words=bounded(str(end.get("message", "")), last=True),
+            )
+
+
+def complaint(events: Iterable[Body]) -> str:
+    """What the newest of these Events says of why something cannot be made; empty when none does.
+
+    NB: without the name of the pod, which is another with each try of a Job: what moves would be written each time.
+    """
+    told = [event for event in events if event.get("reason") in COMPLAINTS]
+    newest = max(
+        told, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), default={}
+    )
+    words = str(newest.get("message", ""))
+    for before in (" is forbidden: ", " failed error: ", "Error creating: "):
+        _, found, after = words.partition(before)
+        words = after if found else words
+    return bounded(words)
+
+
+def bounded(text: str, *, last: bool = False) -> str:
+    """`text` in one line, as much of it as a condition may quote; `last`: of its end."""
+    line = " ".join(text.split())
+    if len(line) <= QUOTED_MOST:
+        return line
+    return f"... {line[-QUOTED_MOST:]}" if last else f"{line[:QUOTED_MOST]} ..."
 
 
 def _reason(conditions: Mapping[str, Body], kind: str, status: str) -> str:

@@ -21,6 +21,7 @@ from asgd_operator.plan import (
     success,
     suspend,
     transitions,
+    trouble,
     ttl,
 )
 from asgd_operator.plan.actions import Action, Plan, Step
@@ -98,7 +99,7 @@ def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
 def _look_again(o: Observed, steps: Iterable[Step]) -> float | None:
     waits = [o.report_changes, *(step.look_again for step in steps)]
     if not o.finished:
-        waits.append(ending.look_again(o))
+        waits += [ending.look_again(o), trouble.look_again(o)]
     if not _idle(o):
         waits += [deadlines.look_again(o), success.look_again(o)]
     if o.problem is not None and not o.finished:

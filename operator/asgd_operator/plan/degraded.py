@@ -55,6 +55,10 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, True, "WorkerHung", sentence)
     if o.report is not None and o.report.rejected_workers:
         return Judgement(kind, True, "WorkerRejected", rejected(o.report.rejected_workers))
+    if o.report is not None and o.report.suspects:
+        return Judgement(kind, True, "PushesRefused", refused(o.report.suspects))
+    if o.report is not None and o.report.evaluation_error:
+        return Judgement(kind, True, "EvaluationFailing", _said(o.report.evaluation_error))
     if o.workers is not None and o.workers.ready + o.workers.succeeded < spec.workers.replicas:
         return Judgement(
             kind, True, "FewerThanDesired", "Fewer workers are ready than workers.replicas asks for."
@@ -87,6 +91,15 @@ def hung(report: Status) -> str:
                 f"Worker {worker.index} was given up, for it made no progress; no successor has joined yet."
             )
     return ""
+
+
+def refused(workers: Sequence[int]) -> str:
+    some = ", ".join(map(str, workers[:16])) + (", ..." if len(workers) > 16 else "")
+    return f"Pushes of worker {some} were refused: they are not finite, or out of all bounds."
+
+
+def _said(sentence: str) -> str:
+    return f"The newest evaluation failed: {sentence}."
 
 
 def rejected(workers: Sequence[int]) -> str:

@@ -21,22 +21,38 @@ def verdict(o: Observed) -> Verdict | None:
     """Failed, or None. A target that was reached wins over workers that end badly after it."""
     if o.spec is None or success.target(o):
         return None
-    return _diverged(o, o.spec) or _fatal(o, o.spec) or _servers_spent(o, o.spec) or _workers_spent(o, o.spec)
+    return (
+        _diverged(o, o.spec)
+        or _unevaluated(o)
+        or _fatal(o, o.spec)
+        or _servers_spent(o, o.spec)
+        or _workers_spent(o, o.spec)
+    )
 
 
 def _diverged(o: Observed, spec: JobSpec) -> Verdict | None:
     if o.report is not None and o.report.stop_reason == success.DIVERGED:
-        return failed("Diverged", f"Gradients stayed non-finite after {o.report.updates} updates.")
+        why = o.report.stop_detail or "gradients stayed non-finite"
+        return failed("Diverged", f"Training diverged after {o.report.updates} updates: {why}.")
     ended = (pod for pod in o.pods if pod.exit_code == DIVERGED_CODE and _ended_fatally(pod, spec))
     pod = next(ended, None)
     return failed("Diverged", f"{pod.name} exited with {DIVERGED_CODE}: training diverged.") if pod else None
 
 
+def _unevaluated(o: Observed) -> Verdict | None:
+    if o.report is None or o.report.stop_reason != success.UNEVALUATED:
+        return None
+    return failed(
+        "EvaluationFailed", f"Only stopAfter.metric could end the job, and: {o.report.stop_detail}."
+    )
+
+
 def _fatal(o: Observed, spec: JobSpec) -> Verdict | None:
     pod = next((pod for pod in o.pods if _ended_fatally(pod, spec)), None)
     if pod is not None:
+        said = f": {pod.last_words.rstrip('.')}." if pod.last_words else "; see its log."
         return failed(
-            "FatalExitCode", f"{pod.name} exited with {pod.exit_code}, which no retry can mend; see its log."
+            "FatalExitCode", f"{pod.name} exited with {pod.exit_code}, which no retry can mend{said}"
         )
     if o.workers is not None and o.workers.failure is not None and o.workers.failure[0] == BY_POLICY:
         # The pod may be gone already; the Job controller's sentence names it and its exit code.

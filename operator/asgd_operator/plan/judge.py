@@ -14,10 +14,9 @@ from asgd_operator.constants import Condition, Role
 from asgd_operator.plan import deadlines, failing, success, suspend
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.degraded import degraded, saving
-from asgd_operator.plan.model import Child, Observed, Pod
+from asgd_operator.plan.model import Child, Observed
+from asgd_operator.plan.trouble import crashing, trouble, unmade
 from asgd_operator.plan.verdict import Verdict
-
-IMAGE_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 
 
 def judge(o: Observed, verdict: Verdict | None) -> Iterator[Judgement]:
@@ -64,7 +63,7 @@ def servers(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, True, "AllReady")
     ready = o.servers.ready if o.servers else 0
     plain = ("Restoring" if o.launched else "Starting", _replaced(o.servers))
-    reason, sentence = trouble(o, o.pods_of(Role.SERVER)) or plain
+    reason, sentence = trouble(o, o.pods_of(Role.SERVER)) or unmade(o, o.servers) or plain
     return Judgement(
         kind, False, reason, f"{ready} of {shards} parameter servers are ready. {sentence}".strip()
     )
@@ -82,7 +81,8 @@ def workers(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, False, "NotStarted", sentence)
     if o.enough_workers:
         return Judgement(kind, True, "EnoughReady")
-    reason, sentence = trouble(o, o.pods_of(Role.WORKER)) or _crashing(o) or ("BelowMinimum", "")
+    known = trouble(o, o.pods_of(Role.WORKER)) or unmade(o, o.workers)
+    reason, sentence = known or crashing(o) or ("BelowMinimum", "")
     counts = f"{o.workers.ready} workers are ready; workers.minReplicas is {spec.workers.min_replicas}."
     return Judgement(kind, False, reason, f"{counts} {sentence}".strip())
 
@@ -122,39 +122,6 @@ def _replaced(child: Child | None) -> str:
     if child is None or not child.deleting:
         return ""
     return f"{child.kind} {child.name} is being deleted; it is made anew when it is gone."
-
-
-def trouble(o: Observed, pods: tuple[Pod, ...]) -> tuple[str, str] | None:
-    """The reason and sentence of the first pod that cannot go on by itself."""
-    for pod in pods:
-        if _node_lost(o, pod):
-            return "NodeLost", f"{pod.name} is on {pod.node}, which does not answer."
-        if pod.unschedulable:
-            return "Unschedulable", f"No node has room for {pod.name}."
-        if pod.waiting in IMAGE_ERRORS:
-            return "ImagePullError", f"The image of {pod.name} cannot be pulled ({pod.waiting})."
-        if pod.waiting == "CrashLoopBackOff":
-            return (
-                "CrashLoop",
-                f"{pod.name} ends with exit code {pod.exit_code} again and again; see its log.",
-            )
-        if pod.waiting in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-            return "CrashLoop", f"The container of {pod.name} cannot be started ({pod.waiting})."
-    return None
-
-
-def _node_lost(o: Observed, pod: Pod) -> bool:
-    node = (o.nodes or {}).get(pod.node)
-    return node is not None and not node.ready and not pod.over
-
-
-def _crashing(o: Observed) -> tuple[str, str] | None:
-    ended = [
-        pod for pod in o.pods_of(Role.WORKER) if pod.phase == "Failed" and not pod.disrupted and pod.exit_code
-    ]
-    if not ended:
-        return None
-    return "CrashLoop", f"{ended[0].name} ended with exit code {ended[0].exit_code}; see its log."
 
 
 def _ends(verdict: Verdict | None) -> Iterator[Judgement]:

@@ -83,6 +83,17 @@ class BatchJob(Child):
         return self.complete or self.failure is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Init:
+    """An init container that has failed, or cannot start."""
+
+    name: str
+    waiting: str = ""
+    waits_for: str = ""
+    exit_code: int | None = None
+    last_words: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
     """A pod of the job in the few fields that rules read."""
@@ -102,9 +113,19 @@ class Pod:
     restarts: int = 0
     exit_code: int | None = None
     """Of the container's last end, also when it has been started again since."""
+    ended: str = ""
+    """Why the container ended last, in the kubelet's word: Error, OOMKilled, ..."""
+    last_words: str = ""
+    """The end of what it printed before that."""
     waiting: str = ""
     """Why the container does not run: CrashLoopBackOff, ImagePullBackOff, ..."""
+    waits_for: str = ""
+    """The kubelet's sentence about that."""
+    init: Init | None = None
+    """The init container that keeps the pod from starting."""
     unschedulable: bool = False
+    unscheduled: str = ""
+    """The scheduler's sentence about that."""
     disrupted: bool = False
     """Evicted, preempted, or deleted with its node: no fault of its own."""
 
@@ -161,6 +182,8 @@ class Observed:
     """Shard 0 was asked since its pod or the workers changed, or has not answered in time."""
     failing: Problem | None = None
     """What the operator fails with on this job, pass after pass."""
+    complaints: Mapping[str, str] = field(default_factory=dict)
+    """{UID of a child or pod: what others complained of about it last}, as far as `trouble.puzzling` asked for it."""
 
     def wanted_at(self, stage: str) -> tuple[Wanted, ...]:
         return tuple(item for item in self.wanted if item.stage == stage)

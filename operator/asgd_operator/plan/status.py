@@ -33,7 +33,19 @@ def derive(o: Observed, verdict: Verdict | None, *, rescued: bool = False) -> di
         "workers": _workers(o),
         "conditions": conditions.merge(o, judge(o, verdict)),
     }
-    return status | _training(o)
+    whole: dict[str, Any] = _filled(status | _training(o))
+    return whole
+
+
+def _filled(value: Any) -> Any:
+    """Without empty maps and lists inside.
+
+    NB: where one was full before, server-side apply makes null of it, which the schema refuses: no later status would
+    be written.
+    """
+    if isinstance(value, Mapping):
+        return {name: _filled(item) for name, item in value.items() if item not in ({}, [], ())}
+    return value
 
 
 def phase(o: Observed, verdict: Verdict | None) -> Phase:
@@ -85,6 +97,7 @@ def _servers(o: Observed, rescued: bool) -> dict[str, Any]:
         "ready": o.servers.ready if o.servers else 0,
         "restarts": counted.restarts,
         "failures": counted.failures,
+        **({"failureTime": counted.failed_at} if counted.failed_at else {}),
         **({"members": [dict(item) for item in counted.members]} if counted.members else {}),
         **({"rescuedAtUpdates": rescue} if rescue is not None else {}),
     }
@@ -155,7 +168,8 @@ def _figures(report: Status) -> dict[str, Any]:
         "lostUpdates": report.lost_updates,
     }
     metrics = {name: _short(value) for name, value in report.metrics.items()}
-    figures["metrics"] = {name: value for name, value in metrics.items() if value is not None}
+    if known := {name: value for name, value in metrics.items() if value is not None}:
+        figures["metrics"] = known
     if report.rejected_workers:
         figures["rejectedWorkers"] = report.rejected_workers
     if number := _noticed(report):

@@ -16,7 +16,9 @@ from asgd_operator.plan.verdict import Verdict, complete
 
 STOPPED_FOR_NOW = frozenset({"", "interrupted", "suspended"})
 """Stop reasons after which the job goes on when its servers are started again."""
-DIVERGED = "diverged"
+DIVERGED, UNEVALUATED = "diverged", "unevaluated"
+FINISHED = "finished"
+"""Shard 0's word for a job that is saved and evaluated."""
 MARGIN_SECONDS = 60.0
 """Beside the drain time: what the final checkpoint, the last evaluation and the end of the pods may take."""
 REPORT_SECONDS = 120.0
@@ -28,7 +30,7 @@ UNTOLD_SECONDS = 600.0
 def target(o: Observed) -> str:
     """The stop reason that ends the job; empty while there is none."""
     reason = o.report.stop_reason if o.report else ""
-    return "" if reason in STOPPED_FOR_NOW or reason == DIVERGED else reason
+    return "" if reason in STOPPED_FOR_NOW or reason in (DIVERGED, UNEVALUATED) else reason
 
 
 def completing(o: Observed) -> bool:
@@ -39,7 +41,7 @@ def completing(o: Observed) -> bool:
 def verdict(o: Observed) -> Verdict | None:
     """Complete, or None while something is missing."""
     reason = target(o)
-    if reason and ((all_ended(o) and o.report_settled) or _waited_long(o)):
+    if reason and ((all_ended(o) and _through(o)) or _waited_long(o)):
         return complete("WallClockReached" if reason == "seconds" else "TargetReached", _sentence(o, reason))
     left = _unsaid_left(o)
     if left is None or left > 0:
@@ -61,6 +63,11 @@ def all_ended(o: Observed) -> bool:
     """Also the evaluator: its last word is the metric of the final weights."""
     jobs = (job for job in (o.workers, o.evaluator) if job is not None)
     return not o.running_workers and all(job.finished or job.active == 0 for job in jobs)
+
+
+def _through(o: Observed) -> bool:
+    """Shard 0 has said, after all others had ended, that nothing is left to do: the final checkpoint is there."""
+    return o.report_settled and o.report is not None and o.report.phase == FINISHED
 
 
 def _waited_long(o: Observed) -> bool:
@@ -97,4 +104,6 @@ def _completing_since(o: Observed) -> datetime | None:
 def _sentence(o: Observed, reason: str) -> str:
     if o.report is None:
         return f"The stop rule {reason} is met."
-    return f"The stop rule {reason} is met after {o.report.updates} updates and {o.report.samples} samples."
+    met = f"The stop rule {reason} is met after {o.report.updates} updates and {o.report.samples} samples."
+    failed = o.report.evaluation_error
+    return f"{met} The last evaluation failed: {failed}." if failed else met

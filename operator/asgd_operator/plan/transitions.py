@@ -14,6 +14,7 @@ from asgd_operator.constants import EventReason as Reason
 from asgd_operator.plan import degraded
 from asgd_operator.plan.actions import Event
 from asgd_operator.plan.model import Observed
+from asgd_operator.plan.trouble import end
 
 Status = Mapping[str, Any]
 
@@ -77,7 +78,14 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
         yield Event(reason, now["message"], warning=True)
 
 
-_NOTICES = {"worker": Reason.WORKER_HUNG, "evaluator": Reason.EVALUATOR_HUNG}
+_NOTICES = {
+    "worker": Reason.WORKER_HUNG,
+    "evaluator": Reason.EVALUATOR_HUNG,
+    "pushes": Reason.PUSHES_REFUSED,
+    "evaluation": Reason.EVALUATION_FAILED,
+    "data": Reason.DATA_CHANGED,
+    "checkpoint": Reason.CHECKPOINT_SKIPPED,
+}
 _DEGRADED = {
     "HighStaleness": Reason.HIGH_STALENESS,
     "CheckpointFailing": Reason.CHECKPOINT_FAILED,
@@ -106,7 +114,7 @@ def _worker(o: Observed) -> str:
     newest = max(ended, key=lambda pod: (str(pod.created), pod.name), default=None)
     if newest is None:
         return "A worker ended and was replaced."
-    return f"{newest.name} ended with exit code {newest.exit_code} on node {newest.node or 'unknown'}."
+    return f"On node {newest.node or 'unknown'} {end(newest)}"
 
 
 def _find(status: Status, kind: Condition) -> Mapping[str, Any]:

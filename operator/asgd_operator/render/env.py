@@ -9,7 +9,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from asgd.errors import UserError
-from asgd.spec.environment import Env
+from asgd.spec.environment import HASH_SEED, Env
 from asgd_operator import constants as c
 from asgd_operator.constants import Role
 from asgd_operator.render import names
@@ -43,6 +43,7 @@ def environment(scope: Scope, role: Role) -> list[Manifest]:
         # for both.
         {"name": "HOME", "value": "/tmp"},
         {"name": "USER", "value": "asgd"},
+        *({"name": name, "value": value} for name, value in HASH_SEED.items()),
     ]
 
 

@@ -134,6 +134,8 @@ def _container(scope: Scope, plan: PodPlan) -> Manifest:
             "readOnlyRootFilesystem": True,
         },
         "volumeMounts": mounts,
+        # The sentence that a process prints before it ends stands in the pod's status then, and so in the job's.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         **plan.probes,
     }
 

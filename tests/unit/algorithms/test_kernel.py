@@ -150,7 +150,24 @@ def test_looking_and_adding_in_one_pass_stops_before_the_block_that_is_not_finit
         whole = spoiled // kernel.LOOK * kernel.LOOK
     wanted = w.copy()
     wanted[:whole] = written_down(w[:whole], g[:whole], -0.3)
-    for add in (kernel.add_finite, kernel.add_finite_numpy):
+    seen = g[: whole + kernel.LOOK]
+    top = float(np.abs(seen).max(initial=0.0)) if np.isfinite(seen).all() else np.inf
+    for add in (kernel.add_below, kernel.add_below_numpy):
         found = w.copy()
-        assert add(found, g, -0.3) == whole
+        assert add(found, g, -0.3, np.inf) == top
         assert same(found, wanted)
+        if size and whole == size:
+            assert add(w.copy(), g, -0.3, np.nextafter(np.float32(top), np.float32(np.inf))) == top
+            start = int(np.abs(g).argmax()) // kernel.LOOK * kernel.LOOK
+            found = w.copy()
+            assert add(found, g, -0.3, top) == top, "a limit that is reached"
+            assert same(found[start:], w[start:]) and same(found[:start], wanted[:start])
+
+
+@given(st.lists(st.floats(width=32), max_size=80))
+@example([float("nan"), 1.0])
+@example([1e-45, 3.4028235e38, -0.0])
+def test_the_largest_magnitude_is_found_and_is_inf_for_inf_and_nan(values: list[float]) -> None:
+    vector = np.array(values, np.float32)
+    expected = float(np.abs(vector).max(initial=0.0)) if np.isfinite(vector).all() else np.inf
+    assert kernel.largest(vector) == kernel.largest_numpy(vector) == expected

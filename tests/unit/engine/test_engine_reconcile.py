@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -13,7 +14,7 @@ import pytest
 
 from asgd_operator import handlers
 from asgd_operator.engine import views
-from asgd_operator.engine.observe import Indices
+from asgd_operator.engine.observe import Indices, observe
 from asgd_operator.engine.queue import Pace, WorkQueue
 from asgd_operator.engine.reconcile import Reconciler
 from asgd_operator.engine.reports import Reports
@@ -31,13 +32,26 @@ def body(name: str, **spec: Any) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"entrypoint": "m:f"} | spec}
 
 
+def workers(job: str, of: str = "", uid: str = "") -> dict[str, Any]:
+    """The Job of a job's workers; of the AsgdJob with UID `of`."""
+    owner = {"apiVersion": "asgd.dev/v1alpha1", "kind": "AsgdJob", "name": job, "controller": True}
+    metadata = {
+        "name": f"{job}-worker",
+        "namespace": "n",
+        "uid": uid or f"u-{job}-workers",
+        "labels": {"asgd.dev/job-name": job, "asgd.dev/role": "worker"},
+        "ownerReferences": [owner | {"uid": of or f"u-{job}"}],
+    }
+    return {"metadata": metadata, "spec": {"parallelism": 4, "completions": 4}, "status": {}}
+
+
 def pod(job: str, **container: Any) -> dict[str, Any]:
     labels = {"asgd.dev/job-name": job, "asgd.dev/role": "worker"}
     owner = {
         "kind": "Job",
         "name": f"{job}-worker",
         "controller": True,
-        "uid": "u-w",
+        "uid": f"u-{job}-workers",
         "apiVersion": "batch/v1",
     }
     metadata = {"name": f"{job}-worker-0", "namespace": "n", "uid": f"u-{job}-pod", "labels": labels}
@@ -55,7 +69,8 @@ class Watched:
     async def see(self, index: str, found: dict[str, Any]) -> None:
         place, view = {
             "jobs": (handlers.job_place, views.job),
-            "pods": (views.job_of_pod, views.pod),
+            "pods": (views.workload_of_pod, views.pod),
+            "batch": (views.owner_uid, views.batch_job),
         }[index]
         metadata = found["metadata"]
         handler = handlers.index_handler(self.metrics, index, place, view)
@@ -63,7 +78,7 @@ class Watched:
         self.kept.setdefault(index, {})[metadata["uid"]] = await handler(body=found, **seen)
 
     def indices(self) -> Indices:
-        return Indices(jobs=self._index("jobs"), pods=self._index("pods"))
+        return Indices(jobs=self._index("jobs"), pods=self._index("pods"), batch=self._index("batch"))
 
     def _index(self, name: str) -> dict[Any, list[Any]]:
         merged: dict[Any, list[Any]] = {}
@@ -83,9 +98,8 @@ class Operator:
     async def see(self, index: str, found: dict[str, Any]) -> None:
         await self.watched.see(index, found)
         self.reconciler.indices = self.watched.indices()
-        name = (
-            found["metadata"]["labels"]["asgd.dev/job-name"] if index == "pods" else found["metadata"]["name"]
-        )
+        metadata = found["metadata"]
+        name = metadata.get("labels", {}).get("asgd.dev/job-name", metadata["name"])
         self.queue.add(f"n/{name}")
 
     async def until(self, check: Callable[[], object], what: str) -> None:
@@ -135,6 +149,7 @@ def play(script: Callable[[Operator], Awaitable[None]], api: Api | None = None) 
 def test_a_poisoned_job_says_so_and_the_healthy_one_beside_it_starts() -> None:
     async def script(o: Operator) -> None:
         await o.see("jobs", body("bad"))
+        await o.see("batch", workers("bad"))
         await o.see("pods", pod("bad", nameless=True))
         await o.see("jobs", body("good"))
         await o.until(lambda: o.api.writes_to("statefulsets/good-server"), "the healthy job has servers")
@@ -152,14 +167,34 @@ def test_a_poisoned_job_says_so_and_the_healthy_one_beside_it_starts() -> None:
     play(script)
 
 
+def test_a_pod_that_is_left_of_a_former_job_of_the_name_is_not_the_jobs() -> None:
+    """`kubectl replace --force`, or delete and apply: the everyday way of mending a job that has failed."""
+
+    async def script(o: Operator) -> None:
+        await o.see("pods", pod("x", name="asgd", state={"terminated": {"exitCode": 1}}))
+        await o.see("batch", workers("x", of="u-former"))
+        await o.see("jobs", body("x"))
+        await o.see("batch", workers("x", uid="u-new-workers"))
+        seen = o.reconciler.indices.job("n/x")
+        assert seen is not None
+        assert observe(o.reconciler.indices, seen, datetime.now(UTC)).pods == ()
+        await o.see("batch", workers("x"))
+        assert len(observe(o.reconciler.indices, seen, datetime.now(UTC)).pods) == 1, "of its own workload"
+
+    play(script)
+
+
 def test_a_job_that_can_be_looked_at_again_says_no_more_that_it_cannot() -> None:
     async def script(o: Operator) -> None:
         await o.see("jobs", body("x"))
+        await o.see("batch", workers("x"))
         await o.see("pods", pod("x", nameless=True))
         await o.until(lambda: o.api.condition("x", "Degraded").get("status") == "True", "it is told")
         await o.see("pods", pod("x", name="asgd"))
         await o.until(lambda: o.api.writes_to("statefulsets/x-server"), "it has servers")
-        await o.until(lambda: o.api.condition("x", "Degraded")["reason"] == "AsExpected", "it is well")
+        await o.until(
+            lambda: o.api.condition("x", "Degraded")["reason"] != "OperatorBug", "it says so no more"
+        )
 
     play(script)
 
@@ -243,7 +278,7 @@ def test_a_cancelled_pass_writes_nothing_more() -> None:
 @pytest.mark.parametrize(
     ("resource", "place", "view", "found"),
     [
-        ("pods", views.job_of_pod, views.pod, {"metadata": {"labels": 7}}),
+        ("pods", views.workload_of_pod, views.pod, {"metadata": {"labels": 7}}),
         (
             "servers",
             views.owner_uid,

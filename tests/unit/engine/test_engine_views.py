@@ -39,7 +39,7 @@ def container(**fields: Any) -> dict[str, Any]:
 
 
 def test_a_pod_is_known_by_the_workload_that_made_it() -> None:
-    assert views.job_of_pod(worker_pod()) == ("n", "x")
+    assert views.workload_of_pod(worker_pod()) == "u-w"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_pod_is_known_by_the_workload_that_made_it() -> None:
 def test_a_pod_that_only_wears_our_labels_is_nobodys(change: dict[str, Any]) -> None:
     body = worker_pod()
     body["metadata"] |= change
-    assert views.job_of_pod(body) is None
+    assert views.workload_of_pod(body) == ""
 
 
 def test_only_the_controller_owns_a_child() -> None:
@@ -78,6 +78,52 @@ def test_why_a_pod_does_not_run_is_seen() -> None:
     placed = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
     assert views.pod(worker_pod(conditions=[placed])).unschedulable
     assert views.pod(worker_pod(conditions=[{"type": "DisruptionTarget", "status": "True"}])).disrupted
+
+
+def test_what_kubelet_and_scheduler_say_is_kept_in_one_bounded_line() -> None:
+    wait = {"reason": "CreateContainerConfigError", "message": 'secret "hub"\n not found'}
+    end = {"exitCode": 137, "reason": "OOMKilled", "message": "a\n" * 500 + "the end"}
+    seen = views.pod(
+        worker_pod(containerStatuses=[container(state={"waiting": wait}, lastState={"terminated": end})])
+    )
+    assert (seen.waiting, seen.waits_for) == (wait["reason"], 'secret "hub" not found')
+    assert (seen.exit_code, seen.ended) == (137, "OOMKilled")
+    assert seen.last_words.endswith("the end") and len(seen.last_words) < views.QUOTED_MOST + 10
+    placed = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "m" * 999}
+    assert len(views.pod(worker_pod(conditions=[placed])).unscheduled) < views.QUOTED_MOST + 10
+
+
+@pytest.mark.parametrize(
+    ("message", "quoted"),
+    [
+        ('Error creating: pods "x-worker-0-zz9" is forbidden: exceeded quota: none', "exceeded quota: none"),
+        (
+            'create Pod x-server-0 in StatefulSet x-server failed error: pods "x-server-0" is forbidden: error looking'
+            ' up service account n/nosa: serviceaccount "nosa" not found',
+            'error looking up service account n/nosa: serviceaccount "nosa" not found',
+        ),
+        ("create Pod x-server-0 in StatefulSet x-server failed error: timed out", "timed out"),
+    ],
+)
+def test_a_complaint_is_quoted_without_the_name_of_the_pod_that_is_another_each_time(
+    message: str, quoted: str
+) -> None:
+    events = [
+        {"reason": "FailedCreate", "message": message, "lastTimestamp": "2026-11-01T12:00:05Z"},
+        {"reason": "FailedCreate", "message": "older", "lastTimestamp": "2026-11-01T12:00:00Z"},
+        {"reason": "BackOff", "message": "of no help", "lastTimestamp": "2026-11-01T12:00:09Z"},
+    ]
+    assert views.complaint(events) == quoted
+    assert views.complaint([]) == ""
+
+
+def test_the_init_container_that_has_failed_is_named_and_not_one_that_waits_for_its_turn() -> None:
+    turn = {"name": "later", "state": {"waiting": {"reason": "PodInitializing"}}}
+    ended = {"name": "fetch", "state": {"terminated": {"exitCode": 42, "message": "no bucket"}}}
+    through = {"name": "first", "state": {"terminated": {"exitCode": 0}}}
+    init = views.pod(worker_pod(initContainerStatuses=[through, ended, turn])).init
+    assert init is not None and (init.name, init.exit_code, init.last_words) == ("fetch", 42, "no bucket")
+    assert views.pod(worker_pod(initContainerStatuses=[through, turn])).init is None
 
 
 @pytest.mark.parametrize(("text", "count"), [("", 0), ("4", 1), ("1,3-5,7", 5), ("0-9", 10)])

@@ -132,8 +132,10 @@ class Scene:
         return self.seeing(nodes={**(self.seen.nodes or {}), name: node})
 
     def with_report(self, **fields: Any) -> Scene:
+        """What shard 0 has told last; with a stop reason all is saved and evaluated, unless `phase` says otherwise."""
+        phase = "finished" if fields.get("stop_reason") else "running"
         return self.seeing(
-            report=Status(**({"job": self.name, "algorithm": "asgd", "phase": "running"} | fields))
+            report=Status(**({"job": self.name, "algorithm": "asgd", "phase": phase} | fields))
         )
 
     def running(self) -> Scene:

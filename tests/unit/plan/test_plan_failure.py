@@ -3,7 +3,7 @@
 import pytest
 
 from asgd_operator.constants import Condition, Role
-from tests.unit.plan.builders import Scene, condition, make_job, pod, told
+from tests.unit.plan.builders import START, Scene, condition, make_job, pod, told
 
 
 def failed(scene: Scene) -> str:
@@ -63,6 +63,24 @@ def test_an_evicted_server_costs_no_budget() -> None:
     assert (counts["restarts"], counts["failures"]) == (1, 0)
 
 
+def test_a_server_that_somebody_deletes_costs_no_budget() -> None:
+    scene = make_job().running().changing_pod("x-server-0", deletion=START).written()
+    replaced = scene.changing_pod("x-server-0", uid="second", deletion=None)
+    servers = (replaced.plan().status or {})["parameterServer"]
+    assert (servers["restarts"], servers["failures"]) == (1, 0)
+
+
+def test_the_servers_budget_is_whole_again_after_ten_minutes_without_a_failure() -> None:
+    crashed = make_job().having(parameterServer={"backoffLimit": 2}).running()
+    crashed = crashed.changing_pod("x-server-0", restarts=2).written()
+    soon = crashed.after(599).changing_pod("x-server-1", restarts=1)
+    assert failed(soon) == "ParameterServerBackoffExceeded"
+    later = crashed.after(601).changing_pod("x-server-1", restarts=1)
+    servers = (later.plan().status or {})["parameterServer"]
+    assert (failed(later), servers["restarts"], servers["failures"]) == ("", 3, 1)
+    assert later.written().plan().status == later.written().seen.status, "the same pass again counts the same"
+
+
 def test_too_many_workers_given_up_fail_the_job() -> None:
     scene = make_job().workers(4, minimum=3).running()
     assert failed(scene.with_workers(ready=3, failed_indexes=1)) == ""
@@ -90,10 +108,21 @@ def test_pods_that_nobody_can_place_are_said_to_be() -> None:
         make_job()
         .running()
         .with_workers(ready=0)
-        .with_pods(pod(Role.WORKER, 0, phase="Pending", unschedulable=True))
+        .with_pods(
+            pod(
+                Role.WORKER,
+                0,
+                phase="Pending",
+                unschedulable=True,
+                unscheduled="0/2 nodes are available: 2 Insufficient cpu.",
+            )
+        )
     )
     found = condition(scene.plan(), Condition.WORKERS_READY)
-    assert (found["reason"], "No node has room for x-worker-0." in found["message"]) == (
+    assert (
+        found["reason"],
+        "No node takes x-worker-0: 0/2 nodes are available: 2 Insufficient cpu." in found["message"],
+    ) == (
         "Unschedulable",
         True,
     )

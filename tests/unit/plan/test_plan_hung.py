@@ -43,3 +43,13 @@ def test_its_end_is_an_event_in_shard_0s_own_words_once_whatever_the_operator_fo
 def test_the_operator_itself_does_nothing_about_it() -> None:
     scene = make_job().running().with_report(updates=2)
     assert scene.with_report(updates=2, workers=[STALLED]).actions() == scene.actions() == ()
+
+
+def test_a_job_that_is_resumed_with_other_data_has_an_event_of_its_own() -> None:
+    scene = make_job().running().with_report(updates=1).written().after(1)
+    changed = Notice(
+        1, "the job goes on with other data or another model than before: sample 17 differs", "data"
+    )
+    assert [event.reason for event in scene.with_report(updates=2, notices=[changed]).plan().events] == [
+        "DataChanged"
+    ]

@@ -1,6 +1,7 @@
 """Status: what is said, when it is written, and when it is not."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -117,3 +118,21 @@ def test_a_job_that_is_being_deleted_says_so_and_is_left_alone() -> None:
     found = scene.seeing(deleting=True).plan()
     assert found.status == {**scene.seen.status, "phase": "Terminating"}
     assert (found.actions, found.events) == ((), ())
+
+
+def empties(value: Any) -> list[str]:
+    """Where there are empty maps and lists inside."""
+    if not isinstance(value, dict):
+        return []
+    found = [name for name, item in value.items() if item in ({}, [])]
+    return found + [f"{name}.{inner}" for name, item in value.items() for inner in empties(item)]
+
+
+def test_metrics_that_a_restarted_shard_0_no_longer_knows_leave_no_empty_map_behind() -> None:
+    """Server-side apply makes null of one that was full before, and the API server refuses all of the status."""
+    told = make_job().running().with_report(updates=3, metrics={"accuracy": 0.5}).after(60)
+    assert (told.plan().status or {})["training"]["metrics"] == {"accuracy": 0.5}
+    forgot = told.written().after(60).with_report(updates=4)
+    status = forgot.plan().status or {}
+    assert status["training"]["updates"] == 4
+    assert empties(status) == []

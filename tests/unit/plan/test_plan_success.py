@@ -12,6 +12,7 @@ def test_a_reached_target_completes_the_job_when_the_workers_have_ended() -> Non
     assert found.status is not None and found.status["phase"] == "Completing"
     assert "TargetReached" in told(found)
     ended = reached.written().with_workers(ready=0, complete=True, succeeded=4).with_evaluator(complete=True)
+    ended = ended.with_report(stop_reason="epochs", phase="finished", updates=40, samples=1280)
     done = condition(ended.plan(), Condition.COMPLETE)
     assert (done["status"], done["reason"]) == ("True", "TargetReached")
     assert done["message"] == "The stop rule epochs is met after 40 updates and 1280 samples."
@@ -20,12 +21,22 @@ def test_a_reached_target_completes_the_job_when_the_workers_have_ended() -> Non
 
 
 def test_a_job_is_complete_when_shard_0_was_asked_for_its_last_figures_after_all_had_ended() -> None:
-    reached = make_job().running().with_report(stop_reason="epochs", phase="stopping", updates=40).written()
+    reached = make_job().running().with_report(stop_reason="epochs", phase="finished", updates=40).written()
     ended = reached.with_workers(ready=0, complete=True, succeeded=4).with_evaluator(complete=True)
     asked = ended.seeing(report_settled=False, report_changes=4.0).plan()
     assert condition(asked, Condition.COMPLETE)["status"] == "False"
     assert asked.requeue_after is not None and asked.requeue_after <= 4.0
     assert condition(ended.plan(), Condition.COMPLETE)["status"] == "True"
+
+
+def test_a_job_is_not_complete_while_shard_0_still_writes_the_final_checkpoint_though_all_workers_have_ended() -> (
+    None
+):
+    scene = make_job().running().with_report(stop_reason="epochs", phase="saving", updates=40).written()
+    saving = scene.with_workers(ready=0, complete=True, succeeded=4).with_evaluator(complete=True)
+    assert condition(saving.plan(), Condition.COMPLETE)["status"] == "False"
+    saved = saving.with_report(stop_reason="epochs", phase="finished", updates=40)
+    assert condition(saved.plan(), Condition.COMPLETE)["status"] == "True"
 
 
 def test_the_wall_clock_is_a_reason_of_its_own() -> None:

@@ -42,7 +42,7 @@ def ended(folder: Path, index: int, term: int) -> None:
 
 def test_a_recording_is_whole_when_the_newest_start_of_each_shard_ended_in_order(tmp_path: Path) -> None:
     folder = tmp_path / "replay"
-    recording.begin(folder, tmp_path)
+    recording.begin(folder, tmp_path, 1)
     ended(folder, 0, 1)
     assert "incomplete" in recording.seal(folder, 2, 3, "abc"), "shard 1 has no log"
     recorder(folder, 1, 1).told(0, Pull("worker", 0, 1, 0, 1))
@@ -57,7 +57,7 @@ def test_a_recording_is_whole_when_the_newest_start_of_each_shard_ended_in_order
 
 
 def test_a_log_that_was_changed_or_taken_away_is_found(tmp_path: Path) -> None:
-    recording.begin(tmp_path, tmp_path)
+    recording.begin(tmp_path, tmp_path, 1)
     ended(tmp_path, 0, 1)
     assert recording.seal(tmp_path, 1, 0, "") == ""
     log = tmp_path / "shard-0-1.log"
@@ -70,9 +70,9 @@ def test_a_log_that_was_changed_or_taken_away_is_found(tmp_path: Path) -> None:
 
 
 def test_an_earlier_recording_makes_room(tmp_path: Path) -> None:
-    recording.begin(tmp_path, tmp_path)
+    recording.begin(tmp_path, tmp_path, 1)
     ended(tmp_path, 0, 1)
-    recording.begin(tmp_path, tmp_path)
+    recording.begin(tmp_path, tmp_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 

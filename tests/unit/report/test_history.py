@@ -133,3 +133,35 @@ def test_a_loss_that_is_not_finite_is_null_in_the_file(tmp_path: Path) -> None:
 def test_a_missing_history_is_the_users_error_and_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.jsonl"):
         history.read(tmp_path / "nowhere.jsonl")
+
+
+@pytest.mark.parametrize("room", [0, 7], ids=["nothing fits", "a part of a line fits"])
+def test_while_the_disk_is_full_lines_are_left_out_whole_and_then_the_file_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    path, statuses = tmp_path / "history.jsonl", list(run(seconds=9, every=1, evaluate=0))
+    writer = HistoryWriter(path)
+    raw = writer._file
+
+    class Full:
+        """The disk takes `room` bytes more."""
+
+        closed = False
+        close, seek, truncate = raw.close, raw.seek, raw.truncate
+
+        def write(self, data: bytes) -> int:
+            if not room:
+                raise OSError(28, "No space left on device")
+            return raw.write(data[:room])
+
+    for number, one in enumerate(statuses):
+        full = 3 <= number < 6
+        monkeypatch.setattr(writer, "_file", Full() if full else raw)
+        writer.record(one)
+        assert bool(writer.trouble) is full
+        assert not full or writer.trouble == f"{path} cannot be written: No space left on device"
+    writer.close()
+    found = history.read(path)
+    assert not found.skipped
+    seen = {line.t for line in found.lines if isinstance(line, Progress)}
+    assert {one.seconds for one in statuses} - seen == {one.seconds for one in statuses[3:6]}

@@ -16,8 +16,8 @@ from asgd.drivers.virtual.clock import Action, Clock
 from asgd.drivers.virtual.network import Network
 from asgd.kernel import F32
 from asgd.wire.messages import Message, Reply
-from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
-from asgd.worker.shared import Batches, NextLease
+from asgd.worker.reading.leased import LeasedBatch, NextLease, Ranges, Waiting
+from asgd.worker.shared import Batches
 from asgd.world.models import World
 
 MARKS = 400
@@ -64,19 +64,13 @@ class Ledger:
 
 class _Leased:
     def __init__(self, batch: int, lease: NextLease) -> None:
-        self._batch, self._lease = batch, lease
-        self._open: Lease | None = None
+        self._ranges = Ranges(batch, lease)
 
     def next(self) -> LeasedBatch | Waiting | None:
-        if self._open is None:
-            lease = self._lease()
-            if lease is None or isinstance(lease, Waiting):
-                return lease
-            self._open = lease
-        epoch, start, stop = self._open
-        last = min(start + self._batch, stop)
-        self._open = (epoch, last, stop) if last < stop else None
-        return LeasedBatch(None, last - start, ((epoch, start, last),))
+        part = self._ranges.next()
+        if part is None or isinstance(part, Waiting):
+            return part
+        return LeasedBatch(None, part[2] - part[1], (part,))
 
     def load(self, item: LeasedBatch) -> LeasedBatch:
         return item

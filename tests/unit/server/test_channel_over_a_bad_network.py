@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asgd.errors import ProtocolError, TryAgain, UserError
+from asgd.errors import TryAgain, UserError, VersionMismatch
 from asgd.kernel import F32
 from asgd.server.shard import Parked, Shard
 from asgd.spec.types import Codec
@@ -300,9 +300,12 @@ def test_a_pull_that_is_held_back_is_answered_when_its_time_has_come() -> None:
         (Fault("session", "a newer worker 0 has joined"), TryAgain),
         (Fault("layout", "this job's model has layout a, not b"), UserError),
         (Fault("job", "this is job x"), UserError),
-        (Fault("protocol", "payload"), UserError),
-        (Welcome(1, 0, 1, 0, 0, SIZE + 1, 4, True, False), ProtocolError),
-        (Welcome(1, 0, 1, 0, 0, SIZE, 8, True, False), ProtocolError),
+        (Fault("refused:dataset", "this job's data has 8 samples, not 9"), UserError),
+        (Fault("protocol", "payload"), VersionMismatch),
+        (Fault("version", "peer speaks protocol 2, this version speaks 1"), VersionMismatch),
+        (Fault("refused:codec", "codecs are fp32"), VersionMismatch),
+        (Welcome(1, 0, 1, 0, 0, SIZE + 1, 4, True, False), VersionMismatch),
+        (Welcome(1, 0, 1, 0, 0, SIZE, 8, True, False), VersionMismatch),
     ],
 )
 def test_what_no_retry_can_mend_ends_the_worker_with_the_servers_words(

@@ -17,8 +17,10 @@ from safetensors.numpy import load_file
 from asgd.errors import Fenced, TryAgain, UserError
 from asgd.kernel import F32
 from asgd.server.manifest import Manifest
+from asgd.server.saves.choosing import locate
+from asgd.server.saves.reading import assemble, read_range, read_state
 from asgd.server.saves.saver import carry_out
-from asgd.server.saves.store import Store, assemble, locate, read_range, read_state
+from asgd.server.saves.store import Store
 from asgd.server.saving import Publish
 from asgd.wire.partition import Range, shard_range
 from asgd.wire.reports import Part
@@ -133,7 +135,7 @@ def test_a_restored_shard_goes_on_with_momentum_versions_and_dedup(uri: str) -> 
     vector = np.ones(9, np.float32)
     assert verdict(push(shard, 3, 4, vector, incarnation=5)) == "duplicate"
     assert verdict(push(shard, 3, 5, vector, incarnation=5, base=11)) == "applied"
-    assert shard.state.weights[0] == 1008 + (0.5 * 1108 - 0.5)
+    assert shard.state.weights[0] == 1008 - 0.5 * (0.5 * 1108 + 1)
     assert shard.state.version == 12
 
 

@@ -207,3 +207,24 @@ def test_what_a_refused_push_covered_goes_to_the_next_who_asks() -> None:
     assert pool.lease(1, 2) == (0, 0, 3)
     pool.visit(0, [(0, 3, 5)])
     assert (pool.visited, pool.revisited) == (2, 0)
+
+
+def test_what_was_not_finite_is_leased_once_more_and_then_counts_as_visited() -> None:
+    pool = Pool(8, 4, 1)
+    first = pool.lease(0, 1)
+    assert first is not None
+    span = (first[0], first[1], first[1] + 4)
+    assert pool.give_up(0, [span]) == 0 and pool.visited == 0
+    again = pool.lease(1, 1)
+    assert again == span
+    assert pool.give_up(1, [span]) == 4
+    assert (pool.visited, pool.skipped, pool.revisited) == (4, 4, 0)
+
+
+def test_what_was_not_finite_once_and_then_is_visited_counts_as_new_when_it_fails_again() -> None:
+    pool = Pool(4, 4, 2)
+    span = pool.lease(0, 1)
+    assert span is not None
+    pool.give_up(0, [span])
+    pool.visit(0, [pool.lease(0, 1) or span])
+    assert (pool.visited, pool.skipped) == (4, 0) and not pool._doubtful

@@ -9,10 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from asgd.algorithms.registry import strategy
 from asgd.errors import Fenced
+from asgd.kernel import F32
 from asgd.server.saves import in_memory as memory
 from asgd.server.saves.in_memory import Memory, read
 from asgd.server.shard import Shard
@@ -141,3 +143,50 @@ def test_the_folder_of_a_killed_run_is_swept_away_and_a_living_one_is_not(
     assert not path.exists() and living.path.is_dir()
     living.remove()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("at", [5000, 4096 + 4 * SIZE + 9, -40, 12])
+def test_a_flipped_bit_in_a_copy_is_noticed_and_the_other_copy_is_taken(
+    tmp_path: Path, at: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard, kept = make(tmp_path, 1)
+    for version in (3, 4):
+        advance(shard, version)
+        kept.keep(None)
+    with (tmp_path / "shard-0-of-1-term-1-b").open("r+b") as file:
+        file.seek(at, os.SEEK_END if at < 0 else os.SEEK_SET)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 2]))
+    found = make(tmp_path, 2)[1].newest()
+    assert found is not None and found.meta["version"] == 3
+    assert "is of no use" in capsys.readouterr().out
+
+
+def test_each_bit_of_an_array_counts_in_its_checksum_whatever_its_length() -> None:
+    for size in (0, 1, 2, 7):
+        array = np.arange(size, dtype=np.float32)
+        sums = {memory.word_sum(array)}
+        for bit in range(32 * size):
+            array.view(np.uint8)[bit // 8] ^= 1 << bit % 8
+            sums.add(memory.word_sum(array))
+            array.view(np.uint8)[bit // 8] ^= 1 << bit % 8
+        assert len(sums) > 32 * size * (size < 3), f"{size} elements"
+        assert memory.word_sum(array) in sums
+
+
+def test_the_checksum_counts_in_the_share_of_time_that_copies_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard, kept = make(tmp_path, 1)
+    advance(shard, 3)
+    slow = memory.word_sum
+
+    def sum_slowly(array: F32) -> int:
+        time.sleep(0.05)
+        return slow(array)
+
+    monkeypatch.setattr(memory, "word_sum", sum_slowly)
+    kept.keep(None)
+    advance(shard, 4)
+    assert not kept.due(time.monotonic() + 0.9 * memory.SHARE * 2 * 0.05), "of two arrays"

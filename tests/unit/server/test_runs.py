@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from asgd.algorithms.registry import strategy
-from asgd.errors import UserError
+from asgd.errors import VersionMismatch
 from asgd.kernel import LOOK
 from asgd.server.shard import Shard
 from asgd.wire.lanes import WINDOW
@@ -99,7 +99,7 @@ def test_what_does_not_lie_in_shared_memory_comes_chunk_by_chunk(tmp_path: Path)
     with Rig(tmp_path, "unix", SIZE) as rig:
         worker = rig.joined()
         worker.lane.send(Exchange(0, 1, 1, 0, 0, 8, 1, False, True, run=2), vectors()[0][: 2 * CHUNK])
-        with pytest.raises(UserError, match="chunk"):
+        with pytest.raises(VersionMismatch, match="chunk"):
             rig.until(lambda: False)
         assert rig.service.core.shard.state.version == 0
 

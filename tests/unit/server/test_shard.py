@@ -299,11 +299,12 @@ def test_a_worker_that_rested_or_joins_late_starts_with_the_clock_of_the_slowest
     assert not any(waits(lambda worker=worker: pull(shard, worker)) for worker in range(3))
 
 
-def test_a_refused_push_moves_no_clock() -> None:
+def test_a_refused_push_moves_no_clock_unless_it_is_bad_for_nobody_waits_for_better_ones() -> None:
     shard = ready_shard(4, ssp(0))
     push(shard, 0, 1, ones(), base=9)
-    push(shard, 0, 2, ones(), finite=False)
     assert shard.state.clocks == {0: 0}
+    push(shard, 0, 2, ones(), finite=False)
+    assert shard.state.clocks == {0: 1}
 
 
 def test_in_a_warm_start_only_the_lowest_live_worker_gets_weights() -> None:

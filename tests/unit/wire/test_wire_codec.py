@@ -166,8 +166,18 @@ def test_what_is_not_finite_is_sent_as_such_and_spoils_no_later_push(name: str, 
     how = Codec(push=name, block_size=16, top_ratio=0.1)
     encoder, vector = Encoder(how, 60), np.ones(60, np.float32)
     vector[7] = bad
-    assert not codec.finite(name, frame(encoder.encode(vector, 0)), 60, how)
-    assert codec.finite(name, frame(encoder.encode(np.ones(60, np.float32), 0)), 60, how)
+    assert codec.largest(name, frame(encoder.encode(vector, 0)), 60, how) == np.inf
+    assert codec.largest(name, frame(encoder.encode(np.ones(60, np.float32), 0)), 60, how) < np.inf
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16", *LOSSY])
+def test_the_largest_element_of_a_frame_is_known_without_decoding_it(name: str) -> None:
+    how = Codec(push=name, block_size=16, top_ratio=0.1)
+    vector = np.random.default_rng(1).standard_normal(60).astype(np.float32)
+    vector[33] = -5e3
+    sent = frame(Encoder(how, 60).encode(vector, 0))
+    decoded = codec.decode(name, sent, 60, how, np.empty(60, np.float32))
+    assert codec.largest(name, sent, 60, how) == pytest.approx(float(np.abs(decoded).max()))
 
 
 def test_each_chunk_of_a_shard_keeps_its_own_residual(monkeypatch: pytest.MonkeyPatch) -> None:

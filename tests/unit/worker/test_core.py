@@ -59,6 +59,8 @@ class Driver:
         self.wished: list[wishes.Wish] = []
         self.version = 0
         self.stop_after = 1000
+        self.verdict, self.losses = "applied", [0.5]
+        self.notes: dict[str, float] = {}
         self.away = False
 
     @property
@@ -94,12 +96,17 @@ class Driver:
                     raise TryAgain("nobody is there")
                 stop = "updates" if self.version >= self.stop_after else ""
                 return Outcome(
-                    stop=stop, verdicts=("applied",), samples=0, workers=1, notes={}, versions=(self.version,)
+                    stop=stop,
+                    verdicts=(self.verdict,),
+                    samples=0,
+                    workers=1,
+                    notes=self.notes,
+                    versions=(self.version,),
                 )
             case wishes.Next():
                 return next(self.batches, None)
             case wishes.Compute():
-                return wishes.Computed(0.5)
+                return wishes.Computed(self.losses.pop(0) if len(self.losses) > 1 else self.losses[0])
         return None
 
 
@@ -194,3 +201,71 @@ def test_a_gradient_longer_than_clip_norm_is_shortened_to_it() -> None:
     driver.drive(driver.core.step(8, 0.5))
     (push,) = driver.pushes
     assert push.push is not None and float(np.linalg.norm(push.push)) == pytest.approx(0.5)
+
+
+NAN = float("nan")
+LOCAL = {"algorithm": {"name": "local-sgd", "period": 4}, "optimizer": {"momentum": 0.5}}
+
+
+def test_a_batch_that_is_not_finite_is_told_at_once_and_changes_nothing_here() -> None:
+    driver = Driver(batches(4), **LOCAL)
+    driver.losses = [0.5, NAN, 0.5]
+    driver.drive(driver.core.train())
+    told, last = driver.pushes
+    assert told.push is None and told.meta.bare and not told.meta.finite and not told.pull
+    assert (told.meta.steps, told.meta.samples, list(told.meta.visits)) == (0, 8, [(0, 8, 16)])
+    assert last.meta.finite and last.meta.steps == 3
+    assert list(last.meta.visits) == [(0, 0, 8), (0, 16, 24), (0, 24, 32)]
+    assert driver.core.steps == 3
+
+
+def test_three_in_a_row_give_back_what_is_pending_and_begin_anew_from_the_centre() -> None:
+    driver = Driver(batches(4), **LOCAL)
+    driver.losses = [0.5, NAN]
+    driver.drive(driver.core.train())
+    assert [push.meta.steps for push in driver.pushes] == [0, 1, 2]
+    assert list(driver.pushes[-1].meta.visits) == [(0, 0, 8), (0, 24, 32)]
+    at = driver.wished.index(driver.pushes[-1])
+    assert isinstance(driver.wished[at + 2], wishes.Exchange) and driver.wished[at + 2].pull
+    assert not driver.core.vectors.weights.any()
+
+
+def test_what_the_servers_say_to_a_dropped_batch_is_not_taken_for_word_of_new_weights() -> None:
+    driver = Driver(algorithm={"name": "neuroevolution", "period": 4})
+    driver.drive(driver.core.join())
+    driver.core.rule.notes, driver.notes = {"generation": 1.0}, {"generation": 2.0}
+    driver.drive(driver.core.step(8, NAN))
+    assert driver.core.rule.notes == {"generation": 1.0}
+
+
+def test_where_each_batch_brings_the_centre_a_dropped_one_brings_it_too() -> None:
+    driver = Driver(batches(3))
+    driver.losses = [NAN, 0.5]
+    driver.drive(driver.core.train())
+    assert [(push.pull, push.meta.finite) for push in driver.pushes] == [
+        (True, False),
+        (True, True),
+        (True, True),
+    ]
+    assert driver.pushes[1].meta.bases == (1,)
+
+
+def test_weights_that_became_inf_are_given_up_when_their_push_is_found_not_to_be_finite() -> None:
+    driver = Driver(**LOCAL)
+    driver.drive(driver.core.join())
+    for _ in range(3):
+        driver.drive(driver.core.step(8, 0.5))
+    driver.core.vectors.weights[1] = np.inf
+    driver.drive(driver.core.step(8, 0.5))
+    assert not driver.pushes[-1].meta.finite
+    assert not driver.core.vectors.weights.any()
+
+
+def test_after_a_gradient_that_left_early_and_was_not_finite_none_leaves_early() -> None:
+    driver = Driver()
+    driver.drive(driver.core.join())
+    for verdict, early in (("applied", True), ("refused:nonfinite", False)):
+        driver.core.early(LeasedBatch(None, 8, ((0, 0, 8),)))
+        driver.verdict = verdict
+        driver.drive(driver.core.step(8, 0.5, left=True))
+        assert driver.core.leaves_early is early

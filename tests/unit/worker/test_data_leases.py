@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
-from asgd.worker.reading.data import LeasedBatches, NextLease
-from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Waiting
+from asgd.worker.reading.batches import LeasedBatches
+from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, NextLease, Waiting
 from asgd.worker.reading.order import epoch_order
 
 

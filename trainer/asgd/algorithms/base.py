@@ -60,6 +60,8 @@ class Push:
     part: int = 0
     parts: int = 1
     """It covers part number `part` of `parts` equal parts of the shard."""
+    largest: float = 0.0
+    """Magnitude of the largest element that has come."""
     applied: int = 0
     """Elements of this push that were applied before this chunk; 0 at its first chunk. Chunks may come in any order."""
 

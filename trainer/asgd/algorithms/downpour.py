@@ -37,7 +37,7 @@ class DownpourWorker(WorkerStrategy):
 
     def outgoing(self, w: Vector, g: Vector) -> Vector:
         self.sent[:] = self.sum
-        self.sum *= 0
+        self.sum[:] = 0
         return self.sent
 
     def incoming(self, w: Vector, pulled: Vector) -> None:

@@ -186,6 +186,7 @@ class NeuroevolutionWorker(LocalWorker):
     def joined(self, w: Vector) -> None:
         self.scratch = w * 0
         self.since = 0
+        self.accepted = False
         self.optimizer.forget()
 
     def outgoing(self, w: Vector, g: Vector) -> Vector:

@@ -1,10 +1,11 @@
 """Entropy-SGD, Elastic-SGD and Parle (Chaudhari et al. 2017): replicas that look for wide minima and keep together.
 
-All exchange in rounds: a worker sends where it is, the shards answer with the mean. Parle makes L inner steps from y
-= z = x_a (`y -= eta' (g(y) + (y - x_a) / gamma); z = alpha z + (1 - alpha) y`), sets x_a to z, and pulls it towards
-the mean by eta / rho (as the authors' code does; the paper's force is of the x_a before). Elastic-SGD pulls after
-each step and has no inner loop. Entropy-SGD has no rho: all replicas start from one x, which the mean of their z
-replaces; with one worker it is the paper's. Scopes shrink with rounds. See algorithms.md section 6.
+All exchange in rounds: a worker sends where it is, the shards answer with the mean. Parle makes L inner steps from
+y = z = x_a (`y -= eta' (g(y) + (y - x_a) / gamma); z = alpha z + (1 - alpha) y`), sets x_a to z, and pulls it
+towards the mean by eta / rho. Elastic-SGD pulls after each step and has no inner loop. Entropy-SGD has no rho: all
+replicas start from one x, which the mean of their z replaces; with one worker it is the paper's. Scopes shrink with
+the job's rounds, which the shards count: whoever comes late or back has the others' scopes. The force of
+Parle is of z, as in the authors' code; the paper's is of the x_a before. See algorithms.md section 6.
 """
 
 from __future__ import annotations
@@ -21,10 +22,17 @@ SMALLEST_GAMMA, SMALLEST_RHO = 1.0, 0.1
 
 
 class MeanServer(RoundServer):
-    """The centre is the mean of what the workers hold; whoever comes late is welcome in the next round."""
+    """The centre is the mean of what the workers hold; whoever comes late is welcome in the next round.
+
+    facts: rounds (closed so far).
+    """
 
     def close(self, state: ShardState, given: Sequence[Contribution], decision: Decision) -> None:
         state.weights[:] = mean([part.vector for part in given])
+        state.facts["rounds"] = int(state.facts.get("rounds", 0)) + 1
+
+    def notes(self, state: ShardState, worker: int) -> dict[str, float]:
+        return {"rounds": float(state.facts.get("rounds", 0))}
 
 
 class ScopedWorker(WorkerStrategy):
@@ -37,11 +45,17 @@ class ScopedWorker(WorkerStrategy):
         self.optimizer = LocalOptimizer(spec.optimizer)
         self.period = int(spec.algorithm.get("period", self.default_period))
         self.rounds = 0
+        """Of the job, at the newest pull."""
         self.rate = spec.optimizer.learning_rate
 
     def joined(self, w: Vector) -> None:
         self.x, self.z, self.pull, self.scratch = w * 1, w * 1, w * 0, w * 0
         self.optimizer.forget()
+        self.rounds = int(self.notes.get("rounds", self.rounds))
+
+    def count(self) -> None:
+        """A round was pulled."""
+        self.rounds = int(self.notes.get("rounds", self.rounds + 1))
 
     def scope(self, name: str, default: float, least: float) -> float:
         """The scope `name` of this round: its first value times (1 - 1 / 2B)^round, with B batches an epoch."""
@@ -82,7 +96,7 @@ class ElasticWorker(ScopedWorker):
 
     def incoming(self, w: Vector, pulled: Vector) -> None:
         self.x[:] = pulled
-        self.rounds += 1
+        self.count()
 
 
 class EntropyWorker(ScopedWorker):
@@ -114,7 +128,7 @@ class EntropyWorker(ScopedWorker):
         self.x[:] = x
         self.z[:] = x
         w[:] = x
-        self.rounds += 1
+        self.count()
 
 
 class ParleWorker(EntropyWorker):

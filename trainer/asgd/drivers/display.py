@@ -47,6 +47,7 @@ class Display:
         self._gone = False
         self._closed = False
         self._noted = 0
+        self._warned: set[str] = set()
         self._view: _View = _Plain(self._stream, quiet, clock)
         if not quiet and _can_live(self._stream):
             from asgd.report.frame import LiveView
@@ -58,8 +59,14 @@ class Display:
         for notice in status.notices:
             if notice.number > self._noted:
                 self._noted = notice.number
-                self.note(notice.text)
+                if notice.text not in self._warned:
+                    self.note(notice.text)
         self._attempt(lambda: self._view.update(status))
+
+    def warn(self, text: str) -> None:
+        """Notes a warning; a notice of the servers that says the same is not noted again."""
+        self._warned.add(text)
+        self.note(f"warning: {text}")
 
     def note(self, text: str, *, matters: bool = True) -> None:
         """A line that stays, above the live area. Notes that do not matter are left out when quiet."""

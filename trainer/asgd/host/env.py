@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asgd.errors import UserError
+from asgd.host.say import say
 from asgd.spec import Job, job_from_json
 from asgd.spec.environment import Env
 from asgd.wire.control import Keys, is_local
@@ -46,8 +47,11 @@ class ProcessConfig:
         if self.announce:
             body = {"role": role, "index": self.index, "pid": os.getpid(), "metrics": metrics}
             partial = self.announce.with_suffix(".partial")
-            partial.write_text(json.dumps(body), encoding="utf-8")
-            partial.replace(self.announce)
+            try:
+                partial.write_text(json.dumps(body), encoding="utf-8")
+                partial.replace(self.announce)
+            except OSError as error:  # nobody finds this process, but it works
+                say(f"{self.announce} cannot be written: {error.strerror}")
 
 
 def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:

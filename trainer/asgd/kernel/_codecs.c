@@ -35,10 +35,10 @@ static inline float of_fp16(uint16_t h) {
         for (int64_t i = 0; i < n; i++) h[i] = to(v[i]);                                                              \
         return 0;                                                                                                     \
     }                                                                                                                 \
-    CLONES static int name##_good(const uint8_t *restrict frame, int64_t n, int64_t arg) {                            \
-        const uint16_t *restrict h = (const uint16_t *)frame; uint16_t bad = 0;                                       \
-        for (int64_t i = 0; i < n; i++) bad |= (uint16_t)((h[i] & mask) == mask);                                     \
-        return !bad;                                                                                                  \
+    CLONES static float name##_largest(const uint8_t *restrict frame, int64_t n, int64_t arg) {                       \
+        const uint16_t *restrict h = (const uint16_t *)frame; int16_t top = 0;                                        \
+        for (int64_t i = 0; i < n; i++) { int16_t b = (int16_t)(h[i] & 0x7fffu); top = b > top ? b : top; }           \
+        return (uint16_t)top >= mask ? HUGE_VALF : from((uint16_t)top);                                               \
     }                                                                                                                 \
     CLONES static void name##_unpack(const uint8_t *restrict frame, float *restrict out, int64_t n, int64_t arg) {    \
         const uint16_t *restrict h = (const uint16_t *)frame;                                                         \
@@ -48,7 +48,7 @@ static inline float of_fp16(uint16_t h) {
         const uint16_t *restrict h = (const uint16_t *)frame;                                                         \
         for (int64_t i = 0; i < n; i++) { float t = from(h[i]) * a; w[i] = w[i] + t; }                                \
     }                                                                                                                 \
-    const codec_t codec_##name = {length16, name##_pack, name##_good, name##_unpack, name##_add};
+    const codec_t codec_##name = {length16, name##_pack, name##_largest, name##_unpack, name##_add};
 
 SIXTEEN(bf16, bf16_of, of_bf16, 0x7f80u)
 SIXTEEN(fp16, fp16_of, of_fp16, 0x7c00u)
@@ -94,12 +94,14 @@ static int int8_pack(float *kept, const float *v, int64_t n, uint8_t *frame, int
     return 0;
 }
 
-static int int8_good(const uint8_t *frame, int64_t n, int64_t block) {
+static float int8_largest(const uint8_t *frame, int64_t n, int64_t block) {
+    float top = 0.0f;
     for (int64_t row = 0; row < rows_of(n, block); row++) {
         float scale; memcpy(&scale, frame + 4 * row, 4);
-        if (!is_finite(scale * 128.0f)) return 0;
+        if (!is_finite(scale * 128.0f)) return HUGE_VALF;
+        top = fmaxf(top, fabsf(scale));
     }
-    return 1;
+    return top * 127.0f;
 }
 
 CLONES static void int8_unpack_block(const int8_t *restrict q, float s, float *restrict out, int64_t n) {
@@ -125,7 +127,7 @@ static void int8_add(const uint8_t *frame, float *w, float a, int64_t n, int64_t
         int8_add_block((const int8_t *)frame + 4 * rows + at, s, w + at, a, n - at < block ? n - at : block);
     }
 }
-const codec_t codec_int8 = {int8_length, int8_pack, int8_good, int8_unpack, int8_add};
+const codec_t codec_int8 = {int8_length, int8_pack, int8_largest, int8_unpack, int8_add};
 
 /* -- onebit: two float32 means a block, then a bit an element (each block begins a byte of its own) -------- */
 
@@ -183,12 +185,14 @@ static int onebit_pack(float *kept, const float *v, int64_t n, uint8_t *frame, i
     return 0;
 }
 
-static int onebit_good(const uint8_t *frame, int64_t n, int64_t block) {
+static float onebit_largest(const uint8_t *frame, int64_t n, int64_t block) {
+    float top = 0.0f;
     for (int64_t i = 0; i < 2 * rows_of(n, block); i++) {
         float mean; memcpy(&mean, frame + 4 * i, 4);
-        if (!is_finite(mean)) return 0;
+        if (!is_finite(mean)) return HUGE_VALF;
+        top = fmaxf(top, fabsf(mean));
     }
-    return 1;
+    return top;
 }
 
 /* w += a * (up | down) by the bits of a block, or w = that. */
@@ -222,4 +226,4 @@ static void onebit_unpack(const uint8_t *frame, float *out, int64_t n, int64_t b
 static void onebit_add(const uint8_t *frame, float *w, float a, int64_t n, int64_t block) {
     onebit_rows(frame, w, 1, a, n, block);
 }
-const codec_t codec_onebit = {onebit_length, onebit_pack, onebit_good, onebit_unpack, onebit_add};
+const codec_t codec_onebit = {onebit_length, onebit_pack, onebit_largest, onebit_unpack, onebit_add};

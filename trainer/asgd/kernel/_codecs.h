@@ -2,6 +2,7 @@
 #ifndef ASGD_CODECS_H
 #define ASGD_CODECS_H
 #include <float.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -21,8 +22,9 @@ typedef struct {
     int64_t (*length)(int64_t n, int64_t arg);
     /* kept (+= vector, if there is one) -> frame; kept -= what the frame says. 16 bits: vector -> frame. 0, or -1: no memory. */
     int (*pack)(float *kept, const float *vector, int64_t n, uint8_t *frame, int64_t arg);
-    /* 1: every element is finite, 0: not, -1: this is no such frame. The other two rely on a frame that is one. */
-    int (*good)(const uint8_t *frame, int64_t n, int64_t arg);
+    /* The largest magnitude it can stand for, inf: not all is finite, -1: this is no such frame. The other two rely on a
+     * frame that is one. */
+    float (*largest)(const uint8_t *frame, int64_t n, int64_t arg);
     /* frame -> out */
     void (*unpack)(const uint8_t *frame, float *out, int64_t n, int64_t arg);
     /* w += frame * a, each product rounded before it is added */

@@ -5,6 +5,7 @@
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <math.h>
 #include "_codecs.h"
 
 #define LOOK 2048 /* elements that are looked at and added while they are in the first-level cache */
@@ -50,22 +51,50 @@ static PyObject *axpy(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* add_finite(w, g, a) -> int: w += g * a up to the first LOOK elements with inf or nan among them; how many were added.
- * One pass of memory, where looking at all of g first would be two. */
-static PyObject *add_finite(PyObject *self, PyObject *args) {
-    Py_buffer w, g; double a;
-    if (addends(args, &w, &g, &a) < 0) return NULL;
-    Py_ssize_t done = 0, n = w.len / 4;
+/* Bits of the largest magnitude; as integers they are in the order of the floats, with inf and nan above all. */
+CLONES static uint32_t largest_bits(const uint32_t *restrict p, Py_ssize_t n) {
+    int32_t top = 0; /* signed: every processor compares these many at once */
+    for (Py_ssize_t i = 0; i < n; i++) {
+        int32_t b = (int32_t)(p[i] & 0x7fffffffu);
+        top = b > top ? b : top;
+    }
+    return (uint32_t)top;
+}
+
+static PyObject *magnitude(uint32_t bits) { return PyFloat_FromDouble(bits > 0x7f800000u ? HUGE_VAL : float_of(bits)); }
+
+/* add_below(w, g, a, limit) -> float: w += g * a up to the first LOOK elements with one of at least `limit` (inf: with inf
+ * or nan) among them; the largest magnitude that was seen. One pass of memory, where looking at all of g first is two. */
+static PyObject *add_below(PyObject *self, PyObject *args) {
+    PyObject *wo, *go; Py_buffer w, g; double a, limit;
+    if (!PyArg_ParseTuple(args, "OOdd", &wo, &go, &a, &limit)) return NULL;
+    if (floats(wo, &w, 1, -1) < 0) return NULL;
+    if (floats(go, &g, 0, w.len / 4) < 0) { PyBuffer_Release(&w); return NULL; }
+    Py_ssize_t n = w.len / 4;
+    uint32_t bound = bits_of((float)limit), top = 0;
     Py_BEGIN_ALLOW_THREADS
-    while (done < n) {
+    for (Py_ssize_t done = 0; done < n; done += LOOK) {
         Py_ssize_t block = n - done < LOOK ? n - done : LOOK;
-        if (count_bad((const uint32_t *)g.buf + done, block)) break;
+        uint32_t seen = largest_bits((const uint32_t *)g.buf + done, block);
+        if (seen > top) top = seen;
+        if (seen >= bound) break;
         add_scaled((float *)w.buf + done, (const float *)g.buf + done, (float)a, block);
-        done += block;
     }
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&w); PyBuffer_Release(&g);
-    return PyLong_FromSsize_t(done);
+    return magnitude(top);
+}
+
+/* largest(g) -> float: the largest magnitude, inf if any element is inf or nan. */
+static PyObject *largest(PyObject *self, PyObject *o) {
+    Py_buffer g;
+    if (floats(o, &g, 0, -1) < 0) return NULL;
+    uint32_t top;
+    Py_BEGIN_ALLOW_THREADS
+    top = largest_bits(g.buf, g.len / 4);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&g);
+    return magnitude(top);
 }
 
 /* finite(g) -> bool: no element is inf or nan. An exponent of all ones is what both share. */
@@ -117,23 +146,24 @@ end:
     Py_RETURN_NONE;
 }
 
-/* good(kind, frame, n, arg) -> bool: whether all elements are finite. ValueError: this is no such frame. */
-static PyObject *good(PyObject *self, PyObject *args) {
-    int kind, answer = -1; Py_buffer frame; Py_ssize_t n, arg;
+/* frame_largest(kind, frame, n, arg) -> float: the largest magnitude it can stand for, inf: not all is finite. ValueError:
+ * this is no such frame. */
+static PyObject *frame_largest(PyObject *self, PyObject *args) {
+    int kind; float answer = -1.0f; Py_buffer frame; Py_ssize_t n, arg;
     if (!PyArg_ParseTuple(args, "iy*nn", &kind, &frame, &n, &arg)) return NULL;
     const codec_t *codec = n < 0 ? NULL : chosen(kind, n, frame.len, arg);
     if (codec) {
         Py_BEGIN_ALLOW_THREADS
-        answer = codec->good(frame.buf, n, arg);
+        answer = codec->largest(frame.buf, n, arg);
         Py_END_ALLOW_THREADS
     }
     PyBuffer_Release(&frame);
-    if (answer >= 0) return PyBool_FromLong(answer);
+    if (answer >= 0) return PyFloat_FromDouble(answer);
     if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "its entries are none");
     return NULL;
 }
 
-/* unpack(kind, frame, out, arg): out = frame. The frame was found good. */
+/* unpack(kind, frame, out, arg): out = frame. The frame was found to be one. */
 static PyObject *unpack(PyObject *self, PyObject *args) {
     int kind; Py_buffer frame, out; Py_ssize_t arg;
     if (!PyArg_ParseTuple(args, "iy*w*n", &kind, &frame, &out, &arg)) return NULL;
@@ -148,7 +178,7 @@ static PyObject *unpack(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* add(kind, frame, w, a, arg): w += frame * a, each product rounded first. The frame was found good. */
+/* add(kind, frame, w, a, arg): w += frame * a, each product rounded first. The frame was found to be one. */
 static PyObject *add(PyObject *self, PyObject *args) {
     int kind; Py_buffer frame, w; double a; Py_ssize_t arg;
     if (!PyArg_ParseTuple(args, "iy*w*dn", &kind, &frame, &w, &a, &arg)) return NULL;
@@ -165,11 +195,12 @@ static PyObject *add(PyObject *self, PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"pack", pack, METH_VARARGS, "pack(kind, kept, vector, frame, arg): encodes a chunk, kept is the residual."},
-    {"good", good, METH_VARARGS, "good(kind, frame, n, arg): whether all are finite; ValueError: no such frame."},
+    {"frame_largest", frame_largest, METH_VARARGS, "frame_largest(kind, frame, n, arg): inf, or the largest magnitude."},
     {"unpack", unpack, METH_VARARGS, "unpack(kind, frame, out, arg): decodes a frame."},
     {"add", add, METH_VARARGS, "add(kind, frame, w, a, arg): w += frame * a, each product rounded first."},
     {"axpy", axpy, METH_VARARGS, "axpy(w, g, a): w += g * a in place, two roundings an element."},
-    {"add_finite", add_finite, METH_VARARGS, "add_finite(w, g, a): as axpy, up to a block that is not finite."},
+    {"add_below", add_below, METH_VARARGS, "add_below(w, g, a, limit): as axpy, up to a block that reaches limit."},
+    {"largest", largest, METH_O, "largest(g): the largest magnitude, inf for inf and nan."},
     {"finite", all_finite, METH_O, "finite(g): whether no element is inf or nan."},
     {NULL, NULL, 0, NULL},
 };

@@ -261,10 +261,10 @@ static inline uint64_t word(const uint8_t *bitmap, int64_t byte, int64_t size) {
     }
 
 #define FAULT -1
-static int topk_good(const uint8_t *frame, int64_t n, int64_t k) {
-    int finite = 1;
-    EACH(frame, n, k, (void)i; finite &= (h & 0x7f80u) != 0x7f80u;)
-    return seen == k ? finite : -1;
+static float topk_largest(const uint8_t *frame, int64_t n, int64_t k) {
+    uint16_t top = 0;
+    EACH(frame, n, k, (void)i; uint16_t b = h & 0x7fffu; top = b > top ? b : top;)
+    return seen != k ? -1.0f : top >= 0x7f80u ? HUGE_VALF : of_bf16(top);
 }
 #undef FAULT
 #define FAULT
@@ -276,4 +276,4 @@ static void topk_unpack(const uint8_t *frame, float *out, int64_t n, int64_t k) 
 static void topk_add(const uint8_t *frame, float *w, float a, int64_t n, int64_t k) {
     EACH(frame, n, k, float t = of_bf16(h) * a; w[i] = w[i] + t;)
 }
-const codec_t codec_topk = {topk_length, topk_pack, topk_good, topk_unpack, topk_add};
+const codec_t codec_topk = {topk_length, topk_pack, topk_largest, topk_unpack, topk_add};

@@ -7,7 +7,6 @@ and a hash of each log, so that a replay knows what it has to come to, and that 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,7 @@ import numpy as np
 from msgspec import Struct
 
 from asgd.errors import UserError
+from asgd.host.files import UNSEALED, check_seal, sealed
 from asgd.kernel import F32
 from asgd.record.format import Ended, read_log
 from asgd.spec.types import JobSpec
@@ -29,7 +29,7 @@ class RunRecord(Struct, rename="camel"):
     job_folder: str
     """Where the job's file lay: users' code is looked for there."""
     threads: str
-    """OMP_NUM_THREADS of the processes: it may change a gradient's last bits."""
+    """Threads that each process computes with: they may change a gradient's last bits."""
     packages: dict[str, str]
     """{package: version} that compute."""
     files: dict[str, str] = {}
@@ -38,6 +38,8 @@ class RunRecord(Struct, rename="camel"):
     """The save that holds the final weights; 0: there are none."""
     weights: str = ""
     """sha256 of the final weights, float32 in the layout's order."""
+    crc32: str = ""
+    """Of this file, with "00000000" in this place."""
 
 
 def obstacle(spec: JobSpec, *, script: bool, dataset: int | None, restored: bool) -> str:
@@ -55,12 +57,12 @@ def obstacle(spec: JobSpec, *, script: bool, dataset: int | None, restored: bool
     return ""
 
 
-def begin(folder: Path, job_folder: Path) -> None:
+def begin(folder: Path, job_folder: Path, threads: int) -> None:
     """Starts the recording in `folder`, over that of an earlier run. A disk that fails shows when it is sealed."""
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, RunRecord(str(job_folder), os.environ.get("OMP_NUM_THREADS", "1"), packages()))
+        _write(folder, RunRecord(str(job_folder), str(threads), packages()))
     except OSError:
         return
 
@@ -94,15 +96,19 @@ def read(folder: Path) -> RunRecord:
     """run.json. Raises UserError when there is none."""
     path = folder / "run.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=RunRecord)
+        data = path.read_bytes()
+        check_seal(data)
+        return msgspec.json.decode(data, type=RunRecord)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
 def _write(folder: Path, record: RunRecord) -> None:
-    (folder / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+    record.crc32 = UNSEALED
+    text = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+    (folder / "run.json").write_bytes(sealed(text))
 
 
 def check(folder: Path, record: RunRecord) -> None:

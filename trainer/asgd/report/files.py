@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from asgd.host.files import sync_folder
+
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Puts `data` at `path` in one step (a sibling temporary file, synced, then renamed). Raises OSError."""
@@ -21,3 +23,4 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)

@@ -1,12 +1,16 @@
 """history.jsonl: what happened in a run, second by second; a resumed run goes on in the same file.
 
 Each line is one write, so a killed machine tears at most the last; readers drop it and the next writer cuts
-it off. Time goes on where the file ended: a server that restarts, or a resumed run, may count its seconds
-anew. When a line is due is decided here; what stands in it in `lines`.
+it off. A line for which the disk has no room is left out, whole, and the run goes on. Time goes on where the
+file ended: a server that restarts, or a resumed run, may count its seconds anew. When a line
+is due is decided here; what stands in it in `lines`.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from errno import ENOSPC
+from os import SEEK_END, strerror
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -55,12 +59,17 @@ def parse(data: bytes) -> History:
 
 
 class HistoryWriter:
-    """Appends the lines of one run to `path`: `record` each status, `close` at the end. Raises OSError."""
+    """Appends the lines of one run to `path`: `record` each status, `close` at the end. Raises OSError at its start.
+
+    `trouble` says why the last line was left out, or nothing.
+    """
 
     def __init__(self, path: Path, *, simulated: bool = False) -> None:
         self._simulated = simulated
         kept = _cut_torn_line(path)
         self._file: BinaryIO = path.open("ab", buffering=0)
+        self._path = path
+        self.trouble = ""
         self._t = max((line.t for line in kept), default=0.0)
         self._offset = 0.0
         self._evaluated = _last_evaluation(kept)
@@ -134,7 +143,16 @@ class HistoryWriter:
             self._evaluated = (line.updates, line.metrics)
 
     def _write(self, line: AnyLine) -> None:
-        self._file.write(msgspec.json.encode(line) + b"\n")
+        text = msgspec.json.encode(line) + b"\n"
+        whole = self._file.seek(0, SEEK_END)
+        try:
+            if self._file.write(text) < len(text):
+                raise OSError(ENOSPC, strerror(ENOSPC))
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = f"{self._path} cannot be written: {error.strerror}"
+            with suppress(OSError):
+                self._file.truncate(whole)
 
 
 def _cut_torn_line(path: Path) -> list[AnyLine]:

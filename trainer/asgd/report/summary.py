@@ -26,7 +26,8 @@ _REASONS = {
     "samples": "the samples of the stop rule are done",
     "seconds": "the time of the stop rule is over",
     "metric": "the metric of the stop rule is reached",
-    "diverged": "training diverged: loss or gradients grew out of all bounds; a smaller learning rate may help",
+    "diverged": "training diverged; a smaller learning rate may help",
+    "unevaluated": "only a metric could end it, and its evaluation fails",
     "interrupted": "it was interrupted",
     "suspended": "the job was suspended",
     "stopped": "it was told to stop",
@@ -94,6 +95,7 @@ def read(path: Path) -> Summary:
 def describe(summary: Summary, output: Path | None = None) -> list[str]:
     """What was reached, why it stopped, speed, staleness, losses and where the files are, a line each."""
     reason = _REASONS.get(summary.stop_reason, summary.stop_reason)
+    reason += f"; {summary.stop_detail}" if summary.stop_detail else ""
     lines = [
         f"reached    {_reached(summary)}",
         f"stopped    after {units.seconds(summary.seconds)}: {reason}",
@@ -105,13 +107,18 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
     bad = [f"{what} {text}" for what, text in troubles(summary)]
     if summary.workers_lost:
         bad.append(f"lost {_workers(summary.workers_lost)}")
+    if summary.evaluation_error:
+        lines.append(
+            f"evaluation the last one failed ({summary.evaluations_failed} did): {summary.evaluation_error}"
+        )
     if bad:
         lines.append(f"troubles   {'; '.join(bad)}")
     if summary.rejected_workers:
         lines.append(
             f"rejected   {_workers(summary.rejected_workers)}: {summary.algorithm} did not listen to what they sent"
         )
-    lines += [f"gave up    {notice.text}" for notice in summary.notices]
+    labels = {"worker": "gave up", "evaluator": "gave up", "data": "changed"}
+    lines += [f"{labels.get(notice.about, 'noticed'):<11}{notice.text}" for notice in summary.notices]
     if output is not None:
         lines.append(f"files      {output}")
     return lines

@@ -9,9 +9,11 @@ from asgd.spec.status import Totals
 
 
 def troubles(figures: Totals) -> Iterator[tuple[str, str]]:
-    """(what happened, how often); nothing for a run in which nothing was refused, lost, visited again or restarted."""
+    """(what happened, how often); nothing for a run in which nothing of the kind did."""
     if refused := {reason: count for reason, count in figures.refused.items() if count}:
         yield "refused", ", ".join(f"{count:,} {reason}" for reason, count in refused.items())
+    if figures.evaluations_failed:
+        yield "failed", units.plural(figures.evaluations_failed, "evaluation")
     if figures.lost_updates:
         yield "lost", units.plural(figures.lost_updates, "update")
     if figures.revisited_samples:

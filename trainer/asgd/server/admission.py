@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from asgd.errors import ProtocolError
 from asgd.wire import limits
+from asgd.wire.agreement import readable
 from asgd.wire.messages import (
     Beat,
     Bye,
@@ -145,6 +146,8 @@ def _hello(message: Hello, known: Known) -> Found:
         return "incarnation", f"incarnation {message.incarnation} is more than a day in the future"
     if known.shard and None not in (known.dataset, message.dataset) and message.dataset != known.dataset:
         return "dataset", f"this job's data has {known.dataset} samples, not {message.dataset}"
+    if not readable(message.digest):
+        return "digest", "no description of data and model"
     return _another(known, message.role, message.index) or _past(message, known) or _model(message, known)
 
 
@@ -167,7 +170,7 @@ def _model(message: Hello, known: Known) -> Found:
         return "size", f"{message.size} parameters: this job's model has {known.size}"
     if message.size == 0:
         return "size", "a model without parameters"
-    if message.role == "worker" and message.tensors:
+    if message.tensors:
         total = _described(message.tensors)
         if total is None:
             return "tensors", "the model's tensors are not [[name, shape], ...]"

@@ -13,24 +13,28 @@ from typing import Any
 
 from asgd.errors import UserError
 from asgd.server import kept
-from asgd.server.divergence import Divergence
+from asgd.server.agreement import Agreement
+from asgd.server.divergence import BAD, Divergence
 from asgd.server.evaluation import EvaluatorLife
+from asgd.server.mean import Mean
 from asgd.server.members import Member
-from asgd.server.membership import Membership
 from asgd.server.pool import Pool, Span
 from asgd.server.rates import Rates
+from asgd.server.suspects import Suspects
 from asgd.spec.types import JobSpec, Metric
 from asgd.wire.messages import Granted
 
 RETURN_SECONDS = 2.0
 """Within so long after a restart every worker that lives has said hello: it repeats it each second."""
-NAMED_IN_A_ROW, NAMED_IN_ALL = 3, 10
-"""A worker is named when so many of its batches were not finite."""
+FAILED_MOST = 3
+"""So many failed evaluations in a row end a job that only a metric could end."""
+LOSS_KEEPS, MEMBER_KEEPS = 0.95, 0.9
+"""How much of its weight a loss keeps with each further push in the mean of the job, and of one worker."""
 PAUSE_SECONDS = 2.0
 """Time moves on in steps of at most this; a longer one means that this process did not run."""
 
 
-class Coordinator(Membership):
+class Coordinator(Suspects):
     """Decides for one job. `now` is seconds on any monotonic clock; `run` names this start of the job."""
 
     def __init__(self, spec: JobSpec, run: str = "") -> None:
@@ -45,11 +49,17 @@ class Coordinator(Membership):
         self.seconds_before = 0.0
         self.first_push: float | None = None
         self.last_push = 0.0
-        self.loss: float | None = None
-        self.first_loss: float | None = None
+        self.mean_loss = Mean()
         self.divergence = Divergence()
+        self.stop_detail = ""
+        """What led to the stop reason, in a sentence, where the reason alone does not say it."""
+        self.diverged_by: list[int] = []
+        self.agreement = Agreement()
         self.metrics: dict[str, float] = {}
         self.metrics_at = -1
+        self.evaluations_failed = 0
+        self.evaluation_error = ""
+        """Why the newest evaluation has failed, if it has."""
         self.rates = Rates()
         self.evaluator = EvaluatorLife()
         self.save_round = 0
@@ -74,16 +84,22 @@ class Coordinator(Membership):
         self.dataset = dataset
         self.pool = Pool(dataset, self.spec.batch_size, self.spec.stop_after.epochs)
 
+    def agree(self, who: str, digest: bytes) -> None:
+        """Member `who` has told what its data and model are like: the first one speaks for the job."""
+        if said := self.agreement.meet(who, digest):
+            self.notices.add(said, "data")
+        self.changes += bool(said)
+
     def lease(self, index: int, request: int, now: float) -> Granted:
-        """The next range of samples for a worker; the same one again when its request number `request` is repeated."""
+        """The next range of samples for a worker; the same one again when its request number `request` is repeated.
+
+        NB: requests that were overtaken on their way do not come here: `admission.py` refuses them.
+        """
         member = self.members.get(index)
         if self.stop_reason or member is None:
             return Granted(over=bool(self.stop_reason), wait=not self.stop_reason)
         if self.pool is None:
             raise UserError("leases are for map-style datasets; this job's data is a stream")
-        if request < member.asked:
-            # NB: it was overtaken on its way, and nobody waits for its answer: what it got would never be visited.
-            return Granted(wait=True)
         if member.granted is None or member.asked != request:
             span = self.pool.lease(index, len(self.members))
             over = span is None and self.pool.done
@@ -115,9 +131,9 @@ class Coordinator(Membership):
             member.heard = now
             self.active(index, now)
             member.debt.pace.pushed(now - member.joined)
-        if verdict == "refused:nonfinite":
-            self.divergence.refused()
-            self._unusable(index, visits)
+        if verdict in BAD:
+            self.divergence.refuse(index)
+            self._unusable(index, visits, verdict)
             self._check_bad(now)
             self._check_stop(now)
             return
@@ -134,9 +150,9 @@ class Coordinator(Membership):
         if member:
             member.unusable_in_a_row = 0
             member.samples += samples
-            member.loss = _smooth(member.loss, loss, 0.9)
+            member.mean_loss.add(loss, MEMBER_KEEPS)
         if loss is not None:
-            self._note_loss(loss, now)
+            self._note_loss(index, loss, now)
         self._check_stop(now)
 
     def dropped(self, index: int, visits: list[Span], now: float) -> None:
@@ -147,46 +163,35 @@ class Coordinator(Membership):
         self._unusable(index, visits)
         self._check_stop(now)
 
-    def _unusable(self, index: int, visits: list[Span]) -> None:
-        """What worker `index` made of `visits` was not finite: it is tried once more, and who repeats it is named."""
-        skipped = self.pool.give_up(index, visits) if self.pool else 0
-        if skipped and self.pool and self.pool.skipped == skipped:
-            self.notices.add(f"{skipped} samples were not finite twice, and are left out of this epoch")
-        member = self.members.get(index)
-        if member is None:
-            return
-        member.unusable += 1
-        member.unusable_in_a_row += 1
-        if member.unusable_in_a_row == NAMED_IN_A_ROW:
-            self.notices.add(
-                f"worker {index}: {NAMED_IN_A_ROW} batches in a row had a loss or gradient that is not finite"
-            )
-        elif member.unusable == NAMED_IN_ALL:
-            self.notices.add(
-                f"worker {index}: {NAMED_IN_ALL} batches had a loss or gradient that is not finite"
-            )
-
-    def spoiled(self, index: int, now: float) -> None:
-        """A push that was accepted turned out to be non-finite in a later chunk (pushes that leave during backward)."""
+    def spoiled(self, index: int, verdict: str, now: float) -> None:
+        """A push that was accepted turned out to be bad in a later chunk (pushes that leave during backward)."""
         self.divergence.spoil(index)
-        self._unusable(index, [])
+        self._unusable(index, [], verdict)
         self._check_bad(now)
 
     def _check_bad(self, now: float) -> None:
         if self.divergence.beyond(len(self.members)):
-            self.stop("diverged", now)
+            self._diverge(now)
 
-    def _note_loss(self, loss: float, now: float) -> None:
-        self.loss = _smooth(self.loss, loss, 0.95)
-        if self.first_loss is None and math.isfinite(loss):
-            self.first_loss = loss
-        if self.divergence.loss(loss, self.first_loss, len(self.members)):
-            self.stop("diverged", now)
+    def _note_loss(self, index: int, loss: float, now: float) -> None:
+        self.mean_loss.add(loss, LOSS_KEEPS)
+        if self.divergence.loss(index, loss, self.loss, self.spec.divergence, len(self.members)):
+            self._diverge(now)
+
+    def _diverge(self, now: float) -> None:
+        if not self.stop_reason:
+            self.stop_detail, self.diverged_by = self.divergence.sentence(self.spec.divergence)
+        self.stop("diverged", now)
 
     def rolled_back(self, samples: int) -> None:
         """A restart of shard 0 has lost updates: their samples are visited again."""
         if self.pool:
             self.pool.revisited += samples
+
+    @property
+    def loss(self) -> float | None:
+        """The mean over the newest pushes."""
+        return self.mean_loss.value
 
     @property
     def epochs(self) -> float:
@@ -231,14 +236,41 @@ class Coordinator(Membership):
     def _enter(self, phase: str, now: float) -> None:
         self.phase, self.phase_since = phase, now
 
-    def evaluated(self, version: int, metrics: dict[str, float], final: bool, now: float) -> None:
-        """The evaluator's result."""
-        self.metrics, self.metrics_at = dict(metrics), version
+    def evaluated(
+        self, version: int, metrics: dict[str, float], final: bool, now: float, error: str = ""
+    ) -> None:
+        """The evaluator's result; `error`: why it has none."""
+        if not error:
+            self.metrics, self.metrics_at, self.evaluation_error = dict(metrics), version, ""
+            self.evaluator.failed = 0
         self.evaluator.told(self.spec.evaluation.every_seconds, now)
+        if error:
+            self._evaluation_failed(error, now)
         if final and self.phase == "evaluating":
             self._enter("finished", now)
         if _reached(self.spec.stop_after.metric, metrics):
             self.stop("metric", now)
+
+    def _evaluation_failed(self, why: str, now: float) -> None:
+        """An evaluation has failed. A job that only a metric can end does not wait for ever for the next one."""
+        if why != self.evaluation_error:
+            self.notices.add(f"an evaluation failed: {why}", "evaluation")
+        self.evaluations_failed += 1
+        self.evaluation_error = why
+        self.evaluator.failed += 1
+        if self.evaluator.failed >= FAILED_MOST:
+            self._end_without_metric(now)
+
+    def unevaluated(self, why: str, now: float) -> None:
+        """No evaluation comes any more."""
+        self.evaluation_error = self.evaluation_error or why
+        self._end_without_metric(now)
+
+    def _end_without_metric(self, now: float) -> None:
+        rule = self.spec.stop_after
+        if rule.metric is not None and (rule.epochs, rule.updates, rule.samples, rule.seconds) == (None,) * 4:
+            self.stop_detail = self.stop_detail or self.evaluation_error
+            self.stop("unevaluated", now)
 
     def meet_evaluator(self, now: float | None, incarnation: int = 0) -> None:
         """The evaluator joined, was heard of, or (None) left."""
@@ -315,14 +347,14 @@ class Coordinator(Membership):
             self._enter("finished", now)
         elif seconds > self.evaluator.deadline(self.spec):
             why = f"the final evaluation has told nothing for {seconds:.0f} s: the job ends without it"
-            self.evaluator.given_up = why
+            self.evaluator.given_up = self.evaluation_error = why
             self.notices.add(why, "evaluator")
             self._enter("finished", now)
 
     # -- saves -------------------------------------------------------------------------------------
 
     def _check_save(self, now: float) -> None:
-        if self.save_asked is not None or not self.updates:
+        if self.save_asked is not None or not self.updates or self.divergence.suspected:
             return
         if now - self.last_save >= self.spec.checkpoint.every_seconds:
             ahead = math.ceil(self.rates.updates_per_second(now) * 0.6) + 1
@@ -356,10 +388,3 @@ def _reached(rule: Metric | None, metrics: dict[str, float]) -> bool:
     return (rule.at_least is not None and value >= rule.at_least) or (
         rule.at_most is not None and value <= rule.at_most
     )
-
-
-def _smooth(mean: float | None, value: float | None, keep: float) -> float | None:
-    """The running mean with one more value; one that is no number would stay in it for ever, and is left out."""
-    if value is None or not math.isfinite(value):
-        return mean
-    return value if mean is None else keep * mean + (1 - keep) * value

@@ -94,6 +94,9 @@ class ServerCore:
         shard.recorder.restored(restored.number)
         if self.primary and restored.job is not None:
             self.primary.restore(restored.job, restored.manifest, restored.age, now)
+            self.primary.tell_skipped(restored.skipped)
+        if self.participant:
+            self.participant.skipped = restored.skipped
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -167,10 +170,10 @@ class ServerCore:
         shard, primary = self.shard, self.primary
         if payload is not None:
             self.traffic.received += memoryview(payload).nbytes
-        before = shard.refused.get("nonfinite", 0)
+        before = shard.spoils
         answer = shard.exchange(message, payload)
         if primary and isinstance(answer, Reply):
-            primary.exchanged(message, answer, shard.refused.get("nonfinite", 0) > before, now)
+            primary.exchanged(message, answer, shard.spoils > before, now)
         return self._answer(sender, answer, message, message.index, message.pull)
 
     def _pull(self, sender: Sender, message: Pull, now: float) -> Answers:

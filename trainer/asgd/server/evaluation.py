@@ -19,6 +19,8 @@ class EvaluatorLife:
         self.incarnation = -1
         self.given_up = ""
         """Why this incarnation is to end."""
+        self.failed = 0
+        """Failed evaluations in a row."""
         self._came = False
         self._progress = 0.0
         self._results = 0

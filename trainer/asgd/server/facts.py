@@ -12,6 +12,8 @@ from asgd.server.traffic import Traffic
 from asgd.spec.status import ServingView
 from asgd.wire.reports import ShardReport
 
+SUSPECTS_MOST = 256
+
 
 @dataclass(frozen=True, slots=True)
 class SaveFacts:
@@ -56,6 +58,7 @@ def shard_report(shard: Shard, traffic: Traffic) -> ShardReport:
         ready=shard.ready,
         histogram=dict(shard.histogram),
         refused=dict(shard.refused),
+        suspects=sorted(shard.outliers.workers)[:SUSPECTS_MOST],
         lost=shard.losses.updates,
         sent=traffic.sent,
         received=traffic.received,

@@ -13,14 +13,19 @@ import msgspec
 from msgspec import Struct
 
 from asgd.errors import UserError
+from asgd.server.agreement import Agreement
 from asgd.server.divergence import Divergence
+from asgd.server.mean import Mean
 from asgd.server.notices import Notices
 from asgd.server.pool import PoolState
 
 if TYPE_CHECKING:
     from asgd.server.coordinator import Coordinator
 
-RUN_BOUND = ("stop_reason", "divergence", "finished_loops", "seen", "lost", "notices")
+RUN_BOUND = (
+    "stop_reason", "stop_detail", "evaluation_error",
+    "divergence", "diverged_by", "suspects", "finished_loops", "seen", "lost", "notices",
+)  # fmt: skip
 """Of one start of the job only: a job that is resumed by another one begins these anew."""
 
 
@@ -34,20 +39,25 @@ class Kept(Struct, rename="camel"):
     tensors: str = ""
     guarantee: str = ""
     stop_reason: str = ""
+    stop_detail: str = ""
     updates: int = 0
     samples: int = 0
     seconds: float = 0.0
     """Trained until then."""
-    loss: float | None = None
-    first_loss: float | None = None
+    mean_loss: Mean = msgspec.field(default_factory=Mean)
     divergence: Divergence = msgspec.field(default_factory=Divergence)
+    diverged_by: list[int] = []
+    suspects: set[int] = set()
     metrics: dict[str, float] = {}
     metrics_at: int = -1
+    evaluations_failed: int = 0
+    evaluation_error: str = ""
     restarts: dict[str, int] = {}
     finished_loops: set[int] = set()
     seen: set[int] = set()
     lost: set[int] = set()
     notices: Notices = msgspec.field(default_factory=Notices)
+    agreement: Agreement = msgspec.field(default_factory=Agreement)
 
 
 _MADE = ("run", "dataset", "pool", "tensors", "seconds")
@@ -76,6 +86,7 @@ def take_over(coordinator: Coordinator, state: dict[str, Any]) -> None:
     for name in _PLAIN:
         if same_run or name not in RUN_BOUND:
             setattr(coordinator, name, getattr(kept, name))
+    coordinator.agreement.earlier |= not same_run and bool(kept.agreement.digest)
     coordinator.seconds_before = kept.seconds
     coordinator.describe_data(kept.dataset, kept.guarantee, kept.tensors.encode())
     if coordinator.pool and kept.pool:

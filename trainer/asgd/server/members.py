@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from asgd.server.mean import Mean
 from asgd.server.progress import Debt
 from asgd.spec.status import WorkerTimes
 from asgd.wire.messages import Granted
@@ -27,10 +28,10 @@ class Member:
     ended: float | None = None
     state: str = "running"
     samples: int = 0
-    loss: float | None = None
     unusable: int = 0
     """Batches whose loss or gradient was not finite."""
     unusable_in_a_row: int = 0
+    mean_loss: Mean = field(default_factory=Mean)
     resting: bool = False
     """No data for it now: it neither computes nor pushes, and nobody must wait for it."""
     times: WorkerTimes = field(default_factory=WorkerTimes)
@@ -39,6 +40,11 @@ class Member:
     asked: int = 0
     granted: Granted | None = None
     """The answer to its newest request for a lease: a request that is repeated gets no second one."""
+
+    @property
+    def loss(self) -> float | None:
+        """The mean over its newest pushes."""
+        return self.mean_loss.value
 
 
 class Roster:

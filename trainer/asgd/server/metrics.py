@@ -23,7 +23,7 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
     refused = CounterMetricFamily(
         "asgd_server_updates_rejected", "Pushes refused, by reason.", labels=["reason"]
     )
-    for reason in ("stale", "nonfinite", "rollback", "norm"):
+    for reason in ("stale", "nonfinite", "outlier", "rollback", "norm"):
         refused.add_metric([reason], shard.refused.get(reason, 0))
     yield refused
     yield _staleness(shard)

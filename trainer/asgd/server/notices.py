@@ -1,4 +1,4 @@
-"""What was waited for and given up, in sentences: a bounded list whose numbers go on, so that each is told once."""
+"""What a person should know of (given up, refused, changed): bounded; numbers go on, so that each is told once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import Struct
 from asgd.spec.status import Notice
 
 MOST = 16
+About = Literal["worker", "evaluator", "pushes", "evaluation", "data", "checkpoint"]
 
 
 class Notices(Struct):
@@ -16,7 +17,7 @@ class Notices(Struct):
 
     newest: list[Notice] = []
 
-    def add(self, text: str, about: Literal["worker", "evaluator"] = "worker") -> None:
+    def add(self, text: str, about: About = "worker") -> None:
         """One more; the oldest goes."""
         number = self.newest[-1].number + 1 if self.newest else 1
         self.newest = [*self.newest, Notice(number, text, about)][-MOST:]

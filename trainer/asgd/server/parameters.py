@@ -18,6 +18,7 @@ from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
 from asgd.server.losses import Losses
+from asgd.server.outliers import Outliers
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
@@ -45,6 +46,8 @@ class Parameters:
         """Told of each change, before anything that follows from it leaves."""
         self.size: int | None = None
         self.layout = ""
+        self.tensors = b""
+        """As in `Hello`: names and shapes of the whole model, as soon as anybody has told."""
         self.ready = False
         self.state = ShardState(np.empty(0, np.float32), {}, np.empty(0, np.float32))
         self.members: dict[int, int] = {}
@@ -52,6 +55,9 @@ class Parameters:
         self.seen: dict[int, Seen] = {}
         self.histogram: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
+        self.outliers = Outliers(spec.outliers)
+        self.spoils = 0
+        """Accepted pushes that turned out to be bad in a later chunk."""
         self.losses = Losses()
         self.shadows: Shadows | None = None
         """What each worker holds, when pulls are sent as differences."""
@@ -79,6 +85,34 @@ class Parameters:
     def chunks(self) -> int:
         return chunk_count(self.state.weights.size)
 
+    def _pass_over(self, index: int, reason: str, dropped: bool = False) -> None:
+        """A push was refused, or `dropped` by its worker: the open round goes on without this worker, and nobody waits
+        for it to make up for one that is bad."""
+        if self.strategy.rounds or (dropped and self.strategy.pulls_wait):
+            self.state.clocks.pop(index, None)
+        elif reason in ("nonfinite", "outlier"):
+            self._advance(index)
+
+    def _advance(self, index: int) -> None:
+        clocks = self.state.clocks
+        clocks[index] = clocks.get(index, min(clocks.values(), default=0)) + 1
+
+    def _drop_unfinished(self, index: int) -> None:
+        """A contribution to the open round that will never be complete."""
+        part = self.state.inbox.get(index)
+        if part and not part.complete:
+            del self.state.inbox[index]
+
+    def _forget(self, index: int) -> None:
+        if self.shadows:
+            self.shadows.forget(index)
+
+    def _drop_unsettled(self, index: int) -> None:
+        """Whoever joins anew begins anew, unless the round is closing with what it sent before."""
+        part = self.state.inbox.get(index)
+        if part and not part.settled:
+            del self.state.inbox[index]
+
     def arrays(self) -> dict[str, F32]:
         """Everything of full size that a checkpoint holds."""
         return {"weights": self.state.weights, **self.state.slots}
@@ -91,6 +125,7 @@ class Parameters:
             "seen": {str(k): msgspec.to_builtins(v) for k, v in self.seen.items()},
             "histogram": {str(k): v for k, v in self.histogram.items()},
             "refused": dict(self.refused),
+            "outliers": self.outliers.state(),
             "losses": self.losses.state(),
             "facts": self.state.facts,
         }
@@ -116,6 +151,8 @@ class Parameters:
         self.seen = {int(k): msgspec.convert(v, Seen) for k, v in meta.get("seen", {}).items()}
         self.histogram = Counter({int(k): v for k, v in meta.get("histogram", {}).items()})
         self.refused = Counter(meta.get("refused", {}))
+        if "outliers" in meta:
+            self.outliers.load(meta["outliers"])
         if "losses" in meta:
             self.losses.load(meta["losses"])
         self.state.facts = dict(meta.get("facts", {}))

@@ -29,6 +29,8 @@ class Participant:
         self._missing: dict[int, float] = {}
         self._leaving_after: int | None = None
         self._kept = 0
+        self.skipped = ""
+        """Which saves this start has passed over, and why."""
 
     @property
     def stop(self) -> str:
@@ -77,6 +79,7 @@ class Participant:
         """The report of this moment."""
         report, saving = shard_report(self._shard, self._traffic), self._saving
         report.leaving = self._leaving_after is not None
+        report.skipped = self.skipped[:TEXT_MOST]
         if saving:
             report.save, report.part = saving.number, saving.part
             report.error, report.store_trouble = saving.error[:TEXT_MOST], saving.trouble(now)[:TEXT_MOST]

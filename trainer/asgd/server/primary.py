@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from asgd.errors import ProtocolError, UserError
+from asgd.server import outliers
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
 from asgd.server.manifest import Manifest
 from asgd.server.saving import Saving
-from asgd.server.shard import Shard
+from asgd.server.shard import Shard, named
 from asgd.server.traffic import Traffic
 from asgd.server.view import build_status
 from asgd.spec.status import Status
@@ -73,7 +74,7 @@ class Primary:
         self.coordinator.last_save = now
         if state["run"] == self.coordinator.run:
             self.coordinator.returning_until = now + RETURN_SECONDS
-        self.shard.state.dataset = self.coordinator.dataset
+        self.shard.state.dataset, self.shard.tensors = self.coordinator.dataset, self.coordinator.tensors
         self._rolled_back = self.shard.losses.samples
         if self.collecting:
             if state["stopReason"] == "":
@@ -83,11 +84,16 @@ class Primary:
     # -- members -----------------------------------------------------------------------------------
 
     def refusal(self, message: Hello) -> Fault | None:
-        """Why a peer can't join, as far as the job is concerned; None when it may."""
+        """Why a peer can't join, as far as the job is concerned; None when it may.
+
+        NB: who differs hears so also when the job is over.
+        """
+        if unlike := self.coordinator.agreement.refusal(named(message), message.digest):
+            return self._unlike(unlike)
         if message.role != "worker":
             return None
         if self.stop:
-            return Fault("stopped", self.stop, self.shard.term)
+            return self.shard.unlike(message) or Fault("stopped", self.stop, self.shard.term)
         known = self.coordinator.dataset
         if message.dataset is None and self.job.spec.stop_after.epochs is not None:
             text = "spec.stopAfter.epochs needs data of a known size, and this entrypoint's data is a stream"
@@ -102,6 +108,7 @@ class Primary:
     def joined(self, message: Hello, answer: Welcome, now: float) -> int:
         """The shard has welcomed a peer; the first worker describes the data. The number of a worker's membership."""
         coordinator = self.coordinator
+        coordinator.agree(named(message), message.digest)
         if message.role == "evaluator":
             coordinator.meet_evaluator(now, message.incarnation)
         if message.role != "worker":
@@ -131,6 +138,8 @@ class Primary:
                 self.shard.recorder.ended(message.index)
         elif message.role == "evaluator":
             coordinator.meet_evaluator(None)
+            if message.lost:
+                coordinator.unevaluated("the evaluator has ended again and again, and is given up", now)
 
     # -- pushes ------------------------------------------------------------------------------------
 
@@ -146,7 +155,7 @@ class Primary:
             return
         self.coordinator.active(message.index, now)
         if spoiled and message.chunk:
-            self.coordinator.spoiled(message.index, now)
+            self.coordinator.spoiled(message.index, reply.verdict, now)
 
     def pulled(self, message: Pull, parked: bool, now: float) -> None:
         """A pull is answered, or held back until something changes."""
@@ -171,7 +180,9 @@ class Primary:
             case Beat():
                 return self._beat(message, now)
             case Evaluated():
-                self.coordinator.evaluated(message.version, message.metrics, message.final, now)
+                self.coordinator.evaluated(
+                    message.version, message.metrics, message.final, now, message.error
+                )
                 return Done()
             case Command():
                 return self._command(message, now)
@@ -232,6 +243,12 @@ class Primary:
         if report.buffers:
             self._buffers[index] = report.buffers
 
+    def tell_skipped(self, text: str) -> None:
+        """A shard has passed over saves that are not whole: told once, although all shards may say so."""
+        notices = self.coordinator.notices
+        if text and all(notice.text != text for notice in notices.newest):
+            notices.add(text, "checkpoint")
+
     def _shard_report(self, message: Beat, report: ShardReport, now: float) -> Fault | None:
         known = self.terms.get(message.index)
         if known is not None and message.incarnation < known:
@@ -239,9 +256,12 @@ class Primary:
         if known is not None and message.incarnation > known:
             self.coordinator.restarts["server"] += 1
         self.terms[message.index] = message.incarnation
+        self.tell_skipped(report.skipped)
         if report.ready:
             self.coordinator.shard_heard(message.index, now)
         self.reports[message.index] = report
+        for worker in report.suspects:
+            self.coordinator.suspect(worker, outliers.sentence(self.job.spec.outliers))
         if self.collecting:
             self.collecting.report(message.index, report)
             if report.leaving and not self.collecting.under_way:

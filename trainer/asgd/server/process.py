@@ -37,7 +37,7 @@ def open_service(config: ProcessConfig) -> Service:
     """The server of shard `config.index`, listening. Raises UserError on a bad address or save, TryAgain."""
     spec = config.job.spec
     store = open_store(config.checkpoint) if config.checkpoint else None
-    term = store.claim_term(config.index) if store else 1
+    term = store.claim_term(config.index, config.run) if store else 1
     facts = StoreFacts(store.uri, max(store.begun(), default=0)) if store else None
     ports = _open_ports(config)
     rule = halves(spec).server()

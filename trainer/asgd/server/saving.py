@@ -58,6 +58,8 @@ class Restored:
     """The newest complete save of the job."""
     age: float = 0.0
     """Seconds since that was written."""
+    skipped: str = ""
+    """Which newer saves are not whole, and why, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +115,8 @@ class Outcome:
     """Seconds since 1970; of parts and manifests."""
     fenced: bool = False
     """A newer server of this shard has started; `error` says so. This one must end."""
+    foreign: bool = False
+    """And that server belongs to another run."""
 
 
 @dataclass(slots=True)

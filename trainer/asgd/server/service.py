@@ -17,7 +17,7 @@ from typing import Any
 
 import zmq
 
-from asgd.errors import Fenced, ProtocolError, UserError
+from asgd.errors import Fenced, FencedByOther, ProtocolError, UserError
 from asgd.host.env import ProcessConfig
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
@@ -238,7 +238,7 @@ class Service:
         if outcome := self.saver.outcome():
             self._poller.unregister(self.saver.fileno())
             if outcome.fenced:
-                raise Fenced(outcome.error)
+                raise (FencedByOther if outcome.foreign else Fenced)(outcome.error)
             self.core.done(outcome, time.monotonic())
 
     def _tick(self) -> None:

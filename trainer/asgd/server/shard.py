@@ -9,6 +9,7 @@ does with it is `core.py`, members and stop are the coordinator's.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.server.parameters import Parameters, Seen
 from asgd.wire import codec
+from asgd.wire.agreement import layout_difference
 from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import (
     CHUNK,
@@ -42,6 +44,11 @@ def asker(message: Pull) -> int:
     return message.index if message.role == "worker" else -1
 
 
+def named(message: Hello) -> str:
+    """Who says hello, for people."""
+    return f"worker {message.index}" if message.role == "worker" else "the evaluator"
+
+
 class Shard(Parameters):
     """Messages in, new state and replies out; see `Parameters` for what it keeps."""
 
@@ -52,12 +59,11 @@ class Shard(Parameters):
         first = self.size is None
         if self.size is None:
             self.allocate(message.size, message.layout)
-        elif message.layout != self.layout:
-            return Fault(
-                "layout", f"this job's model has layout {self.layout}, not {message.layout}", self.term
-            )
+        elif unlike := self.unlike(message):
+            return unlike
         worker = message.role == "worker"
         if message.tensors:
+            self.tensors = self.tensors or message.tensors
             self.state.blocks = block_edges(message.tensors, message.size)
         if worker:
             if self.members.get(message.index, 0) > message.incarnation:
@@ -73,6 +79,15 @@ class Shard(Parameters):
             self.term, self.index, self.shards, self.state.version, part.start, part.stop, CHUNK, self.ready, bring,
             self.state.samples,
         )  # fmt: skip
+
+    def unlike(self, message: Hello) -> Fault | None:
+        """Why a model is not the job's: which parameter differs, and how."""
+        if self.size is None or message.layout == self.layout:
+            return None
+        how = f"the job's layout is {self.layout}, this one {message.layout}"
+        if self.tensors and message.tensors:
+            how = layout_difference(self.tensors, message.tensors) or how
+        return Fault("layout", f"{named(message)} has another model: {how}", self.term)
 
     def _join(self, message: Hello) -> None:
         self.members[message.index] = message.incarnation
@@ -115,22 +130,6 @@ class Shard(Parameters):
         if self._bringer and self._bringer[0] == index and not self.ready:
             self._bringer = None
 
-    def _forget(self, index: int) -> None:
-        if self.shadows:
-            self.shadows.forget(index)
-
-    def _drop_unfinished(self, index: int) -> None:
-        """A contribution to the open round that will never be complete."""
-        part = self.state.inbox.get(index)
-        if part and not part.complete:
-            del self.state.inbox[index]
-
-    def _drop_unsettled(self, index: int) -> None:
-        """Whoever joins anew begins anew, unless the round is closing with what it sent before."""
-        part = self.state.inbox.get(index)
-        if part and not part.settled:
-            del self.state.inbox[index]
-
     def rest(self, index: int) -> None:
         """A worker has no data for now: nobody waits for its clock, which starts again with its next push."""
         if index in self.state.clocks:
@@ -167,10 +166,12 @@ class Shard(Parameters):
                 "order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term
             )
         pieces = self._pieces(message, payload)
+        looked = None
         if fresh:
-            seen = self._begin(message, self._finite(message, *pieces[0]))
+            looked = self._largest(message, *pieces[0])
+            seen = self._begin(message, looked)
         if seen.push:
-            self._apply(message, pieces, fresh, seen, seen.push)
+            self._apply(message, pieces, looked, seen, seen.push)
         seen.chunks = self.chunks if message.bare else seen.chunks + message.run
         self.recorder.pushed(message, payload)
         reply = self.reply(message.index, message.sequence, message.chunk, seen.verdict, message.pull)
@@ -187,16 +188,16 @@ class Shard(Parameters):
         parts = [chunk_slice(size, chunk) for chunk in range(first, first + message.run)]
         return [(part, vector[part.start - span.start : part.stop - span.start]) for part in parts]
 
-    def _finite(self, message: Exchange, span: slice, frame: Any) -> bool:
-        """Whether neither the worker nor this look at a chunk found inf or nan."""
+    def _largest(self, message: Exchange, span: slice, frame: Any) -> float:
+        """The largest magnitude in a chunk, inf if the worker or this look found inf or nan."""
         if not message.finite:
-            return False
+            return math.inf
         if message.bare:
             if not self.strategy.bare:
                 name = self.spec.algorithm["name"]
                 raise ProtocolError(f"push {message.sequence} has no payload, which {name} cannot use")
-            return True
-        return codec.finite(message.codec, frame, span.stop - span.start, self.spec.codec)
+            return 0.0
+        return codec.largest(message.codec, frame, span.stop - span.start, self.spec.codec)
 
     def _stranger(self, index: int, incarnation: int) -> Fault | None:
         if not self.ready or self.members.get(index) is None:
@@ -237,7 +238,7 @@ class Shard(Parameters):
     def _span(self, message: Exchange | Pull, run: int) -> slice:
         return part_chunk(self.state.weights.size, message.chunk, message.part, message.parts, run)
 
-    def _begin(self, message: Exchange, finite: bool) -> Seen:
+    def _begin(self, message: Exchange, largest: float) -> Seen:
         """The first chunk of a new push: it gets its verdict, and if accepted its version."""
         state = self.state
         push = Push(
@@ -245,7 +246,9 @@ class Shard(Parameters):
             state.version + 1, message.samples, message.steps, message.loss, meta=message.meta, bare=message.bare,
             part=message.part, parts=message.parts,
         )  # fmt: skip
-        reason = "" if finite else "nonfinite"
+        reason = self.outliers.judge(largest)
+        if reason == "outlier":
+            self.outliers.refused(message.index, largest)
         if not reason and message.base > state.version:
             reason = "rollback"
         reason = reason or self.strategy.admit(push, state)
@@ -255,9 +258,8 @@ class Shard(Parameters):
             dropped = message.bare and not message.finite
             # NB: a batch that its worker has dropped is told to all shards, and is one.
             self.refused[reason] += self.index == 0 or not dropped
-            if push.steps and (self.strategy.rounds or (dropped and self.strategy.pulls_wait)):
-                # The round that is open goes on without this worker, and nobody waits for its clock.
-                state.clocks.pop(message.index, None)
+            if push.steps:
+                self._pass_over(message.index, reason, dropped)
             return seen
         seen.push = push
         if not push.steps:
@@ -268,51 +270,63 @@ class Shard(Parameters):
         self.histogram[push.staleness] += 1
         return seen
 
-    def _apply(self, message: Exchange, pieces: list[Piece], looked: bool, seen: Seen, push: Push) -> None:
-        """Some chunks of an accepted push; the last one of all completes it. `looked`: the first was found finite."""
+    def _apply(
+        self, message: Exchange, pieces: list[Piece], looked: float | None, seen: Seen, push: Push
+    ) -> None:
+        """Some chunks of an accepted push; the last one of all completes it. `looked`: the first one's largest."""
         state = self.state
         for piece in pieces if not push.bare else ():
-            if not self._fold(message, piece, looked, push):
-                self._spoil(message.index, seen, push)
+            found = self._fold(message, piece, looked, push)
+            if found >= self.outliers.limit:
+                self._spoil(message.index, seen, push, found)
                 return
-            looked = False
+            push.largest, looked = max(push.largest, found), None
         if push.bare or message.chunk + message.run == self._chunks_of(message):
             seen.push = None
+            self.outliers.told(push.largest)
             self.strategy.finish(state, push)
             if not push.steps:
                 return
-            slowest = min(state.clocks.values(), default=0)
-            state.clocks[message.index] = state.clocks.get(message.index, slowest) + 1
+            self._advance(message.index)
 
-    def _spoil(self, index: int, seen: Seen, push: Push) -> None:
+    def _spoil(self, index: int, seen: Seen, push: Push, largest: float) -> None:
         """A push that left during backward, or a worker that lies: at most what came before is in."""
-        seen.verdict, seen.push = "refused:nonfinite", None
-        self.refused["nonfinite"] += 1
+        reason = self.outliers.judge(largest)
+        if reason == "outlier":
+            self.outliers.refused(index, largest)
+        seen.verdict, seen.push = f"refused:{reason}", None
+        self.refused[reason] += 1
+        self.spoils += 1
         self._drop_unfinished(index)
-        if self.strategy.rounds and push.steps:
-            self.state.clocks.pop(index, None)
+        if push.steps:
+            self._pass_over(index, reason)
 
-    def _fold(self, message: Exchange, piece: Piece, looked: bool, push: Push) -> bool:
-        """Hands a chunk to the strategy, or does it here where that is one addition; False if it is not finite.
+    def _fold(self, message: Exchange, piece: Piece, looked: float | None, push: Push) -> float:
+        """Hands a chunk to the strategy, or does it here where that is one addition; returns its largest element.
+
+        What reaches the limit is not handed on.
 
         NB: what decides about a whole push is looked at before anything is added; what follows, in the same pass.
         """
         (span, frame), state, how = piece, self.state, self.spec.codec
         weights, factor = state.weights[span], self.strategy.factor(state, push)
         if not message.finite:
-            return False
+            return math.inf
         if factor is None or factor >= 0:
-            if not looked and not self._finite(message, span, frame):
-                return False
+            looked = self._largest(message, span, frame) if looked is None else looked
+            if looked >= self.outliers.limit:
+                return looked
             vector = codec.decode(message.codec, frame, weights.size, how, self._decoded)
             self.strategy.apply(state, span, push, vector)
-        elif looked:
+        elif looked is not None:
             codec.add(message.codec, frame, weights, factor, how)
-        elif not codec.add_finite(message.codec, frame, weights, factor, how):
-            return False
+        else:
+            looked = codec.add_below(message.codec, frame, weights, factor, self.outliers.limit, how)
+            if looked >= self.outliers.limit:
+                return looked
         push.applied += weights.size
         self.saved += weights.nbytes - memoryview(frame).nbytes
-        return True
+        return looked
 
     def pull(self, message: Pull) -> Reply | Fault:
         """Answers one chunk of the weights. Raises Parked when the worker has to wait."""

@@ -16,7 +16,26 @@ _RESTARTING = ("local-sgd", "diloco", "async-diloco", "entropy")
 
 def advice(job: Job) -> list[str]:
     """Warnings for the user, none of them an error."""
-    return [*_momentum(job), *_chaos(job), *_others(job), *_in_place(job), *_floors(job), *_lagging(job)]
+    return [
+        *_momentum(job),
+        *_chaos(job),
+        *_others(job),
+        *_in_place(job),
+        *_words(job),
+        *_floors(job),
+        *_lagging(job),
+    ]
+
+
+def _words(job: Job) -> list[str]:
+    """YAML 1.1 has words for true and false that people mean as names."""
+    meant = {"false": "n, N, no or off", "true": "y, Y, yes or on"}
+    return [
+        f"spec.args: a key is called `{key}`; if {meant[key]} was written, it means {key} to YAML as kubectl reads it:"
+        ' write it in quotes, as "n"'
+        for key in job.spec.args
+        if key in meant
+    ]
 
 
 def _others(job: Job) -> list[str]:

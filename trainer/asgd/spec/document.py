@@ -1,7 +1,7 @@
 """YAML text as plain values that know their lines: the file's half of loading a job.
 
 Parses with libyaml's syntax and kubectl's scalars. Duplicate keys are errors, anchors and merge keys work.
-Which values a job may have is not decided here.
+Which values a job may have is not decided here, but how many and how deep: a bomb is not unpacked.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from asgd.spec import bounds
 from asgd.spec.problems import JobError, Path, Problem
 from asgd.spec.scalars import PLAIN, BadScalar, resolve
 
@@ -34,6 +35,7 @@ class Document:
         self.problems: list[Problem] = []
         self._place = place
         self._open: set[int] = set()
+        self._values = 0
         self.value = self._read(node, ())
 
     def _refuse(self, node: yaml.Node, path: Path, text: str) -> None:
@@ -41,6 +43,7 @@ class Document:
 
     def _read(self, node: yaml.Node, path: Path) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
+        self._count(node)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if id(node) in self._open:
@@ -52,6 +55,13 @@ class Document:
         )
         self._open.discard(id(node))
         return value
+
+    def _count(self, node: yaml.Node) -> None:
+        """Raises JobError at the value that is one too many: what is left of a bomb is not looked at."""
+        self._values += 1
+        if self._values > bounds.VALUES or len(self._open) > bounds.DEPTH:
+            text = bounds.TOO_MANY if self._values > bounds.VALUES else bounds.TOO_DEEP
+            raise JobError([Problem((), text, f"{self._place}:{node.start_mark.line + 1}")])
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         try:
@@ -67,6 +77,7 @@ class Document:
         found: dict[str, Any] = {}
         own: set[str] = set()
         for key_node, value_node in node.value:
+            self._count(key_node)
             if key_node.value == _MERGE and key_node.tag == PLAIN:
                 self._merge(value_node, path, found)
                 continue
@@ -95,8 +106,11 @@ class Document:
 
 
 def parse(text: str, place: str) -> list[Document]:
-    """All documents of a YAML text; `place` names the file in messages. Raises JobError for bad syntax."""
+    """All documents of a YAML text; `place` names the file in messages. Raises JobError for bad syntax, and bombs."""
+    if len(text) > bounds.MOST_BYTES:
+        raise JobError([Problem((), bounds.TOO_LARGE, place)])
     try:
+        _look_at_depth(text, place)
         nodes = list(yaml.compose_all(text, Loader=_Loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -106,3 +120,15 @@ def parse(text: str, place: str) -> list[Document]:
     except yaml.YAMLError as error:
         raise JobError([Problem((), f"is not valid YAML: {error}".splitlines()[0], place)]) from None
     return [Document(node, place) for node in nodes]
+
+
+def _look_at_depth(text: str, place: str) -> None:
+    """Reads along, value by value: composing a text that is too deep would end the process by a stack overflow."""
+    depth = values = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        values += isinstance(event, yaml.NodeEvent)
+        if depth > bounds.DEPTH or values > bounds.VALUES:
+            mark = event.start_mark
+            found = bounds.TOO_DEEP if depth > bounds.DEPTH else bounds.TOO_MANY
+            raise JobError([Problem((), found, f"{place}:{mark.line + 1}" if mark else place)])

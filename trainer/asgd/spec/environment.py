@@ -9,6 +9,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+HASH_SEED = {"PYTHONHASHSEED": "0"}
+"""Of every process that runs users' code, whatever its shell says: sets of strings have one order in all of them, and
+so have classes and vocabularies that are numbered by a set (decision 020)."""
+
 
 class Env(StrEnum):
     """Name and meaning of each variable."""
@@ -45,7 +49,17 @@ class Env(StrEnum):
     SOURCE = "ASGD_SOURCE", "folder for the files of spec.source; a temporary one if not set"
     EXTRAS = (
         "ASGD_EXTRAS",
-        "file in which the evaluator leaves the model's state beside its trained parameters",
+        "file in which the evaluator leaves the model's state beside its trained parameters; workers leave theirs"
+        " next to it",
+    )
+    THREADS = (
+        "ASGD_THREADS",
+        "threads that PyTorch computes with; not set: OMP_NUM_THREADS, else the container's limit of cores, else 1",
+    )
+    WARNINGS = (
+        "ASGD_WARNINGS",
+        "file to which processes add the warnings of users' code, a line of JSON each, for `asgd run` to say; not set:"
+        " they are in the logs alone",
     )
     SHM = (
         "ASGD_SHM",

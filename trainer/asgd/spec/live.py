@@ -23,6 +23,7 @@ LIVE: tuple[tuple[str, ...], ...] = (
     ("workers", "progressDeadlineSeconds"),
     ("runPolicy",),
     ("stopAfter",),
+    ("divergence",),
     ("evaluation",),
     ("checkpoint", "everySeconds"),
     ("checkpoint", "keep"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from asgd.errors import UserError
+from asgd.spec import bounds
 from asgd.spec.problems import JobError, Path, Problem
 from asgd.spec.types import Job, JobSpec
 
@@ -53,10 +54,15 @@ def job_from_json(data: bytes) -> Job:
     """A job from the JSON of a document that `load_job` or an API server has checked; it is taken as right.
 
     Fields that the document leaves out take their defaults. `given` is empty: it belongs to the user's file.
-    Raises UserError when it is no AsgdJob of this version.
+    Raises UserError when it is no AsgdJob of this version, or deeper or larger than a file's may be.
     """
     try:
-        return _job(msgspec.json.decode(data, type=dict[str, Any]), frozenset())
+        document = msgspec.json.decode(data, type=dict[str, Any])
+        if found := bounds.beyond(document):
+            raise UserError(f"The job {found}")
+        return _job(document, frozenset())
+    except RecursionError:
+        raise UserError(f"The job {bounds.TOO_DEEP}") from None
     except (msgspec.MsgspecError, KeyError) as error:
         raise UserError(f"This is not the JSON of a checked AsgdJob: {error}") from error
 
@@ -74,7 +80,11 @@ def _job(document: dict[str, Any], given: frozenset[str]) -> Job:
 
 def _read(path: str | FilePath) -> str:
     try:
-        return FilePath(path).read_text(encoding="utf-8")
+        with FilePath(path).open("rb") as file:
+            data = file.read(bounds.MOST_BYTES + 1)  # of a device or a pipe, too, no more is wanted
+        if len(data) > bounds.MOST_BYTES:
+            raise UserError(f"{path}: {bounds.TOO_LARGE}")
+        return data.decode()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -31,9 +31,21 @@ class Problem:
         return ": ".join(filter(None, [self.place, dotted(self.path), self.text]))
 
 
+_MOST_SAID = 30
+_LONGEST = 1000
+"""Characters of a line; a value of the user's may be in it."""
+
+
 class JobError(UserError):
-    """A job that must not run. `str()` is one line a problem, all at once, in the order of the file."""
+    """A job that must not run. `str()` is one line a problem, in the order of the file, the first ones of very many."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        said = [_cut(str(problem)) for problem in self.problems[:_MOST_SAID]]
+        if (more := len(self.problems) - _MOST_SAID) > 0:
+            said.append(f"and {more:,} problems more")
+        super().__init__("\n".join(said))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ... ({len(text):,} characters)"

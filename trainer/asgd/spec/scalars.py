@@ -31,6 +31,8 @@ _DOT_FLOAT = re.compile(r"\.[0-9]+(_[0-9]+)*([eE][-+]?[0-9]+(_[0-9]+)*)?")
 _LEGACY_OCTAL = re.compile(r"[-+]?0[0-7]+")
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _BASED = re.compile(r"[-+]?0([xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
+_LONGEST = 21
+"""Characters of an integer of 64 bits with its sign; Python refuses to read very long ones."""
 _TAGS = "tag:yaml.org,2002:"
 
 
@@ -72,6 +74,8 @@ def _untagged(text: str) -> Scalar:
 
 def _integer(digits: str) -> int | None:
     if _DECIMAL.fullmatch(digits):
+        if len(digits) > _LONGEST:
+            return None
         value = int(digits)
     elif _BASED.fullmatch(digits):
         value = int(digits, 0)

@@ -11,6 +11,7 @@ import copy
 import difflib
 from functools import cache
 from importlib import resources
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -132,9 +133,13 @@ _BLOCKING = {"type", "enum", "required", "maxLength", "maxItems", "maxProperties
 """Breaches after which the API server no longer looks at the rules."""
 
 
+_MOST_BREACHES = 200
+"""That are looked at: nobody reads more, and each takes its time."""
+
+
 def check_schema(document: dict[str, Any]) -> tuple[list[Problem], bool]:
     """Every breach of the OpenAPI schema in a defaulted document, and whether rules make sense still."""
-    errors = list(_validator().iter_errors(document))
+    errors = list(islice(_validator().iter_errors(document), _MOST_BREACHES))
     sound = not any(error.kind.name in _BLOCKING for error in errors)
     return [problem for error in errors for problem in _problems(error)], sound
 
@@ -144,7 +149,9 @@ def _problems(error: Any) -> list[Problem]:
     match error.kind.name:
         case "additionalProperties":
             known = list(_at(error.schema_path[:-1]).get("properties", {}))
-            return [Problem((*path, key), _unknown(key, known)) for key in error.kind.unexpected]
+            return [
+                Problem((*path, key), _unknown(key, known)) for key in error.kind.unexpected[:_MOST_BREACHES]
+            ]
         case "required":
             return [Problem((*path, error.kind.property), "is required")]
     return [Problem(path, f"{_short(error.instance)} {_complaint(error)}")]

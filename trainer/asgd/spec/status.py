@@ -48,14 +48,15 @@ class ServingView(Struct, rename="camel", frozen=True):
 
 
 class Notice(Struct, rename="camel", frozen=True):
-    """Something that was waited for and given up."""
+    """What a person should know of: given up after a wait, refused, failed, or changed since an earlier start."""
 
     number: int
     """Grows by one with each notice of the job: who has told number n tells those above it."""
     text: str
     """What happened, in one sentence without a full stop."""
-    about: Literal["worker", "evaluator"] = "worker"
-    """Whose it is."""
+    about: Literal["worker", "evaluator", "pushes", "evaluation", "data", "checkpoint"] = "worker"
+    """A worker or the evaluator was waited for, pushes are refused, an evaluation failed, data have changed, or a
+    checkpoint was passed over as damaged."""
 
 
 class WorkerView(Struct, rename="camel", frozen=True):
@@ -78,6 +79,8 @@ class WorkerView(Struct, rename="camel", frozen=True):
     """Over its life."""
     loss: float | None = None
     """Its recent mean training loss."""
+    refused: int = 0
+    """Its batches whose loss or gradient was not finite."""
     node: str = ""
     """Name of its machine."""
     times: WorkerTimes = WorkerTimes()
@@ -134,10 +137,14 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """{name: value} of the newest evaluation, null when it is not finite."""
     metrics_at_updates: int = 0
     """The update count of the weights that `metrics` were measured on."""
+    evaluations_failed: int = 0
+    """Evaluations that raised, or gave no numbers."""
+    evaluation_error: str = ""
+    """Why the newest evaluation failed, in a sentence without a full stop; empty when it did not, or none was made."""
     staleness: StalenessView = field(default_factory=StalenessView)
     """Of accepted pushes, all shards together."""
     refused: dict[str, int] = {}
-    """{reason: pushes}: stale, nonfinite, session, stopped, norm."""
+    """{reason: pushes}: stale, nonfinite, outlier, rollback, and what strategies add."""
     strategy_figures: dict[str, float] = {}
     """{name: figure} that the strategy tells of itself. safeguard: `gradientLength`, the running length of gradients;
     in units that follow it `shortFloor`, `shortScore` (the median worker's now) and `largestShort` (of the run), the
@@ -154,7 +161,13 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """The newest complete checkpoint."""
     stop_reason: str = ""
     """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped |
-    ended (every worker's own loop did), or empty."""
+    ended (every worker's own loop did) | unevaluated (only a metric could end it, and that fails), or empty."""
+    stop_detail: str = ""
+    """What led to it, in a sentence without a full stop; empty where the reason says it all."""
+    diverged_by: list[int] = []
+    """Workers whose pushes ended the job as diverged, the first one first."""
+    suspects: list[int] = []
+    """Workers whose pushes were refused: out of all bounds, or not finite several times."""
     guarantee: str = ""
     """How data is visited: 'every sample once an epoch' or why not."""
     workers_seen: int = 0
@@ -162,7 +175,7 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     workers_lost: list[int] = []
     """Indices that were lost or hung at least once; the 256 lowest."""
     notices: list[Notice] = []
-    """What was waited for and given up; the newest 16, oldest first."""
+    """What a person should know of: given up after a wait, or bad; the newest 16, oldest first."""
 
 
 class Status(Totals, frozen=True, kw_only=True):

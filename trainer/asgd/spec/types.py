@@ -97,6 +97,21 @@ class StopAfter(Spec, frozen=True):
     metric: Metric | None = None
 
 
+class DivergenceRule(Spec, frozen=True):
+    """When a rising loss ends the job; without a factor never."""
+
+    factor: float | None = None
+    pushes: int = 200
+
+
+class OutlierRule(Spec, frozen=True):
+    """Which pushes are too large to be true; factor 0: none."""
+
+    factor: float = 1e6
+    least: float = 1e6
+    after: int = 20
+
+
 class Devices(Spec, frozen=True):
     count: int = 0
     resource_name: str = "nvidia.com/gpu"
@@ -126,6 +141,7 @@ class Workers(Spec, frozen=True):
     max_replicas: int = 64
     devices: Devices = field(default_factory=Devices)
     stages: int | None = None
+    threads: int | None = None
     resources: dict[str, Any] = {}
     backoff_limit_per_index: int = 6
     exit_codes: ExitCodes = field(default_factory=ExitCodes)
@@ -208,6 +224,8 @@ class JobSpec(Spec, frozen=True):
     codec: Codec = field(default_factory=Codec)
     buffers: str = "local"
     stop_after: StopAfter = field(default_factory=lambda: StopAfter(epochs=20))
+    divergence: DivergenceRule = field(default_factory=DivergenceRule)
+    outliers: OutlierRule = field(default_factory=OutlierRule)
     evaluation: Evaluation = field(default_factory=Evaluation)
     parameter_server: ParameterServer = field(default_factory=ParameterServer)
     workers: Workers = field(default_factory=Workers)

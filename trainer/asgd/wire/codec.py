@@ -1,7 +1,7 @@
 """How a chunk of float32 looks on the wire: full precision, 16 bits, or packed with error feedback.
 
 `Encoder` belongs to who pushes: the lossy codecs keep what they could not send and add it to the next push
-(algorithms.md section 10: `a = g + e; q = C(a); e = a - q`). `finite`, `decode` and `add` are stateless. Everything
+(algorithms.md section 10: `a = g + e; q = C(a); e = a - q`). `largest`, `decode` and `add` are stateless. Everything
 works on one chunk at a time, in the processor's cache; the loops and the frames' layouts are `packing.py`'s, and what
 goes the other way as a difference is `delta.py`'s.
 """
@@ -64,12 +64,12 @@ def pack(name: str, vector: F32) -> Any:
     return vector if name == "fp32" else packed(name, None, vector, 0, 0).view(np.uint16)
 
 
-def finite(name: str, frame: Any, size: int, codec: Codec) -> bool:
-    """Whether all (size,) elements of a frame are finite.
+def largest(name: str, frame: Any, size: int, codec: Codec) -> float:
+    """The largest magnitude of the (size,) elements of a frame, inf if any is inf or nan.
 
     Raises ProtocolError when there is no frame, or it is not what the codec and size ask for.
     """
-    return kernel.finite(_plain(frame, size)) if name == "fp32" else _good(name, frame, size, codec)
+    return kernel.largest(_plain(frame, size)) if name == "fp32" else _packed(name, frame, size, codec)
 
 
 def _plain(frame: Any, size: int) -> F32:
@@ -79,14 +79,14 @@ def _plain(frame: Any, size: int) -> F32:
     return np.frombuffer(frame, np.float32, size)
 
 
-def _good(name: str, frame: Any, size: int, codec: Codec) -> bool:
+def _packed(name: str, frame: Any, size: int, codec: Codec) -> float:
     if name not in packing.KINDS:
         raise ProtocolError(f"unknown codec {name!r}")
     if frame is None:
         raise _refused(name, frame, size)
     arg = argument(name, size, codec.block_size, codec.top_ratio)
     try:
-        return bool(packing.good(packing.KINDS.index(name), frame, size, arg))
+        return float(packing.largest(packing.KINDS.index(name), frame, size, arg))
     except ValueError as error:
         raise _refused(name, frame, size) from error
 
@@ -99,11 +99,11 @@ def _refused(name: str, frame: Any, size: int) -> ProtocolError:
 def decode(name: str, frame: Any, size: int, codec: Codec, scratch: F32) -> F32:
     """The (size,) float32 vector of a frame: a view of the frame for fp32, else written into `scratch` (>= size,).
 
-    Raises ProtocolError as `finite` does.
+    Raises ProtocolError as `largest` does.
     """
     if name == "fp32":
         return _plain(frame, size)
-    _good(name, frame, size, codec)
+    _packed(name, frame, size, codec)
     out = scratch[:size]
     arg = argument(name, size, codec.block_size, codec.top_ratio)
     packing.unpack(packing.KINDS.index(name), frame, out, arg)
@@ -111,7 +111,7 @@ def decode(name: str, frame: Any, size: int, codec: Codec, scratch: F32) -> F32:
 
 
 def add(name: str, frame: Any, w: F32, a: float, codec: Codec) -> None:
-    """`w` (n,) += frame * a in one pass, with the bits of decoding first; the frame was found `finite`.
+    """`w` (n,) += frame * a in one pass, with the bits of decoding first; the frame was found to be finite.
 
     NB: topk leaves alone what it does not send, which is the same only when `a` is negative: w + -0 is w.
     """
@@ -122,14 +122,14 @@ def add(name: str, frame: Any, w: F32, a: float, codec: Codec) -> None:
     packing.add(packing.KINDS.index(name), frame, w, a, arg)
 
 
-def add_finite(name: str, frame: Any, w: F32, a: float, codec: Codec) -> bool:
-    """`add` of a frame that nobody has looked at; False if not all is finite: of fp32 what comes before is in then.
+def add_below(name: str, frame: Any, w: F32, a: float, limit: float, codec: Codec) -> float:
+    """`add` of a frame that nobody has looked at; returns its largest magnitude, as `largest` does.
 
-    Raises ProtocolError as `finite` does.
+    Not all is added if that reaches `limit`: of fp32 what comes before is in then. Raises ProtocolError as `largest`.
     """
     if name == "fp32":
-        return kernel.add_finite(w, _plain(frame, w.size), a) == w.size
-    if not _good(name, frame, w.size, codec):
-        return False
-    add(name, frame, w, a, codec)
-    return True
+        return kernel.add_below(w, _plain(frame, w.size), a, limit)
+    found = largest(name, frame, w.size, codec)
+    if found < limit:
+        add(name, frame, w, a, codec)
+    return found

@@ -9,6 +9,7 @@ wrong state. A reply names the state that it builds on, so neither can a late on
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def move(name: str, frame: Any, part: F32, codec: Codec) -> bool:
     ratio = codec.pull_top_ratio
     try:
         kind, arg = packing.KINDS.index(name), wire_codec.argument(name, part.size, codec.block_size, ratio)
-        good = bool(packing.good(kind, frame, part.size, arg))
+        good = packing.largest(kind, frame, part.size, arg) < math.inf
         if good:
             packing.add(kind, frame, part, 1.0, arg)
     except ValueError as error:

@@ -28,6 +28,9 @@ TEXT_MOST = 1 << 12
 TENSORS_MOST = HEADER_MOST - (1 << 16)
 BUFFERS_MOST = HEADER_MOST - (1 << 16)
 """Bytes of the two fields that make a header large (`Hello.tensors`, `WorkerReport.buffers`)."""
+DIGEST_MOST = 1 << 17
+"""Bytes of `Hello.digest`: a few thousand, unless hundreds of parameters are frozen."""
+DIGEST_PARTS_MOST = 400
 
 # -- connections -----------------------------------------------------------------------------------
 

@@ -2,8 +2,7 @@
 
 A header is one byte of protocol version and a msgpack array of one of these structs (msgspec, tagged union): unknown
 versions, malformed headers and what exceeds `limits.py` are refused before anything is believed. What a type cannot
-say is `server/admission.py`'s. No pickle anywhere. Requests carry who asks (role, index, incarnation) because ZeroMQ's
-routing identities do not survive a reconnect.
+say is `server/admission.py`'s. No pickle. Requests say who asks (role, index, incarnation): ZeroMQ forgets it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from msgspec import Meta, Struct
 
 from asgd.errors import ProtocolError, VersionMismatch
 from asgd.wire import limits
-from asgd.wire.reports import Report
+from asgd.wire.reports import Report, Text
 
 PROTOCOL = 1
 
@@ -36,8 +35,7 @@ Size = Annotated[int, Meta(ge=0, le=limits.SIZE_MOST)]
 Dataset = Annotated[int, Meta(ge=1, le=limits.VERSION_MOST)]
 """Samples in one epoch."""
 Parts = Annotated[int, Meta(ge=1, le=limits.VERSION_MOST)]
-"""A count of at least one. `parts`: into how many equal parts each shard is cut for an exchange that is about one of
-them; 1: about all."""
+"""A count of at least one. `parts`: equal parts of each shard, of which an exchange may be about one; 1: about all."""
 Name = Annotated[str, Meta(max_length=limits.NAME_MOST)]
 Secret = Annotated[bytes, Meta(max_length=64)]
 """A token or random number."""
@@ -82,10 +80,12 @@ class Hello(Message):
     random: Secret = b""
     """This end's part of a bulk session's keys; the same in all hellos until one is welcomed."""
     segment: Name = ""
-    """Name of the memory that this worker offers to share, and the token that lies in it (`lanes/shm.py`)."""
+    """Memory that this worker offers to share, and the token that lies in it (`lanes/shm.py`)."""
     segment_token: Secret = b""
     evaluates: bool = False
     """The task has an evaluation, so an evaluator is there or about to come."""
+    digest: Annotated[bytes, Meta(max_length=limits.DIGEST_MOST)] = b""
+    """What the peer's data, frozen parameters and buffers are like (`agreement.py`); to shard 0."""
 
 
 class Welcome(Message):
@@ -149,7 +149,7 @@ class Exchange(Message):
     held: Natural = 0
     """State of this chunk that the worker holds (`wire/delta.py`); 0: none."""
     shared: bool = False
-    """The payload lies in the shared segment, at the chunk's place."""
+    """As in Reply."""
     bare: bool = False
     """The whole push stands here, for each shard alike, without a payload: for strategies that compare losses first."""
     part: Version = 0
@@ -176,7 +176,7 @@ class Pull(Message):
 
 
 class Reply(Message):
-    """To Exchange and Pull. The payload is there when weights were asked for and the strategy has new ones."""
+    """To Exchange and Pull; with a payload when weights were asked for and the strategy has new ones."""
 
     term: Natural
     sequence: Natural
@@ -317,6 +317,7 @@ class Evaluated(Message):
     """Who measured: the evaluator, or worker `index` with a loop of its own (`asgd.connect`)."""
     index: Index = 0
     incarnation: Incarnation = 0
+    error: Text = ""  # why there are no metrics
 
 
 class Bye(Message):
@@ -343,11 +344,10 @@ class Done(Message):
 
 
 class Fault(Message):
-    """A request that cannot be served.
+    """A request that cannot be served. Its code:
 
-    code: hello | session | protocol | version | job | layout | fenced | order | stopped | bug | refused:<reason>.
-    `version`: the peer's program is of another one; `bug`: a fault of the server itself; `refused`: well-formed, but it
-    cannot be true or is not the sender's to say (`server/admission.py`).
+    hello | session | protocol | version (the peer's program is another one) | job | layout (another model or data) |
+    fenced | order | stopped | bug (of the server) | refused:<reason> (it cannot be true, or not the sender's to say).
     """
 
     code: str

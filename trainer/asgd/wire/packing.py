@@ -10,11 +10,12 @@
 
 `pack` keeps what a frame could not say: `kept += vector; frame = C(kept); kept -= frame` in one pass. What no frame
 can say (inf, nan) is sent as such, for the receiver to refuse, and leaves 0 in `kept`. `arg` is the block's length, k
-for topk, 0 for 16 bits. `unpack` and `add` take frames that `good` has seen.
+for topk, 0 for 16 bits. `unpack` and `add` take frames that `largest` has seen.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -169,21 +170,25 @@ def _entries(frame: Any, n: int, k: int) -> tuple[npt.NDArray[np.intp], npt.NDAr
     return places, values
 
 
-def good_numpy(kind: int, frame: Any, n: int, arg: int) -> bool:
-    """Whether all `n` elements of a frame are finite. Raises ValueError when it is no frame of this kind."""
+def largest_numpy(kind: int, frame: Any, n: int, arg: int) -> float:
+    """The largest magnitude that a frame of `n` elements can stand for, inf if not all of them are finite.
+
+    Raises ValueError when it is no frame of this kind.
+    """
     if memoryview(frame).nbytes != length(kind, n, arg):
         raise ValueError("length")
     name = KINDS[kind]
-    if name == "topk":
-        halves = _entries(frame, n, arg)[1]
-    elif kind < 2:
-        halves = np.frombuffer(frame, np.uint16, n)
-    else:
+    if name in ("int8", "onebit"):
+        heads = np.frombuffer(frame, np.float32, -(-n // arg) * (2 if name == "onebit" else 1))
         with np.errstate(all="ignore"):
-            heads = np.frombuffer(frame, np.float32, -(-n // arg) * (2 if name == "onebit" else 1))
-            return bool(np.isfinite(heads * np.float32(1 if name == "onebit" else 128)).all())
-    mask = np.uint16(0x7C00 if name == "fp16" else 0x7F80)
-    return not bool(((halves & mask) == mask).any())
+            if not np.isfinite(heads * np.float32(128 if name == "int8" else 1)).all():
+                return math.inf
+            return float(np.abs(heads).max(initial=0) * np.float32(127 if name == "int8" else 1))
+    halves = _entries(frame, n, arg)[1] if name == "topk" else np.frombuffer(frame, np.uint16, n)
+    top = (halves & np.uint16(0x7FFF)).max(initial=0, keepdims=True)
+    if top[0] >= (0x7C00 if name == "fp16" else 0x7F80):
+        return math.inf
+    return float(top.view(np.float16)[0] if name == "fp16" else from_bf16(top)[0])
 
 
 def unpack_numpy(kind: int, frame: Any, out: F32, arg: int) -> None:
@@ -231,6 +236,6 @@ def add_numpy(kind: int, frame: Any, w: F32, a: float, arg: int) -> None:
 
 _compiled: Any = kernel.COMPILED_MODULE
 pack = _compiled.pack if _compiled else pack_numpy
-good = _compiled.good if _compiled else good_numpy
+largest = _compiled.frame_largest if _compiled else largest_numpy
 unpack = _compiled.unpack if _compiled else unpack_numpy
 add = _compiled.add if _compiled else add_numpy

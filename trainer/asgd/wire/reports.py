@@ -26,6 +26,8 @@ class Part(Struct, rename="camel"):
     stop: Count
     version: Count
     bytes: Count
+    header_crc32: Annotated[int, Meta(ge=0, lt=1 << 32)] | None = None
+    """CRC-32 of the file's header, which holds those of its blocks; None: it has none (an earlier version's)."""
 
 
 class WorkerReport(Struct, tag="worker", tag_field="t"):
@@ -46,6 +48,8 @@ class ShardReport(Struct, tag="shard", tag_field="t"):
     """{staleness: accepted pushes}"""
     refused: Annotated[dict[Name, Count], Meta(max_length=limits.FIGURES_MOST)] = {}
     """{reason: pushes}"""
+    suspects: Annotated[list[Count], Meta(max_length=limits.FIGURES_MOST)] = []
+    """Workers whose pushes were out of all bounds here."""
     lost: Count = 0
     """Acknowledged updates that restarts have lost."""
     sent: Count = 0
@@ -61,6 +65,8 @@ class ShardReport(Struct, tag="shard", tag_field="t"):
     error: Text = ""
     store_trouble: Text = ""
     """What is wrong with its checkpoint store at this moment, in a sentence."""
+    skipped: Text = ""
+    """Which saves this start has passed over because they are not whole, in a sentence."""
 
 
 Report = WorkerReport | ShardReport | None

@@ -42,6 +42,8 @@ class About:
     """Samples in one epoch; None for streams."""
     guarantee: str
     evaluates: bool = False
+    digest: bytes = b""
+    """What data and model are like (`task/agreeing.py`)."""
     announced: bool = False
     """`Replica.pushing` is told of the backward passes."""
 
@@ -121,7 +123,7 @@ def assemble(
     identity = PeerIdentity(
         job=config.job.name, role="worker", index=config.index, incarnation=config.incarnation, size=flat.size,
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
-        tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates,
+        tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates, digest=about.digest,
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,
@@ -130,6 +132,8 @@ def assemble(
     )  # fmt: skip
     meters = Meters(overlapped=overlaps(spec, rule))
     meters.ways = lambda: centre.ways
+    if buffers:
+        meters.heal = buffers.heal
     noted = told.leaving(leaving)
     push, pulled = _staging(flat, centre)
     parts = parts_of(spec, config.index, flat, about, rule, push, pulled, observer=meters, leaving=noted)

@@ -330,7 +330,7 @@ class WorkerCore:
         if self.stop:
             return Turn(push=False, pull=False)
         if self._pulling:
-            if not outcome.empty:
+            if not outcome.empty and not self._ruined:
                 rule = self.rule
                 rule.spans = part_slices(self.vectors.size, self._shards, rule.part, rule.parts)
                 rule.incoming(self.vectors.weights, self.vectors.landed())

@@ -7,10 +7,14 @@ parameter in ASGD_EXTRAS, so that the saved model is whole. With `algorithm.name
 
 from __future__ import annotations
 
+import json
 import time
+import traceback
+from pathlib import Path
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 
 from asgd import exitcodes
 from asgd.algorithms.registry import halves
@@ -18,16 +22,19 @@ from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.priority import stand_back
+from asgd.host.say import say
+from asgd.host.warned import tell_warnings
 from asgd.kernel import F32
 from asgd.task import Task
 from asgd.wire.ask import Asker
+from asgd.wire.limits import TEXT_MOST
 from asgd.wire.messages import Command, Done, Evaluated, Fault
 from asgd.worker.device import extras as state
 from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
 from asgd.worker.device.batch_norm import recompute
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
-from asgd.worker.device.modes import evaluating, start_training
+from asgd.worker.device.modes import start_training
 from asgd.worker.meters import Meters
 from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term
@@ -35,7 +42,9 @@ from asgd.worker.sending.centre import open_centre
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.patience import Patience
+from asgd.worker.task.agreeing import digest_of_task
 from asgd.worker.task.build import build_task
+from asgd.worker.task.measuring import measured
 
 POLL_SECONDS = 0.05
 TELL_SECONDS = 30.0
@@ -44,7 +53,7 @@ TELL_SECONDS = 30.0
 class Evaluator:
     """Pulls the answer into `task.model` and measures it."""
 
-    def __init__(self, config: ProcessConfig, task: Task) -> None:
+    def __init__(self, config: ProcessConfig, task: Task, digest: bytes = b"") -> None:
         spec = config.job.spec
         device = choose_device(spec.evaluation.devices.count, config.index)
         self.config, self.task = config, task
@@ -56,6 +65,8 @@ class Evaluator:
             incarnation=config.incarnation,
             size=self.flat.size,
             layout=self.flat.hash,
+            tensors=json.dumps(self.flat.layout).encode(),
+            digest=digest,
         )
         patience = Patience(config.join_timeout_seconds)
         self.centre = open_centre(
@@ -86,11 +97,29 @@ class Evaluator:
         version = self.centre.channels[0].version
         if final or version != self.measured:
             self.flat.weights.copy_(self._staging.on_device())
-            self.metrics = self._evaluate()
+            self.metrics, self.error = self._evaluated()
             self.measured = version
-        if final and self.config.extras:
-            state.save_extras(self.task.model, self.config.extras)
-        self._tell(Evaluated(version, outcome.samples, self.metrics, final))
+        if final and self.config.extras and self.task.evaluate:
+            self._save_extras(self.config.extras)
+        self._tell(Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST]))
+
+    def _evaluated(self) -> tuple[dict[str, float], str]:
+        """The metrics, or why there are none.
+
+        NB: the next evaluation may go well; a process that ended would only be started again for it.
+        """
+        try:
+            return self._evaluate(), ""
+        except UserError as error:
+            traceback.print_exception(error.__cause__ or error)
+            return {}, str(error)
+
+    def _save_extras(self, path: Path) -> None:
+        """Without them the run's model file names what it lacks; the evaluation counts all the same."""
+        try:
+            state.save_extras(self.task.model, {name for name, _ in self.flat.layout}, path)
+        except (OSError, SafetensorError) as error:
+            say(f"{path} cannot be written: {error}")
 
     def _tell(self, result: Evaluated) -> None:
         """Tells shard 0; one that has just been started knows this evaluator by its next heartbeat."""
@@ -106,8 +135,7 @@ class Evaluator:
         with torch.no_grad():
             if not self._buffers.settle(spec.buffers, self._told()):
                 recompute(task, spec, self._device)
-        with evaluating(task.model), torch.no_grad():
-            return {name: float(value) for name, value in task.evaluate(task.model).items()}
+        return measured(task)
 
     def _told(self) -> list[bytes]:
         """The buffers that shard 0 has of the workers."""
@@ -135,13 +163,15 @@ class Evaluator:
 def main() -> int:
     """Runs the evaluator as its environment says. Raises UserError, TryAgain."""
     config = read_config()
-    limit_threads()
+    tell_warnings()
+    limit_threads(config.job.spec)
     leaving = catch_term()
     task = build_task(config.job.spec)
     if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
+    digest = digest_of_task(task)
     start_training(task.model)
-    evaluator = Evaluator(config, task)
+    evaluator = Evaluator(config, task, digest)
     if not evaluator.oracle:
         # NB: workers may share these cores, as with `asgd run`; for an oracle's answers they wait.
         stand_back()

@@ -39,6 +39,8 @@ class Meters(Observer):
         self.step_seconds = 0.0
         self.refused: Counter[str] = Counter()
         self.batches_dropped = 0
+        self.heal: Callable[[], None] = lambda: None
+        """Mends what a batch that is not finite has left in the model beside its weights."""
         self.versions: tuple[int, ...] = ()
         self.ways: Callable[[], list[str]] = list
         """What bulk to each shard goes over."""
@@ -70,6 +72,7 @@ class Meters(Observer):
     def dropped(self) -> None:
         """A batch was left out, for its loss or gradient was not finite."""
         self.batches_dropped += 1
+        self.heal()
 
     def exchanged(self, outcome: Outcome) -> None:
         """An exchange came back."""

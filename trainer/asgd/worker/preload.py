@@ -19,8 +19,10 @@ import asgd.worker.process
 import asgd.worker.task.check
 import asgd.worker.task.script  # noqa: F401
 from asgd.host.forkserver import settle
+from asgd.host.warned import tell_warnings
 from asgd.spec import job_from_json
 from asgd.spec.types import JobSpec
+from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.task.entrypoint import expose, find_file, is_script, load_entrypoint
 from asgd.worker.task.imports import watching
 from asgd.worker.task.script import arguments
@@ -30,6 +32,9 @@ def preload(job: str) -> dict[str, Any]:
     """Imports the user's code of the job in the file `job`; returns the `Traces` that it left. Raises UserError."""
     spec = job_from_json(Path(job).read_bytes()).spec
     script = is_script(spec.entrypoint)
+    tell_warnings()
+    # NB: so that a number of threads which the user's code sets is told from ours.
+    limit_threads(spec)
     with watching() as traces:
         if script:
             _preload_script(spec)

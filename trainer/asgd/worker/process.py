@@ -11,17 +11,20 @@ from asgd.host.allocator import keep_freed_memory
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
+from asgd.host.warned import tell_warnings
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.worker.assemble import About, Assembled, assemble
 from asgd.worker.compute import Computation, prepare, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
+from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.replica import Reading
 from asgd.worker.sending.asked import AskedLeases
 from asgd.worker.sending.leases import Leases
+from asgd.worker.task.agreeing import digest_of_task
 from asgd.worker.task.build import build_task
 from asgd.worker.task.entrypoint import is_script
 from asgd.worker.task.probing import take_probe
@@ -30,7 +33,8 @@ from asgd.worker.task.probing import take_probe
 def main() -> int:
     """Runs one worker as its environment says. Raises UserError, TryAgain."""
     config = read_config()
-    limit_threads()
+    tell_warnings()
+    limit_threads(config.job.spec)
     keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     if is_script(config.job.spec.entrypoint):
@@ -48,11 +52,12 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
     Raises UserError, TryAgain, and what users' code raises.
     """
     spec = config.job.spec
+    digest = digest_of_task(task)
     probe = take_probe(task, spec)
     computation = prepare(task, spec, config.index)
     about = About(
         dataset=dataset_size(task, spec.entrypoint), guarantee=guarantee(task),
-        evaluates=task.evaluate is not None, announced=True,
+        evaluates=task.evaluate is not None, digest=digest, announced=True,
     )  # fmt: skip
     told = task.evaluate is not None and spec.buffers != "recompute"
     parts = assemble(
@@ -104,6 +109,8 @@ def _live(
             more = f" and {len(resting) - 3} more" if len(resting) > 3 else ""
             say(f"worker {index}: stays in evaluation mode, as the entrypoint left it: {names}{more}")
         reason = replica.live(replica.core.train())
+    if reason or not leaving:
+        leave_extras(task.model, computation.flat, config.extras, index)
     replica.close("drained" if leaving else reason)
     return reason
 

@@ -7,29 +7,30 @@ after it, so each sees what it would see in a process of its own. Data is read b
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
+import numpy.typing as npt
 import torch
 
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.worker.device.backward import backward
 from asgd.worker.device.batch_norm import recompute
+from asgd.worker.device.extras import aliases, extras, rest
 from asgd.worker.device.flat import Flat, layout_hash, layout_of
-from asgd.worker.device.modes import evaluating, start_training
+from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
 from asgd.worker.oracle import Oracle
 from asgd.worker.reading import data
-from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
+from asgd.worker.reading.leased import LeasedBatch, NextLease, Ranges, Waiting
 from asgd.worker.reading.order import epoch_order
 from asgd.worker.task.build import build_task
+from asgd.worker.task.measuring import measured
 from asgd.worker.task.probing import take_probe
 
 CPU = torch.device("cpu")
-
-NextLease = Callable[[], Lease | Waiting | None]
 
 
 class Batches(Protocol):
@@ -68,6 +69,14 @@ class Work(Protocol):
 
     def losses(self, version: int, points: Iterable[F32]) -> list[float]:
         """What Zeno's oracle finds at each point, on the samples that `version` chooses."""
+
+
+class WholeModel(NamedTuple):
+    """A model as plain PyTorch loads it."""
+
+    tensors: dict[str, npt.NDArray[Any]]
+    lacks: list[str]
+    """Names in its state that no file of tensors holds."""
 
 
 class TorchWork:
@@ -136,13 +145,31 @@ class TorchWork:
         if self._judge.evaluate is None:
             return {}
         self._turns.end()
-        model, before = self._judge.model, random_state()
+        before = random_state()
         self._judged.weights.copy_(torch.from_numpy(weights))
         recompute(self._judge, self.spec, CPU)
-        with evaluating(model), torch.no_grad():
-            metrics = {name: float(value) for name, value in self._judge.evaluate(model).items()}
+        metrics = measured(self._judge)
         set_random_state(before)
         return metrics
+
+    def whole(self, answer: Mapping[str, F32]) -> WholeModel:
+        """The model with the parameters `answer`, and all that `asgd run` would save beside them."""
+        model = self._judge.model
+        if self._judge.evaluate is None:
+            model = self.task.model
+            self._settle()
+        tied, found = aliases(model), extras(model, answer)
+        tensors: dict[str, npt.NDArray[Any]] = {**answer}
+        tensors |= {second: answer[name].copy() for second, name in tied.items() if name in answer}
+        tensors |= {name: value.numpy() for name, value in found.items()}
+        return WholeModel(tensors, sorted(rest(model, answer).keys() - tensors.keys()))
+
+    def _settle(self) -> None:
+        """Nothing was evaluated: the model's buffers are the lowest worker's, or their mean."""
+        people = [self._persons[index].buffers for index in sorted(self._persons)] or [self._fresh]
+        for buffer, *own in zip(self._buffers, *people, strict=True):
+            mean = self.spec.buffers == "average" and buffer.is_floating_point()
+            buffer.copy_(torch.stack(own).double().mean(0) if mean else own[0])
 
     def losses(self, version: int, points: Iterable[F32]) -> list[float]:
         self._turns.end()
@@ -164,20 +191,16 @@ class _Leased:
     """Batches of leased ranges; like a run's, a batch never crosses a lease."""
 
     def __init__(self, work: TorchWork, worker: int, lease: NextLease) -> None:
-        self._work, self._worker, self._lease = work, worker, lease
-        self._open: Lease | None = None
+        self._work, self._worker = work, worker
+        self._ranges = Ranges(work.spec.batch_size, lease)
 
     def next(self) -> LeasedBatch | Waiting | None:
-        if self._open is None:
-            lease = self._lease()
-            if lease is None or isinstance(lease, Waiting):
-                return lease
-            self._open = lease
-        epoch, start, stop = self._open
-        last = min(start + self._work.spec.batch_size, stop)
-        self._open = (epoch, last, stop) if last < stop else None
-        indices = epoch_order(self._work.spec.seed, epoch, self._work.dataset or 0)[start:last].tolist()
-        return LeasedBatch(indices, last - start, ((epoch, start, last),))
+        part = self._ranges.next()
+        if part is None or isinstance(part, Waiting):
+            return part
+        epoch, start, stop = part
+        indices = epoch_order(self._work.spec.seed, epoch, self._work.dataset or 0)[start:stop].tolist()
+        return LeasedBatch(indices, stop - start, (part,))
 
     def load(self, item: LeasedBatch) -> LeasedBatch:
         task = self._work.task

@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,6 +53,22 @@ class Children:
         self._groups: set[int] = set()
         """Processes that have ended, whose own children may still be there."""
         self._written = ""
+        self.trouble = ""
+        """Why processes.json is not current, or nothing."""
+
+    def restarts(self, told: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+        """{role: restarts of the job}: shard 0 has `told` of those that it saw, and began with those `before` this run.
+
+        NB: who dies before it joins is known here alone, and a server that comes back may have forgotten the last one.
+        """
+        mine = Counter(dict.fromkeys(told, 0))
+        for child in self.all.values():
+            mine[child.role] += child.restarts
+        counted = {
+            role: before.get(role, 0) + max(count, told.get(role, 0) - before.get(role, 0))
+            for role, count in mine.items()
+        }
+        return {role: count for role, count in counted.items() if count or role in told}
 
     def start(self, envs: Mapping[tuple[str, int], dict[str, str]]) -> None:
         """Starts processes by (role, index); each reads its env by `asgd.host.env`.
@@ -99,7 +116,11 @@ class Children:
 
     def last_words(self, child: Child) -> str:
         """The last line of a child's log."""
-        lines = self.log(child.role, child.index).read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            text = self.log(child.role, child.index).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            return f"none ({error.strerror})"
+        lines = text.splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "no message")
 
     def ended(self) -> list[tuple[Child, int]]:
@@ -157,12 +178,16 @@ class Children:
         ]
         rows += self._guests()
         text = json.dumps(rows, indent=1)
-        if text != self._written:
-            self._written = text
-            target = self._output.file("processes.json")
-            partial = target.with_suffix(".partial")
+        if text == self._written:
+            return
+        target = self._output.file("processes.json")
+        partial = target.with_suffix(".partial")
+        try:
             partial.write_text(text + "\n", encoding="utf-8")
             partial.replace(target)
+            self._written, self.trouble = text, ""
+        except OSError as error:
+            self.trouble = f"{target} cannot be written: {error.strerror}"
 
     def _guests(self) -> list[dict[str, Any]]:
         """Workers that joined by hand and are alive."""

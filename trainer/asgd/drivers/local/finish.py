@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from msgspec.structs import replace
-from safetensors.numpy import load_file, save_file
 
+from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output
-from asgd.errors import UserError
+from asgd.errors import TryAgain, UserError
+from asgd.kernel import F32
 from asgd.record import run as recording
 from asgd.report import curves, summary
 from asgd.report import history as histories
 from asgd.report.files import write_atomic
-from asgd.server.saves.store import Store, assemble
+from asgd.server.manifest import Manifest
+from asgd.server.saves.choosing import Found, take
+from asgd.server.saves.reading import assemble
+from asgd.server.saves.store import Store
 from asgd.spec import Job
 from asgd.spec.status import Status
+from asgd.worker import left
 from asgd.worker.task.check import Findings
 
 
@@ -28,6 +34,8 @@ class _Saved:
     updates: int | None = None
     save: int = 0
     sha256: str = ""
+    trouble: str = ""
+    """Why it is not the newest checkpoint's."""
 
 
 class Picture:
@@ -48,57 +56,76 @@ def leave_files(
     job: Job, status: Status, output: Output, checkpoint_uri: str, findings: Findings,
     picture: Picture | None, obstacle: str,
 ) -> str:  # fmt: skip
-    """Writes the files and prints the closing lines; returns why the final weights are not among them, or ''.
+    """Writes the files and prints the closing lines; returns what of them is missing and why, or ''.
 
     `obstacle` says why the run can't be replayed, if it can't; without an update there is no `picture`.
     """
-    told = summary.summarize(status, job.spec)
-    # NB: what comes next may fail on a full disk; the figures are there then.
-    summary.write(told, output.file("summary.json"))
+    told, missing = summary.summarize(status, job.spec), dict[str, str]()
+    _attempt("summary.json", lambda: summary.write(told, output.file("summary.json")), missing)
     if picture:
-        picture.write()
-    saved = _Saved()
-    if status.stop_reason != "diverged":  # a diverged model is nobody's model
-        saved = _save_model(output, checkpoint_uri, findings)
+        _attempt("curves.png", picture.write, missing)
+    # NB: also of a job that diverged: weights that looked ruined were never saved.
+    saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
     shards = job.spec.parameter_server.shards
     obstacle = obstacle or recording.seal(output.recording, shards, saved.save, saved.sha256)
-    told = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
-    summary.write(told, output.file("summary.json"))
-    for line in summary.describe(told, output.folder):
+    whole = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
+    _attempt("summary.json", lambda: summary.write(whole, output.file("summary.json")), missing)
+    for line in summary.describe(whole, output.folder):
         print(line)
+    if status.stop_reason == "diverged" and saved.updates is not None:
+        print(f"model      of update {saved.updates:,}, the newest checkpoint from before it diverged")
     sys.stdout.flush()
-    if status.stop_reason == "diverged" or not status.checkpoint_error or saved.updates == status.updates:
-        return ""
+    trouble = status.checkpoint_error or saved.trouble
+    if status.stop_reason == "diverged" or not trouble or saved.updates == status.updates:
+        why = "; ".join(f"{name}: {why}" for name, why in missing.items())
+        return f"not all files in {output.folder} were written: {why}" if missing else ""
     left = (
         "there is no model.safetensors"
         if saved.updates is None
         else f"model.safetensors is of update {saved.updates:,}"
     )
-    return f"the weights of update {status.updates:,} are lost, {left}: {status.checkpoint_error}"
+    return f"the weights of update {status.updates:,} are lost, {left}: {trouble}"
 
 
-def _save_model(output: Output, checkpoint_uri: str, findings: Findings) -> _Saved:
+def _attempt(name: str, write: Callable[[], None], missing: dict[str, str]) -> None:
+    """What a full disk has no room for is noted under its name, and the rest tried all the same."""
+    missing.pop(name, None)
+    try:
+        write()
+    except OSError as error:
+        missing[name] = error.strerror or str(error)
+
+
+def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers: str) -> _Saved:
     """Writes the newest checkpoint's model, if there is a checkpoint.
 
-    Parameters stand under all their names, with the evaluator's extras; `lacks` in the metadata names the rest.
+    Parameters stand under all their names, with what processes left of the model's other state; `lacks` in the
+    metadata names what nobody left.
     """
+    skipped: list[str] = []
+
+    def read(found: Found) -> tuple[Manifest, dict[str, F32]]:
+        return found[2], assemble(*found)
+
     try:
-        store = Store(checkpoint_uri)
-    except UserError:  # it could be written when the run began: the servers have said what became of it
+        taken = take(Store(checkpoint_uri), "Latest", "", read, skipped.append)
+    except (UserError, TryAgain) as error:  # the store could be written when the run began
+        return _Saved(trouble=str(error))
+    if taken is None:
         return _Saved()
-    newest = store.newest()
-    if newest is None:
-        return _Saved()
-    tensors = assemble(store.fs, store.path(f"{newest.save:06d}"), newest)
+    newest, tensors = taken
     sha256 = recording.weights_hash(tensors.values())
-    tensors |= {second: tensors[name].copy() for second, name in findings.aliases.items() if name in tensors}
-    if output.extras.exists():
-        tensors |= load_file(output.extras)
-        output.extras.unlink()
-    lacks = ", ".join(name for name in findings.extras if name not in tensors)
-    if findings.script:
+    found = left.gather(output.extras, buffers)
+    aliases = findings.aliases | found.aliases
+    tensors |= {second: tensors[name].copy() for second, name in aliases.items() if name in tensors}
+    tensors |= {name: tensor for name, tensor in found.tensors.items() if name not in tensors}
+    left.sweep(output.extras)
+    lacks = ", ".join(name for name in found.names or findings.extras if name not in tensors)
+    if findings.script and found.names is None:
         lacks = "buffers and frozen parameters, if the script's model has any"
-    partial = output.file("model.safetensors.partial")
-    save_file(tensors, partial, metadata={"updates": str(newest.updates), "job": newest.job, "lacks": lacks})
-    partial.replace(output.file("model.safetensors"))
-    return _Saved(newest.updates, newest.save, sha256)
+    about = {"updates": str(newest.updates), "job": newest.job, "lacks": lacks}
+    try:
+        write_model(output.file("model.safetensors"), tensors, about)
+    except OSError as error:
+        return _Saved(save=newest.save, sha256=sha256, trouble=str(error))
+    return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped))

@@ -6,7 +6,6 @@ All of it together has `runPolicy.startupDeadlineSeconds`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from asgd.drivers.display import Display
 from asgd.drivers.local.children import deaths
 from asgd.drivers.local.patience import Patience
 from asgd.drivers.local.starter import Order, Starter
+from asgd.host.available import available_cores
 from asgd.report import curves
 from asgd.spec.types import JobSpec
 from asgd.worker.task.check import Findings, findings_of
@@ -30,7 +30,7 @@ def look_at_code(
     """
     patience = Patience(display, spec.run_policy.startup_deadline_seconds)
     starter.begin_servers(patience)
-    if _cores() > 1:
+    if available_cores() > 1:
         # There is a core that has nothing to do until torch is imported.
         curves.load()
     starter.import_torch(patience)
@@ -38,7 +38,12 @@ def look_at_code(
     name = entrypoint if entrypoint.endswith(".py") else entrypoint.rpartition(":")[0]
     if slow := starter.import_entrypoint(job, places, name, patience):
         display.note(slow)
-    return _check(job, places, starter, patience, f"building the task of {name}")
+    findings = _check(job, places, starter, patience, f"building and trying the task of {name}")
+    if findings.untried:
+        display.note(
+            f"{findings.untried} takes long: it was not tried to its end before the start", matters=False
+        )
+    return findings
 
 
 def _check(
@@ -53,8 +58,3 @@ def _check(
     finally:
         process.kill()
     return findings_of(process.wait(), answer, log)
-
-
-def _cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,11 +6,19 @@ The servers would find out as well, but by then others run; one sentence and not
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
 
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
-from asgd.server.saves.store import Store, array_names, locate
+from asgd.host.locks import Busy, FolderLock
+from asgd.server.saves.choosing import prove_found, take
+from asgd.server.saves.reading import array_names
+from asgd.server.saves.store import Store
 from asgd.spec import Job
+from asgd.wire.agreement import layout_difference
 from asgd.worker.task.check import Findings
 
 
@@ -32,18 +40,38 @@ def check_ports(job: Job) -> None:
                 ) from error
 
 
-def check_checkpoint(job: Job, findings: Findings, uri: str, run: str) -> bool:
-    """Whether this `run` begins from a checkpoint, which must fit the model and the optimizer. Raises UserError."""
-    found = locate(Store(uri), job.spec.checkpoint.restore, run)
+def lock_store(uri: str) -> list[FolderLock]:
+    """Keeps other runs on this machine out of a checkpoint store in a folder. Raises UserError while one goes on."""
+    store = Store(uri)
+    if not store.local:
+        return []
+    try:
+        return [FolderLock.take(Path(store.root))]
+    except Busy as busy:
+        raise UserError(
+            f"spec.checkpoint.uri: {uri}: a run that writes there is going on ({busy}); wait for its end, or choose"
+            " another place"
+        ) from None
+    except OSError as error:
+        raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be written: {error.strerror}") from error
+
+
+def check_checkpoint(job: Job, findings: Findings, uri: str, run: str, note: Callable[[str], None]) -> bool:
+    """Whether this `run` begins from a checkpoint, which must fit the model and the optimizer. Raises UserError.
+
+    `note` is told which checkpoints are skipped because they are damaged.
+    """
+    found = take(Store(uri), job.spec.checkpoint.restore, run, prove_found, note)
     if found is None:
         return False
     fs, folder, manifest = found
     allowed = "another output, checkpoint.uri or checkpoint.restore"
     if findings.layout and manifest.layout != findings.layout:
+        saved, built = (msgspec.json.encode(tensors) for tensors in (manifest.tensors, findings.tensors))
+        how = layout_difference(saved, built).replace("this job's model", "the checkpoint")
         raise UserError(
-            f"spec.checkpoint.restore: {folder} holds a model of {manifest.size:,} parameters with layout"
-            f" {manifest.layout}, but {job.spec.entrypoint} gives {findings.size:,} with layout"
-            f" {findings.layout}; allowed: the same model, or {allowed}"
+            f"spec.checkpoint.restore: {folder} holds a model of {manifest.size:,} parameters, but"
+            f" {job.spec.entrypoint} gives one of {findings.size:,}: {how}; allowed: the same model, or {allowed}"
         )
     name = str(job.spec.algorithm["name"])
     needed = {"weights", *halves(job.spec).server().slots}

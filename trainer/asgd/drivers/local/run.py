@@ -11,10 +11,8 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,13 +21,18 @@ from asgd.algorithms.registry import halves
 from asgd.drivers.display import Display
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
+from asgd.drivers.local.lasting import Lasting
 from asgd.drivers.local.opening import look_at_code
-from asgd.drivers.local.precheck import check_checkpoint, check_ports
+from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
-from asgd.drivers.output import Output, choose_output
+from asgd.drivers.output import Output, check_path, choose_output
 from asgd.errors import TryAgain, UserError
+from asgd.host.available import available_cores
+from asgd.host.private import private_folder
+from asgd.host.threads import share, threads_told
+from asgd.host.warned import Warned
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job, job_to_json
@@ -39,7 +42,9 @@ from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
 from asgd.wire.messages import Bye, Command, Done
+from asgd.worker import left
 from asgd.worker.task.check import Findings
+from asgd.worker.task.entrypoint import is_script
 
 POLL_SECONDS = 0.1
 FINISH_SECONDS = 120.0
@@ -63,16 +68,22 @@ class LocalRun:
         self._folder = folder
         self._starter = starter
         self.children = Children(output, starter)
-        # NB: a socket's path may have 107 characters at most; the output folder's may be longer.
-        self._private = Path(tempfile.mkdtemp(prefix="asgd-"))
+        self._private = private_folder()
         self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
         self._keys = Keys.make()
         self._keep = shm.Keep()
         self._asker: Asker | None = None
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
+        self._warned = Warned(self._private / "warnings.jsonl", output.file("logs"))
+        script = is_script(job.spec.entrypoint)
+        told = threads_told(job.spec, os.environ)
+        self._threads = told or share(job.spec, available_cores(), evaluator=not script)
         self._stop_reason = ""
-        self._checkpoint_error = ""
+        self._before: dict[str, int] | None = None
+        """Restarts in earlier runs of the job."""
+        self._store_trouble = Lasting(display.note, "training goes on without it", "checkpoints work again")
+        self._disk_trouble = Lasting(display.note, "training goes on", "the run's files are written again")
         self._rejected: set[int] = set()
         self._said_addresses = False
         self._accepted = False
@@ -89,17 +100,24 @@ class LocalRun:
         """Writes the job down and looks at the user's code, data, checkpoint and ports. Raises UserError."""
         self._write_private("job.json", job_to_json(self.job))
         self._write_private("keys.json", msgspec.json.encode(self._keys))
-        self.output.extras.unlink(missing_ok=True)
+        left.sweep(self.output.extras)
         findings = look_at_code(
             self.job.spec, self._private / "job.json", self._places, self._starter, self.display
         )
         check_ports(self.job)
-        restored = check_checkpoint(self.job, findings, self.checkpoint_uri, self._private.name)
+        self.output.locks.extend(lock_store(self.checkpoint_uri))
+        restored = check_checkpoint(
+            self.job, findings, self.checkpoint_uri, self._private.name, self.display.warn
+        )
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
-        recording.begin(self.output.recording, self._folder)
-        self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
+        recording.begin(self.output.recording, self._folder, self._threads)
+        try:
+            self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
+        except OSError as error:
+            self.output.file("job.yaml").unlink(missing_ok=True)
+            raise UserError(f"--output: {self.output.folder} cannot be written: {error.strerror}") from error
         self._accepted = True
         self._keep_log()
         return findings
@@ -128,10 +146,12 @@ class LocalRun:
                 self._watch()
                 if status := self._ask_status():
                     self.status = status
+                    self._before = status.restarts if self._before is None else self._before
                     history.record(status)
                     self.display.update(status)
-                    self._note_checkpoint(status)
+                    self._store_trouble.look(status.checkpoint_error)
                     self._note_rejected(status)
+                self._disk_trouble.look(history.trouble or self.children.trouble)
                 self.children.wait(POLL_SECONDS)
         self.interrupts.end_orderly()
         if self.status and self.status.updates:
@@ -156,8 +176,13 @@ class LocalRun:
 
     @property
     def _places(self) -> dict[str, str]:
-        """Where users' code is looked for."""
-        return {Env.JOB_FOLDER: str(self._folder), Env.SOURCE: str(self._private / "source")}
+        """Where users' code is looked for, where its warnings go, and how many threads it has."""
+        return {
+            Env.JOB_FOLDER: str(self._folder),
+            Env.SOURCE: str(self._private / "source"),
+            Env.WARNINGS: str(self._private / "warnings.jsonl"),
+            Env.THREADS: str(self._threads),
+        }
 
     def _env(self, metrics: str) -> dict[str, str]:
         return {
@@ -217,11 +242,6 @@ class LocalRun:
         if self._stop_reason and not reason:
             self._tell(Command("stop", self._stop_reason))
 
-    def _note_checkpoint(self, status: Status) -> None:
-        if status.checkpoint_error and not self._checkpoint_error:
-            self.display.note(f"warning: {status.checkpoint_error}; training goes on without it")
-        self._checkpoint_error = status.checkpoint_error
-
     def _note_rejected(self, status: Status) -> None:
         for worker in sorted({*status.ever_rejected} - self._rejected):
             self.display.note(
@@ -233,6 +253,8 @@ class LocalRun:
 
     def _watch(self) -> None:
         for said in self._starter.look():
+            self.display.note(said)
+        for said in self._warned.new():
             self.display.note(said)
         self.children.publish()
         self._say_addresses()
@@ -250,17 +272,27 @@ class LocalRun:
 
     # -- the end -----------------------------------------------------------------------------------
 
+    def counted(self, status: Status) -> Status:
+        """`status` with all restarts of this run."""
+        return msgspec.structs.replace(
+            status, restarts=self.children.restarts(status.restarts, self._before or {})
+        )
+
     def _exit_code(self) -> int:
         reason = self.status.stop_reason if self.status else ""
         if reason == "diverged":
             return exitcodes.DIVERGED
         if reason == "interrupted":
             return exitcodes.INTERRUPTED
+        if self.status and self.status.evaluation_error:
+            return exitcodes.NOT_EVALUATED
         return exitcodes.DONE
 
     def close(self) -> None:
         """Ends what still runs and removes sockets and keys."""
         self.children.kill()
+        for said in self._warned.new():
+            self.display.note(said)
         if self._accepted:
             self._keep_log()
         self._starter.close()
@@ -304,26 +336,27 @@ def run(
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
-    output = choose_output(job, asked_output)
-    with Display(quiet=quiet) as display:
-        for line in advice(job):
-            display.note(f"warning: {line}")
-        local = LocalRun(job, folder, output, display, interrupts, transport, starter)
-        try:
-            findings = _prepare(local)
-            for line in findings.warnings:
+    check_path(folder, "JOB.yaml")
+    with choose_output(job, asked_output) as output:
+        with Display(quiet=quiet) as display:
+            for line in advice(job):
                 display.note(f"warning: {line}")
-            display.note(_announce(job, findings, output), matters=False)
-            code = local.run(findings)
-        finally:
-            local.close()
-        if local.status is None:
-            raise TryAgain("no parameter server has told the job's state")
-        status: Any = local.status
-    lost = finish.leave_files(
-        job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
-    )
-    if lost and code == exitcodes.DONE:
+            local = LocalRun(job, folder, output, display, interrupts, transport, starter)
+            try:
+                findings = _prepare(local)
+                for line in findings.warnings:
+                    display.note(f"warning: {line}")
+                display.note(_announce(job, findings, output), matters=False)
+                code = local.run(findings)
+            finally:
+                local.close()
+            if local.status is None:
+                raise TryAgain("no parameter server has told the job's state")
+            status = local.counted(local.status)
+        lost = finish.leave_files(
+            job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
+        )
+    if lost and code in (exitcodes.DONE, exitcodes.NOT_EVALUATED):
         raise TryAgain(lost)
     if lost:
         print(f"asgd: {lost}", file=sys.stderr)

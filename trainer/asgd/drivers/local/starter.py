@@ -7,10 +7,11 @@ that one the user's code as well. The first two are started before anything else
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +23,9 @@ from asgd.drivers.local.source import Source
 from asgd.drivers.local.ways import Standing, way
 from asgd.host.forking import ForkServer, Process, can_fork
 from asgd.host.forkserver import Part
+from asgd.host.private import private_folder
 from asgd.report import units
-from asgd.spec.environment import Env
+from asgd.spec.environment import HASH_SEED, Env
 from asgd.worker.task.traces import Traces, obstacle
 
 if TYPE_CHECKING:  # this module is loaded before all others: torch's import begins with it
@@ -32,8 +34,8 @@ if TYPE_CHECKING:  # this module is loaded before all others: torch's import beg
 SERVER = ("asgd.cli", "asgd.server.service", "fsspec.implementations.local")
 WORKER = ("torch", "asgd.cli", "asgd.session", "asgd.worker.preload")
 """What fork servers import."""
-ALL_ALIKE = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-"""Set for every process unless the user has set them. Forks share a hash seed: all have one, in all runs the same."""
+ALL_ALIKE = {"OMP_NUM_THREADS": "1"}
+"""Set for every process unless the user has set them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,11 @@ class Starter:
 
     def __init__(self, folder: Path) -> None:
         self._environment = {
-            **ALL_ALIKE, **os.environ, "PYTHONUNBUFFERED": "1", Env.PARENT: str(os.getpid()),
+            **ALL_ALIKE, **os.environ, **HASH_SEED, "PYTHONUNBUFFERED": "1", Env.PARENT: str(os.getpid()),
             Env.JOB_FOLDER: str(folder),
         }  # fmt: skip
-        self._private = tempfile.TemporaryDirectory(prefix="asgd-start-")
-        self.log = Path(self._private.name) / "forkserver.log"
+        self._private = private_folder()
+        self.log = self._private / "forkserver.log"
         """What fork servers print: most of it the user's code, while it is imported."""
         self._servers = Source("parameter servers", lambda: self._import(SERVER), _threads)
         self._torch = Source("workers", lambda: self._import(WORKER), _threads)
@@ -166,10 +168,10 @@ class Starter:
         return [(index, process.pid) for index, process in found if process and process.poll() is None]
 
     def keep_log(self, target: Path) -> None:
-        """Appends to `target` what fork servers have printed since the last time."""
+        """Appends to `target` what fork servers have printed since the last time; what has no room is left out."""
         text = self.log.read_bytes() if self.log.exists() else b""
         if len(text) > self._kept:
-            with target.open("ab") as file:
+            with suppress(OSError), target.open("ab", buffering=0) as file:
                 file.write(text[self._kept :])
             self._kept = len(text)
 
@@ -185,7 +187,7 @@ class Starter:
         """Ends the fork servers, not what they have forked."""
         for source in reversed(self._sources):
             source.close()
-        self._private.cleanup()
+        shutil.rmtree(self._private, ignore_errors=True)
 
 
 def _unfit(answer: Any) -> str:

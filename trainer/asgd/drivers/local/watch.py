@@ -58,6 +58,12 @@ class Watch:
     def _server(self, child: Child, code: int) -> None:
         if code == exitcodes.USER_ERROR:
             self._fail_as_user(child)
+        elif code == exitcodes.FENCED:
+            # NB: started again, it would fence off the other run's, and so on in turn.
+            self.failure = TryAgain(
+                f"a server of another run has taken the place of {child.name} in the checkpoint store; two runs must"
+                " not share one (spec.checkpoint.uri)"
+            )
         elif child.restarts >= self._spec.parameter_server.backoff_limit:
             self.failure = TryAgain(
                 f"{child.name} ended {how(code)} after {child.restarts} restarts"
@@ -71,6 +77,8 @@ class Watch:
         stopping = self._status is not None and bool(self._status.stop_reason)
         if stopping or code in (exitcodes.DONE, exitcodes.DIVERGED):
             child.ended = code
+            if code == exitcodes.USER_ERROR:
+                self._note(f"{child.name} was refused; {self._last_words(child)}")
         elif code == exitcodes.DRAINED:
             child.ended = code
             self._note(f"{child.name} has left (it was told to)")
@@ -150,6 +158,9 @@ class Watch:
     def _evaluator(self, child: Child, code: int) -> None:
         finishing = self._status is not None and self._status.phase in ("evaluating", "finished")
         over = code == exitcodes.DONE or finishing
+        if code == exitcodes.USER_ERROR and not over:
+            self._fail_as_user(child)
+            return
         if not over and child.restarts < self._spec.workers.backoff_limit_per_index:
             self._note(f"{child.name} ended {how(code)}; it starts again")
             self._children.restart(child)

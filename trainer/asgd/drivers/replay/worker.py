@@ -31,6 +31,7 @@ from asgd.worker.device.randomness import Randomness
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.reading.leased import LeasedBatch, Waiting
 from asgd.worker.sending.headers import Outcome, PeerIdentity
+from asgd.worker.task.agreeing import samples
 from asgd.worker.task.build import build_task
 from asgd.worker.task.probing import take_probe
 from asgd.worker.users_code import sentence
@@ -93,7 +94,7 @@ class ReplayedWorker:
 
     def _go_on(self) -> None:
         if self._life is None:
-            limit_threads()
+            limit_threads(self._job.spec)
             self._life = _Life(self._job, self._tape, self._mail)
         if self._life.go_on():
             self.end()
@@ -119,6 +120,7 @@ class _Life:
     def __init__(self, job: Job, tape: WorkerTape, mail: Mail) -> None:
         self._spec, (self._index, incarnation) = job.spec, tape.person
         self._task = build_task(job.spec)
+        samples(self._task)  # data that draw from a generator of their own have been read by so much
         probe = take_probe(self._task, job.spec)
         self._computation: Computation = prepare(self._task, job.spec, self._index)
         flat = self._computation.flat

@@ -12,13 +12,11 @@ import os
 import sys
 from pathlib import Path
 
-from safetensors.numpy import save_file
-
 from asgd import exitcodes
 from asgd.algorithms import attacks
 from asgd.drivers.display import Display
+from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output, choose_output
-from asgd.kernel import F32
 from asgd.report import curves, summary
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
@@ -64,10 +62,14 @@ def world(arguments: argparse.Namespace, workers: int) -> World:
 
 def run(job: Job, folder: Path, described: World, asked_output: str | None, *, quiet: bool) -> int:
     """Simulates `job`, whose file lies in `folder`; returns the exit code. Raises UserError."""
+    with choose_output(job, asked_output) as output:
+        return _run(job, folder, described, output, quiet=quiet)
+
+
+def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: bool) -> int:
     from asgd.drivers.virtual.simulation import Simulation
     from asgd.worker.shared import TorchWork  # torch takes a second to load
 
-    output = choose_output(job, asked_output)
     written = HistoryWriter(output.file("history.jsonl"), simulated=True)
     with Display(quiet=quiet) as display, written as history:
         for line in advice(job):
@@ -85,7 +87,10 @@ def run(job: Job, folder: Path, described: World, asked_output: str | None, *, q
         status = simulation.run()
     _leave_files(job, status, output)
     if status.stop_reason != "diverged":
-        _save_model(simulation.answer(), work.tensors, status, output)
+        named = named_tensors(work.tensors)
+        model = work.whole(by_name(simulation.answer(), named))
+        metadata = {"updates": str(status.updates), "job": job.name, "lacks": ", ".join(model.lacks)}
+        write_model(output.file("model.safetensors"), model.tensors, metadata)
     return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
 
 
@@ -98,9 +103,3 @@ def _leave_files(job: Job, status: Status, output: Output) -> None:
     for line in summary.describe(told, output.folder):
         print(line)
     sys.stdout.flush()
-
-
-def _save_model(answer: F32, tensors: bytes, status: Status, output: Output) -> None:
-    """The job's answer under its parameters' own names."""
-    named = by_name(answer, named_tensors(tensors))
-    save_file(named, output.file("model.safetensors"), metadata={"updates": str(status.updates)})

@@ -3,33 +3,64 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import replace
 
-from asgd.errors import TryAgain, UserError
+from asgd.errors import Damaged, TryAgain, UserError
+from asgd.host.say import say
 from asgd.server.manifest import Manifest
+from asgd.server.saves.choosing import Found, locate, of_store, take
 from asgd.server.saves.in_memory import Kept
-from asgd.server.saves.store import Store, locate, read_range, read_state
+from asgd.server.saves.reading import prove, read_range, read_state
+from asgd.server.saves.store import Store
 from asgd.server.saving import Restored
 from asgd.spec.types import Job
 from asgd.wire.partition import Range, shard_range
 
-Found = tuple[Any, str, Manifest]
-
 
 def find(job: Job, index: int, run: str, store: Store | None, kept: Kept | None) -> Restored | None:
-    """The newest state that there is of shard `index`; None: begin anew. Raises UserError on a bad save.
+    """The newest state that there is of shard `index`; None: begin anew. Raises UserError where no save is whole.
 
     `kept` is what its predecessor left in memory.
     """
-    shards = job.spec.parameter_server.shards
-    found = locate(store, job.spec.checkpoint.restore, run, index) if store else None
+    shards, restore = job.spec.parameter_server.shards, job.spec.checkpoint.restore
+    if store is None:
+        return _of_memory(kept, None) if kept else None
+    try:
+        found = locate(store, restore, run, index)
+    except Damaged:
+        found = None
     # NB: both are of one history, for each server begins from the newer one: the higher version is the later.
     if kept and kept.meta["version"] >= _version(found, run, index, shards):
-        newest = found[2] if found else None
-        return Restored(
-            kept.number, kept.size, kept.layout, kept.arrays, kept.meta, kept.job, newest, _age(newest)
-        )  # fmt: skip
-    return _of_save(found, index, shards) if found else None
+        return _of_memory(kept, found[2] if found else None)
+
+    def read(found: Found) -> Restored:
+        if of_store(found, store) and found[2].run != run:
+            _prove_others(found, store, shard_range(found[2].size, index, shards))
+        return _of_save(found, index, shards)
+
+    lines: list[str] = []
+    restored = take(store, restore, run, read, lines.append, index)
+    for line in lines:
+        say(line)
+    return replace(restored, skipped="; ".join(lines)) if restored and lines else restored
+
+
+def _prove_others(found: Found, store: Store, own: Range) -> None:
+    """All shards of a new run must begin from one save, so each looks at the others' parts as well, if it sees them.
+
+    A store that a shard shares with others holds their terms.
+    """
+    fs, folder, manifest = found
+    others = (
+        (shard, part) for shard, part in enumerate(manifest.parts) if Range(part.start, part.stop) != own
+    )
+    prove(fs, folder, manifest, [part for shard, part in others if store.newest_term(shard)])
+
+
+def _of_memory(kept: Kept, newest: Manifest | None) -> Restored:
+    return Restored(
+        kept.number, kept.size, kept.layout, kept.arrays, kept.meta, kept.job, newest, _age(newest)
+    )  # fmt: skip
 
 
 def _version(found: Found | None, run: str, index: int, shards: int) -> int:

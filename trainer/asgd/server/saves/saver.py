@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from asgd import kernel
-from asgd.errors import Fenced, TryAgain
+from asgd.errors import Fenced, FencedByOther, TryAgain
 from asgd.host.priority import stand_back
 from asgd.kernel import F32
 from asgd.server.manifest import Manifest
@@ -52,7 +52,7 @@ def carry_out(store: SaveStore, wish: Wish, clock: Callable[[], float] = time.ti
     try:
         return _carry_out(store, wish, clock)
     except Fenced as error:
-        return Outcome(wish, False, str(error), fenced=True)
+        return Outcome(wish, False, str(error), fenced=True, foreign=isinstance(error, FencedByOther))
     except TryAgain as error:
         return Outcome(wish, False, str(error))
     except Exception as error:

@@ -1,13 +1,13 @@
 """Checkpoints in any store that fsspec knows: one safetensors file a shard, a manifest written last, fenced by terms.
 
-    <uri>/terms/shard-0/000002                 claimed by a server start; the highest one may write
+    <uri>/terms/shard-0/000002                 claimed by a server start of the run that it names; the highest may write
     <uri>/000017/shard-0-of-2.safetensors      weights and slots of a shard, its state as JSON in the metadata
     <uri>/000017/manifest.json                 written last: a save without it does not exist
     <uri>/000017/manifest-shard-1.json         where shards share no store (a pod's own volume): shard 1's view of it
 
 Files go out under another name and are moved when complete, so a reader never sees half of one. The writer streams
-from the live arrays (the safetensors library's own would copy all of them first). A save can be read back by any number
-of shards: each takes the ranges it needs.
+from the live arrays (the safetensors library's own would copy all of them first). Every file proves itself when it is
+read back (`blocks.py`, `reading.py`).
 """
 
 from __future__ import annotations
@@ -15,34 +15,38 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-from collections import Counter
+import zlib
+from collections.abc import Container
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
-from asgd.errors import Fenced, TryAgain, UserError
+from asgd.errors import Damaged, Fenced, FencedByOther, TryAgain, UserError
+from asgd.host.files import UNSEALED, sealed, sync_folder
 from asgd.kernel import F32
 from asgd.server.manifest import Manifest
-from asgd.wire.partition import Range, by_name
+from asgd.server.saves.blocks import KEY, block_sums, pack
+from asgd.server.saves.reading import read_manifest
 from asgd.wire.reports import Part
 
 _BLOCK = 1 << 22
 
-_DAMAGE = (OSError, ValueError, KeyError, TypeError)
-"""What reading a torn or foreign file may raise."""
-
 
 class Store:
-    """The checkpoints of one job under `uri`. Raises UserError when the URI can't be used at all."""
+    """The checkpoints of one job under `uri`, which is made unless `make` is false. Raises UserError for a bad URI."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, make: bool = True) -> None:
         self.uri = uri
+        self._run = ""
         try:
             self.fs, self.root = fsspec.core.url_to_fs(uri)
-            self.fs.makedirs(self.root, exist_ok=True)
+            if make:
+                self.fs.makedirs(self.root, exist_ok=True)
         except (OSError, ValueError, ImportError) as error:
             raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be written: {error}") from error
         self.local = "file" in (
@@ -54,13 +58,17 @@ class Store:
 
     # -- terms -------------------------------------------------------------------------------------
 
-    def claim_term(self, shard: int) -> int:
-        """Claims the next term of a shard: whoever started last may write. Raises TryAgain when the store refuses."""
+    def claim_term(self, shard: int, run: str = "") -> int:
+        """Claims the next term of a shard for `run`: whoever started last may write.
+
+        Raises TryAgain when the store refuses.
+        """
+        self._run = run
         term = self.newest_term(shard) + 1
         folder = self.path("terms", f"shard-{shard}")
         try:
             self.fs.makedirs(folder, exist_ok=True)
-            while not self._create(f"{folder}/{term:06d}"):
+            while not self._create(f"{folder}/{term:06d}", run.encode()):
                 term += 1
         except OSError as error:
             raise TryAgain(f"checkpoint store {self.uri} cannot be written: {error}") from error
@@ -72,23 +80,34 @@ class Store:
         return max((int(name) for name in names if name.isdigit()), default=0)
 
     def check_term(self, shard: int, term: int) -> None:
-        """Raises Fenced when a newer server of this shard has started, TryAgain when the store does not tell."""
+        """Raises Fenced when a newer server of this shard has started (FencedByOther: of another run).
+
+        Raises TryAgain when the store does not tell.
+        """
         try:
             newest = self.newest_term(shard)
+            name = f"{newest:06d}"
+            run = self.fs.cat_file(self.path("terms", f"shard-{shard}", name)) if newest > term else b""
         except OSError as error:
             raise TryAgain(f"checkpoint store {self.uri} cannot be read: {error}") from error
         if newest > term:
-            raise Fenced(f"shard {shard} of term {term} was replaced by term {newest}")
+            other = bool(run) and run != self._run.encode()
+            text = f"shard {shard} of term {term} was replaced by term {newest}"
+            raise FencedByOther(f"{text}, of another run") if other else Fenced(text)
 
-    def _create(self, path: str) -> bool:
+    def _create(self, path: str, data: bytes) -> bool:
         if self.local:
             try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
             except FileExistsError:
                 return False
+            with suppress(OSError):  # a full disk has room for the name, which is what counts
+                os.write(descriptor, data)
+            os.close(descriptor)
+            sync_folder(posixpath.dirname(path))
             return True
         try:
-            self.fs.pipe_file(path, b"", mode="create")
+            self.fs.pipe_file(path, data, mode="create")
         except FileExistsError:
             return False
         return True
@@ -103,13 +122,21 @@ class Store:
         """Numbers of saves that were begun, complete or not."""
         return sorted(int(name) for name in self._names() if name.isdigit())
 
-    def newest(self, shard: int | None = None) -> Manifest | None:
-        """The newest complete save; where there is none, the newest that `shard` kept for itself."""
-        if complete := self.saves():
-            return self.manifest(complete[-1])
-        if shard is not None and (own := self._own_saves(shard)):
-            return read_manifest(self.fs, self.path(f"{own[-1]:06d}"), _own_name(shard))
-        return None
+    def newest(self, shard: int | None = None, skip: Container[int] = ()) -> Manifest | None:
+        """The newest complete save that is not in `skip`; where there is none, the newest that `shard` kept for itself.
+
+        Raises Damaged, with the save's number, when its manifest is.
+        """
+        complete = [number for number in self.saves() if number not in skip]
+        own = [] if complete or shard is None else [r for r in self._own_saves(shard) if r not in skip]
+        if not complete and not own:
+            return None
+        number, name = (complete[-1], "manifest.json") if complete else (own[-1], _own_name(shard or 0))
+        try:
+            return read_manifest(self.fs, self.path(f"{number:06d}"), name)
+        except Damaged as error:
+            error.save = number
+            raise
 
     def manifest(self, number: int) -> Manifest:
         return read_manifest(self.fs, self.path(f"{number:06d}"))
@@ -139,13 +166,23 @@ class Store:
         name = f"shard-{shard}-of-{shards}.safetensors"
         try:
             self.fs.makedirs(folder, exist_ok=True)
-            written = self._replace(f"{folder}/{name}", arrays, meta)
+            written, head = self._replace(f"{folder}/{name}", arrays, meta)
         except OSError as error:
+            self._discard(folder, f"{name}.partial")
             raise TryAgain(f"checkpoint {folder}/{name} was not written: {error}") from error
-        return Part(name, 0, 0, int(meta["version"]), written)
+        return Part(name, 0, 0, int(meta["version"]), written, zlib.crc32(head))
 
-    def _replace(self, path: str, arrays: dict[str, F32], meta: dict[str, Any]) -> int:
-        head = _header(arrays, {"asgd": json.dumps(meta)})
+    def _discard(self, folder: str, partial: str) -> None:
+        """Gives a full disk back what a file that did not find room has taken."""
+        with suppress(OSError):
+            self.fs.rm_file(f"{folder}/{partial}")
+        if self.local:
+            with suppress(OSError):
+                Path(folder).rmdir()
+
+    def _replace(self, path: str, arrays: dict[str, F32], meta: dict[str, Any]) -> tuple[int, bytes]:
+        """How many bytes were written, and the header among them."""
+        head = _header(arrays, {"asgd": json.dumps(meta), KEY: pack(block_sums(arrays))})
         partial = path + ".partial"
         with self.fs.open(partial, "wb") as file:
             file.write(head)
@@ -154,13 +191,14 @@ class Store:
                 for start in range(0, len(data), _BLOCK):
                     file.write(data[start : start + _BLOCK])
         self._move(partial, path)
-        return len(head) + sum(array.nbytes for array in arrays.values())
+        return len(head) + sum(array.nbytes for array in arrays.values()), head
 
     def _move(self, source: str, target: str) -> None:
         if self.local:
             with Path(source).open("rb") as file:
                 os.fsync(file.fileno())
             Path(source).replace(target)
+            sync_folder(Path(target).parent)
         else:
             self.fs.mv(source, target)
 
@@ -168,8 +206,11 @@ class Store:
         """Makes a save exist. Raises TryAgain when the store refuses."""
         path = self.path(f"{manifest.save:06d}", name)
         try:
-            self.fs.pipe_file(path + ".partial", msgspec.json.format(msgspec.json.encode(manifest)))
+            text = msgspec.json.format(msgspec.json.encode(replace(manifest, crc32=UNSEALED)))
+            self.fs.pipe_file(path + ".partial", sealed(text))
             self._move(path + ".partial", path)
+            if self.local:
+                sync_folder(self.root)  # the save's own folder may be as new as the file
         except OSError as error:
             raise TryAgain(f"checkpoint {path} was not written: {error}") from error
 
@@ -220,127 +261,3 @@ def _header(arrays: dict[str, F32], metadata: dict[str, str]) -> bytes:
 
 def _own_name(shard: int) -> str:
     return f"manifest-shard-{shard}.json"
-
-
-def read_manifest(fs: Any, folder: str, name: str = "manifest.json") -> Manifest:
-    """The manifest in a save's folder. Raises UserError when there is none or it is damaged."""
-    try:
-        return msgspec.json.decode(fs.cat_file(posixpath.join(folder, name)), type=Manifest)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise UserError(
-            f"spec.checkpoint.restore: {folder} holds no complete checkpoint ({error})"
-        ) from error
-
-
-def locate(
-    store: Store, restore: str, run: str, shard: int | None = None
-) -> tuple[Any, str, Manifest] | None:
-    """Where a server of `run` restores from; None for a fresh start.
-
-    A server that comes back within its run always takes the newest save. At the run's start `restore` decides:
-    Latest, None (start afresh although there are saves) or the URI of a save.
-    """
-    newest = store.newest(shard)
-    own = newest is not None and newest.run == run
-    if restore == "None" and not own:
-        return None
-    if restore not in ("Latest", "None") and not own:
-        try:
-            fs, folder = fsspec.core.url_to_fs(restore)
-        except (OSError, ValueError, ImportError) as error:
-            raise UserError(f"spec.checkpoint.restore: {restore!r} cannot be read: {error}") from error
-        return fs, folder, read_manifest(fs, folder)
-    if newest is None:
-        return None
-    return store.fs, store.path(f"{newest.save:06d}"), newest
-
-
-def read_range(
-    fs: Any, folder: str, manifest: Manifest, wanted: Range
-) -> tuple[dict[str, F32], dict[str, Any]]:
-    """The arrays of elements `wanted` and a shard's state; the state of a shard with other borders is left out.
-
-    Reads only the bytes it needs. Raises UserError when a file is missing or damaged.
-    """
-    arrays: dict[str, F32] = {}
-    meta: dict[str, Any] = {"version": manifest.updates, "samples": manifest.samples}
-    found: Counter[str] = Counter(weights=0)
-    for part in manifest.parts:
-        begin, end = max(part.start, wanted.start), min(part.stop, wanted.stop)
-        same = (part.start, part.stop) == (wanted.start, wanted.stop)
-        if begin >= end and not same and wanted.size:
-            continue
-        try:
-            with fs.open(posixpath.join(folder, part.file), "rb") as file:
-                entries, base = _read_header(file)
-                for name, entry in entries.items():
-                    if name == "__metadata__":
-                        continue
-                    target = arrays.setdefault(name, np.zeros(wanted.size, np.float32))
-                    file.seek(base + entry["data_offsets"][0] + 4 * (begin - part.start))
-                    _read_into(file, target[begin - wanted.start : end - wanted.start])
-                    found[name] += max(0, end - begin)
-                if same:
-                    meta = json.loads(entries["__metadata__"]["asgd"])
-        except _DAMAGE as error:
-            raise _unreadable(folder, part, error) from error
-    for name, count in found.items():
-        if count != wanted.size:
-            text = f"{folder} has {count} of the {wanted.size} {name} that this shard needs"
-            raise UserError(f"spec.checkpoint.restore: {text}")
-    return arrays, meta
-
-
-def array_names(fs: Any, folder: str, manifest: Manifest) -> set[str]:
-    """What a save holds of each shard: weights and the optimizer's state. Raises UserError as `read_state`."""
-    part = manifest.parts[0]
-    try:
-        with fs.open(posixpath.join(folder, part.file), "rb") as file:
-            entries, _ = _read_header(file)
-    except _DAMAGE as error:
-        raise _unreadable(folder, part, error) from error
-    return set(entries) - {"__metadata__"}
-
-
-def read_state(fs: Any, folder: str, manifest: Manifest) -> dict[str, Any]:
-    """The job's own state, which shard 0 wrote. Raises UserError when its file is missing or damaged."""
-    part = manifest.parts[0]
-    try:
-        with fs.open(posixpath.join(folder, part.file), "rb") as file:
-            entries, _ = _read_header(file)
-        state: dict[str, Any] = json.loads(entries["__metadata__"]["asgd"])["job"]
-    except _DAMAGE as error:
-        raise _unreadable(folder, part, error) from error
-    return state
-
-
-def _unreadable(folder: str, part: Part, error: Exception) -> UserError:
-    return UserError(f"spec.checkpoint.restore: {folder}/{part.file} cannot be read: {error}")
-
-
-def _read_header(file: Any) -> tuple[dict[str, Any], int]:
-    length = int.from_bytes(file.read(8), "little")
-    if not 0 < length < 1 << 28:
-        raise ValueError("not a safetensors file")
-    entries = json.loads(file.read(length))
-    if not isinstance(entries, dict):
-        raise ValueError("not a safetensors file")
-    return entries, 8 + length
-
-
-def _read_into(file: Any, target: F32) -> None:
-    if not target.size:
-        return
-    view = target.view(np.uint8).data
-    done = 0
-    while done < len(view):
-        count = file.readinto(view[done:]) if hasattr(file, "readinto") else 0
-        if not count:
-            raise ValueError(f"the file ends {len(view) - done} bytes early")
-        done += count
-
-
-def assemble(fs: Any, folder: str, manifest: Manifest) -> dict[str, F32]:
-    """The whole model of a save, {parameter name: array of its shape}."""
-    arrays, _ = read_range(fs, folder, manifest, Range(0, manifest.size))
-    return by_name(arrays["weights"], manifest.tensors)

@@ -14,7 +14,10 @@ import numpy as np
 import torch
 
 from asgd.errors import UserError
+from asgd.host.available import limited_cores
+from asgd.host.threads import threads_told
 from asgd.kernel import F32
+from asgd.spec.types import JobSpec
 from asgd.worker.reading.nested import map_arrays
 
 
@@ -40,9 +43,19 @@ def choose_device(count: int, index: int) -> torch.device:
     return choose_devices(count, index)[0]
 
 
-def limit_threads() -> None:
-    """One thread a process unless the user says otherwise: busy cores make more of them far slower."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+def limit_threads(spec: JobSpec) -> None:
+    """As many threads as are this process's share of the cores, unless users' code has set a number of its own.
+
+    NB: more threads than cores are over 100 times slower: they spin. Twice is no harm, nor after users' code.
+    """
+    global _threads
+    if torch.get_num_threads() == _threads:
+        _threads = threads_told(spec, os.environ) or limited_cores() or 1
+        torch.set_num_threads(_threads)
+
+
+_threads = torch.get_num_threads()
+"""What torch began with, or was told here: another number is the user's."""
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

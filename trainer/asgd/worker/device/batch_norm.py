@@ -2,13 +2,13 @@
 
 This is `spec.buffers: recompute`, and what the other policies fall back on until workers have told theirs. The
 task's own loss runs without gradients over up to 50 training batches, batch norm in training mode and all else
-(dropout) in evaluation mode; the statistics are the plain average over the batches. A layer that its user has frozen
-keeps those that it has.
+(dropout) in evaluation mode; the statistics are the plain average over the batches that are finite. A layer
+that its user has frozen keeps those that it has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import torch
@@ -38,11 +38,28 @@ def recompute(task: Task, spec: JobSpec, device: torch.device) -> None:
             layer.train()
         with torch.no_grad():
             for item in islice(_batches(task, spec), MOST_BATCHES):
+                before = [_means(layer) for layer in layers]
                 task.loss(task.model, to_device(item.batch, device))
+                _forget_bad(layers, before)
     for layer, (momentum, count) in zip(layers, found, strict=True):
         layer.momentum = momentum
         # NB: else the model's file would tell whether it was measured before workers had told their buffers.
         _count(layer).copy_(count)
+
+
+def _means(layer: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    assert layer.running_mean is not None and layer.running_var is not None
+    return layer.running_mean.clone(), layer.running_var.clone(), _count(layer).clone()
+
+
+def _forget_bad(layers: list[_BatchNorm], before: Sequence[tuple[torch.Tensor, ...]]) -> None:
+    """A batch that brought inf or nan into the statistics is left out of all of them."""
+    if all(bool(torch.isfinite(value).all()) for layer in layers for value in _means(layer)):
+        return
+    for layer, kept in zip(layers, before, strict=True):
+        for value, old in zip((layer.running_mean, layer.running_var, _count(layer)), kept, strict=True):
+            assert value is not None
+            value.copy_(old)
 
 
 def _learns(layer: _BatchNorm) -> bool:

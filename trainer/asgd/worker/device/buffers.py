@@ -32,11 +32,20 @@ class Buffers:
         self._told = -math.inf
         self._warned = False
         self.size = sum(b.numel() for b in self._tensors())
+        sent = 4 * self.size <= BUFFERS_MOST
+        self._first = [b.detach().clone() for b in self._tensors()] if sent else []
 
     def _tensors(self) -> list[torch.Tensor]:
         """NB: looked up each time: moving a model to a device, or a module's own code, puts new tensors there."""
         kept = self._model.state_dict(keep_vars=True)
         return [b for name, b in self._model.named_buffers() if name in kept and b.is_floating_point()]
+
+    def heal(self) -> None:
+        """A batch was not finite: what of it got into a running mean would stay there, so that one begins anew."""
+        with torch.no_grad():
+            for tensor, first in zip(self._tensors(), self._first, strict=False):
+                if tensor.shape == first.shape and not bool(torch.isfinite(tensor).all()):
+                    tensor.copy_(first)
 
     def report(self, steps: int, every_seconds: float, final: bool) -> bytes:
         """What goes along with a worker's heartbeat after `steps` steps: now and then its buffers, and at the end."""
@@ -77,11 +86,13 @@ class Buffers:
     def settle(self, policy: str, told: Sequence[bytes]) -> bool:
         """Sets the buffers by `policy` from what workers told, lowest first; False when that gives none.
 
-        Who told another number of values has another model, and is left out.
+        Who told another number of values has another model, and is left out; so is who told nan (inf may be
+        a mask's).
         """
         if policy == "recompute" or not told or not self.size:
             return False
         vectors = [np.frombuffer(values, np.float32) for values in told if len(values) == 4 * self.size]
+        vectors = [vector for vector in vectors if not np.isnan(vector).any()]
         if not vectors:
             return False
         chosen = vectors if policy == "average" else vectors[:1]

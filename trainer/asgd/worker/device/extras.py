@@ -1,44 +1,99 @@
 """What of a model's state_dict is no trained parameter: buffers, frozen parameters, and second names of tied ones.
 
-A checkpoint holds the trained parameters only. The probe names the rest, the evaluator saves it, and `asgd run` puts
-both together in model.safetensors.
+A checkpoint holds the trained parameters only. The rest is left in files by the evaluator and by workers (`left.py`),
+and `asgd run` puts all together in model.safetensors.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from asgd.worker.device.flat import layout_of, plain
+from asgd.host.say import say
+from asgd.worker import left
+from asgd.worker.device.flat import Flat, plain
+
+WIDE_FLOATS = (torch.float16, torch.float32, torch.float64)
 
 
 def aliases(model: nn.Module) -> dict[str, str]:
-    """{second name: name in the layout} of tied parameters."""
+    """{second name: first name} of tied parameters."""
     first = {id(p): plain(name) for name, p in model.named_parameters()}
     every = {plain(name): first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
     return {name: known for name, known in every.items() if name != known}
 
 
-def extras(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Tensors of the state_dict that are neither trained parameters nor second names of them, on their device."""
-    known = {name for name, _ in layout_of(model)}
-    known |= {name for name, tied in aliases(model).items() if tied in known}
+def rest(model: nn.Module, trained: Collection[str]) -> dict[str, Any]:
+    """What the state_dict holds beside the parameters `trained` and second names of them, on its device.
+
+    A module's own `get_extra_state` may be anything.
+    """
+    tied = aliases(model)
     state = {plain(name): value for name, value in model.state_dict().items()}
-    return {
-        name: value for name, value in state.items() if name not in known and isinstance(value, torch.Tensor)
-    }
+    return {name: value for name, value in state.items() if tied.get(name, name) not in trained}
 
 
-def save_extras(model: nn.Module, path: Path) -> None:
-    """Writes them to `path`, whole or not at all; float types that NumPy lacks become float32."""
+def extras(model: nn.Module, trained: Collection[str]) -> dict[str, torch.Tensor]:
+    """The tensors among them, as a file can hold them: on the CPU, none a view of another."""
+    found = rest(model, trained).items()
+    return {name: _common(value) for name, value in found if _storable(value)}
+
+
+def save_extras(model: nn.Module, trained: Collection[str], path: Path) -> None:
+    """Writes them to `path`, whole or not at all."""
+    _write(extras(model, trained), path)
+
+
+def leave_extras(model: nn.Module, flat: Flat, path: Path | None, index: int) -> None:
+    """Worker `index` leaves its share beside `path`; a full disk is said, and ends nobody."""
+    if path is None:
+        return
+    trained = {name for name, _ in flat.layout}
+    parameters = {plain(name) for name, _ in model.named_parameters(remove_duplicate=False)}
+    found = rest(model, trained)
+    tensors = {name: value for name, value in found.items() if _storable(value)}
+    frozen = {name: value for name, value in tensors.items() if name in parameters}
+    told = {"aliases": json.dumps(aliases(model)), "names": json.dumps(sorted(found))}
+    try:
+        buffers = {name: _common(value) for name, value in tensors.items() if name not in frozen}
+        _write(buffers, left.of_worker(path, index), told)
+        if frozen and _claimed(left.of_frozen(path)):
+            _write({name: _common(value) for name, value in frozen.items()}, left.of_frozen(path))
+    except (OSError, SafetensorError) as error:
+        say(f"worker {index}: buffers and frozen parameters are not saved: {error}")
+
+
+def _storable(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
+
+
+def _claimed(path: Path) -> bool:
+    """The first worker that comes here writes the file: all have the same to write, and it may be large."""
+    try:
+        path.with_suffix(".partial").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return not path.exists()
+
+
+def _write(tensors: dict[str, torch.Tensor], path: Path, told: dict[str, str] | None = None) -> None:
     partial = path.with_suffix(".partial")
-    save_file({name: _common(value) for name, value in extras(model).items()}, partial)
+    save_file(tensors, partial, metadata=told)
     partial.replace(path)
 
 
 def _common(value: torch.Tensor) -> torch.Tensor:
-    lacks = value.is_floating_point() and value.dtype not in (torch.float16, torch.float32, torch.float64)
-    return value.detach().to("cpu", torch.float32 if lacks else value.dtype, copy=True).contiguous()
+    """Float types that NumPy lacks become float32, complex128 what files know: complex64."""
+    kind = value.dtype
+    if value.is_floating_point() and kind not in WIDE_FLOATS:
+        kind = torch.float32
+    if value.is_complex():
+        kind = torch.complex64
+    return value.detach().to("cpu", kind, copy=True).contiguous()

@@ -16,6 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 from torch.utils.hooks import RemovableHandle
 
 from asgd.errors import UserError
+from asgd.worker.device.overlaps import refuse_overlaps
 
 
 def layout_of(model: nn.Module) -> list[tuple[str, list[int]]]:
@@ -40,6 +41,12 @@ def layout_of(model: nn.Module) -> list[tuple[str, list[int]]]:
         raise UserError(
             "spec.entrypoint: the model has no parameter that requires a gradient; at least 1 is needed"
         )
+    names = {name for name, _ in layout}
+    state = [*model.named_parameters(), *model.named_buffers()]
+    named = [(plain(name), tensor) for name, tensor in state]
+    refuse_overlaps(
+        [pair for pair in named if pair[0] in names], [pair for pair in named if pair[0] not in names]
+    )
     return layout
 
 
@@ -118,5 +125,7 @@ def _settle(parameter: Tensor, view: Tensor) -> None:
     if parameter.grad is None:
         view.zero_()
     else:
-        view.copy_(parameter.grad)
+        gradient = parameter.grad
+        # NB: an embedding with sparse=True has a sparse one.
+        view.copy_(gradient if gradient.layout == torch.strided else gradient.to_dense())
     parameter.grad = view

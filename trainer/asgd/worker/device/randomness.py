@@ -1,4 +1,4 @@
-"""Several workers in one process, each with random numbers as if the process were its own."""
+"""Random numbers: the job's seed for all processes alike, and several workers in one process, each with its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+
+
+def seed_everything(seed: int) -> None:
+    """From here on all processes of a job draw the same numbers."""
+    random.seed(seed)
+    np.random.seed(seed % (1 << 32))
+    torch.manual_seed(seed)
 
 
 def random_state() -> Any:

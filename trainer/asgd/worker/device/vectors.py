@@ -15,6 +15,11 @@ from asgd.worker.device.accelerator import Staging
 from asgd.worker.device.flat import Flat
 
 
+def finite_on_device(vector: Tensor) -> bool:
+    """Whether it holds neither inf nor nan, in one pass. A maximum can't overflow, and nan goes through."""
+    return math.isfinite(float(torch.linalg.vector_norm(vector, math.inf)))
+
+
 class FlatVectors:
     """`flat`'s vectors; what leaves passes through `push`, what comes lies in `pulled`.
 
@@ -39,8 +44,7 @@ class FlatVectors:
         """Whether it holds neither inf nor nan; one pass, without another vector of its size."""
         if vector.device.type == "cpu":
             return kernel.finite(vector.detach().numpy())
-        # NB: a maximum can't overflow, and nan goes through it.
-        return math.isfinite(float(torch.linalg.vector_norm(vector, math.inf)))
+        return finite_on_device(vector)
 
     def leaving(self, vector: Tensor) -> F32:
         """Its values in host memory, where the next step does not change them while they are on their way."""

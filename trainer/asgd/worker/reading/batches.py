@@ -15,17 +15,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Waiting
+from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, NextLease, Waiting, cut
 from asgd.worker.reading.nested import count_samples
 from asgd.worker.reading.order import epoch_order
-
-NextLease = Callable[[], Lease | Waiting | None]
-"""The next lease, WAIT, or None when this worker is to read no more.
-
-NB: with data workers it is called ahead of the batches that were yielded, so it must never block until this
-worker's own leases are visited: it answers WAIT instead. That comes out behind all that was leased before, so that
-the worker can push what it has computed; then it is asked again.
-"""
 
 
 class LeasedBatches:
@@ -90,12 +82,10 @@ class _Rounds:
             if lease is None:
                 self.over = True
                 return
-            epoch, start, stop = lease
-            order = epoch_order(self._seed, epoch, self._size)
-            for first in range(start, stop, self._batch_size):
-                last = min(first + self._batch_size, stop)
-                self.asked.append((epoch, first, last))
-                yield order[first:last].tolist()
+            order = epoch_order(self._seed, lease[0], self._size)
+            for part in cut(lease, self._batch_size):
+                self.asked.append(part)
+                yield order[part[1] : part[2]].tolist()
 
 
 class StreamedBatches:

@@ -25,8 +25,8 @@ from asgd.errors import UserError
 from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec
 from asgd.task import Task
-from asgd.worker.reading.batches import LeasedBatches, NextLease, StreamedBatches
-from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Leasing, Waiting
+from asgd.worker.reading.batches import LeasedBatches, StreamedBatches
+from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Leasing, NextLease, Waiting
 
 _USERS_FAULTS = (
     ArithmeticError,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -26,6 +26,14 @@ class Waiting(Enum):
 
 WAIT = Waiting.WAIT
 
+NextLease = Callable[[], Lease | Waiting | None]
+"""The next lease, WAIT, or None when this worker is to read no more.
+
+NB: with data workers it is called ahead of the batches that were yielded, so it must never block until this
+worker's own leases are visited: it answers WAIT instead. That comes out behind all that was leased before, so that
+the worker can push what it has computed; then it is asked again.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class LeasedBatch:
@@ -44,3 +52,28 @@ class Leasing(Protocol):
 
     def holds(self, visits: Visits) -> bool:
         """Whether a batch's range is still this worker's."""
+
+
+def cut(lease: Lease, batch: int) -> Iterator[Lease]:
+    """The batches of a leased range, of `batch` samples each; the last one may be short, and none crosses a lease."""
+    epoch, start, stop = lease
+    for first in range(start, stop, batch):
+        yield epoch, first, min(first + batch, stop)
+
+
+class Ranges:
+    """What each batch of `batch` samples visits, lease after lease."""
+
+    def __init__(self, batch: int, lease: NextLease) -> None:
+        self._batch, self._lease = batch, lease
+        self._rest: Iterator[Lease] = iter(())
+
+    def next(self) -> Lease | Waiting | None:
+        """The next batch's range; WAIT and ASK: perhaps later; None: no more."""
+        if (part := next(self._rest, None)) is not None:
+            return part
+        lease = self._lease()
+        if lease is None or isinstance(lease, Waiting):
+            return lease
+        self._rest = cut(lease, self._batch)
+        return next(self._rest)

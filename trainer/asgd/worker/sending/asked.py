@@ -19,7 +19,7 @@ class AskedLeases:
         self.holds = leases.holds
 
     def next(self) -> Granted:
-        """The next range, `wait` or `over`. Raises TryAgain when shard 0 stays away, UserError when it refuses."""
+        """The next range, `wait` or `over`. Raises TryAgain when shard 0 stays away, as `faults.error_of` when not."""
         asking = self._leases.asking()
         question = next(asking)
         while True:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import zmq
 
-from asgd.errors import ProtocolError
+from asgd.errors import ProtocolError, VersionMismatch
 from asgd.kernel import F32
 from asgd.record.worker import WorkerRecorder
 from asgd.spec.types import Codec
@@ -122,6 +122,8 @@ class Centre:
             while True:
                 try:
                     arrived = channel.lane.receive()
+                except VersionMismatch:
+                    raise
                 except ProtocolError:
                     continue
                 if arrived is None:

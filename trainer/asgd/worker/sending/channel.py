@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asgd.errors import ProtocolError, TryAgain, UserError
+from asgd.errors import ProtocolError, VersionMismatch
 from asgd.kernel import F32
 from asgd.spec.types import Codec
 from asgd.wire import codec as wire_codec
@@ -20,6 +20,7 @@ from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
+from asgd.worker.sending.faults import error_of
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.outgoing import Outgoing
 from asgd.worker.sending.reached import Reached
@@ -125,6 +126,7 @@ class Channel:
             layout=who.layout, dataset=who.dataset, seen=seen.version, term=self.term, sequence=self.acknowledged,
             node=who.node, guarantee=who.guarantee, tensors=who.tensors,
             samples=seen.samples, past=seen.past, evaluates=who.evaluates,
+            digest=b"" if self.shard else who.digest,
         )  # fmt: skip
 
     def heed(self, term: int) -> None:
@@ -165,7 +167,7 @@ class Channel:
     # -- what arrives ------------------------------------------------------------------------------
 
     def handle(self, message: AnyMessage, payload: Any, now: float) -> None:
-        """Takes in one message. Raises UserError, TryAgain on faults that a retry can't mend."""
+        """Takes in one message. Raises what `faults.error_of` says on faults that this process can't mend."""
         match message:
             case Reply():
                 self._reply(message, payload, now)
@@ -182,7 +184,7 @@ class Channel:
         if self.joined or message.term < self.term:
             return
         if message.chunk != CHUNK or (message.start, message.stop) != (self.part.start, self.part.stop):
-            raise ProtocolError(
+            raise VersionMismatch(
                 f"shard {self.shard} cuts the model differently: another version of this program?"
             )
         self.reached.enter(message.term)
@@ -225,13 +227,11 @@ class Channel:
                 self._begin(now)
         elif fault.code == "stopped":
             self.stop, self.busy, self.joined = fault.text, False, True
-        elif fault.code in ("session", "bug"):
-            raise TryAgain(f"shard {self.shard}: {fault.text}; this worker ends")
         elif fault.code == "fenced":
             # NB: an older server than one that was heard of; it finds out by itself, and the newer one will answer.
             return
         else:
-            raise UserError(f"shard {self.shard}: {fault.text}")
+            raise error_of(fault, self.shard)
 
     # -- an exchange, chunk by chunk ---------------------------------------------------------------
 

@@ -27,6 +27,7 @@ class PeerIdentity:
     guarantee: str = ""
     tensors: bytes = b""
     evaluates: bool = False
+    digest: bytes = b""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 
-from asgd.errors import TryAgain, UserError
+from asgd.errors import ProtocolError
 from asgd.wire.messages import AnyMessage, Fault, Granted, Hello, Lease, Welcome
 from asgd.worker.reading.leased import Visits
 from asgd.worker.sending.channel import Channel
+from asgd.worker.sending.faults import error_of
 
 Asking = Generator[Lease | Hello, AnyMessage, Granted]
 """Yields what shard 0 is to be asked, is sent its answer, and ends with the range."""
@@ -31,8 +32,7 @@ class Leases:
         self._held: deque[Granted] = deque()
 
     def asking(self) -> Asking:
-        """The next range, `wait` or `over`. Raises UserError when shard 0 refuses, TryAgain when another worker has
-        this one's place."""
+        """The next range, `wait` or `over`. Raises what `faults.error_of` says when shard 0 refuses."""
         self._requests += 1
         while True:
             answer = yield Lease(self._index, self._incarnation, self._requests, self._channel.term)
@@ -41,14 +41,14 @@ class Leases:
                 self._held.append(answer)
                 return answer
             if not isinstance(answer, Fault):
-                raise UserError(f"shard 0 answered a lease with {type(answer).__name__}")
+                raise ProtocolError(f"shard 0 answered a lease with {type(answer).__name__}")
             if answer.code != "hello":
-                raise UserError(answer.text)
+                raise error_of(answer, 0)
             welcome = yield self._channel.greeting()
             if isinstance(welcome, Fault) and welcome.code == "stopped":
                 return Granted(over=True)
-            if isinstance(welcome, Fault) and welcome.code == "session":
-                raise TryAgain(welcome.text)
+            if isinstance(welcome, Fault) and welcome.code != "fenced":
+                raise error_of(welcome, 0)
             if isinstance(welcome, Welcome):
                 self._channel.heed(welcome.term)
                 self._channel.member_of(welcome.term, welcome.membership)

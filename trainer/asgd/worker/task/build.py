@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import random
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from asgd.errors import AsgdError, UserError
 from asgd.spec.types import JobSpec
 from asgd.task import Task
+from asgd.worker.device.randomness import seed_everything
 from asgd.worker.task.entrypoint import load_entrypoint
 from asgd.worker.users_code import sentence
 
@@ -54,10 +52,3 @@ def _check_args(function: Callable[..., Any], spec: JobSpec) -> None:
 
 def _parameters(signature: inspect.Signature) -> str:
     return ", ".join(signature.parameters) or "no arguments"
-
-
-def seed_everything(seed: int) -> None:
-    """All workers build the same model from the same seed."""
-    random.seed(seed)
-    np.random.seed(seed % (1 << 32))
-    torch.manual_seed(seed)

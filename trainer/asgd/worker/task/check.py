@@ -1,4 +1,4 @@
-"""Looks at the user's code before anything starts: imports the entrypoint, builds the task, reads one sample.
+"""Looks at the user's code before anything starts: imports the entrypoint, builds the task, tries a batch of it.
 
 Runs as a process of its own, since it needs torch and the parent must not; answers with one JSON file.
 """
@@ -6,8 +6,11 @@ Runs as a process of its own, since it needs torch and the parent must not; answ
 from __future__ import annotations
 
 import math
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +24,8 @@ class Findings(Struct):
 
     script: bool = False
     layout: str = ""
+    tensors: list[tuple[str, list[int]]] = []
+    """Name and shape of each trained parameter, in flat order."""
     size: int = 0
     dataset: int | None = None
     guarantee: str = ""
@@ -31,6 +36,8 @@ class Findings(Struct):
     """{second name of a tied parameter: its name in the layout}"""
     warnings: list[str] = []
     """What is allowed but costs much, a sentence each."""
+    untried: str = ""
+    """What took too long to be tried before the start."""
 
 
 def findings_of(code: int, answer: Path, log: Path) -> Findings:
@@ -46,8 +53,11 @@ def findings_of(code: int, answer: Path, log: Path) -> Findings:
     raise UserError(f"spec.entrypoint: looking at it ended with {code}: {said}")
 
 
-def look(spec: JobSpec) -> Findings:
-    """Builds the task here and describes it, or reads the script. Raises UserError."""
+def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None) -> Findings:
+    """Builds the task here, tries and describes it, or reads the script. Raises UserError.
+
+    When a trial takes too long, `tell` gets what was found, and this process ends.
+    """
     from asgd.algorithms.registry import halves
     from asgd.worker.compute import refuse_stages_of_script
     from asgd.worker.device.accelerator import choose_devices
@@ -58,16 +68,16 @@ def look(spec: JobSpec) -> Findings:
     if is_script(spec.entrypoint):
         refuse_stages_of_script(spec)
         return _look_at_script(spec)
-    from asgd.worker.device.extras import aliases, extras
+    from asgd.worker.device.extras import aliases, rest
     from asgd.worker.device.flat import layout_hash, layout_of
     from asgd.worker.device.tables import warnings
-    from asgd.worker.parallel.plan import check, stages_of
-    from asgd.worker.reading.data import dataset_size, guarantee, open_batches
-    from asgd.worker.reading.leased import LeasedBatch
+    from asgd.worker.reading.data import dataset_size, guarantee
     from asgd.worker.task.build import build_task
     from asgd.worker.task.probing import take_probe
+    from asgd.worker.task.trial import refuse_empty, try_out
 
     task = build_task(spec)
+    refuse_empty(task.model, spec.entrypoint)
     layout = layout_of(task.model)
     take_probe(task, spec)
     dataset = dataset_size(task, spec.entrypoint)
@@ -75,21 +85,24 @@ def look(spec: JobSpec) -> Findings:
         _refuse_epochs(spec, "this entrypoint's data is a stream")
     if spec.stop_after.metric is not None and task.evaluate is None:
         raise UserError(f"spec.stopAfter.metric: {spec.entrypoint} returns a Task without `evaluate`")
-    leases = iter([(0, 0, min(dataset or 1, spec.batch_size))])
-    batches = open_batches(task, spec, 0, lambda: next(leases, None))
-    first = next(batches) if stages_of(spec) > 1 else None
-    if isinstance(first, LeasedBatch):
-        check(task, spec, first.batch)
-    return Findings(
+    findings = Findings(
         layout=layout_hash(layout),
+        tensors=layout,
         size=sum(math.prod(shape) for _, shape in layout),
         dataset=dataset,
         guarantee=guarantee(task),
         evaluates=task.evaluate is not None,
-        extras=sorted(extras(task.model)),
+        extras=sorted(rest(task.model, {name for name, _ in layout})),
         aliases=aliases(task.model),
         warnings=warnings(task.model),
     )
+
+    def let_go(what: str) -> NoReturn:
+        tell(msgspec.structs.replace(findings, untried=what))
+        os._exit(0)
+
+    try_out(task, spec, let_go)
+    return findings
 
 
 def _look_at_script(spec: JobSpec) -> Findings:
@@ -128,12 +141,15 @@ def main() -> int:
     from asgd.spec import job_from_json
 
     end_with_parent()
+
+    def tell(findings: Findings) -> None:
+        Path(sys.argv[2]).write_bytes(msgspec.json.encode(findings))
+
     try:
-        findings = look(job_from_json(Path(sys.argv[1]).read_bytes()).spec)
+        tell(look(job_from_json(Path(sys.argv[1]).read_bytes()).spec, tell))
     except UserError as error:
         print(f"asgd: {error}", file=sys.stderr)
         return UserError.exit_code
-    Path(sys.argv[2]).write_bytes(msgspec.json.encode(findings))
     return 0
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from asgd.errors import AsgdError, UserError
 from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec
+from asgd.worker.device.randomness import seed_everything
 from asgd.worker.users_code import sentence
 
 
@@ -33,7 +34,10 @@ def is_script(entrypoint: str) -> bool:
 def load_entrypoint(spec: JobSpec) -> Callable[..., Any]:
     """The callable that `spec.entrypoint` names. Raises UserError when there is none, or importing it fails."""
     place, _, name = spec.entrypoint.rpartition(":")
-    module = _import(place, expose(spec))
+    folders = expose(spec)
+    # NB: what is drawn at module level (a split into training and test set) must be the same in every process.
+    seed_everything(spec.seed)
+    module = _import(place, folders)
     try:
         function = operator.attrgetter(name)(module)
     except AttributeError as error:

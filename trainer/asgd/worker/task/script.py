@@ -19,7 +19,7 @@ from asgd.errors import AsgdError, UserError
 from asgd.host.env import ProcessConfig
 from asgd.worker import joined
 from asgd.worker.device.accelerator import choose_device
-from asgd.worker.task.build import seed_everything
+from asgd.worker.device.randomness import seed_everything
 from asgd.worker.task.entrypoint import expose, find_file
 from asgd.worker.users_code import sentence
 
@@ -60,11 +60,20 @@ def _fail() -> None:
 
 
 def arguments(args: Mapping[str, Any]) -> list[str]:
-    """`spec.args` as a command line: --key=value, --key for true, nothing for false and null, JSON for the rest."""
+    """`spec.args` as a command line: --key=value, --key for true, nothing for false and null, JSON for objects.
+
+    A list is --key and its elements, as argparse's `nargs="+"` and `nargs="*"` read them.
+    """
     words = []
     for key, value in args.items():
         if value is True:
             words.append(f"--{key}")
+        elif isinstance(value, list):
+            words += [f"--{key}", *map(_word, value)]
         elif value is not None and value is not False:
-            words.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
+            words.append(f"--{key}={_word(value)}")
     return words
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

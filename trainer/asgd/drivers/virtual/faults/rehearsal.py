@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -32,6 +33,8 @@ LOOK_SECONDS = 0.5
 RESTART_SECONDS = 1.0
 ENDED_SECONDS = 30.0
 """Whoever has started the workers ends a job of which shard 0 still says so long after all have ended that it runs."""
+FRAMES = 4
+"""Of a fault of this program, so many calls are named, innermost first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,9 @@ class Rehearsal:
         except Broken as error:
             broken = str(error)
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            broken = f"no core fails: {type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+            frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+            where = " < ".join(f"{Path(at.filename).name}:{at.lineno} {at.name}" for at in reversed(frames))
+            broken = f"no core fails: {type(error).__name__}: {error} ({where})"
         return self._finding(broken)
 
     # -- faults --------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from asgd.kernel import F32
-from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
-from asgd.worker.shared import Batches, NextLease
+from asgd.worker.reading.leased import LeasedBatch, NextLease, Ranges, Waiting
+from asgd.worker.shared import Batches
 
 SIZE = 12
 SAMPLES = 96
@@ -67,19 +67,13 @@ class _Leased:
     """Batches of leased ranges."""
 
     def __init__(self, lease: NextLease) -> None:
-        self._lease = lease
-        self._open: Lease | None = None
+        self._ranges = Ranges(BATCH, lease)
 
     def next(self) -> LeasedBatch | Waiting | None:
-        if self._open is None:
-            lease = self._lease()
-            if lease is None or isinstance(lease, Waiting):
-                return lease
-            self._open = lease
-        epoch, start, stop = self._open
-        last = min(start + BATCH, stop)
-        self._open = (epoch, last, stop) if last < stop else None
-        return LeasedBatch(start % 7, last - start, ((epoch, start, last),))
+        part = self._ranges.next()
+        if part is None or isinstance(part, Waiting):
+            return part
+        return LeasedBatch(part[1] % 7, part[2] - part[1], (part,))
 
     def load(self, item: LeasedBatch) -> LeasedBatch:
         return item

@@ -1,0 +1,40 @@
+"""Pushes that are refused and evaluations that fail: on the AsgdJob while it trains, and in its verdict."""
+
+from asgd.spec.status import Notice
+from asgd_operator.constants import Condition
+from tests.unit.plan.builders import condition, make_job
+
+ERROR = "evaluate raised KeyError: 'label_map' (tasks.py:12)"
+
+
+def test_a_worker_whose_pushes_are_refused_degrades_the_job_by_name() -> None:
+    scene = make_job().running().with_report(updates=1, suspects=[1])
+    found = condition(scene.plan(), Condition.DEGRADED)
+    assert (found["status"], found["reason"]) == ("True", "PushesRefused")
+    assert found["message"].startswith("Pushes of worker 1 were refused")
+
+
+def test_an_evaluation_that_fails_degrades_the_job_and_is_an_event() -> None:
+    scene = make_job().running().with_report(updates=1).written().after(1)
+    said = Notice(1, f"an evaluation failed: {ERROR}", "evaluation")
+    plan = scene.with_report(updates=2, evaluation_error=ERROR, notices=[said]).plan()
+    found = condition(plan, Condition.DEGRADED)
+    assert (found["reason"], found["message"]) == (
+        "EvaluationFailing",
+        f"The newest evaluation failed: {ERROR}.",
+    )
+    assert [event.reason for event in plan.events] == ["EvaluationFailed"]
+
+
+def test_a_job_that_only_a_metric_could_end_fails_when_its_evaluations_do() -> None:
+    scene = make_job().running().with_report(updates=9, stop_reason="unevaluated", stop_detail=ERROR)
+    found = condition(scene.plan(), Condition.FAILED)
+    assert (found["status"], found["reason"]) == ("True", "EvaluationFailed")
+    assert ERROR in found["message"]
+
+
+def test_a_job_that_diverged_says_whose_pushes_did_it() -> None:
+    why = "in the last 10 pushes the loss was not finite: those of worker 1"
+    scene = make_job().running().with_report(updates=9, stop_reason="diverged", stop_detail=why)
+    found = condition(scene.plan(), Condition.FAILED)
+    assert (found["reason"], found["message"]) == ("Diverged", f"Training diverged after 9 updates: {why}.")

@@ -1,0 +1,130 @@
+"""Shard 0 keeps what the first member's data and model are like, and refuses by name whoever differs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from asgd.server.core import ServerCore
+from asgd.wire.agreement import Part, describe, pack
+from asgd.wire.messages import Command, Fault, Hello, Welcome
+from tests.checks.virtual import job
+
+LAYOUT = b'[["head.weight",[2]],["head.bias",[2]]]'
+
+
+def told(label: int = 1, mean: float = 0.5) -> bytes:
+    return pack([describe("sample 17", label), describe("buffer mean", mean)])
+
+
+def hello(index: int, digest: bytes = b"", role: Any = "worker", **more: Any) -> Hello:
+    fields = {"size": 4, "layout": "a", "tensors": LAYOUT, **more}
+    return Hello(job="check", role=role, index=index, incarnation=1, dataset=64, digest=digest, **fields)
+
+
+def core(run: str = "one", shard: int = 0) -> ServerCore:
+    spec = job(stopAfter={"updates": 9}, parameterServer={"shards": 2}, workers={"replicas": 3})
+    return ServerCore(spec, shard, 1, run=run)
+
+
+def answer(server: ServerCore, message: Any) -> Any:
+    ((_, said, _),) = server.receive(f"{message}".encode(), message, None, 1.0)
+    return said
+
+
+def test_who_reads_other_data_than_the_first_member_is_refused_by_the_name_of_the_sample() -> None:
+    server = core()
+    assert isinstance(answer(server, hello(0, told())), Welcome)
+    refused = answer(server, hello(1, told(label=2)))
+    assert isinstance(refused, Fault) and refused.code == "layout"
+    start = "worker 1: sample 17 differs from what worker 0 reads, in integers or strings; all processes of a job must"
+    assert refused.text.startswith(start)
+    assert isinstance(answer(server, hello(2, told())), Welcome)
+
+
+def test_the_evaluator_is_compared_too_and_a_restarted_first_worker_with_itself() -> None:
+    server = core()
+    answer(server, hello(0, told()))
+    refused = answer(server, hello(0, told(mean=2.0), "evaluator"))
+    assert refused.text.startswith(
+        "the evaluator: buffer mean differs from what worker 0 has, in floating-point"
+    )
+    again = answer(server, hello(0, told(label=3)))
+    assert again.text.startswith("worker 0: sample 17 differs from what it was when this worker joined first")
+
+
+def test_who_tells_nothing_is_compared_with_nobody() -> None:
+    server = core()
+    for index, digest in enumerate([b"", told(), b""]):
+        assert isinstance(answer(server, hello(index, digest)), Welcome)
+    assert answer(server, hello(1, told(label=2))).code == "layout"
+
+
+def restarted(server: ServerCore, run: str) -> ServerCore:
+    """Another start of shard 0 that takes over what `server` would save."""
+    after = core(run)
+    state = json.loads(json.dumps(server.job_state(2.0)))
+    assert after.primary
+    after.primary.restore(state, None, 0.0, 2.0)
+    return after
+
+
+def test_a_restart_within_the_run_still_refuses_and_a_resumed_job_says_what_has_changed_and_goes_on() -> None:
+    server = core()
+    answer(server, hello(0, told()))
+    assert answer(restarted(server, "one"), hello(1, told(label=2))).code == "layout"
+    resumed = restarted(server, "two")
+    assert isinstance(answer(resumed, hello(1, told(label=2))), Welcome)
+    assert resumed.primary
+    (notice,) = resumed.primary.coordinator.notices.newest
+    assert notice.text == (
+        "the job goes on with other data or another model than before: sample 17 differs, in integers or strings"
+    )
+    assert answer(resumed, hello(0, told())).code == "layout"
+
+
+def test_a_resumed_job_with_the_same_data_says_nothing() -> None:
+    server = core()
+    answer(server, hello(0, told()))
+    resumed = restarted(server, "two")
+    answer(resumed, hello(1, told()))
+    assert resumed.primary and not resumed.primary.coordinator.notices.newest
+
+
+@pytest.mark.parametrize("shard", [0, 1])
+def test_who_has_another_model_hears_which_parameter_and_how_from_every_shard(shard: int) -> None:
+    server = core(shard=shard)
+    answer(server, hello(0))
+    other = b'[["head.weight",[2]],["head.bias",[3]]]'
+    refused = answer(server, hello(1, size=5, layout="b", tensors=other))
+    assert refused.code == "layout"
+    assert refused.text == (
+        "worker 1 has another model: parameter head.bias has shape [3], and [2] in this job's model"
+    )
+
+
+def test_it_hears_so_also_when_the_job_is_over() -> None:
+    server = core()
+    answer(server, hello(0, told()))
+    answer(server, Command("stop", "interrupted"))
+    assert answer(server, hello(1, told(label=2))).code == "layout"
+    other = b'[["head.weight",[2]],["head.bias",[3]]]'
+    assert "head.bias" in answer(server, hello(1, told(), size=5, layout="b", tensors=other)).text
+    assert answer(server, hello(1, told())).code == "stopped"
+
+
+def test_after_a_restart_another_model_is_still_told_by_parameter() -> None:
+    server = core()
+    answer(server, hello(0))
+    after = restarted(server, "one")
+    after.shard.restore(4, "a", {"weights": server.shard.state.weights}, server.shard.meta())
+    other = b'[["head.weight",[2]],["head.bias",[3]]]'
+    assert "head.bias has shape [3]" in answer(after, hello(1, size=5, layout="b", tensors=other)).text
+
+
+@pytest.mark.parametrize("digest", [b"\xff", b"\x01", pack([Part("a", "b", "c")])[:-1]])
+def test_what_is_no_digest_is_refused_at_the_door(digest: bytes) -> None:
+    refused = answer(core(), hello(0, digest))
+    assert refused.code == "refused:digest"
