@@ -6,7 +6,7 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 SOURCES := trainer operator bench tests
 TESTS := tests/unit tests/checks tests/local tests/users
 
-.PHONY: help run test fast test-all test-python e2e cluster matrix pictures lint format generate cluster-api clean
+.PHONY: help run test fast test-all test-python e2e cluster matrix crossings pictures lint format generate cluster-api clean
 help: ## say what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -40,6 +40,9 @@ e2e: .venv/.ready cluster ## a real two-node Kubernetes with both images, the ch
 
 matrix: .venv/.ready ## every strategy over real processes: killed, resumed, replayed; writes docs/reference/matrix.md
 	$(PY) tools/matrix.py
+
+crossings: .venv/.ready ## every option x every strategy in virtual time; writes docs/reference/crossings.md
+	$(PY) tools/crossings.py
 
 pictures: .venv/.ready ## the pictures of docs/strategies.md, from simulations of the examples
 	$(PY) tools/strategy_pictures.py

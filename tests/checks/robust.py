@@ -71,17 +71,24 @@ class Drawn:
 
 
 def trained(
-    name: str, attack: str, seed: int, rounds: int = 600, work: Work | None = None, **fields: Any
+    name: str,
+    attack: str,
+    seed: int,
+    rounds: int = 600,
+    work: Work | None = None,
+    rate: float = 0.1,
+    **fields: Any,
 ) -> tuple[float, dict[int, int]]:
     """(accuracy on digits, {worker: round in which it was first rejected}) of 10 workers, the last 4 of them lying.
 
-    `work` is `DigitsWork(seed)` if not given.
+    `work` is `DigitsWork(seed)` if not given; `rate`: its learning rate.
     """
     world = World(
         compute=ComputeTime("constant", 1.0), attacks=(Byzantine(attack, BYZANTINE),) if attack else ()
     )
     spec = job(
-        seed=seed, algorithm={"name": name, **fields}, stopAfter={"updates": rounds * 10}, workers={"replicas": 10},
+        seed=seed, algorithm={"name": name, **fields}, optimizer={"learningRate": rate},
+        stopAfter={"updates": rounds * 10}, workers={"replicas": 10},
         evaluation={"everySeconds": 100_000},
     )  # fmt: skip
     run = Simulation(spec, work or DigitsWork(seed), world)

@@ -89,7 +89,7 @@ def test_of_one_batch_with_nan_nothing_stays_but_a_count(name: str) -> None:
     assert np.isfinite(done.workers[1].weights).all()
 
 
-@pytest.mark.parametrize("name", ["asgd", "downpour", "local-sgd", "easgd", "parle", "sync"])
+@pytest.mark.parametrize("name", ["asgd", "downpour", "local-sgd", "easgd", "parle", "elastic"])
 @pytest.mark.parametrize("way", [{"exchange": {"ahead": 1}}, {"parameterServer": {"shards": 2}}])
 def test_it_is_one_drop_also_over_several_shards_and_with_ahead_1(name: str, way: dict[str, Any]) -> None:
     spoiled, loss, _ = trained(Spoiled(6, loss=False), name, **way)

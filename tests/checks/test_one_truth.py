@@ -37,7 +37,7 @@ CASES: dict[str, dict[str, Any]] = {
     "diloco": {"algorithm": {"name": "diloco", "period": 5}},
     "delay": {"algorithm": {"name": "streaming-diloco", "period": 8, "fragments": 2, "delay": 2}},
     "sync": {"algorithm": {"name": "sync"}},
-    "sync, ahead 1": {"algorithm": {"name": "sync"}, "exchange": {"ahead": 1, "lane": "zmq"}},
+    "elastic, ahead 1": {"algorithm": {"name": "elastic"}, "exchange": {"ahead": 1, "lane": "zmq"}},
     "lsgd": {"algorithm": {"name": "lsgd", "period": 5}},
     "nan": {"entrypoint": SPOILED},
     "nan, ahead 1": {"entrypoint": SPOILED, "exchange": {"ahead": 1}},

@@ -16,10 +16,12 @@ from asgd.algorithms.base import Push, ShardState
 from asgd.algorithms.robust import krum, median, weiszfeld
 from asgd.algorithms.safeguard import SafeguardServer
 from asgd.drivers.virtual.simulation import Simulation
+from asgd.kernel import F32
 from asgd.spec.types import Byzantine
+from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.shared import TorchWork
 from asgd.world.models import ComputeTime, Mishap, World
-from tests.checks.robust import BYZANTINE, LATEST, trained
+from tests.checks.robust import BYZANTINE, LATEST, DigitsWork, trained
 from tests.checks.virtual import Problem, job, train
 from tests.effort import first
 
@@ -45,7 +47,7 @@ def test_g1_without_attack_it_is_the_synchronous_mean_to_the_bit(shards: int) ->
     assert safe.answer().tobytes() == sync.answer().tobytes()
 
 
-def test_g1_the_default_floors_are_those_of_a_clean_run_on_digits() -> None:
+def test_g1_a_clean_run_on_digits_stays_near_the_default_floors_and_tells_its_scores() -> None:
     spec = job(
         algorithm={"name": "safeguard"}, stopAfter={"updates": 5400}, workers={"replicas": 10},
         evaluation={"everySeconds": 100_000},
@@ -53,9 +55,10 @@ def test_g1_the_default_floors_are_those_of_a_clean_run_on_digits() -> None:
     run = Simulation(spec, TorchWork(spec.spec), World(compute=ComputeTime("constant", 1.0)))
     while run.advance():
         assert run.cluster.servers[0].shard.state.facts.get("rejected", []) == []
-    facts = run.cluster.servers[0].shard.state.facts
-    assert facts["largestShort"] == pytest.approx(0.699, rel=0.15)
-    assert facts["largestLong"] == pytest.approx(1.369, rel=0.15)
+    figures = run.cluster.status().strategy_figures
+    assert figures["largestShort"] == pytest.approx(1.1, rel=0.25) and figures["shortFloor"] == 1.1
+    assert figures["largestLong"] == pytest.approx(1.1, rel=0.25) and figures["longFloor"] == 0.9
+    assert 0 < figures["gradientLength"] < 3
 
 
 @pytest.mark.parametrize("seed", first(SEEDS))
@@ -167,7 +170,7 @@ def test_an_edit_that_shortens_the_long_window_lets_the_rejected_back() -> None:
     state.facts = {"rejected": [1], "round": 200}
     pushes = [Push(worker, 1, 0, 0, 1, 1, 1) for worker in range(3)]
     still = np.eye(3)
-    decision = server.decide(state, pushes, {"short": still, "long": still})
+    decision = server.decide(state, pushes, {"short": still, "long": still, "squares": np.ones(3)})
     assert decision["rejected"] == [] and decision["clear"]["long"]
 
 
@@ -179,3 +182,30 @@ def test_noise_follows_the_seed_and_has_the_deviation_that_was_asked_for(shards:
     once, again, other = (train(flat, algorithm=noisy, seed=seed, **spec).answer() for seed in (1, 1, 2))
     assert once.tobytes() == again.tobytes() != other.tobytes()
     assert np.std(once) == pytest.approx(0.1 * 0.5, rel=0.05) and abs(np.mean(once)) < 0.005
+
+
+class Small(DigitsWork):
+    """Gradients a thousand times smaller, as of a loss in other units."""
+
+    def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
+        loss = super().gradient(worker, weights, item, out)
+        out *= np.float32(1e-3)
+        return loss
+
+
+@pytest.mark.parametrize("calibrate", [0, 60])
+def test_liars_are_caught_however_small_gradients_are(calibrate: int) -> None:
+    windows = {"shortWindow": 20, "longWindow": 60, "calibrate": calibrate}
+    _, caught = trained("safeguard", "sign-flip", 0, 60 + calibrate, Small(0), 100, **windows)
+    assert set(caught) == set(BYZANTINE)
+    assert min(caught.values()) > calibrate and max(caught.values()) <= calibrate + 20
+
+
+def test_floors_that_are_measured_are_told_and_nobody_is_judged_meanwhile() -> None:
+    windows = {"shortWindow": 5, "longWindow": 20, "calibrate": 20}
+    run = train(
+        bowl(), World(compute=ComputeTime("constant", 1.0), attacks=(Byzantine("inner", (3,)),)),
+        algorithm={"name": "safeguard", **windows}, stopAfter={"updates": 150}, workers={"replicas": 10},
+    )  # fmt: skip
+    figures = run.cluster.status().strategy_figures
+    assert figures["calibrationRoundsLeft"] == 5 and run.cluster.status().ever_rejected == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asgd.spec.advice import stable_learning_rate
+from asgd.spec.advice import advice, stable_learning_rate
+from tests.checks.virtual import job
 
 TABLE = {
     0: (2.0, 3.0, 3.8),
@@ -40,3 +41,20 @@ def descend(rate: float, momentum: float, staleness: int) -> float:
         if abs(xs[-1]) > 1e6:
             break
     return abs(xs[-1])
+
+
+def said(**spec: object) -> list[str]:
+    return advice(job(**spec))
+
+
+def test_safeguard_without_floors_of_its_own_is_told_how_to_get_them() -> None:
+    (line,) = said(algorithm={"name": "safeguard"})
+    assert "calibrate" in line and "shortFloor" in line
+    assert said(algorithm={"name": "safeguard", "calibrate": 270}) == []
+    assert said(algorithm={"name": "safeguard", "shortFloor": 1.2, "longFloor": 1.3}) == []
+
+
+def test_pulls_that_lag_are_warned_of_where_rounds_begin_with_them() -> None:
+    (line,) = said(algorithm={"name": "local-sgd"}, codec={"pull": "topk"})
+    assert line.startswith("spec.codec.pull: topk with local-sgd")
+    assert said(algorithm={"name": "local-sgd"}, codec={"pull": "int8"}) == said(codec={"pull": "topk"}) == []

@@ -187,6 +187,11 @@ class ServerStrategy(ABC):
         """Figures that go with each reply to `worker` (`WorkerStrategy.notes`)."""
         return {}
 
+    def tells(self, state: ShardState) -> dict[str, float]:
+        """What shard 0 tells people of the strategy itself, {camelCase name: figure}: in the status, the summary and
+        the metrics."""
+        return {}
+
 
 def answers_weights(strategy: ServerStrategy) -> bool:
     """Whether everybody who pulls gets the shard's weights as they are: they may be read where they lie."""

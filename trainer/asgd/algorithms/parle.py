@@ -4,8 +4,8 @@ All exchange in rounds: a worker sends where it is, the shards answer with the m
 y = z = x_a (`y -= eta' (g(y) + (y - x_a) / gamma); z = alpha z + (1 - alpha) y`), sets x_a to z, and pulls it
 towards the mean by eta / rho. Elastic-SGD pulls after each step and has no inner loop. Entropy-SGD has no rho: all
 replicas start from one x, which the mean of their z replaces; with one worker it is the paper's. Scopes shrink with
-the job's rounds, which the shards count: whoever comes late or back has the others' scopes. See algorithms.md
-section 6.
+the job's rounds, which the shards count: whoever comes late or back has the others' scopes. The force of
+Parle is of z, as in the authors' code; the paper's is of the x_a before. See algorithms.md section 6.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 In synchronous rounds each shard sums every worker's gradients over a short and a long window. Distances between the
 sums (m x m numbers a shard, added up on shard 0) give a median worker; who is further from it than `multiplier`
-times max(the median's own score, a calibrated floor) is no longer listened to until the long window ends. A purely
-adaptive threshold removes honest workers: the floors come from a clean run (`facts`: largestShort, largestLong).
-The move of a round still uses those who were trusted before it, and noise against saddle points if asked for.
+times max(the median's own score, a floor) is no longer listened to until the long window ends. A purely adaptive
+threshold removes honest workers. Floors are in units that follow the job, the length that a whole window's sum would
+have if its gradients were as long as they are now and pointed anywhere: they are given, or measured in the first
+`calibrate` rounds, in which nobody is judged. The move of a round still uses those who were trusted before it, and
+noise against saddle points if asked for.
 
 The paper's m workers take part in every round. Ours join one by one, die and miss rounds, so (our rules):
 sums that are compared cover the same rounds, for who misses one is taken to have said the mean of the trusted;
@@ -15,6 +17,7 @@ algorithms.md section 7.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,6 +32,8 @@ from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 
 WINDOWS = ("short", "long")
+FLOORS = {"short": 1.1, "long": 0.9}
+"""Of the digits example, whose clean runs have scores of up to 1.3 in both windows, and 1.1 and 0.9 early on."""
 Mask = npt.NDArray[np.bool_]
 
 
@@ -51,7 +56,8 @@ class SafeguardServer(SyncServer):
     """`state.kept[_record(worker)]` is (2n,): the sums over the short and over the long window.
 
     facts: rejected (workers), and on shard 0 everRejected, known (who ever took part), round (within the long window),
-    largestShort, largestLong.
+    length2 and weight (the running mean square length of gradients and the rounds that it stands for), shortScore and
+    longScore (the median's newest, in units), largestShort and largestLong (of the run), calibrated (rounds).
     """
 
     measures = True
@@ -60,7 +66,8 @@ class SafeguardServer(SyncServer):
         super().__init__(spec)
         own = spec.algorithm
         self.lengths = {"short": int(own.get("shortWindow", 45)), "long": int(own.get("longWindow", 270))}
-        self.floors = {"short": float(own.get("shortFloor", 0.7)), "long": float(own.get("longFloor", 1.4))}
+        self.floors = {name: float(own.get(f"{name}Floor", FLOORS[name])) for name in WINDOWS}
+        self.calibration = int(own.get("calibrate", 0))
         self.multiplier = float(own.get("multiplier", 2.0))
         self.windows = WINDOWS[:1] if own.get("single", False) else WINDOWS
         self.noise = float(own.get("noise", 0.0))
@@ -74,6 +81,7 @@ class SafeguardServer(SyncServer):
         for place, name in enumerate(WINDOWS):
             spans = [state.kept[_record(part.push.worker)][place * size :][:size] for part in given]
             found[name] = gram([span + share * part.vector for span, part in zip(spans, given, strict=True)])
+        found["squares"] = np.array([float(np.dot(part.vector, part.vector)) for part in given])
         return found
 
     def _enrol(self, state: ShardState, given: Sequence[Contribution]) -> None:
@@ -141,9 +149,15 @@ class SafeguardServer(SyncServer):
         rejected = set(facts.get("rejected", []))
         good = np.array([worker not in rejected for worker in workers])
         keep = good.copy()
+        self._note_length(measures["squares"][good], facts)
+        learning = self.learning(facts)
+        facts["calibrated"] = (
+            0 if anew and learning else min(int(facts.get("calibrated", 0)) + 1, self.calibration)
+        )
         if not anew:
             for name in self.windows:
-                keep &= self._near(measures[name], good, name, facts)
+                near = self._near(measures[name], good, name, facts)
+                keep = keep if learning else keep & near
         bad = {worker for worker, kept in zip(workers, keep, strict=True) if not kept}
         # NB: an edit may have made the window shorter than it is old.
         over = round_ >= self.lengths["long"]
@@ -152,6 +166,16 @@ class SafeguardServer(SyncServer):
         everybody = sorted(bad | (rejected - set(workers)))
         facts["everRejected"] = sorted({*facts.get("everRejected", []), *everybody})
         return {"rejected": [] if over else everybody, "clear": clear, "anew": anew}
+
+    def _note_length(self, squares: F64, facts: Decision) -> None:
+        """The trusted gradients' median squared length goes into the running mean over a long window's rounds."""
+        fade = 1 - 1 / self.lengths["long"]
+        for name, new in (("length2", float(np.median(squares)) if len(squares) else 0.0), ("weight", 1.0)):
+            facts[name] = fade * float(facts.get(name, 0.0)) + new
+
+    def learning(self, facts: Decision) -> bool:
+        """Floors are measured in this round, and nobody is judged."""
+        return int(facts.get("calibrated", 0)) < self.calibration
 
     def _near(self, products: F64, good: Mask, name: str, facts: Decision) -> Mask:
         """Which workers are near the median worker of the trusted ones."""
@@ -163,16 +187,57 @@ class SafeguardServer(SyncServer):
             return good
         scores = np.sort(apart[np.ix_(among, among)], axis=1)[:, rank]
         middle = int(np.argmin(scores))
-        largest = f"largest{name.capitalize()}"
-        facts[largest] = max(float(facts.get(largest, 0.0)), float(scores[middle]))
-        limit = self.multiplier * max(float(scores[middle]), self.floors[name])
+        unit = gradient_length(facts) / len(among) * math.sqrt(self.lengths[name])
+        floor = self._floor(name, facts)
+        facts[f"{name}Score"] = score = float(scores[middle]) / unit if unit > 0 else 0.0
+        facts[_largest(name)] = max(float(facts.get(_largest(name), 0.0)), score)
+        limit = self.multiplier * max(float(scores[middle]), floor * unit)
         near: Mask = good & (apart[among[middle]] <= limit)
         return near
+
+    def _floor(self, name: str, facts: Decision) -> float:
+        """In units: what was measured while nobody was judged, else what was given."""
+        if not self.calibration or self.learning(facts):
+            return self.floors[name]
+        measured: float = facts.setdefault(
+            f"{name}Floor", float(facts.get(_largest(name), self.floors[name]))
+        )
+        return measured
+
+    def tells(self, state: ShardState) -> dict[str, float]:
+        facts = state.facts
+        if not facts.get("weight"):
+            return {}
+        figures = {"gradientLength": gradient_length(facts)}
+        for name in self.windows:
+            figures[f"{name}Floor"] = float(facts.get(f"{name}Floor", self.floors[name]))
+            figures[f"{name}Score"] = float(facts.get(f"{name}Score", 0.0))
+            figures[_largest(name)] = float(facts.get(_largest(name), 0.0))
+        left = self.calibration - int(facts.get("calibrated", 0))
+        return figures | ({"calibrationRoundsLeft": float(left)} if self.calibration else {})
+
+
+def gradient_length(facts: Decision) -> float:
+    """The running length of one worker's gradient."""
+    return math.sqrt(float(facts["length2"]) / float(facts["weight"]))
+
+
+def _largest(name: str) -> str:
+    return f"largest{name.capitalize()}"
 
 
 STRATEGY = Strategy(
     "safeguard",
     SafeguardServer,
     GradientWorker,
-    fields=("shortWindow", "longWindow", "shortFloor", "longFloor", "multiplier", "single", "noise"),
+    fields=(
+        "shortWindow",
+        "longWindow",
+        "shortFloor",
+        "longFloor",
+        "calibrate",
+        "multiplier",
+        "single",
+        "noise",
+    ),
 )

@@ -38,6 +38,8 @@ class JobFacts:
     rejected: list[int] = field(default_factory=list)
     """Workers whose pushes the strategy leaves out at this moment."""
     ever_rejected: list[int] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    """What the strategy tells of itself (`ServerStrategy.tells`)."""
     save: SaveFacts | None = None
     save_error: str = ""
     """Why the newest save failed, or what keeps the one under way; empty if nothing is wrong."""

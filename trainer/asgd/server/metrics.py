@@ -68,9 +68,19 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
     for (peer, reason), count in list(traffic.refused.items()):
         messages.add_metric([peer, reason], count)
     yield messages
+    yield _strategy(shard)
     info = GaugeMetricFamily("asgd_server_build_info", "Version of the program.", labels=["version"])
     info.add_metric([__version__], 1)
     yield info
+
+
+def _strategy(shard: Shard) -> Metric:
+    family = GaugeMetricFamily(
+        "asgd_server_strategy", "What the strategy tells of itself (shard 0), by figure.", labels=["figure"]
+    )
+    for figure, value in (shard.strategy.tells(shard.state) if shard.index == 0 else {}).items():
+        family.add_metric([figure], value)
+    return family
 
 
 def _counter(name: str, text: str, value: float) -> Metric:

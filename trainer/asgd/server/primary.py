@@ -347,6 +347,7 @@ class Primary:
             refused_messages=self.traffic.refused_by_reason,
             rejected=list(self.shard.state.facts.get("rejected", [])),
             ever_rejected=list(self.shard.state.facts.get("everRejected", [])),
+            figures=self.shard.strategy.tells(self.shard.state),
             save=self._save_facts(now),
             save_error=self._save_error(now),
             serving=serving(self.traffic),

@@ -73,6 +73,7 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         refused_messages=facts.refused_messages,
         rejected_workers=facts.rejected,
         ever_rejected=facts.ever_rejected,
+        strategy_figures=facts.figures,
         versions=[report.version for report in shards],
         terms=facts.terms,
         restarts=dict(coordinator.restarts),

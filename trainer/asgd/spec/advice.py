@@ -10,10 +10,21 @@ from asgd.spec.types import Job
 _STALE = ("asgd", "staleness-aware", "dc-asgd", "ssp")
 """Strategies whose servers put momentum on stale gradients."""
 
+_RESTARTING = ("local-sgd", "diloco", "async-diloco", "entropy")
+"""Strategies whose workers go on from what they pulled, after many steps of their own."""
+
 
 def advice(job: Job) -> list[str]:
     """Warnings for the user, none of them an error."""
-    return [*_momentum(job), *_chaos(job), *_others(job), *_in_place(job), *_words(job)]
+    return [
+        *_momentum(job),
+        *_chaos(job),
+        *_others(job),
+        *_in_place(job),
+        *_words(job),
+        *_floors(job),
+        *_lagging(job),
+    ]
 
 
 def _words(job: Job) -> list[str]:
@@ -52,6 +63,27 @@ def _in_place(job: Job) -> list[str]:
     return [
         "spec.exchange.readInPlace: true: weights that workers of a server's machine read may be half updated, and "
         "two runs of one seed differ even with one worker at a time"
+    ]
+
+
+def _floors(job: Job) -> list[str]:
+    """Who is too far away depends on the job; what holds for one small network is no more than a guess for others."""
+    own = job.spec.algorithm
+    if own["name"] != "safeguard" or own.get("calibrate") or {"shortFloor", "longFloor"} & own.keys():
+        return []
+    return [
+        "spec.algorithm: safeguard judges by the floors of the digits example; set calibrate, or take shortFloor and "
+        "longFloor from largestShort and largestLong (strategyFigures in summary.json) of a clean run of this job"
+    ]
+
+
+def _lagging(job: Job) -> list[str]:
+    codec, name = job.spec.codec, str(job.spec.algorithm["name"])
+    if codec.pull not in ("topk", "onebit") or name not in _RESTARTING:
+        return []
+    return [
+        f"spec.codec.pull: {codec.pull} with {name}: workers begin each round on weights that lag behind, some by many "
+        "rounds, which lowers the largest stable learning rate as staleness does; int8 does not"
     ]
 
 

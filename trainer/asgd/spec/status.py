@@ -145,6 +145,10 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """Of accepted pushes, all shards together."""
     refused: dict[str, int] = {}
     """{reason: pushes}: stale, nonfinite, outlier, rollback, and what strategies add."""
+    strategy_figures: dict[str, float] = {}
+    """{name: figure} that the strategy tells of itself. safeguard: `gradientLength`, the running length of gradients;
+    in units that follow it `shortFloor`, `shortScore` (the median worker's now) and `largestShort` (of the run), the
+    same for the long window; `calibrationRoundsLeft`."""
     versions: list[int] = []
     """Of each shard: updates applied to it."""
     restarts: dict[str, int] = {}

@@ -344,6 +344,8 @@ def run(
             local = LocalRun(job, folder, output, display, interrupts, transport, starter)
             try:
                 findings = _prepare(local)
+                for line in findings.warnings:
+                    display.note(f"warning: {line}")
                 display.note(_announce(job, findings, output), matters=False)
                 code = local.run(findings)
             finally:

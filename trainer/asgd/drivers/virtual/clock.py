@@ -13,10 +13,10 @@ Action = Callable[[], None]
 
 
 class Clock:
-    """`now` is seconds since the simulation's start."""
+    """`now` is seconds since the simulation's start, or `now` more than that."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
         self._queue: list[tuple[float, int, Action]] = []
         self._order = count()
 

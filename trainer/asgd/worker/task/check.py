@@ -34,6 +34,8 @@ class Findings(Struct):
     """Names in the model's state_dict that are no trained parameters: buffers, frozen ones."""
     aliases: dict[str, str] = {}
     """{second name of a tied parameter: its name in the layout}"""
+    warnings: list[str] = []
+    """What is allowed but costs much, a sentence each."""
     untried: str = ""
     """What took too long to be tried before the start."""
 
@@ -68,6 +70,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
         return _look_at_script(spec)
     from asgd.worker.device.extras import aliases, rest
     from asgd.worker.device.flat import layout_hash, layout_of
+    from asgd.worker.device.tables import warnings
     from asgd.worker.reading.data import dataset_size, guarantee
     from asgd.worker.task.build import build_task
     from asgd.worker.task.probing import take_probe
@@ -91,6 +94,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
         evaluates=task.evaluate is not None,
         extras=sorted(rest(task.model, {name for name, _ in layout})),
         aliases=aliases(task.model),
+        warnings=warnings(task.model),
     )
 
     def let_go(what: str) -> NoReturn:

@@ -1,0 +1,45 @@
+"""Every option x every strategy trains as its plain twin does, or is refused by a sentence that names a field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from asgd.algorithms.registry import names
+from tests.checks.crossings import STRATEGIES, Cell, few, pairs, run, singles
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def wrong(cells: Iterable[Cell]) -> list[str]:
+    """What there is to say about those that neither train nor are refused by a field's name."""
+    found = []
+    for cell in cells:
+        outcome = run(cell)
+        if not outcome.good:
+            found.append(
+                f"{cell}: {outcome.left:.4f} of the excess loss is left, at most {outcome.bound:.4f}"
+            )
+        elif outcome.refused and not outcome.refused.startswith("spec."):
+            found.append(f"{cell}: {outcome.refused}")
+    return found
+
+
+def test_every_strategy_stands_in_the_matrix() -> None:
+    assert {name.split(",")[0] for name in STRATEGIES} == set(names())
+
+
+def test_a_third_of_the_options_of_each_strategy_train_as_their_plain_twins_or_are_refused() -> None:
+    assert wrong(few()) == []
+
+
+@pytest.mark.slow
+def test_every_option_of_every_strategy_trains_as_its_plain_twin_or_is_refused() -> None:
+    assert wrong(singles()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_two_options_of_a_strategy_train_as_their_plain_twin_or_are_refused(strategy: str) -> None:
+    assert wrong(pairs(strategy)) == []
