@@ -32,6 +32,8 @@ SIZE, SAMPLES, BATCH, EPOCHS, WORKERS = 48, 256, 8, 24, 4
 STEP_SECONDS = 0.1
 HALF_SECONDS = EPOCHS * SAMPLES / BATCH / WORKERS * STEP_SECONDS / 2
 """When a job is about half done."""
+BOUND_SECONDS = 8 * HALF_SECONDS
+"""A job that takes longer, in virtual time, waits for what never comes."""
 DECAY = 0.2
 NOISE_FACTOR, NOISE_LEFT = 4.0, 0.02
 """A cell trains with at most so many times what its twin has left, or so little that it is noise."""
@@ -282,7 +284,9 @@ def trained(cell: Cell, seed: int) -> float:
             half.advance()
         clock = Clock(clock.now)
     simulation = Simulation(job(**fields), work, world, clock=clock, store=store)
-    status = simulation.run()
+    while not simulation.over and clock.now < BOUND_SECONDS:
+        simulation.advance()
+    status = simulation.run() if simulation.over else simulation.cluster.status()
     # NB: work that servers throw away leaves the same weights behind as none would.
     if status.stop_reason != "epochs" or sum(status.refused.values()) > MOST_REFUSED * status.updates:
         return float("inf")
