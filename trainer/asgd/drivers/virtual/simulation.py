@@ -43,6 +43,8 @@ class Simulation:
             index: how for how in (*job.spec.chaos.byzantine, *world.attacks) for index in how.workers
         }
         self._incarnations: dict[int, int] = {}
+        # NB: workers of a later simulation of the job are others; servers remember what the former have pushed.
+        self._former = round(1000 * self.clock.now)
         self._observed = -1.0
         self._measured = -1
         self.over = False
@@ -68,7 +70,7 @@ class Simulation:
         self.clock.after(mishap.at, lambda: action(mishap))
 
     def _start(self, index: int) -> None:
-        self._incarnations[index] = self._incarnations.get(index, 0) + 1
+        self._incarnations[index] = self._incarnations.get(index, self._former) + 1
         factor = dict(self.world.stragglers).get(index, 1.0)
         how = self._liars.get(index)
         attack = Attack(how, index, self._heard) if how else None
