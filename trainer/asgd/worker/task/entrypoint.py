@@ -22,7 +22,6 @@ from typing import Any
 from asgd.errors import AsgdError, UserError
 from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec
-from asgd.worker.device.randomness import seed_everything
 from asgd.worker.users_code import sentence
 
 
@@ -36,6 +35,8 @@ def load_entrypoint(spec: JobSpec) -> Callable[..., Any]:
     place, _, name = spec.entrypoint.rpartition(":")
     folders = expose(spec)
     # NB: what is drawn at module level (a split into training and test set) must be the same in every process.
+    from asgd.worker.device.randomness import seed_everything  # torch, which the launcher does without
+
     seed_everything(spec.seed)
     module = _import(place, folders)
     try:
