@@ -49,6 +49,8 @@ def run_script(config: ProcessConfig) -> int:
             f"spec.entrypoint: {spec.entrypoint} failed before it called asgd.connect(): {sentence(error)}"
         ) from error
     if joined.connection is None:
+        # NB: what the script has printed must not come after the sentence that the run ends with.
+        sys.stdout.flush()
         raise UserError(f"spec.entrypoint: {spec.entrypoint} ended without calling asgd.connect(model)")
     joined.connection.close()
     return joined.connection.exit_code
