@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -41,7 +42,8 @@ class FirstUse:
         warnings.filterwarnings("ignore", message=r"Using `torch\.compile\(module\)` when there are global")
 
         def look(module: nn.Module, _: Any) -> None:
-            if id(module) in modules:
+            # NB: inside torch.func's transforms tensors have no memory to join with; the first `step` joins then.
+            if id(module) in modules and not torch._C._are_functorch_transforms_active():
                 begin()
 
         self._handle = register_module_forward_pre_hook(look)
