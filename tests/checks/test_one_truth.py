@@ -16,6 +16,8 @@ from tests.checks.test_a1_processes import one_thread
 from tests.checks.virtual import job
 
 SPOILED = "tests.checks.spoiled_digits:task"
+ONE_BY_ONE: dict[str, Any] = {"exchange": {"lane": "zmq"}}
+"""Other lanes serve what has come over several connections before it is looked whether a round can close."""
 CASES: dict[str, dict[str, Any]] = {
     "ahead 0": {},
     "ahead 1": {"exchange": {"ahead": 1}},
@@ -41,9 +43,9 @@ CASES: dict[str, dict[str, Any]] = {
     "lsgd": {"algorithm": {"name": "lsgd", "period": 5}},
     "nan": {"entrypoint": SPOILED},
     "nan, ahead 1": {"entrypoint": SPOILED, "exchange": {"ahead": 1}},
-    "nan, local-sgd": {"entrypoint": SPOILED, "algorithm": {"name": "local-sgd", "period": 5}},
-    "nan, easgd": {"entrypoint": SPOILED, "algorithm": {"name": "easgd", "period": 3}},
-    "nan, sync": {"entrypoint": SPOILED, "algorithm": {"name": "sync"}},
+    "nan, local-sgd": {"entrypoint": SPOILED, "algorithm": {"name": "local-sgd", "period": 5}} | ONE_BY_ONE,
+    "nan, easgd": {"entrypoint": SPOILED, "algorithm": {"name": "easgd", "period": 3}} | ONE_BY_ONE,
+    "nan, sync": {"entrypoint": SPOILED, "algorithm": {"name": "sync"}} | ONE_BY_ONE,
 }
 
 

@@ -43,7 +43,11 @@ def test_a_learning_rate_far_too_high_ends_as_diverged(tmp_path: Path, case: str
         assert "training diverged" in run.said
         assert summary.diverged_by == [0]
         assert "those of worker 0" in run.said
-        left = load_file(run.output / "model.safetensors")
+        model = run.output / "model.safetensors"
+        assert model.exists() == bool(run.manifests()), (
+            "what was saved before; it may have diverged before that"
+        )
+        left = load_file(model) if model.exists() else {}
         assert all(np.isfinite(array).all() for array in left.values())
         assert "Traceback" not in run.said
         # Whoever continues from a checkpoint gets numbers.

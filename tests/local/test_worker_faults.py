@@ -61,7 +61,7 @@ def test_workers_join_and_leave_while_updates_keep_coming(tmp_path: Path) -> Non
 
         run.until("two more workers have joined", lambda: running() == {0, 1, 2, 3})
         run.until("they are listed", lambda: {"worker-2", "worker-3"} < set(run.rows()))
-        assert run.metrics("worker-3")["asgd_worker_steps_total"] > 0
+        run.until("it works", lambda: run.metrics("worker-3")["asgd_worker_steps_total"] > 0)
         run.signal("worker-0", signal.SIGTERM)
         run.signal("worker-3", signal.SIGINT)
         run.until("two workers have left", lambda: running() == {1, 2})

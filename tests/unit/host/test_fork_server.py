@@ -79,7 +79,11 @@ def test_the_end_of_a_fork_is_told_as_that_of_any_process(
     assert killed.poll() is None
     with pytest.raises(subprocess.TimeoutExpired):
         killed.wait(0)
-    assert Path(f"/proc/{killed.pid}/cmdline").read_bytes().startswith(b"asgd killed\0")
+    title = Path(f"/proc/{killed.pid}/cmdline")
+    deadline = time.monotonic() + SECONDS
+    while not title.read_bytes().startswith(b"asgd killed\0"):
+        assert time.monotonic() < deadline, title.read_bytes()
+        time.sleep(0.01)
     killed.kill()
     assert killed.wait(SECONDS) == -signal.SIGKILL
 
