@@ -35,7 +35,7 @@ HALF_SECONDS = EPOCHS * SAMPLES / BATCH / WORKERS * STEP_SECONDS / 2
 BOUND_SECONDS = 8 * HALF_SECONDS
 """A job that takes longer, in virtual time, waits for what never comes."""
 DECAY = 0.2
-NOISE_FACTOR, NOISE_LEFT = 4.0, 0.02
+NOISE_FACTOR, NOISE_LEFT = 5.0, 0.02
 """A cell trains with at most so many times what its twin has left, or so little that it is noise."""
 MOST_REFUSED = 0.2
 """Pushes that servers may refuse, by those that they take."""
@@ -306,5 +306,7 @@ def pairs(strategy: str) -> Iterator[Cell]:
 
 
 def few() -> Iterator[Cell]:
-    """A third of `singles`: each option meets a third of the strategies, each strategy a third of the options."""
-    yield from (cell for place, cell in enumerate(singles()) if (place + place // len(OPTIONS)) % 3 == 0)
+    """A quarter of `singles`: each option meets a quarter of the strategies, each strategy a quarter of the options."""
+    yield from (
+        cell for place, cell in enumerate(singles()) if (place + 2 * (place // len(OPTIONS))) % 4 == 0
+    )

@@ -56,8 +56,8 @@ def test_g1_a_clean_run_on_digits_stays_near_the_default_floors_and_tells_its_sc
     while run.advance():
         assert run.cluster.servers[0].shard.state.facts.get("rejected", []) == []
     figures = run.cluster.status().strategy_figures
-    assert figures["largestShort"] == pytest.approx(1.1, rel=0.25) and figures["shortFloor"] == 1.1
-    assert figures["largestLong"] == pytest.approx(1.1, rel=0.25) and figures["longFloor"] == 0.9
+    assert figures["largestShort"] == pytest.approx(1.25, rel=0.25) and figures["shortFloor"] == 1.3
+    assert figures["largestLong"] == pytest.approx(1.6, rel=0.25) and figures["longFloor"] == 1.1
     assert 0 < figures["gradientLength"] < 3
 
 

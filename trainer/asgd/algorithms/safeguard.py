@@ -32,8 +32,9 @@ from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 
 WINDOWS = ("short", "long")
-FLOORS = {"short": 1.1, "long": 0.9}
-"""Of the digits example, whose clean runs have scores of up to 1.3 in both windows, and 1.1 and 0.9 early on."""
+FLOORS = {"short": 1.3, "long": 1.1}
+"""Of the digits example, whose clean runs have scores of up to 1.1 to 1.5 at the ends of windows."""
+_LEAST_SQUARE = 1e-60
 Mask = npt.NDArray[np.bool_]
 
 
@@ -56,8 +57,8 @@ class SafeguardServer(SyncServer):
     """`state.kept[_record(worker)]` is (2n,): the sums over the short and over the long window.
 
     facts: rejected (workers), and on shard 0 everRejected, known (who ever took part), round (within the long window),
-    length2 and weight (the running mean square length of gradients and the rounds that it stands for), shortScore and
-    longScore (the median's newest, in units), largestShort and largestLong (of the run), calibrated (rounds).
+    logLength (the running mean of the logarithm of gradients' lengths), lengths (how many rounds it is of), shortScore
+    and longScore (the median's newest, in units), largestShort and largestLong (of the run), calibrated (rounds).
     """
 
     measures = True
@@ -149,7 +150,7 @@ class SafeguardServer(SyncServer):
         rejected = set(facts.get("rejected", []))
         good = np.array([worker not in rejected for worker in workers])
         keep = good.copy()
-        self._note_length(measures["squares"][good], facts)
+        self._note_length(measures["squares"][good], anew, facts)
         learning = self.learning(facts)
         facts["calibrated"] = (
             0 if anew and learning else min(int(facts.get("calibrated", 0)) + 1, self.calibration)
@@ -167,11 +168,19 @@ class SafeguardServer(SyncServer):
         facts["everRejected"] = sorted({*facts.get("everRejected", []), *everybody})
         return {"rejected": [] if over else everybody, "clear": clear, "anew": anew}
 
-    def _note_length(self, squares: F64, facts: Decision) -> None:
-        """The trusted gradients' median squared length goes into the running mean over a long window's rounds."""
-        fade = 1 - 1 / self.lengths["long"]
-        for name, new in (("length2", float(np.median(squares)) if len(squares) else 0.0), ("weight", 1.0)):
-            facts[name] = fade * float(facts.get(name, 0.0)) + new
+    def _note_length(self, squares: F64, anew: bool, facts: Decision) -> None:
+        """The trusted gradients' median length goes into a running mean, over a long window's rounds at most.
+
+        NB: the mean is a geometric one, begins anew with the windows and forgets its first rounds soon (newer rounds
+        weigh more, in proportion to their number). Among the first to join liars may have been many, and gradients
+        forty times as long as later; floors would follow those for the whole window.
+        """
+        count = 1 if anew else int(facts.get("lengths", 0)) + 1
+        share = max(1 / self.lengths["long"], 2 / (count + 1))
+        square = float(np.median(squares)) if len(squares) else 0.0
+        log = 0.5 * math.log(max(square, _LEAST_SQUARE))
+        facts["lengths"] = count
+        facts["logLength"] = (1 - share) * float(facts.get("logLength", 0.0)) + share * log
 
     def learning(self, facts: Decision) -> bool:
         """Floors are measured in this round, and nobody is judged."""
@@ -206,7 +215,7 @@ class SafeguardServer(SyncServer):
 
     def tells(self, state: ShardState) -> dict[str, float]:
         facts = state.facts
-        if not facts.get("weight"):
+        if "logLength" not in facts:
             return {}
         figures = {"gradientLength": gradient_length(facts)}
         for name in self.windows:
@@ -219,7 +228,7 @@ class SafeguardServer(SyncServer):
 
 def gradient_length(facts: Decision) -> float:
     """The running length of one worker's gradient."""
-    return math.sqrt(float(facts["length2"]) / float(facts["weight"]))
+    return math.exp(float(facts["logLength"]))
 
 
 def _largest(name: str) -> str:
