@@ -136,7 +136,8 @@ def test_gradients_that_turned_nan_while_the_push_was_on_its_way(tmp_path: Path)
         assert run.wait() == 0, run.words()
         summary = run.summary()
         assert summary.refused["nonfinite"] >= 1
-        assert summary.updates == 50, "each was accepted, and the rest of some was not"
+        # The first such push of a worker is accepted, and the rest of it is not; later ones are dropped whole.
+        assert 0 < summary.updates < 50 and summary.epochs == 1
         assert_equal(run)
 
 
