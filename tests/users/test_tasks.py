@@ -207,9 +207,12 @@ def test_an_exception_in_training_is_retried_and_then_ends_the_run_with_its_mess
         in_folder,
         crash="""
         import torch, asgd
-        def loss(model, batch):
-            raise LookupError("no such word")
         def task():
+            seen = []
+            def loss(model, batch):
+                seen.append(batch)
+                if len(seen) > 2: raise LookupError("no such word")
+                return model(batch).mean()
             return asgd.Task(model=torch.nn.Linear(1, 1), loss=loss, data=torch.zeros(9, 1))
         """,
     )
@@ -217,7 +220,7 @@ def test_an_exception_in_training_is_retried_and_then_ends_the_run_with_its_mess
     ran = run_spec(in_folder, {"entrypoint": "crash:task", "workers": workers})
     assert ran.code == 75
     assert "LookupError: no such word" in ran.said.splitlines()[-1]
-    assert ran.log("worker-0").count('crash.py", line 4, in loss') == 2
+    assert ran.log("worker-0").count('crash.py", line 7, in loss') == 2
 
 
 # -- without a run ---------------------------------------------------------------------------------

@@ -67,8 +67,8 @@ def _bounded(seconds: float, over: Callable[[], NoReturn]) -> Iterator[None]:
 def _first_batch(task: Task, spec: JobSpec) -> LeasedBatch | None:
     size = dataset_size(task, spec.entrypoint)
     leases = iter([(0, 0, min(size or 1, spec.batch_size))])
-    # NB: processes that load data cost more to start than a batch to load.
-    alone = replace(task, data_workers=0)
+    # NB: processes that load data cost more to start than a batch to load; a stream may ask which of them it is in.
+    alone = task if size is None else replace(task, data_workers=0)
     try:
         item = next(open_batches(alone, spec, 0, lambda: next(leases, None)))
     except AsgdError:
