@@ -13,8 +13,10 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 import aiohttp
@@ -27,7 +29,7 @@ from asgd_operator.engine.observe import Indices
 from asgd_operator.engine.queue import WorkQueue
 from asgd_operator.engine.reconcile import Reconciler
 from asgd_operator.engine.reports import Reports
-from asgd_operator.engine.watching import Watching
+from asgd_operator.engine.watching import Place, Watching
 from asgd_operator.engine.writer import Writer
 from asgd_operator.errors import OperatorError, Transient
 from asgd_operator.kube import Kube, connect
@@ -37,6 +39,8 @@ from asgd_operator.settings import OperatorSettings
 
 LOOK_SECONDS = 15.0
 """How often it is asked whether everything can be watched; also how long a start waits before it asks again."""
+ASKED_AT_ONCE = 40
+"""Kinds in namespaces that one look asks for: with hundreds of namespaces the looks take turns."""
 WATCHED = (KIND, "StatefulSet", "Job", "Pod", "ConfigMap", "Service", "NetworkPolicy", "PodDisruptionBudget")
 LISTING_SECONDS = 300.0
 """How long kopf may take to list all objects at start; ten thousand take seconds."""
@@ -102,7 +106,7 @@ class Operator:
     async def _until_watchable(self) -> None:
         """NB: kopf looks kinds up once, and never sees one that the API server learns of later."""
         told, self.asks = "", True
-        while why := await self._ask():
+        while why := await self._ask(self._places):
             if why != told:
                 log.warning("waiting: %s", why)
             told = why
@@ -111,27 +115,30 @@ class Operator:
 
     async def _look(self) -> None:
         """Asks now and then. Raises Transient when a watch that was dead can begin anew, which a new process does."""
-        told = ""
+        told, turns = "", cycle(batched(self._places))
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            why = await self._ask()
+            why = await self._ask(next(turns))
             if why and why != told:
                 log.warning("%s", why)
             told = why
             if anew := self.watching.anew:
                 raise Transient(f"{anew}; the operator starts anew to do so")
 
-    async def _ask(self) -> str:
-        """Asks for each kind in each place; why not all can be watched."""
+    @property
+    def _places(self) -> list[Place]:
+        return [(kind, space) for space in self.settings.watch.namespaces or ("",) for kind in WATCHED]
+
+    async def _ask(self, places: Sequence[Place]) -> str:
+        """Asks whether each of `places` can be listed; why not all can be watched."""
         loop = asyncio.get_running_loop()
-        for namespace in self.settings.watch.namespaces or [""]:
-            for kind in WATCHED:
-                try:
-                    refusal = await self.kube.may_list(kind, namespace)
-                except OperatorError as error:
-                    log.debug("%s was not told of: %s", kind, error)
-                    continue
-                self.watching.told((kind, namespace), refusal, loop.time())
+        for kind, namespace in places:
+            try:
+                refusal = await self.kube.may_list(kind, namespace)
+            except OperatorError as error:
+                log.debug("%s was not told of: %s", kind, error)
+                continue
+            self.watching.told((kind, namespace), refusal, loop.time())
         return self.watching.why_not(loop.time())
 
     async def _watch(self) -> None:
@@ -201,6 +208,11 @@ async def run(settings: OperatorSettings) -> None:
             await lease.lead(operator.work)
         else:
             await operator.work()
+
+
+def batched(places: list[Place]) -> list[list[Place]]:
+    """In runs of `ASKED_AT_ONCE`."""
+    return [places[at : at + ASKED_AT_ONCE] for at in range(0, len(places), ASKED_AT_ONCE)]
 
 
 def _end_on_signals() -> None:

@@ -7,6 +7,7 @@ write.
 from __future__ import annotations
 
 from asgd_operator.constants import Role
+from asgd_operator.plan import times
 from asgd_operator.plan.model import Child, Init, Observed, Pod
 
 IMAGE_ERRORS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -36,14 +37,18 @@ def puzzling(o: Observed) -> list[tuple[str, str]]:
     """
     if o.spec is None or o.finished or o.deleting or o.spec.run_policy.suspend or o.problem is not None:
         return []
+    # NB: in its first seconds every job is short of pods; nobody is asked about that.
+    began = times.read(o.status.get("startTime"))
+    due = began is not None and (o.now - began).total_seconds() >= ASK_SECONDS
     found = [(pod.uid, pod.name) for pod in o.pods if _creating_for_long(o, pod)]
-    return [*_unmade(o), *found][:PUZZLES_MOST]
+    return [*(_unmade(o) if due else ()), *found][:PUZZLES_MOST]
 
 
 def look_again(o: Observed) -> float | None:
     """Seconds until somebody may have complained."""
-    young = any(pod.waiting in CREATING for pod in o.pods)
-    return ASK_SECONDS if young or puzzling(o) else None
+    if o.spec is None or o.deleting or o.spec.run_policy.suspend or o.problem is not None:
+        return None
+    return ASK_SECONDS if _unmade(o) or any(pod.waiting in CREATING for pod in o.pods) else None
 
 
 def unmade(o: Observed, child: Child | None) -> Found:

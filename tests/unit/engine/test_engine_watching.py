@@ -115,3 +115,10 @@ def test_one_namespace_of_several_is_named() -> None:
     assert watching.anew == "Pods can be watched in namespace b again"
     watching.begun()
     assert watching.anew == ""
+
+
+def test_with_hundreds_of_namespaces_a_look_asks_for_some_of_them_and_all_get_their_turn() -> None:
+    places = [(kind, f"n{number}") for number in range(300) for kind in WATCHED]
+    looks = run.batched(places)
+    assert max(map(len, looks)) == run.ASKED_AT_ONCE
+    assert [place for look in looks for place in look] == places

@@ -112,6 +112,9 @@ def test_pods_that_the_api_server_refuses_to_make_are_explained_by_who_was_refus
     scene = make_job().with_supports().with_servers(ready=0).seeing(pods=()).written()
     servers = scene.seen.servers
     assert servers is not None
+    assert puzzling(scene.observed()) == [], "every job is short of pods in its first seconds"
+    assert scene.plan().requeue_after == ASK_SECONDS
+    scene = scene.after(ASK_SECONDS)
     assert puzzling(scene.observed()) == [(servers.uid, "x-server")], "its events are asked for"
     asked = scene.seeing(complaints={servers.uid: QUOTA})
     found = condition(asked.plan(), Condition.SERVERS_READY)
@@ -123,7 +126,7 @@ def test_pods_that_the_api_server_refuses_to_make_are_explained_by_who_was_refus
 
 
 def test_workers_that_may_not_be_made_are_explained_too() -> None:
-    scene = make_job().running().with_workers(ready=0, active=0).written()
+    scene = make_job().running().with_workers(ready=0, active=0).written().after(ASK_SECONDS)
     workers = scene.seen.workers
     assert workers is not None and (workers.uid, "x-worker") in puzzling(scene.observed())
     found = condition(scene.seeing(complaints={workers.uid: QUOTA}).plan(), Condition.WORKERS_READY)
