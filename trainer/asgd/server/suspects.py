@@ -24,7 +24,7 @@ class Suspects(Membership):
         skipped = self.pool.give_up(index, visits) if self.pool else 0
         if skipped and self.pool and self.pool.skipped == skipped:
             self.notices.add(
-                f"{skipped} samples were not finite twice, and are left out of this epoch", "pushes"
+                f"{skipped} samples gave nothing of use twice, and are left out of this epoch", "pushes"
             )
         if verdict == "refused:outlier":
             self.suspect(index, outliers.sentence(self.spec.outliers))
