@@ -134,6 +134,7 @@ def test_a_worker_that_has_failed_is_not_held_by_its_exchange_under_way(tmp_path
 
         def happens(step: int) -> None:
             if step == 19:
+                time.sleep(0.5)  # the exchange before is answered, and the next one is not
                 made.fall_silent()
             if step == 20:
                 raise ZeroDivisionError("mine")
