@@ -50,9 +50,11 @@ def test_an_operator_that_starts_before_its_crd_waits_for_it_and_says_so(
 
     async def script(operator: Operator) -> None:
         waiting = asyncio.create_task(operator._until_watchable())
-        await until(operator.unready)
-        assert operator.unready() == (
-            "AsgdJobs cannot be watched: the API server does not know this kind; apply the CRDs"
+        await until(
+            lambda: (
+                operator.unready()
+                == "AsgdJobs cannot be watched: the API server does not know this kind; apply the CRDs"
+            )
         )
         assert operator.sick() == "", "a restart would not help"
         assert not waiting.done(), "kopf would never see a kind that comes later"
