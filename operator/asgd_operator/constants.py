@@ -82,7 +82,15 @@ UNKNOWN_REASON = "NotObserved"
 
 REASONS: dict[Condition, frozenset[str]] = {
     Condition.ACCEPTED: frozenset(
-        {"Valid", "InvalidSpec", "InvalidPodTemplate", "NameConflict", "QuotaExceeded", "StorageNotFound"}
+        {
+            "Valid",
+            "InvalidSpec",
+            "InvalidPodTemplate",
+            "NameConflict",
+            "QuotaExceeded",
+            "StorageNotFound",
+            "SourceNotFound",
+        }
     ),
     Condition.SUSPENDED: frozenset({"SuspendedByUser", "Suspending", "Resumed", "NotSuspended"}),
     Condition.SERVERS_READY: frozenset(
@@ -141,6 +149,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
+            "OperatorOutdated",
             "OperatorBug",
             "ReconcileFailed",
             "PodsNotEnding",
@@ -214,6 +223,7 @@ class EventReason(StrEnum):
     TTL_EXPIRED = "TTLExpired"
     APPLY_FAILED = "ApplyFailed"
     OPERATOR_BUG = "OperatorBug"
+    OPERATOR_OUTDATED = "OperatorOutdated"
     RECONCILE_FAILED = "ReconcileFailed"
     PODS_NOT_ENDING = "PodsNotEnding"
 
