@@ -99,7 +99,8 @@ REASONS: dict[Condition, frozenset[str]] = {
     ),
     Condition.SUSPENDED: frozenset({"SuspendedByUser", "Suspending", "Resumed", "NotSuspended"}),
     Condition.SERVERS_READY: TROUBLES | {"AllReady", "Starting", "Restoring", "Suspended", "Removed"},
-    Condition.WORKERS_READY: TROUBLES | {"EnoughReady", "BelowMinimum", "NotStarted", "Suspended", "Removed"},
+    Condition.WORKERS_READY: TROUBLES
+    | {"EnoughReady", "BelowMinimum", "NotStarted", "NotJoined", "Suspended", "Removed"},
     Condition.RUNNING: frozenset(
         {
             "TrainingProgressing",
