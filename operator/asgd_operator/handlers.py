@@ -42,9 +42,16 @@ CHILDREN = {"statefulsets": ("apps", "v1"), "jobs": ("batch", "v1"), "pods": (""
 
 
 def register(
-    registry: kopf.OperatorRegistry, add: Callable[[str], None], metrics: OperatorMetrics, *, nodes: bool
+    registry: kopf.OperatorRegistry,
+    add: Callable[[str], None],
+    metrics: OperatorMetrics,
+    *,
+    nodes: bool,
+    is_news: Callable[[str, str], bool] = lambda uid, version: True,
 ) -> None:
-    """Every handler of the operator; `add` hears the key of each changed job, `nodes`: whether nodes may be watched."""
+    """Every handler of the operator; `add` hears the key of each changed job, `nodes`: whether nodes may be watched.
+    `is_news`: whether a job of this UID is to be told of at this version.
+    """
 
     def told(resource: str, key: str) -> None:
         metrics.last_event.labels(resource).set(time.time())
@@ -52,7 +59,8 @@ def register(
             add(key)
 
     async def job(**seen: Any) -> None:
-        told(c.PLURAL, key_of(seen["namespace"], seen["name"]))
+        news = is_news(seen["uid"] or "", str(seen["meta"].get("resourceVersion", "")))
+        told(c.PLURAL, key_of(seen["namespace"], seen["name"]) if news else "")
 
     async def child(**seen: Any) -> None:
         name = seen["labels"].get(c.JOB_LABEL, "")
