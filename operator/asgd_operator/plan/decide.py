@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from asgd_operator.constants import Phase
 from asgd_operator.plan import (
+    coming,
     deadlines,
     ending,
     failure,
@@ -99,7 +100,7 @@ def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
 def _look_again(o: Observed, steps: Iterable[Step]) -> float | None:
     waits = [o.report_changes, *(step.look_again for step in steps)]
     if not o.finished:
-        waits += [ending.look_again(o), trouble.look_again(o)]
+        waits += [ending.look_again(o), trouble.look_again(o), coming.look_again(o)]
     if not _idle(o):
         waits += [deadlines.look_again(o), success.look_again(o)]
     if o.problem is not None and not o.finished:
