@@ -21,6 +21,7 @@ from asgd_operator.plan.actions import (
     DeletePod,
     DeleteSelf,
     Event,
+    ExcusePod,
     FailPod,
     Plan,
 )
@@ -81,6 +82,8 @@ class Writer:
                 await self.kube.delete("Pod", o.namespace, name, uid, force=force)
             case FailPod(name, uid, message):
                 await self.kube.fail_pod(o.namespace, name, uid, message)
+            case ExcusePod(name, uid, message):
+                await self.kube.excuse_pod(o.namespace, name, uid, message)
             case DeleteSelf():
                 await self.kube.delete("AsgdJob", o.namespace, o.name, o.uid)
 

@@ -14,6 +14,7 @@ from asgd_operator.plan import (
     coming,
     deadlines,
     ending,
+    excuse,
     failure,
     nodeloss,
     scale,
@@ -86,7 +87,7 @@ def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
         return [suspend.step(o), nodeloss.step(o)]
     if o.problem is not None:
         return [nodeloss.step(o)]
-    return [start.step(o), scale.step(o), nodeloss.step(o)]
+    return [start.step(o), scale.step(o), excuse.step(o), nodeloss.step(o)]
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
