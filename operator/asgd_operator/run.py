@@ -179,9 +179,9 @@ class Operator:
     async def _take_indices(self, **found: Any) -> None:
         self.reconciler.indices = handlers.indices(found)
 
-    def _add(self, key: str) -> None:
+    def _add(self, key: str, lane: Lane) -> None:
         self.listed = True
-        self.queue.add(key)
+        self.queue.add(key, lane=lane)
 
     def _unlisted(self) -> bool:
         return not self.listed and bool(self.reconciler.indices.keys())

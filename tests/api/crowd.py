@@ -67,6 +67,13 @@ class Silent:
             return
 
 
+def displaced(notebook: Notebook, names: list[str]) -> int:
+    """By how many places at most a job's first child came earlier or later than the job itself."""
+    order = sorted(names, key=lambda name: notebook.first_child[name])
+    arrival = sorted(names, key=lambda name: notebook.applied[name])
+    return max(abs(order.index(name) - arrival.index(name)) for name in names)
+
+
 def peak_mib(process: OperatorProcess) -> float:
     lines = Path(f"/proc/{process.process.pid}/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
@@ -129,10 +136,8 @@ def crowd(
     waits = notebook.waits(names)
     print(f"{len(names)} jobs at once: all run after {took:.1f} s; {process.passes() - passes:.0f} looks")
     print(f"  first child after {statistics.median(waits):.2f} s (median), {max(waits):.2f} s (last)")
-    order = sorted(names, key=lambda name: notebook.first_child[name])
-    arrival = sorted(names, key=lambda name: notebook.applied[name])
-    displaced = max(abs(order.index(name) - arrival.index(name)) for name in names)
-    print(f"  a job's place in the order of first children is at most {displaced} away from that of arrival")
+    moved = displaced(notebook, names)
+    print(f"  a job's place in the order of first children is at most {moved} away from that of arrival")
     print(f"  {peak_mib(process):.0f} MiB at most, {cpu_seconds(process) - cpu:.1f} CPU seconds")
     time.sleep(3)
     made = {labels: count - before.get(labels, 0) for labels, count in requests(process).items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from asgd_operator import handlers
 from asgd_operator.engine.agenda import Agenda, Lane
 from asgd_operator.engine.queue import Pace, WorkQueue
 from tests.unit.engine.virtual import run
@@ -114,3 +115,13 @@ def test_each_lane_is_bounded_by_tokens_of_its_own() -> None:
     begun = play(script, 60, lambda key: 0.0, Pace(debounce=0, resync=10_000, per_second=2, burst=3))
     for lane in ("old", "new"):
         assert [at for at, key in begun if key.startswith(lane)] == [0, 0, 0, 0.5, 1.0]
+
+
+def test_what_a_start_lists_is_routine_but_for_jobs_that_nobody_has_looked_at() -> None:
+    known = {"metadata": {"generation": 2}, "status": {"observedGeneration": 2}}
+    assert handlers.lane_of(None) is Lane.ROUTINE
+    assert handlers.lane_of_job(None, known) is Lane.ROUTINE
+    for event in ("ADDED", "MODIFIED", "DELETED"):
+        assert handlers.lane_of(event) is handlers.lane_of_job(event, known) is Lane.NEWS
+    new, edited = {"metadata": {"generation": 1}}, {**known, "metadata": {"generation": 3}}
+    assert handlers.lane_of_job(None, new) is handlers.lane_of_job(None, edited) is Lane.NEWS
