@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition, Role
 from asgd_operator.plan import deadlines, failing, success, suspend
+from asgd_operator.plan.coming import coming
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.degraded import degraded, saving
 from asgd_operator.plan.model import Child, Observed
@@ -62,7 +63,8 @@ def servers(o: Observed, spec: JobSpec) -> Judgement:
     if o.servers_ready:
         return Judgement(kind, True, "AllReady")
     ready = o.servers.ready if o.servers else 0
-    plain = ("Restoring" if o.launched else "Starting", _replaced(o.servers) or unready(o, Role.SERVER))
+    waits = _replaced(o.servers) or unready(o, Role.SERVER) or coming(o, Role.SERVER, o.servers)
+    plain = ("Restoring" if o.launched else "Starting", waits)
     reason, sentence = trouble(o, o.pods_of(Role.SERVER)) or unmade(o, o.servers) or plain
     return Judgement(
         kind, False, reason, f"{ready} of {shards} parameter servers are ready. {sentence}".strip()
@@ -83,7 +85,8 @@ def workers(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, True, "EnoughReady")
     known = trouble(o, o.pods_of(Role.WORKER)) or unmade(o, o.workers)
     silent = unready(o, Role.WORKER)
-    reason, sentence = known or crashing(o) or ("NotJoined" if silent else "BelowMinimum", silent)
+    waits = silent or coming(o, Role.WORKER, o.workers)
+    reason, sentence = known or crashing(o) or ("NotJoined" if silent else "BelowMinimum", waits)
     counts = f"{o.workers.ready} workers are ready; workers.minReplicas is {spec.workers.min_replicas}."
     return Judgement(kind, False, reason, f"{counts} {sentence}".strip())
 

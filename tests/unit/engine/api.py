@@ -61,10 +61,12 @@ class Api:
             path = f"{path}/{body['metadata']['name']}"
             if path in self.objects:
                 return web.json_response({"message": "it exists"}, status=409)
+        if dry:
+            version = "1" if path in self.objects else ""
+            return web.json_response({**body, "metadata": {**body["metadata"], "resourceVersion": version}})
         self.version += 1
         kept = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
-        if not dry:
-            self.objects[path] = kept
+        self.objects[path] = kept
         return web.json_response(kept)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from asgd_operator.constants import REASONS, Condition, EventReason, Role
+from asgd_operator.plan.coming import SLOW_SECONDS
 from asgd_operator.plan.model import Init
 from asgd_operator.plan.trouble import ASK_SECONDS, JOIN_SECONDS, puzzling
 from tests.unit.plan.builders import condition, make_job, pod, told
@@ -134,7 +135,8 @@ def test_a_worker_that_runs_and_never_joins_is_named_after_a_minute() -> None:
     servers = (pod(Role.SERVER, index, ready=True) for index in range(2))
     scene = scene.with_pods(*servers, pod(Role.WORKER, 0, ready=False))
     assert condition(scene.plan(), Condition.WORKERS_READY)["reason"] == "BelowMinimum"
-    assert scene.plan().requeue_after == JOIN_SECONDS, "nothing else tells when a minute is over"
+    later = scene.after(SLOW_SECONDS).written().plan()
+    assert later.requeue_after == JOIN_SECONDS - SLOW_SECONDS, "nothing else tells when a minute is over"
     found = condition(scene.after(JOIN_SECONDS).plan(), Condition.WORKERS_READY)
     assert found["reason"] == "NotJoined"
     assert found["message"].endswith(
