@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from asgd_operator.errors import Conflict, NotFound, OperatorError
+from asgd_operator.engine.statuses import Statuses
+from asgd_operator.errors import Conflict, OperatorError
 from asgd_operator.kube import Kube
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.plan.actions import (
@@ -33,14 +34,16 @@ class Writer:
 
     kube: Kube
     metrics: OperatorMetrics
-    _written: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._statuses = Statuses(self.kube, self.metrics, self._tell)
 
     def written(self, uid: str) -> tuple[int, Mapping[str, Any]] | None:
         """Resource version and status of our own last write to the job."""
-        return self._written.get(uid)
+        return self._statuses.written(uid)
 
     def forget(self, uid: str) -> None:
-        self._written.pop(uid, None)
+        self._statuses.forget(uid)
 
     async def do(self, o: Observed, action: Action) -> None:
         """One write of a plan."""
@@ -63,15 +66,15 @@ class Writer:
 
     async def say(self, o: Observed, planned: Plan) -> None:
         """Status first: events tell what stands written."""
-        if planned.status is not None and planned.status != o.status:
-            try:
-                answer = await self.kube.apply_status(o.namespace, o.name, o.uid, planned.status)
-            except (NotFound, Conflict):
-                return  # deleted meanwhile, or another job of this name: its own pass will speak
-            self._written[o.uid] = (int(answer["metadata"]["resourceVersion"]), answer.get("status", {}))
+        changed = planned.status is not None and planned.status != o.status
+        if changed and not await self._statuses.write(o, planned.status or {}):
+            return
         for event in planned.events:
-            await self.tell(o.namespace, o.name, o.uid, o.generation, event)
+            await self._tell(o, event)
         self.metrics.observe_job(o, planned)
+
+    async def _tell(self, o: Observed, event: Event) -> None:
+        await self.tell(o.namespace, o.name, o.uid, o.generation, event)
 
     async def tell(self, namespace: str, name: str, uid: str, generation: int, event: Event) -> None:
         """Posts an event; one that cannot be posted is logged, for no job waits for it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from asgd.spec.status import Status
 from asgd_operator.constants import JOB_LABEL, ROLE_LABEL, Condition, Phase, Role
-from asgd_operator.plan import conditions, deadlines, members, success, suspend, times
+from asgd_operator.plan import conditions, deadlines, fitting, members, success, suspend, times
 from asgd_operator.plan.judge import judge
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.verdict import Verdict
@@ -33,19 +33,7 @@ def derive(o: Observed, verdict: Verdict | None, *, rescued: bool = False) -> di
         "workers": _workers(o),
         "conditions": conditions.merge(o, judge(o, verdict)),
     }
-    whole: dict[str, Any] = _filled(status | _training(o))
-    return whole
-
-
-def _filled(value: Any) -> Any:
-    """Without empty maps and lists inside.
-
-    NB: where one was full before, server-side apply makes null of it, which the schema refuses: no later status would
-    be written.
-    """
-    if isinstance(value, Mapping):
-        return {name: _filled(item) for name, item in value.items() if item not in ({}, [], ())}
-    return value
+    return fitting.fit(status | _training(o))
 
 
 def phase(o: Observed, verdict: Verdict | None) -> Phase:
