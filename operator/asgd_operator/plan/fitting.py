@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -35,7 +36,7 @@ def _fit(value: Any, bounds: Schema) -> Any:
             limit = 1 << _BITS.get(bounds.get("format", ""), 63)
             return max(-limit, min(limit - 1, value))
         case float():
-            return value if math.isfinite(value) else None
+            return _number(value)
         case Mapping():
             return _map(value, bounds) or None
         case list() | tuple():
@@ -43,6 +44,14 @@ def _fit(value: Any, bounds: Schema) -> Any:
             found = (_fit(item, inner) for item in islice(value, bounds.get("maxItems")))
             return [item for item in found if item is not None] or None
     return value
+
+
+def _number(value: float) -> float | int | None:
+    """NB: from 2^53 to 1e21 the API server shows shortest digits without an exponent, which are read as another number:
+    a status with one would look like one that is yet to be written, for ever."""
+    if not math.isfinite(value):
+        return None
+    return int(Decimal(repr(value))) if 1 << 53 <= abs(value) < 1e21 else value
 
 
 def _text(value: str, most: int | None) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -109,16 +110,42 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
 SECONDS = st.sampled_from([0, 1, 31, 61, 700, 4000])
 
 
+class History(list[dict[str, Any]]):
+    """Statuses, the first one first; too many to print."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.restless: list[Any] = []
+        """Those that passes, with all as it was, would write anew without end."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} statuses>"
+
+
 @st.composite
-def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Statuses of one job, one after the other. Some jobs end on the way, and are made anew under their name."""
-    scene, found = make_job().running(), []
+def histories(draw: st.DrawFn, look_again: bool = False) -> History:
+    """Statuses of one job, one after the other. Some jobs end on the way, and are made anew under their name.
+
+    `look_again`: with `restless`, which takes longer.
+    """
+    scene, found = make_job().running(), History()
     for change in draw(st.lists(CHANGES, min_size=1, max_size=12)):
         scene = change(scene).after(draw(SECONDS))
         status = scene.plan().status
         if status is not None:
             scene = scene.seeing(status=status)
             found.append(dict(status))
+            if look_again:
+                found.restless += _restless(scene)
         if scene.observed().finished or scene.seen.deleting:
             scene = make_job().running()
     return found
+
+
+def _restless(scene: Scene) -> list[Any]:
+    """The last of four statuses a second apart, all different though nothing has happened; empty if it came to rest."""
+    found = [scene]
+    for _ in range(3):
+        found.append(found[-1].after(1).written())
+    statuses = [later.seen.status for later in found]
+    return [] if any(now == then for now, then in pairwise(statuses)) else statuses[-1:]
