@@ -1,4 +1,4 @@
-"""algorithms.md section 5: Leader SGD of several groups against the paper's rule, computed apart in double precision."""
+"""algorithms.md section 5: Leader SGD of several groups, against the paper's rule computed in double precision."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from asgd.algorithms.lsgd import LsgdServer
+from asgd.drivers.virtual.faults.rehearsal import rehearse
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.server.shard import Shard
 from asgd.world.models import ComputeTime, Mishap, World
@@ -90,7 +91,9 @@ def walked(run: Simulation, steps: int) -> list[Doubles]:
     ends: dict[int, Doubles] = {}
     while run.clock.now < steps + 0.5:
         assert run.advance()
-        ends[int(run.clock.now)] = np.array([one.weights for _, one in sorted(run.workers.items())], np.float64)
+        ends[int(run.clock.now)] = np.array(
+            [one.weights for _, one in sorted(run.workers.items())], np.float64
+        )
     return [ends[second] for second in range(1, steps + 1)]
 
 
@@ -166,7 +169,9 @@ def test_asynchronous_workers_move_to_their_leader_and_then_to_the_best_of_all(
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_leader_that_dies_before_it_sends_its_weights_costs_its_followers_that_move_alone(victim: int) -> None:
+def test_a_leader_that_dies_before_it_sends_its_weights_costs_its_followers_that_move_alone(
+    victim: int,
+) -> None:
     run = simulation(lsgd(80, groups=2, globalPeriod=4), still(50), CONSTANT)
     apart(run, [1, 100, 2, 101])
     dead = run.workers[victim]
@@ -201,3 +206,22 @@ def test_slow_workers_and_several_shards_change_nothing_but_the_time() -> None:
         run.run()
         ends.append(run.answer().tolist())
     assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize(
+    ("own", "shards", "seeds"),
+    [
+        ({}, 1, range(6)),
+        ({}, 3, range(6)),
+        ({"asynchronous": True}, 1, (5, 36)),
+        ({"asynchronous": True}, 3, (7, 25)),
+    ],
+)
+def test_groups_go_on_when_messages_are_lost_workers_die_and_servers_come_back_with_less(
+    own: dict[str, Any], shards: int, seeds: Sequence[int]
+) -> None:
+    made = job(
+        algorithm={"name": "lsgd", "period": 2, "globalPeriod": 4, "groups": 2} | own, workers={"replicas": 4},
+        parameterServer={"shards": shards}, optimizer={"learningRate": 0.1}, stopAfter={"epochs": 2},
+    )  # fmt: skip
+    assert [(seed, rehearse(made, seed).broken) for seed in seeds] == [(seed, "") for seed in seeds]

@@ -3,8 +3,8 @@
 The servers keep the weights of each group's leader and the loss that it reported. A worker reports its loss every
 `period` steps at its own pace; if it beats its group's leader, or leads already, it sends its weights and leads;
 else it moves to the leader's. With every report that closes a `globalPeriod` it then moves to the best of all groups,
-or does so instead (`globalLeader`). Shard 0 says who leads and numbers what is sent, so that all shards end with the same leader's weights
-whatever arrives first. Whose leader is gone follows whoever reports next.
+or does so instead (`globalLeader`). Shard 0 says who leads and numbers what is sent, so that all shards end with the
+same leader's weights whatever arrives first. Whose leader is gone follows whoever reports next.
 """
 
 from __future__ import annotations

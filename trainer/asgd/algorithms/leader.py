@@ -123,7 +123,9 @@ class LeaderWorker(LocalWorker):
         if stage == "report" and notes.get("send"):
             self.stage = "weights"
             return Turn(push=True, pull=more and not self.asynchronous)
-        if stage in ("report", "weights") and self.asynchronous and notes.get("fetch"):
+        # NB: a server that was started anew knows nobody, and refuses what was computed from versions that it lost.
+        fetches = self.asynchronous and (notes.get("fetch") or not notes)
+        if stage in ("report", "weights") and fetches:
             self.stage = "fetch"
             return Turn(push=False, pull=True)
         if stage in ("report", "fetch") and more:
