@@ -89,7 +89,8 @@ class Primary:
 
         NB: who differs hears so also when the job is over.
         """
-        if unlike := self.coordinator.agreement.refusal(named(message), message.digest):
+        agreement, own_loop = self.coordinator.agreement, message.own_loop
+        if unlike := agreement.refusal(named(message), message.digest, own_loop=own_loop):
             return self._unlike(unlike)
         if message.role != "worker":
             return None
