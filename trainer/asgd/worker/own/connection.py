@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from asgd.errors import TryAgain, UserError
+from asgd.errors import AsgdError, TryAgain, UserError
 from asgd.host.exporter import Exporter
 from asgd.host.say import say
 from asgd.spec.types import JobSpec
@@ -20,6 +20,7 @@ from asgd.wire.ask import Asker
 from asgd.wire.messages import Evaluated
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.flat import Flat
+from asgd.worker.failing import tell
 from asgd.worker.own.changes import Changes
 from asgd.worker.own.comparing import Comparing
 from asgd.worker.own.dealing import Dealing
@@ -291,6 +292,16 @@ class Connection(Groups):
             self._replica.fail("the script has failed")
             self._joining.asker.close()
             self._joining.exporter.close()
+
+    def fail(self, error: BaseException) -> None:
+        """The script has raised. Raises UserError when every worker's has, at the same place before its first push."""
+        who = self._joining
+        try:
+            if not isinstance(error, AsgdError) and not self._closed:
+                core = self._replica.core
+                tell(error, self._spec.entrypoint, who.index, who.incarnation, core, who.asker)
+        finally:
+            self.close(failed=True)
 
     @property
     def exit_code(self) -> int:
