@@ -123,7 +123,7 @@ capabilities: {drop: [ALL]}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete]
-# Only to say of a pod whose node is lost that it failed: nobody else can.
+# To say of a pod whose node is lost that it failed, and of one that somebody deletes that its end costs no budget.
 - apiGroups: [""]
   resources: [pods/status]
   verbs: [patch]

@@ -182,6 +182,8 @@ class Observed:
     """Shard 0 was asked since its pod or the workers changed, or has not answered in time."""
     unread: str = ""
     """What a running job is told of the part of its spec that this operator cannot read; empty when it reads all."""
+    report_age: float = 0.0
+    """Seconds since `report` came."""
     failing: Problem | None = None
     """What the operator fails with on this job, pass after pass."""
     complaints: Mapping[str, str] = field(default_factory=dict)
