@@ -127,6 +127,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "Outdated",
             "OperatorBug",
             "ReconcileFailed",
+            "StatusRefused",
             "PodsNotEnding",
         }
     ),
@@ -201,6 +202,7 @@ class EventReason(StrEnum):
     APPLY_FAILED = "ApplyFailed"
     OPERATOR_BUG = "OperatorBug"
     RECONCILE_FAILED = "ReconcileFailed"
+    STATUS_REFUSED = "StatusRefused"
     PODS_NOT_ENDING = "PodsNotEnding"
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import aiohttp
 import kopf
+from kopf._cogs.clients.errors import APIError
 from kubernetes.aio import client
 
 from asgd_operator import handlers, health
@@ -167,14 +168,17 @@ class Operator:
         )
         kopf.on.login(registry=registry, id="login", retries=3)(handlers.login)
         kopf.on.startup(registry=registry, id="indices")(self._take_indices)
-        await kopf.operator(
-            registry=registry,
-            settings=settings,
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-            ready_flag=self.ready,
-        )
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=settings,
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                ready_flag=self.ready,
+            )
+        except APIError as error:  # a kind is gone, or a right: a new process waits until all can be watched
+            raise Transient(f"a watch has ended ({error}); the operator starts anew") from error
 
     async def _take_indices(self, **found: Any) -> None:
         self.reconciler.indices = handlers.indices(found)

@@ -15,6 +15,11 @@
 {{- end }}
 {{- end }}
 
+{{/* Name of what stands in no namespace: two releases of one name in two namespaces must not share it. */}}
+{{- define "asgd.clusterName" -}}
+{{- printf "%s-%s" (include "asgd.fullname" .) .Release.Namespace }}
+{{- end }}
+
 {{- define "asgd.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "asgd.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from asgd_operator.engine.statuses import Statuses
 from asgd_operator.engine.together import all_of
-from asgd_operator.errors import Conflict, NotFound, OperatorError
+from asgd_operator.errors import Conflict, OperatorError
 from asgd_operator.kube import Kube
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.plan.actions import (
@@ -29,9 +30,6 @@ from asgd_operator.plan.model import Observed
 
 log = logging.getLogger(__name__)
 
-FIGURES = frozenset({"training", "checkpoint", "term"})
-"""Blocks of the status that come from shard 0."""
-
 
 @dataclass
 class Writer:
@@ -39,23 +37,22 @@ class Writer:
 
     kube: Kube
     metrics: OperatorMetrics
-    _written: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
-    _figures: dict[str, int] = field(default_factory=dict)
-    """By UID: the version of our last write where it changed nothing but figures."""
+
+    def __post_init__(self) -> None:
+        self._statuses = Statuses(self.kube, self.metrics, self._tell)
 
     def written(self, uid: str) -> tuple[int, Mapping[str, Any]] | None:
         """Resource version and status of our own last write to the job."""
-        return self._written.get(uid)
+        return self._statuses.written(uid)
 
     def is_echo(self, uid: str, version: str) -> bool:
         """Whether this version of the job is our own last write, and of nothing but figures of the training: no rule
         waits for those, and a look for each would double the looks at jobs that run.
         """
-        return version == str(self._figures.get(uid, 0))
+        return self._statuses.only_figures(uid, version)
 
     def forget(self, uid: str) -> None:
-        self._written.pop(uid, None)
-        self._figures.pop(uid, None)
+        self._statuses.forget(uid)
 
     async def carry_out(self, o: Observed, actions: Sequence[Action]) -> None:
         """All writes of a plan: in its order, but children of one stage at the same time."""
@@ -89,16 +86,14 @@ class Writer:
 
     async def say(self, o: Observed, planned: Plan) -> None:
         """Status first: events tell what stands written."""
-        if planned.status is not None and planned.status != o.status:
-            try:
-                answer = await self.kube.apply_status(o.namespace, o.name, o.uid, planned.status)
-            except (NotFound, Conflict):
-                return  # deleted meanwhile, or another job of this name: its own pass will speak
-            version = int(answer["metadata"]["resourceVersion"])
-            self._written[o.uid] = (version, answer.get("status", {}))
-            self._figures[o.uid] = version if _only_figures(o.status, planned.status) else 0
-        await all_of(*(self.tell(o.namespace, o.name, o.uid, o.generation, e) for e in planned.events))
+        changed = planned.status is not None and planned.status != o.status
+        if changed and not await self._statuses.write(o, planned.status or {}):
+            return
+        await all_of(*(self._tell(o, event) for event in planned.events))
         self.metrics.observe_job(o, planned)
+
+    async def _tell(self, o: Observed, event: Event) -> None:
+        await self.tell(o.namespace, o.name, o.uid, o.generation, event)
 
     async def tell(self, namespace: str, name: str, uid: str, generation: int, event: Event) -> None:
         """Posts an event; one that cannot be posted is logged, for no job waits for it."""
@@ -121,11 +116,6 @@ def _stage(action: Action) -> str:
         case Apply(child) | CreateOnce(child):
             return "support" if child.stage == "support" else "workload"
     return ""
-
-
-def _only_figures(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether two statuses say the same but for what shard 0 tells."""
-    return all(before.get(name) == after.get(name) for name in (before.keys() | after.keys()) - FIGURES)
 
 
 def _describe(action: Action) -> str:
