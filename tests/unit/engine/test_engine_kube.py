@@ -192,6 +192,17 @@ def test_the_fields_that_the_api_server_complains_about_are_known() -> None:
     assert isinstance(refused(500, {"message": "etcdserver: request is too large"}), Invalid)
 
 
+def test_that_rules_were_not_checked_is_not_quoted_beside_the_mistake_itself() -> None:
+    unchecked = (
+        "some validation rules were not checked because the object was invalid; correct the existing errors"
+    )
+    mistake = 'AsgdJob "x" is invalid: [spec.buffers: Unsupported value: "avg": supported values: "local", "average"'
+    found = refused(
+        422, {"message": f'{mistake}, <nil>: Invalid value: "null": {unchecked} to complete validation]'}
+    )
+    assert str(found) == f"{mistake}]"
+
+
 def test_no_server_is_worth_another_try() -> None:
     async def main() -> None:
         async with client.ApiClient(client.Configuration(host="http://127.0.0.1:1")) as api:

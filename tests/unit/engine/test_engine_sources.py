@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
+from asgd.spec import job_from_json
+from asgd_operator.engine import sources
 from tests.unit.engine.api import Api
 from tests.unit.engine.test_engine_reconcile import Operator, body, play
+from tests.unit.plan.builders import make_job, names
 
 CODE = "/api/v1/namespaces/n/configmaps/code"
 SPEC: dict[str, Any] = {"entrypoint": "train.py:task", "sourceFrom": {"configMap": "code"}}
@@ -95,3 +99,20 @@ def test_an_entrypoint_that_is_no_file_needs_none_in_the_configmap() -> None:
         await o.until(lambda: o.api.writes_to("statefulsets/x-server"), "it starts")
 
     play(script, Api({CODE: {"data": {"helper.py": ""}}}))
+
+
+def test_where_there_is_a_copy_the_configmap_is_not_read_again() -> None:
+    """A running job must not change, nor stand still, by what becomes of the user's ConfigMap."""
+
+    class Unasked:
+        async def get(self, *_: str) -> None:
+            raise AssertionError("the ConfigMap was read")
+
+    scene = make_job().having(**SPEC).with_supports()
+    document = {"kind": "AsgdJob", "metadata": {"name": "x"}, "spec": scene.spec}
+    job = job_from_json(json.dumps(document).encode())
+    found = asyncio.run(sources.files(Unasked(), scene.observed(), job))  # type: ignore[arg-type]
+    assert found == ({}, None)
+    assert [action for action in names(scene.actions()) if "ConfigMap" in action] == [], (
+        "nor is the copy written"
+    )
