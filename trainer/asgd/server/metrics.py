@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from asgd import __version__
+from asgd.host.versions import build_info
 from asgd.server.shard import Shard
 from asgd.server.traffic import SECONDS_BUCKETS, Traffic
 
@@ -69,9 +69,7 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
         messages.add_metric([peer, reason], count)
     yield messages
     yield _strategy(shard)
-    info = GaugeMetricFamily("asgd_server_build_info", "Version of the program.", labels=["version"])
-    info.add_metric([__version__], 1)
-    yield info
+    yield build_info("asgd_server_build_info", "numpy")
 
 
 def _strategy(shard: Shard) -> Metric:
