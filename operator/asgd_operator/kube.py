@@ -152,18 +152,27 @@ class Kube:
 
     async def fail_pod(self, namespace: str, name: str, uid: str, message: str) -> None:
         """Writes phase Failed and the condition DisruptionTarget, as Kubernetes' own pod garbage collector does."""
+        await self._disrupt(namespace, name, uid, ("NodeLost", message), phase="Failed")
+
+    async def excuse_pod(self, namespace: str, name: str, uid: str, message: str) -> None:
+        """Writes the condition DisruptionTarget alone: however the pod ends, its Job does not count it as a failure."""
+        await self._disrupt(namespace, name, uid, ("DeletedByRequest", message))
+
+    async def _disrupt(
+        self, namespace: str, name: str, uid: str, why: tuple[str, str], **status: str
+    ) -> None:
         condition = {
             "type": "DisruptionTarget",
             "status": "True",
-            "reason": "NodeLost",
-            "message": message,
+            "reason": why[0],
+            "message": why[1],
             "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         manifest = {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": name, "namespace": namespace, "uid": uid},
-            "status": {"phase": "Failed", "conditions": [condition]},
+            "status": {**status, "conditions": [condition]},
         }
         try:
             await self._apply(manifest, f"{_path(manifest)}/status", c.MANAGER)

@@ -23,6 +23,8 @@ from asgd_operator.plan.refused import Part, Refused
 log = logging.getLogger(__name__)
 
 Status = Mapping[str, Any]
+FIGURES = frozenset({"training", "checkpoint", "term"})
+"""Blocks of the status that come from shard 0."""
 
 
 @dataclass
@@ -33,14 +35,21 @@ class Statuses:
     metrics: OperatorMetrics
     tell: Callable[[Observed, Event], Awaitable[None]]
     _written: dict[str, tuple[int, Status]] = field(default_factory=dict)
+    _figures: dict[str, int] = field(default_factory=dict)
+    """By UID: the version of our last write where it changed nothing but figures."""
     _refused: dict[str, Refused] = field(default_factory=dict)
 
     def written(self, uid: str) -> tuple[int, Status] | None:
         """Resource version and status of our own last write to the job."""
         return self._written.get(uid)
 
+    def only_figures(self, uid: str, version: str) -> bool:
+        """Whether this version of the job is our own last write, and of nothing but figures of the training."""
+        return version == str(self._figures.get(uid, 0))
+
     def forget(self, uid: str) -> None:
         self._written.pop(uid, None)
+        self._figures.pop(uid, None)
         self._refused.pop(uid, None)
 
     async def write(self, o: Observed, whole: Status) -> bool:
@@ -58,7 +67,9 @@ class Statuses:
             except (Invalid, Forbidden) as error:
                 found = await self._less(o, whole, found, error)
                 continue
-            self._written[o.uid] = (int(answer["metadata"]["resourceVersion"]), answer.get("status", {}))
+            version = int(answer["metadata"]["resourceVersion"])
+            self._written[o.uid] = (version, answer.get("status", {}))
+            self._figures[o.uid] = version if _only_figures(o.status, status) else 0
             break
         await self._remember(o, found)
         return True
@@ -93,3 +104,8 @@ class Statuses:
 
     def _count(self, part: Part) -> None:
         self.metrics.status_refused.labels(part[0]).inc()
+
+
+def _only_figures(before: Status, after: Status) -> bool:
+    """Whether two statuses say the same but for what shard 0 tells."""
+    return all(before.get(name) == after.get(name) for name in (before.keys() | after.keys()) - FIGURES)

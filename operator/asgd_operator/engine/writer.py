@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from asgd_operator.engine.statuses import Statuses
+from asgd_operator.engine.together import all_of
 from asgd_operator.errors import Conflict, OperatorError
 from asgd_operator.kube import Kube
 from asgd_operator.metrics import OperatorMetrics
@@ -20,6 +22,7 @@ from asgd_operator.plan.actions import (
     DeletePod,
     DeleteSelf,
     Event,
+    ExcusePod,
     FailPod,
     Plan,
 )
@@ -42,8 +45,23 @@ class Writer:
         """Resource version and status of our own last write to the job."""
         return self._statuses.written(uid)
 
+    def is_echo(self, uid: str, version: str) -> bool:
+        """Whether this version of the job is our own last write, and of nothing but figures of the training: no rule
+        waits for those, and a look for each would double the looks at jobs that run.
+        """
+        return self._statuses.only_figures(uid, version)
+
     def forget(self, uid: str) -> None:
         self._statuses.forget(uid)
+
+    async def carry_out(self, o: Observed, actions: Sequence[Action]) -> None:
+        """All writes of a plan: in its order, but children of one stage at the same time."""
+        for stage, same in groupby(actions, _stage):
+            if stage:
+                await all_of(*(self.do(o, action) for action in same))
+                continue
+            for action in same:
+                await self.do(o, action)
 
     async def do(self, o: Observed, action: Action) -> None:
         """One write of a plan."""
@@ -61,6 +79,8 @@ class Writer:
                 await self.kube.delete("Pod", o.namespace, name, uid, force=force)
             case FailPod(name, uid, message):
                 await self.kube.fail_pod(o.namespace, name, uid, message)
+            case ExcusePod(name, uid, message):
+                await self.kube.excuse_pod(o.namespace, name, uid, message)
             case DeleteSelf():
                 await self.kube.delete("AsgdJob", o.namespace, o.name, o.uid)
 
@@ -69,8 +89,7 @@ class Writer:
         changed = planned.status is not None and planned.status != o.status
         if changed and not await self._statuses.write(o, planned.status or {}):
             return
-        for event in planned.events:
-            await self._tell(o, event)
+        await all_of(*(self._tell(o, event) for event in planned.events))
         self.metrics.observe_job(o, planned)
 
     async def _tell(self, o: Observed, event: Event) -> None:
@@ -89,6 +108,14 @@ class Writer:
             await self.kube.create(manifest)
         except Conflict:
             return
+
+
+def _stage(action: Action) -> str:
+    """Writes of one stage do not build on each other; empty for those that stand alone."""
+    match action:
+        case Apply(child) | CreateOnce(child):
+            return "support" if child.stage == "support" else "workload"
+    return ""
 
 
 def _describe(action: Action) -> str:

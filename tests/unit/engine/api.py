@@ -62,14 +62,16 @@ class Api:
             path = f"{path}/{body['metadata']['name']}"
             if path in self.objects:
                 return web.json_response({"message": "it exists"}, status=409)
+        if dry:
+            version = "1" if path in self.objects else ""
+            return web.json_response({**body, "metadata": {**body["metadata"], "resourceVersion": version}})
         if path.endswith("/status") and (said := self.mind(body["status"])):
             code, message, fields = said
             details = {"causes": [{"field": field, "message": message} for field in fields]}
             return web.json_response({"message": message, "details": details}, status=code)
         self.version += 1
         kept = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
-        if not dry:
-            self.objects[path] = kept
+        self.objects[path] = kept
         return web.json_response(kept)
 
 

@@ -101,6 +101,15 @@ def test_a_pod_of_a_lost_node_is_said_to_have_failed_by_a_disruption_if_it_is_st
     talk(lambda kube: kube.fail_pod("n", "w-0", "u", "another has its name"), code=409)
 
 
+def test_a_pod_that_somebody_deletes_is_said_to_be_disrupted_and_goes_on_ending() -> None:
+    (request,) = talk(lambda kube: kube.excuse_pod("n", "w-0", "u", "deleted by request"))
+    assert request["path"] == "/api/v1/namespaces/n/pods/w-0/status"
+    assert request["body"]["metadata"]["uid"] == "u"
+    (condition,) = request["body"]["status"].pop("conditions")
+    assert (condition["type"], condition["status"]) == ("DisruptionTarget", "True")
+    assert request["body"]["status"] == {}, "the kubelet says how it ends"
+
+
 def test_live_fields_have_a_manager_of_their_own() -> None:
     (request,) = talk(lambda kube: kube.apply_live("Job", "n", "w", {"parallelism": 2}))
     assert request["query"]["fieldManager"] == "asgd-operator-live"
