@@ -335,7 +335,7 @@ def test_metrics_tell_of_jobs_and_go_with_them(
     job = started(kubectl, "counted", shard)
     key = '{name="counted",namespace="counted",state="ready"}'
     until(lambda: running.samples("asgd_operator_job_workers").get(key) == 2, "two workers are counted")
-    labels = '{name="counted",namespace="counted",status="True",type="Running"}'
+    labels = '{name="counted",namespace="counted",status="true",type="Running"}'
     assert running.samples("asgd_operator_job_condition")[labels] == 1
     assert running.samples("asgd_operator_jobs")['{phase="Running"}'] >= 1
     assert running.samples("asgd_operator_queue_depth")[""] >= 0

@@ -89,9 +89,10 @@ class Reconciler:
     def _job(self, key: str) -> JobSeen | None:
         """The job, if it is there and ours. Raises UnreadableObject."""
         seen = self.indices.job(key)
-        if seen is None or self._uids.get(key, seen.uid) != seen.uid:
+        ours = seen is not None and seen.spec.get("managedBy", MANAGED_BY) == MANAGED_BY
+        if seen is None or not ours or self._uids.get(key, seen.uid) != seen.uid:
             self._forget(key)
-        if seen is None or seen.spec.get("managedBy", MANAGED_BY) != MANAGED_BY:
+        if seen is None or not ours:
             return None
         self._uids[key] = seen.uid
         return seen
