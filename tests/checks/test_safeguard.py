@@ -208,4 +208,6 @@ def test_floors_that_are_measured_are_told_and_nobody_is_judged_meanwhile() -> N
         algorithm={"name": "safeguard", **windows}, stopAfter={"updates": 150}, workers={"replicas": 10},
     )  # fmt: skip
     figures = run.cluster.status().strategy_figures
+    for name in ("short", "long"):
+        assert figures[f"{name}Limit"] == 2 * max(figures[f"{name}Score"], figures[f"{name}Floor"]) > 0
     assert figures["calibrationRoundsLeft"] == 5 and run.cluster.status().ever_rejected == []

@@ -20,6 +20,10 @@ from asgd_operator.plan.verdict import Verdict
 
 TRAINING_SECONDS = 30.0
 """How often the figures of the training are written at most."""
+FIGURES_MOST, NAME_MOST, WORKERS_MOST = 64, 256, 256
+"""Figures of one map, letters of a figure's name, and workers of a list: the schema refuses more figures, and what a
+pod tells shall not fill the API server.
+"""
 
 
 def derive(o: Observed, verdict: Verdict | None, *, rescued: bool = False) -> dict[str, Any]:
@@ -140,7 +144,7 @@ def _training(o: Observed) -> dict[str, Any]:
 def _news(before: Mapping[str, Any], report: Status) -> bool:
     """What is told at once."""
     known = (before.get("stopReason", ""), before.get("rejectedWorkers", []), before.get("noticeNumber", 0))
-    return known != (report.stop_reason, report.rejected_workers, _noticed(report))
+    return known != (report.stop_reason, report.rejected_workers[:WORKERS_MOST], _noticed(report))
 
 
 def _noticed(report: Status) -> int:
@@ -167,11 +171,16 @@ def _figures(report: Status) -> dict[str, Any]:
         "stalenessP99": report.staleness.p99,
         "lostUpdates": report.lost_updates,
     }
-    metrics = {name: _short(value) for name, value in report.metrics.items()}
-    if known := {name: value for name, value in metrics.items() if value is not None}:
-        figures["metrics"] = known
-    if report.rejected_workers:
-        figures["rejectedWorkers"] = report.rejected_workers
+    maps: dict[str, Mapping[str, float | None]] = {
+        "metrics": report.metrics, "strategyFigures": report.strategy_figures,
+        "refused": {reason: count for reason, count in report.refused.items() if count},
+    }  # fmt: skip
+    figures |= {name: known for name, values in maps.items() if (known := _numbers(values))}
+    lists = {
+        "rejectedWorkers": report.rejected_workers, "everRejected": report.ever_rejected,
+        "suspects": report.suspects,
+    }  # fmt: skip
+    figures |= {name: workers[:WORKERS_MOST] for name, workers in lists.items() if workers}
     if number := _noticed(report):
         figures["noticeNumber"] = number
     if (loss := _short(report.loss)) is not None:
@@ -179,6 +188,16 @@ def _figures(report: Status) -> dict[str, Any]:
     if report.progress is not None:
         figures["progressPercent"] = math.floor(100 * min(1.0, max(0.0, report.progress)))
     return figures | ({"stopReason": report.stop_reason} if report.stop_reason else {})
+
+
+def _numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Those that JSON can hold, shortened; counts stay whole."""
+    known = {
+        name: value if isinstance(value, int) else short
+        for name, value in sorted(values.items())
+        if len(name) <= NAME_MOST and (short := _short(value)) is not None
+    }
+    return dict(list(known.items())[:FIGURES_MOST])
 
 
 def _short(value: float | None) -> float | None:
