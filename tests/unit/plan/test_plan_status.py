@@ -164,7 +164,11 @@ def test_figures_and_names_of_workers_are_bounded_and_what_is_no_number_is_left_
     training = scene.seen.status["training"]
     assert [len(training[name]) for name in ("strategyFigures", "metrics", "refused")] == [64] * 3
     assert "figure063" in training["metrics"] and "a" not in training["metrics"]
-    assert [len(training[name]) for name in ("suspects", "everRejected", "rejectedWorkers")] == [256] * 3
+    assert [len(training[name]) for name in ("suspects", "everRejected", "rejectedWorkers")] == [
+        256,
+        256,
+        4096,
+    ]
     known = check_schema(training)
     assert scene.after(5).plan().status == scene.seen.status, "nothing is new: it is not written again"
     assert known == []
