@@ -99,6 +99,9 @@ class Primary:
             return None
         if self.stop:
             return self.shard.unlike(message) or Fault("stopped", self.stop, self.shard.term)
+        if self.coordinator.roster.left(message.index, message.incarnation):
+            # NB: a hello that comes late or twice; nobody is there any more whose end could be waited for.
+            return Fault("session", f"this worker {message.index} has said goodbye", self.shard.term)
         known = self.coordinator.dataset
         if message.dataset is None and message.own_loop:
             return None
