@@ -28,7 +28,7 @@ LATE_SECONDS = 300
 def degraded(o: Observed, spec: JobSpec) -> Judgement:
     """The first of the reasons that holds."""
     kind = Condition.DEGRADED
-    for judgement in failing.judge(o):
+    for judgement in (*failing.judge(o), *unread(o)):
         if judgement.status:
             return judgement
     if pods := ending.overdue(o):
@@ -75,6 +75,12 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
             kind, True, "Outdated", "It runs from a former spec; suspend and resume it to apply the edit."
         )
     return Judgement(kind, False, "AsExpected")
+
+
+def unread(o: Observed) -> Iterator[Judgement]:
+    """Of a running job whose spec this operator cannot read, or not all of it."""
+    if o.unread:
+        yield Judgement(Condition.DEGRADED, True, "OperatorOutdated", o.unread)
 
 
 def hung(report: Status) -> str:

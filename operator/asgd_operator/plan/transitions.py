@@ -108,6 +108,7 @@ _DEGRADED = {
     "CheckpointFailing": Reason.CHECKPOINT_FAILED,
     "PodsNotEnding": Reason.PODS_NOT_ENDING,
     "Stalled": Reason.TRAINING_STALLED,
+    "OperatorOutdated": Reason.OPERATOR_OUTDATED,
 }
 
 
