@@ -55,8 +55,8 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, True, "WorkerHung", sentence)
     if o.report is not None and o.report.rejected_workers:
         return Judgement(kind, True, "WorkerRejected", rejected(o.report.rejected_workers))
-    if o.report is not None and o.report.suspects:
-        return Judgement(kind, True, "PushesRefused", refused(o.report.suspects))
+    if o.report is not None and o.report.refused_lately:
+        return Judgement(kind, True, "PushesRefused", refused(o.report.refused_lately))
     if o.report is not None and o.report.evaluation_error:
         return Judgement(kind, True, "EvaluationFailing", _said(o.report.evaluation_error))
     if o.workers is not None and o.workers.ready + o.workers.succeeded < spec.workers.replicas:
@@ -101,7 +101,7 @@ def hung(report: Status) -> str:
 
 def refused(workers: Sequence[int]) -> str:
     some = ", ".join(map(str, workers[:16])) + (", ..." if len(workers) > 16 else "")
-    return f"Pushes of worker {some} were refused: they are not finite, or out of all bounds."
+    return f"Pushes of worker {some} were refused in the last minutes: they are not finite, or out of all bounds."
 
 
 def _said(sentence: str) -> str:

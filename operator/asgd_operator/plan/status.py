@@ -165,11 +165,15 @@ def _figures(report: Status) -> dict[str, Any]:
         "stalenessP99": report.staleness.p99,
         "lostUpdates": report.lost_updates,
     }
-    metrics = {name: _short(value) for name, value in report.metrics.items()}
-    if known := {name: value for name, value in metrics.items() if value is not None}:
-        figures["metrics"] = known
-    if report.rejected_workers:
-        figures["rejectedWorkers"] = report.rejected_workers
+    told = {
+        "metrics": {name: _short(value) for name, value in sorted(report.metrics.items())},
+        "strategyFigures": {name: _short(value) for name, value in sorted(report.strategy_figures.items())},
+        "refused": {reason: count for reason, count in sorted(report.refused.items()) if count},
+        "rejectedWorkers": report.rejected_workers,
+        "everRejected": report.ever_rejected,
+        "suspects": report.suspects,
+    }
+    figures |= {name: value for name, value in told.items() if value}
     if number := _noticed(report):
         figures["noticeNumber"] = number
     if (loss := _short(report.loss)) is not None:

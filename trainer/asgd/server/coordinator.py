@@ -143,7 +143,7 @@ class Coordinator(Suspects):
             member.debt.pace.pushed(now - member.joined)
         if verdict in BAD:
             self.divergence.refuse(index)
-            self._unusable(index, visits, verdict)
+            self._unusable(index, visits, now, verdict)
             self._check_bad(now)
             self._check_stop(now)
             return
@@ -170,13 +170,13 @@ class Coordinator(Suspects):
         if member := self.members.get(index):
             member.heard = now
             self.active(index, now)
-        self._unusable(index, visits)
+        self._unusable(index, visits, now)
         self._check_stop(now)
 
     def spoiled(self, index: int, verdict: str, now: float) -> None:
         """A push that was accepted turned out to be bad in a later chunk (pushes that leave during backward)."""
         self.divergence.spoil(index)
-        self._unusable(index, [], verdict)
+        self._unusable(index, [], now, verdict)
         self._check_bad(now)
 
     def _check_bad(self, now: float) -> None:
