@@ -64,6 +64,10 @@ class Reconciler:
             return AGAIN_SECONDS
         return planned.requeue_after
 
+    def is_news(self, uid: str, version: str) -> bool:
+        """Whether a job's change to this version is worth a look."""
+        return not self.writer.is_echo(uid, version)
+
     async def failed(self, key: str, error: Exception, count: int) -> None:
         """Tells the user of a pass that failed, `count` times in a row by now. Raises OperatorError."""
         expected = isinstance(error, OperatorError)
@@ -97,8 +101,7 @@ class Reconciler:
         found = await self._observe(with_newer_status(seen, self.writer.written(seen.uid)))
         planned = plan(found)
         try:
-            for action in planned.actions:
-                await self.writer.do(found, action)
+            await self.writer.carry_out(found, planned.actions)
         except OperatorError as error:
             if isinstance(error, Invalid | Forbidden):
                 # No retry mends these by itself, so the user is told; a broken connection is nobody's business.
@@ -140,7 +143,7 @@ class Reconciler:
         known = self.reports.of(found)
         return replace(
             found, report=known.report, awaits_report=known.awaited, report_changes=known.changes_in,
-            report_settled=known.settled,
+            report_settled=known.settled, report_age=known.age,
         )  # fmt: skip
 
     def _rendered(self, found: Observed, job: Job) -> tuple[Observed, Problem | None]:

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 
 from asgd_operator.constants import Phase
 from asgd_operator.plan import (
+    coming,
     deadlines,
     ending,
+    excuse,
     failure,
     nodeloss,
     scale,
@@ -85,7 +87,7 @@ def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
         return [suspend.step(o), nodeloss.step(o)]
     if o.problem is not None:
         return [nodeloss.step(o)]
-    return [start.step(o), scale.step(o), nodeloss.step(o)]
+    return [start.step(o), scale.step(o), excuse.step(o), nodeloss.step(o)]
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
@@ -99,7 +101,7 @@ def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
 def _look_again(o: Observed, steps: Iterable[Step]) -> float | None:
     waits = [o.report_changes, *(step.look_again for step in steps)]
     if not o.finished:
-        waits += [ending.look_again(o), trouble.look_again(o)]
+        waits += [ending.look_again(o), trouble.look_again(o), coming.look_again(o)]
     if not _idle(o):
         waits += [deadlines.look_again(o), success.look_again(o)]
     if o.problem is not None and not o.finished:

@@ -180,6 +180,8 @@ class Observed:
     """Seconds until time alone changes the two above, or the one below."""
     report_settled: bool = True
     """Shard 0 was asked since its pod or the workers changed, or has not answered in time."""
+    report_age: float = 0.0
+    """Seconds since `report` came."""
     failing: Problem | None = None
     """What the operator fails with on this job, pass after pass."""
     complaints: Mapping[str, str] = field(default_factory=dict)

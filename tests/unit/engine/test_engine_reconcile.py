@@ -71,6 +71,7 @@ class Watched:
             "jobs": (handlers.job_place, views.job),
             "pods": (views.workload_of_pod, views.pod),
             "batch": (views.owner_uid, views.batch_job),
+            "servers": (views.owner_uid, views.server_set),
         }[index]
         metadata = found["metadata"]
         handler = handlers.index_handler(self.metrics, index, place, view)
@@ -78,7 +79,12 @@ class Watched:
         self.kept.setdefault(index, {})[metadata["uid"]] = await handler(body=found, **seen)
 
     def indices(self) -> Indices:
-        return Indices(jobs=self._index("jobs"), pods=self._index("pods"), batch=self._index("batch"))
+        return Indices(
+            jobs=self._index("jobs"),
+            servers=self._index("servers"),
+            pods=self._index("pods"),
+            batch=self._index("batch"),
+        )
 
     def _index(self, name: str) -> dict[Any, list[Any]]:
         merged: dict[Any, list[Any]] = {}
