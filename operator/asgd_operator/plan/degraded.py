@@ -13,13 +13,15 @@ from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition
 from asgd_operator.plan import deadlines, ending, failing, success
 from asgd_operator.plan.conditions import Judgement
-from asgd_operator.plan.model import Observed
+from asgd_operator.plan.model import BatchJob, Observed
 from asgd_operator.plan.start import pinned
 
 STALENESS_FACTOR = 4
 """A push waits for about one update of each other worker; a 99th percentile this many times above is a
 straggler's.
 """
+SPENT = "BackoffLimitExceeded"
+"""Why a Job has failed whose pods failed too often, in the Job controller's word."""
 LATE_FACTOR = 3
 LATE_SECONDS = 300
 """A checkpoint is late when it is older than both: this many intervals, and the interval and this time."""
@@ -59,6 +61,8 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, True, "PushesRefused", refused(o.report.refused_lately))
     if o.report is not None and o.report.evaluation_error:
         return Judgement(kind, True, "EvaluationFailing", _said(o.report.evaluation_error))
+    if sentence := spent(o.evaluator):
+        return Judgement(kind, True, "EvaluationFailing", sentence)
     if o.workers is not None and o.workers.ready + o.workers.succeeded < spec.workers.replicas:
         return Judgement(
             kind, True, "FewerThanDesired", "Fewer workers are ready than workers.replicas asks for."
@@ -97,6 +101,16 @@ def hung(report: Status) -> str:
                 f"Worker {worker.index} was given up, for it made no progress; no successor has joined yet."
             )
     return ""
+
+
+def spent(evaluator: BatchJob | None) -> str:
+    """That the evaluator is not started again; else ''.
+
+    NB: one that ends by the failure policy has been refused, or has a task that evaluates nothing, which is no trouble.
+    """
+    if evaluator is None or evaluator.failure is None or evaluator.failure[0] != SPENT:
+        return ""
+    return "The evaluator has failed more often than it is started again: nothing is evaluated any more."
 
 
 def refused(workers: Sequence[int]) -> str:

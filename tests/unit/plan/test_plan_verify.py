@@ -1,5 +1,7 @@
 """Pushes that are refused and evaluations that fail: on the AsgdJob while it trains, and in its verdict."""
 
+import pytest
+
 from asgd.spec.status import Notice
 from asgd_operator.constants import Condition
 from tests.unit.plan.builders import condition, make_job
@@ -31,6 +33,36 @@ def test_a_job_that_only_a_metric_could_end_fails_when_its_evaluations_do() -> N
     found = condition(scene.plan(), Condition.FAILED)
     assert (found["status"], found["reason"]) == ("True", "EvaluationFailed")
     assert ERROR in found["message"]
+
+
+SPENT = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
+BY_POLICY = ("PodFailurePolicy", "Container asgd for pod x failed with exit code 2 matching FailJob rule")
+
+
+def test_an_evaluator_that_is_not_started_again_degrades_the_job() -> None:
+    scene = make_job().running().with_report(updates=1).with_evaluator(failure=SPENT)
+    found = condition(scene.plan(), Condition.DEGRADED)
+    assert (found["status"], found["reason"]) == ("True", "EvaluationFailing")
+    assert found["message"].startswith("The evaluator has failed more often than it is started again")
+
+
+def test_a_task_that_evaluates_nothing_has_an_evaluator_that_ends_at_once_and_is_no_trouble() -> None:
+    scene = make_job().running().with_report(updates=1).with_evaluator(failure=BY_POLICY)
+    assert condition(scene.plan(), Condition.DEGRADED)["status"] == "False"
+    assert condition(scene.plan(), Condition.FAILED)["status"] == "False"
+
+
+@pytest.mark.parametrize("failure", [SPENT, BY_POLICY])
+@pytest.mark.parametrize("others", [{}, {"updates": 100}])
+def test_a_job_that_only_a_metric_could_end_fails_with_its_evaluator(
+    failure: tuple[str, str], others: dict[str, int]
+) -> None:
+    rule = {"metric": {"name": "accuracy", "atLeast": 0.9}, **others}
+    scene = make_job().having(stopAfter=rule).running().with_report(updates=1).with_evaluator(failure=failure)
+    found = condition(scene.plan(), Condition.FAILED)
+    assert found["status"] == ("False" if others else "True")
+    if not others:
+        assert found["reason"] == "EvaluationFailed" and failure[1] in found["message"]
 
 
 def test_a_job_that_diverged_says_whose_pushes_did_it() -> None:

@@ -149,9 +149,7 @@ class Primary:
                 coordinator.finished(message.index, now)
                 self.shard.recorder.ended(message.index)
         elif message.role == "evaluator":
-            coordinator.meet_evaluator(None)
-            if message.lost:
-                coordinator.unevaluated("the evaluator has ended again and again, and is given up", now)
+            coordinator.leave_evaluator(message.lost, now)
 
     # -- pushes ------------------------------------------------------------------------------------
 
