@@ -82,7 +82,7 @@ UNKNOWN_REASON = "NotObserved"
 
 REASONS: dict[Condition, frozenset[str]] = {
     Condition.ACCEPTED: frozenset(
-        {"Valid", "InvalidSpec", "InvalidPodTemplate", "NameConflict", "QuotaExceeded", "StorageNotFound"}
+        {"Valid", "InvalidSpec", "InvalidPodTemplate", "NameTaken", "QuotaExceeded", "StorageNotFound"}
     ),
     Condition.SUSPENDED: frozenset({"SuspendedByUser", "Suspending", "Resumed", "NotSuspended"}),
     Condition.SERVERS_READY: frozenset(
@@ -144,6 +144,10 @@ REASONS: dict[Condition, frozenset[str]] = {
             "OperatorBug",
             "ReconcileFailed",
             "PodsNotEnding",
+            "NameTaken",
+            "KeysLost",
+            "Drifted",
+            "DriftFought",
         }
     ),
     Condition.CHECKPOINT_READY: frozenset({"Saved", "NeverSaved", "SaveFailed"}),
@@ -216,10 +220,20 @@ class EventReason(StrEnum):
     OPERATOR_BUG = "OperatorBug"
     RECONCILE_FAILED = "ReconcileFailed"
     PODS_NOT_ENDING = "PodsNotEnding"
+    DRIFT_HEALED = "DriftHealed"
+    DRIFT_FOUGHT = "DriftFought"
+    DRIFTED = "Drifted"
+    NAME_TAKEN = "NameTaken"
+    KEYS_LOST = "KeysLost"
 
 
 LIVE_MANAGER = f"{MANAGER}-live"
 """Field manager of the few fields of a workload that change while it runs: its size and its suspension."""
+LIVE_FIELDS = {
+    "StatefulSet": frozenset({"replicas"}),
+    "Job": frozenset({"parallelism", "completions", "suspend"}),
+}
+"""{kind: fields of its spec} that this manager applies."""
 MANAGED_SELECTOR = f"app.kubernetes.io/managed-by={MANAGER}"
 """Label selector of every watch on children: what others made is never even sent to this operator."""
 MANAGED_BY = f"{GROUP}/{MANAGER}"

@@ -55,7 +55,8 @@ def register(
         told(c.PLURAL, key_of(seen["namespace"], seen["name"]))
 
     async def child(**seen: Any) -> None:
-        name = seen["labels"].get(c.JOB_LABEL, "")
+        # NB: a label may have been taken away by hand; the owner's name tells then whom to look at.
+        name = seen["labels"].get(c.JOB_LABEL, "") or views.owner_name(seen["body"])
         told(seen["resource"].plural, key_of(seen["namespace"], name) if name else "")
 
     def index(group: str, version: str, plural: str, name: str, place: Place, view: View) -> None:

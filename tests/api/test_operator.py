@@ -62,7 +62,7 @@ def test_children_appear_with_the_job_as_their_owner_and_workers_only_after_the_
         ("statefulset", "first-server"),
         ("service", "first-server"),
         ("configmap", "first-live"),
-        ("secret", "first-keys"),
+        ("secret", "first-keys"),  # XX
         ("networkpolicy", "first"),
         ("poddisruptionbudget", "first-server"),
     ):

@@ -15,6 +15,7 @@ from asgd_operator import constants as c
 from asgd_operator.engine.views import owner_uid
 from asgd_operator.errors import Conflict, Forbidden, Invalid, NotFound, Transient
 from asgd_operator.kube import Kube
+from asgd_operator.plan.actions import Apply, Plan
 from asgd_operator.plan.model import Observed, Problem, Wanted
 
 FIELDS = {"server": "spec.parameterServer", "worker": "spec.workers", "evaluator": "spec.evaluation"}
@@ -23,12 +24,25 @@ FIELDS = {"server": "spec.parameterServer", "worker": "spec.workers", "evaluator
 async def problem(kube: Kube, o: Observed) -> Problem | None:
     """What stands against the job, or None. Raises OperatorError where the question could not be asked."""
     for wanted, exists in _unproved(o):
-        # Kinds that are made once are never read: the operator has no right to.
-        found = await _taken(kube, o, wanted) if not exists and not wanted.once else None
-        found = found or await _refused(kube, wanted, exists=exists)
+        found = await _refused(kube, o, wanted, exists=exists)
         if found is not None:
             return found
     return await _no_storage(kube, o)
+
+
+async def taken(kube: Kube, o: Observed, planned: Plan) -> dict[tuple[str, str], str]:
+    """{(kind, name): sentence} for each child that `planned` makes and whose name something else has.
+
+    Raises OperatorError where that is a child of a former job, which goes by itself, or where the question could not be
+    asked.
+    """
+    found = {}
+    for action in planned.actions:
+        if isinstance(action, Apply) and not action.uid:
+            wanted = action.child
+            if sentence := await _taken(kube, o, wanted):
+                found[wanted.kind, wanted.name] = sentence
+    return found
 
 
 def accepted(o: Observed) -> bool:
@@ -49,21 +63,31 @@ def _unproved(o: Observed) -> Iterator[tuple[Wanted, bool]]:
             yield wanted, child is not None
 
 
-async def _taken(kube: Kube, o: Observed, wanted: Wanted) -> Problem | None:
+async def _taken(kube: Kube, o: Observed, wanted: Wanted) -> str:
+    """A sentence where an object that is not this job's has the name; empty where none has."""
     live = await kube.get(wanted.kind, o.namespace, wanted.name, str(wanted.manifest["apiVersion"]))
     if live is None or owner_uid(live) == o.uid:
-        return None
+        return ""
     if owner_uid(live):
         raise Transient(f"{wanted.kind} {wanted.name} of a former job of this name is still being removed")
-    sentence = f"{wanted.kind} {wanted.name} exists already and belongs to something else; rename the job."
-    return Problem("NameConflict", sentence)
+    return (
+        f"{wanted.kind} {wanted.name} exists already and is not this job's, so it is left alone and the job lacks its "
+        f"own; delete or rename that {wanted.kind}, or rename the job."
+    )
 
 
-async def _refused(kube: Kube, wanted: Wanted, *, exists: bool) -> Problem | None:
+async def _refused(kube: Kube, o: Observed, wanted: Wanted, *, exists: bool) -> Problem | None:
     where = FIELDS.get(wanted.stage, "spec")
     try:
-        await kube.apply(_renamed(wanted.manifest) if exists else wanted.manifest, dry_run=True)
+        answer = await kube.apply(_renamed(wanted.manifest) if exists else wanted.manifest, dry_run=True)
+        # NB: only what exists has a version; the answer to a dry run that would make it has none.
+        if not exists and answer["metadata"].get("resourceVersion"):
+            sentence = await _taken(kube, o, wanted)
+            return Problem("NameTaken", sentence) if sentence else None
     except (Invalid, Conflict) as error:
+        # What is wrong with an object that is not ours is not the job's fault.
+        if not exists and (sentence := await _taken(kube, o, wanted)):
+            return Problem("NameTaken", sentence)
         reason = "InvalidPodTemplate" if wanted.stage in FIELDS else "InvalidSpec"
         return Problem(reason, f"{where}: the API server refuses the {wanted.kind} made from it: {error}")
     except Forbidden as error:

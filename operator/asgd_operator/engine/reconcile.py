@@ -31,6 +31,7 @@ from asgd_operator.errors import Forbidden, Invalid, OperatorError
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.plan import failing, plan, trouble
 from asgd_operator.plan.actions import Event, Plan
+from asgd_operator.plan.keys import unheld
 from asgd_operator.plan.model import Observed, Problem
 from asgd_operator.render import Owner, Settings, children
 
@@ -95,25 +96,39 @@ class Reconciler:
 
     async def _pass(self, seen: JobSeen) -> Plan:
         found = await self._observe(with_newer_status(seen, self.writer.written(seen.uid)))
-        planned = plan(found)
+        found, planned = await self._planned(found)
         try:
             for action in planned.actions:
-                await self.writer.do(found, action)
+                told = await self.writer.do(found, action)
+                if told is not None:
+                    planned = replace(planned, events=(*planned.events, told))
         except OperatorError as error:
             if isinstance(error, Invalid | Forbidden):
                 # No retry mends these by itself, so the user is told; a broken connection is nobody's business.
-                told = Event(EventReason.APPLY_FAILED, str(error), warning=True)
-                planned = replace(planned, events=(*planned.events, told))
+                failed = Event(EventReason.APPLY_FAILED, str(error), warning=True)
+                planned = replace(planned, events=(*planned.events, failed))
             await self.writer.say(found, planned)
             raise
         # NB: not after a cancellation: whoever ends the queue may have lost the right to write.
         await self.writer.say(found, planned)
         return planned
 
+    async def _planned(self, found: Observed) -> tuple[Observed, Plan]:
+        """NB: a child that is to be made is looked for first: an apply would take over what has its name."""
+        planned = plan(found)
+        taken = await accept.taken(self.writer.kube, found, planned)
+        if not taken:
+            return found, planned
+        found = replace(found, taken=taken)
+        return found, plan(found)
+
     async def _observe(self, seen: JobSeen) -> Observed:
         found = observe(self.indices, seen, self.now())
         job, problem = _read(seen)
-        found = replace(found, failing=self._failing.get(seen.uid), spec=job.spec if job else None)
+        found = replace(
+            found, failing=self._failing.get(seen.uid), spec=job.spec if job else None,
+            healed=self.writer.healing.of(seen.uid),
+        )  # fmt: skip
         if job is None or found.deleting or found.finished:
             self.reports.forget(seen.uid)
             return replace(found, problem=problem if not found.finished else None)
@@ -144,7 +159,7 @@ class Reconciler:
         )  # fmt: skip
 
     def _rendered(self, found: Observed, job: Job) -> tuple[Observed, Problem | None]:
-        keys = curve.generate() if found.servers is None else None
+        keys = curve.generate() if unheld(found) else None
         owner = Owner(found.uid, found.name, found.namespace)
         try:
             return replace(found, wanted=wanted(children(job, owner, self.settings, keys))), None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from asgd_operator.errors import Conflict, NotFound, OperatorError
+from asgd_operator.engine.healing import Healing
+from asgd_operator.engine.views import owned
+from asgd_operator.errors import Conflict, Invalid, NotFound, OperatorError
 from asgd_operator.kube import Kube
 from asgd_operator.metrics import OperatorMetrics
+from asgd_operator.plan import drift
 from asgd_operator.plan.actions import (
     Action,
     Apply,
@@ -20,11 +23,13 @@ from asgd_operator.plan.actions import (
     DeleteSelf,
     Event,
     FailPod,
+    Heal,
     Plan,
 )
 from asgd_operator.plan.model import Observed
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass
@@ -33,6 +38,7 @@ class Writer:
 
     kube: Kube
     metrics: OperatorMetrics
+    healing: Healing = field(default_factory=Healing)
     _written: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
 
     def written(self, uid: str) -> tuple[int, Mapping[str, Any]] | None:
@@ -41,17 +47,20 @@ class Writer:
 
     def forget(self, uid: str) -> None:
         self._written.pop(uid, None)
+        self.healing.forget(uid)
 
-    async def do(self, o: Observed, action: Action) -> None:
-        """One write of a plan."""
+    async def do(self, o: Observed, action: Action) -> Event | None:
+        """One write of a plan; answers with what it turned out to be worth telling."""
         log.info("%s", _describe(action), extra={"job": f"{o.namespace}/{o.name}"})
         match action:
-            case Apply(child):
-                await self.kube.apply(child.manifest)
+            case Apply(child, uid):
+                await self._ours(self.kube.apply(child.manifest, uid=uid), uid)
+            case Heal():
+                return await self._heal(o, action)
             case CreateOnce(child):
                 await self._create_once(child.manifest)
-            case ApplyLive(kind, name, spec):
-                await self.kube.apply_live(kind, o.namespace, name, spec)
+            case ApplyLive(kind, name, uid, spec):
+                await self._ours(self.kube.apply_live(kind, o.namespace, name, uid, spec), uid)
             case Delete(kind, name, uid):
                 await self.kube.delete(kind, o.namespace, name, uid)
             case DeletePod(name, uid, force):
@@ -60,6 +69,7 @@ class Writer:
                 await self.kube.fail_pod(o.namespace, name, uid, message)
             case DeleteSelf():
                 await self.kube.delete("AsgdJob", o.namespace, o.name, o.uid)
+        return None
 
     async def say(self, o: Observed, planned: Plan) -> None:
         """Status first: events tell what stands written."""
@@ -80,6 +90,29 @@ class Writer:
             await self.kube.event(metadata, event)
         except OperatorError as error:
             log.warning("event %s was not posted: %s", event.reason, error)
+
+    async def _ours(self, request: Awaitable[T], uid: str) -> T | None:
+        """NB: where an object with a UID is meant, a conflict is another one under its name: ours is gone."""
+        try:
+            return await request
+        except Conflict:
+            if not uid:
+                raise
+            return None
+
+    async def _heal(self, o: Observed, action: Heal) -> Event | None:
+        seen, manifest = action.seen, drift.with_live_fields(action.child, action.seen)
+        try:
+            answer = await self._ours(self.kube.apply(manifest, uid=seen.uid), seen.uid)
+        except Invalid:
+            if seen.kind != "ConfigMap":
+                raise
+            # Somebody has made it immutable; the next pass makes another one.
+            await self.kube.delete(seen.kind, o.namespace, seen.name, seen.uid)
+            return action.event
+        if answer is None or not self.healing.done(o, action, owned(answer)):
+            return None
+        return action.event
 
     async def _create_once(self, manifest: Mapping[str, Any]) -> None:
         try:

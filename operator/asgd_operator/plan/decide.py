@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from asgd_operator.constants import Phase
 from asgd_operator.plan import (
     deadlines,
+    drift,
     ending,
     failure,
+    keys,
     nodeloss,
     scale,
     start,
@@ -85,7 +87,9 @@ def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
         return [suspend.step(o), nodeloss.step(o)]
     if o.problem is not None:
         return [nodeloss.step(o)]
-    return [start.step(o), scale.step(o), nodeloss.step(o)]
+    if start.outdated(o):
+        return [start.step(o), nodeloss.step(o)]
+    return [start.step(o), drift.step(o), keys.step(o), scale.step(o), nodeloss.step(o)]
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
@@ -102,6 +106,6 @@ def _look_again(o: Observed, steps: Iterable[Step]) -> float | None:
         waits += [ending.look_again(o), trouble.look_again(o)]
     if not _idle(o):
         waits += [deadlines.look_again(o), success.look_again(o)]
-    if o.problem is not None and not o.finished:
+    if (o.problem is not None or o.taken) and not o.finished:
         waits.append(RECHECK_SECONDS)
     return min((wait for wait in waits if wait is not None), default=None)

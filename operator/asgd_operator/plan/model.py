@@ -49,6 +49,12 @@ class Child:
     rendered_hash: str = ""
     """Both as they were written when the child was applied; the live object itself is never compared."""
     deleting: bool = False
+    version: str = ""
+    """`metadata.resourceVersion`."""
+    owned: str = ""
+    """What of it is ours by the API server's own book, as JSON (`fieldsV1`); empty where it keeps none."""
+    editors: tuple[tuple[str, str], ...] = ()
+    """(field manager, what is that one's), the newest first: those who wrote to it beside us and not to its status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +156,20 @@ class Problem:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """That a child's fields were put back: how often lately, and when last."""
+
+    count: int
+    at: datetime
+    version: str
+    """Of the child that was seen then: one that is still seen so has not been seen since."""
+    says: str
+    """What had been changed, and by whom."""
+    futile: str = ""
+    """What was ours after it, when the API server had nothing to change: that much is all that can be ours."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """A job and everything that its next step depends on."""
@@ -184,6 +204,10 @@ class Observed:
     """What the operator fails with on this job, pass after pass."""
     complaints: Mapping[str, str] = field(default_factory=dict)
     """{UID of a child or pod: what others complained of about it last}, as far as `trouble.puzzling` asked for it."""
+    taken: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """{(kind, name) of a child that is to be made: why it cannot be}: an object of somebody else has the name."""
+    healed: Mapping[tuple[str, str], Healed] = field(default_factory=dict)
+    """By (kind, name) of the child."""
 
     def wanted_at(self, stage: str) -> tuple[Wanted, ...]:
         return tuple(item for item in self.wanted if item.stage == stage)

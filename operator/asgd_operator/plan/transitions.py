@@ -91,6 +91,10 @@ _DEGRADED = {
     "CheckpointFailing": Reason.CHECKPOINT_FAILED,
     "PodsNotEnding": Reason.PODS_NOT_ENDING,
     "Stalled": Reason.TRAINING_STALLED,
+    "NameTaken": Reason.NAME_TAKEN,
+    "KeysLost": Reason.KEYS_LOST,
+    "Drifted": Reason.DRIFTED,
+    "DriftFought": Reason.DRIFT_FOUGHT,
 }
 
 

@@ -85,7 +85,7 @@ def test_a_pod_of_a_lost_node_is_said_to_have_failed_by_a_disruption_if_it_is_st
 
 
 def test_live_fields_have_a_manager_of_their_own() -> None:
-    (request,) = talk(lambda kube: kube.apply_live("Job", "n", "w", {"parallelism": 2}))
+    (request,) = talk(lambda kube: kube.apply_live("Job", "n", "w", "u", {"parallelism": 2}))
     assert request["query"]["fieldManager"] == "asgd-operator-live"
     assert (request["body"]["apiVersion"], request["body"]["spec"]) == ("batch/v1", {"parallelism": 2})
 
