@@ -80,43 +80,26 @@ class Condition(StrEnum):
 UNKNOWN_REASON = "NotObserved"
 """The one reason of a condition that is Unknown, allowed for each of them."""
 
+TROUBLES = frozenset(
+    {
+        "NodeLost",
+        "CrashLoop",
+        "ContainerError",
+        "InitContainerFailed",
+        "PodsRefused",
+        "ImagePullError",
+        "Unschedulable",
+    }
+)
+"""Why pods do not run, as reasons of ParameterServersReady and WorkersReady."""
+
 REASONS: dict[Condition, frozenset[str]] = {
     Condition.ACCEPTED: frozenset(
         {"Valid", "InvalidSpec", "InvalidPodTemplate", "NameTaken", "QuotaExceeded", "StorageNotFound"}
     ),
     Condition.SUSPENDED: frozenset({"SuspendedByUser", "Suspending", "Resumed", "NotSuspended"}),
-    Condition.SERVERS_READY: frozenset(
-        {
-            "AllReady",
-            "Starting",
-            "Restoring",
-            "NodeLost",
-            "CrashLoop",
-            "ContainerError",
-            "InitContainerFailed",
-            "PodsRefused",
-            "ImagePullError",
-            "Unschedulable",
-            "Suspended",
-            "Removed",
-        }
-    ),
-    Condition.WORKERS_READY: frozenset(
-        {
-            "EnoughReady",
-            "BelowMinimum",
-            "NotStarted",
-            "NodeLost",
-            "CrashLoop",
-            "ContainerError",
-            "InitContainerFailed",
-            "PodsRefused",
-            "ImagePullError",
-            "Unschedulable",
-            "Suspended",
-            "Removed",
-        }
-    ),
+    Condition.SERVERS_READY: TROUBLES | {"AllReady", "Starting", "Restoring", "Suspended", "Removed"},
+    Condition.WORKERS_READY: TROUBLES | {"EnoughReady", "BelowMinimum", "NotStarted", "Suspended", "Removed"},
     Condition.RUNNING: frozenset(
         {
             "TrainingProgressing",
@@ -194,6 +177,8 @@ class EventReason(StrEnum):
     RESUMED = "Resumed"
     SERVERS_STARTED = "ServersStarted"
     SERVERS_READY = "ServersReady"
+    SERVERS_HINDERED = "ServersHindered"
+    WORKERS_HINDERED = "WorkersHindered"
     SERVER_RESTARTED = "ServerRestarted"
     SERVER_FORCE_REPLACED = "ServerForceReplaced"
     WORKER_FORCE_REPLACED = "WorkerForceReplaced"

@@ -137,7 +137,7 @@ def test_the_status_carries_what_shard_0_says(
     assert job.status["checkpoint"]["lastUpdates"] == 400
     assert job.status["term"] == 3
     columns = kubectl("-n", "told", "get", "asgdjob", "told", "--no-headers").split()
-    assert columns[:7] == ["told", "Running", "2", "2", "2", "412", "9120.5"]
+    assert columns[:8] == ["told", "Running", "TrainingProgressing", "2", "2", "2", "412", "9120.5"]
 
 
 def test_a_job_completes_by_the_report_and_keeps_its_finished_pods(

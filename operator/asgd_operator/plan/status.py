@@ -16,6 +16,7 @@ from asgd_operator.constants import JOB_LABEL, ROLE_LABEL, Condition, Phase, Rol
 from asgd_operator.plan import conditions, deadlines, members, success, suspend, times
 from asgd_operator.plan.judge import judge
 from asgd_operator.plan.model import Observed
+from asgd_operator.plan.summary import summary
 from asgd_operator.plan.verdict import Verdict
 
 TRAINING_SECONDS = 30.0
@@ -24,14 +25,16 @@ TRAINING_SECONDS = 30.0
 
 def derive(o: Observed, verdict: Verdict | None, *, rescued: bool = False) -> dict[str, Any]:
     """The status as it should stand now. `rescued`: this pass restarts shard 0 because of a stall."""
+    now, judged = phase(o, verdict), conditions.merge(o, judge(o, verdict))
     status: dict[str, Any] = {
         "observedGeneration": o.generation,
-        "phase": phase(o, verdict).value,
+        "phase": now.value,
+        **summary(now, judged),
         "selector": f"{JOB_LABEL}={o.name},{ROLE_LABEL}={Role.WORKER.value}",
         **_times(o, verdict),
         "parameterServer": _servers(o, rescued),
         "workers": _workers(o),
-        "conditions": conditions.merge(o, judge(o, verdict)),
+        "conditions": judged,
     }
     whole: dict[str, Any] = _filled(status | _training(o))
     return whole

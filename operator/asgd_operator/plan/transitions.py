@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from asgd_operator.constants import Condition, Phase, Role
+from asgd_operator.constants import TROUBLES, Condition, Phase, Role
 from asgd_operator.constants import EventReason as Reason
 from asgd_operator.plan import degraded
 from asgd_operator.plan.actions import Event
@@ -26,6 +26,7 @@ def events(o: Observed, after: Status) -> Iterator[Event]:
         if now.get("status") == status and o.condition(kind).get("status") != status:
             yield Event(reason, now.get("message") or _PLAIN.get(reason, reason), warning)
     yield from _accepted(o, after)
+    yield from _hindered(o, after)
     yield from _suspension(o, after)
     yield from _training(o, after)
     yield from _restarts(o, after)
@@ -45,6 +46,22 @@ def _accepted(o: Observed, after: Status) -> Iterator[Event]:
         yield Event(Reason.ACCEPTED, "The job is valid.")
     if now.get("status") == "False" and now.get("message") != before.get("message"):
         yield Event(Reason.INVALID, now["message"], warning=True)
+
+
+def _hindered(o: Observed, after: Status) -> Iterator[Event]:
+    """Once for each kind of trouble; the condition has its newest words."""
+    if o.finished:
+        return
+    for kind, reason in _HINDERED.items():
+        now = _find(after, kind)
+        if now.get("reason") in TROUBLES and now["reason"] != o.condition(kind).get("reason"):
+            yield Event(reason, now["message"], warning=True)
+
+
+_HINDERED = {
+    Condition.SERVERS_READY: Reason.SERVERS_HINDERED,
+    Condition.WORKERS_READY: Reason.WORKERS_HINDERED,
+}
 
 
 def _suspension(o: Observed, after: Status) -> Iterator[Event]:
