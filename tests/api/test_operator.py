@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from asgd.spec.status import CheckpointView, StalenessView, Status
+from asgd_operator.render import Owner, names
 from tests.api.acting import QUICK, Job, OperatorProcess, ShardZero, clear, operator, until
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.shell import ClusterError
@@ -62,7 +63,7 @@ def test_children_appear_with_the_job_as_their_owner_and_workers_only_after_the_
         ("statefulset", "first-server"),
         ("service", "first-server"),
         ("configmap", "first-live"),
-        ("secret", "first-keys"),  # XX
+        ("secret", names.keys(Owner(uid, "first", "first"))),
         ("networkpolicy", "first"),
         ("poddisruptionbudget", "first-server"),
     ):
@@ -258,7 +259,7 @@ def test_a_workload_of_somebody_else_is_not_taken_over(kubectl: Kubectl, running
     kubectl.apply(theirs, namespace="taken")
     before = job.get("service", "taken-server")
     job.apply()
-    until(lambda: job.condition("Accepted").get("reason") == "NameConflict", "the conflict is seen")
+    until(lambda: job.condition("Accepted").get("reason") == "NameTaken", "the conflict is seen")
     assert job.get("service", "taken-server") == before
 
 

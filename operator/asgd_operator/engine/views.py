@@ -204,7 +204,7 @@ def owned(body: Body) -> str:
     if not book:
         return ""
     mine = (item for item in book if item.get("manager") == c.MANAGER and item.get("operation") == "Apply")
-    entry = next((item for item in mine if not item.get("subresource")), {})
+    entry: Body = next((item for item in mine if not item.get("subresource")), {})
     return _fields(entry)
 
 

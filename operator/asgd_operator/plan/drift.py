@@ -2,7 +2,7 @@
 
 The API server keeps a book of who owns which field of an object. A field that was applied and is ours no more, another
 has changed or removed. So no value is ever compared: defaults, units, and what others add of their own (a restart's
-annotation, a sidecar, a replica count) are no drift. It is put back at once; where it comes again and again, a controller
+annotation, a sidecar, a replica count) are no drift. It is put back at once; where it comes again and again, somebody
 fights for it, and it is put back ever more rarely.
 """
 

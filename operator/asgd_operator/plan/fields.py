@@ -84,7 +84,7 @@ def _below(parent: Mapping[str, Any], field: Field, value: Any) -> Iterator[Fiel
         return  # nothing is booked of it, or that it is there and empty
     step = field.steps[-1]
     if step not in parent:
-        yield field
+        yield _leaf(field, value)
         return
     node = parent[step]
     if not node:
@@ -96,6 +96,14 @@ def _below(parent: Mapping[str, Any], field: Field, value: Any) -> Iterator[Fiel
         for item in value:
             found = next((step for step in node if _is(step, item)), "")
             yield from _below(node, field.item(found, item), item)
+
+
+def _leaf(field: Field, value: Any) -> Field:
+    """The one field below that is meant, where there is only one."""
+    while isinstance(value, Mapping) and len(value) == 1:
+        ((key, value),) = value.items()
+        field = field.key(key)
+    return field
 
 
 def _is(step: str, item: Any) -> bool:

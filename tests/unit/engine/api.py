@@ -12,6 +12,8 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio import client
 
+from tests.unit.plan.builders import booked
+
 Body = dict[str, Any]
 
 
@@ -61,11 +63,21 @@ class Api:
             path = f"{path}/{body['metadata']['name']}"
             if path in self.objects:
                 return web.json_response({"message": "it exists"}, status=409)
+        if dry:
+            # What is not there gets no version by a dry run.
+            version = self.objects.get(path, {}).get("metadata", {}).get("resourceVersion")
+            return web.json_response(_with(body, resourceVersion=version))
         self.version += 1
-        kept = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
-        if not dry:
-            self.objects[path] = kept
-        return web.json_response(kept)
+        self.objects[path] = _with(body, resourceVersion=str(self.version), managedFields=[self.book(body)])
+        return web.json_response(self.objects[path])
+
+    def book(self, body: Body) -> Body:
+        """The operator's entry in the API server's book of fields after it has applied `body`."""
+        return {"manager": "asgd-operator", "operation": "Apply", "fieldsV1": booked(body)}
+
+
+def _with(body: Body, **metadata: Any) -> Body:
+    return {**body, "metadata": {**body["metadata"], **metadata}}
 
 
 @asynccontextmanager
