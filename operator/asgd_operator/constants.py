@@ -186,6 +186,8 @@ class EventReason(StrEnum):
     SCALED_UP = "WorkersScaledUp"
     SCALED_DOWN = "WorkersScaledDown"
     WORKER_FAILED = "WorkerFailed"
+    SERVER_FAILED = "ServerFailed"
+    EVALUATOR_FAILED = "EvaluatorFailed"
     WORKER_REJECTED = "WorkerRejected"
     WORKER_HUNG = "WorkerHung"
     EVALUATOR_HUNG = "EvaluatorHung"

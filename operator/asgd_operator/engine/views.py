@@ -12,13 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asgd import exitcodes
 from asgd_operator import constants as c
 from asgd_operator.plan import times
-from asgd_operator.plan.model import BatchJob, Child, Init, Node, Pod, ServerSet
+from asgd_operator.plan.model import BatchJob, Child, End, Init, Node, Pod, ServerSet
 
 Body = Mapping[str, Any]
 QUOTED_MOST = 300
 """Characters of what others say that a sentence of ours quotes."""
+LAST_LINES_MOST = 1024
+"""Characters that are kept of what a container printed before it failed."""
 COMPLAINTS = frozenset({"FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
 """Reasons of Events by which controllers and kubelets say that a pod cannot come about."""
 EDITORS_MOST = 8
@@ -166,6 +169,7 @@ def pod(body: Body) -> Pod:
         waiting=str(wait.get("reason", "")),
         waits_for=bounded(str(wait.get("message", ""))),
         init=next(_failing(status.get("initContainerStatuses", ())), None),
+        end=_bad_end([*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]),
         unschedulable=_reason(conditions, "PodScheduled", "False") == "Unschedulable",
         unscheduled=bounded(str(conditions.get("PodScheduled", {}).get("message", ""))),
         disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True",
@@ -230,6 +234,18 @@ def _ends(containers: list[Body]) -> Iterator[Body]:
         for state in (item.get("state", {}), item.get("lastState", {})):
             if "terminated" in state:
                 yield state["terminated"]
+
+
+def _bad_end(containers: list[Body]) -> End | None:
+    found = []
+    for item in containers:
+        for end in _ends([item]):
+            finished = times.read(end.get("finishedAt"))
+            if finished is not None and _exit_code(end) not in (None, 0, exitcodes.DRAINED):
+                said = str(end.get("message", "")).strip()[-LAST_LINES_MOST:]
+                reason = str(end.get("reason", ""))
+                found.append(End(str(item["name"]), int(end["exitCode"]), finished, reason, said))
+    return max(found, key=lambda end: end.finished, default=None)
 
 
 def _exit_code(end: Body) -> int | None:

@@ -89,7 +89,8 @@ def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
         return [nodeloss.step(o)]
     if start.outdated(o):
         return [start.step(o), nodeloss.step(o)]
-    return [start.step(o), drift.step(o), keys.step(o), scale.step(o), nodeloss.step(o)]
+    # NB: what cannot be put back must not keep the rest from being done.
+    return [start.step(o), scale.step(o), nodeloss.step(o), keys.step(o), drift.step(o)]
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:

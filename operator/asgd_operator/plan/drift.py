@@ -28,22 +28,23 @@ NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Of one child. `healable`: what was applied then is what would be applied now."""
+    """Of one child."""
 
     child: Child
     wanted: Wanted
     says: str
-    healable: bool
 
 
 def step(o: Observed) -> Step:
     """Puts back what has drifted and may be put back now."""
     actions = []
-    for found in drifts(o):
-        if found.healable and not _wait(o, found.child):
+    waits = [_quiet_in(healed, o) for healed in o.healed.values() if healed.count >= FOUGHT]
+    for found in drifts(o, healable=True):
+        waits.append(_wait(o, found.child))
+        if waits[-1] <= 0:
             event = Event(EventReason.DRIFT_HEALED, f"{found.says}; it is put back.", warning=True)
             actions.append(Heal(found.wanted, found.child, event))
-    return Step(tuple(actions), look_again=_look_again(o))
+    return Step(tuple(actions), look_again=min((wait for wait in waits if wait > 0), default=None))
 
 
 def sentence(o: Observed) -> tuple[str, str] | None:
@@ -53,7 +54,7 @@ def sentence(o: Observed) -> tuple[str, str] | None:
             return "DriftFought", (
                 f"{healed.says}, again and again; it is put back ever more rarely. Find out who does so."
             )
-    left = next((found for found in drifts(o) if not found.healable), None)
+    left = next(drifts(o, healable=False), None)
     if left is None:
         return None
     return "Drifted", (
@@ -61,29 +62,28 @@ def sentence(o: Observed) -> tuple[str, str] | None:
     )
 
 
-def drifts(o: Observed) -> Iterator[Drift]:
-    """Of all children that are there and stay."""
+def drifts(o: Observed, *, healable: bool) -> Iterator[Drift]:
+    """Of all children that are there and stay; of those for which what was applied then is what would be applied now,
+    or of the others.
+    """
     made = {"server": o.servers, "worker": o.workers, "evaluator": o.evaluator}
     for wanted in o.wanted:
         support = wanted.stage == "support"
         child = o.child(wanted.kind, wanted.name) if support else made[wanted.stage]
-        if child is not None and not child.deleting and (found := _drift(o, child, wanted)):
-            yield found
+        if child is None or child.deleting or (child.rendered_hash == wanted.rendered_hash) != healable:
+            continue
+        if lost := _lost(o, child, wanted, healable):
+            yield Drift(child, wanted, _says(child, lost))
 
 
-def _drift(o: Observed, child: Child, wanted: Wanted) -> Drift | None:
+def _lost(o: Observed, child: Child, wanted: Wanted, healable: bool) -> list[Field]:
     known = o.healed.get((child.kind, child.name))
     stale = known is not None and (child.version == known.version or child.owned == known.futile)
-    if not child.owned or stale:
-        return None
-    healable = child.rendered_hash == wanted.rendered_hash
-    if not healable and wanted.stage == "support":
-        return None  # it is applied anew anyhow
+    if not child.owned or stale or not (healable or wanted.stage != "support"):
+        return []  # a support of another rendering is applied anew anyhow
     lost = [field for field in missing(child.owned, wanted.manifest) if not _left(wanted, field)]
-    if not healable:
-        # NB: another version may have owned fewer fields; only what somebody else owns now was changed.
-        lost = [field for field in lost if _editor(child, field)]
-    return Drift(child, wanted, _says(child, lost), healable) if lost else None
+    # NB: another version may have owned fewer fields; only what somebody else owns now was changed.
+    return lost if healable else [field for field in lost if _editor(child, field)]
 
 
 def _left(wanted: Wanted, field: Field) -> bool:
@@ -126,12 +126,6 @@ def quiet(healed: Healed, o: Observed) -> bool:
 
 def _quiet_in(healed: Healed, o: Observed) -> float:
     return times.seconds_until(healed.at, QUIET_FACTOR * delay(healed.count), o.now) or 0.0
-
-
-def _look_again(o: Observed) -> float | None:
-    waits = [_wait(o, found.child) for found in drifts(o) if found.healable]
-    waits += [_quiet_in(healed, o) for healed in o.healed.values() if healed.count >= FOUGHT]
-    return min((wait for wait in waits if wait > 0), default=None)
 
 
 def with_live_fields(manifest: Wanted, child: Child) -> dict[str, object]:

@@ -55,11 +55,11 @@ def missing(owned: str, manifest: Mapping[str, Any]) -> Iterator[Field]:
     """The fields of `manifest` that a manager with the book `owned` does not own."""
     book = _read(owned)
     for key, value in manifest.items():
-        if key not in _NOT_BOOKED:
+        if key not in _NOT_BOOKED and not _whole(book, f"f:{key}", value):
             yield from _below(book, Field().key(key), value)
     metadata = manifest["metadata"]
     for key in _METADATA:
-        if key in metadata:
+        if key in metadata and not _whole(book.get("f:metadata", {}), f"f:{key}", metadata[key]):
             yield from _below(book.get("f:metadata", {}), Field.of("metadata", key), metadata[key])
 
 
@@ -73,10 +73,23 @@ def holds(owned: str, field: Field) -> bool:
     return True
 
 
-@lru_cache(maxsize=512)
-def _read(owned: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(owned)
-    return found
+@lru_cache(maxsize=2048)
+def _read(text: str) -> Any:
+    return json.loads(text)
+
+
+def _whole(parent: Mapping[str, Any], step: str, value: Any) -> bool:
+    """Whether nothing of `value` is missing: what `_below` says, without a name for each field on the way."""
+    if value is None or value in ({}, []):
+        return True
+    node = parent.get(step)
+    if not node:
+        return node is not None
+    if isinstance(value, Mapping):
+        return all(_whole(node, f"f:{key}", item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(_whole(node, _step(node, item), item) for item in value)
+    return True
 
 
 def _below(parent: Mapping[str, Any], field: Field, value: Any) -> Iterator[Field]:
@@ -94,8 +107,7 @@ def _below(parent: Mapping[str, Any], field: Field, value: Any) -> Iterator[Fiel
             yield from _below(node, field.key(key), item)
     elif isinstance(value, list):
         for item in value:
-            found = next((step for step in node if _is(step, item)), "")
-            yield from _below(node, field.item(found, item), item)
+            yield from _below(node, field.item(_step(node, item), item), item)
 
 
 def _leaf(field: Field, value: Any) -> Field:
@@ -106,12 +118,16 @@ def _leaf(field: Field, value: Any) -> Field:
     return field
 
 
+def _step(node: Mapping[str, Any], item: Any) -> str:
+    """The step that stands for an item of a list; empty where none does."""
+    return next((step for step in node if _is(step, item)), "")
+
+
 def _is(step: str, item: Any) -> bool:
-    """Whether `step` stands for this item of a list."""
     kind, _, text = step.partition(":")
     if kind == "v":
-        return bool(json.loads(text) == item)
+        return bool(_read(text) == item)
     if kind != "k" or not isinstance(item, Mapping):
         return False
     # NB: a part of the key that the item does not name has its default there.
-    return all(item.get(name, value) == value for name, value in json.loads(text).items())
+    return all(item.get(name, value) == value for name, value in _read(text).items())

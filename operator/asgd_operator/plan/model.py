@@ -100,6 +100,18 @@ class Init:
     last_words: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """A container of a pod that has ended badly."""
+
+    container: str
+    exit_code: int
+    finished: datetime
+    reason: str = ""
+    message: str = ""
+    """The last lines that it printed, or what it wrote as its termination message."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
     """A pod of the job in the few fields that rules read."""
@@ -129,6 +141,8 @@ class Pod:
     """The kubelet's sentence about that."""
     init: Init | None = None
     """The init container that keeps the pod from starting."""
+    end: End | None = None
+    """The newest bad end of one of its containers, init containers included."""
     unschedulable: bool = False
     unscheduled: str = ""
     """The scheduler's sentence about that."""
