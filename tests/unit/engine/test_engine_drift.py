@@ -15,8 +15,7 @@ BUDGET = "/apis/policy/v1/namespaces/n/poddisruptionbudgets/x-server"
 def seen_with(api: Api, version: str, *, without_selector: bool) -> dict[str, Any]:
     """The job's Service as a watch brings it."""
     applied = api.objects[SERVICE]
-    fields = booked({key: value for key, value in applied.items() if key != "metadata"})
-    fields |= {"f:metadata": booked({k: v for k, v in applied["metadata"].items() if k != "managedFields"})}
+    fields = booked(applied)
     book = [{"manager": "asgd-operator", "operation": "Apply", "fieldsV1": fields}]
     if without_selector:
         del fields["f:spec"]["f:selector"]
@@ -49,6 +48,37 @@ def test_a_service_that_was_edited_is_put_back_and_told_once() -> None:
         assert o.api.objects[SERVICE]["metadata"]["uid"] == "u-service", "of the one that was seen"
 
     play(script)
+
+
+class Deaf(Api):
+    """Gives the operator nothing of the selector, whatever it applies."""
+
+    def book(self, body: dict[str, Any]) -> dict[str, Any]:
+        found = super().book(body)
+        found["fieldsV1"].get("f:spec", {}).pop("f:selector", None)
+        return found
+
+
+def test_what_cannot_be_owned_is_applied_once_and_nobody_is_blamed() -> None:
+    async def script(o: Operator) -> None:
+        await with_service(o)
+        await o.see("services", seen_as_owned(o.api, "2"))
+        await o.reconciler("n/x")
+        applied = o.api.requests.count(("PATCH", SERVICE))
+        await o.see("services", seen_as_owned(o.api, "3"))
+        await o.reconciler("n/x")
+        assert o.api.requests.count(("PATCH", SERVICE)) == applied
+        assert heals(o.api) == []
+        known = o.reconciler.writer.healing.of("u-x")["Service", "x-server"]
+        assert known.count == 0 and "f:selector" not in known.futile
+
+    play(script, Deaf())
+
+
+def seen_as_owned(api: Api, version: str) -> dict[str, Any]:
+    """The Service as it stands in the API server, book and all."""
+    applied = api.objects[SERVICE]
+    return {**applied, "metadata": applied["metadata"] | {"uid": "u-service", "resourceVersion": version}}
 
 
 def test_a_name_that_is_taken_is_told_before_anything_is_made() -> None:

@@ -24,6 +24,7 @@ from asgd_operator.render import Keys, Owner, Settings, children
 
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 SETTINGS = Settings(server_image="operator:1", trainer_image="trainer:1")
+NOT_BOOKED = {"apiVersion", "kind", "namespace", "uid", "resourceVersion", "managedFields"}
 KEYS = Keys("a" * 40, "b" * 40, "c" * 40, "d" * 40)
 
 
@@ -220,7 +221,7 @@ def booked(value: Any) -> dict[str, Any]:
     """`fieldsV1` of what was applied, with every list owned as a whole."""
     if not isinstance(value, dict):
         return {}
-    return {f"f:{key}": booked(item) for key, item in value.items()}
+    return {f"f:{key}": booked(item) for key, item in value.items() if key not in NOT_BOOKED}
 
 
 def condition(found: Plan, kind: Condition) -> dict[str, Any]:
