@@ -99,7 +99,8 @@ REASONS: dict[Condition, frozenset[str]] = {
     ),
     Condition.SUSPENDED: frozenset({"SuspendedByUser", "Suspending", "Resumed", "NotSuspended"}),
     Condition.SERVERS_READY: TROUBLES | {"AllReady", "Starting", "Restoring", "Suspended", "Removed"},
-    Condition.WORKERS_READY: TROUBLES | {"EnoughReady", "BelowMinimum", "NotStarted", "Suspended", "Removed"},
+    Condition.WORKERS_READY: TROUBLES
+    | {"EnoughReady", "BelowMinimum", "NotStarted", "NotJoined", "Suspended", "Removed"},
     Condition.RUNNING: frozenset(
         {
             "TrainingProgressing",
@@ -126,6 +127,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "Outdated",
             "OperatorBug",
             "ReconcileFailed",
+            "StatusRefused",
             "PodsNotEnding",
             "NameTaken",
             "KeysLost",
@@ -206,6 +208,7 @@ class EventReason(StrEnum):
     APPLY_FAILED = "ApplyFailed"
     OPERATOR_BUG = "OperatorBug"
     RECONCILE_FAILED = "ReconcileFailed"
+    STATUS_REFUSED = "StatusRefused"
     PODS_NOT_ENDING = "PodsNotEnding"
     DRIFT_HEALED = "DriftHealed"
     DRIFT_FOUGHT = "DriftFought"

@@ -123,6 +123,11 @@ class OperatorMetrics:
         self.unreadable = self._counter(
             "watch_unreadable", "Objects of a watch that the operator could not read", "resource"
         )
+        self.status_refused = self._counter(
+            "status_refused",
+            "Parts of statuses that the API server refused; all: the whole of one",
+            "part",
+        )
         self.requests = self._counter(
             "kube_requests", "Requests to the API server", "verb", "resource", "code"
         )

@@ -85,8 +85,12 @@ class OperatorProcess:
 
 
 @contextmanager
-def operator(kubectl: Kubectl, folder: Path, **settings: str) -> Iterator[OperatorProcess]:
-    """The operator as its users start it, ready; it is told to stop at the end and must do so well."""
+def operator(
+    kubectl: Kubectl, folder: Path, *, awaited: str = "/readyz", **settings: str
+) -> Iterator[OperatorProcess]:
+    """The operator as its users start it, from when it answers `awaited` with 200 on; it is told to stop at the end and
+    must do so well.
+    """
     port, log = free_port(), folder / f"operator-{time.monotonic_ns()}.log"
     given = {f"ASGD_OPERATOR_{name}": value for name, value in settings.items()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASGD_OPERATOR_")}
@@ -97,7 +101,7 @@ def operator(kubectl: Kubectl, folder: Path, **settings: str) -> Iterator[Operat
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     running = OperatorProcess(port, log, process)
     try:
-        until(lambda: process.poll() is not None or running.get("/readyz")[0] == 200, "the operator is ready")
+        until(lambda: process.poll() is not None or running.get(awaited)[0] == 200, f"{awaited} is ok")
         assert process.poll() is None, log.read_text()
         yield running
         process.terminate()

@@ -78,10 +78,10 @@ def build(programs: list[Program]) -> None:
     todo = missing(programs)
     if todo and which("go") is None:
         raise ClusterError(
-            "`go` (1.21 or newer; it fetches the version that go.mod names) is needed to build: install it"
+            "`go` (1.24 or newer; it fetches the version that go.mod names) is needed to build: install it"
         )
     for number, program in enumerate(todo, 1):
-        with locked(cache() / "bin" / f".{program.name}.lock"):
+        with locked(cache() / "bin" / f".{program.name}.lock", f"builds {program.name}"):
             if not program.built():
                 _compile(program, f"{number} of {len(todo)}")
 
@@ -121,8 +121,8 @@ def _compile(program: Program, position: str) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on `path`, a file to be made or a folder; waits, and says so, while another process holds it."""
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock on `path`, a file to be made or a folder; who waits is told that another process `what`."""
     if not path.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -131,7 +131,7 @@ def locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another process that holds {path}")
+            say(f"waiting for another process that {what} (it holds {path})")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:

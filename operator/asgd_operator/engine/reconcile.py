@@ -65,6 +65,10 @@ class Reconciler:
             return AGAIN_SECONDS
         return planned.requeue_after
 
+    def is_news(self, uid: str, version: str) -> bool:
+        """Whether a job's change to this version is worth a look."""
+        return not self.writer.is_echo(uid, version)
+
     async def failed(self, key: str, error: Exception, count: int) -> None:
         """Tells the user of a pass that failed, `count` times in a row by now. Raises OperatorError."""
         expected = isinstance(error, OperatorError)
@@ -98,10 +102,7 @@ class Reconciler:
         found = await self._observe(with_newer_status(seen, self.writer.written(seen.uid)))
         found, planned = await self._planned(found)
         try:
-            for action in planned.actions:
-                told = await self.writer.do(found, action)
-                if told is not None:
-                    planned = replace(planned, events=(*planned.events, told))
+            await self.writer.carry_out(found, planned.actions)
         except OperatorError as error:
             if isinstance(error, Invalid | Forbidden):
                 # No retry mends these by itself, so the user is told; a broken connection is nobody's business.
@@ -116,7 +117,7 @@ class Reconciler:
     async def _planned(self, found: Observed) -> tuple[Observed, Plan]:
         """NB: a child that is to be made is looked for first: an apply would take over what has its name."""
         planned = plan(found)
-        taken = await accept.taken(self.writer.kube, found, planned)
+        taken = {} if found.proved else await accept.taken(self.writer.kube, found, planned)
         if not taken:
             return found, planned
         found = replace(found, taken=taken)
@@ -135,6 +136,7 @@ class Reconciler:
         found, problem = self._rendered(found, job)
         if problem is None and not accept.accepted(found):
             problem = await accept.problem(self.writer.kube, found)
+            found = replace(found, proved=True)
         return await self._explained(self._asked(replace(found, problem=problem)))
 
     async def _explained(self, found: Observed) -> Observed:
@@ -155,7 +157,7 @@ class Reconciler:
         known = self.reports.of(found)
         return replace(
             found, report=known.report, awaits_report=known.awaited, report_changes=known.changes_in,
-            report_settled=known.settled,
+            report_settled=known.settled, report_age=known.age,
         )  # fmt: skip
 
     def _rendered(self, found: Observed, job: Job) -> tuple[Observed, Problem | None]:

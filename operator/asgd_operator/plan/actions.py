@@ -87,11 +87,20 @@ class FailPod:
 
 
 @dataclass(frozen=True, slots=True)
+class ExcusePod:
+    """Write that a pod of a Job ends by a disruption, if it still has this UID; its end costs no budget then."""
+
+    name: str
+    uid: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteSelf:
     """Delete the job itself; its children follow it."""
 
 
-Action = Apply | Heal | CreateOnce | ApplyLive | Delete | DeletePod | FailPod | DeleteSelf
+Action = Apply | Heal | CreateOnce | ApplyLive | Delete | DeletePod | FailPod | ExcusePod | DeleteSelf
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from collections.abc import Iterable
 
 from asgd_operator.constants import Phase
 from asgd_operator.plan import (
+    coming,
     deadlines,
     drift,
     ending,
+    excuse,
     failure,
     keys,
     nodeloss,
@@ -90,7 +92,7 @@ def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
     if start.outdated(o):
         return [start.step(o), nodeloss.step(o)]
     # NB: what cannot be put back must not keep the rest from being done.
-    return [start.step(o), scale.step(o), nodeloss.step(o), keys.step(o), drift.step(o)]
+    return [start.step(o), scale.step(o), excuse.step(o), nodeloss.step(o), keys.step(o), drift.step(o)]
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
@@ -104,7 +106,7 @@ def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
 def _look_again(o: Observed, steps: Iterable[Step]) -> float | None:
     waits = [o.report_changes, *(step.look_again for step in steps)]
     if not o.finished:
-        waits += [ending.look_again(o), trouble.look_again(o)]
+        waits += [ending.look_again(o), trouble.look_again(o), coming.look_again(o)]
     if not _idle(o):
         waits += [deadlines.look_again(o), success.look_again(o)]
     if (o.problem is not None or o.taken) and not o.finished:

@@ -214,10 +214,14 @@ class Observed:
     """Seconds until time alone changes the two above, or the one below."""
     report_settled: bool = True
     """Shard 0 was asked since its pod or the workers changed, or has not answered in time."""
+    report_age: float = 0.0
+    """Seconds since `report` came."""
     failing: Problem | None = None
     """What the operator fails with on this job, pass after pass."""
     complaints: Mapping[str, str] = field(default_factory=dict)
     """{UID of a child or pod: what others complained of about it last}, as far as `trouble.puzzling` asked for it."""
+    proved: bool = False
+    """The API server was asked a moment ago about all children that are to be made."""
     taken: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """{(kind, name) of a child that is to be made: why it cannot be}: an object of somebody else has the name."""
     healed: Mapping[tuple[str, str], Healed] = field(default_factory=dict)

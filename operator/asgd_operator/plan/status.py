@@ -13,7 +13,7 @@ from typing import Any
 
 from asgd.spec.status import Status
 from asgd_operator.constants import JOB_LABEL, ROLE_LABEL, Condition, Phase, Role
-from asgd_operator.plan import conditions, deadlines, evidence, members, success, suspend, times
+from asgd_operator.plan import conditions, deadlines, evidence, fitting, members, success, suspend, times
 from asgd_operator.plan.judge import judge
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.summary import summary
@@ -37,19 +37,7 @@ def derive(o: Observed, verdict: Verdict | None, *, rescued: bool = False) -> di
         "lastFailure": dict(evidence.derive(o)),
         "conditions": judged,
     }
-    whole: dict[str, Any] = _filled(status | _training(o))
-    return whole
-
-
-def _filled(value: Any) -> Any:
-    """Without empty maps and lists inside.
-
-    NB: where one was full before, server-side apply makes null of it, which the schema refuses: no later status would
-    be written.
-    """
-    if isinstance(value, Mapping):
-        return {name: _filled(item) for name, item in value.items() if item not in ({}, [], ())}
-    return value
+    return fitting.fit(status | _training(o))
 
 
 def phase(o: Observed, verdict: Verdict | None) -> Phase:
@@ -129,9 +117,10 @@ def _training(o: Observed) -> dict[str, Any]:
     if o.report is None or o.finished:
         return kept
     before = o.status.get("training", {})
-    if _fresh(o, before) and not _leaving(o) and not _news(before, o.report):
+    # NB: as they would stand there, for those that were cut must not look like news on each pass.
+    figures = fitting.fit({"training": _figures(o.report)})["training"]
+    if _fresh(o, before) and not _leaving(o) and not _news(before, figures):
         return kept
-    figures = _figures(o.report)
     moved = before.get("updates") != figures["updates"]
     if moved or figures != {key: value for key, value in before.items() if not key.endswith("Time")}:
         progress = times.write(o.now) if moved else before.get("progressTime", times.write(o.now))
@@ -141,10 +130,11 @@ def _training(o: Observed) -> dict[str, Any]:
     return kept | _checkpoint(o, o.report)
 
 
-def _news(before: Mapping[str, Any], report: Status) -> bool:
+def _news(before: Mapping[str, Any], figures: Mapping[str, Any]) -> bool:
     """What is told at once."""
-    known = (before.get("stopReason", ""), before.get("rejectedWorkers", []), before.get("noticeNumber", 0))
-    return known != (report.stop_reason, report.rejected_workers, _noticed(report))
+    return any(
+        before.get(name) != figures.get(name) for name in ("stopReason", "rejectedWorkers", "noticeNumber")
+    )
 
 
 def _noticed(report: Status) -> int:
@@ -191,18 +181,14 @@ def _short(value: float | None) -> float | None:
 
 
 def _checkpoint(o: Observed, report: Status) -> dict[str, Any]:
-    saved, before = report.checkpoint, o.status.get("checkpoint", {})
-    if saved is None or (before.get("lastUpdates"), before.get("lastUri")) == (saved.updates, saved.uri):
+    if report.checkpoint is None:
         return {}
+    saved, before = report.checkpoint, o.status.get("checkpoint", {})
     moment = times.write(times.before(o.now, saved.seconds_ago))
-    return {
-        "checkpoint": {
-            "lastUpdates": saved.updates,
-            "lastUri": saved.uri,
-            "lastTime": moment,
-            "bytes": saved.bytes,
-        }
-    }
+    found = {"lastUpdates": saved.updates, "lastUri": saved.uri, "lastTime": moment, "bytes": saved.bytes}
+    told: dict[str, Any] = fitting.fit({"checkpoint": found})
+    same = all(before.get(name) == told["checkpoint"][name] for name in ("lastUpdates", "lastUri"))
+    return {} if same else told
 
 
 def _kept(o: Observed, *fields: str) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
     told, known = (int(status.get("training", {}).get("noticeNumber", 0)) for status in (after, o.status))
     for notice in o.report.notices if o.report else []:
         if known < notice.number <= told:
-            yield Event(_NOTICES[notice.about], f"{notice.text[0].upper()}{notice.text[1:]}.", warning=True)
+            yield Event(_NOTICES[notice.about], f"{notice.text[:1].upper()}{notice.text[1:]}.", warning=True)
     now, before = _find(after, Condition.DEGRADED), o.condition(Condition.DEGRADED)
     degraded_anew = now.get("status") == "True" and now.get("reason") != before.get("reason")
     if degraded_anew and (reason := _DEGRADED.get(now["reason"])):

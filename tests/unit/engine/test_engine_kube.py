@@ -8,9 +8,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from kubernetes.aio import client
 
+from asgd_operator.answers import refusal
 from asgd_operator.constants import EventReason
 from asgd_operator.errors import (
     Conflict,
@@ -24,6 +28,7 @@ from asgd_operator.errors import (
 )
 from asgd_operator.kube import Kube
 from asgd_operator.plan.actions import Event
+from tests.effort import examples
 
 MANIFEST = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "a", "namespace": "n"}}
 JOB = {"name": "x", "namespace": "n", "uid": "u", "generation": 3}
@@ -46,7 +51,7 @@ def talk(
             "query": dict(request.query),
             "type": request.content_type,
         }
-        seen.append(told | {"body": json.loads(text) if text else None})
+        seen.append(told | {"body": json.loads(text) if text else None, "text": text})
         return web.json_response({"message": message}, status=code, headers=headers)
 
     async def main() -> None:
@@ -75,6 +80,18 @@ def test_an_apply_is_server_side_and_by_our_manager() -> None:
     assert request["body"] == MANIFEST
 
 
+@settings(max_examples=examples(10), deadline=None)
+@given(text=st.text())
+@example(text="from the hub \U0001f680")
+@example(text="\x00\x7f\x85\u2028\ufeff\uffff \\ud83d")
+def test_an_apply_carries_every_character_as_the_api_servers_yaml_reader_takes_it(text: str) -> None:
+    """NB: escaped surrogate pairs, which JSON has for an emoji, are refused by it: a job could not be started, and a
+    status not written, for the sake of one in a file or in the last words of a worker."""
+    manifest = MANIFEST | {"data": {"a": text}}
+    (request,) = talk(lambda kube: kube.apply(manifest))
+    assert yaml.safe_load(request["text"]) == manifest
+
+
 def test_a_pod_of_a_lost_node_is_said_to_have_failed_by_a_disruption_if_it_is_still_the_same() -> None:
     (request,) = talk(lambda kube: kube.fail_pod("n", "w-0", "u", "node a does not answer"))
     assert request["path"] == "/api/v1/namespaces/n/pods/w-0/status"
@@ -82,6 +99,15 @@ def test_a_pod_of_a_lost_node_is_said_to_have_failed_by_a_disruption_if_it_is_st
     (condition,) = request["body"]["status"]["conditions"]
     assert (request["body"]["status"]["phase"], condition["type"]) == ("Failed", "DisruptionTarget")
     talk(lambda kube: kube.fail_pod("n", "w-0", "u", "another has its name"), code=409)
+
+
+def test_a_pod_that_somebody_deletes_is_said_to_be_disrupted_and_goes_on_ending() -> None:
+    (request,) = talk(lambda kube: kube.excuse_pod("n", "w-0", "u", "deleted by request"))
+    assert request["path"] == "/api/v1/namespaces/n/pods/w-0/status"
+    assert request["body"]["metadata"]["uid"] == "u"
+    (condition,) = request["body"]["status"].pop("conditions")
+    assert (condition["type"], condition["status"]) == ("DisruptionTarget", "True")
+    assert request["body"]["status"] == {}, "the kubelet says how it ends"
 
 
 def test_live_fields_have_a_manager_of_their_own() -> None:
@@ -127,6 +153,7 @@ def test_deleting_what_is_gone_or_another_is_done(code: int) -> None:
         (403, Forbidden),
         (404, NotFound),
         (409, Conflict),
+        (413, Invalid),
         (422, Invalid),
         (429, TooManyRequests),
         (500, Transient),
@@ -151,6 +178,27 @@ def test_a_field_of_the_wrong_type_is_the_users_fault_though_the_server_says_500
             500,
             "failed to create typed patch object (n/a): .spec.nodeSelector: x",
         )
+
+
+def refused(code: int, answer: dict[str, Any]) -> OperatorError:
+    return refusal(code, json.dumps(answer).encode(), None, "PATCH /x")
+
+
+def test_the_fields_that_the_api_server_complains_about_are_known() -> None:
+    """Its answers as Kubernetes 1.34 gives them."""
+    causes = [
+        {"field": "status.training.metrics"},
+        {"field": "<nil>"},
+        {"field": "status.conditions[1].message"},
+    ]
+    found = refused(422, {"message": "is invalid", "details": {"causes": causes}})
+    assert isinstance(found, Invalid)
+    assert found.fields == ("status.training.metrics", "status.conditions[1].message")
+    says = "failed to create typed patch object (n/x; asgd.dev/v1alpha1, Kind=AsgdJob): "
+    found = refused(500, {"message": f"{says}.status.training.new: field not declared in schema"})
+    assert isinstance(found, Invalid)
+    assert found.fields == ("status.training.new",)
+    assert isinstance(refused(500, {"message": "etcdserver: request is too large"}), Invalid)
 
 
 def test_no_server_is_worth_another_try() -> None:

@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import kopf
 
 from asgd_operator import handlers
+from asgd_operator.engine.agenda import Lane
 from asgd_operator.engine.observe import Indices
 from asgd_operator.run import LISTING_SECONDS, Operator
 from asgd_operator.settings import OperatorSettings
@@ -27,7 +28,7 @@ def test_an_operator_is_not_ready_before_kopf_has_told_of_the_jobs_it_lists() ->
     async def run() -> None:
         operator = await leading(1)
         assert (operator.unready(), operator.sick()) == ("starting", "")
-        operator._add("home/digits")
+        operator._add("home/digits", Lane.NEWS)
         assert (operator.unready(), operator.sick()) == ("", "")
 
     asyncio.run(run())
@@ -37,7 +38,7 @@ def test_an_operator_whose_first_list_never_ends_is_started_again() -> None:
     async def run() -> None:
         operator = await leading(LISTING_SECONDS + 1)
         assert operator.sick() == "the first list of objects has not ended after 301 s"
-        operator._add("home/digits")
+        operator._add("home/digits", Lane.NEWS)
         assert operator.sick() == ""
 
     asyncio.run(run())

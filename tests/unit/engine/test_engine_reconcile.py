@@ -72,6 +72,7 @@ class Watched:
             "pods": (views.workload_of_pod, views.pod),
             "batch": (views.owner_uid, views.batch_job),
             "services": (views.owner_uid, views.child),
+            "servers": (views.owner_uid, views.server_set),
         }[index]
         metadata = found["metadata"]
         handler = handlers.index_handler(self.metrics, index, place, view)
@@ -80,9 +81,12 @@ class Watched:
 
     def indices(self) -> Indices:
         return Indices(
-            jobs=self._index("jobs"), pods=self._index("pods"), batch=self._index("batch"),
+            jobs=self._index("jobs"),
+            servers=self._index("servers"),
+            pods=self._index("pods"),
+            batch=self._index("batch"),
             supports=(self._index("services"),),
-        )  # fmt: skip
+        )
 
     def _index(self, name: str) -> dict[Any, list[Any]]:
         merged: dict[Any, list[Any]] = {}

@@ -22,7 +22,8 @@ def test_workers_wait_until_every_server_is_ready() -> None:
     assert starting.with_servers(ready=2).actions() == ()
     assert names(starting.with_servers(ready=3).actions()) == ["Apply Job", "Apply Job"]
     found = starting.with_servers(ready=2).plan()
-    assert condition(found, Condition.SERVERS_READY)["message"] == "2 of 3 parameter servers are ready."
+    says = "2 of 3 parameter servers are ready. Pods are being started."
+    assert condition(found, Condition.SERVERS_READY)["message"] == says
 
 
 def test_a_running_job_needs_no_write() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from asgd_operator.constants import REASONS, Condition, EventReason, Role
+from asgd_operator.plan.coming import SLOW_SECONDS
 from asgd_operator.plan.model import Init
-from asgd_operator.plan.trouble import ASK_SECONDS, puzzling
+from asgd_operator.plan.trouble import ASK_SECONDS, JOIN_SECONDS, puzzling
 from tests.unit.plan.builders import condition, make_job, pod, told
 
 CAUSES: list[tuple[str, dict[str, Any], str, str]] = [
@@ -127,6 +128,20 @@ def test_the_columns_of_a_job_say_why_it_is_in_its_phase() -> None:
     none = running.with_workers(ready=0, active=4).written().seen.status
     assert (none["phase"], none["reason"]) == ("WaitingForWorkers", "BelowMinimum")
     assert none["message"].startswith("0 workers are ready")
+
+
+def test_a_worker_that_runs_and_never_joins_is_named_after_a_minute() -> None:
+    scene = make_job().workers(1).running().with_workers(ready=0, active=1).seeing(pods=())
+    servers = (pod(Role.SERVER, index, ready=True) for index in range(2))
+    scene = scene.with_pods(*servers, pod(Role.WORKER, 0, ready=False))
+    assert condition(scene.plan(), Condition.WORKERS_READY)["reason"] == "BelowMinimum"
+    later = scene.after(SLOW_SECONDS).written().plan()
+    assert later.requeue_after == JOIN_SECONDS - SLOW_SECONDS, "nothing else tells when a minute is over"
+    found = condition(scene.after(JOIN_SECONDS).plan(), Condition.WORKERS_READY)
+    assert found["reason"] == "NotJoined"
+    assert found["message"].endswith(
+        "x-worker-0 runs and is not ready: its entrypoint may not have returned; see `kubectl logs x-worker-0`."
+    )
 
 
 QUOTA = "exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0"

@@ -35,6 +35,7 @@ from asgd.wire.messages import (
     Done,
     Evaluated,
     Exchange,
+    Failed,
     Fault,
     Gathered,
     Hello,
@@ -119,7 +120,7 @@ class ServerCore:
                 return self.rounds.gathered(self.rounds.table, sender, message)
             case Judged() if self.rounds and self.rounds.inquiry:
                 return self.rounds.judged(self.rounds.inquiry, sender, message)
-            case Lease() | Beat() | Evaluated() | Command() if self.primary:
+            case Lease() | Beat() | Evaluated() | Command() | Failed() if self.primary:
                 return ((sender, self.primary.serve(message, now), None),)
             case _ if sender == PRIMARY:
                 return self._obey(message, now)

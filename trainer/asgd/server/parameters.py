@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -127,7 +128,8 @@ class Parameters:
             "refused": dict(self.refused),
             "outliers": self.outliers.state(),
             "losses": self.losses.state(),
-            "facts": self.state.facts,
+            # NB: it is written while the strategy goes on.
+            "facts": deepcopy(self.state.facts),
         }
 
     def start_over(self) -> None:
@@ -155,6 +157,6 @@ class Parameters:
             self.outliers.load(meta["outliers"])
         if "losses" in meta:
             self.losses.load(meta["losses"])
-        self.state.facts = dict(meta.get("facts", {}))
+        self.state.facts = deepcopy(meta.get("facts", {}))
         self.losses.began(self.term, self.state.version, self.state.samples)
         self.ready = True

@@ -15,6 +15,7 @@ from asgd.server import outliers
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
+from asgd.server.failures import Failures
 from asgd.server.manifest import Manifest
 from asgd.server.pool import Wanted
 from asgd.server.saving import Saving
@@ -31,6 +32,7 @@ from asgd.wire.messages import (
     Done,
     Evaluated,
     Exchange,
+    Failed,
     Fault,
     Hello,
     Init,
@@ -59,6 +61,7 @@ class Primary:
         """A restart finds what was lost before in memory."""
         self._buffers: dict[int, bytes] = {}
         """{worker: its newest float buffers}, for the evaluator."""
+        self._failures = Failures()
         self._status_due = 0.0
         self._ticked: float | None = None
         self._rolled_back = 0
@@ -89,7 +92,8 @@ class Primary:
 
         NB: who differs hears so also when the job is over.
         """
-        if unlike := self.coordinator.agreement.refusal(named(message), message.digest):
+        agreement, own_loop = self.coordinator.agreement, message.own_loop
+        if unlike := agreement.refusal(named(message), message.digest, own_loop=own_loop):
             return self._unlike(unlike)
         if message.role != "worker":
             return None
@@ -150,6 +154,7 @@ class Primary:
 
     def exchanged(self, message: Exchange, reply: Reply, spoiled: bool, now: float) -> None:
         """A chunk of a push was served: the first one has the push's verdict, a later one may have `spoiled` it."""
+        self._failures.pushed(message.index)
         if message.bare and not message.finite and not message.steps and reply.verdict != "duplicate":
             self.coordinator.dropped(message.index, message.visits, now)
             return
@@ -177,7 +182,7 @@ class Primary:
 
     # -- what the coordinator is asked -------------------------------------------------------------
 
-    def serve(self, message: Lease | Beat | Evaluated | Command, now: float) -> Message:
+    def serve(self, message: Lease | Beat | Evaluated | Command | Failed, now: float) -> Message:
         """Answers the coordinator's messages. Raises ProtocolError on a report that its sender has no business with."""
         match message:
             case Lease():
@@ -189,6 +194,8 @@ class Primary:
                     message.version, message.metrics, message.final, now, message.error
                 )
                 return Done()
+            case Failed():
+                return self._failed(message)
             case Command():
                 return self._command(message, now)
 
@@ -273,6 +280,14 @@ class Primary:
             if report.leaving and not self.collecting.under_way:
                 self.collecting.ask(now)
         return None
+
+    def _failed(self, message: Failed) -> Message:
+        coordinator = self.coordinator
+        seats = set(range(coordinator.spec.workers.replicas)) | coordinator.members.keys()
+        everybody = self._failures.failed(
+            message.index, message.incarnation, message.place, seats, coordinator.seen
+        )
+        return Done(b"everybody" if everybody else b"")
 
     def _command(self, message: Command, now: float) -> Message:
         if message.verb == "status":

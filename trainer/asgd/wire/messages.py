@@ -329,6 +329,17 @@ class Bye(Message):
     reason: Name = ""
 
 
+class Failed(Message):
+    """Worker `index` ends, for the user's code has raised at `place` (`train.py:12`) before it had pushed anything.
+
+    Answered by Done, whose body says so when that has happened to every worker: then no restart mends it.
+    """
+
+    index: Index
+    incarnation: Incarnation
+    place: Name
+
+
 class Command(Message):
     """From `asgd run`, the operator or a person: status | stop | save; from the evaluator: buffers."""
 
@@ -337,7 +348,8 @@ class Command(Message):
 
 
 class Done(Message):
-    """Plain acknowledgement; `body` is JSON for `status`, a msgpack list of float32 vectors for `buffers`."""
+    """Plain acknowledgement; `body` is JSON for `status`, a msgpack list of float32 vectors for `buffers`,
+    and not empty to the worker whose failure was everybody's."""
 
     body: bytes = b""
 
@@ -355,26 +367,9 @@ class Fault(Message):
 
 
 AnyMessage = (
-    Hello
-    | Welcome
-    | Init
-    | Exchange
-    | Pull
-    | Reply
-    | Lease
-    | Granted
-    | Beat
-    | Beaten
-    | Evaluated
-    | Bye
-    | Command
-    | Done
-    | Fault
-    | Gathered
-    | Decided
-    | Question
-    | Judged
-)
+    Hello | Welcome | Init | Exchange | Pull | Reply | Lease | Granted | Beat | Beaten | Evaluated | Bye | Command
+    | Done | Fault | Gathered | Decided | Question | Judged | Failed
+)  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
