@@ -95,7 +95,15 @@ TROUBLES = frozenset(
 
 REASONS: dict[Condition, frozenset[str]] = {
     Condition.ACCEPTED: frozenset(
-        {"Valid", "InvalidSpec", "InvalidPodTemplate", "NameTaken", "QuotaExceeded", "StorageNotFound"}
+        {
+            "Valid",
+            "InvalidSpec",
+            "InvalidPodTemplate",
+            "NameTaken",
+            "QuotaExceeded",
+            "StorageNotFound",
+            "SourceNotFound",
+        }
     ),
     Condition.SUSPENDED: frozenset({"SuspendedByUser", "Suspending", "Resumed", "NotSuspended"}),
     Condition.SERVERS_READY: TROUBLES | {"AllReady", "Starting", "Restoring", "Suspended", "Removed"},
@@ -125,6 +133,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
+            "OperatorOutdated",
             "OperatorBug",
             "ReconcileFailed",
             "StatusRefused",
@@ -207,6 +216,7 @@ class EventReason(StrEnum):
     TTL_EXPIRED = "TTLExpired"
     APPLY_FAILED = "ApplyFailed"
     OPERATOR_BUG = "OperatorBug"
+    OPERATOR_OUTDATED = "OperatorOutdated"
     RECONCILE_FAILED = "ReconcileFailed"
     STATUS_REFUSED = "StatusRefused"
     PODS_NOT_ENDING = "PodsNotEnding"

@@ -31,7 +31,10 @@ NAMESPACE = "crowd"
 
 def apply(kubectl: Kubectl, names: list[str], metrics_port: int) -> None:
     """One small job under each of `names`, all in one request of kubectl's."""
+    # Figures that stand still are no stall here.
+    patient = {"progressDeadlineSeconds": 86_400, "startupDeadlineSeconds": 86_400}
     spec = {"entrypoint": "m:f", "workers": {"replicas": 1}, "metrics": {"port": metrics_port}}
+    spec |= {"runPolicy": patient}
     kind = {"apiVersion": "asgd.dev/v1alpha1", "kind": "AsgdJob"}
     items = [kind | {"metadata": {"name": name}, "spec": spec} for name in names]
     many = {"apiVersion": "v1", "kind": "List", "items": items}

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-import msgspec
-
 from asgd.errors import UserError
-from asgd.spec import Job, job_from_json
+from asgd.spec import Job
 from asgd_operator import curve
 from asgd_operator.constants import MANAGED_BY, EventReason
-from asgd_operator.engine import accept, views
+from asgd_operator.engine import accept, sources, views
 from asgd_operator.engine.observe import Indices, observe, with_newer_status
+from asgd_operator.engine.reading import read
 from asgd_operator.engine.reports import Reports
 from asgd_operator.engine.surprises import describe
 from asgd_operator.engine.unreadable import UnreadableObject
@@ -125,15 +124,21 @@ class Reconciler:
 
     async def _observe(self, seen: JobSeen) -> Observed:
         found = observe(self.indices, seen, self.now())
-        job, problem = _read(seen)
+        reading = read(seen, started=found.started)
+        job = reading.job
         found = replace(
-            found, failing=self._failing.get(seen.uid), spec=job.spec if job else None,
+            found,
+            failing=self._failing.get(seen.uid),
             healed=self.writer.healing.of(seen.uid),
-        )  # fmt: skip
+            spec=job.spec if job else None,
+            unread=reading.unread,
+        )
         if job is None or found.deleting or found.finished:
             self.reports.forget(seen.uid)
-            return replace(found, problem=problem if not found.finished else None)
-        found, problem = self._rendered(found, job)
+            return replace(found, problem=reading.problem if not found.finished else None)
+        files, problem = await sources.files(self.writer.kube, found, job)
+        if problem is None:
+            found, problem = self._rendered(found, job, files)
         if problem is None and not accept.accepted(found):
             problem = await accept.problem(self.writer.kube, found)
             found = replace(found, proved=True)
@@ -160,11 +165,11 @@ class Reconciler:
             report_settled=known.settled, report_age=known.age,
         )  # fmt: skip
 
-    def _rendered(self, found: Observed, job: Job) -> tuple[Observed, Problem | None]:
+    def _rendered(self, found: Observed, job: Job, files: sources.Files) -> tuple[Observed, Problem | None]:
         keys = curve.generate() if unheld(found) else None
         owner = Owner(found.uid, found.name, found.namespace)
         try:
-            return replace(found, wanted=wanted(children(job, owner, self.settings, keys))), None
+            return replace(found, wanted=wanted(children(job, owner, self.settings, keys, files))), None
         except UserError as error:
             return found, Problem("InvalidSpec", str(error))
 
@@ -187,10 +192,3 @@ def _bare(seen: JobSeen, now: datetime) -> Observed:
         now=now,
         status=seen.status,
     )
-
-
-def _read(seen: JobSeen) -> tuple[Job | None, Problem | None]:
-    try:
-        return job_from_json(msgspec.json.encode(seen.document)), None
-    except UserError as error:
-        return None, Problem("InvalidSpec", str(error))

@@ -28,7 +28,7 @@ LATE_SECONDS = 300
 def degraded(o: Observed, spec: JobSpec) -> Judgement:
     """The first of the reasons that holds."""
     kind = Condition.DEGRADED
-    for judgement in failing.judge(o):
+    for judgement in (*failing.judge(o), *unread(o)):
         if judgement.status:
             return judgement
     if pods := ending.overdue(o):
@@ -86,6 +86,12 @@ def _children(o: Observed) -> tuple[str, str] | None:
     if sentence := keys.sentence(o):
         return "KeysLost", sentence
     return drift.sentence(o)
+
+
+def unread(o: Observed) -> Iterator[Judgement]:
+    """Of a running job whose spec this operator cannot read, or not all of it."""
+    if o.unread:
+        yield Judgement(Condition.DEGRADED, True, "OperatorOutdated", o.unread)
 
 
 def hung(report: Status) -> str:

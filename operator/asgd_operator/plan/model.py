@@ -193,7 +193,7 @@ class Observed:
     uid: str
     generation: int
     spec: JobSpec | None
-    """None when the document could not be read; `problem` then says why."""
+    """None when the document could not be read; `problem` then says why. Where it could be read in part: `unread`."""
     now: datetime
     status: Mapping[str, Any] = field(default_factory=dict)
     deleting: bool = False
@@ -214,6 +214,8 @@ class Observed:
     """Seconds until time alone changes the two above, or the one below."""
     report_settled: bool = True
     """Shard 0 was asked since its pod or the workers changed, or has not answered in time."""
+    unread: str = ""
+    """What a running job is told of the part of its spec that this operator cannot read; empty when it reads all."""
     report_age: float = 0.0
     """Seconds since `report` came."""
     failing: Problem | None = None
@@ -256,6 +258,11 @@ class Observed:
     def queued(self) -> bool:
         """Kueue decides when the workers run, and owns `suspend` of their Job."""
         return self.spec is not None and bool(self.spec.scheduling.queue_name)
+
+    @property
+    def started(self) -> bool:
+        """There are servers, or workers that have been let go."""
+        return self.launched or (self.servers is not None and self.servers.replicas > 0)
 
     @property
     def launched(self) -> bool:

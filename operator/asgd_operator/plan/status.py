@@ -48,6 +48,8 @@ def phase(o: Observed, verdict: Verdict | None) -> Phase:
         return Phase.SUCCEEDED
     if o.holds(Condition.FAILED) or verdict is not None:
         return Phase.FAILED
+    if o.spec is None and o.unread and o.status.get("phase"):
+        return Phase(o.status["phase"])
     if o.problem is not None or o.spec is None:
         return Phase.INVALID
     if o.spec.run_policy.suspend:
@@ -69,6 +71,8 @@ def _times(o: Observed, verdict: Verdict | None) -> dict[str, Any]:
     now = times.write(o.now)
     if o.finished:
         return _kept(o, "startTime", "runningTime", "completionTime")
+    if o.spec is None and o.unread:
+        return _kept(o, "startTime", "runningTime")
     if o.spec is None or (o.spec.run_policy.suspend and suspend.stopped(o)):
         return {}
     found = _kept(o, "startTime", "runningTime")
@@ -108,7 +112,8 @@ def _workers(o: Observed) -> dict[str, Any]:
         }
     wanted = o.spec.workers.replicas if o.spec and not o.spec.run_policy.suspend else 0
     restarts = max(int(before.get("restarts", 0)), seen, job.failed if job else 0)
-    return {"desired": before.get("desired", 0) if o.finished else wanted, **counts, "restarts": restarts}
+    kept = o.finished or (o.spec is None and bool(o.unread))
+    return {"desired": before.get("desired", 0) if kept else wanted, **counts, "restarts": restarts}
 
 
 def _training(o: Observed) -> dict[str, Any]:

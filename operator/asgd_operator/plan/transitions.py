@@ -112,6 +112,7 @@ _DEGRADED = {
     "KeysLost": Reason.KEYS_LOST,
     "Drifted": Reason.DRIFTED,
     "DriftFought": Reason.DRIFT_FOUGHT,
+    "OperatorOutdated": Reason.OPERATOR_OUTDATED,
 }
 
 

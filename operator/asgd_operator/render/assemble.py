@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from asgd.spec.types import Job
 from asgd_operator import __version__
 from asgd_operator import constants as c
@@ -20,14 +22,26 @@ from asgd_operator.render import keys as secrets
 from asgd_operator.render.model import Children, Keys, Manifest, Owner, Scope, Settings
 
 
-def children(job: Job, owner: Owner, settings: Settings, keys: Keys | None = None) -> Children:
+def config_name(job: Job) -> str:
+    """Name of the ConfigMap from which the job's pods read it."""
+    return names.config(job.name, config.spec_hash(job))
+
+
+def children(
+    job: Job,
+    owner: Owner,
+    settings: Settings,
+    keys: Keys | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Children:
     """All objects that run `job`, as they stand for its spec: a suspended job has no servers and suspended
     Jobs.
 
-    `keys` are new keys for a job without a Secret; without them no Secret is rendered.
+    `keys` are new keys for a job without a Secret; without them no Secret is rendered. `files` are those of
+    `spec.sourceFrom`, for the ConfigMap of a job that has none yet; one that is there is never written again.
     Raises UserError with a sentence for the user when the spec cannot become pods.
     """
-    scope = Scope(job, owner, settings, config.spec_hash(job))
+    scope = Scope(job, owner, settings, config.spec_hash(job), files or {})
     suspended = job.spec.run_policy.suspend
     return Children(
         spec_hash=scope.spec_hash,
