@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from asgd.spec.status import Status
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition
-from asgd_operator.plan import deadlines, ending, failing, success
+from asgd_operator.plan import deadlines, drift, ending, failing, keys, success
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.model import BatchJob, Observed
 from asgd_operator.plan.start import pinned
@@ -35,6 +35,8 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
             return judgement
     if pods := ending.overdue(o):
         return Judgement(kind, True, "PodsNotEnding", ending.sentence(pods))
+    if found := _children(o):
+        return Judgement(kind, True, *found)
     if missing := deadlines.stuck(o):
         limit = spec.run_policy.progress_deadline_seconds
         sentence = (
@@ -79,6 +81,15 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
             kind, True, "Outdated", "It runs from a former spec; suspend and resume it to apply the edit."
         )
     return Judgement(kind, False, "AsExpected")
+
+
+def _children(o: Observed) -> tuple[str, str] | None:
+    """(reason, sentence) where children are not what they should be, and cannot simply be made so."""
+    if sentence := next(iter(o.taken.values()), ""):
+        return "NameTaken", sentence
+    if sentence := keys.sentence(o):
+        return "KeysLost", sentence
+    return drift.sentence(o)
 
 
 def unread(o: Observed) -> Iterator[Judgement]:

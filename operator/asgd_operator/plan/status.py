@@ -13,7 +13,7 @@ from typing import Any
 
 from asgd.spec.status import Status
 from asgd_operator.constants import JOB_LABEL, ROLE_LABEL, Condition, Phase, Role
-from asgd_operator.plan import conditions, deadlines, fitting, members, success, suspend, times
+from asgd_operator.plan import conditions, deadlines, evidence, fitting, members, success, suspend, times
 from asgd_operator.plan.judge import judge
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.summary import summary
@@ -34,6 +34,7 @@ def derive(o: Observed, verdict: Verdict | None, *, rescued: bool = False) -> di
         **_times(o, verdict),
         "parameterServer": _servers(o, rescued),
         "workers": _workers(o),
+        "lastFailure": dict(evidence.derive(o)),
         "conditions": judged,
     }
     return fitting.fit(status | _training(o))
