@@ -99,7 +99,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "Valid",
             "InvalidSpec",
             "InvalidPodTemplate",
-            "NameConflict",
+            "NameTaken",
             "QuotaExceeded",
             "StorageNotFound",
             "SourceNotFound",
@@ -138,6 +138,10 @@ REASONS: dict[Condition, frozenset[str]] = {
             "ReconcileFailed",
             "StatusRefused",
             "PodsNotEnding",
+            "NameTaken",
+            "KeysLost",
+            "Drifted",
+            "DriftFought",
         }
     ),
     Condition.CHECKPOINT_READY: frozenset({"Saved", "NeverSaved", "SaveFailed"}),
@@ -193,6 +197,8 @@ class EventReason(StrEnum):
     SCALED_UP = "WorkersScaledUp"
     SCALED_DOWN = "WorkersScaledDown"
     WORKER_FAILED = "WorkerFailed"
+    SERVER_FAILED = "ServerFailed"
+    EVALUATOR_FAILED = "EvaluatorFailed"
     WORKER_REJECTED = "WorkerRejected"
     WORKER_HUNG = "WorkerHung"
     EVALUATOR_HUNG = "EvaluatorHung"
@@ -214,10 +220,20 @@ class EventReason(StrEnum):
     RECONCILE_FAILED = "ReconcileFailed"
     STATUS_REFUSED = "StatusRefused"
     PODS_NOT_ENDING = "PodsNotEnding"
+    DRIFT_HEALED = "DriftHealed"
+    DRIFT_FOUGHT = "DriftFought"
+    DRIFTED = "Drifted"
+    NAME_TAKEN = "NameTaken"
+    KEYS_LOST = "KeysLost"
 
 
 LIVE_MANAGER = f"{MANAGER}-live"
 """Field manager of the few fields of a workload that change while it runs: its size and its suspension."""
+LIVE_FIELDS = {
+    "StatefulSet": frozenset({"replicas"}),
+    "Job": frozenset({"parallelism", "completions", "suspend"}),
+}
+"""{kind: fields of its spec} that this manager applies."""
 MANAGED_SELECTOR = f"app.kubernetes.io/managed-by={MANAGER}"
 """Label selector of every watch on children: what others made is never even sent to this operator."""
 MANAGED_BY = f"{GROUP}/{MANAGER}"

@@ -85,7 +85,7 @@ def test_a_new_job_has_its_first_child_within_seconds_among_three_hundred_that_r
     with operator(kubectl, tmp_path, QUEUE__PER_SECOND="1000", QUEUE__WORKERS="16"):
         crowd.apply(kubectl, running[:SILENT], silent.port)
         crowd.apply(kubectl, running[SILENT:], shard.port)
-        until(lambda: all(name in notebook.running for name in running), "all of them run", 800)
+        until(lambda: all(name in notebook.running for name in running), "all of them run", 1500)
     with operator(kubectl, tmp_path) as process:
         until(lambda: process.passes() > 2 * RUNNING, "it has looked at all of them, and goes on", 300)
         for number in range(5):

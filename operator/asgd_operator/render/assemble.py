@@ -64,7 +64,11 @@ def _optional(manifest: Manifest | None) -> Manifest | None:
 
 
 def _stamp(manifest: Manifest) -> Manifest:
-    """NB: the version joins after the hash, so that an upgrade that renders the same changes nothing."""
-    metadata = manifest["metadata"]
-    marks = {c.RENDERED_HASH: names.digest(manifest), c.RENDERED_BY: __version__}
+    """NB: the version joins after the hash, so that an upgrade that renders the same changes nothing. What changes
+    while a workload runs is no part of it: it says of which rendering the rest is.
+    """
+    metadata, live = manifest["metadata"], c.LIVE_FIELDS.get(manifest["kind"], frozenset())
+    spec = {key: value for key, value in manifest.get("spec", {}).items() if key not in live}
+    digest = names.digest(manifest | {"spec": spec} if live else manifest)
+    marks = {c.RENDERED_HASH: digest, c.RENDERED_BY: __version__}
     return manifest | {"metadata": metadata | {"annotations": metadata["annotations"] | marks}}

@@ -111,9 +111,18 @@ def test_a_pod_that_somebody_deletes_is_said_to_be_disrupted_and_goes_on_ending(
 
 
 def test_live_fields_have_a_manager_of_their_own() -> None:
-    (request,) = talk(lambda kube: kube.apply_live("Job", "n", "w", {"parallelism": 2}))
+    (request,) = talk(lambda kube: kube.apply_live("Job", "n", "w", "u", {"parallelism": 2}))
     assert request["query"]["fieldManager"] == "asgd-operator-live"
     assert (request["body"]["apiVersion"], request["body"]["spec"]) == ("batch/v1", {"parallelism": 2})
+    assert request["body"]["metadata"] == {"name": "w", "namespace": "n", "uid": "u"}
+
+
+def test_an_apply_to_an_object_that_is_there_is_of_the_one_that_was_seen() -> None:
+    manifest = {"kind": "Service", "metadata": {"name": "s", "namespace": "n"}}
+    (request,) = talk(lambda kube: kube.apply(manifest, uid="u"))
+    assert request["body"]["metadata"]["uid"] == "u"
+    (request,) = talk(lambda kube: kube.apply(manifest))
+    assert "uid" not in request["body"]["metadata"]
 
 
 def test_status_is_written_to_its_subresource_of_the_job_with_this_uid() -> None:
