@@ -38,7 +38,7 @@ class Client:
         self._connection: http.client.HTTPSConnection | None = None
 
     def request(self, method: str, path: str, body: object = None, content: str = "application/json") -> Any:
-        """The answer's JSON; None where the object is gone or has changed. What a busy server refuses is tried again."""
+        """The answer's JSON; None where it is gone or has changed. What a busy server refuses is tried again."""
         for pause in (0.1, 0.5, 2.0, 5.0):
             answer = self._send(method, path, body, content)
             text = answer.read()
