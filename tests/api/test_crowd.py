@@ -15,10 +15,10 @@ from tests.api.kubelet import Kubelet, Notebook
 from tests.cluster.kubectl import Kubectl
 
 pytest_plugins = ["tests.cluster.fixtures"]
-pytestmark = pytest.mark.timeout(900)  # hundreds of jobs, on a machine that may be busy
+pytestmark = pytest.mark.timeout(1800)  # hundreds of jobs, on a machine that may be busy
 VALUES = Path(__file__).parents[2] / "charts" / "asgd-operator" / "values.yaml"
-REQUESTS = 24
-"""Of a job from its creation until it runs: 8 dry runs, 9 children, 3 statuses, 4 events."""
+REQUESTS = 25
+"""Of a job from its creation until it trains: 8 dry runs, 9 children, 4 statuses, 4 events."""
 JOBS = 40
 RUNNING, SILENT = 300, 13
 
@@ -67,7 +67,7 @@ def test_forty_jobs_at_once_start_in_the_order_in_which_they_came_within_the_cha
         crowd.apply(kubectl, names, shard.port)
         until(lambda: all(name in notebook.running for name in names), "all of them run", 600)
         # A few may repeat a write: a pass may see its own children late.
-        assert (requests_of(process) - before) / JOBS <= REQUESTS + 2, crowd.requests(process)
+        assert (requests_of(process) - before) / JOBS <= REQUESTS + 1, crowd.requests(process)
         limit = yaml.safe_load(VALUES.read_text(encoding="utf-8"))["resources"]["limits"]["memory"]
         assert crowd.peak_mib(process) < int(limit.removesuffix("Mi"))
     assert crowd.displaced(notebook, names) <= 8, (
@@ -85,7 +85,7 @@ def test_a_new_job_has_its_first_child_within_seconds_among_three_hundred_that_r
     with operator(kubectl, tmp_path, QUEUE__PER_SECOND="1000", QUEUE__WORKERS="16"):
         crowd.apply(kubectl, running[:SILENT], silent.port)
         crowd.apply(kubectl, running[SILENT:], shard.port)
-        until(lambda: all(name in notebook.running for name in running), "all of them run", 800)
+        until(lambda: all(name in notebook.running for name in running), "all of them run", 1500)
     with operator(kubectl, tmp_path) as process:
         until(lambda: process.passes() > 2 * RUNNING, "it has looked at all of them, and goes on", 300)
         for number in range(5):

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class TokenBucket:
-    """At most `burst` at once and `per_second` for long. Who finds a token `take`s it, others come back later."""
+    """At most `burst` at once, and one at least, and `per_second` for long. Who finds a token `take`s it, others come
+    back later.
+    """
 
     per_second: float
     burst: float
@@ -15,6 +17,7 @@ class TokenBucket:
     _at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
+        self.burst = max(1.0, self.burst)
         self._tokens = self.burst
 
     def tokens(self, now: float) -> int:

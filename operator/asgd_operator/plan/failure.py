@@ -10,7 +10,7 @@ from __future__ import annotations
 from asgd.exitcodes import DIVERGED as DIVERGED_CODE
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Role
-from asgd_operator.plan import members, success
+from asgd_operator.plan import evidence, members, success
 from asgd_operator.plan.model import Observed, Pod
 from asgd_operator.plan.verdict import Verdict, failed
 
@@ -79,7 +79,8 @@ def _servers_spent(o: Observed, spec: JobSpec) -> Verdict | None:
         return None
     return failed(
         "ParameterServerBackoffExceeded",
-        f"Parameter servers were restarted {failures} times; parameterServer.backoffLimit is {limit}.",
+        f"Parameter servers were restarted {failures} times; parameterServer.backoffLimit is {limit}."
+        f"{evidence.sentence(o, Role.SERVER)}",
     )
 
 
@@ -94,5 +95,5 @@ def _workers_spent(o: Observed, spec: JobSpec) -> Verdict | None:
         "WorkerBackoffExceeded",
         f"{job.failed_indexes} of {spec.workers.replicas} workers failed more often than "
         f"workers.backoffLimitPerIndex ({spec.workers.backoff_limit_per_index}) allows; "
-        f"workers.minReplicas is {spec.workers.min_replicas}.",
+        f"workers.minReplicas is {spec.workers.min_replicas}.{evidence.sentence(o, Role.WORKER)}",
     )

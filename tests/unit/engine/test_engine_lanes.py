@@ -125,3 +125,9 @@ def test_what_a_start_lists_is_routine_but_for_jobs_that_nobody_has_looked_at() 
         assert handlers.lane_of(event) is handlers.lane_of_job(event, known) is Lane.NEWS
     new, edited = {"metadata": {"generation": 1}}, {**known, "metadata": {"generation": 3}}
     assert handlers.lane_of_job(None, new) is handlers.lane_of_job(None, edited) is Lane.NEWS
+
+
+def test_a_queue_that_is_told_to_be_slow_goes_on_all_the_same() -> None:
+    pace = Pace(debounce=0, resync=10_000, per_second=0.1, burst=0.5)
+    begun = play(lambda queue: [queue.add(f"k{i}") for i in range(3)] and None, 60, lambda key: 0.0, pace)
+    assert [at for at, _ in begun] == [0, 10, 20]

@@ -10,7 +10,7 @@ ERROR = "evaluate raised KeyError: 'label_map' (tasks.py:12)"
 
 
 def test_a_worker_whose_pushes_are_refused_degrades_the_job_by_name() -> None:
-    scene = make_job().running().with_report(updates=1, suspects=[1])
+    scene = make_job().running().with_report(updates=1, suspects=[1, 4], refused_lately=[1])
     found = condition(scene.plan(), Condition.DEGRADED)
     assert (found["status"], found["reason"]) == ("True", "PushesRefused")
     assert found["message"].startswith("Pushes of worker 1 were refused")
@@ -70,3 +70,14 @@ def test_a_job_that_diverged_says_whose_pushes_did_it() -> None:
     scene = make_job().running().with_report(updates=9, stop_reason="diverged", stop_detail=why)
     found = condition(scene.plan(), Condition.FAILED)
     assert (found["reason"], found["message"]) == ("Diverged", f"Training diverged after 9 updates: {why}.")
+
+
+def test_the_job_is_as_expected_again_when_no_push_was_refused_lately_and_the_counts_remain() -> None:
+    refused = {"outlier": 2, "stale": 0}
+    scene = make_job().running().with_report(updates=1, suspects=[1], refused_lately=[1], refused=refused)
+    later = scene.written().after(400).with_report(updates=900, suspects=[1], refused=refused)
+    assert condition(later.plan(), Condition.DEGRADED)["reason"] == "AsExpected"
+    training = later.written().seen.status["training"]
+    assert (training["suspects"], training["refused"]) == ([1], {"outlier": 2})
+    again = later.written().after(60).with_report(updates=950, suspects=[1], refused_lately=[1]).plan()
+    assert condition(again, Condition.DEGRADED)["reason"] == "PushesRefused"

@@ -127,7 +127,7 @@ class Coordinator(Evaluations):
             member.debt.pace.pushed(now - member.joined)
         if verdict in BAD:
             self.divergence.refuse(index)
-            self._unusable(index, visits, verdict)
+            self._unusable(index, visits, now, verdict)
             self._check_bad(now)
             self._check_stop(now)
             return
@@ -154,13 +154,13 @@ class Coordinator(Evaluations):
         if member := self.members.get(index):
             member.heard = now
             self.active(index, now)
-        self._unusable(index, visits)
+        self._unusable(index, visits, now)
         self._check_stop(now)
 
     def spoiled(self, index: int, verdict: str, now: float) -> None:
         """A push that was accepted turned out to be bad in a later chunk (pushes that leave during backward)."""
         self.divergence.spoil(index)
-        self._unusable(index, [], verdict)
+        self._unusable(index, [], now, verdict)
         self._check_bad(now)
 
     def _check_bad(self, now: float) -> None:
