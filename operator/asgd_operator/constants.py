@@ -95,7 +95,15 @@ TROUBLES = frozenset(
 
 REASONS: dict[Condition, frozenset[str]] = {
     Condition.ACCEPTED: frozenset(
-        {"Valid", "InvalidSpec", "InvalidPodTemplate", "NameConflict", "QuotaExceeded", "StorageNotFound"}
+        {
+            "Valid",
+            "InvalidSpec",
+            "InvalidPodTemplate",
+            "NameTaken",
+            "QuotaExceeded",
+            "StorageNotFound",
+            "SourceNotFound",
+        }
     ),
     Condition.SUSPENDED: frozenset({"SuspendedByUser", "Suspending", "Resumed", "NotSuspended"}),
     Condition.SERVERS_READY: TROUBLES | {"AllReady", "Starting", "Restoring", "Suspended", "Removed"},
@@ -125,10 +133,15 @@ REASONS: dict[Condition, frozenset[str]] = {
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
+            "OperatorOutdated",
             "OperatorBug",
             "ReconcileFailed",
             "StatusRefused",
             "PodsNotEnding",
+            "NameTaken",
+            "KeysLost",
+            "Drifted",
+            "DriftFought",
         }
     ),
     Condition.CHECKPOINT_READY: frozenset({"Saved", "NeverSaved", "SaveFailed"}),
@@ -184,6 +197,8 @@ class EventReason(StrEnum):
     SCALED_UP = "WorkersScaledUp"
     SCALED_DOWN = "WorkersScaledDown"
     WORKER_FAILED = "WorkerFailed"
+    SERVER_FAILED = "ServerFailed"
+    EVALUATOR_FAILED = "EvaluatorFailed"
     WORKER_REJECTED = "WorkerRejected"
     WORKER_HUNG = "WorkerHung"
     EVALUATOR_HUNG = "EvaluatorHung"
@@ -201,13 +216,24 @@ class EventReason(StrEnum):
     TTL_EXPIRED = "TTLExpired"
     APPLY_FAILED = "ApplyFailed"
     OPERATOR_BUG = "OperatorBug"
+    OPERATOR_OUTDATED = "OperatorOutdated"
     RECONCILE_FAILED = "ReconcileFailed"
     STATUS_REFUSED = "StatusRefused"
     PODS_NOT_ENDING = "PodsNotEnding"
+    DRIFT_HEALED = "DriftHealed"
+    DRIFT_FOUGHT = "DriftFought"
+    DRIFTED = "Drifted"
+    NAME_TAKEN = "NameTaken"
+    KEYS_LOST = "KeysLost"
 
 
 LIVE_MANAGER = f"{MANAGER}-live"
 """Field manager of the few fields of a workload that change while it runs: its size and its suspension."""
+LIVE_FIELDS = {
+    "StatefulSet": frozenset({"replicas"}),
+    "Job": frozenset({"parallelism", "completions", "suspend"}),
+}
+"""{kind: fields of its spec} that this manager applies."""
 MANAGED_SELECTOR = f"app.kubernetes.io/managed-by={MANAGER}"
 """Label selector of every watch on children: what others made is never even sent to this operator."""
 MANAGED_BY = f"{GROUP}/{MANAGER}"

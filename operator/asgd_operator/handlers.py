@@ -65,7 +65,8 @@ def register(
         told(c.PLURAL, key, lane_of_job(seen["type"], seen["body"]))
 
     async def child(**seen: Any) -> None:
-        name = seen["labels"].get(c.JOB_LABEL, "")
+        # NB: a label may have been taken away by hand; the owner's name tells then whom to look at.
+        name = seen["labels"].get(c.JOB_LABEL, "") or views.owner_name(seen["body"])
         key = key_of(seen["namespace"], name) if name else ""
         told(seen["resource"].plural, key, lane_of(seen["type"]))
 

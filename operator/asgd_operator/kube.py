@@ -72,19 +72,24 @@ class Kube:
     on_request: Callable[[str, str, int], None] = field(default=lambda verb, resource, code: None)
     may_write: Callable[[], bool] = field(default=lambda: True)
 
-    async def apply(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
-        """Server-side apply of a whole manifest; what others set on the object stays."""
+    async def apply(self, manifest: Manifest, *, uid: str = "", dry_run: bool = False) -> Manifest:
+        """Server-side apply of a whole manifest; what others set on the object stays.
+
+        With a `uid`: raises Conflict where no object with it has the name.
+        """
+        if uid:
+            manifest = {**manifest, "metadata": {**manifest["metadata"], "uid": uid}}
         return await self._apply(manifest, _path(manifest), c.MANAGER, dry_run=dry_run)
 
-    async def apply_live(self, kind: str, namespace: str, name: str, spec: Manifest) -> None:
-        """Server-side apply of `spec` by a manager of its own. Raises NotFound where nothing is to be
-        changed.
+    async def apply_live(self, kind: str, namespace: str, name: str, uid: str, spec: Manifest) -> None:
+        """Server-side apply of `spec` by a manager of its own. Raises Conflict where no object with this UID has the
+        name.
         """
         place, _ = _PLACES[kind]
         manifest = {
             "apiVersion": place.removeprefix("apis/").removeprefix("api/"),
             "kind": kind,
-            "metadata": {"name": name, "namespace": namespace},
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
             "spec": dict(spec),
         }
         await self._apply(manifest, _path(manifest), c.LIVE_MANAGER)

@@ -168,9 +168,12 @@ class Job:
             ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
             self._pod_status(pod, {"phase": "Running", "podIP": "127.0.0.1", "conditions": [ready]})
 
-    def end_pods(self, role: str, phase: str, exit_code: int) -> None:
-        for pod in self.pods(role):
+    def end_pods(
+        self, role: str, phase: str, exit_code: int, message: str = "", most: int | None = None
+    ) -> None:
+        for pod in self.pods(role)[:most]:
             ended = {"exitCode": exit_code, "reason": "Ended", "finishedAt": "2026-01-01T00:00:00Z"}
+            ended |= {"message": message} if message else {}
             container = {"name": "asgd", "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
             states = [container | {"state": {"terminated": ended}}]
             self._pod_status(pod, {"phase": phase, "containerStatuses": states, "conditions": []})

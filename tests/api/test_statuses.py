@@ -69,7 +69,7 @@ class Desk:
     @property
     def refused(self) -> dict[str, float]:
         (family,) = self.metrics.status_refused.collect()
-        return {sample.labels["part"]: sample.value for sample in family.samples}
+        return {sample.labels["part"]: sample.value for sample in family.samples if sample.value}
 
     def close(self) -> None:
         self.loop.run_until_complete(self.api.close())

@@ -50,6 +50,12 @@ def _kubernetes(name: str) -> Program:
     return Program(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", _KUBERNETES_FLAGS)
 
 
+def _prometheus(name: str) -> Program:
+    """Of the many ways to find targets only Kubernetes': Debian's package leaves just that one out."""
+    package = f"github.com/prometheus/prometheus/cmd/{name}"
+    return Program(name, "prometheus", package, tags="remove_all_sd,enable_kubernetes_sd")
+
+
 API_TIER = [
     Program("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
     *map(_kubernetes, ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")),
@@ -60,11 +66,7 @@ NODE_TIER = [
     *map(_kubernetes, ("kubelet", "kube-proxy")),
     Program("coredns", "coredns", "github.com/coredns/coredns"),
     Program("metrics-server", "metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
-    # Of the many ways to find targets only Kubernetes': Debian's package leaves just that one out.
-    Program(
-        *("prometheus", "prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
-        tags="remove_all_sd,enable_kubernetes_sd",
-    ),
+    *map(_prometheus, ("prometheus", "promtool")),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -203,6 +204,33 @@ def test_a_script_whose_first_step_fails_in_every_worker_ends_the_run_at_once_wi
     assert last.endswith("(shapes.py:9)") and "Traceback" not in ran.said
     told = [ran.log(f"worker-{index}").count('shapes.py", line 9, in <module>') for index in (0, 1)]
     assert sum(told) <= 4, "each worker has failed once or twice, not seven times"
+
+
+@pytest.mark.slow
+def test_batch_norm_that_meets_one_sample_ends_the_run_at_once_and_drop_last_mends_it(tmp_path: Path) -> None:
+    text = """
+        import torch, asgd
+        from torch import nn
+        data = torch.utils.data.TensorDataset(torch.randn(321, 4))
+        loader = torch.utils.data.DataLoader(data, batch_size=8, shuffle=True, drop_last=LAST)
+        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        optimizer = asgd.connect(model)
+        for epoch in optimizer.until_stopped(range(2)):
+            for (batch,) in optimizer.until_stopped(loader):
+                optimizer.zero_grad()
+                model(batch).pow(2).mean().backward()
+                optimizer.step()
+        """
+    spec = {"entrypoint": "lone.py", "workers": {"replicas": 2}, "stopAfter": {"epochs": 2}}
+    write(tmp_path, lone=text.replace("LAST", "False"))
+    ran = run_spec(tmp_path, spec)
+    assert ran.code == 2, ran.said
+    last = ran.said.strip().splitlines()[-1]
+    assert "batch norm has met a batch of 1 sample, as in plain PyTorch" in last and "drop_last=True" in last
+    assert "(lone.py:11)" in last and "it starts again" not in ran.said
+    shutil.rmtree(ran.output, ignore_errors=True)
+    write(tmp_path, lone=text.replace("LAST", "True"))
+    assert run_spec(tmp_path, spec).summary["stopReason"] == "epochs"
 
 
 # -- without a run ---------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from asgd_operator.engine.together import all_of
 from asgd_operator.engine.views import owner_uid
 from asgd_operator.errors import Conflict, Forbidden, Invalid, NotFound, Transient
 from asgd_operator.kube import Kube
+from asgd_operator.plan.actions import Apply, Plan
 from asgd_operator.plan.model import Observed, Problem, Wanted
 
 FIELDS = {"server": "spec.parameterServer", "worker": "spec.workers", "evaluator": "spec.evaluation"}
@@ -27,6 +28,17 @@ async def problem(kube: Kube, o: Observed) -> Problem | None:
     asked = [_of_child(kube, o, wanted, exists=exists) for wanted, exists in _unproved(o)]
     # NB: all are heard, and the first in their order decides, so that a job says the same each time.
     return next((found for found in await all_of(*asked, _no_storage(kube, o)) if found), None)
+
+
+async def taken(kube: Kube, o: Observed, planned: Plan) -> dict[tuple[str, str], str]:
+    """{(kind, name): sentence} for each child that `planned` makes and whose name something else has.
+
+    Raises OperatorError where that is a child of a former job, which goes by itself, or where the question could not be
+    asked.
+    """
+    made = [item.child for item in planned.actions if isinstance(item, Apply) and not item.uid]
+    sentences = await all_of(*(_taken(kube, o, wanted) for wanted in made))
+    return {(wanted.kind, wanted.name): said for wanted, said in zip(made, sentences, strict=True) if said}
 
 
 def accepted(o: Observed) -> bool:
@@ -52,19 +64,22 @@ async def _of_child(kube: Kube, o: Observed, wanted: Wanted, *, exists: bool) ->
         _, problem = await _refused(kube, wanted, _renamed(wanted.manifest))
         return problem
     there, problem = await _refused(kube, wanted, wanted.manifest)
-    # Kinds that are made once are never read: the operator has no right to.
-    taken = await _taken(kube, o, wanted) if there and not wanted.once else None
-    return taken or problem
+    sentence = await _taken(kube, o, wanted) if there else ""
+    # What is wrong with an object that is not ours is not the job's fault.
+    return Problem("NameTaken", sentence) if sentence else problem
 
 
-async def _taken(kube: Kube, o: Observed, wanted: Wanted) -> Problem | None:
+async def _taken(kube: Kube, o: Observed, wanted: Wanted) -> str:
+    """A sentence where an object that is not this job's has the name; empty where none has."""
     live = await kube.get(wanted.kind, o.namespace, wanted.name, str(wanted.manifest["apiVersion"]))
     if live is None or owner_uid(live) == o.uid:
-        return None
+        return ""
     if owner_uid(live):
         raise Transient(f"{wanted.kind} {wanted.name} of a former job of this name is still being removed")
-    sentence = f"{wanted.kind} {wanted.name} exists already and belongs to something else; rename the job."
-    return Problem("NameConflict", sentence)
+    return (
+        f"{wanted.kind} {wanted.name} exists already and is not this job's, so it is left alone and the job lacks its "
+        f"own; delete or rename that {wanted.kind}, or rename the job."
+    )
 
 
 async def _refused(kube: Kube, wanted: Wanted, manifest: Mapping[str, Any]) -> tuple[bool, Problem | None]:

@@ -81,7 +81,7 @@ class Statuses:
         known = self._refused.get(o.uid)
         if found is None and known is not None and known.recent(o.now):
             self._count(known.parts[0])
-            return refused.refused(known.parts, whole, known.error, known.at)
+            return known.again(whole, o.now)
         status = whole if found is None else refused.without(o, whole, found)
         part = refused.next_part(status, error.fields) if isinstance(error, Invalid) else None
         self._count(part or ("all",))

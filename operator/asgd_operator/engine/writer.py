@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
+from asgd_operator.engine.healing import Healing
 from asgd_operator.engine.statuses import Statuses
 from asgd_operator.engine.together import all_of
-from asgd_operator.errors import Conflict, OperatorError
+from asgd_operator.engine.views import owned
+from asgd_operator.errors import Conflict, Invalid, OperatorError
 from asgd_operator.kube import Kube
 from asgd_operator.metrics import OperatorMetrics
+from asgd_operator.plan import drift
 from asgd_operator.plan.actions import (
     Action,
     Apply,
@@ -24,11 +27,13 @@ from asgd_operator.plan.actions import (
     Event,
     ExcusePod,
     FailPod,
+    Heal,
     Plan,
 )
 from asgd_operator.plan.model import Observed
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Writer:
 
     kube: Kube
     metrics: OperatorMetrics
+    healing: Healing = field(default_factory=Healing)
 
     def __post_init__(self) -> None:
         self._statuses = Statuses(self.kube, self.metrics, self._tell)
@@ -53,6 +59,7 @@ class Writer:
 
     def forget(self, uid: str) -> None:
         self._statuses.forget(uid)
+        self.healing.forget(uid)
 
     async def carry_out(self, o: Observed, actions: Sequence[Action]) -> None:
         """All writes of a plan: in its order, but children of one stage at the same time."""
@@ -67,12 +74,14 @@ class Writer:
         """One write of a plan."""
         log.info("%s", _describe(action), extra={"job": f"{o.namespace}/{o.name}"})
         match action:
-            case Apply(child):
-                await self.kube.apply(child.manifest)
+            case Apply(child, uid):
+                await self._ours(self.kube.apply(child.manifest, uid=uid), uid)
+            case Heal():
+                await self._heal(o, action)
             case CreateOnce(child):
                 await self._create_once(child.manifest)
-            case ApplyLive(kind, name, spec):
-                await self.kube.apply_live(kind, o.namespace, name, spec)
+            case ApplyLive(kind, name, uid, spec):
+                await self._ours(self.kube.apply_live(kind, o.namespace, name, uid, spec), uid)
             case Delete(kind, name, uid):
                 await self.kube.delete(kind, o.namespace, name, uid)
             case DeletePod(name, uid, force):
@@ -102,6 +111,30 @@ class Writer:
             await self.kube.event(metadata, event)
         except OperatorError as error:
             log.warning("event %s was not posted: %s", event.reason, error)
+
+    async def _ours(self, request: Awaitable[T], uid: str) -> T | None:
+        """NB: where an object with a UID is meant, a conflict is another one under its name: ours is gone."""
+        try:
+            return await request
+        except Conflict:
+            if not uid:
+                raise
+            return None
+
+    async def _heal(self, o: Observed, action: Heal) -> None:
+        """Tells its event at once, and only where there was something to put back."""
+        seen, manifest = action.seen, drift.with_live_fields(action.child, action.seen)
+        try:
+            answer = await self._ours(self.kube.apply(manifest, uid=seen.uid), seen.uid)
+        except Invalid:
+            if seen.kind != "ConfigMap":
+                raise
+            # Somebody has made it immutable; the next pass makes another one.
+            await self.kube.delete(seen.kind, o.namespace, seen.name, seen.uid)
+            await self._tell(o, action.event)
+            return
+        if answer is not None and self.healing.done(o, action, owned(answer)):
+            await self._tell(o, action.event)
 
     async def _create_once(self, manifest: Mapping[str, Any]) -> None:
         try:

@@ -16,6 +16,8 @@ from typing import Any
 from asgd.spec import schema
 
 _BITS = {"int32": 31, "int64": 63}
+_NAME_MOST = 256
+"""Letters of a key that the schema does not name; a longer one is left out."""
 Schema = Mapping[str, Any]
 
 
@@ -64,5 +66,6 @@ def _map(value: Mapping[str, Any], bounds: Schema) -> dict[str, Any]:
     found = (
         (key, _fit(item, known.get(key) or bounds.get("additionalProperties") or {}))
         for key, item in value.items()
+        if len(key) <= _NAME_MOST
     )
     return dict(islice(((key, item) for key, item in found if item is not None), bounds.get("maxProperties")))

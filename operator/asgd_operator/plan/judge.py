@@ -14,7 +14,7 @@ from asgd_operator.constants import Condition, Role
 from asgd_operator.plan import deadlines, failing, success, suspend
 from asgd_operator.plan.coming import coming
 from asgd_operator.plan.conditions import Judgement
-from asgd_operator.plan.degraded import degraded, saving
+from asgd_operator.plan.degraded import degraded, saving, unread
 from asgd_operator.plan.model import Child, Observed
 from asgd_operator.plan.trouble import crashing, trouble, unmade, unready
 from asgd_operator.plan.verdict import Verdict
@@ -24,6 +24,9 @@ def judge(o: Observed, verdict: Verdict | None) -> Iterator[Judgement]:
     """The conditions that this pass can speak about. A finished job keeps what it had when it ended."""
     if o.finished:
         yield from failing.judge(o)
+        return
+    if o.spec is None and o.unread:
+        yield from unread(o)
         return
     yield accepted(o)
     if o.spec is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -48,14 +48,26 @@ class Refused:
     """What stood there then."""
     error: str
     """The API server's words about the first of them."""
-    at: datetime
+    since: datetime
+    """When `parts` were found out."""
+    last: datetime
 
     def recent(self, now: datetime) -> bool:
-        return (now - self.at).total_seconds() < AGAIN_SECONDS
+        """Whether what is left out next may go by what was left out last."""
+        return (now - self.since).total_seconds() < AGAIN_SECONDS
 
     def stands(self, status: Status, now: datetime) -> bool:
-        """Nothing gives hope that `status` would be taken whole."""
-        return self.recent(now) and self.values == _values(status, self.parts)
+        """Nothing gives hope that `status` would be taken whole.
+
+        NB: a figure that is not there is kept from the status as written, mostly, and comes again with the next report.
+        """
+        found = zip(self.values, _values(status, self.parts), strict=True)
+        same = all(value is None or value == then for then, value in found)
+        return same and (now - self.last).total_seconds() < AGAIN_SECONDS
+
+    def again(self, status: Status, now: datetime) -> Refused:
+        """The same parts are refused in `status`."""
+        return replace(self, values=_values(status, self.parts), last=now)
 
     @property
     def event(self) -> Event:
@@ -67,9 +79,9 @@ class Refused:
         return f"{names} cannot be written and is left out of the status; {_says(self.error)}"
 
 
-def refused(parts: Sequence[Part], status: Status, error: str, at: datetime) -> Refused:
+def refused(parts: Sequence[Part], status: Status, error: str, now: datetime) -> Refused:
     """`parts` of `status` are to be left out, because of `error`."""
-    return Refused(tuple(parts), _values(status, parts), error, at)
+    return Refused(tuple(parts), _values(status, parts), error, now, now)
 
 
 def lost(error: str) -> Event:

@@ -13,7 +13,7 @@ from typing import Any
 
 from asgd.spec.status import Status
 from asgd_operator.constants import JOB_LABEL, ROLE_LABEL, Condition, Phase, Role
-from asgd_operator.plan import conditions, deadlines, fitting, members, success, suspend, times
+from asgd_operator.plan import conditions, deadlines, evidence, fitting, members, success, suspend, times
 from asgd_operator.plan.judge import judge
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.summary import summary
@@ -34,6 +34,7 @@ def derive(o: Observed, verdict: Verdict | None, *, rescued: bool = False) -> di
         **_times(o, verdict),
         "parameterServer": _servers(o, rescued),
         "workers": _workers(o),
+        "lastFailure": dict(evidence.derive(o)),
         "conditions": judged,
     }
     return fitting.fit(status | _training(o))
@@ -47,6 +48,8 @@ def phase(o: Observed, verdict: Verdict | None) -> Phase:
         return Phase.SUCCEEDED
     if o.holds(Condition.FAILED) or verdict is not None:
         return Phase.FAILED
+    if o.spec is None and o.unread and o.status.get("phase"):
+        return Phase(o.status["phase"])
     if o.problem is not None or o.spec is None:
         return Phase.INVALID
     if o.spec.run_policy.suspend:
@@ -68,6 +71,8 @@ def _times(o: Observed, verdict: Verdict | None) -> dict[str, Any]:
     now = times.write(o.now)
     if o.finished:
         return _kept(o, "startTime", "runningTime", "completionTime")
+    if o.spec is None and o.unread:
+        return _kept(o, "startTime", "runningTime")
     if o.spec is None or (o.spec.run_policy.suspend and suspend.stopped(o)):
         return {}
     found = _kept(o, "startTime", "runningTime")
@@ -107,7 +112,8 @@ def _workers(o: Observed) -> dict[str, Any]:
         }
     wanted = o.spec.workers.replicas if o.spec and not o.spec.run_policy.suspend else 0
     restarts = max(int(before.get("restarts", 0)), seen, job.failed if job else 0)
-    return {"desired": before.get("desired", 0) if o.finished else wanted, **counts, "restarts": restarts}
+    kept = o.finished or (o.spec is None and bool(o.unread))
+    return {"desired": before.get("desired", 0) if kept else wanted, **counts, "restarts": restarts}
 
 
 def _training(o: Observed) -> dict[str, Any]:
@@ -160,11 +166,15 @@ def _figures(report: Status) -> dict[str, Any]:
         "stalenessP99": report.staleness.p99,
         "lostUpdates": report.lost_updates,
     }
-    metrics = {name: _short(value) for name, value in report.metrics.items()}
-    if known := {name: value for name, value in metrics.items() if value is not None}:
-        figures["metrics"] = known
-    if report.rejected_workers:
-        figures["rejectedWorkers"] = report.rejected_workers
+    told = {
+        "metrics": {name: _short(value) for name, value in sorted(report.metrics.items())},
+        "strategyFigures": {name: _short(value) for name, value in sorted(report.strategy_figures.items())},
+        "refused": {reason: count for reason, count in sorted(report.refused.items()) if count},
+        "rejectedWorkers": report.rejected_workers,
+        "everRejected": report.ever_rejected,
+        "suspects": report.suspects,
+    }
+    figures |= {name: value for name, value in told.items() if value}
     if number := _noticed(report):
         figures["noticeNumber"] = number
     if (loss := _short(report.loss)) is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from asgd_operator.constants import TROUBLES, Condition, Phase, Role
 from asgd_operator.constants import EventReason as Reason
-from asgd_operator.plan import degraded
+from asgd_operator.plan import degraded, evidence
 from asgd_operator.plan.actions import Event
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.trouble import end
@@ -108,6 +108,11 @@ _DEGRADED = {
     "CheckpointFailing": Reason.CHECKPOINT_FAILED,
     "PodsNotEnding": Reason.PODS_NOT_ENDING,
     "Stalled": Reason.TRAINING_STALLED,
+    "NameTaken": Reason.NAME_TAKEN,
+    "KeysLost": Reason.KEYS_LOST,
+    "Drifted": Reason.DRIFTED,
+    "DriftFought": Reason.DRIFT_FOUGHT,
+    "OperatorOutdated": Reason.OPERATOR_OUTDATED,
 }
 
 
@@ -122,15 +127,22 @@ def _restarts(o: Observed, after: Status) -> Iterator[Event]:
             f"A parameter server was started again ({spent} of {limit} restarts of its budget are spent)."
         )
         yield Event(Reason.SERVER_RESTARTED, message, warning=True)
-    if after["workers"]["restarts"] > o.status.get("workers", {}).get("restarts", 0):
-        yield Event(Reason.WORKER_FAILED, _worker(o), warning=True)
+    failed = evidence.event(o, after)
+    if failed is not None:
+        yield failed
+    more_workers = after["workers"]["restarts"] > o.status.get("workers", {}).get("restarts", 0)
+    if more_workers and (found := _worker(o, after)):
+        yield Event(Reason.WORKER_FAILED, found, warning=True)
 
 
-def _worker(o: Observed) -> str:
+def _worker(o: Observed, after: Status) -> str:
+    """What is told of a worker's restart; empty where it was told as the newest failure."""
     ended = [pod for pod in o.pods_of(Role.WORKER) if pod.phase == "Failed" and pod.exit_code]
     newest = max(ended, key=lambda pod: (str(pod.created), pod.name), default=None)
     if newest is None:
         return "A worker ended and was replaced."
+    if newest.name == after.get("lastFailure", {}).get("pod"):
+        return ""
     return f"On node {newest.node or 'unknown'} {end(newest)}"
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio import client
 
+from tests.unit.plan.builders import booked
+
 Body = dict[str, Any]
 
 
@@ -63,16 +65,23 @@ class Api:
             if path in self.objects:
                 return web.json_response({"message": "it exists"}, status=409)
         if dry:
-            version = "1" if path in self.objects else ""
-            return web.json_response({**body, "metadata": {**body["metadata"], "resourceVersion": version}})
+            # What is not there gets no version by a dry run.
+            return web.json_response(_with(body, resourceVersion="1" if path in self.objects else ""))
         if path.endswith("/status") and (said := self.mind(body["status"])):
             code, message, fields = said
             details = {"causes": [{"field": field, "message": message} for field in fields]}
             return web.json_response({"message": message, "details": details}, status=code)
         self.version += 1
-        kept = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
-        self.objects[path] = kept
-        return web.json_response(kept)
+        self.objects[path] = _with(body, resourceVersion=str(self.version), managedFields=[self.book(body)])
+        return web.json_response(self.objects[path])
+
+    def book(self, body: Body) -> Body:
+        """The operator's entry in the API server's book of fields after it has applied `body`."""
+        return {"manager": "asgd-operator", "operation": "Apply", "fieldsV1": booked(body)}
+
+
+def _with(body: Body, **metadata: Any) -> Body:
+    return {**body, "metadata": {**body["metadata"], **metadata}}
 
 
 @asynccontextmanager

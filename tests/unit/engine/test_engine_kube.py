@@ -111,9 +111,18 @@ def test_a_pod_that_somebody_deletes_is_said_to_be_disrupted_and_goes_on_ending(
 
 
 def test_live_fields_have_a_manager_of_their_own() -> None:
-    (request,) = talk(lambda kube: kube.apply_live("Job", "n", "w", {"parallelism": 2}))
+    (request,) = talk(lambda kube: kube.apply_live("Job", "n", "w", "u", {"parallelism": 2}))
     assert request["query"]["fieldManager"] == "asgd-operator-live"
     assert (request["body"]["apiVersion"], request["body"]["spec"]) == ("batch/v1", {"parallelism": 2})
+    assert request["body"]["metadata"] == {"name": "w", "namespace": "n", "uid": "u"}
+
+
+def test_an_apply_to_an_object_that_is_there_is_of_the_one_that_was_seen() -> None:
+    manifest = {"kind": "Service", "metadata": {"name": "s", "namespace": "n"}}
+    (request,) = talk(lambda kube: kube.apply(manifest, uid="u"))
+    assert request["body"]["metadata"]["uid"] == "u"
+    (request,) = talk(lambda kube: kube.apply(manifest))
+    assert "uid" not in request["body"]["metadata"]
 
 
 def test_status_is_written_to_its_subresource_of_the_job_with_this_uid() -> None:
@@ -190,6 +199,17 @@ def test_the_fields_that_the_api_server_complains_about_are_known() -> None:
     assert isinstance(found, Invalid)
     assert found.fields == ("status.training.new",)
     assert isinstance(refused(500, {"message": "etcdserver: request is too large"}), Invalid)
+
+
+def test_that_rules_were_not_checked_is_not_quoted_beside_the_mistake_itself() -> None:
+    unchecked = (
+        "some validation rules were not checked because the object was invalid; correct the existing errors"
+    )
+    mistake = 'AsgdJob "x" is invalid: [spec.buffers: Unsupported value: "avg": supported values: "local", "average"'
+    found = refused(
+        422, {"message": f'{mistake}, <nil>: Invalid value: "null": {unchecked} to complete validation]'}
+    )
+    assert str(found) == f"{mistake}]"
 
 
 def test_no_server_is_worth_another_try() -> None:

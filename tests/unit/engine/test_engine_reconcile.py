@@ -71,6 +71,7 @@ class Watched:
             "jobs": (handlers.job_place, views.job),
             "pods": (views.workload_of_pod, views.pod),
             "batch": (views.owner_uid, views.batch_job),
+            "services": (views.owner_uid, views.child),
             "servers": (views.owner_uid, views.server_set),
         }[index]
         metadata = found["metadata"]
@@ -84,6 +85,7 @@ class Watched:
             servers=self._index("servers"),
             pods=self._index("pods"),
             batch=self._index("batch"),
+            supports=(self._index("services"),),
         )
 
     def _index(self, name: str) -> dict[Any, list[Any]]:
@@ -237,7 +239,8 @@ def test_what_the_api_server_refuses_again_and_again_is_shown_on_the_job() -> No
 def test_a_job_that_waits_for_the_children_of_a_former_one_of_its_name_says_so() -> None:
     owner = {"kind": "AsgdJob", "apiVersion": "asgd.dev/v1alpha1", "uid": "u-former", "controller": True}
     path = "/api/v1/namespaces/n/services/x-server"
-    api = Api({path: {"metadata": {"name": "x-server", "ownerReferences": [owner]}}})
+    metadata = {"name": "x-server", "ownerReferences": [owner], "resourceVersion": "1"}
+    api = Api({path: {"metadata": metadata}})
 
     async def script(o: Operator) -> None:
         await o.see("jobs", body("x"))

@@ -17,8 +17,9 @@ from asgd_operator.kube import Kube
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.plan.actions import Plan
 from asgd_operator.plan.model import Observed
+from asgd_operator.plan.status import TRAINING_SECONDS
 from tests.unit.engine.api import Api, Body, serving
-from tests.unit.plan.builders import START
+from tests.unit.plan.builders import START, make_job
 
 Mind = Callable[[Body], tuple[int, str, list[str]] | None]
 
@@ -164,6 +165,18 @@ def test_what_was_refused_is_not_tried_again_before_it_has_changed() -> None:
     assert desk.api.events("x") == ["StatusRefused"]
 
 
+def test_the_job_goes_on_saying_so_while_its_figures_are_not_asked_for_anew() -> None:
+    """The next pass keeps the figures that stand in the status, which lacks the refused one."""
+    desk = Desk(mind("training.metrics", "status.training.metrics"))
+    kept = whole()
+    del kept["training"]["metrics"]
+    desk.write(whole(), kept, kept, whole(), kept, seconds=20)
+    assert desk.api.condition("x", "Degraded")["reason"] == "StatusRefused"
+    assert desk.tries == 2, "nobody has written that all is well"
+    desk.write(kept, kept, seconds=400)
+    assert desk.api.condition("x", "Degraded")["reason"] == "AsExpected", "it has none any more"
+
+
 def test_what_was_refused_is_written_when_the_api_server_takes_it() -> None:
     desk = Desk(mind("training.metrics", "status.training.metrics"))
 
@@ -198,3 +211,27 @@ def test_the_condition_that_tells_of_it_keeps_its_time() -> None:
     desk.write(whole(), whole(updates=4), whole(updates=5), seconds=60)
     found = desk.api.condition("x", Condition.DEGRADED)
     assert found["lastTransitionTime"] == "2026-11-01T12:00:00Z"
+
+
+def test_a_running_job_whose_metrics_are_refused_is_written_as_often_as_any_other() -> None:
+    """The plan's own statuses over ten minutes, a pass each ten seconds: two requests for each new set of figures."""
+    api, metrics, degraded = Api(), OperatorMetrics(), []
+
+    async def main() -> None:
+        scene = make_job().running().seeing(namespace="n")
+        async with serving(api) as client:
+            writer = Writer(Kube(client), metrics)
+            api.mind = mind("training.metrics", "status.training.metrics")
+            for number in range(60):
+                scene = scene.after(10).with_report(updates=number, metrics={"loss": 0.5 + number})
+                await writer.say(scene.observed(), scene.plan())
+                written = writer.written("u-job")
+                assert written is not None
+                scene = scene.seeing(status=written[1])
+                degraded.append(api.condition("x", "Degraded")["reason"])
+
+    asyncio.run(main())
+    assert set(degraded) == {"StatusRefused"}
+    assert len(api.writes_to("asgdjobs/x/status")) <= 2 * 600 / TRAINING_SECONDS + 2
+    assert api.events("x").count("StatusRefused") == 1
+    assert api.status("x")["status"]["training"]["updates"] >= 57

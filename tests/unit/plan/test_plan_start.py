@@ -56,10 +56,10 @@ def test_a_running_job_keeps_its_workloads_when_this_version_renders_them_otherw
 def test_resume_starts_the_servers_first_and_lets_the_workers_go_when_they_are_ready() -> None:
     resumed = make_job().stopped().suspended(False)
     *_, first = resumed.actions()
-    assert first == ApplyLive("StatefulSet", "x-server", {"replicas": 2})
+    assert first == ApplyLive("StatefulSet", "x-server", "u-servers", {"replicas": 2})
     ready = resumed.with_servers(ready=2)
     assert (
-        ApplyLive("Job", "x-worker", {"parallelism": 4, "completions": 4, "suspend": False})
+        ApplyLive("Job", "x-worker", "u-workers", {"parallelism": 4, "completions": 4, "suspend": False})
         in ready.actions()
     )
     assert "Resumed" in told(resumed.plan())

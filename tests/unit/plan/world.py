@@ -51,9 +51,9 @@ class World:
         match action:
             case Apply(child) | CreateOnce(child):
                 self._apply(child)
-            case ApplyLive("StatefulSet", _, spec):
+            case ApplyLive("StatefulSet", _, _, spec):
                 self._set(servers=replace(self.servers, replicas=spec["replicas"]) if self.servers else None)
-            case ApplyLive("Job", _, spec):
+            case ApplyLive("Job", _, _, spec):
                 size = {"parallelism": spec["parallelism"], "completions": spec["completions"]}
                 self._set(
                     workers=replace(self.workers, **size, suspended=spec["suspend"]) if self.workers else None

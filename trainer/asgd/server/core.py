@@ -249,6 +249,7 @@ class ServerCore:
 
     def tick(self, now: float) -> Answers:
         """Moves time on."""
+        self.traffic.only(self.shard.members)
         if self.saving:
             self.saving.tick(now)
             self._tell_trouble(self.saving.trouble(now))

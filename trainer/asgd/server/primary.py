@@ -99,6 +99,9 @@ class Primary:
             return None
         if self.stop:
             return self.shard.unlike(message) or Fault("stopped", self.stop, self.shard.term)
+        if self.coordinator.roster.left(message.index, message.incarnation):
+            # NB: a hello that comes late or twice; nobody is there any more whose end could be waited for.
+            return Fault("session", f"this worker {message.index} has said goodbye", self.shard.term)
         known = self.coordinator.dataset
         if message.dataset is None and message.own_loop:
             return None
@@ -146,9 +149,7 @@ class Primary:
                 coordinator.finished(message.index, now)
                 self.shard.recorder.ended(message.index)
         elif message.role == "evaluator":
-            coordinator.meet_evaluator(None)
-            if message.lost:
-                coordinator.unevaluated("the evaluator has ended again and again, and is given up", now)
+            coordinator.leave_evaluator(message.lost, now)
 
     # -- pushes ------------------------------------------------------------------------------------
 
@@ -272,9 +273,12 @@ class Primary:
         self.tell_skipped(report.skipped)
         if report.ready:
             self.coordinator.shard_heard(message.index, now)
-        self.reports[message.index] = report
-        for worker in report.suspects:
-            self.coordinator.suspect(worker, outliers.sentence(self.job.spec.outliers))
+        before, self.reports[message.index] = self.reports.get(message.index), report
+        for worker, count in report.suspects.items():
+            known = before.suspects.get(worker, 0) if before else 0
+            # NB: the first report to a shard 0 that was started anew is of pushes of before.
+            if worker not in self.coordinator.suspects or (before and count > known):
+                self.coordinator.suspect(worker, outliers.sentence(self.job.spec.outliers), now)
         if self.collecting:
             self.collecting.report(message.index, report)
             if report.leaving and not self.collecting.under_way:

@@ -87,6 +87,7 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         stop_detail=coordinator.stop_detail,
         diverged_by=coordinator.diverged_by,
         suspects=sorted(coordinator.suspects)[:LOST_MOST],
+        refused_lately=coordinator.refused_lately(now)[:LOST_MOST],
         guarantee=coordinator.guarantee,
         stop_after=coordinator.spec.stop_after,
         serving=facts.serving,
