@@ -136,7 +136,8 @@ class Kube:
         place, plural = _PLACES[kind]
         path = f"/{place}/namespaces/{namespace}/{plural}" if namespace else f"/{place}/{plural}"
         try:
-            await self._request("GET", path, kind, query={"limit": "1", "resourceVersion": "0"})
+            # NB: without a resourceVersion, with which the API server heeds no limit and sends all there are.
+            await self._request("GET", path, kind, query={"limit": "1"})
         except NotFound:
             return "the API server does not know this kind; apply the CRDs"
         except Forbidden as error:

@@ -25,7 +25,7 @@ import kopf
 from kopf._cogs.clients.errors import APIError
 from kubernetes.aio import client
 
-from asgd_operator import handlers, health
+from asgd_operator import crowds, handlers, health
 from asgd_operator.constants import KIND
 from asgd_operator.engine.agenda import Lane
 from asgd_operator.engine.observe import Indices
@@ -154,6 +154,7 @@ class Operator:
 
     async def _watch(self) -> None:
         namespaces = self.settings.watch.namespaces
+        crowds.install()
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
         handlers.configure(
             settings,

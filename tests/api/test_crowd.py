@@ -19,6 +19,8 @@ pytestmark = pytest.mark.timeout(1800)  # hundreds of jobs, on a machine that ma
 VALUES = Path(__file__).parents[2] / "charts" / "asgd-operator" / "values.yaml"
 REQUESTS = 25
 """Of a job from its creation until it trains: 8 dry runs, 9 children, 4 statuses, 4 events."""
+STEPS = 3
+"""Statuses more, as the steps of its pods are seen one by one or together."""
 JOBS = 40
 RUNNING, SILENT = 300, 13
 
@@ -55,7 +57,7 @@ def test_a_job_costs_a_fixed_number_of_requests_until_it_runs(
         crowd.apply(kubectl, ["alone"], shard.port)
         until(lambda: "alone" in notebook.running, "it runs")
         until(lambda: "TrainingStarted" in Job(kubectl, crowd.NAMESPACE).events(), "that is told")
-        assert requests_of(process) - before <= REQUESTS, crowd.requests(process)
+        assert requests_of(process) - before <= REQUESTS + STEPS, crowd.requests(process)
 
 
 def test_forty_jobs_at_once_start_in_the_order_in_which_they_came_within_the_charts_limits(
@@ -67,7 +69,7 @@ def test_forty_jobs_at_once_start_in_the_order_in_which_they_came_within_the_cha
         crowd.apply(kubectl, names, shard.port)
         until(lambda: all(name in notebook.running for name in names), "all of them run", 600)
         # A few may repeat a write: a pass may see its own children late.
-        assert (requests_of(process) - before) / JOBS <= REQUESTS + 1, crowd.requests(process)
+        assert (requests_of(process) - before) / JOBS <= REQUESTS + STEPS, crowd.requests(process)
         limit = yaml.safe_load(VALUES.read_text(encoding="utf-8"))["resources"]["limits"]["memory"]
         assert crowd.peak_mib(process) < int(limit.removesuffix("Mi"))
     assert crowd.displaced(notebook, names) <= 8, (
