@@ -27,6 +27,8 @@ class Collecting:
         """Of the newest complete save."""
         self.newest_at = 0.0
         """When it was written, on the core's own clock."""
+        self.complete_saves = dict(saving.facts.complete)
+        """{number: updates} of those that a job may go back to."""
         self.error = ""
         """Why the newest attempt failed; empty when it did not."""
         self._number = 0
@@ -59,6 +61,25 @@ class Collecting:
     def complete(self) -> int:
         """Number of the newest complete save; 0: none."""
         return self.newest.save if self.newest else 0
+
+    def to_go_back_to(self) -> int:
+        """The save that a job goes back to that has diverged; 0: there is none.
+
+        The newest one, unless the job has diverged again soon after it went back: then one from before that, or the
+        oldest, for what was saved on the way to a divergence may be past saving at any rate.
+        """
+        coordinator, saves = self._coordinator, self.complete_saves
+        if coordinator.diverged_again:
+            return max(self._spared, default=min(saves, default=0))
+        return max(saves, default=0)
+
+    @property
+    def _spared(self) -> frozenset[int]:
+        """Soon after the job went back: the save from before that one, in case that it diverges again."""
+        if not self._coordinator.diverged_again:
+            return frozenset()
+        back_at = self._coordinator.back_at
+        return frozenset(sorted(number for number, at in self.complete_saves.items() if at < back_at)[-1:])
 
     @property
     def under_way(self) -> int:
@@ -114,12 +135,17 @@ class Collecting:
             self._end(self._overdue(now - asked), now)
         elif len(self._parts) == self._shard.shards and self._published < self._number:
             self._published = self._number
-            self._saving.ask(Publish(self._manifest(), self._coordinator.spec.checkpoint.keep))
+            keep = self._coordinator.spec.checkpoint.keep
+            self._saving.ask(Publish(self._manifest(), keep, self._spared))
 
     def published(self, outcome: Outcome, manifest: Manifest, now: float) -> None:
         """The store has answered about a manifest."""
         if outcome.done:
             self.newest, self.newest_at = manifest, now
+            self.complete_saves[manifest.save] = manifest.updates
+            keep, spared = self._coordinator.spec.checkpoint.keep, self._spared
+            for old in set(sorted(self.complete_saves)[:-keep]) - spared:
+                del self.complete_saves[old]
         if manifest.save == self.under_way:
             self._end(outcome.error, now)
 
@@ -150,4 +176,5 @@ class Collecting:
             parts=[self._parts[index] for index in range(shard.shards)],
             time=0.0,
             run=self._run,
+            rollbacks=shard.rollbacks,
         )

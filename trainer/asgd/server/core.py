@@ -12,6 +12,7 @@ from typing import Any
 
 from asgd.algorithms.registry import halves
 from asgd.algorithms.rounds import RoundServer
+from asgd.algorithms.schedule import slowed
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
@@ -20,6 +21,7 @@ from asgd.server.knowledge import Knowledge
 from asgd.server.leaving import Leaving
 from asgd.server.participant import Participant
 from asgd.server.primary import Primary
+from asgd.server.rollback import Rollback
 from asgd.server.round_closing import RoundClosing
 from asgd.server.saving import Outcome, Publish, Restored, Saving, StoreFacts, Wish
 from asgd.server.shard import Parked, Shard, asker
@@ -54,19 +56,20 @@ PARKED_MOST = 10_000
 class ServerCore:
     """The server of shard `index` in its start number `term`. `store` None: there is no checkpoint store.
 
-    `memory(n)` makes the (n,) float32 array of the weights, all zero.
+    `memory(n)` makes the (n,) float32 array of the weights, all zero. `rollbacks`: how often the job has gone back.
     """
 
     def __init__(
         self, job: Job, index: int, term: int, *, run: str = "", store: StoreFacts | None = None,
-        recorder: Recorder | None = None, memory: Callable[[int], F32] | None = None,
+        recorder: Recorder | None = None, memory: Callable[[int], F32] | None = None, rollbacks: int = 0,
     ) -> None:  # fmt: skip
-        spec = job.spec
+        spec = slowed(job.spec, rollbacks)
         rule = halves(spec).server()
         self.job = job
         self.shard = Shard(spec, rule, index, spec.parameter_server.shards, term)
         self.shard.recorder = recorder or self.shard.recorder
         self.shard.memory = memory or self.shard.memory
+        self.shard.rollbacks = rollbacks
         self.traffic = Traffic()
         self.saving = Saving(self.shard, self.traffic, store) if store else None
         make = Primary if index == 0 else Participant
@@ -91,9 +94,11 @@ class ServerCore:
                 shard.start_over()
             return
         shard.restore(restored.size, restored.layout, restored.arrays, restored.meta)
-        shard.recorder.restored(restored.number)
+        shard.recorder.restored(restored.number, shard.rollbacks)
+        if back := restored.back:
+            shard.losses.told(back.term, back.version, back.samples)
         if self.primary and restored.job is not None:
-            self.primary.restore(restored.job, restored.manifest, restored.age, now)
+            self.primary.restore(restored.job, restored.manifest, restored.age, now, restored.back)
             self.primary.tell_skipped(restored.skipped)
         if self.participant:
             self.participant.skipped = restored.skipped
@@ -296,6 +301,19 @@ class ServerCore:
             if isinstance(outcome.wish, Publish):
                 self.primary.collecting.published(outcome, outcome.wish.manifest, now)
             self.primary.collecting.tick(now)
+
+    # -- going back --------------------------------------------------------------------------------
+
+    def back(self, now: float) -> Rollback | None:
+        """The order to go back, if the job does: the driver ends this core, and begins the next one with it."""
+        due = self._duty.back(now)
+        if due is None:
+            return None
+        shard = self.shard
+        number, save, why = due
+        return Rollback(
+            number, save, shard.term, shard.state.version, shard.state.samples, why, self.job_state(now)
+        )
 
     # -- leaving -----------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ def shard_report(shard: Shard, traffic: Traffic) -> ShardReport:
         refused=dict(shard.refused),
         suspects=sorted(shard.outliers.workers)[:SUSPECTS_MOST],
         lost=shard.losses.updates,
+        rollbacks=shard.rollbacks,
         sent=traffic.sent,
         received=traffic.received,
         codec_saved=shard.saved,

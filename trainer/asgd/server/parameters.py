@@ -59,6 +59,8 @@ class Parameters:
         self.spoils = 0
         """Accepted pushes that turned out to be bad in a later chunk."""
         self.losses = Losses()
+        self.rollbacks = 0
+        """How often the job had gone back to a checkpoint when this start began."""
         self.shadows: Shadows | None = None
         """What each worker holds, when pulls are sent as differences."""
         self.saved = 0
@@ -127,6 +129,7 @@ class Parameters:
             "refused": dict(self.refused),
             "outliers": self.outliers.state(),
             "losses": self.losses.state(),
+            "rollbacks": self.rollbacks,
             "facts": self.state.facts,
         }
 

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from asgd.errors import ProtocolError, UserError
-from asgd.server import outliers
+from asgd.server import kept, outliers
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
 from asgd.server.manifest import Manifest
 from asgd.server.pool import Wanted
+from asgd.server.rollback import Rollback
 from asgd.server.saving import Saving
 from asgd.server.shard import Shard, named
 from asgd.server.traffic import Traffic
@@ -69,8 +70,13 @@ class Primary:
         """Why the job stops; empty while it runs."""
         return self.coordinator.stop_reason
 
-    def restore(self, state: dict[str, Any], manifest: Manifest | None, age: float, now: float) -> None:
-        """Takes over the job's state; `manifest` is the newest complete save, if there is one, `age` seconds old."""
+    def restore(
+        self, state: dict[str, Any], manifest: Manifest | None, age: float, now: float, back: Rollback | None = None
+    ) -> None:  # fmt: skip
+        """Takes over the job's state; `manifest` is the newest complete save, if there is one, `age` seconds old.
+
+        With `back` the job goes back to it.
+        """
         self.coordinator.load(state)
         self.coordinator.last_save = now
         if state["run"] == self.coordinator.run:
@@ -78,9 +84,12 @@ class Primary:
         self.shard.state.dataset, self.shard.tensors = self.coordinator.dataset, self.coordinator.tensors
         self._rolled_back = self.shard.losses.samples
         if self.collecting:
-            if state["stopReason"] == "":
+            if state["stopReason"] == "" and back is None:
                 self.coordinator.restarts["server"] += 1
             self.collecting.newest, self.collecting.newest_at = manifest, now - age
+        if back:
+            kept.pass_on(self.coordinator, back.job or {})
+            self.coordinator.gone_back(back)
 
     # -- members -----------------------------------------------------------------------------------
 
@@ -150,7 +159,8 @@ class Primary:
 
     def exchanged(self, message: Exchange, reply: Reply, spoiled: bool, now: float) -> None:
         """A chunk of a push was served: the first one has the push's verdict, a later one may have `spoiled` it."""
-        if message.bare and not message.finite and not message.steps and reply.verdict != "duplicate":
+        counts = reply.verdict not in ("duplicate", "refused:rollback")
+        if message.bare and not message.finite and not message.steps and counts:
             self.coordinator.dropped(message.index, message.visits, now)
             return
         if not message.chunk and message.steps and reply.verdict != "duplicate":
@@ -241,6 +251,8 @@ class Primary:
             dataset=coordinator.dataset,
             resting=[member.index for member in coordinator.members.values() if member.resting],
             every_seconds=coordinator.spec.evaluation.every_seconds,
+            rollbacks=self.shard.rollbacks,
+            back_to=collecting.complete if collecting else 0,
         )
 
     def _worker_report(self, index: int, report: WorkerReport) -> None:
@@ -259,7 +271,8 @@ class Primary:
         known = self.terms.get(message.index)
         if known is not None and message.incarnation < known:
             return Fault("fenced", f"there is a shard {message.index} of term {known}", self.shard.term)
-        if known is not None and message.incarnation > known:
+        before = self.reports.get(message.index, report)
+        if known is not None and message.incarnation > known and report.rollbacks <= before.rollbacks:
             self.coordinator.restarts["server"] += 1
         self.terms[message.index] = message.incarnation
         self.tell_skipped(report.skipped)
@@ -299,6 +312,20 @@ class Primary:
     def change(self, spec: JobSpec) -> None:
         """Live fields of the spec have changed."""
         self.coordinator.change(spec)
+
+    def back(self, now: float) -> tuple[int, int, str] | None:
+        """Number of the rollback that is due, the save that the job goes back to, and why; None: there is none."""
+        coordinator, own = self.coordinator, self.shard.rollbacks
+        others = max((report.rollbacks for report in self.reports.values()), default=0)
+        # NB: others are ahead of a start that was killed right after a rollback, before a save, and knows of none.
+        if not coordinator.going_back and others <= own:
+            return None
+        save = self.collecting.to_go_back_to() if self.collecting else 0
+        if save:
+            return max(own + 1, others), save, coordinator.going_back
+        if coordinator.going_back:
+            coordinator.stay("there is no checkpoint yet that the job could go back to", now)
+        return None
 
     def tick(self, now: float) -> None:
         """Moves time on. A fresh model, and what a restart has lost, are saved as soon as they are there."""

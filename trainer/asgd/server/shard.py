@@ -246,7 +246,9 @@ class Shard(Parameters):
             state.version + 1, message.samples, message.steps, message.loss, meta=message.meta, bare=message.bare,
             part=message.part, parts=message.parts,
         )  # fmt: skip
-        reason = self.outliers.judge(largest)
+        # NB: what was computed from weights that are undone, or are still to be, says nothing of anybody.
+        undone = message.rollbacks != self.rollbacks
+        reason = "rollback" if undone else self.outliers.judge(largest)
         if reason == "outlier":
             self.outliers.refused(message.index, largest)
         if not reason and message.base > state.version:
@@ -258,7 +260,7 @@ class Shard(Parameters):
             dropped = message.bare and not message.finite
             # NB: a batch that its worker has dropped is told to all shards, and is one.
             self.refused[reason] += self.index == 0 or not dropped
-            if push.steps:
+            if push.steps and not undone:
                 self._pass_over(message.index, reason, dropped)
             return seen
         seen.push = push
@@ -356,7 +358,7 @@ class Shard(Parameters):
         return Reply(
             self.term, sequence, chunk, state.version, verdict, state.workers, state.samples,
             self.pulled_codec if pull else "", notes=self.strategy.notes(state, worker),
-            stamp=self.recorder.stamp,
+            stamp=self.recorder.stamp, rollbacks=self.rollbacks,
         )  # fmt: skip
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from asgd.algorithms.schedule import rate_factor
 from asgd.server.coordinator import Coordinator
 from asgd.server.facts import JobFacts, SaveFacts
 from asgd.server.members import Member
@@ -86,6 +87,9 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         stop_reason=coordinator.stop_reason,
         stop_detail=coordinator.stop_detail,
         diverged_by=coordinator.diverged_by,
+        rollbacks=coordinator.rollbacks,
+        rollback_detail=coordinator.rollback_detail,
+        rate_factor=rate_factor(coordinator.spec, coordinator.rollbacks),
         suspects=sorted(coordinator.suspects)[:LOST_MOST],
         guarantee=coordinator.guarantee,
         stop_after=coordinator.spec.stop_after,

@@ -147,6 +147,8 @@ class Exchange(Message):
     parts: Parts = 1
     run: Parts = 1
     """How many chunks from `chunk` on it is about; more than one only where they lie in the shared segment."""
+    rollbacks: Version = 0
+    """How often the job had gone back when the weights were pulled that this push was computed from."""
 
 
 class Pull(Message):
@@ -192,6 +194,8 @@ class Reply(Message):
     whole: bool = True
     """False: it is about one part of the shard, whose chunks have no place in the segment."""
     run: Parts = 1
+    rollbacks: Natural = 0
+    """How often the job has gone back to a checkpoint (`server/rollback.py`), as far as this shard is."""
 
 
 class Lease(Message):
@@ -256,6 +260,9 @@ class Beaten(Message):
     """To the evaluator: how often to evaluate; 0 only at the end."""
     given_up: str = ""
     """Why this process was given up and has to end; nothing else is told then."""
+    rollbacks: Natural = 0
+    """To shards: how often the job has gone back; who has not yet, goes back to save `back_to`."""
+    back_to: Natural = 0
 
 
 class Gathered(Message):
@@ -355,26 +362,9 @@ class Fault(Message):
 
 
 AnyMessage = (
-    Hello
-    | Welcome
-    | Init
-    | Exchange
-    | Pull
-    | Reply
-    | Lease
-    | Granted
-    | Beat
-    | Beaten
-    | Evaluated
-    | Bye
-    | Command
-    | Done
-    | Fault
-    | Gathered
-    | Decided
-    | Question
-    | Judged
-)
+    Hello | Welcome | Init | Exchange | Pull | Reply | Lease | Granted | Beat | Beaten | Evaluated | Bye | Command
+    | Done | Fault | Gathered | Decided | Question | Judged
+)  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

@@ -6,6 +6,7 @@ for (`wishes.py`) and are resumed with what came. After each backward pass the s
 older; the order of what touches the weights is fixed: take the gradient, merge what came, step, take out what goes.
 A push names the versions of the shards that its gradient was computed from, never those that were merged since.
 A batch whose loss or gradient is not finite is dropped here, once for all strategies: none of them ever sees it.
+So is all that a worker holds when the job has gone back to a checkpoint (`server/rollback.py`): it begins anew.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from asgd import kernel
 from asgd.algorithms.attacks import Attack
 from asgd.algorithms.base import Turn, WorkerStrategy
-from asgd.algorithms.schedule import learning_rate
+from asgd.algorithms.schedule import learning_rate, slowed
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
@@ -81,6 +82,11 @@ class WorkerCore:
         """Samples of the whole job, as far as this worker knows."""
         self.stop = ""
         """Why the job is over."""
+        self.rollbacks = 0
+        """How often the job had gone back to a checkpoint when the weights of this moment were pulled."""
+        self._undone = False
+        """It has gone back since."""
+        self._optimizer = spec.optimizer
         self._shards, self._dataset = shards, dataset
         self._observer = observer or Observer()
         self._leaving = leaving
@@ -105,7 +111,7 @@ class WorkerCore:
     @property
     def rate(self) -> float:
         """The job's learning rate now. Raises UserError where its schedule needs an epoch's size and there is none."""
-        return learning_rate(self.spec.optimizer, self.samples, self._dataset)
+        return learning_rate(self._optimizer, self.samples, self._dataset)
 
     # -- a life ------------------------------------------------------------------------------------
 
@@ -123,14 +129,26 @@ class WorkerCore:
 
     def refresh(self) -> Life[str]:
         """Takes the servers' weights as they are now."""
-        yield Exchange(None, True, PushHeader())
-        outcome: Outcome = yield AWAIT
-        self._take(outcome)
+        apart = True
+        while apart and not self.stop:
+            yield Exchange(None, True, PushHeader())
+            outcome: Outcome = yield AWAIT
+            self._take(outcome)
+            # NB: the job goes back shard by shard, which takes a moment.
+            apart = len(set(outcome.rollbacks)) > 1
+            if apart and not self.stop:
+                yield Sleep(WAIT_SECONDS)
         if not self.stop:
             self.vectors.weights[:] = self.vectors.landed()
             self.rule.joined(self.vectors.weights)
-            self._versions = outcome.versions
+            self._versions, self.rollbacks, self._undone = outcome.versions, outcome.rollbacks[0], False
+            self._optimizer = slowed(self.spec, self.rollbacks).optimizer
         return self.stop
+
+    def _go_back(self) -> Life[None]:
+        """The job has gone back: what this worker holds belongs to what is undone."""
+        self._pending = _Pending()
+        yield from self.refresh()
 
     def train(self) -> Life[str]:
         """Batch after batch until the job stops, the worker is told to leave, or there is no more data.
@@ -190,7 +208,7 @@ class WorkerCore:
         self.sequence += 1
         return PushHeader(
             sequence=self.sequence, samples=item.samples, steps=1, visits=item.visits, bases=self._versions,
-            by_chunk=True,
+            by_chunk=True, rollbacks=self.rollbacks,
         )  # fmt: skip
 
     def step(self, samples: int, loss: float | None, visits: Visits = (), *, left: bool = False) -> Life[str]:
@@ -204,14 +222,18 @@ class WorkerCore:
         self._dropped = 0
         if self.spec.optimizer.clip_norm is not None:
             self._clip(gradient, self.spec.optimizer.clip_norm)
-        self._computed_from = self._versions
+        self._computed_from, rollbacks = self._versions, self.rollbacks
         if not self.rule.delay:
             yield from self._land()
+        if self.rollbacks != rollbacks:
+            return self.stop
         self.steps += 1
         self.rule.step(self.vectors.weights, gradient, self.rate)
         self._note(samples, loss, visits)
         if self.steps >= self._land_at:
             yield from self._land()
+        if self.rollbacks != rollbacks:
+            return self.stop
         turn = self.rule.turn(self.steps)
         if turn.push or turn.pull:
             yield self._begin(turn)
@@ -230,6 +252,8 @@ class WorkerCore:
         self.leaves_early = "refused:nonfinite" not in outcome.verdicts
         self._pulling = True
         turn = self._merge(outcome)
+        if self._undone and not self.stop:
+            yield from self._go_back()
         if turn.push or turn.pull:
             yield self._begin(turn)
             yield from self._land()
@@ -241,8 +265,9 @@ class WorkerCore:
         One alone is told as no step (`steps` 0), so a round waits for this worker's next batch; after more in a row
         it does not. After `ANEW` in a row what is pending is given back, and the worker begins anew from the centre.
         """
+        rollbacks = self.rollbacks
         yield from self._land()
-        if self.stop:
+        if self.stop or self.rollbacks != rollbacks:
             return
         self._dropped += 1
         self._observer.dropped()
@@ -253,6 +278,7 @@ class WorkerCore:
         meta = PushHeader(
             sequence=self.sequence, samples=samples + lost.samples, steps=lost.steps + (self._dropped > 1),
             finite=False, bare=True, visits=[*lost.visits, *visits], part=rule.part, parts=rule.parts,
+            rollbacks=self.rollbacks,
         )  # fmt: skip
         # NB: where each batch brings the centre, this one does so too; local steps go on from where they are.
         yield Exchange(None, rule.raw, meta)
@@ -265,7 +291,9 @@ class WorkerCore:
             self._take(outcome)
             # NB: what the servers' half says belongs to weights that came with it.
             rule.notes = notes
-        if anew and not self.stop:
+        if self._undone and not self.stop:
+            yield from self._go_back()
+        elif anew and not self.stop:
             yield from self.refresh()
 
     def flush(self, changed: bool = False) -> Life[str]:
@@ -320,7 +348,7 @@ class WorkerCore:
         return PushHeader(
             sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=loss,
             visits=pending.visits, meta=self.rule.meta(), bare=vector is None,
-            bases=self._computed_from if self.rule.parts == 1 else (),
+            bases=self._computed_from if self.rule.parts == 1 else (), rollbacks=self.rollbacks,
         )  # fmt: skip
 
     def _land(self) -> Life[None]:
@@ -329,7 +357,9 @@ class WorkerCore:
             outcome: Outcome = yield AWAIT
             self._under_way = False
             turn = self._merge(outcome)
-            if self._ruined and not self.stop:
+            if self._undone and not self.stop:
+                yield from self._go_back()
+            elif self._ruined and not self.stop:
                 yield from self.refresh()
             self._ruined = False
             if turn.push or turn.pull:
@@ -338,7 +368,7 @@ class WorkerCore:
     def _merge(self, outcome: Outcome) -> Turn:
         """Takes in what an exchange brought; what follows it at once."""
         self._take(outcome)
-        if self.stop:
+        if self.stop or self._undone:
             return Turn(push=False, pull=False)
         if self._pulling:
             if not outcome.empty and not self._ruined:
@@ -352,4 +382,5 @@ class WorkerCore:
         self.samples = outcome.samples
         self.rule.workers, self.rule.notes = outcome.workers, outcome.notes
         self.stop = outcome.stop or self.stop
+        self._undone |= any(number != self.rollbacks for number in outcome.rollbacks)
         self._observer.exchanged(outcome)
