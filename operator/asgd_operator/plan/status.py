@@ -172,6 +172,8 @@ def _figures(report: Status) -> dict[str, Any]:
         figures["metrics"] = known
     if report.rejected_workers:
         figures["rejectedWorkers"] = report.rejected_workers
+    if report.rollbacks:
+        figures |= {"rollbacks": report.rollbacks, "rateFactor": _short(report.rate_factor) or 0}
     if number := _noticed(report):
         figures["noticeNumber"] = number
     if (loss := _short(report.loss)) is not None:

@@ -45,7 +45,8 @@ class Collecting:
     def ask(self, now: float) -> None:
         """Starts a save at once, or after the one under way, if there is anything new to save."""
         coordinator = self._coordinator
-        if not self._shard.ready or self.all_saved or coordinator.stop_reason == "diverged":
+        diverged = coordinator.stop_reason == "diverged" or coordinator.going_back
+        if not self._shard.ready or self.all_saved or diverged:
             return
         if coordinator.save_asked is None:
             coordinator.ask_save(now, 0)

@@ -51,6 +51,8 @@ from asgd.wire.messages import (
 
 TICK_SECONDS = 0.1
 PARKED_MOST = 10_000
+UNSAVED_SECONDS = 5.0
+"""Workers of a job that may go back wait so long at most until its initial weights were copied for the first save."""
 
 
 class ServerCore:
@@ -85,11 +87,13 @@ class ServerCore:
         """Lines for the log, which the driver takes away."""
         self._leaving: Leaving | None = None
         self._troubled = False
+        self._ready_since = 0.0
 
     def restore(self, restored: Restored | None, now: float) -> None:
         """Goes on from what an earlier start has left, or begins. Raises ProtocolError when it is of another job."""
         shard = self.shard
         if restored is None:
+            shard.unsaved = self.saving is not None and self.job.spec.on_divergence == "Rollback"
             if shard.term > 1:
                 shard.start_over()
             return
@@ -255,6 +259,7 @@ class ServerCore:
         """Moves time on."""
         if self.saving:
             self.saving.tick(now)
+            self._let_train(self.saving, now)
             self._tell_trouble(self.saving.trouble(now))
         answers: list[Answer] = []
         if self.primary:
@@ -267,6 +272,13 @@ class ServerCore:
             answers += self.rounds.tick() if self.rounds else ()
         answers += self.settle(now)
         return answers
+
+    def _let_train(self, saving: Saving, now: float) -> None:
+        """Once the initial weights were copied for their save; a store that cannot take them keeps nobody waiting."""
+        if not self.shard.ready:
+            self._ready_since = now
+        if saving.begun or now - self._ready_since > UNSAVED_SECONDS:
+            self.shard.unsaved = False
 
     def _tell_trouble(self, trouble: str) -> None:
         if bool(trouble) != self._troubled:

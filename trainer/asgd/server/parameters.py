@@ -56,6 +56,8 @@ class Parameters:
         self.histogram: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
         self.outliers = Outliers(spec.outliers)
+        self.unsaved = False
+        """Nobody trains yet, for the initial weights are still to be saved: what a job goes back to must not be later."""
         self.spoils = 0
         """Accepted pushes that turned out to be bad in a later chunk."""
         self.losses = Losses()

@@ -323,7 +323,8 @@ class Primary:
         save = self.collecting.to_go_back_to() if self.collecting else 0
         if save:
             return max(own + 1, others), save, coordinator.going_back
-        if coordinator.going_back:
+        # NB: a save under way may be the first; how long it is waited for is its own bound.
+        if coordinator.going_back and not (self.collecting and self.collecting.under_way):
             coordinator.stay("there is no checkpoint yet that the job could go back to", now)
         return None
 
@@ -350,7 +351,8 @@ class Primary:
         """What a restart lost is known to memory alone until the next save: another death would forget it."""
         own = self.shard.losses.updates
         lost = own + sum(report.lost for report in self.reports.values())
-        free = self.shard.ready and not self.stop and not collecting.under_way
+        over = self.stop or self.coordinator.going_back
+        free = self.shard.ready and not over and not collecting.under_way
         if lost > self._lost_saved and free and not self.remembers:
             self._lost_saved = lost
             self.coordinator.ask_save(now, 0)

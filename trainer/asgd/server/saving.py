@@ -159,6 +159,11 @@ class Saving:
         """When the store was last asked for anything, or this server began."""
         self._suspected = -SUSPICION_SECONDS
 
+    @property
+    def begun(self) -> bool:
+        """A part of this start was copied for its save, or given up."""
+        return self._taken > 0
+
     # -- what is asked for -------------------------------------------------------------------------
 
     def order(self, number: int, version: int, now: float) -> None:

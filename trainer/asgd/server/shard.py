@@ -347,7 +347,7 @@ class Shard(Parameters):
             return not self.ready
         if self.members.get(message.index) != message.incarnation:
             return False
-        return self.warming(message.index) or not self.strategy.may_pull(self.state, message.index)
+        return self.unsaved or self.warming(message.index) or not self.strategy.may_pull(self.state, message.index)
 
     def warming(self, index: int) -> bool:
         """Warm start: until enough samples are in, only the lowest live worker trains (algorithms.md 2a)."""
