@@ -61,6 +61,7 @@ def check(status: Status, loss: float) -> None:
     assert loss < 1.9, "it starts at 2.4"
     assert status.lost_updates > 0
     assert status.restarts["server"] == 0, "going back is no restart"
+    assert all(notice.about != "worker" for notice in status.notices), "no samples are held for nothing"
     assert "the job went back to update" in status.rollback_detail
     assert [notice.about for notice in status.notices].count("rollback") == status.rollbacks
 
@@ -116,6 +117,14 @@ def test_where_no_save_could_be_made_the_job_ends_and_says_so() -> None:
     status = done.run()
     assert (status.stop_reason, status.rollbacks) == ("diverged", 0)
     assert status.stop_detail.endswith("; there is no checkpoint yet that the job could go back to")
+
+
+def test_a_first_save_that_takes_its_time_is_waited_for() -> None:
+    done, store = prepared("asgd")
+    store.seconds = 9.0
+    status, loss = trained(done)
+    check(status, loss)
+    assert "went back to update 0 " in status.notices[0].text
 
 
 class Poisoned(Bowl):

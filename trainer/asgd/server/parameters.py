@@ -57,7 +57,7 @@ class Parameters:
         self.refused: Counter[str] = Counter()
         self.outliers = Outliers(spec.outliers)
         self.unsaved = False
-        """Nobody trains yet, for the initial weights are still to be saved: what a job goes back to must not be later."""
+        """Nobody trains yet: the initial weights are still to be saved, for the job may have to go back to them."""
         self.spoils = 0
         """Accepted pushes that turned out to be bad in a later chunk."""
         self.losses = Losses()

@@ -159,11 +159,11 @@ class Primary:
 
     def exchanged(self, message: Exchange, reply: Reply, spoiled: bool, now: float) -> None:
         """A chunk of a push was served: the first one has the push's verdict, a later one may have `spoiled` it."""
-        counts = reply.verdict not in ("duplicate", "refused:rollback")
-        if message.bare and not message.finite and not message.steps and counts:
+        fresh, undone = reply.verdict != "duplicate", reply.verdict == "refused:rollback"
+        if message.bare and not message.finite and not message.steps and fresh and not undone:
             self.coordinator.dropped(message.index, message.visits, now)
             return
-        if not message.chunk and message.steps and reply.verdict != "duplicate":
+        if not message.chunk and (message.steps or undone) and fresh:
             self.coordinator.pushed(
                 message.index, message.visits, message.samples, message.loss, reply.verdict, now
             )

@@ -3,8 +3,7 @@
 Weights are cut into chunks; a push is a run of chunk messages, each applied on arrival and answered at once, so pushes
 of several workers interleave chunk by chunk and nobody waits for a slow link. Every push is applied exactly once: the
 shard remembers each worker's last sequence number and how many of its chunks are in, and that table is saved with the
-weights. What it holds is `parameters.py`'s; who decides what a server
-does with it is `core.py`, members and stop are the coordinator's.
+weights. What it holds is `parameters.py`'s; who decides what a server does with it is `core.py`.
 """
 
 from __future__ import annotations
@@ -264,12 +263,10 @@ class Shard(Parameters):
                 self._pass_over(message.index, reason, dropped)
             return seen
         seen.push = push
-        if not push.steps:
-            return seen
-        if not self.strategy.rounds:
-            state.version += 1
-        state.samples += message.samples
-        self.histogram[push.staleness] += 1
+        if push.steps:
+            state.version += not self.strategy.rounds
+            state.samples += message.samples
+            self.histogram[push.staleness] += 1
         return seen
 
     def _apply(
@@ -347,7 +344,11 @@ class Shard(Parameters):
             return not self.ready
         if self.members.get(message.index) != message.incarnation:
             return False
-        return self.unsaved or self.warming(message.index) or not self.strategy.may_pull(self.state, message.index)
+        return (
+            self.unsaved
+            or self.warming(message.index)
+            or not self.strategy.may_pull(self.state, message.index)
+        )
 
     def warming(self, index: int) -> bool:
         """Warm start: until enough samples are in, only the lowest live worker trains (algorithms.md 2a)."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from asgd import kernel
 from asgd.algorithms.attacks import Attack
@@ -23,8 +22,8 @@ from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.wire.partition import part_slices
-from asgd.worker.reading.leased import Lease, LeasedBatch, Visits, Waiting
-from asgd.worker.sending.headers import Outcome, PushHeader
+from asgd.worker.reading.leased import LeasedBatch, Visits, Waiting
+from asgd.worker.sending.headers import Outcome, Pending, PushHeader
 from asgd.worker.wishes import (
     AWAIT,
     JOIN,
@@ -48,16 +47,6 @@ ANEW = 3
 def overlaps(spec: JobSpec, rule: WorkerStrategy) -> bool:
     """Whether exchanges are under way while the next step computes."""
     return spec.exchange.ahead > 0 or rule.delay > 0
-
-
-@dataclass(slots=True)
-class _Pending:
-    """What has been computed since the last push."""
-
-    samples: int = 0
-    steps: int = 0
-    visits: list[Lease] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
 
 
 class WorkerCore:
@@ -90,7 +79,7 @@ class WorkerCore:
         self._shards, self._dataset = shards, dataset
         self._observer = observer or Observer()
         self._leaving = leaving
-        self._pending = _Pending()
+        self._pending = Pending()
         self._versions: tuple[int, ...] = ()
         """Versions of the shards in the weights of this moment, and in those of the newest gradient."""
         self._computed_from: tuple[int, ...] = ()
@@ -147,8 +136,28 @@ class WorkerCore:
 
     def _go_back(self) -> Life[None]:
         """The job has gone back: what this worker holds belongs to what is undone."""
-        self._pending = _Pending()
-        yield from self.refresh()
+        pending, self._pending = self._pending, Pending()
+        yield from self._give_back(pending.visits, self.rollbacks)
+        if not self.stop:
+            yield from self.refresh()
+
+    def _give_back(self, visits: Visits, rollbacks: int) -> Life[None]:
+        """Work on `visits` comes to nothing, since it is of before a rollback.
+
+        NB: they may have been granted after it, and nobody else would do them.
+        """
+        if visits and not self.stop:
+            self.sequence += 1
+            yield Exchange(None, False, self._nothing(sum(b - a for _, a, b in visits), 0, visits, rollbacks))
+            outcome: Outcome = yield AWAIT
+            self._take(outcome)
+
+    def _nothing(self, samples: int, steps: int, visits: Visits, rollbacks: int) -> PushHeader:
+        """Of a push without a vector, which tells that work on `visits` has come to nothing."""
+        return PushHeader(
+            sequence=self.sequence, samples=samples, steps=steps, finite=False, bare=True, visits=visits,
+            part=self.rule.part, parts=self.rule.parts, rollbacks=rollbacks,
+        )  # fmt: skip
 
     def train(self) -> Life[str]:
         """Batch after batch until the job stops, the worker is told to leave, or there is no more data.
@@ -191,7 +200,7 @@ class WorkerCore:
         if vector is None:
             return
         host = self.vectors.leaving(vector)
-        self._pending = _Pending()  # steps that were not pushed before the end do not count
+        self._pending = Pending()  # steps that were not pushed before the end do not count
         yield Exchange(host, False, self._meta(host))
         try:
             yield AWAIT
@@ -226,6 +235,7 @@ class WorkerCore:
         if not self.rule.delay:
             yield from self._land()
         if self.rollbacks != rollbacks:
+            yield from self._give_back(visits, rollbacks)
             return self.stop
         self.steps += 1
         self.rule.step(self.vectors.weights, gradient, self.rate)
@@ -267,19 +277,19 @@ class WorkerCore:
         """
         rollbacks = self.rollbacks
         yield from self._land()
-        if self.stop or self.rollbacks != rollbacks:
+        if self.rollbacks != rollbacks:
+            yield from self._give_back(visits, rollbacks)
+            return
+        if self.stop:
             return
         self._dropped += 1
         self._observer.dropped()
-        anew, rule, lost = self._dropped >= ANEW and not self.rule.raw, self.rule, _Pending()
+        anew, rule, lost = self._dropped >= ANEW and not self.rule.raw, self.rule, Pending()
         if anew:
             lost, self._pending = self._pending, lost
         self.sequence += 1
-        meta = PushHeader(
-            sequence=self.sequence, samples=samples + lost.samples, steps=lost.steps + (self._dropped > 1),
-            finite=False, bare=True, visits=[*lost.visits, *visits], part=rule.part, parts=rule.parts,
-            rollbacks=self.rollbacks,
-        )  # fmt: skip
+        steps, told = lost.steps + (self._dropped > 1), [*lost.visits, *visits]
+        meta = self._nothing(samples + lost.samples, steps, told, self.rollbacks)
         # NB: where each batch brings the centre, this one does so too; local steps go on from where they are.
         yield Exchange(None, rule.raw, meta)
         outcome: Outcome = yield AWAIT
@@ -341,7 +351,7 @@ class WorkerCore:
 
     def _meta(self, vector: F32 | None, *, looked: bool = False) -> PushHeader:
         """`looked`: the vector is known to be finite."""
-        pending, self._pending = self._pending, _Pending()
+        pending, self._pending = self._pending, Pending()
         self.sequence += 1
         loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
         finite = looked or vector is None or kernel.finite(vector)

@@ -76,3 +76,13 @@ class Outcome:
     """What the newest pull brought of each shard."""
     rollbacks: tuple[int, ...] = ()
     """How often the job has gone back, as far as each shard is."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """What has been computed since the last push."""
+
+    samples: int = 0
+    steps: int = 0
+    visits: list[Lease] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
