@@ -124,7 +124,7 @@ def test_a_first_save_that_takes_its_time_is_waited_for() -> None:
     store.seconds = 9.0
     status, loss = trained(done)
     check(status, loss)
-    assert "went back to update 0 " in status.notices[0].text
+    assert "went back to update 0 " in next(said.text for said in status.notices if said.about == "rollback")
 
 
 class Poisoned(Bowl):
