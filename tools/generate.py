@@ -1,4 +1,5 @@
-"""Writes what is made: from the CRD the loader's JSON, the reference and the chart's CRD; from `asgd.spec` its tables.
+"""Writes what is made: from the CRD the loader's JSON, the reference and the chart's CRD; from `asgd.spec` its tables;
+from the code that serves metrics theirs.
 
 `make generate` writes, `make lint` calls it with `--check` and fails when a committed file is out of date.
 """
@@ -9,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import exposition
 import records
 import yaml
 from reference import environment, page
@@ -24,6 +26,7 @@ def outputs() -> dict[Path, str]:
         ROOT / "trainer/asgd/spec/crd.json": json.dumps(crd, separators=(",", ":")) + "\n",
         ROOT / "docs/reference/asgdjob.md": page(crd),
         ROOT / "docs/reference/environment.md": environment(),
+        ROOT / "docs/reference/metrics.md": exposition.page(),
         ROOT / "docs/reference/status.md": records.page(),
         ROOT / "charts/asgd-operator/templates/crd.yaml": chart_crd(CRD.read_text(encoding="utf-8")),
     }

@@ -80,43 +80,35 @@ class Condition(StrEnum):
 UNKNOWN_REASON = "NotObserved"
 """The one reason of a condition that is Unknown, allowed for each of them."""
 
+TROUBLES = frozenset(
+    {
+        "NodeLost",
+        "CrashLoop",
+        "ContainerError",
+        "InitContainerFailed",
+        "PodsRefused",
+        "ImagePullError",
+        "Unschedulable",
+    }
+)
+"""Why pods do not run, as reasons of ParameterServersReady and WorkersReady."""
+
 REASONS: dict[Condition, frozenset[str]] = {
     Condition.ACCEPTED: frozenset(
-        {"Valid", "InvalidSpec", "InvalidPodTemplate", "NameConflict", "QuotaExceeded", "StorageNotFound"}
+        {
+            "Valid",
+            "InvalidSpec",
+            "InvalidPodTemplate",
+            "NameTaken",
+            "QuotaExceeded",
+            "StorageNotFound",
+            "SourceNotFound",
+        }
     ),
     Condition.SUSPENDED: frozenset({"SuspendedByUser", "Suspending", "Resumed", "NotSuspended"}),
-    Condition.SERVERS_READY: frozenset(
-        {
-            "AllReady",
-            "Starting",
-            "Restoring",
-            "NodeLost",
-            "CrashLoop",
-            "ContainerError",
-            "InitContainerFailed",
-            "PodsRefused",
-            "ImagePullError",
-            "Unschedulable",
-            "Suspended",
-            "Removed",
-        }
-    ),
-    Condition.WORKERS_READY: frozenset(
-        {
-            "EnoughReady",
-            "BelowMinimum",
-            "NotStarted",
-            "NodeLost",
-            "CrashLoop",
-            "ContainerError",
-            "InitContainerFailed",
-            "PodsRefused",
-            "ImagePullError",
-            "Unschedulable",
-            "Suspended",
-            "Removed",
-        }
-    ),
+    Condition.SERVERS_READY: TROUBLES | {"AllReady", "Starting", "Restoring", "Suspended", "Removed"},
+    Condition.WORKERS_READY: TROUBLES
+    | {"EnoughReady", "BelowMinimum", "NotStarted", "NotJoined", "Suspended", "Removed"},
     Condition.RUNNING: frozenset(
         {
             "TrainingProgressing",
@@ -142,9 +134,15 @@ REASONS: dict[Condition, frozenset[str]] = {
             "MetricsUnavailable",
             "Stalled",
             "Outdated",
+            "OperatorOutdated",
             "OperatorBug",
             "ReconcileFailed",
+            "StatusRefused",
             "PodsNotEnding",
+            "NameTaken",
+            "KeysLost",
+            "Drifted",
+            "DriftFought",
         }
     ),
     Condition.CHECKPOINT_READY: frozenset({"Saved", "NeverSaved", "SaveFailed"}),
@@ -191,6 +189,8 @@ class EventReason(StrEnum):
     RESUMED = "Resumed"
     SERVERS_STARTED = "ServersStarted"
     SERVERS_READY = "ServersReady"
+    SERVERS_HINDERED = "ServersHindered"
+    WORKERS_HINDERED = "WorkersHindered"
     SERVER_RESTARTED = "ServerRestarted"
     SERVER_FORCE_REPLACED = "ServerForceReplaced"
     WORKER_FORCE_REPLACED = "WorkerForceReplaced"
@@ -198,6 +198,8 @@ class EventReason(StrEnum):
     SCALED_UP = "WorkersScaledUp"
     SCALED_DOWN = "WorkersScaledDown"
     WORKER_FAILED = "WorkerFailed"
+    SERVER_FAILED = "ServerFailed"
+    EVALUATOR_FAILED = "EvaluatorFailed"
     WORKER_REJECTED = "WorkerRejected"
     WORKER_HUNG = "WorkerHung"
     EVALUATOR_HUNG = "EvaluatorHung"
@@ -216,12 +218,24 @@ class EventReason(StrEnum):
     TTL_EXPIRED = "TTLExpired"
     APPLY_FAILED = "ApplyFailed"
     OPERATOR_BUG = "OperatorBug"
+    OPERATOR_OUTDATED = "OperatorOutdated"
     RECONCILE_FAILED = "ReconcileFailed"
+    STATUS_REFUSED = "StatusRefused"
     PODS_NOT_ENDING = "PodsNotEnding"
+    DRIFT_HEALED = "DriftHealed"
+    DRIFT_FOUGHT = "DriftFought"
+    DRIFTED = "Drifted"
+    NAME_TAKEN = "NameTaken"
+    KEYS_LOST = "KeysLost"
 
 
 LIVE_MANAGER = f"{MANAGER}-live"
 """Field manager of the few fields of a workload that change while it runs: its size and its suspension."""
+LIVE_FIELDS = {
+    "StatefulSet": frozenset({"replicas"}),
+    "Job": frozenset({"parallelism", "completions", "suspend"}),
+}
+"""{kind: fields of its spec} that this manager applies."""
 MANAGED_SELECTOR = f"app.kubernetes.io/managed-by={MANAGER}"
 """Label selector of every watch on children: what others made is never even sent to this operator."""
 MANAGED_BY = f"{GROUP}/{MANAGER}"

@@ -30,9 +30,13 @@ class Conflict(OperatorError):
 
 
 class Invalid(OperatorError):
-    """400 or 422: the API server says what is wrong with the object."""
+    """400, 413 or 422: the API server says what is wrong with the object, and in which fields where it knows."""
 
     reason = "invalid"
+
+    def __init__(self, message: str, retry_after: float = 0.0, fields: tuple[str, ...] = ()) -> None:
+        super().__init__(message, retry_after)
+        self.fields = fields
 
 
 class Forbidden(OperatorError):

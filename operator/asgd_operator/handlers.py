@@ -17,6 +17,7 @@ import kopf
 
 from asgd_operator import constants as c
 from asgd_operator.engine import views
+from asgd_operator.engine.agenda import Lane
 from asgd_operator.engine.observe import Indices, key_of
 from asgd_operator.engine.surprises import Surprises, describe
 from asgd_operator.engine.unreadable import Unreadable
@@ -42,21 +43,32 @@ CHILDREN = {"statefulsets": ("apps", "v1"), "jobs": ("batch", "v1"), "pods": (""
 
 
 def register(
-    registry: kopf.OperatorRegistry, add: Callable[[str], None], metrics: OperatorMetrics, *, nodes: bool
+    registry: kopf.OperatorRegistry,
+    add: Callable[[str, Lane], None],
+    metrics: OperatorMetrics,
+    *,
+    nodes: bool,
+    is_news: Callable[[str, str], bool] = lambda uid, version: True,
 ) -> None:
-    """Every handler of the operator; `add` hears the key of each changed job, `nodes`: whether nodes may be watched."""
+    """Every handler of the operator; `add` hears the key of each changed job; `nodes`: whether nodes may be watched.
+    `is_news`: whether a job of this UID is to be told of at this version.
+    """
 
-    def told(resource: str, key: str) -> None:
+    def told(resource: str, key: str, lane: Lane) -> None:
         metrics.last_event.labels(resource).set(time.time())
         if key:
-            add(key)
+            add(key, lane)
 
     async def job(**seen: Any) -> None:
-        told(c.PLURAL, key_of(seen["namespace"], seen["name"]))
+        news = is_news(seen["uid"] or "", str(seen["meta"].get("resourceVersion", "")))
+        key = key_of(seen["namespace"], seen["name"]) if news else ""
+        told(c.PLURAL, key, lane_of_job(seen["type"], seen["body"]))
 
     async def child(**seen: Any) -> None:
-        name = seen["labels"].get(c.JOB_LABEL, "")
-        told(seen["resource"].plural, key_of(seen["namespace"], name) if name else "")
+        # NB: a label may have been taken away by hand; the owner's name tells then whom to look at.
+        name = seen["labels"].get(c.JOB_LABEL, "") or views.owner_name(seen["body"])
+        key = key_of(seen["namespace"], name) if name else ""
+        told(seen["resource"].plural, key, lane_of(seen["type"]))
 
     def index(group: str, version: str, plural: str, name: str, place: Place, view: View) -> None:
         handler = index_handler(metrics, name, place, view)
@@ -128,6 +140,19 @@ def index_handler(metrics: OperatorMetrics, name: str, place: Place, view: View)
         return {where: found} if where and found is not None else {}
 
     return handler
+
+
+def lane_of(event: str | None) -> Lane:
+    """Of an event about an object. One without a type is told because the watch begins: after a start all objects are,
+    and a job that is new or changes then does not wait for them.
+    """
+    return Lane.ROUTINE if event is None else Lane.NEWS
+
+
+def lane_of_job(event: str | None, body: Body) -> Lane:
+    """The same for a job, which is news for as long as no look has written what it found."""
+    looked_at = body.get("status", {}).get("observedGeneration") == body["metadata"].get("generation")
+    return lane_of(event) if looked_at else Lane.NEWS
 
 
 def job_place(body: Body) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,20 +21,12 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from asgd_operator import constants as c
-from asgd_operator.errors import (
-    Conflict,
-    Forbidden,
-    Invalid,
-    LeaseLost,
-    NotFound,
-    OperatorError,
-    TooManyRequests,
-    Transient,
-)
+from asgd_operator.answers import refusal
+from asgd_operator.errors import Conflict, Forbidden, LeaseLost, NotFound, Transient
 from asgd_operator.plan.actions import Event
 
 Manifest = Mapping[str, Any]
-APPLY = "application/apply-patch+yaml"
+APPLY = "application/apply-patch+yaml; charset=utf-8"
 
 _PLACES = {
     "ConfigMap": ("api/v1", "configmaps"),
@@ -49,15 +42,6 @@ _PLACES = {
     "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
     "PodMonitor": ("apis/monitoring.coreos.com/v1", "podmonitors"),
     c.KIND: (f"apis/{c.API_VERSION}", c.PLURAL),
-}
-_ERRORS: dict[int, type[OperatorError]] = {
-    400: Invalid,
-    401: Forbidden,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    422: Invalid,
-    429: TooManyRequests,
 }
 
 
@@ -88,19 +72,24 @@ class Kube:
     on_request: Callable[[str, str, int], None] = field(default=lambda verb, resource, code: None)
     may_write: Callable[[], bool] = field(default=lambda: True)
 
-    async def apply(self, manifest: Manifest, *, dry_run: bool = False) -> Manifest:
-        """Server-side apply of a whole manifest; what others set on the object stays."""
+    async def apply(self, manifest: Manifest, *, uid: str = "", dry_run: bool = False) -> Manifest:
+        """Server-side apply of a whole manifest; what others set on the object stays.
+
+        With a `uid`: raises Conflict where no object with it has the name.
+        """
+        if uid:
+            manifest = {**manifest, "metadata": {**manifest["metadata"], "uid": uid}}
         return await self._apply(manifest, _path(manifest), c.MANAGER, dry_run=dry_run)
 
-    async def apply_live(self, kind: str, namespace: str, name: str, spec: Manifest) -> None:
-        """Server-side apply of `spec` by a manager of its own. Raises NotFound where nothing is to be
-        changed.
+    async def apply_live(self, kind: str, namespace: str, name: str, uid: str, spec: Manifest) -> None:
+        """Server-side apply of `spec` by a manager of its own. Raises Conflict where no object with this UID has the
+        name.
         """
         place, _ = _PLACES[kind]
         manifest = {
             "apiVersion": place.removeprefix("apis/").removeprefix("api/"),
             "kind": kind,
-            "metadata": {"name": name, "namespace": namespace},
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
             "spec": dict(spec),
         }
         await self._apply(manifest, _path(manifest), c.LIVE_MANAGER)
@@ -168,18 +157,27 @@ class Kube:
 
     async def fail_pod(self, namespace: str, name: str, uid: str, message: str) -> None:
         """Writes phase Failed and the condition DisruptionTarget, as Kubernetes' own pod garbage collector does."""
+        await self._disrupt(namespace, name, uid, ("NodeLost", message), phase="Failed")
+
+    async def excuse_pod(self, namespace: str, name: str, uid: str, message: str) -> None:
+        """Writes the condition DisruptionTarget alone: however the pod ends, its Job does not count it as a failure."""
+        await self._disrupt(namespace, name, uid, ("DeletedByRequest", message))
+
+    async def _disrupt(
+        self, namespace: str, name: str, uid: str, why: tuple[str, str], **status: str
+    ) -> None:
         condition = {
             "type": "DisruptionTarget",
             "status": "True",
-            "reason": "NodeLost",
-            "message": message,
+            "reason": why[0],
+            "message": why[1],
             "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         manifest = {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": name, "namespace": namespace, "uid": uid},
-            "status": {"phase": "Failed", "conditions": [condition]},
+            "status": {**status, "conditions": [condition]},
         }
         try:
             await self._apply(manifest, f"{_path(manifest)}/status", c.MANAGER)
@@ -218,7 +216,7 @@ class Kube:
             resource_path=path,
             query_params=list((query or {}).items()),
             header_params=headers,
-            body=body,
+            body=_yaml(body) if content == APPLY else body,
             auth_settings=["BearerToken"],
         )
         code = 0
@@ -233,7 +231,7 @@ class Kube:
                 "DRYRUN" if query and "dryRun" in query else method, _PLACES.get(kind, ("", kind))[1], code
             )
         if code >= 400:
-            raise _error(code, text, answer.headers.get("Retry-After"), f"{method} {path}")
+            raise refusal(code, text, answer.headers.get("Retry-After"), f"{method} {path}")
         return cast(Manifest, json.loads(text))
 
 
@@ -260,19 +258,23 @@ def event_manifest(job: Manifest, event: Event, now: datetime) -> Manifest:
     }
 
 
+def _yaml(manifest: Manifest | None) -> str:
+    """As JSON that the API server's YAML reader takes for what it means.
+
+    NB: that reader refuses escaped surrogate pairs, as `json.dumps` writes an emoji, and folds some raw characters like
+    line ends. So characters beyond 16 bits stand as they are, and all others beyond ASCII are escaped. Handed to the
+    client as text with a charset in its content type, for it would dump a mapping by itself.
+    """
+    text = json.dumps(manifest, ensure_ascii=False)
+    return re.sub("[\x7f-\uffff]", lambda found: _escaped(ord(found[0])), text)
+
+
+def _escaped(point: int) -> str:
+    return "\\ufffd" if 0xD800 <= point <= 0xDFFF else f"\\u{point:04x}"
+
+
 def _path(manifest: Manifest) -> str:
     kind, metadata = manifest["kind"], manifest["metadata"]
     # The kinds of gang schedulers live in two groups; their manifests say which.
     place, plural = _PLACES.get(kind) or (f"apis/{manifest['apiVersion']}", f"{kind.lower()}s")
     return f"/{place}/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}"
-
-
-def _error(code: int, text: bytes, retry_after: str | None, request: str) -> OperatorError:
-    try:
-        message = json.loads(text)["message"]
-    except (ValueError, KeyError, TypeError):
-        message = text.decode(errors="replace")[:200]
-    # NB: a field of the wrong type in a server-side apply is answered with 500, as if it were the server's fault.
-    kind = Invalid if "failed to create typed patch object" in message else _ERRORS.get(code, Transient)
-    seconds = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
-    return kind(message if kind in (Invalid, Forbidden) else f"{request}: {code} {message}", seconds)

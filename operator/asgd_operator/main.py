@@ -18,7 +18,7 @@ import yaml
 
 from asgd import exitcodes
 from asgd.errors import UserError
-from asgd.spec import load_job
+from asgd.spec import load_job, with_files
 from asgd_operator import __version__, logs, settings
 from asgd_operator.errors import OperatorError
 from asgd_operator.render import Owner, children
@@ -59,7 +59,10 @@ def _run(options: argparse.Namespace) -> int:
 def _render(options: argparse.Namespace) -> int:
     job = load_job(options.job)
     chosen = settings.load(options.config, os.environ)
-    made = children(job, Owner("", job.name, job.namespace), chosen.jobs)
+    files = {}
+    if job.spec.source_from is not None:
+        files = with_files(job, options.job, options.source_from).spec.source
+    made = children(job, Owner("", job.name, job.namespace), chosen.jobs, files=files)
     print("# The Secret with the job's keys is left out: keys are made anew for each job.")
     for manifest in made.all():
         # Without a job in a cluster there is no owner to name.
@@ -80,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     render = commands.add_parser("render", help="print the objects that a job would become")
     render.add_argument("job", metavar="JOB.yaml", type=Path)
+    where = "the files of the ConfigMap in spec.sourceFrom, where it does not stand in JOB.yaml"
+    render.add_argument("--source-from", metavar="DIR", help=where)
     render.set_defaults(command=_render)
     for command in (run, render):
         says = "the operator's settings; ASGD_OPERATOR_* goes over them"

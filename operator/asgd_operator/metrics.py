@@ -1,14 +1,18 @@
 """All metrics of the operator, `asgd_operator_*`, in a registry of their own.
 
 Series of a job are made at each scrape from the status that was last written, and go with the job: a counter
-that outlives its object counts nothing. No label repeats what the scrape adds.
+that outlives its object counts nothing. Of a job that is over only its verdict is shown, and that for an hour: finished
+jobs stay in a cluster by the thousand. No label repeats what the scrape adds.
 """
 
 from __future__ import annotations
 
+import platform
+import time
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from prometheus_client import (
@@ -22,14 +26,19 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from asgd.spec import schema
 from asgd_operator import __version__
-from asgd_operator.constants import Role
+from asgd_operator.constants import Condition, Role
 from asgd_operator.errors import OperatorError
 from asgd_operator.plan import times
 from asgd_operator.plan.actions import Plan
 from asgd_operator.plan.model import Observed
 
 PREFIX = "asgd_operator_"
+FINISHED_SECONDS = 3600.0
+"""How long the verdict of a job that is over is shown."""
+_VERDICTS = (Condition.COMPLETE, Condition.FAILED)
+_WORDS = ("true", "false", "unknown")
 Status = Mapping[str, Any]
 
 
@@ -43,6 +52,8 @@ class JobFigures:
     """By state."""
     restarts: Mapping[tuple[str, str], float]
     """By role and reason."""
+    ended: float | None = None
+    """When the job was over, in seconds since the epoch; None while it is not."""
 
     @classmethod
     def of(cls, status: Status) -> JobFigures:
@@ -53,25 +64,33 @@ class JobFigures:
             (Role.SERVER.value, "disruption"): float(servers.get("restarts", 0)) - failures,
             (Role.WORKER.value, "failure"): float(workers.get("restarts", 0)),
         }
+        ended = times.read(status.get("completionTime"))
         return cls(
             phase=str(status.get("phase", "Unknown")),
             conditions=tuple((str(item["type"]), str(item["status"])) for item in status["conditions"]),
             workers={state: float(workers.get(state, 0)) for state in ("desired", "ready")},
             restarts=restarts,
+            ended=ended.timestamp() if ended else None,
         )
+
+
+Jobs = Sequence[tuple[tuple[str, str], JobFigures]]
 
 
 class JobSeries(Collector):
     """The series of the jobs that exist, from their last status."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.jobs: dict[tuple[str, str], JobFigures] = {}
+        self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
+        jobs = list(self.jobs.items())
+        going = [(place, job) for place, job in jobs if job.ended is None]
         yield self._phases()
-        yield self._conditions()
-        yield self._workers()
-        yield self._restarts()
+        yield self._conditions(jobs)
+        yield self._workers(going)
+        yield self._restarts(going)
 
     def _phases(self) -> Metric:
         family = GaugeMetricFamily(f"{PREFIX}jobs", "AsgdJobs by phase", labels=["phase"])
@@ -79,28 +98,29 @@ class JobSeries(Collector):
             family.add_metric([phase], count)
         return family
 
-    def _conditions(self) -> Metric:
+    def _conditions(self, jobs: Jobs) -> Metric:
         labels = ["namespace", "name", "type", "status"]
-        family = GaugeMetricFamily(
-            f"{PREFIX}job_condition", "1 for the status that a condition has", labels=labels
-        )
-        for place, job in self.jobs.items():
+        says = "Conditions of a job: 1 for the status that one has, 0 for the other two"
+        family = GaugeMetricFamily(f"{PREFIX}job_condition", says, labels=labels)
+        for place, job in jobs:
             for kind, status in job.conditions:
-                family.add_metric([*place, kind, status], 1)
+                if job.ended is None or (kind in _VERDICTS and self._clock() - job.ended < FINISHED_SECONDS):
+                    for word in _WORDS:
+                        family.add_metric([*place, kind, word], float(word == status.lower()))
         return family
 
-    def _workers(self) -> Metric:
+    def _workers(self, jobs: Jobs) -> Metric:
         labels = ["namespace", "name", "state"]
         family = GaugeMetricFamily(f"{PREFIX}job_workers", "Workers of a job by state", labels=labels)
-        for place, job in self.jobs.items():
+        for place, job in jobs:
             for state, count in job.workers.items():
                 family.add_metric([*place, state], count)
         return family
 
-    def _restarts(self) -> Metric:
+    def _restarts(self, jobs: Jobs) -> Metric:
         labels = ["namespace", "name", "role", "reason"]
         family = CounterMetricFamily(f"{PREFIX}job_restarts", "Restarts of a job's pods", labels=labels)
-        for place, job in self.jobs.items():
+        for place, job in jobs:
             for (role, reason), count in job.restarts.items():
                 family.add_metric([*place, role, reason], count)
         return family
@@ -115,6 +135,7 @@ class OperatorMetrics:
         self.series = JobSeries()
         self.registry.register(self.series)
         self.reconciles = self._counter("reconcile", "Passes over a job", "result")
+        # NB: those with known labels begin at 0, or the first increase would be no increase to Prometheus.
         self.errors = self._counter(
             "reconcile_errors",
             "Passes that failed, by what the API answered; bug: by the operator's fault",
@@ -123,6 +144,15 @@ class OperatorMetrics:
         self.unreadable = self._counter(
             "watch_unreadable", "Objects of a watch that the operator could not read", "resource"
         )
+        self.status_refused = self._counter(
+            "status_refused",
+            "Parts of statuses that the API server refused; all: the whole of one",
+            "part",
+        )
+        for part in (*schema.structural()["properties"]["status"]["properties"], "all"):
+            self.status_refused.labels(part)
+        for reason in ("bug", *(kind.reason for kind in OperatorError.__subclasses__())):
+            self.errors.labels(reason)
         self.requests = self._counter(
             "kube_requests", "Requests to the API server", "verb", "resource", "code"
         )
@@ -136,7 +166,10 @@ class OperatorMetrics:
             "watch_last_event_timestamp_seconds", "Newest event of a watch", "resource"
         )
         self.leader = self._gauge("leader", "1 while this process holds the Lease, or needs none")
-        self._gauge("build_info", "Version of the operator", "version").labels(__version__).set(1)
+        versions = {"version": __version__, "python": platform.python_version(), "kopf": version("kopf")}
+        self._gauge("build_info", "Versions of the operator and of what it runs on", *versions).labels(
+            **versions
+        ).set(1)
 
     def watch_queue(self, depth: Callable[[], float], oldest: Callable[[], float]) -> None:
         """Asked at each scrape."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import signal
 import socket
 from collections.abc import Sequence
@@ -21,11 +22,14 @@ from typing import Any
 
 import aiohttp
 import kopf
+from kopf._cogs.clients.errors import APIError
 from kubernetes.aio import client
 
 from asgd_operator import handlers, health
 from asgd_operator.constants import KIND
+from asgd_operator.engine.agenda import Lane
 from asgd_operator.engine.observe import Indices
+from asgd_operator.engine.polls import Polls
 from asgd_operator.engine.queue import WorkQueue
 from asgd_operator.engine.reconcile import Reconciler
 from asgd_operator.engine.reports import Reports
@@ -41,6 +45,8 @@ LOOK_SECONDS = 15.0
 """How often it is asked whether everything can be watched; also how long a start waits before it asks again."""
 ASKED_AT_ONCE = 40
 """Kinds in namespaces that one look asks for: with hundreds of namespaces the looks take turns."""
+POLLS_SHARE = 0.8
+"""Of the looks of routine that the queue has time for: each answer of shard 0 asks for one."""
 WATCHED = (KIND, "StatefulSet", "Job", "Pod", "ConfigMap", "Service", "NetworkPolicy", "PodDisruptionBudget")
 LISTING_SECONDS = 300.0
 """How long kopf may take to list all objects at start; ten thousand take seconds."""
@@ -68,7 +74,12 @@ class Operator:
 
     def __post_init__(self) -> None:
         self.kube = Kube(self.api, self.settings.queue.request_timeout_seconds, self.metrics.requested)
-        self.reports = Reports(self.session, changed=lambda key: self.queue.add(key))
+        asks_per_second = POLLS_SHARE * self.settings.queue.per_second
+        self.reports = Reports(
+            self.session,
+            changed=lambda key: self.queue.add(key, lane=Lane.ROUTINE),
+            polls=Polls(per_second=asks_per_second, chance=random.random),
+        )
         writer = Writer(self.kube, self.metrics)
         self.reconciler = Reconciler(writer, Indices(), self.settings.jobs, self.reports, self.metrics)
         self.queue = WorkQueue(
@@ -148,24 +159,33 @@ class Operator:
             settings,
             timeout_seconds=self.settings.queue.request_timeout_seconds,
         )
-        handlers.register(registry, self._add, self.metrics, nodes=self.settings.watch.nodes)
+        handlers.register(
+            registry,
+            self._add,
+            self.metrics,
+            nodes=self.settings.watch.nodes,
+            is_news=self.reconciler.is_news,
+        )
         kopf.on.login(registry=registry, id="login", retries=3)(handlers.login)
         kopf.on.startup(registry=registry, id="indices")(self._take_indices)
-        await kopf.operator(
-            registry=registry,
-            settings=settings,
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-            ready_flag=self.ready,
-        )
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=settings,
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                ready_flag=self.ready,
+            )
+        except APIError as error:  # a kind is gone, or a right: a new process waits until all can be watched
+            raise Transient(f"a watch has ended ({error}); the operator starts anew") from error
 
     async def _take_indices(self, **found: Any) -> None:
         self.reconciler.indices = handlers.indices(found)
 
-    def _add(self, key: str) -> None:
+    def _add(self, key: str, lane: Lane) -> None:
         self.listed = True
-        self.queue.add(key)
+        self.queue.add(key, lane=lane)
 
     def _unlisted(self) -> bool:
         return not self.listed and bool(self.reconciler.indices.keys())

@@ -57,9 +57,9 @@ class Queue(_Part, frozen=True):
     """How fast jobs are worked on."""
 
     workers: Count = 4
-    """Jobs that are looked at at the same time."""
+    """Jobs that are looked at at the same time: so many that are new or have changed, and so many of routine."""
     per_second: Positive = 10.0
-    """Looks a second for long; five times as many at once."""
+    """Looks a second for long in each of the two lanes; five times as many at once."""
     resync_seconds: Positive = 600.0
     """How often every job is looked at without a reason. `/readyz` fails after three of these without a
     round.

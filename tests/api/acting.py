@@ -85,8 +85,12 @@ class OperatorProcess:
 
 
 @contextmanager
-def operator(kubectl: Kubectl, folder: Path, **settings: str) -> Iterator[OperatorProcess]:
-    """The operator as its users start it, ready; it is told to stop at the end and must do so well."""
+def operator(
+    kubectl: Kubectl, folder: Path, *, awaited: str = "/readyz", **settings: str
+) -> Iterator[OperatorProcess]:
+    """The operator as its users start it, from when it answers `awaited` with 200 on; it is told to stop at the end and
+    must do so well.
+    """
     port, log = free_port(), folder / f"operator-{time.monotonic_ns()}.log"
     given = {f"ASGD_OPERATOR_{name}": value for name, value in settings.items()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ASGD_OPERATOR_")}
@@ -97,7 +101,7 @@ def operator(kubectl: Kubectl, folder: Path, **settings: str) -> Iterator[Operat
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     running = OperatorProcess(port, log, process)
     try:
-        until(lambda: process.poll() is not None or running.get("/readyz")[0] == 200, "the operator is ready")
+        until(lambda: process.poll() is not None or running.get(awaited)[0] == 200, f"{awaited} is ok")
         assert process.poll() is None, log.read_text()
         yield running
         process.terminate()
@@ -164,9 +168,12 @@ class Job:
             ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
             self._pod_status(pod, {"phase": "Running", "podIP": "127.0.0.1", "conditions": [ready]})
 
-    def end_pods(self, role: str, phase: str, exit_code: int) -> None:
-        for pod in self.pods(role):
+    def end_pods(
+        self, role: str, phase: str, exit_code: int, message: str = "", most: int | None = None
+    ) -> None:
+        for pod in self.pods(role)[:most]:
             ended = {"exitCode": exit_code, "reason": "Ended", "finishedAt": "2026-01-01T00:00:00Z"}
+            ended |= {"message": message} if message else {}
             container = {"name": "asgd", "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
             states = [container | {"state": {"terminated": ended}}]
             self._pod_status(pod, {"phase": phase, "containerStatuses": states, "conditions": []})

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from asgd.spec.status import CheckpointView, StalenessView, Status
+from asgd_operator.render import Owner, names
 from tests.api.acting import QUICK, Job, OperatorProcess, ShardZero, clear, operator, until
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.shell import ClusterError
@@ -62,7 +63,7 @@ def test_children_appear_with_the_job_as_their_owner_and_workers_only_after_the_
         ("statefulset", "first-server"),
         ("service", "first-server"),
         ("configmap", "first-live"),
-        ("secret", "first-keys"),
+        ("secret", names.keys(Owner(uid, "first", "first"))),
         ("networkpolicy", "first"),
         ("poddisruptionbudget", "first-server"),
     ):
@@ -137,7 +138,7 @@ def test_the_status_carries_what_shard_0_says(
     assert job.status["checkpoint"]["lastUpdates"] == 400
     assert job.status["term"] == 3
     columns = kubectl("-n", "told", "get", "asgdjob", "told", "--no-headers").split()
-    assert columns[:7] == ["told", "Running", "2", "2", "2", "412", "9120.5"]
+    assert columns[:8] == ["told", "Running", "TrainingProgressing", "2", "2", "2", "412", "9120.5"]
 
 
 def test_a_job_completes_by_the_report_and_keeps_its_finished_pods(
@@ -155,15 +156,23 @@ def test_a_job_completes_by_the_report_and_keeps_its_finished_pods(
     until(lambda: {"TargetReached", "Completed"} <= set(job.events()), "events are told")
 
 
-def test_a_fatal_exit_code_fails_the_job_and_says_which_pod(
+def test_a_fatal_exit_code_fails_the_job_and_its_evidence_stays(
     kubectl: Kubectl, running: OperatorProcess, shard: ShardZero
 ) -> None:
     job = started(kubectl, "fatal", shard)
-    job.end_pods("worker", "Failed", 2)
+    failed = job.pods("worker")[0]["metadata"]["name"]
+    job.end_pods("worker", "Running", 2, "no module named train", most=1)  # the phase comes a moment later
     kubectl.wait("asgdjob/fatal", "condition=Failed", "-n", "fatal")
     found = job.condition("Failed")
     assert found["reason"] == "FatalExitCode"
     assert "exit" in found["message"] and "fatal-worker" in found["message"]
+    job.end_pods("worker", "Failed", 2, "no module named train", most=1)
+    until(lambda: job.get("statefulset", "fatal-server") is None, "the servers are removed")
+    assert job.get("pod", failed)["status"]["phase"] == "Failed", "with its log"
+    kept = job.status["lastFailure"]
+    assert (kept["role"], kept["container"], kept["exitCode"]) == ("worker", "asgd", 2)
+    assert (kept["message"], kept["pod"]) == ("no module named train", failed)
+    until(lambda: "WorkerFailed" in job.events(), "there is an event")
 
 
 def test_suspend_reshard_and_resume_make_the_workloads_anew(
@@ -258,7 +267,7 @@ def test_a_workload_of_somebody_else_is_not_taken_over(kubectl: Kubectl, running
     kubectl.apply(theirs, namespace="taken")
     before = job.get("service", "taken-server")
     job.apply()
-    until(lambda: job.condition("Accepted").get("reason") == "NameConflict", "the conflict is seen")
+    until(lambda: job.condition("Accepted").get("reason") == "NameTaken", "the conflict is seen")
     assert job.get("service", "taken-server") == before
 
 
@@ -335,7 +344,7 @@ def test_metrics_tell_of_jobs_and_go_with_them(
     job = started(kubectl, "counted", shard)
     key = '{name="counted",namespace="counted",state="ready"}'
     until(lambda: running.samples("asgd_operator_job_workers").get(key) == 2, "two workers are counted")
-    labels = '{name="counted",namespace="counted",status="True",type="Running"}'
+    labels = '{name="counted",namespace="counted",status="true",type="Running"}'
     assert running.samples("asgd_operator_job_condition")[labels] == 1
     assert running.samples("asgd_operator_jobs")['{phase="Running"}'] >= 1
     assert running.samples("asgd_operator_queue_depth")[""] >= 0

@@ -21,6 +21,9 @@ MATRIX: dict[str, Values] = {
     "namespaced": {"watch": {"namespaces": ["a", "b"], "nodes": False}},
     "namespaced with nodes": {"watch": {"namespaces": ["a"]}},
     "monitors for all jobs": {"metrics": {"serviceMonitor": MONITOR, "podMonitor": MONITOR}},
+    "alerts and dashboard": {
+        "metrics": {"prometheusRule": {"enabled": True}, "dashboard": {"enabled": True, "labels": {"x": "y"}}}
+    },
     "a monitor a job": {"jobs": {"podMonitor": {"enabled": True, "labels": {"x": "y"}}}},
     "all on": {
         "leaderElection": {"enabled": True},
@@ -55,6 +58,13 @@ MATRIX: dict[str, Values] = {
 ALL = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
 
 
+def configuration(objects: list[dict[str, Any]]) -> str:
+    """The operator's own, as the chart writes it."""
+    maps = (item["data"] for item in objects if item["kind"] == "ConfigMap")
+    (found,) = (data["config.yaml"] for data in maps if "config.yaml" in data)
+    return str(found)
+
+
 @ALL
 def test_the_chart_passes_its_own_lint(values: Values) -> None:
     helm("lint", "--strict", CHART, KUBE, values=values)
@@ -72,7 +82,7 @@ def test_no_object_is_made_twice(values: Values) -> None:
 @ALL
 def test_the_operator_reads_the_configuration_that_the_chart_writes(values: Values, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    file.write_text(one(template(values), "ConfigMap")["data"]["config.yaml"])
+    file.write_text(configuration(template(values)))
     read = settings.load(file)
     assert read.watch.namespaces == tuple(values.get("watch", {}).get("namespaces", ()))
     assert read.port == values.get("port", 8080)
@@ -99,7 +109,7 @@ def test_selectors_find_the_operators_pod(values: Values) -> None:
     objects = template(values)
     deployment = one(objects, "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
-    config = yaml.safe_load(one(objects, "ConfigMap")["data"]["config.yaml"])
+    config = yaml.safe_load(configuration(objects))
     selectors = [
         deployment["spec"]["selector"]["matchLabels"],
         one(objects, "Service")["spec"]["selector"],
@@ -109,6 +119,25 @@ def test_selectors_find_the_operators_pod(values: Values) -> None:
         assert selector.items() <= labels.items()
     test_labels = one(objects, "Pod")["metadata"]["labels"]
     assert not selectors[0].items() <= test_labels.items(), "the test pod must not become an endpoint"
+
+
+def test_series_of_jobs_keep_their_own_namespace() -> None:
+    (endpoint,) = one(template({"metrics": {"serviceMonitor": MONITOR}}), "ServiceMonitor")["spec"][
+        "endpoints"
+    ]
+    assert endpoint["honorLabels"] is True
+
+
+def test_a_starved_node_has_minutes_to_start_the_operator_and_readiness_asks_what_it_watches() -> None:
+    """`tests/unit/engine/test_engine_probes.py` has what /readyz and /healthz answer."""
+    (container,) = one(template(), "Deployment")["spec"]["template"]["spec"]["containers"]
+    startup, liveness, readiness = (
+        container[f"{name}Probe"] for name in ("startup", "liveness", "readiness")
+    )
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
+    paths = [probe["httpGet"]["path"] for probe in (startup, liveness, readiness)]
+    assert paths == ["/healthz", "/healthz", "/readyz"], "one that waits for its CRD is not killed for it"
+    assert {probe["httpGet"]["port"] for probe in (startup, liveness, readiness)} == {"http"}
 
 
 def test_the_operator_is_replaced_and_never_doubled() -> None:
@@ -140,7 +169,7 @@ def test_the_crd_can_be_left_out_or_given_up_on_uninstall() -> None:
 
 def test_monitors_and_priority_classes_are_off_by_default() -> None:
     kinds = {item["kind"] for item in template()}
-    assert not kinds & {"ServiceMonitor", "PodMonitor", "PriorityClass"}
+    assert not kinds & {"ServiceMonitor", "PodMonitor", "PrometheusRule", "PriorityClass"}
 
 
 def test_two_monitors_of_the_same_pods_are_refused() -> None:
@@ -161,6 +190,7 @@ def test_two_monitors_of_the_same_pods_are_refused() -> None:
         {"jobs": {"podMonitor": {"enabled": "yes"}}},
         {"image": {"digest": "latest"}},
         {"metrics": {"serviceMonitor": {"interval": "often"}}},
+        {"metrics": {"prometheusRule": {"enabled": 1}}},
     ],
     ids=json.dumps,
 )

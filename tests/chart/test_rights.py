@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.chart.helm import Values, one, template
 
+CLUSTER_ROLE = "asgd-asgd-operator-asgd-system"
 CREATES_ONLY = {"secrets": {"create"}}
 NAMESPACED: Values = {"watch": {"namespaces": ["a", "b"], "nodes": False}, "rbac": {"aggregate": False}}
 
@@ -20,12 +21,12 @@ def _granted(role: dict[str, Any]) -> dict[str, set[str]]:
 
 
 def test_secrets_are_created_and_never_read() -> None:
-    granted = _granted(one(template(), "ClusterRole", "asgd-asgd-operator"))
+    granted = _granted(one(template(), "ClusterRole", CLUSTER_ROLE))
     assert {key: granted[key] for key in CREATES_ONLY} == CREATES_ONLY
 
 
 def test_nothing_is_granted_by_a_wildcard_and_pods_are_never_created_or_entered() -> None:
-    granted = _granted(one(template(), "ClusterRole", "asgd-asgd-operator"))
+    granted = _granted(one(template(), "ClusterRole", CLUSTER_ROLE))
     assert not any("*" in {key, *verbs} for key, verbs in granted.items())
     assert granted["pods"] == {"get", "list", "watch", "delete"}
     assert granted["pods/status"] == {"patch"}
@@ -39,19 +40,19 @@ def test_an_installation_for_some_namespaces_has_rights_in_these_alone() -> None
     assert not {item["kind"] for item in objects} & {"ClusterRole", "ClusterRoleBinding"}
     roles = [item for item in objects if item["kind"] == "Role"]
     assert [item["metadata"]["namespace"] for item in roles] == ["a", "b"]
-    everywhere = _granted(one(template(), "ClusterRole", "asgd-asgd-operator"))
+    everywhere = _granted(one(template(), "ClusterRole", CLUSTER_ROLE))
     del everywhere["nodes"]
     assert all(_granted(role) == everywhere for role in roles)
 
 
 def test_watching_nodes_is_the_only_right_beyond_the_watched_namespaces() -> None:
     objects = template({"watch": {"namespaces": ["a"]}})
-    assert _granted(one(objects, "ClusterRole", "asgd-asgd-operator")) == {"nodes": {"get", "list", "watch"}}
+    assert _granted(one(objects, "ClusterRole", CLUSTER_ROLE)) == {"nodes": {"get", "list", "watch"}}
 
 
 def test_optional_kinds_are_granted_only_when_they_are_used() -> None:
     def resources(values: Values) -> set[str]:
-        return set(_granted(one(template(values), "ClusterRole", "asgd-asgd-operator")))
+        return set(_granted(one(template(values), "ClusterRole", CLUSTER_ROLE)))
 
     base = resources({})
     assert resources({"jobs": {"podMonitor": {"enabled": True}}}) - base == {"podmonitors"}
@@ -68,8 +69,8 @@ def test_a_lease_is_granted_by_its_name_and_only_with_leader_election() -> None:
 
 def test_view_and_edit_of_the_cluster_include_jobs() -> None:
     objects = template()
-    viewer = one(objects, "ClusterRole", "asgd-asgd-operator-jobs-viewer")
-    editor = one(objects, "ClusterRole", "asgd-asgd-operator-jobs-editor")
+    viewer = one(objects, "ClusterRole", f"{CLUSTER_ROLE}-jobs-viewer")
+    editor = one(objects, "ClusterRole", f"{CLUSTER_ROLE}-jobs-editor")
     assert viewer["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
     assert editor["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
     assert _granted(viewer)["asgdjobs"] == {"get", "list", "watch"}

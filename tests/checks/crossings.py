@@ -152,6 +152,9 @@ STRATEGIES: dict[str, Fields] = {
     "entropy": {"algorithm": {"period": 4}, "optimizer": {"learningRate": 0.1}},
     "parle": {"algorithm": {"period": 4}, "optimizer": {"learningRate": 0.1}},
     "lsgd": {"algorithm": {"period": 4}, "optimizer": {"learningRate": 0.05}},
+    "lsgd, two groups": {
+        "algorithm": {"period": 4, "globalPeriod": 8, "groups": 2}, "optimizer": {"learningRate": 0.1}
+    },
     "neuroevolution": {"algorithm": {"period": 8, "mutation": 0.001}, "optimizer": {"learningRate": 0.05}},
     "safeguard": {"optimizer": {"learningRate": 0.2}},
     "krum": {"optimizer": {"learningRate": 0.05}, "workers": {"replicas": 5}},

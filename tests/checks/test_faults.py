@@ -92,6 +92,11 @@ def test_a_seed_below_zero_is_refused_in_one_sentence(capsys: pytest.CaptureFixt
     assert "--faults: -1 is no seed; allowed: whole numbers from 0" in capsys.readouterr().err
 
 
+def test_a_hello_that_comes_twice_and_late_keeps_no_job_of_own_loops_from_its_end() -> None:
+    found = rehearse(Case("asgd", 1).job(), 41)
+    assert (found.own_loops, found.broken) == (True, "")
+
+
 # -- what is off is caught ---------------------------------------------------------------------------
 
 

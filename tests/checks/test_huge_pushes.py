@@ -9,7 +9,9 @@ import pytest
 
 from asgd.algorithms import attacks
 from asgd.algorithms.registry import names
+from asgd.drivers.virtual.simulation import Simulation
 from asgd.kernel import F32
+from asgd.spec.status import Status
 from asgd.spec.types import Byzantine
 from asgd.world.models import ComputeTime, World
 from tests.checks.virtual import Problem, job, simulation
@@ -89,3 +91,29 @@ def test_a_worker_that_sends_nothing_else_ends_no_job(name: str, monkeypatch: py
     run, status = trained(name)
     assert np.abs(run.answer()).max() < 10
     assert (status.stop_reason, status.suspects) == ("samples", [LIAR])
+
+
+@pytest.mark.parametrize("element", [0, -1], ids=["on shard 0", "on another shard"])
+def test_one_refused_push_is_trouble_for_five_minutes_and_counted_for_ever(
+    element: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+
+    def lie(attack: attacks.Attack, vector: F32) -> F32:
+        sent.append(1)
+        if len(sent) == 10:
+            vector[element] = 1e30
+        return vector
+
+    monkeypatch.setitem(attacks.KINDS, "nan", lie)
+    made = job(
+        algorithm={"name": "asgd"}, optimizer={"learningRate": 0.02}, workers={"replicas": WORKERS},
+        stopAfter={"samples": 2400}, outliers={"after": 4}, parameterServer={"shards": 2},
+    )  # fmt: skip
+    seen: list[Status] = []
+    Simulation(made, problem(), WORLD, seen.append).run()
+    troubled = [status.seconds for status in seen if status.refused_lately == [LIAR]]
+    assert 8 < troubled[0] < 12 and 300 < troubled[-1] < 312
+    after = [status for status in seen if status.seconds > 312]
+    assert after and all(status.refused_lately == [] for status in after)
+    assert all((status.suspects, status.refused["outlier"]) == ([LIAR], 1) for status in after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -100,10 +101,10 @@ def test_l2_the_leader_draws_all_to_the_global_minimum_and_the_centre_draws_them
     assert float(run.answer()[0]) == pytest.approx(end, abs=1e-4)
 
 
-def by_second(run: Simulation, look: Callable[[Simulation], Any]) -> list[Any]:
+def by_second(run: Simulation, look: Callable[[Simulation], Any], until: float = math.inf) -> list[Any]:
     """What is seen at the end of each second; a gradient takes one."""
     ends: dict[int, Any] = {}
-    while run.advance():
+    while run.clock.now < until and run.advance():
         ends[int(run.clock.now)] = look(run)
     return [ends[second] for second in sorted(ends)]
 
@@ -133,17 +134,22 @@ def test_l4_an_evaluation_costs_a_model_a_worker_in_the_round_after_it_was_asked
     assert set(rounds) == {(1, 3), (4, 3)} and rounds.count((4, 3)) == 3
 
 
+@pytest.mark.parametrize(("rule", "wide"), [("beside", (2, 4)), ("instead", (1, 3))])
 @pytest.mark.parametrize(("groups", "nodes"), [(2, 1), ("node", 2)])
-def test_l4_groups_exchange_nothing_with_each_other_between_global_rounds(groups: Any, nodes: int) -> None:
+def test_l4_groups_exchange_nothing_with_each_other_between_global_rounds(
+    groups: Any, nodes: int, rule: str, wide: tuple[int, int]
+) -> None:
     world = World(compute=ComputeTime("constant", 1.0), nodes=nodes)
-    run = simulation(lsgd(64, groups=groups, globalPeriod=4), still(SIZE), world)
+    made = lsgd(64, groups=groups, globalPeriod=4, globalLeader=rule)
+    run = simulation(made, still(SIZE), world)
     apart(run, [1, 100, 2, 101])
     seen = by_second(run, places)
     for row in seen[1:4]:
         assert row[0] == 1 and row[1] == 100 and 1 < row[2] < 2 and 100 < row[3] < 101
     assert seen[4][0] == 1 and seen[4][1] == pytest.approx(1 + 99 * 0.9, rel=1e-5)
-    again = traffic(simulation(lsgd(64, groups=groups, globalPeriod=4), still(SIZE), world))
-    assert again[:8] == [(2, 2), (2, 2), (2, 2), (1, 3)] * 2
+    again = traffic(simulation(made, still(SIZE), world))
+    # A follower of the best takes one model for both moves.
+    assert again[:8] == [(2, 2), (2, 2), (2, 2), wide] * 2
 
 
 @pytest.mark.parametrize("period", first([16, 4, 64]))

@@ -41,6 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sync": {"algorithm": {"name": "sync"}},
     "elastic, ahead 1": {"algorithm": {"name": "elastic"}, "exchange": {"ahead": 1, "lane": "zmq"}},
     "lsgd": {"algorithm": {"name": "lsgd", "period": 5}},
+    "lsgd, two groups": {"algorithm": {"name": "lsgd", "period": 2, "globalPeriod": 4, "groups": 2}},
     "nan": {"entrypoint": SPOILED},
     "nan, ahead 1": {"entrypoint": SPOILED, "exchange": {"ahead": 1}},
     "nan, local-sgd": {"entrypoint": SPOILED, "algorithm": {"name": "local-sgd", "period": 5}} | ONE_BY_ONE,

@@ -17,6 +17,8 @@ from asgd.algorithms.robust import krum, median, weiszfeld
 from asgd.algorithms.safeguard import SafeguardServer
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.kernel import F32
+from asgd.report.summary import summarize
+from asgd.server.metrics import collect
 from asgd.spec.types import Byzantine
 from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.shared import TorchWork
@@ -207,5 +209,12 @@ def test_floors_that_are_measured_are_told_and_nobody_is_judged_meanwhile() -> N
         bowl(), World(compute=ComputeTime("constant", 1.0), attacks=(Byzantine("inner", (3,)),)),
         algorithm={"name": "safeguard", **windows}, stopAfter={"updates": 150}, workers={"replicas": 10},
     )  # fmt: skip
-    figures = run.cluster.status().strategy_figures
+    status, server = run.cluster.status(), run.cluster.servers[0]
+    figures = status.strategy_figures
+    told = {family.name: family for family in collect(server.shard, server.traffic, 0)}
+    samples = told["asgd_server_strategy"].samples
+    assert {sample.labels["figure"]: sample.value for sample in samples} == figures
+    assert summarize(status, run.job.spec).strategy_figures == figures
+    for name in ("short", "long"):
+        assert figures[f"{name}Limit"] == 2 * max(figures[f"{name}Score"], figures[f"{name}Floor"]) > 0
     assert figures["calibrationRoundsLeft"] == 5 and run.cluster.status().ever_rejected == []

@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 def _build(arguments: argparse.Namespace) -> None:
     if arguments.tier == "node":
         debian.install_packages()
+    else:
+        debian.need_openssl()
     binaries.build(binaries.NODE_TIER if arguments.tier == "node" else binaries.API_TIER)
     if arguments.tier == "node":
         debian.image_archives()
@@ -74,7 +76,7 @@ def _up(arguments: argparse.Namespace) -> None:
     if arguments.tier == "node":
         node_tier.need_root()
     _build(arguments)
-    with binaries.locked(cache() / "bin"):
+    with binaries.locked(cache() / "bin", "starts a cluster"):
         if arguments.tier == "node":
             plane = node_tier.up()
         else:

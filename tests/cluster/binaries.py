@@ -50,6 +50,12 @@ def _kubernetes(name: str) -> Program:
     return Program(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", _KUBERNETES_FLAGS)
 
 
+def _prometheus(name: str) -> Program:
+    """Of the many ways to find targets only Kubernetes': Debian's package leaves just that one out."""
+    package = f"github.com/prometheus/prometheus/cmd/{name}"
+    return Program(name, "prometheus", package, tags="remove_all_sd,enable_kubernetes_sd")
+
+
 API_TIER = [
     Program("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
     *map(_kubernetes, ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")),
@@ -60,11 +66,7 @@ NODE_TIER = [
     *map(_kubernetes, ("kubelet", "kube-proxy")),
     Program("coredns", "coredns", "github.com/coredns/coredns"),
     Program("metrics-server", "metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
-    # Of the many ways to find targets only Kubernetes': Debian's package leaves just that one out.
-    Program(
-        *("prometheus", "prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
-        tags="remove_all_sd,enable_kubernetes_sd",
-    ),
+    *map(_prometheus, ("prometheus", "promtool")),
 ]
 
 
@@ -78,10 +80,10 @@ def build(programs: list[Program]) -> None:
     todo = missing(programs)
     if todo and which("go") is None:
         raise ClusterError(
-            "`go` (1.21 or newer; it fetches the version that go.mod names) is needed to build: install it"
+            "`go` (1.24 or newer; it fetches the version that go.mod names) is needed to build: install it"
         )
     for number, program in enumerate(todo, 1):
-        with locked(cache() / "bin" / f".{program.name}.lock"):
+        with locked(cache() / "bin" / f".{program.name}.lock", f"builds {program.name}"):
             if not program.built():
                 _compile(program, f"{number} of {len(todo)}")
 
@@ -121,8 +123,8 @@ def _compile(program: Program, position: str) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock on `path`, a file to be made or a folder; waits, and says so, while another process holds it."""
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock on `path`, a file to be made or a folder; who waits is told that another process `what`."""
     if not path.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -131,7 +133,7 @@ def locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another process that holds {path}")
+            say(f"waiting for another process that {what} (it holds {path})")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:

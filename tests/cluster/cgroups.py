@@ -31,7 +31,7 @@ def create(name: str) -> None:
 def remove(name: str) -> None:
     """Remove the cgroup `name` and all below it; its killed processes may take a moment to go."""
     for hierarchy in _hierarchies():
-        wait_until(f"removing {hierarchy / name}", partial(_removed, hierarchy / name), 20)
+        wait_until(f"the end of {hierarchy / name}", partial(_removed, hierarchy / name), 20)
 
 
 def existing(name: str) -> list[Path]:

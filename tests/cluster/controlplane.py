@@ -1,19 +1,22 @@
 """etcd, kube-apiserver, kube-controller-manager and kube-scheduler as plain processes of the machine.
 
 Both tiers use this module; they differ only in the address and in what the node tier adds (`api_flags`).
+Each part is started when the one that it talks to answers: on a busy machine a controller manager that
+finds no API server within 10 s ends, and nobody starts it again.
 Timers that a test would wait for (a lost node, the autoscaler) are shortened here and listed in README.md.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import pki
 from tests.cluster.binaries import find
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.layout import SERVICE_API, SERVICE_CIDR
+from tests.cluster.layout import SERVICE_API, SERVICE_CIDR, STARTUP_SECONDS
 from tests.cluster.processes import Processes
 from tests.cluster.shell import wait_until
 
@@ -52,24 +55,27 @@ class ControlPlane:
         token = pki.create(self.pki, [self.address, "127.0.0.1", SERVICE_API])
         server = f"https://{self.address}:{self.port}"
         pki.write_kubeconfig(self.kubeconfig, server, self.pki / "ca.crt", token)
-        etcd = self._start_etcd()
-        self._start_api_server(etcd)
+        kubectl = self.kubectl
+        port = self._start_etcd()
+        self._wait("etcd", lambda: _listens(port))
+        self._start_api_server(f"http://127.0.0.1:{port}")
+        self._wait("the API server", lambda: kubectl.succeeds("get", "--raw", "/readyz"))
         self._start_controllers()
-        kubectl, alive = self.kubectl, self.processes.dead
-        wait_until("the API server", lambda: kubectl.succeeds("get", "--raw", "/readyz"), 60, alive)
-        wait_until(
-            "the default account", lambda: kubectl.succeeds("get", "serviceaccount", "default"), 60, alive
-        )
+        self._wait("the default account", lambda: kubectl.succeeds("get", "serviceaccount", "default"))
 
-    def _start_etcd(self) -> str:
-        client, peer = (f"http://127.0.0.1:{port}" for port in free_ports(2))
+    def _wait(self, what: str, ready: Callable[[], bool]) -> None:
+        wait_until(what, ready, STARTUP_SECONDS, self.processes.dead)
+
+    def _start_etcd(self) -> int:
+        port, *_ = ports = free_ports(2)
+        client, peer = (f"http://127.0.0.1:{each}" for each in ports)
         self.processes.start(
             *("etcd", find("etcd"), "--data-dir", self.processes.state / "etcd", "--unsafe-no-fsync"),
             *("--listen-client-urls", client, "--advertise-client-urls", client),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", f"default={peer}", "--log-level", "warn"),
         )
-        return client
+        return port
 
     def _start_api_server(self, etcd: str) -> None:
         self.processes.start(
@@ -100,6 +106,11 @@ class ControlPlane:
             *_CONTROLLER_TIMERS,
         )
         self.processes.start("kube-scheduler", find("kube-scheduler"), *common, f"--secure-port={scheduler}")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_ports(count: int) -> list[int]:

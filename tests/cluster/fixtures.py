@@ -51,7 +51,7 @@ def cluster() -> Iterator[Cluster]:
     if packages := debian.missing_packages():
         unavailable(f"these Debian packages are missing: {' '.join(packages)}")
     # Tests stop nodes: two test runs on one machine take turns.
-    with binaries.locked(cache() / "nodes-in-use"):
+    with binaries.locked(cache() / "nodes-in-use", "tests with the nodes"):
         found = node_tier.is_up()
         try:
             yield Cluster(node_tier.up().kubectl, ours=True)

@@ -7,12 +7,13 @@ is in the error, so that a failed test tells why.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.binaries import find
-from tests.cluster.shell import run, succeeds
+from tests.cluster.shell import ClusterError, run, succeeds
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,15 @@ class Kubectl:
         return self(*words, stdin=json.dumps(items))
 
     def wait(self, what: str, condition: str, *words: str, seconds: int = 60) -> str:
-        """`kubectl wait WHAT --for=CONDITION`."""
-        return self("wait", what, f"--for={condition}", f"--timeout={seconds}s", *words)
+        """`kubectl wait WHAT --for=CONDITION`, also for an object that has no condition at all yet."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self("wait", what, f"--for={condition}", f"--timeout={seconds}s", *words)
+            except ClusterError as error:
+                if "conditions accessor error" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
 
     def _command(self) -> tuple[str | Path, ...]:
         cache = ("--cache-dir", self.cache) if self.cache else ()

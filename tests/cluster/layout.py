@@ -23,6 +23,8 @@ SERVICE_DNS = "198.19.0.10"
 API_PORT = 6443
 BRIDGE = "asgd0"
 CGROUP = "asgd-cluster"
+STARTUP_SECONDS = 300
+"""How long one part may take to answer on a machine that is busy with builds; one that has ended is noticed at once."""
 OWNER_ENV = "ASGD_CLUSTER_OWNED_BY"
 """Names the state directory in the environment of every process of a cluster: so `down` finds them."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.cluster import cgroups, network
 from tests.cluster.binaries import find
 from tests.cluster.debian import CNI_PLUGINS, PAUSE
-from tests.cluster.layout import HERE, SERVICE_DNS, Node
+from tests.cluster.layout import HERE, SERVICE_DNS, STARTUP_SECONDS, Node
 from tests.cluster.processes import Processes, owned_by
 from tests.cluster.shell import ClusterError, run, succeeds, wait_until
 
@@ -51,7 +51,9 @@ def power_on(node: Node, others: list[Node], processes: Processes, kubeconfig: P
         *(find("kubelet"), find("kube-proxy")),
         *(f"{other.pod_cidr}={other.address}" for other in others),
     )
-    wait_until(f"process 1 of {node.name}", lambda: init_pid(node) is not None, 10, processes.dead)
+    wait_until(
+        f"process 1 of {node.name}", lambda: init_pid(node) is not None, STARTUP_SECONDS, processes.dead
+    )
     network.connect(node, _running_pid(node))
 
 
@@ -89,7 +91,8 @@ def load_first(node: Node, archives: list[Path]) -> None:
     """What a new node needs before its kubelet may start; nothing to do when its disk already has it."""
     done = node.disk / "images-loaded"
     if not done.exists():
-        wait_until(f"containerd on {node.name}", lambda: succeeds(*_inside(node), "ctr", "version"), 30)
+        answers = lambda: succeeds(*_inside(node), "ctr", "version")  # noqa: E731
+        wait_until(f"containerd on {node.name}", answers, STARTUP_SECONDS)
         for archive in archives:
             load(node, archive)
         done.touch()

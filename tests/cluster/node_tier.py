@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.cluster import addons, cgroups, network, node
 from tests.cluster.controlplane import ControlPlane
 from tests.cluster.debian import image_archives
-from tests.cluster.layout import API_PORT, CGROUP, GATEWAY, Node, node_state, nodes
+from tests.cluster.layout import API_PORT, CGROUP, GATEWAY, STARTUP_SECONDS, Node, node_state, nodes
 from tests.cluster.processes import Processes, kill_all, owned_by
 from tests.cluster.shell import ClusterError, wait_until
 
@@ -53,6 +53,7 @@ def up() -> ControlPlane:
         return control_plane()
     down()
     plane, state = control_plane(), node_state()
+    image_archives()  # before anything starts: a build on a busy machine outlasts the waits for nodes
     state.mkdir(parents=True, mode=0o700)
     _remember_kernel_settings(state)
     network.create_bridge()
@@ -63,7 +64,7 @@ def up() -> ControlPlane:
         addons_started = pool.submit(addons.start, plane)
         list(pool.map(start_node, nodes(state)))
         addons_started.result()
-    wait_until("resource metrics", lambda: _metrics_served(plane), 60, plane.processes.dead)
+    wait_until("resource metrics", lambda: _metrics_served(plane), STARTUP_SECONDS, plane.processes.dead)
     _complete().touch()
     return plane
 
@@ -131,8 +132,10 @@ def start_node(target: Node) -> None:
         node.power_on(target, others, plane.processes, plane.kubeconfig)
         node.load_first(target, image_archives())
     if before:  # a new node has no past from which it could look ready
-        wait_until(f"word from {target.name}", lambda: _heard_from(plane, target.name) != before, 60)
-    wait_until(f"{target.name} becoming ready", lambda: _ready(plane, target.name), 60)
+        wait_until(
+            f"word from {target.name}", lambda: _heard_from(plane, target.name) != before, STARTUP_SECONDS
+        )
+    wait_until(f"{target.name} becoming ready", lambda: _ready(plane, target.name), STARTUP_SECONDS)
     gpus = _gpu_file(target)
     if gpus.exists():
         addons.set_gpus(plane.kubectl, target.name, int(gpus.read_text()))

@@ -83,4 +83,4 @@ def kill_all(state: Path) -> None:
                 continue
         return not left
 
-    wait_until("ending the cluster's processes", none_left, 30)
+    wait_until("the end of the cluster's processes", none_left, 30)

@@ -12,6 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+_QUIET_SECONDS = 3.0
+"""A wait shorter than this is not worth a line."""
+_AGAIN_SECONDS = 30.0
+
 
 class ClusterError(Exception):
     """One sentence that says what failed and what to do about it."""
@@ -44,11 +48,19 @@ def succeeds(*command: str | Path) -> bool:
 def wait_until(
     what: str, ready: Callable[[], bool], seconds: float, alive: Callable[[], Sequence[str]] = lambda: ()
 ) -> None:
-    """Poll `ready` until it holds; ClusterError after `seconds`, or at once with what `alive` says."""
-    deadline = time.monotonic() + seconds
+    """Poll `ready` until it holds; ClusterError after `seconds`, or at once with what `alive` says.
+
+    On a busy machine a wait is long, so a person is told what is waited for, and told again now and then.
+    """
+    began = time.monotonic()
+    word_due = _QUIET_SECONDS
     while not ready():
+        waited = time.monotonic() - began
         if dead := alive():
             raise ClusterError(f"{what}: {'; '.join(dead)}")
-        if time.monotonic() > deadline:
+        if waited > seconds:
             raise ClusterError(f"{what}: not within {seconds:.0f} s")
+        if waited >= word_due:
+            say(f"waiting for {what}: {waited:.0f} s so far, at most {seconds:.0f} s")
+            word_due = waited + _AGAIN_SECONDS
         time.sleep(0.1)

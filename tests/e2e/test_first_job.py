@@ -31,8 +31,8 @@ def test_the_example_trains_in_pods_to_its_accuracy_and_leaves_its_model(release
     assert status["checkpoint"]["lastUpdates"] == training["updates"]
     assert job.condition("Complete")["reason"] == "TargetReached"
     assert {"Accepted", "ServersStarted", "ServersReady", "TrainingStarted", "Completed"} <= job.events()
-    name, phase, _, desired, *_ = job.run("get", "asgdjobs", "--no-headers").split()
-    assert (name, phase, desired) == ("digits", "Succeeded", "2")
+    name, phase, reason, _, desired, *_ = job.run("get", "asgdjobs", "--no-headers").split()
+    assert (name, phase, reason, desired) == ("digits", "Succeeded", "TargetReached", "2")
 
     until(lambda: job.pods("server") == [], "the servers are removed")
     assert [pod["status"]["phase"] for pod in job.pods("worker")] == ["Succeeded", "Succeeded"]

@@ -41,6 +41,24 @@ def test_a_killed_evaluator_comes_back_and_measures_the_final_weights(tmp_path: 
         assert run.history("evaluation")[-1]["metrics"] == {"visits": 30.0}
 
 
+def test_an_evaluator_that_is_killed_for_good_is_counted_and_the_exit_code_says_so(tmp_path: Path) -> None:
+    budget = {"replicas": 1, "backoffLimitPerIndex": 1}
+    with Counting(tmp_path, 30, args={"evaluates": True}, evaluation=NO_REST, workers=budget) as run:
+        run.until("something was measured", lambda: (status := run.status()) and status.metrics)
+        killed = run.signal("evaluator-0", signal.SIGKILL)
+        run.until(
+            "it is back",
+            lambda: run.rows().get("evaluator-0", {}).get("metrics") and run.pid("evaluator-0") != killed,
+        )
+        run.signal("evaluator-0", signal.SIGKILL)
+        run.until_says("the evaluator has ended again and again, and is given up")
+        assert run.finish() == 4, run.words()
+        summary = run.summary()
+        assert (summary.stop_reason, summary.epochs, summary.evaluations_failed) == ("epochs", 30.0, 1)
+        assert "given up" in summary.evaluation_error and summary.restarts["evaluator"] == 1
+        assert "evaluation the last one failed (1 did)" in run.said
+
+
 def test_an_evaluation_that_never_ends_is_named_and_another_evaluator_takes_its_place(tmp_path: Path) -> None:
     policy, args = {"progressDeadlineSeconds": 4}, {"evaluates": True, "stuck": 2}
     with Counting(tmp_path, 30, args=args, evaluation=NO_REST, workers=1, runPolicy=policy) as run:

@@ -89,6 +89,21 @@ while not optimizer.stopped:
     loss.backward()
     optimizer.step(loss=loss)
 """
+OWN_LOOP = """
+import os, sys, random, torch, torch.nn.functional as F, asgd
+shift = int(sys.argv[1].partition("=")[2]) or random.Random(os.getpid()).randrange(10**6)
+x = torch.arange(640.).reshape(640, 1)
+data = torch.utils.data.TensorDataset(x / 640, torch.arange(640) + shift)
+loader = torch.utils.data.DataLoader(data, batch_size=8, shuffle=True)
+model = torch.nn.Linear(1, 1)
+optimizer = asgd.connect(model)
+for epoch in optimizer.until_stopped(range(1000)):
+    for batch, label in optimizer.until_stopped(loader):
+        optimizer.zero_grad()
+        loss = model(batch).pow(2).mean()
+        loss.backward()
+        optimizer.step(loss=loss)
+"""
 
 
 def lines(out: Path, mark: str) -> list[str]:
@@ -190,6 +205,27 @@ def test_a_job_that_is_resumed_with_other_data_says_so_and_goes_on(tmp_path: Pat
     assert run_spec(tmp_path, spec).code == 0
     (tmp_path / "labels.py").write_text(BY_SET.replace("list(set(names))", "sorted(set(names))"))
     job = write_job(tmp_path, {**spec, "stopAfter": {"updates": 40}})
+    ran = run(job, tmp_path, "--set", "checkpoint.restore=Latest")
+    assert ran.summary["updates"] == 40
+    assert "changed    the job goes on with other data or another model than before: sample" in ran.said
+
+
+def test_own_loops_whose_data_differ_are_refused_by_the_name_of_the_sample(tmp_path: Path) -> None:
+    write(tmp_path, train=OWN_LOOP)
+    spec = {"entrypoint": "train.py", "args": {"shift": 0}, "workers": {"replicas": 2}}
+    ran = run_spec(tmp_path, {**spec, "stopAfter": {"updates": 1_000_000}})
+    assert ran.code == 2, ran.said
+    last = ran.said.strip().splitlines()[-1]
+    assert "sample 0 differs from what worker" in last and "deal=False" in last
+    assert "Traceback" not in ran.said
+
+
+@pytest.mark.slow
+def test_an_own_loop_that_is_resumed_with_other_data_says_so_and_goes_on(tmp_path: Path) -> None:
+    write(tmp_path, train=OWN_LOOP)
+    spec = {"entrypoint": "train.py", "args": {"shift": 1}, "workers": {"replicas": 2}}
+    assert run_spec(tmp_path, {**spec, "stopAfter": {"updates": 20}}).code == 0
+    job = write_job(tmp_path, {**spec, "args": {"shift": 2}, "stopAfter": {"updates": 40}})
     ran = run(job, tmp_path, "--set", "checkpoint.restore=Latest")
     assert ran.summary["updates"] == 40
     assert "changed    the job goes on with other data or another model than before: sample" in ran.said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def test_warnings_of_imports_loops_and_torch_are_said_on_the_terminal_once_for_a
 
 
 def test_a_script_that_never_connects_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
-    write(tmp_path, plain="print('trained alone')\n")
+    write(tmp_path, plain="import asgd\nprint('trained alone')\n")
     ran = run_spec(tmp_path, {"entrypoint": "plain.py"})
     assert ran.code == 2
     assert ran.said.splitlines()[-1] == (
@@ -175,6 +176,61 @@ def test_a_script_that_crashes_in_training_is_restarted_and_then_named_with_its_
     assert last.startswith("asgd: ")
     assert "ZeroDivisionError: the third wheel" in last
     assert ran.log("worker-0").count('crash.py", line 7, in <module>') == 2
+
+
+def test_a_script_whose_first_step_fails_in_every_worker_ends_the_run_at_once_with_its_line(
+    tmp_path: Path,
+) -> None:
+    write(
+        tmp_path,
+        shapes="""
+        import torch, asgd
+        data = torch.utils.data.TensorDataset(torch.ones(640, 4))
+        loader = torch.utils.data.DataLoader(data, batch_size=8)
+        model = torch.nn.Linear(3, 1)
+        optimizer = asgd.connect(model)
+        for (batch,) in optimizer.until_stopped(loader):
+            optimizer.zero_grad()
+            model(batch).mean().backward()
+            optimizer.step()
+        """,
+    )
+    ran = run_spec(tmp_path, {"entrypoint": "shapes.py", "workers": {"replicas": 2}})
+    assert ran.code == 2, ran.said
+    last = ran.said.strip().splitlines()[-1]
+    assert last.startswith(
+        "asgd: spec.entrypoint: shapes.py failed in every worker before its first push: RuntimeE"
+    )
+    assert last.endswith("(shapes.py:9)") and "Traceback" not in ran.said
+    told = [ran.log(f"worker-{index}").count('shapes.py", line 9, in <module>') for index in (0, 1)]
+    assert sum(told) <= 4, "each worker has failed once or twice, not seven times"
+
+
+@pytest.mark.slow
+def test_batch_norm_that_meets_one_sample_ends_the_run_at_once_and_drop_last_mends_it(tmp_path: Path) -> None:
+    text = """
+        import torch, asgd
+        from torch import nn
+        data = torch.utils.data.TensorDataset(torch.randn(321, 4))
+        loader = torch.utils.data.DataLoader(data, batch_size=8, shuffle=True, drop_last=LAST)
+        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        optimizer = asgd.connect(model)
+        for epoch in optimizer.until_stopped(range(2)):
+            for (batch,) in optimizer.until_stopped(loader):
+                optimizer.zero_grad()
+                model(batch).pow(2).mean().backward()
+                optimizer.step()
+        """
+    spec = {"entrypoint": "lone.py", "workers": {"replicas": 2}, "stopAfter": {"epochs": 2}}
+    write(tmp_path, lone=text.replace("LAST", "False"))
+    ran = run_spec(tmp_path, spec)
+    assert ran.code == 2, ran.said
+    last = ran.said.strip().splitlines()[-1]
+    assert "batch norm has met a batch of 1 sample, as in plain PyTorch" in last and "drop_last=True" in last
+    assert "(lone.py:11)" in last and "it starts again" not in ran.said
+    shutil.rmtree(ran.output, ignore_errors=True)
+    write(tmp_path, lone=text.replace("LAST", "True"))
+    assert run_spec(tmp_path, spec).summary["stopReason"] == "epochs"
 
 
 # -- without a run ---------------------------------------------------------------------------------
@@ -217,6 +273,31 @@ def test_a_script_is_read_before_anything_starts(in_folder: Path, text: str | No
     with pytest.raises(UserError, match=r"^spec\.entrypoint: ") as refusal:
         look(JobSpec(entrypoint="early.py", stop_after=UPDATES))
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("import torch\nprint('alone')\n", True),
+        ("from torch import nn\nimport os.path, json\n", True),
+        ("def main():\n    import asgd\n", False),
+        ("from asgd import connect\n", False),
+        ("import mine\n", False),
+        ("import nowhere_to_be_found\n", False),
+        ("import importlib\nimportlib.import_module('as' + 'gd')\n", False),
+        ("exec(open('more').read())\n", False),
+    ],
+)
+def test_a_script_that_can_not_know_of_asgd_is_refused_before_it_trains_alone(
+    in_folder: Path, text: str, refused: bool
+) -> None:
+    write(in_folder, alone=text, mine="import asgd\n")
+    spec = JobSpec(entrypoint="alone.py", stop_after=UPDATES)
+    if refused:
+        with pytest.raises(UserError, match=r"alone.py does not import asgd, so it would train alone"):
+            look(spec)
+    else:
+        assert look(spec).script
 
 
 def test_epochs_of_a_scripts_own_data_are_allowed_before_it_has_run(in_folder: Path) -> None:

@@ -223,6 +223,32 @@ def test_an_exception_in_training_is_retried_and_then_ends_the_run_with_its_mess
     assert ran.log("worker-0").count('crash.py", line 7, in loss') == 2
 
 
+def test_a_task_that_fails_where_no_check_could_see_it_ends_the_run_at_once_with_its_line(
+    in_folder: Path,
+) -> None:
+    write(
+        in_folder,
+        unseen="""
+        import os, torch, asgd
+        class Data(torch.utils.data.Dataset):
+            def __len__(self): return 640
+            def __getitem__(self, index):
+                if torch.utils.data.get_worker_info(): raise LookupError("no such word")
+                return torch.zeros(1)
+        def task():
+            loss = lambda model, batch: model(batch).mean()
+            return asgd.Task(model=torch.nn.Linear(1, 1), loss=loss, data=Data(), data_workers=1)
+        """,
+    )
+    ran = run_spec(in_folder, {"entrypoint": "unseen:task", "workers": {"replicas": 2}})
+    assert ran.code == 2, ran.said
+    assert ran.said.strip().splitlines()[-1] == (
+        "asgd: spec.entrypoint: unseen:task failed in every worker before its first push: LookupError: no such word"
+        " (unseen.py:6)"
+    )
+    assert ran.said.count("it starts again") <= 2
+
+
 # -- without a run ---------------------------------------------------------------------------------
 
 GOOD = "import torch, asgd\n\ndef task():\n    return asgd.Task("

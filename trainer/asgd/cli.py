@@ -61,12 +61,21 @@ def _add_run(commands: _Commands) -> None:
     run.add_argument(
         "--output", metavar="DIR", help="where to leave results (default: the next free runs/NAME)"
     )
+    _add_source_from(run)
     run.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     run.add_argument(
         "--transport",
         choices=("ipc", "tcp"),
         default="ipc",
         help="between the processes: ipc, or tcp with encryption as between pods (default: ipc)",
+    )
+
+
+def _add_source_from(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--source-from",
+        metavar="DIR",
+        help="the files of the ConfigMap in spec.sourceFrom, where it does not stand in JOB.yaml",
     )
 
 
@@ -77,6 +86,7 @@ def _add_simulate(commands: _Commands) -> None:
     simulate.add_argument("job", metavar="JOB.yaml")
     simulate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     simulate.add_argument("--output", metavar="DIR", help="as for run")
+    _add_source_from(simulate)
     simulate.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     add_simulate_arguments(simulate)
 
@@ -147,16 +157,17 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         folder = Path(arguments.job).absolute().parent
         with Starter(folder) as starter:  # torch is imported while this process goes on
             from asgd.drivers.local import run as local
-            from asgd.spec import load_job
+            from asgd.spec import load_job, with_files
 
-            job = load_job(arguments.job, arguments.set)
+            job = with_files(load_job(arguments.job, arguments.set), arguments.job, arguments.source_from)
             how = {"quiet": arguments.quiet, "transport": arguments.transport}
             return local.run(job, folder, arguments.output, starter, **how)
     if arguments.command == "simulate":
         from asgd.drivers.virtual import command as simulate
-        from asgd.spec import load_job
+        from asgd.spec import load_job, with_files
 
         job = load_job(arguments.job, simulate.sets(arguments))
+        job = with_files(job, arguments.job, arguments.source_from)
         if arguments.faults is not None:
             from asgd.drivers.virtual.faults import command as faults
 

@@ -15,6 +15,11 @@
 {{- end }}
 {{- end }}
 
+{{/* Name of what stands in no namespace: two releases of one name in two namespaces must not share it. */}}
+{{- define "asgd.clusterName" -}}
+{{- printf "%s-%s" (include "asgd.fullname" .) .Release.Namespace }}
+{{- end }}
+
 {{- define "asgd.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "asgd.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -118,7 +123,7 @@ capabilities: {drop: [ALL]}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete]
-# Only to say of a pod whose node is lost that it failed: nobody else can.
+# To say of a pod whose node is lost that it failed, and of one that somebody deletes that its end costs no budget.
 - apiGroups: [""]
   resources: [pods/status]
   verbs: [patch]

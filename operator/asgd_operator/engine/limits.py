@@ -1,4 +1,4 @@
-"""Two small limits, both told the time by their caller: a token bucket for all keys, and a backoff for each."""
+"""Two small limits, both told the time by their caller: a token bucket for many, and a backoff for each key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class TokenBucket:
-    """At most `burst` at once and `per_second` for long. `reserve` says how long to wait before going on."""
+    """At most `burst` at once, and one at least, and `per_second` for long. Who finds a token `take`s it, others come
+    back later.
+    """
 
     per_second: float
     burst: float
@@ -15,14 +17,25 @@ class TokenBucket:
     _at: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
+        self.burst = max(1.0, self.burst)
         self._tokens = self.burst
 
-    def reserve(self, now: float) -> float:
-        """Takes one token, on credit where there is none: those that come later wait longer."""
+    def tokens(self, now: float) -> int:
+        """How many can be taken now."""
         self._tokens = min(self.burst, self._tokens + (now - self._at) * self.per_second)
         self._at = now
-        self._tokens -= 1
-        return max(0.0, -self._tokens / self.per_second)
+        # NB: a token that is there but for a rounding error is there, or somebody would wait for no time, again and
+        # again.
+        return int(self._tokens + 1e-6)
+
+    def ready_in(self, now: float) -> float:
+        """Seconds until there is one; 0 when there is."""
+        return 0.0 if self.tokens(now) else (1 - self._tokens) / self.per_second
+
+    def take(self, now: float) -> None:
+        """Call it only where there is one."""
+        self.tokens(now)
+        self._tokens = max(0.0, self._tokens - 1)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from asgd_operator.constants import Role
 from asgd_operator.engine.unreadable import Unreadable, UnreadableObject
 from asgd_operator.engine.views import JobSeen
 from asgd_operator.plan.model import BatchJob, Child, Node, Observed, Pod, ServerSet
+from asgd_operator.render.names import child
 
 T = TypeVar("T")
 Index = Mapping[Any, Collection[T | Unreadable]]
@@ -54,7 +55,7 @@ def observe(indices: Indices, seen: JobSeen, now: datetime) -> Observed:
     servers = next(_all(indices.servers, seen.uid), None)
     made = [made.uid for made in (*jobs, servers) if made is not None]
     pods = [pod for uid in made for pod in _all(indices.pods, uid)]
-    evaluators = [job for job in jobs if job.name.endswith(f"-{Role.EVALUATOR}")]
+    named = {job.name: job for job in jobs}
     return Observed(
         name=seen.name,
         namespace=seen.namespace,
@@ -65,9 +66,9 @@ def observe(indices: Indices, seen: JobSeen, now: datetime) -> Observed:
         status=seen.status,
         deleting=seen.deleting,
         servers=servers,
-        workers=next((job for job in jobs if job not in evaluators), None),
-        evaluator=next(iter(evaluators), None),
-        others=tuple(child for index in indices.supports for child in _all(index, seen.uid)),
+        workers=named.get(child(seen.name, Role.WORKER)),
+        evaluator=named.get(child(seen.name, Role.EVALUATOR)),
+        others=tuple(item for index in indices.supports for item in _all(index, seen.uid)),
         pods=tuple(sorted(pods, key=lambda pod: pod.name)),
         nodes=_nodes(indices),
     )

@@ -6,6 +6,9 @@ together, and a resync adds every known key again, spread over its interval. A k
 worked on, because indices change slightly after the event that tells of it, and because events come in
 flocks.
 
+What is new or has changed is worked on in the order in which it came; what is looked at as a matter of routine has a
+lane of its own, with workers and tokens of its own: a thousand jobs that run do not keep a new one waiting.
+
 Whatever the work on a key raises is that key's failure: it is logged, counted, backed off, and the other keys do not
 notice. Only the queue's own cancellation ends it. All times are the event loop's, so tests run it in virtual time.
 """
@@ -19,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from asgd_operator.engine.agenda import Agenda
+from asgd_operator.engine.agenda import Agenda, Lane
 from asgd_operator.engine.limits import Backoff, TokenBucket
 from asgd_operator.engine.surprises import Surprises
 from asgd_operator.errors import OperatorError, Transient
@@ -44,6 +47,7 @@ class Pace:
     """How fast the queue works; all times in seconds."""
 
     workers: int = 4
+    """Of each lane, as are the tokens."""
     debounce: float = 0.15
     first_backoff: float = 0.5
     longest_backoff: float = 300.0
@@ -75,16 +79,16 @@ class WorkQueue:
         self._agenda = Agenda()
         self._running: set[str] = set()
         self._changed = asyncio.Event()
-        self._bucket = TokenBucket(self.pace.per_second, self.pace.burst)
+        self._buckets = {lane: TokenBucket(self.pace.per_second, self.pace.burst) for lane in Lane}
         self._backoff = Backoff(self.pace.first_backoff, self.pace.longest_backoff)
         self._surprises = Surprises(log)
 
-    def add(self, key: str, after: float | None = None) -> None:
-        """Has `key` worked on after a moment, or after `after` seconds if that is not later than planned
-        already.
+    def add(self, key: str, after: float | None = None, lane: Lane | None = None) -> None:
+        """Has `key` worked on after a moment, as news; or after `after` seconds if that is not later than planned
+        already, as a matter of routine unless `lane` says otherwise.
         """
         due = asyncio.get_running_loop().time() + (self.pace.debounce if after is None else after)
-        if self._agenda.plan(key, due):
+        if self._agenda.plan(key, due, lane or (Lane.NEWS if after is None else Lane.ROUTINE)):
             self._changed.set()
 
     def forget(self, key: str) -> None:
@@ -105,12 +109,13 @@ class WorkQueue:
         """Works until it is cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._resync())
-            for _ in range(self.pace.workers):
-                tasks.create_task(self._worker())
+            for lane in Lane:
+                for _ in range(self.pace.workers):
+                    tasks.create_task(self._worker(lane))
 
-    async def _worker(self) -> None:
+    async def _worker(self, lane: Lane) -> None:
         while True:
-            key = await self._next()
+            key = await self._next(lane)
             self._running.add(key)
             try:
                 await self._one(key)
@@ -120,7 +125,6 @@ class WorkQueue:
 
     async def _one(self, key: str) -> None:
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._bucket.reserve(loop.time()))
         started, failure = loop.time(), None
         try:
             again = await self._bounded(self.work(key))
@@ -171,13 +175,17 @@ class WorkQueue:
             # without a word.
             raise Interrupted("cancelled from within") from error
 
-    async def _next(self) -> str:
-        """The key that is due first and that no other worker has in hand."""
+    async def _next(self, lane: Lane) -> str:
+        """The key of `lane` that is due first and that no other worker has in hand, as soon as there is a token."""
+        bucket = self._buckets[lane]
         while True:
             self._changed.clear()
-            key, wait = self._agenda.take(asyncio.get_running_loop().time(), self._running)
-            if key is not None:
+            now = asyncio.get_running_loop().time()
+            if bucket.tokens(now) and (key := self._agenda.take(lane, now, self._running)):
+                bucket.take(now)
                 return key
+            due = self._agenda.next_in(lane, now, self._running)
+            wait = None if due is None else max(due, bucket.ready_in(now))
             try:
                 # NB: never asyncio.wait_for, which may swallow a cancellation that comes together with the event.
                 async with asyncio.timeout(wait):

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-import msgspec
-
 from asgd.errors import UserError
-from asgd.spec import Job, job_from_json
+from asgd.spec import Job
 from asgd_operator import curve
 from asgd_operator.constants import MANAGED_BY, EventReason
-from asgd_operator.engine import accept, views
+from asgd_operator.engine import accept, sources, views
 from asgd_operator.engine.observe import Indices, observe, with_newer_status
+from asgd_operator.engine.reading import read
 from asgd_operator.engine.reports import Reports
 from asgd_operator.engine.surprises import describe
 from asgd_operator.engine.unreadable import UnreadableObject
@@ -31,6 +30,7 @@ from asgd_operator.errors import Forbidden, Invalid, OperatorError
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.plan import failing, plan, trouble
 from asgd_operator.plan.actions import Event, Plan
+from asgd_operator.plan.keys import unheld
 from asgd_operator.plan.model import Observed, Problem
 from asgd_operator.render import Owner, Settings, children
 
@@ -64,6 +64,10 @@ class Reconciler:
             return AGAIN_SECONDS
         return planned.requeue_after
 
+    def is_news(self, uid: str, version: str) -> bool:
+        """Whether a job's change to this version is worth a look."""
+        return not self.writer.is_echo(uid, version)
+
     async def failed(self, key: str, error: Exception, count: int) -> None:
         """Tells the user of a pass that failed, `count` times in a row by now. Raises OperatorError."""
         expected = isinstance(error, OperatorError)
@@ -86,40 +90,59 @@ class Reconciler:
     def _job(self, key: str) -> JobSeen | None:
         """The job, if it is there and ours. Raises UnreadableObject."""
         seen = self.indices.job(key)
-        if seen is None or self._uids.get(key, seen.uid) != seen.uid:
+        ours = seen is not None and seen.spec.get("managedBy", MANAGED_BY) == MANAGED_BY
+        if seen is None or not ours or self._uids.get(key, seen.uid) != seen.uid:
             self._forget(key)
-        if seen is None or seen.spec.get("managedBy", MANAGED_BY) != MANAGED_BY:
+        if seen is None or not ours:
             return None
         self._uids[key] = seen.uid
         return seen
 
     async def _pass(self, seen: JobSeen) -> Plan:
         found = await self._observe(with_newer_status(seen, self.writer.written(seen.uid)))
-        planned = plan(found)
+        found, planned = await self._planned(found)
         try:
-            for action in planned.actions:
-                await self.writer.do(found, action)
+            await self.writer.carry_out(found, planned.actions)
         except OperatorError as error:
             if isinstance(error, Invalid | Forbidden):
                 # No retry mends these by itself, so the user is told; a broken connection is nobody's business.
-                told = Event(EventReason.APPLY_FAILED, str(error), warning=True)
-                planned = replace(planned, events=(*planned.events, told))
+                failed = Event(EventReason.APPLY_FAILED, str(error), warning=True)
+                planned = replace(planned, events=(*planned.events, failed))
             await self.writer.say(found, planned)
             raise
         # NB: not after a cancellation: whoever ends the queue may have lost the right to write.
         await self.writer.say(found, planned)
         return planned
 
+    async def _planned(self, found: Observed) -> tuple[Observed, Plan]:
+        """NB: a child that is to be made is looked for first: an apply would take over what has its name."""
+        planned = plan(found)
+        taken = {} if found.proved else await accept.taken(self.writer.kube, found, planned)
+        if not taken:
+            return found, planned
+        found = replace(found, taken=taken)
+        return found, plan(found)
+
     async def _observe(self, seen: JobSeen) -> Observed:
         found = observe(self.indices, seen, self.now())
-        job, problem = _read(seen)
-        found = replace(found, failing=self._failing.get(seen.uid), spec=job.spec if job else None)
+        reading = read(seen, started=found.started)
+        job = reading.job
+        found = replace(
+            found,
+            failing=self._failing.get(seen.uid),
+            healed=self.writer.healing.of(seen.uid),
+            spec=job.spec if job else None,
+            unread=reading.unread,
+        )
         if job is None or found.deleting or found.finished:
             self.reports.forget(seen.uid)
-            return replace(found, problem=problem if not found.finished else None)
-        found, problem = self._rendered(found, job)
+            return replace(found, problem=reading.problem if not found.finished else None)
+        files, problem = await sources.files(self.writer.kube, found, job)
+        if problem is None:
+            found, problem = self._rendered(found, job, files)
         if problem is None and not accept.accepted(found):
             problem = await accept.problem(self.writer.kube, found)
+            found = replace(found, proved=True)
         return await self._explained(self._asked(replace(found, problem=problem)))
 
     async def _explained(self, found: Observed) -> Observed:
@@ -140,14 +163,14 @@ class Reconciler:
         known = self.reports.of(found)
         return replace(
             found, report=known.report, awaits_report=known.awaited, report_changes=known.changes_in,
-            report_settled=known.settled,
+            report_settled=known.settled, report_age=known.age,
         )  # fmt: skip
 
-    def _rendered(self, found: Observed, job: Job) -> tuple[Observed, Problem | None]:
-        keys = curve.generate() if found.servers is None else None
+    def _rendered(self, found: Observed, job: Job, files: sources.Files) -> tuple[Observed, Problem | None]:
+        keys = curve.generate() if unheld(found) else None
         owner = Owner(found.uid, found.name, found.namespace)
         try:
-            return replace(found, wanted=wanted(children(job, owner, self.settings, keys))), None
+            return replace(found, wanted=wanted(children(job, owner, self.settings, keys, files))), None
         except UserError as error:
             return found, Problem("InvalidSpec", str(error))
 
@@ -170,10 +193,3 @@ def _bare(seen: JobSeen, now: datetime) -> Observed:
         now=now,
         status=seen.status,
     )
-
-
-def _read(seen: JobSeen) -> tuple[Job | None, Problem | None]:
-    try:
-        return job_from_json(msgspec.json.encode(seen.document)), None
-    except UserError as error:
-        return None, Problem("InvalidSpec", str(error))

@@ -6,32 +6,49 @@ default.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asgd import exitcodes
 from asgd_operator import constants as c
 from asgd_operator.plan import times
-from asgd_operator.plan.model import BatchJob, Child, Init, Node, Pod, ServerSet
+from asgd_operator.plan.model import BatchJob, Child, End, Init, Node, Pod, ServerSet
 
 Body = Mapping[str, Any]
 QUOTED_MOST = 300
 """Characters of what others say that a sentence of ours quotes."""
+LAST_LINES_MOST = 1024
+"""Characters that are kept of what a container printed before it failed."""
 COMPLAINTS = frozenset({"FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
 """Reasons of Events by which controllers and kubelets say that a pod cannot come about."""
+EDITORS_MOST = 8
+_OURS = (c.MANAGER, c.LIVE_MANAGER)
 _INDEX_LABELS = ("apps.kubernetes.io/pod-index", "batch.kubernetes.io/job-completion-index")
 
 
 def owner_uid(body: Body) -> str:
     """UID of the AsgdJob that controls this object; empty where none does."""
+    return str(_owner(body).get("uid", ""))
+
+
+def owner_name(body: Body) -> str:
+    """Its name. Never to tell whose an object is: names come again."""
+    return str(_owner(body).get("name", ""))
+
+
+def _owner(body: Body) -> Body:
     for owner in body["metadata"].get("ownerReferences", ()):
         if (
             owner.get("controller")
             and owner["kind"] == c.KIND
             and owner["apiVersion"].startswith(f"{c.GROUP}/")
         ):
-            return str(owner["uid"])
-    return ""
+            found: Body = owner
+            return found
+    return {}
 
 
 def workload_of_pod(body: Body) -> str:
@@ -152,6 +169,7 @@ def pod(body: Body) -> Pod:
         waiting=str(wait.get("reason", "")),
         waits_for=bounded(str(wait.get("message", ""))),
         init=next(_failing(status.get("initContainerStatuses", ())), None),
+        end=_bad_end([*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]),
         unschedulable=_reason(conditions, "PodScheduled", "False") == "Unschedulable",
         unscheduled=bounded(str(conditions.get("PodScheduled", {}).get("message", ""))),
         disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True",
@@ -175,7 +193,39 @@ def _common(body: Body) -> dict[str, Any]:
         "spec_hash": marks.get(c.SPEC_HASH, ""),
         "rendered_hash": marks.get(c.RENDERED_HASH, ""),
         "deleting": "deletionTimestamp" in metadata,
+        "version": metadata.get("resourceVersion", ""),
+        "owned": owned(body),
+        "editors": _editors(metadata),
     }
+
+
+def owned(body: Body) -> str:
+    """What of an object is the operator's by the API server's own book; empty where it keeps none.
+
+    NB: interned, for the children of all jobs of one shape have the same.
+    """
+    book = body["metadata"].get("managedFields")
+    if not book:
+        return ""
+    mine = (item for item in book if item.get("manager") == c.MANAGER and item.get("operation") == "Apply")
+    entry: Body = next((item for item in mine if not item.get("subresource")), {})
+    return _fields(entry)
+
+
+def _editors(metadata: Body) -> tuple[tuple[str, str], ...]:
+    book = metadata.get("managedFields", ())
+    others = [item for item in book if item.get("manager") not in _OURS and not item.get("subresource")]
+    others.sort(key=lambda item: str(item.get("time", "")), reverse=True)
+    return tuple((str(item.get("manager", "")), _fields(item)) for item in others[:EDITORS_MOST])
+
+
+def _fields(entry: Body) -> str:
+    # NB: kopf hands out views of its own, which `json` does not know.
+    return sys.intern(json.dumps(_plain(entry.get("fieldsV1", {})), sort_keys=True, separators=(",", ":")))
+
+
+def _plain(value: Any) -> Any:
+    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _ends(containers: list[Body]) -> Iterator[Body]:
@@ -184,6 +234,18 @@ def _ends(containers: list[Body]) -> Iterator[Body]:
         for state in (item.get("state", {}), item.get("lastState", {})):
             if "terminated" in state:
                 yield state["terminated"]
+
+
+def _bad_end(containers: list[Body]) -> End | None:
+    found = []
+    for item in containers:
+        for end in _ends([item]):
+            finished = times.read(end.get("finishedAt"))
+            if finished is not None and _exit_code(end) not in (None, 0, exitcodes.DRAINED):
+                said = str(end.get("message", "")).strip()[-LAST_LINES_MOST:]
+                reason = str(end.get("reason", ""))
+                found.append(End(str(item["name"]), int(end["exitCode"]), finished, reason, said))
+    return max(found, key=lambda end: end.finished, default=None)
 
 
 def _exit_code(end: Body) -> int | None:

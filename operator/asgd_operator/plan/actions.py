@@ -1,8 +1,8 @@
 """What a plan may ask for: a closed set of writes, each safe to repeat, and the events and status that go
 with them.
 
-Every write names its target by a name that is a pure function of the job, and every delete carries the UID it
-saw, so a plan made from a stale view does no harm. What is not here, the operator cannot do.
+Every write names its target by a name that is a pure function of the job, and every one to an object that is there
+carries the UID it saw, so a plan made from a stale view does no harm. What is not here, the operator cannot do.
 """
 
 from __future__ import annotations
@@ -12,14 +12,34 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asgd_operator.constants import EventReason
-from asgd_operator.plan.model import Wanted
+from asgd_operator.plan.model import Child, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One transition, told to the user once."""
+
+    reason: EventReason
+    message: str
+    warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """Server-side apply of a whole rendered child."""
+    """Server-side apply of a whole rendered child: to the one with this UID, or, without one, to make it."""
 
     child: Wanted
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """Apply a child again, if it still has this UID, for others have changed what is ours of it."""
+
+    child: Wanted
+    seen: Child
+    event: Event
+    """Told when there was something to put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +51,11 @@ class CreateOnce:
 
 @dataclass(frozen=True, slots=True)
 class ApplyLive:
-    """Server-side apply of only the fields of a workload that change while it runs."""
+    """Server-side apply of only the fields of a workload that change while it runs, if it still has this UID."""
 
     kind: str
     name: str
+    uid: str
     spec: Mapping[str, Any]
 
 
@@ -66,20 +87,20 @@ class FailPod:
 
 
 @dataclass(frozen=True, slots=True)
+class ExcusePod:
+    """Write that a pod of a Job ends by a disruption, if it still has this UID; its end costs no budget then."""
+
+    name: str
+    uid: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteSelf:
     """Delete the job itself; its children follow it."""
 
 
-Action = Apply | CreateOnce | ApplyLive | Delete | DeletePod | FailPod | DeleteSelf
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One transition, told to the user once."""
-
-    reason: EventReason
-    message: str
-    warning: bool = False
+Action = Apply | Heal | CreateOnce | ApplyLive | Delete | DeletePod | FailPod | ExcusePod | DeleteSelf
 
 
 @dataclass(frozen=True, slots=True)

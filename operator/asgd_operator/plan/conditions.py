@@ -46,12 +46,13 @@ def merge(o: Observed, judged: Iterable[Judgement]) -> list[dict[str, Any]]:
 def _one(o: Observed, kind: Condition, now: Judgement | None) -> dict[str, Any]:
     before = o.condition(kind)
     if now is None:
-        return dict(before) if before else _write(o, unknown(kind), times.write(o.now))
+        return dict(before) if before else write(o, unknown(kind), times.write(o.now))
     since = before.get("lastTransitionTime") if before.get("status") == _word(now.status) else None
-    return _write(o, now, since or times.write(o.now))
+    return write(o, now, since or times.write(o.now))
 
 
-def _write(o: Observed, item: Judgement, since: str) -> dict[str, Any]:
+def write(o: Observed, item: Judgement, since: str) -> dict[str, Any]:
+    """The condition as the API has it."""
     return {
         "type": item.kind.value,
         "status": _word(item.status),

@@ -51,9 +51,12 @@ def stalled(o: Observed) -> bool:
     """Shard 0 answers, and has accepted nothing for progressDeadlineSeconds.
 
     A shard that does not answer is no stall: its own liveness probe restarts it, and what cannot be reached
-    from here may well be training.
+    from here may well be training. Nor is time since its last answer, in which nobody has asked it.
     """
-    return o.report is not None and not success.completing(o) and _passed(_progress_left(o))
+    left = _progress_left(o)
+    if o.report is None or left is None or success.completing(o):
+        return False
+    return left + o.report_age <= 0
 
 
 def stuck(o: Observed) -> Condition | None:

@@ -11,9 +11,13 @@ from collections.abc import Iterable
 
 from asgd_operator.constants import Phase
 from asgd_operator.plan import (
+    coming,
     deadlines,
+    drift,
     ending,
+    excuse,
     failure,
+    keys,
     nodeloss,
     scale,
     start,
@@ -85,7 +89,10 @@ def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
         return [suspend.step(o), nodeloss.step(o)]
     if o.problem is not None:
         return [nodeloss.step(o)]
-    return [start.step(o), scale.step(o), nodeloss.step(o)]
+    if start.outdated(o):
+        return [start.step(o), nodeloss.step(o)]
+    # NB: what cannot be put back must not keep the rest from being done.
+    return [start.step(o), scale.step(o), excuse.step(o), nodeloss.step(o), keys.step(o), drift.step(o)]
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
@@ -99,9 +106,9 @@ def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
 def _look_again(o: Observed, steps: Iterable[Step]) -> float | None:
     waits = [o.report_changes, *(step.look_again for step in steps)]
     if not o.finished:
-        waits += [ending.look_again(o), trouble.look_again(o)]
+        waits += [ending.look_again(o), trouble.look_again(o), coming.look_again(o)]
     if not _idle(o):
         waits += [deadlines.look_again(o), success.look_again(o)]
-    if o.problem is not None and not o.finished:
+    if (o.problem is not None or o.taken) and not o.finished:
         waits.append(RECHECK_SECONDS)
     return min((wait for wait in waits if wait is not None), default=None)

@@ -11,15 +11,17 @@ from collections.abc import Iterator, Sequence
 from asgd.spec.status import Status
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition
-from asgd_operator.plan import deadlines, ending, failing, success
+from asgd_operator.plan import deadlines, drift, ending, failing, keys, success
 from asgd_operator.plan.conditions import Judgement
-from asgd_operator.plan.model import Observed
+from asgd_operator.plan.model import BatchJob, Observed
 from asgd_operator.plan.start import pinned
 
 STALENESS_FACTOR = 4
 """A push waits for about one update of each other worker; a 99th percentile this many times above is a
 straggler's.
 """
+SPENT = "BackoffLimitExceeded"
+"""Why a Job has failed whose pods failed too often, in the Job controller's word."""
 LATE_FACTOR = 3
 LATE_SECONDS = 300
 """A checkpoint is late when it is older than both: this many intervals, and the interval and this time."""
@@ -28,11 +30,13 @@ LATE_SECONDS = 300
 def degraded(o: Observed, spec: JobSpec) -> Judgement:
     """The first of the reasons that holds."""
     kind = Condition.DEGRADED
-    for judgement in failing.judge(o):
+    for judgement in (*failing.judge(o), *unread(o)):
         if judgement.status:
             return judgement
     if pods := ending.overdue(o):
         return Judgement(kind, True, "PodsNotEnding", ending.sentence(pods))
+    if found := _children(o):
+        return Judgement(kind, True, *found)
     if missing := deadlines.stuck(o):
         limit = spec.run_policy.progress_deadline_seconds
         sentence = (
@@ -55,10 +59,12 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, True, "WorkerHung", sentence)
     if o.report is not None and o.report.rejected_workers:
         return Judgement(kind, True, "WorkerRejected", rejected(o.report.rejected_workers))
-    if o.report is not None and o.report.suspects:
-        return Judgement(kind, True, "PushesRefused", refused(o.report.suspects))
+    if o.report is not None and o.report.refused_lately:
+        return Judgement(kind, True, "PushesRefused", refused(o.report.refused_lately))
     if o.report is not None and o.report.evaluation_error:
         return Judgement(kind, True, "EvaluationFailing", _said(o.report.evaluation_error))
+    if sentence := spent(o.evaluator):
+        return Judgement(kind, True, "EvaluationFailing", sentence)
     if o.workers is not None and o.workers.ready + o.workers.succeeded < spec.workers.replicas:
         return Judgement(
             kind, True, "FewerThanDesired", "Fewer workers are ready than workers.replicas asks for."
@@ -79,6 +85,21 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
     return Judgement(kind, False, "AsExpected")
 
 
+def _children(o: Observed) -> tuple[str, str] | None:
+    """(reason, sentence) where children are not what they should be, and cannot simply be made so."""
+    if sentence := next(iter(o.taken.values()), ""):
+        return "NameTaken", sentence
+    if sentence := keys.sentence(o):
+        return "KeysLost", sentence
+    return drift.sentence(o)
+
+
+def unread(o: Observed) -> Iterator[Judgement]:
+    """Of a running job whose spec this operator cannot read, or not all of it."""
+    if o.unread:
+        yield Judgement(Condition.DEGRADED, True, "OperatorOutdated", o.unread)
+
+
 def hung(report: Status) -> str:
     """The first worker that lives and makes no progress, or was given up and has no successor yet; else ''.
 
@@ -95,9 +116,19 @@ def hung(report: Status) -> str:
     return ""
 
 
+def spent(evaluator: BatchJob | None) -> str:
+    """That the evaluator is not started again; else ''.
+
+    NB: one that ends by the failure policy has been refused, or has a task that evaluates nothing, which is no trouble.
+    """
+    if evaluator is None or evaluator.failure is None or evaluator.failure[0] != SPENT:
+        return ""
+    return "The evaluator has failed more often than it is started again: nothing is evaluated any more."
+
+
 def refused(workers: Sequence[int]) -> str:
     some = ", ".join(map(str, workers[:16])) + (", ..." if len(workers) > 16 else "")
-    return f"Pushes of worker {some} were refused: they are not finite, or out of all bounds."
+    return f"Pushes of worker {some} were refused in the last minutes: they are not finite, or out of all bounds."
 
 
 def _sentence(text: str) -> str:

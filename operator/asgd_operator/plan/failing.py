@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asgd_operator.constants import Condition, EventReason
-from asgd_operator.plan import conditions
+from asgd_operator.plan import conditions, fitting, refused
 from asgd_operator.plan.actions import Event, Plan
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.model import Observed, Problem
@@ -40,7 +40,7 @@ def notice(o: Observed, found: Problem) -> Plan:
     """The status as it stood with the failure in it: nothing else can be said of a job that cannot be looked at."""
     before = o.condition(Condition.DEGRADED)
     known = (before.get("status"), before.get("reason")) == ("True", found.reason)
-    status = {**o.status, "conditions": conditions.merge(o, [_judgement(found)])}
+    status = fitting.fit({**o.status, "conditions": conditions.merge(o, [_judgement(found)])})
     return Plan(status=status, events=() if known else (event(found),))
 
 
@@ -53,8 +53,13 @@ def judge(o: Observed) -> Iterator[Judgement]:
     """Degraded, as far as the operator's own failure decides it; nothing where it does not."""
     if o.failing is not None:
         yield _judgement(o.failing)
-    elif o.condition(Condition.DEGRADED).get("reason") in (BUG, REFUSED):
+    elif o.condition(Condition.DEGRADED).get("reason") in _over(o):
         yield Judgement(Condition.DEGRADED, False, "AsExpected")
+
+
+def _over(o: Observed) -> frozenset[str]:
+    """Reasons that a pass takes back. NB: what a finished job's status lacks is gone, and it goes on saying so."""
+    return frozenset({BUG, REFUSED} if o.finished else {BUG, REFUSED, refused.REASON})
 
 
 def _judgement(found: Problem) -> Judgement:

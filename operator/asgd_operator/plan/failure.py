@@ -10,7 +10,7 @@ from __future__ import annotations
 from asgd.exitcodes import DIVERGED as DIVERGED_CODE
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Role
-from asgd_operator.plan import members, success
+from asgd_operator.plan import evidence, members, success
 from asgd_operator.plan.model import Observed, Pod
 from asgd_operator.plan.verdict import Verdict, failed
 
@@ -40,11 +40,19 @@ def _diverged(o: Observed, spec: JobSpec) -> Verdict | None:
 
 
 def _unevaluated(o: Observed) -> Verdict | None:
-    if o.report is None or o.report.stop_reason != success.UNEVALUATED:
+    if o.report is not None and o.report.stop_reason == success.UNEVALUATED:
+        why = o.report.stop_detail
+    elif o.spec is not None and _only_metric(o.spec) and o.evaluator is not None and o.evaluator.failure:
+        why = f"its evaluator has failed for good: {o.evaluator.failure[1].rstrip('.')}"
+    else:
         return None
-    return failed(
-        "EvaluationFailed", f"Only stopAfter.metric could end the job, and: {o.report.stop_detail}."
-    )
+    return failed("EvaluationFailed", f"Only stopAfter.metric could end the job, and: {why}.")
+
+
+def _only_metric(spec: JobSpec) -> bool:
+    rule = spec.stop_after
+    others = (rule.epochs, rule.updates, rule.samples, rule.seconds)
+    return rule.metric is not None and all(other is None for other in others)
 
 
 def _fatal(o: Observed, spec: JobSpec) -> Verdict | None:
@@ -71,7 +79,8 @@ def _servers_spent(o: Observed, spec: JobSpec) -> Verdict | None:
         return None
     return failed(
         "ParameterServerBackoffExceeded",
-        f"Parameter servers were restarted {failures} times; parameterServer.backoffLimit is {limit}.",
+        f"Parameter servers were restarted {failures} times; parameterServer.backoffLimit is {limit}."
+        f"{evidence.sentence(o, Role.SERVER)}",
     )
 
 
@@ -86,5 +95,5 @@ def _workers_spent(o: Observed, spec: JobSpec) -> Verdict | None:
         "WorkerBackoffExceeded",
         f"{job.failed_indexes} of {spec.workers.replicas} workers failed more often than "
         f"workers.backoffLimitPerIndex ({spec.workers.backoff_limit_per_index}) allows; "
-        f"workers.minReplicas is {spec.workers.min_replicas}.",
+        f"workers.minReplicas is {spec.workers.min_replicas}.{evidence.sentence(o, Role.WORKER)}",
     )

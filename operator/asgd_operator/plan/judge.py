@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition, Role
 from asgd_operator.plan import deadlines, failing, success, suspend
+from asgd_operator.plan.coming import coming
 from asgd_operator.plan.conditions import Judgement
-from asgd_operator.plan.degraded import degraded, saving
+from asgd_operator.plan.degraded import degraded, saving, unread
 from asgd_operator.plan.model import Child, Observed
-from asgd_operator.plan.trouble import crashing, trouble, unmade
+from asgd_operator.plan.trouble import crashing, trouble, unmade, unready
 from asgd_operator.plan.verdict import Verdict
 
 
@@ -23,6 +24,9 @@ def judge(o: Observed, verdict: Verdict | None) -> Iterator[Judgement]:
     """The conditions that this pass can speak about. A finished job keeps what it had when it ended."""
     if o.finished:
         yield from failing.judge(o)
+        return
+    if o.spec is None and o.unread:
+        yield from unread(o)
         return
     yield accepted(o)
     if o.spec is None:
@@ -62,7 +66,8 @@ def servers(o: Observed, spec: JobSpec) -> Judgement:
     if o.servers_ready:
         return Judgement(kind, True, "AllReady")
     ready = o.servers.ready if o.servers else 0
-    plain = ("Restoring" if o.launched else "Starting", _replaced(o.servers))
+    waits = _replaced(o.servers) or unready(o, Role.SERVER) or coming(o, Role.SERVER, o.servers)
+    plain = ("Restoring" if o.launched else "Starting", waits)
     reason, sentence = trouble(o, o.pods_of(Role.SERVER)) or unmade(o, o.servers) or plain
     return Judgement(
         kind, False, reason, f"{ready} of {shards} parameter servers are ready. {sentence}".strip()
@@ -82,7 +87,9 @@ def workers(o: Observed, spec: JobSpec) -> Judgement:
     if o.enough_workers:
         return Judgement(kind, True, "EnoughReady")
     known = trouble(o, o.pods_of(Role.WORKER)) or unmade(o, o.workers)
-    reason, sentence = known or crashing(o) or ("BelowMinimum", "")
+    silent = unready(o, Role.WORKER)
+    waits = silent or coming(o, Role.WORKER, o.workers)
+    reason, sentence = known or crashing(o) or ("NotJoined" if silent else "BelowMinimum", waits)
     counts = f"{o.workers.ready} workers are ready; workers.minReplicas is {spec.workers.min_replicas}."
     return Judgement(kind, False, reason, f"{counts} {sentence}".strip())
 

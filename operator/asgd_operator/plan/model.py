@@ -49,6 +49,12 @@ class Child:
     rendered_hash: str = ""
     """Both as they were written when the child was applied; the live object itself is never compared."""
     deleting: bool = False
+    version: str = ""
+    """`metadata.resourceVersion`."""
+    owned: str = ""
+    """What of it is ours by the API server's own book, as JSON (`fieldsV1`); empty where it keeps none."""
+    editors: tuple[tuple[str, str], ...] = ()
+    """(field manager, what is that one's), the newest first: those who wrote to it beside us and not to its status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +100,18 @@ class Init:
     last_words: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """A container of a pod that has ended badly."""
+
+    container: str
+    exit_code: int
+    finished: datetime
+    reason: str = ""
+    message: str = ""
+    """The last lines that it printed, or what it wrote as its termination message."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
     """A pod of the job in the few fields that rules read."""
@@ -123,6 +141,8 @@ class Pod:
     """The kubelet's sentence about that."""
     init: Init | None = None
     """The init container that keeps the pod from starting."""
+    end: End | None = None
+    """The newest bad end of one of its containers, init containers included."""
     unschedulable: bool = False
     unscheduled: str = ""
     """The scheduler's sentence about that."""
@@ -150,6 +170,20 @@ class Problem:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """That a child's fields were put back: how often lately, and when last."""
+
+    count: int
+    at: datetime
+    version: str
+    """Of the child that was seen then: one that is still seen so has not been seen since."""
+    says: str
+    """What had been changed, and by whom."""
+    futile: str = ""
+    """What was ours after it, when the API server had nothing to change: that much is all that can be ours."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """A job and everything that its next step depends on."""
@@ -159,7 +193,7 @@ class Observed:
     uid: str
     generation: int
     spec: JobSpec | None
-    """None when the document could not be read; `problem` then says why."""
+    """None when the document could not be read; `problem` then says why. Where it could be read in part: `unread`."""
     now: datetime
     status: Mapping[str, Any] = field(default_factory=dict)
     deleting: bool = False
@@ -180,10 +214,20 @@ class Observed:
     """Seconds until time alone changes the two above, or the one below."""
     report_settled: bool = True
     """Shard 0 was asked since its pod or the workers changed, or has not answered in time."""
+    unread: str = ""
+    """What a running job is told of the part of its spec that this operator cannot read; empty when it reads all."""
+    report_age: float = 0.0
+    """Seconds since `report` came."""
     failing: Problem | None = None
     """What the operator fails with on this job, pass after pass."""
     complaints: Mapping[str, str] = field(default_factory=dict)
     """{UID of a child or pod: what others complained of about it last}, as far as `trouble.puzzling` asked for it."""
+    proved: bool = False
+    """The API server was asked a moment ago about all children that are to be made."""
+    taken: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """{(kind, name) of a child that is to be made: why it cannot be}: an object of somebody else has the name."""
+    healed: Mapping[tuple[str, str], Healed] = field(default_factory=dict)
+    """By (kind, name) of the child."""
 
     def wanted_at(self, stage: str) -> tuple[Wanted, ...]:
         return tuple(item for item in self.wanted if item.stage == stage)
@@ -214,6 +258,11 @@ class Observed:
     def queued(self) -> bool:
         """Kueue decides when the workers run, and owns `suspend` of their Job."""
         return self.spec is not None and bool(self.spec.scheduling.queue_name)
+
+    @property
+    def started(self) -> bool:
+        """There are servers, or workers that have been let go."""
+        return self.launched or (self.servers is not None and self.servers.replicas > 0)
 
     @property
     def launched(self) -> bool:

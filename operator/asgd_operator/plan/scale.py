@@ -25,7 +25,9 @@ def step(o: Observed) -> Step:
     if (job.parallelism, job.completions) == (replicas, replicas):
         return Step()
     suspend = job.suspended and not o.servers_ready
-    return Step((ApplyLive(job.kind, job.name, live_fields(o, suspend=suspend)),), (_event(job, replicas),))
+    return Step(
+        (ApplyLive(job.kind, job.name, job.uid, live_fields(o, suspend=suspend)),), (_event(job, replicas),)
+    )
 
 
 def live_fields(o: Observed, *, suspend: bool) -> dict[str, Any]:

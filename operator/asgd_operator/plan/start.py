@@ -8,7 +8,7 @@ were edited is removed, and made anew when it is really gone.
 from __future__ import annotations
 
 from asgd_operator.constants import EventReason
-from asgd_operator.plan import success
+from asgd_operator.plan import keys, success
 from asgd_operator.plan.actions import Action, Apply, ApplyLive, CreateOnce, Delete, Event, Step
 from asgd_operator.plan.model import BatchJob, Observed, ServerSet, Wanted
 from asgd_operator.plan.scale import live_fields
@@ -45,16 +45,20 @@ def _differs(o: Observed, child: ServerSet | BatchJob, stage: str) -> bool:
 def _supports(o: Observed) -> list[Action]:
     found: list[Action] = []
     for wanted in o.wanted_at("support"):
-        if wanted.once:
-            found += [_beside_servers(wanted)] if o.servers is None else []
+        if wanted.kind == "Secret":
+            # NB: never applied over existing keys, or pods of two times would not understand each other.
+            found += [CreateOnce(wanted)] if keys.due(o, wanted) else []
+        elif wanted.once:
+            found += _made(o, wanted) if o.servers is None else []
         elif _needed(o, wanted):
-            found.append(Apply(wanted))
+            child = o.child(wanted.kind, wanted.name)
+            found += [Apply(wanted, child.uid)] if child is not None else _made(o, wanted)
     return [*found, *_leftovers(o)]
 
 
-def _beside_servers(wanted: Wanted) -> Action:
-    """NB: keys are never applied over existing ones, or pods of two times would not understand each other."""
-    return CreateOnce(wanted) if wanted.kind == "Secret" else Apply(wanted)
+def _made(o: Observed, wanted: Wanted) -> list[Action]:
+    """NB: what has its name already is somebody else's."""
+    return [] if (wanted.kind, wanted.name) in o.taken else [Apply(wanted)]
 
 
 def _needed(o: Observed, wanted: Wanted) -> bool:
@@ -88,19 +92,19 @@ def _leftovers(o: Observed) -> list[Action]:
 def _servers(o: Observed, events: list[Event]) -> list[Action]:
     if o.servers is None:
         events.append(Event(EventReason.SERVERS_STARTED, "Starting the parameter servers."))
-        return [Apply(wanted) for wanted in o.wanted_at("server")]
+        return [action for wanted in o.wanted_at("server") for action in _made(o, wanted)]
     shards = o.spec.parameter_server.shards if o.spec else 0
     if o.servers.deleting or o.servers.replicas == shards or (o.servers.replicas > 0 and pinned(o)):
         return []
-    return [ApplyLive(o.servers.kind, o.servers.name, {"replicas": shards})]
+    return [ApplyLive(o.servers.kind, o.servers.name, o.servers.uid, {"replicas": shards})]
 
 
 def _workers(o: Observed) -> list[Action]:
     job = o.workers
     if job is None:
-        return [Apply(wanted) for wanted in o.wanted_at("worker")]
+        return [action for wanted in o.wanted_at("worker") for action in _made(o, wanted)]
     if job.suspended and not job.deleting and not job.finished and not o.queued:
-        return [ApplyLive(job.kind, job.name, live_fields(o, suspend=False))]
+        return [ApplyLive(job.kind, job.name, job.uid, live_fields(o, suspend=False))]
     return []
 
 
@@ -110,6 +114,6 @@ def _evaluator(o: Observed) -> list[Action]:
     """
     wanted, job = o.wanted_at("evaluator"), o.evaluator
     if job is None:
-        return [Apply(item) for item in wanted]
+        return [action for item in wanted for action in _made(o, item)]
     fits = pinned(o) or any(item.spec_hash == job.spec_hash for item in wanted)
     return [] if fits or job.deleting or success.completing(o) else [Delete(job.kind, job.name, job.uid)]

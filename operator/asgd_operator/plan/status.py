@@ -13,9 +13,10 @@ from typing import Any
 
 from asgd.spec.status import Status
 from asgd_operator.constants import JOB_LABEL, ROLE_LABEL, Condition, Phase, Role
-from asgd_operator.plan import conditions, deadlines, members, success, suspend, times
+from asgd_operator.plan import conditions, deadlines, evidence, fitting, members, success, suspend, times
 from asgd_operator.plan.judge import judge
 from asgd_operator.plan.model import Observed
+from asgd_operator.plan.summary import summary
 from asgd_operator.plan.verdict import Verdict
 
 TRAINING_SECONDS = 30.0
@@ -24,28 +25,19 @@ TRAINING_SECONDS = 30.0
 
 def derive(o: Observed, verdict: Verdict | None, *, rescued: bool = False) -> dict[str, Any]:
     """The status as it should stand now. `rescued`: this pass restarts shard 0 because of a stall."""
+    now, judged = phase(o, verdict), conditions.merge(o, judge(o, verdict))
     status: dict[str, Any] = {
         "observedGeneration": o.generation,
-        "phase": phase(o, verdict).value,
+        "phase": now.value,
+        **summary(now, judged),
         "selector": f"{JOB_LABEL}={o.name},{ROLE_LABEL}={Role.WORKER.value}",
         **_times(o, verdict),
         "parameterServer": _servers(o, rescued),
         "workers": _workers(o),
-        "conditions": conditions.merge(o, judge(o, verdict)),
+        "lastFailure": dict(evidence.derive(o)),
+        "conditions": judged,
     }
-    whole: dict[str, Any] = _filled(status | _training(o))
-    return whole
-
-
-def _filled(value: Any) -> Any:
-    """Without empty maps and lists inside.
-
-    NB: where one was full before, server-side apply makes null of it, which the schema refuses: no later status would
-    be written.
-    """
-    if isinstance(value, Mapping):
-        return {name: _filled(item) for name, item in value.items() if item not in ({}, [], ())}
-    return value
+    return fitting.fit(status | _training(o))
 
 
 def phase(o: Observed, verdict: Verdict | None) -> Phase:
@@ -56,6 +48,8 @@ def phase(o: Observed, verdict: Verdict | None) -> Phase:
         return Phase.SUCCEEDED
     if o.holds(Condition.FAILED) or verdict is not None:
         return Phase.FAILED
+    if o.spec is None and o.unread and o.status.get("phase"):
+        return Phase(o.status["phase"])
     if o.problem is not None or o.spec is None:
         return Phase.INVALID
     if o.spec.run_policy.suspend:
@@ -77,6 +71,8 @@ def _times(o: Observed, verdict: Verdict | None) -> dict[str, Any]:
     now = times.write(o.now)
     if o.finished:
         return _kept(o, "startTime", "runningTime", "completionTime")
+    if o.spec is None and o.unread:
+        return _kept(o, "startTime", "runningTime")
     if o.spec is None or (o.spec.run_policy.suspend and suspend.stopped(o)):
         return {}
     found = _kept(o, "startTime", "runningTime")
@@ -116,7 +112,8 @@ def _workers(o: Observed) -> dict[str, Any]:
         }
     wanted = o.spec.workers.replicas if o.spec and not o.spec.run_policy.suspend else 0
     restarts = max(int(before.get("restarts", 0)), seen, job.failed if job else 0)
-    return {"desired": before.get("desired", 0) if o.finished else wanted, **counts, "restarts": restarts}
+    kept = o.finished or (o.spec is None and bool(o.unread))
+    return {"desired": before.get("desired", 0) if kept else wanted, **counts, "restarts": restarts}
 
 
 def _training(o: Observed) -> dict[str, Any]:
@@ -125,9 +122,10 @@ def _training(o: Observed) -> dict[str, Any]:
     if o.report is None or o.finished:
         return kept
     before = o.status.get("training", {})
-    if _fresh(o, before) and not _leaving(o) and not _news(before, o.report):
+    # NB: as they would stand there, for those that were cut must not look like news on each pass.
+    figures = fitting.fit({"training": _figures(o.report)})["training"]
+    if _fresh(o, before) and not _leaving(o) and not _news(before, figures):
         return kept
-    figures = _figures(o.report)
     moved = before.get("updates") != figures["updates"]
     if moved or figures != {key: value for key, value in before.items() if not key.endswith("Time")}:
         progress = times.write(o.now) if moved else before.get("progressTime", times.write(o.now))
@@ -137,10 +135,11 @@ def _training(o: Observed) -> dict[str, Any]:
     return kept | _checkpoint(o, o.report)
 
 
-def _news(before: Mapping[str, Any], report: Status) -> bool:
+def _news(before: Mapping[str, Any], figures: Mapping[str, Any]) -> bool:
     """What is told at once."""
-    known = (before.get("stopReason", ""), before.get("rejectedWorkers", []), before.get("noticeNumber", 0))
-    return known != (report.stop_reason, report.rejected_workers, _noticed(report))
+    return any(
+        before.get(name) != figures.get(name) for name in ("stopReason", "rejectedWorkers", "noticeNumber")
+    )
 
 
 def _noticed(report: Status) -> int:
@@ -167,13 +166,17 @@ def _figures(report: Status) -> dict[str, Any]:
         "stalenessP99": report.staleness.p99,
         "lostUpdates": report.lost_updates,
     }
-    metrics = {name: _short(value) for name, value in report.metrics.items()}
-    if known := {name: value for name, value in metrics.items() if value is not None}:
-        figures["metrics"] = known
-    if report.rejected_workers:
-        figures["rejectedWorkers"] = report.rejected_workers
-    if report.rollbacks:
-        figures |= {"rollbacks": report.rollbacks, "rateFactor": _short(report.rate_factor) or 0}
+    told = {
+        "metrics": {name: _short(value) for name, value in sorted(report.metrics.items())},
+        "strategyFigures": {name: _short(value) for name, value in sorted(report.strategy_figures.items())},
+        "refused": {reason: count for reason, count in sorted(report.refused.items()) if count},
+        "rejectedWorkers": report.rejected_workers,
+        "everRejected": report.ever_rejected,
+        "suspects": report.suspects,
+        "rollbacks": report.rollbacks,
+        "rateFactor": _short(report.rate_factor) if report.rollbacks else None,
+    }
+    figures |= {name: value for name, value in told.items() if value}
     if number := _noticed(report):
         figures["noticeNumber"] = number
     if (loss := _short(report.loss)) is not None:
@@ -189,18 +192,14 @@ def _short(value: float | None) -> float | None:
 
 
 def _checkpoint(o: Observed, report: Status) -> dict[str, Any]:
-    saved, before = report.checkpoint, o.status.get("checkpoint", {})
-    if saved is None or (before.get("lastUpdates"), before.get("lastUri")) == (saved.updates, saved.uri):
+    if report.checkpoint is None:
         return {}
+    saved, before = report.checkpoint, o.status.get("checkpoint", {})
     moment = times.write(times.before(o.now, saved.seconds_ago))
-    return {
-        "checkpoint": {
-            "lastUpdates": saved.updates,
-            "lastUri": saved.uri,
-            "lastTime": moment,
-            "bytes": saved.bytes,
-        }
-    }
+    found = {"lastUpdates": saved.updates, "lastUri": saved.uri, "lastTime": moment, "bytes": saved.bytes}
+    told: dict[str, Any] = fitting.fit({"checkpoint": found})
+    same = all(before.get(name) == told["checkpoint"][name] for name in ("lastUpdates", "lastUri"))
+    return {} if same else told
 
 
 def _kept(o: Observed, *fields: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Never a server's exit: servers have no end of their own, and one that went away proves nothing. Between the
 target and the verdict the job is Completing; workers that do not end within their drain time and a margin do
-not hold the job for ever.
+not hold the job for ever. When runPolicy.activeDeadlineSeconds passes meanwhile, the wait is over, and what was
+reached stands.
 """
 
 from __future__ import annotations
@@ -40,14 +41,16 @@ def completing(o: Observed) -> bool:
 
 def verdict(o: Observed) -> Verdict | None:
     """Complete, or None while something is missing."""
-    reason = target(o)
-    if reason and ((all_ended(o) and _through(o)) or _waited_long(o)):
-        return complete("WallClockReached" if reason == "seconds" else "TargetReached", _sentence(o, reason))
+    reason, done = target(o), all_ended(o) and _through(o)
+    cut = "" if done else _cut_short(o)
+    if reason and (done or cut or _waited_long(o)):
+        kind = "WallClockReached" if reason == "seconds" else "TargetReached"
+        return complete(kind, f"{_sentence(o, reason)}{cut}")
     left = _unsaid_left(o)
-    if left is None or left > 0:
+    if left is None or (left > 0 and not cut):
         return None
     said = "has not taken note of it" if _says_running(o) else "no longer answers"
-    return complete("TargetReached", f"All workers were told to stop and ended well; shard 0 {said}.")
+    return complete("TargetReached", f"All workers were told to stop and ended well; shard 0 {said}.{cut}")
 
 
 def look_again(o: Observed) -> float | None:
@@ -75,6 +78,18 @@ def _waited_long(o: Observed) -> bool:
         return False
     wait = times.seconds_until(_completing_since(o), o.spec.workers.drain_seconds + MARGIN_SECONDS, o.now)
     return wait is not None and wait <= 0
+
+
+def _cut_short(o: Observed) -> str:
+    """A sentence, when runPolicy.activeDeadlineSeconds has passed; else empty."""
+    limit = o.spec.run_policy.active_deadline_seconds if o.spec else None
+    if limit is None:
+        return ""
+    left = times.seconds_until(times.read(o.status.get("startTime")), limit, o.now)
+    if left is None or left > 0:
+        return ""
+    before = "before all had ended and the last state was said to be saved"
+    return f" runPolicy.activeDeadlineSeconds, {limit} s, passed {before}."
 
 
 def _unsaid_left(o: Observed) -> float | None:

@@ -18,7 +18,7 @@ def step(o: Observed) -> Step:
     actions: list[Action] = [*workers_off(o), *evaluator_off(o)]
     gone = o.workers_stopped and o.report_settled
     if gone and o.servers is not None and not o.servers.deleting and o.servers.replicas > 0:
-        actions.append(ApplyLive(o.servers.kind, o.servers.name, {"replicas": 0}))
+        actions.append(ApplyLive(o.servers.kind, o.servers.name, o.servers.uid, {"replicas": 0}))
     if stopped(o):
         actions += start.outdated(o)
     return Step(tuple(actions))
@@ -36,7 +36,7 @@ def workers_off(o: Observed) -> list[Action]:
         return []
     if o.queued:
         return [Delete(job.kind, job.name, job.uid)]
-    return [] if job.suspended else [ApplyLive(job.kind, job.name, live_fields(o, suspend=True))]
+    return [] if job.suspended else [ApplyLive(job.kind, job.name, job.uid, live_fields(o, suspend=True))]
 
 
 def evaluator_off(o: Observed) -> list[Action]:

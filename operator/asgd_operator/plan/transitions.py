@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from asgd_operator.constants import Condition, Phase, Role
+from asgd_operator.constants import TROUBLES, Condition, Phase, Role
 from asgd_operator.constants import EventReason as Reason
-from asgd_operator.plan import degraded
+from asgd_operator.plan import degraded, evidence
 from asgd_operator.plan.actions import Event
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.trouble import end
@@ -26,6 +26,7 @@ def events(o: Observed, after: Status) -> Iterator[Event]:
         if now.get("status") == status and o.condition(kind).get("status") != status:
             yield Event(reason, now.get("message") or _PLAIN.get(reason, reason), warning)
     yield from _accepted(o, after)
+    yield from _hindered(o, after)
     yield from _suspension(o, after)
     yield from _training(o, after)
     yield from _restarts(o, after)
@@ -45,6 +46,22 @@ def _accepted(o: Observed, after: Status) -> Iterator[Event]:
         yield Event(Reason.ACCEPTED, "The job is valid.")
     if now.get("status") == "False" and now.get("message") != before.get("message"):
         yield Event(Reason.INVALID, now["message"], warning=True)
+
+
+def _hindered(o: Observed, after: Status) -> Iterator[Event]:
+    """Once for each kind of trouble; the condition has its newest words."""
+    if o.finished:
+        return
+    for kind, reason in _HINDERED.items():
+        now = _find(after, kind)
+        if now.get("reason") in TROUBLES and now["reason"] != o.condition(kind).get("reason"):
+            yield Event(reason, now["message"], warning=True)
+
+
+_HINDERED = {
+    Condition.SERVERS_READY: Reason.SERVERS_HINDERED,
+    Condition.WORKERS_READY: Reason.WORKERS_HINDERED,
+}
 
 
 def _suspension(o: Observed, after: Status) -> Iterator[Event]:
@@ -71,7 +88,7 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
     told, known = (int(status.get("training", {}).get("noticeNumber", 0)) for status in (after, o.status))
     for notice in o.report.notices if o.report else []:
         if known < notice.number <= told:
-            yield Event(_NOTICES[notice.about], f"{notice.text[0].upper()}{notice.text[1:]}.", warning=True)
+            yield Event(_NOTICES[notice.about], f"{notice.text[:1].upper()}{notice.text[1:]}.", warning=True)
     now, before = _find(after, Condition.DEGRADED), o.condition(Condition.DEGRADED)
     degraded_anew = now.get("status") == "True" and now.get("reason") != before.get("reason")
     if degraded_anew and (reason := _DEGRADED.get(now["reason"])):
@@ -92,6 +109,11 @@ _DEGRADED = {
     "CheckpointFailing": Reason.CHECKPOINT_FAILED,
     "PodsNotEnding": Reason.PODS_NOT_ENDING,
     "Stalled": Reason.TRAINING_STALLED,
+    "NameTaken": Reason.NAME_TAKEN,
+    "KeysLost": Reason.KEYS_LOST,
+    "Drifted": Reason.DRIFTED,
+    "DriftFought": Reason.DRIFT_FOUGHT,
+    "OperatorOutdated": Reason.OPERATOR_OUTDATED,
 }
 
 
@@ -106,15 +128,22 @@ def _restarts(o: Observed, after: Status) -> Iterator[Event]:
             f"A parameter server was started again ({spent} of {limit} restarts of its budget are spent)."
         )
         yield Event(Reason.SERVER_RESTARTED, message, warning=True)
-    if after["workers"]["restarts"] > o.status.get("workers", {}).get("restarts", 0):
-        yield Event(Reason.WORKER_FAILED, _worker(o), warning=True)
+    failed = evidence.event(o, after)
+    if failed is not None:
+        yield failed
+    more_workers = after["workers"]["restarts"] > o.status.get("workers", {}).get("restarts", 0)
+    if more_workers and (found := _worker(o, after)):
+        yield Event(Reason.WORKER_FAILED, found, warning=True)
 
 
-def _worker(o: Observed) -> str:
+def _worker(o: Observed, after: Status) -> str:
+    """What is told of a worker's restart; empty where it was told as the newest failure."""
     ended = [pod for pod in o.pods_of(Role.WORKER) if pod.phase == "Failed" and pod.exit_code]
     newest = max(ended, key=lambda pod: (str(pod.created), pod.name), default=None)
     if newest is None:
         return "A worker ended and was replaced."
+    if newest.name == after.get("lastFailure", {}).get("pod"):
+        return ""
     return f"On node {newest.node or 'unknown'} {end(newest)}"
 
 

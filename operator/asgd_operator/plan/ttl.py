@@ -1,14 +1,15 @@
 """After the end: cleanPodPolicy, then ttlSecondsAfterFinished.
 
 Running (the default) removes what still runs and keeps finished pods with their logs; All removes the pods of
-both roles; None leaves everything. A job without a TTL stays until somebody deletes it, and costs no write.
+both roles; None leaves everything. Nothing goes before the Job controller has counted the pod that failed. A job
+without a TTL stays until somebody deletes it, and costs no write.
 """
 
 from __future__ import annotations
 
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import EventReason
-from asgd_operator.plan import times
+from asgd_operator.plan import evidence, times
 from asgd_operator.plan.actions import Action, Delete, DeleteSelf, Event, Step
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.suspend import evaluator_off, workers_off
@@ -18,6 +19,8 @@ def step(o: Observed) -> Step:
     """What is left to remove of a finished job. Only for a job whose verdict stands in its written status."""
     if o.spec is None:
         return Step()
+    if waits := evidence.uncounted(o):
+        return Step(look_again=waits)
     left = _seconds_left(o, o.spec)
     if left is not None and left <= 0:
         return Step(

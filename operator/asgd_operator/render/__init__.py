@@ -4,7 +4,7 @@
 in `plan`; here stands only what each of them looks like for a given spec.
 """
 
-from asgd_operator.render.assemble import children
+from asgd_operator.render.assemble import children, config_name
 from asgd_operator.render.model import Children, Keys, Manifest, Owner, Peer, Settings
 
-__all__ = ["Children", "Keys", "Manifest", "Owner", "Peer", "Settings", "children"]
+__all__ = ["Children", "Keys", "Manifest", "Owner", "Peer", "Settings", "children", "config_name"]

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from asgd.errors import UserError
+from asgd.spec.bounds import too_large_for_pods
 from asgd.spec.live import split
 from asgd.spec.types import Job
 from asgd_operator import constants as c
@@ -20,19 +22,24 @@ from asgd_operator.render.object_meta import metadata
 
 
 def spec_hash(job: Job) -> str:
-    """Hash of the fields that are frozen while the job runs; live edits leave it as it is."""
+    """Hash of the fields that are frozen while the job runs; live edits leave it as it is, and so do files of
+    `sourceFrom`.
+    """
     return names.digest(split(job.document["spec"])[0])
 
 
 def config(scope: Scope) -> Manifest:
-    """The ConfigMap that every container reads as its job file."""
+    """The ConfigMap that every container reads as its job file. Raises UserError where the job is too large."""
     frozen, _ = split(scope.job.document["spec"])
+    frozen["source"] = {**scope.files, **frozen.get("source", {})}
     document = {
         "apiVersion": scope.owner.api_version,
         "kind": scope.owner.kind,
         "metadata": {"name": scope.owner.name, "namespace": scope.owner.namespace},
         "spec": frozen,
     }
+    if found := too_large_for_pods(document):
+        raise UserError(f"spec: {found}")
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

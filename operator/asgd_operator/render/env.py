@@ -55,7 +55,7 @@ def config_volume(scope: Scope, role: Role) -> Manifest:
     key_file = {"key": keys, "path": c.KEYS_PATH, "mode": 0o440}
     sources = [
         {"configMap": {"name": names.config(scope.owner.name, scope.spec_hash), "items": [job_file]}},
-        {"secret": {"name": names.keys(scope.owner.name), "items": [key_file]}},
+        {"secret": {"name": names.keys(scope.owner), "items": [key_file]}},
     ]
     return {"name": "config", "projected": {"defaultMode": 0o444, "sources": sources}}
 

@@ -27,7 +27,7 @@ def keys(scope: Scope, made: Keys) -> Manifest:
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "Opaque",
-        "metadata": metadata(scope, names.keys(scope.owner.name)),
+        "metadata": metadata(scope, names.keys(scope.owner)),
         "immutable": True,
         "stringData": {
             c.SERVER_KEYS: json.dumps(server, sort_keys=True),

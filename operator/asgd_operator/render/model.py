@@ -6,7 +6,8 @@ and the engine can apply them, while neither needs to know how one of them is bu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from msgspec import Struct
@@ -72,6 +73,8 @@ class Scope:
     owner: Owner
     settings: Settings
     spec_hash: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Of `spec.sourceFrom`."""
 
     @property
     def spec(self) -> JobSpec:

@@ -1,8 +1,8 @@
 """Names and hashes of a job's children: pure functions of (job, role, spec hash).
 
 A retried pass therefore finds what an earlier one made (AlreadyExists is success), and a person can foresee
-every name. Only the ConfigMap of the frozen spec carries the hash in its name: it is immutable, and pods of
-two versions may overlap.
+every name. The ConfigMap of the frozen spec carries its hash in the name: it is immutable, and pods of two versions
+may overlap. The Secret carries that of the job's UID.
 """
 
 from __future__ import annotations
@@ -39,9 +39,13 @@ def live(job: str) -> str:
     return f"{job}-live"
 
 
-def keys(job: str) -> str:
-    """Name of the Secret with the job's CURVE keys."""
-    return f"{job}-keys"
+def keys(owner: Owner) -> str:
+    """Name of the Secret with the job's CURVE keys.
+
+    With a hash of the job's UID: the operator may not read Secrets, so it could not tell its own from another one that
+    stands under this name, as that of a former job or of a user.
+    """
+    return f"{owner.name}-keys-{digest(owner.uid)}"
 
 
 def server_addresses(owner: Owner, shards: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,19 +12,22 @@ from typing import Any
 from aiohttp import web
 from kubernetes.aio import client
 
+from tests.unit.plan.builders import booked
+
 Body = dict[str, Any]
 
 
 @dataclass
 class Api:
     """`objects` by path. `refuse`: (part of a path, code): what is refused. `hang`: (method, part of a path), never
-    answered; DRYRUN is a method of its own.
+    answered; DRYRUN is a method of its own. `mind`: what is said against a status, by code and message and fields.
     """
 
     objects: dict[str, Body] = field(default_factory=dict)
     refuse: list[tuple[str, int]] = field(default_factory=list)
     hang: list[tuple[str, str]] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
+    mind: Callable[[Body], tuple[int, str, list[str]] | None] = lambda status: None
     version: int = 100
 
     def status(self, name: str) -> Body:
@@ -61,11 +64,24 @@ class Api:
             path = f"{path}/{body['metadata']['name']}"
             if path in self.objects:
                 return web.json_response({"message": "it exists"}, status=409)
+        if dry:
+            # What is not there gets no version by a dry run.
+            return web.json_response(_with(body, resourceVersion="1" if path in self.objects else ""))
+        if path.endswith("/status") and (said := self.mind(body["status"])):
+            code, message, fields = said
+            details = {"causes": [{"field": field, "message": message} for field in fields]}
+            return web.json_response({"message": message, "details": details}, status=code)
         self.version += 1
-        kept = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
-        if not dry:
-            self.objects[path] = kept
-        return web.json_response(kept)
+        self.objects[path] = _with(body, resourceVersion=str(self.version), managedFields=[self.book(body)])
+        return web.json_response(self.objects[path])
+
+    def book(self, body: Body) -> Body:
+        """The operator's entry in the API server's book of fields after it has applied `body`."""
+        return {"manager": "asgd-operator", "operation": "Apply", "fieldsV1": booked(body)}
+
+
+def _with(body: Body, **metadata: Any) -> Body:
+    return {**body, "metadata": {**body["metadata"], **metadata}}
 
 
 @asynccontextmanager

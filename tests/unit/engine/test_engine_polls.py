@@ -135,7 +135,7 @@ def test_the_pool_is_bounded_and_serves_who_waited_longest() -> None:
 
 def test_silent_jobs_hold_half_of_the_pool_and_the_others_stay_up_to_date() -> None:
     silent = {f"silent-{i}" for i in range(300)}
-    pool = Pool(Polls(width=16), silent)
+    pool = Pool(Polls(width=16, per_second=100), silent)
     pool.want(*sorted(silent), *(f"good-{i}" for i in range(50)))
     pool.run(900)
     for i in range(50):
@@ -155,7 +155,7 @@ def test_the_last_answer_stands_until_it_is_stale() -> None:
     polls.want("a", target("a"), 0)
     ((uid, whom),) = polls.begin(0)
     polls.answered(uid, whom, REPORT, 1)
-    assert polls.known("a", 31) == Known(REPORT, awaited=False, changes_in=30)
+    assert polls.known("a", 31) == Known(REPORT, awaited=False, changes_in=30, age=30)
     assert polls.known("a", 61).report is None
 
 
@@ -167,3 +167,46 @@ def test_a_job_that_is_forgotten_is_asked_no_more() -> None:
     pool.run(100)
     assert pool.times("a") == [0]
     assert pool.polls.known("a", 100) == Known(None, awaited=False, changes_in=None)
+
+
+MANY = 400
+"""So many that their period is longer than usual: 50 s."""
+
+
+def among_many(until: float) -> Pool:
+    pool = Pool(Polls(width=16, per_second=8))
+    pool.want(*map(str, range(MANY)))
+    pool.run(until)
+    return pool
+
+
+def test_many_jobs_are_asked_no_more_often_than_the_looks_allow_and_all_of_them() -> None:
+    pool = among_many(400)
+    moments = sorted(at for at, _ in pool.asked)
+    windows = [sum(start <= at < start + 60 for at in moments) for start in range(0, 340, 10)]
+    assert max(windows) <= 60 * 8 * 1.25 + 2 * 16, "also right after the operator's start"
+    assert all(len(pool.times(str(i))) >= 400 / 60 for i in range(MANY))
+
+
+def test_a_job_that_is_new_among_many_is_asked_before_them() -> None:
+    pool = among_many(100)
+    begun = pool.now
+    pool.want("new")
+    pool.run(begun + 10)
+    assert pool.times("new")[0] <= begun + 1 / 8
+
+
+def test_answers_stand_for_three_periods_where_many_jobs_make_the_period_long() -> None:
+    pool = among_many(60)
+    stands = 0.0
+    while all(pool.polls.known(str(i), pool.now).report for i in range(MANY)):
+        stands, pool.now = pool.now, pool.now + 10
+    assert stands >= 60 + 50, "nobody is taken for silent though he was not asked for long"
+
+
+def test_a_start_among_many_jobs_waits_for_all_first_answers() -> None:
+    pool = among_many(0)
+    for second in range(0, 61, 5):
+        pool.run(second)
+        known = [pool.polls.known(str(i), second) for i in range(MANY)]
+        assert all(one.awaited or one.report for one in known), "or those that run would be taken for silent"

@@ -71,6 +71,8 @@ class Watched:
             "jobs": (handlers.job_place, views.job),
             "pods": (views.workload_of_pod, views.pod),
             "batch": (views.owner_uid, views.batch_job),
+            "services": (views.owner_uid, views.child),
+            "servers": (views.owner_uid, views.server_set),
         }[index]
         metadata = found["metadata"]
         handler = handlers.index_handler(self.metrics, index, place, view)
@@ -78,7 +80,13 @@ class Watched:
         self.kept.setdefault(index, {})[metadata["uid"]] = await handler(body=found, **seen)
 
     def indices(self) -> Indices:
-        return Indices(jobs=self._index("jobs"), pods=self._index("pods"), batch=self._index("batch"))
+        return Indices(
+            jobs=self._index("jobs"),
+            servers=self._index("servers"),
+            pods=self._index("pods"),
+            batch=self._index("batch"),
+            supports=(self._index("services"),),
+        )
 
     def _index(self, name: str) -> dict[Any, list[Any]]:
         merged: dict[Any, list[Any]] = {}
@@ -231,7 +239,8 @@ def test_what_the_api_server_refuses_again_and_again_is_shown_on_the_job() -> No
 def test_a_job_that_waits_for_the_children_of_a_former_one_of_its_name_says_so() -> None:
     owner = {"kind": "AsgdJob", "apiVersion": "asgd.dev/v1alpha1", "uid": "u-former", "controller": True}
     path = "/api/v1/namespaces/n/services/x-server"
-    api = Api({path: {"metadata": {"name": "x-server", "ownerReferences": [owner]}}})
+    metadata = {"name": "x-server", "ownerReferences": [owner], "resourceVersion": "1"}
+    api = Api({path: {"metadata": metadata}})
 
     async def script(o: Operator) -> None:
         await o.see("jobs", body("x"))

@@ -126,6 +126,47 @@ def test_the_init_container_that_has_failed_is_named_and_not_one_that_waits_for_
     assert views.pod(worker_pod(initContainerStatuses=[through, turn])).init is None
 
 
+def test_the_newest_bad_end_is_kept_with_the_end_of_its_last_lines() -> None:
+    def ended(name: str, code: int, minute: int, message: str = "") -> dict[str, Any]:
+        end = {"exitCode": code, "finishedAt": f"2026-01-01T00:{minute:02}:00Z", "message": message}
+        return container(name=name, state={"terminated": end})
+
+    lines = "x" * 2000 + "\nthe last line"
+    inits = [ended("fetch", 1, 1)]
+    found = views.pod(
+        worker_pod(
+            initContainerStatuses=inits,
+            containerStatuses=[ended("asgd", 2, 3, lines), ended("proxy", 143, 9), ended("log", 0, 9)],
+        )
+    )
+    assert found.end is not None
+    assert (found.end.container, found.end.exit_code) == ("asgd", 2), "not who was told to end, or ended well"
+    assert found.end.message.endswith("\nthe last line") and len(found.end.message) == 1024
+    only_init = views.pod(worker_pod(initContainerStatuses=inits, containerStatuses=[]))
+    assert only_init.end is not None and only_init.end.container == "fetch"
+
+
+def test_what_is_ours_of_a_child_is_read_from_the_book_of_its_fields() -> None:
+    def entry(manager: str, time: str, **fields: Any) -> dict[str, Any]:
+        return {"manager": manager, "operation": "Apply", "time": time, "fieldsV1": fields}
+
+    book = [
+        entry("asgd-operator", "1", mine={}),
+        entry("early", "2", a={}),
+        entry("late", "3", b={}),
+        entry("asgd-operator-live", "4", size={}),
+        entry("kube-controller-manager", "5", status={}) | {"subresource": "status"},
+    ]
+    metadata = {"name": "x", "uid": "u", "resourceVersion": "7", "managedFields": book}
+    found = views.child({"kind": "Service", "metadata": metadata})
+    assert (found.owned, found.version) == ('{"mine":{}}', "7")
+    assert found.editors == (("late", '{"b":{}}'), ("early", '{"a":{}}'))
+    assert views.child({"kind": "Service", "metadata": metadata | {"managedFields": []}}).owned == ""
+    assert views.child({"kind": "Service", "metadata": metadata | {"managedFields": book[1:]}}).owned == "{}"
+    again = views.child({"kind": "Service", "metadata": {**metadata, "uid": "v"}})
+    assert again.owned is found.owned, "children of one shape share what is kept"
+
+
 @pytest.mark.parametrize(("text", "count"), [("", 0), ("4", 1), ("1,3-5,7", 5), ("0-9", 10)])
 def test_failed_indexes_are_counted(text: str, count: int) -> None:
     assert views.count_indexes(text) == count

@@ -24,6 +24,7 @@ from asgd_operator.render import Keys, Owner, Settings, children
 
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 SETTINGS = Settings(server_image="operator:1", trainer_image="trainer:1")
+NOT_BOOKED = {"apiVersion", "kind", "namespace", "uid", "resourceVersion", "managedFields"}
 KEYS = Keys("a" * 40, "b" * 40, "c" * 40, "d" * 40)
 
 
@@ -120,6 +121,28 @@ class Scene:
             evaluator=BatchJob(name=mine.name, uid="u-eval", spec_hash=mine.spec_hash, **fields)
         )
 
+    def changed_by(self, editor: str, kind: str, *path: str) -> Scene:
+        """Somebody has taken a field of a child over; of each child the rest is the operator's."""
+        found = {}
+        for mine in self.wanted():
+            book = booked(mine.manifest)
+            theirs: tuple[tuple[str, str], ...] = ()
+            if mine.kind == kind:
+                node = book
+                for key in path[:-1]:
+                    node = node[f"f:{key}"]
+                taken: dict[str, Any] = {f"f:{path[-1]}": node.pop(f"f:{path[-1]}")}
+                for key in reversed(path[:-1]):
+                    taken = {f"f:{key}": taken}
+                theirs = ((editor, json.dumps(taken)),)
+            found[mine.kind, mine.name] = {"owned": json.dumps(book), "editors": theirs, "version": "7"}
+        others = tuple(replace(child, **found[child.kind, child.name]) for child in self.seen.others)
+        slots = {slot: getattr(self.seen, slot) for slot in ("servers", "workers", "evaluator")}
+        whole = {
+            slot: replace(child, **found[child.kind, child.name]) for slot, child in slots.items() if child
+        }
+        return self.seeing(others=others, **whole)
+
     def with_pods(self, *pods: Pod) -> Scene:
         return self.seeing(pods=(*self.seen.pods, *pods))
 
@@ -192,6 +215,13 @@ def pod(role: Role, index: int, **fields: Any) -> Pod:
     name = f"x-{role.value}-{index}"
     values: dict[str, Any] = {"uid": f"u-{name}", "node": "node-1", "created": START} | fields
     return Pod(name=name, role=role, index=index, **values)
+
+
+def booked(value: Any) -> dict[str, Any]:
+    """`fieldsV1` of what was applied, with every list owned as a whole."""
+    if not isinstance(value, dict):
+        return {}
+    return {f"f:{key}": booked(item) for key, item in value.items() if key not in NOT_BOOKED}
 
 
 def condition(found: Plan, kind: Condition) -> dict[str, Any]:

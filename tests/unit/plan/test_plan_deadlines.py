@@ -15,10 +15,11 @@ def test_the_active_deadline_fails_a_running_job() -> None:
 
 
 def test_the_startup_deadline_says_what_was_missing() -> None:
-    scene = make_job().with_supports().with_servers(ready=0).written().after(1800)
+    scene = make_job().with_supports().with_servers(ready=0).written().after(30).written().after(1770)
     found = condition(scene.plan(), Condition.FAILED)
     assert found["reason"] == "StartupDeadlineExceeded"
-    assert found["message"].endswith("1800 s: 0 of 2 parameter servers are ready.")
+    says = "1800 s: 0 of 2 parameter servers are ready. x-server-0 runs and is not ready yet."
+    assert found["message"].endswith(says)
 
 
 def test_waiting_in_a_queue_is_not_starting() -> None:
@@ -63,6 +64,15 @@ def test_a_shard_that_cannot_be_asked_is_not_taken_for_a_stall() -> None:
     silent = make_job().running().with_report(updates=7).written().seeing(report=None).after(5000)
     assert names(silent.actions()) == []
     assert condition(silent.plan(), Condition.DEGRADED)["reason"] == "MetricsUnavailable"
+
+
+def test_time_in_which_nobody_has_asked_is_no_stall() -> None:
+    """An operator with many jobs asks each seldom, maybe less often than its progressDeadlineSeconds."""
+    scene = make_job().having(runPolicy={"progressDeadlineSeconds": 30}).running().with_report(updates=7)
+    scene = scene.written().after(90)
+    assert scene.seeing(report_age=61.0).actions() == (), "it did answer in time, and was well then"
+    assert scene.seeing(report_age=59.0).actions() == (RESCUE,), "a newer answer says the same as before"
+    assert scene.with_report(updates=8).seeing(report_age=0.0).actions() == ()
 
 
 def test_time_without_servers_is_no_stall() -> None:

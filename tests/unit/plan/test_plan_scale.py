@@ -10,7 +10,9 @@ def test_an_edit_of_replicas_changes_only_the_size_of_the_job() -> None:
         scene = make_job().running().workers(size).edited()
         workloads = [action for action in scene.actions() if not isinstance(action, Apply)]
         assert workloads == [
-            ApplyLive("Job", "x-worker", {"parallelism": size, "completions": size, "suspend": False})
+            ApplyLive(
+                "Job", "x-worker", "u-workers", {"parallelism": size, "completions": size, "suspend": False}
+            )
         ]
         assert all(a.child.name == "x-live" for a in scene.actions() if isinstance(a, Apply))
         assert event in told(scene.plan())

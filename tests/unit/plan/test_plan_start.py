@@ -22,7 +22,8 @@ def test_workers_wait_until_every_server_is_ready() -> None:
     assert starting.with_servers(ready=2).actions() == ()
     assert names(starting.with_servers(ready=3).actions()) == ["Apply Job", "Apply Job"]
     found = starting.with_servers(ready=2).plan()
-    assert condition(found, Condition.SERVERS_READY)["message"] == "2 of 3 parameter servers are ready."
+    says = "2 of 3 parameter servers are ready. Pods are being started."
+    assert condition(found, Condition.SERVERS_READY)["message"] == says
 
 
 def test_a_running_job_needs_no_write() -> None:
@@ -55,10 +56,10 @@ def test_a_running_job_keeps_its_workloads_when_this_version_renders_them_otherw
 def test_resume_starts_the_servers_first_and_lets_the_workers_go_when_they_are_ready() -> None:
     resumed = make_job().stopped().suspended(False)
     *_, first = resumed.actions()
-    assert first == ApplyLive("StatefulSet", "x-server", {"replicas": 2})
+    assert first == ApplyLive("StatefulSet", "x-server", "u-servers", {"replicas": 2})
     ready = resumed.with_servers(ready=2)
     assert (
-        ApplyLive("Job", "x-worker", {"parallelism": 4, "completions": 4, "suspend": False})
+        ApplyLive("Job", "x-worker", "u-workers", {"parallelism": 4, "completions": 4, "suspend": False})
         in ready.actions()
     )
     assert "Resumed" in told(resumed.plan())

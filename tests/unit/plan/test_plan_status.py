@@ -1,14 +1,18 @@
 """Status: what is said, when it is written, and when it is not."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from asgd.spec.status import CheckpointView, StalenessView
 from asgd_operator.constants import REASONS, Condition
 from asgd_operator.plan.conditions import Judgement
 from tests.unit.plan.builders import condition, make_job, told
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_condition_stands_from_the_first_pass() -> None:
@@ -136,3 +140,55 @@ def test_metrics_that_a_restarted_shard_0_no_longer_knows_leave_no_empty_map_beh
     status = forgot.plan().status or {}
     assert status["training"]["updates"] == 4
     assert empties(status) == []
+
+
+FIGURES = {"gradientLength": 0.123456789, "shortFloor": 1.3, "shortScore": 0.4, "shortLimit": 2.6}
+
+
+def test_what_the_strategy_tells_of_itself_stands_in_the_status() -> None:
+    told = make_job().running().with_report(updates=3, strategy_figures=FIGURES, ever_rejected=[2]).written()
+    training = told.seen.status["training"]
+    assert training["strategyFigures"] == FIGURES | {"gradientLength": 0.12346}
+    assert training["everRejected"] == [2] and "rejectedWorkers" not in training
+
+
+def test_figures_and_names_of_workers_are_bounded_and_what_is_no_number_is_left_out() -> None:
+    many = {f"figure{number:03}": float(number) for number in range(99)}
+    odd = {"a": float("nan"), "b": float("inf"), "c" * 300: 1.0}
+    numbers = list(range(5000))
+    report = {
+        "strategy_figures": odd | many, "metrics": odd | many, "refused": dict.fromkeys(many, 1),
+        "suspects": numbers, "ever_rejected": numbers, "rejected_workers": numbers,
+    }  # fmt: skip
+    scene = make_job().running().with_report(updates=3, **report).written()
+    training = scene.seen.status["training"]
+    assert [len(training[name]) for name in ("strategyFigures", "metrics", "refused")] == [64] * 3
+    assert "figure063" in training["metrics"] and "a" not in training["metrics"]
+    assert [len(training[name]) for name in ("suspects", "everRejected", "rejectedWorkers")] == [
+        256,
+        256,
+        4096,
+    ]
+    known = check_schema(training)
+    assert scene.after(5).plan().status == scene.seen.status, "nothing is new: it is not written again"
+    assert known == []
+
+
+def check_schema(training: dict[str, Any]) -> list[str]:
+    """What of the block the CRD does not know, or bounds more tightly."""
+    crd = yaml.safe_load((ROOT / "crds/asgdjobs.asgd.dev.yaml").read_text())
+    status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    fields = status["training"]["properties"]
+    unknown = [name for name in training if name not in fields]
+    sizes = {name: len(value) for name, value in training.items() if isinstance(value, dict | list)}
+    most = {name: fields[name].get("maxItems") or fields[name]["maxProperties"] for name in sizes}
+    return unknown + [name for name, size in sizes.items() if size > most[name]]
+
+
+@pytest.mark.parametrize("field", ["strategy_figures", "refused", "metrics", "suspects", "ever_rejected"])
+def test_what_is_told_no_more_leaves_no_empty_map_or_list_behind(field: str) -> None:
+    some: Any = [1] if field in ("suspects", "ever_rejected") else {"some": 1}
+    scene = make_job().running().with_report(updates=3, **{field: some}).written()
+    before = set(scene.seen.status["training"])
+    later = scene.after(60).with_report(updates=4).written().seen.status["training"]
+    assert len(before - set(later)) == 1 and all(value not in ({}, []) for value in later.values())

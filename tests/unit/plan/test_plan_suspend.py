@@ -4,7 +4,7 @@ from asgd_operator.constants import Condition
 from asgd_operator.plan.actions import ApplyLive, Delete
 from tests.unit.plan.builders import condition, make_job, told
 
-STOP = ApplyLive("Job", "x-worker", {"parallelism": 4, "completions": 4, "suspend": True})
+STOP = ApplyLive("Job", "x-worker", "u-workers", {"parallelism": 4, "completions": 4, "suspend": True})
 
 
 def test_workers_are_taken_away_before_the_servers() -> None:
@@ -20,7 +20,7 @@ def test_servers_go_when_the_last_worker_has_left() -> None:
     leaving = leaving.with_workers(ready=1, suspended=True)
     assert leaving.actions() == ()
     assert leaving.with_workers(ready=0, suspended=True).actions() == (
-        ApplyLive("StatefulSet", "x-server", {"replicas": 0}),
+        ApplyLive("StatefulSet", "x-server", "u-servers", {"replicas": 0}),
     )
 
 
@@ -29,7 +29,7 @@ def test_servers_go_when_shard_0_was_asked_for_its_last_figures_after_the_worker
     asked = left.seeing(report_settled=False, report_changes=4.0)
     assert asked.actions() == ()
     assert asked.plan().requeue_after == 4.0
-    assert left.actions() == (ApplyLive("StatefulSet", "x-server", {"replicas": 0}),)
+    assert left.actions() == (ApplyLive("StatefulSet", "x-server", "u-servers", {"replicas": 0}),)
 
 
 def test_a_job_is_suspended_only_when_no_pod_is_left() -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from asgd_operator.constants import REASONS, Condition, Role
+from asgd_operator.constants import REASONS, Condition, EventReason, Role
+from asgd_operator.plan.coming import SLOW_SECONDS
 from asgd_operator.plan.model import Init
-from asgd_operator.plan.trouble import ASK_SECONDS, puzzling
-from tests.unit.plan.builders import condition, make_job, pod
+from asgd_operator.plan.trouble import ASK_SECONDS, JOIN_SECONDS, puzzling
+from tests.unit.plan.builders import condition, make_job, pod, told
 
 CAUSES: list[tuple[str, dict[str, Any], str, str]] = [
     (
@@ -105,6 +106,44 @@ def test_the_startup_deadline_repeats_the_cause() -> None:
     assert "The image of x-server-0 cannot be pulled: not found" in failed["message"]
 
 
+def test_trouble_stands_in_the_columns_of_kubectl_get_and_is_told_as_an_event_once() -> None:
+    scene = make_job().with_supports().with_servers(ready=0).seeing(pods=()).written()
+    stuck = scene.with_pods(
+        pod(Role.SERVER, 0, phase="Pending", waiting="ErrImagePull", waits_for="not found")
+    )
+    plan = stuck.plan()
+    assert plan.status is not None
+    said = "0 of 2 parameter servers are ready. The image of x-server-0 cannot be pulled: not found."
+    assert (plan.status["phase"], plan.status["reason"]) == ("Starting", "ImagePullError")
+    assert plan.status["message"] == said
+    assert [event.message for event in plan.events if event.reason == EventReason.SERVERS_HINDERED] == [said]
+    assert EventReason.SERVERS_HINDERED not in told(stuck.written().after(60).plan())
+
+
+def test_the_columns_of_a_job_say_why_it_is_in_its_phase() -> None:
+    running = make_job().running().with_report(updates=10).written()
+    assert (running.seen.status["phase"], running.seen.status["reason"]) == ("Running", "TrainingProgressing")
+    fewer = running.with_workers(ready=2, active=4).written().seen.status
+    assert (fewer["phase"], fewer["reason"]) == ("Running", "FewerThanDesired")
+    none = running.with_workers(ready=0, active=4).written().seen.status
+    assert (none["phase"], none["reason"]) == ("WaitingForWorkers", "BelowMinimum")
+    assert none["message"].startswith("0 workers are ready")
+
+
+def test_a_worker_that_runs_and_never_joins_is_named_after_a_minute() -> None:
+    scene = make_job().workers(1).running().with_workers(ready=0, active=1).seeing(pods=())
+    servers = (pod(Role.SERVER, index, ready=True) for index in range(2))
+    scene = scene.with_pods(*servers, pod(Role.WORKER, 0, ready=False))
+    assert condition(scene.plan(), Condition.WORKERS_READY)["reason"] == "BelowMinimum"
+    later = scene.after(SLOW_SECONDS).written().plan()
+    assert later.requeue_after == JOIN_SECONDS - SLOW_SECONDS, "nothing else tells when a minute is over"
+    found = condition(scene.after(JOIN_SECONDS).plan(), Condition.WORKERS_READY)
+    assert found["reason"] == "NotJoined"
+    assert found["message"].endswith(
+        "x-worker-0 runs and is not ready: its entrypoint may not have returned; see `kubectl logs x-worker-0`."
+    )
+
+
 QUOTA = "exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0"
 
 
@@ -147,6 +186,6 @@ def test_a_pod_that_waits_for_a_volume_says_which() -> None:
 
 
 def test_nobody_is_asked_about_a_job_that_runs_is_suspended_or_over() -> None:
-    running = make_job().running()
+    running = make_job().running().with_report(updates=10).written()
     assert puzzling(running.observed()) == []
     assert puzzling(running.seeing(pods=()).suspended().observed()) == []

@@ -20,6 +20,7 @@ from asgd_operator.plan.actions import (
     Delete,
     DeletePod,
     DeleteSelf,
+    ExcusePod,
     FailPod,
     Plan,
 )
@@ -50,9 +51,9 @@ class World:
         match action:
             case Apply(child) | CreateOnce(child):
                 self._apply(child)
-            case ApplyLive("StatefulSet", _, spec):
+            case ApplyLive("StatefulSet", _, _, spec):
                 self._set(servers=replace(self.servers, replicas=spec["replicas"]) if self.servers else None)
-            case ApplyLive("Job", _, spec):
+            case ApplyLive("Job", _, _, spec):
                 size = {"parallelism": spec["parallelism"], "completions": spec["completions"]}
                 self._set(
                     workers=replace(self.workers, **size, suspended=spec["suspend"]) if self.workers else None
@@ -63,6 +64,8 @@ class World:
                 self._delete_pod(name, uid, force)
             case FailPod(name, uid, _):
                 self._fail_pod(name, uid)
+            case ExcusePod(name, uid, _):
+                self._excuse_pod(name, uid)
             case DeleteSelf():
                 self.gone = True
 
@@ -99,6 +102,11 @@ class World:
         for item in self.pods:
             if (item.name, item.uid) == (name, uid):
                 self._replace(item, phase="Failed", disrupted=True)
+
+    def _excuse_pod(self, name: str, uid: str) -> None:
+        for item in self.pods:
+            if (item.name, item.uid) == (name, uid):
+                self._replace(item, disrupted=True)
 
     # The controllers; each answers whether it changed anything.
     def controllers(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from asgd.server.core import ServerCore
+from asgd.server.saving import Restored
 from asgd.wire.agreement import Part, describe, pack
 from asgd.wire.messages import Command, Fault, Hello, Welcome
 from tests.checks.virtual import job
@@ -62,12 +63,46 @@ def test_who_tells_nothing_is_compared_with_nobody() -> None:
     assert answer(server, hello(1, told(label=2))).code == "layout"
 
 
+def loop(index: int, label: int | None = None, mean: float = 0.5) -> Hello:
+    """A script's hello; without `label` it has not begun to read."""
+    parts = [describe("sample 17", label)] if label is not None else []
+    return hello(index, pack([*parts, describe("buffer mean", mean)]), own_loop=True)
+
+
+def test_a_loop_of_its_own_tells_its_data_later_and_is_compared_with_the_first_that_did() -> None:
+    server = core()
+    for index in range(3):
+        assert isinstance(answer(server, loop(index)), Welcome)
+    assert isinstance(answer(server, loop(1, label=1)), Welcome)
+    assert isinstance(answer(server, loop(0, label=1)), Welcome)
+    refused = answer(server, loop(2, label=2))
+    assert refused.code == "layout" and "sample 17 differs from what worker 1 reads" in refused.text
+    assert refused.text.endswith("or pass deal=False to until_stopped where each worker has data of its own")
+    # The model is still the one that worker 0 told first.
+    assert "buffer mean differs from what worker 0 has" in answer(server, loop(2, mean=3.0)).text
+
+
+def test_a_resumed_loop_says_what_has_changed_when_it_begins_to_read() -> None:
+    server = core()
+    answer(server, loop(0))
+    answer(server, loop(0, label=1))
+    resumed = restarted(server, "two")
+    assert resumed.primary
+    notices = resumed.primary.coordinator.notices
+    answer(resumed, loop(0))
+    assert not notices.newest
+    assert isinstance(answer(resumed, loop(0, label=2)), Welcome)
+    (notice,) = notices.newest
+    assert "another model than before: sample 17 differs, in integers or strings" in notice.text
+    assert answer(resumed, loop(1, label=1)).code == "layout"
+
+
 def restarted(server: ServerCore, run: str) -> ServerCore:
     """Another start of shard 0 that takes over what `server` would save."""
     after = core(run)
     state = json.loads(json.dumps(server.job_state(2.0)))
     assert after.primary
-    after.primary.restore(state, None, 0.0, 2.0)
+    after.primary.restore(Restored(0, 0, "", {}, {}), state, 2.0)
     return after
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from asgd.errors import UserError
 from asgd.server.coordinator import Coordinator
-from asgd.server.evaluation import EVALUATOR_TIMEOUT_SECONDS
+from asgd.server.evaluation import FINAL_SECONDS
 from asgd.server.membership import MEMBER_TIMEOUT_SECONDS
 from asgd.wire.messages import Granted
 from tests.checks.harness import job_spec
@@ -278,7 +278,7 @@ def over(evaluator: str) -> Coordinator:
     chief.await_evaluator()
     if evaluator == "left":
         chief.meet_evaluator(1.0)
-        chief.meet_evaluator(None)
+        chief.leave_evaluator(True, 1.0)
         chief.await_evaluator()
     push(chief)
     chief.bye(0, 1, False, 1.1)
@@ -299,9 +299,9 @@ def test_a_job_that_is_over_before_its_evaluator_has_joined_waits_for_it() -> No
     assert chief.phase == "finished"
 
 
-def test_an_evaluator_that_never_comes_or_has_left_does_not_hold_a_job_up_for_ever() -> None:
+def test_an_evaluator_that_never_comes_or_is_given_up_does_not_hold_a_job_up_for_ever() -> None:
     chief = over("starting")
-    chief.tick(1.5 + EVALUATOR_TIMEOUT_SECONDS)
+    chief.tick(1.5 + FINAL_SECONDS)
     assert chief.phase == "finished"
     assert over("left").phase == "finished"
 

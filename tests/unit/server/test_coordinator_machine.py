@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from asgd.server.agreement import Agreement
+from asgd.server.agreement import Agreement, Told
 from asgd.server.coordinator import Coordinator
 from asgd.server.divergence import Divergence
 from asgd.server.kept import RUN_BOUND, Kept
@@ -254,7 +254,7 @@ SAMPLES: dict[str, Any] = {
     "seen": {0, 1, 2},
     "lost": {1},
     "notices": Notices([Notice(9, "a thing")]),
-    "agreement": Agreement(b"told", "worker 1"),
+    "agreement": Agreement(Told(b"told", "worker 1"), Told(b"too", "worker 0")),
 }
 
 
@@ -285,7 +285,9 @@ def test_what_is_listed_as_kept_is_kept_and_what_is_of_one_run_begins_anew_in_an
         assert after.pool is not None and before.pool is not None
         assert after.pool.state() == before.pool.state()
     elif run == "run-8" and name == "agreement":
-        assert after.agreement == Agreement(b"told", "worker 1", earlier=True)
+        assert after.agreement == Agreement(
+            Told(b"told", "worker 1", earlier=True), Told(b"too", "worker 0", earlier=True)
+        )
     elif run == "run-8" and name in RUN_BOUND:
         assert getattr(after, name) == getattr(Coordinator(job_spec()), name)
     else:

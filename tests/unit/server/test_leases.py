@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from asgd.server.pool import Pool, PoolState, Span
+from asgd.worker.reading.leased import cut
 from tests.effort import examples
 
 WORKERS = st.integers(0, 3)
@@ -144,15 +145,49 @@ def test_leases_get_smaller_with_more_workers_and_never_exceed_32_batches() -> N
 
 
 @pytest.mark.parametrize(
-    ("epochs", "end"), [(0.5, [(0, 0, 5)]), (1.0, [(0, 0, 10)]), (1.2, [(0, 0, 10), (1, 0, 2)])]
+    ("epochs", "end"),
+    [
+        (0.5, [(0, 0, 5)]),
+        (1.0, [(0, 0, 5), (0, 5, 10)]),
+        (1.2, [(0, 0, 5), (0, 5, 10), (1, 0, 5)]),
+        (0.6, [(0, 0, 5), (0, 5, 10)]),
+    ],
 )
-def test_a_fraction_of_an_epoch_ends_inside_it(epochs: float, end: list[Span]) -> None:
-    pool, got = Pool(10, 10, epochs), []
+def test_a_fraction_of_an_epoch_ends_inside_it_with_a_whole_batch(epochs: float, end: list[Span]) -> None:
+    pool, got = Pool(10, 5, epochs), []
     while span := pool.lease(0, 1):
         got.append(span)
         pool.visit(0, [span])
     assert got == end
     assert pool.done
+
+
+@pytest.mark.parametrize("epochs", [None, 2, 1.3, 0.7])
+@pytest.mark.parametrize(("job", "loop"), [(8, 0), (8, 3), (3, 8), (10, 7)])
+def test_leases_leave_no_shorter_batch_than_an_epoch_does_by_itself(
+    epochs: float | None, job: int, loop: int
+) -> None:
+    size, batch = 101, loop or job
+    for workers in (1, 2, 7):
+        pool, seen = Pool(size, job, epochs), list[int]()
+        while pool.cursor < 2 * size and (span := pool.lease(0, workers, loop)):
+            seen += [stop - start for _, start, stop in cut(span, batch)]
+        short = [count for count in seen if count != batch]
+        assert short == [size % batch] * (pool.cursor // size)
+
+
+def test_a_job_that_is_resumed_with_another_batch_gets_no_batch_of_one_sample() -> None:
+    for before, now in ((10, 49), (48, 49), (7, 13), (50, 33)):
+        for pushed in range(1, 100 // before + 1):
+            first = Pool(100, before, 1)
+            while first.cursor < pushed * before and (span := first.lease(0, 8)):
+                first.visit(0, [span])
+            pool = Pool(100, now, 1)
+            pool.load(first.state())
+            while span := pool.lease(0, 2):
+                assert min(stop - start for _, start, stop in cut(span, now)) > 1
+                pool.visit(0, [span])
+            assert pool.done
 
 
 def test_without_a_limit_there_is_always_another_epoch() -> None:

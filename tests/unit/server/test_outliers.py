@@ -57,7 +57,7 @@ def test_a_worker_that_sends_rubbish_for_ever_does_not_become_the_usual() -> Non
         for _ in range(3):
             assert found.judge(2.0) == ""
             found.told(1.0)
-    assert found.workers == {1}
+    assert found.workers == {1: 500}
 
 
 def test_a_lasting_change_of_size_is_learnt() -> None:
@@ -78,7 +78,7 @@ def test_what_is_usual_outlives_a_restart() -> None:
     known.refused(2, 1e30)
     again = Outliers(OutlierRule(least=0.0))
     again.load(known.state())
-    assert (again.limit, again.workers, again.usual) == (known.limit, {2}, known.usual)
+    assert (again.limit, again.workers, again.usual) == (known.limit, {2: 1}, known.usual)
 
 
 def test_a_worker_whose_push_is_out_of_all_bounds_is_named_at_once() -> None:
@@ -98,3 +98,22 @@ def test_samples_whose_pushes_are_bad_twice_are_left_out_so_that_the_epoch_ends(
         push(chief, verdict=verdict, visits=[span])
         assert isinstance(chief.pool, Pool)
         assert chief.pool.done is (request == 2 and verdict != "refused:stale")
+
+
+def test_a_save_of_an_earlier_version_names_whose_pushes_were_refused() -> None:
+    again = Outliers(OutlierRule(least=0.0))
+    again.load({"usual": 1.0, "seen": 30, "workers": [2, 3]})
+    assert again.workers == {2: 1, 3: 1}
+
+
+def test_who_was_refused_is_told_for_five_minutes_after_the_last_time_and_stays_a_suspect() -> None:
+    chief = job(workers=3)
+    push(chief, now=10.0, worker=1, verdict="refused:outlier")
+    for at in (20.0, 21.0, 22.0):
+        push(chief, now=at, worker=2, verdict="refused:nonfinite")
+    assert chief.refused_lately(22.0) == [1, 2]
+    assert chief.refused_lately(309.0) == [1, 2]
+    push(chief, now=309.0, worker=2, verdict="refused:nonfinite")
+    assert chief.refused_lately(311.0) == [2]
+    assert chief.refused_lately(610.0) == []
+    assert chief.suspects == {1, 2}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from asgd.server.coordinator import Coordinator
 from asgd.server.pool import Pool
-from asgd.wire.messages import Fault, Granted, Lease, Welcome
+from asgd.wire.messages import Bye, Fault, Granted, Lease, Welcome
 from tests.checks.harness import job_spec
 from tests.unit.server.members import SAMPLES, STARTED, Members, hello, is_fault
 
@@ -94,3 +95,19 @@ def test_a_loop_that_does_other_things_between_its_steps_is_given_more_time_than
     chief.describe_data(64, "", b"")
     reader, loop = (chief.deadline(chief.members[index]) for index in range(2))
     assert (reader, loop) == (60.0, 600.0)
+
+
+def test_a_hello_that_comes_again_after_the_goodbye_of_its_process_brings_nobody_back() -> None:
+    members = Members(stopAfter={"updates": 100})
+    assert isinstance(members.say(0, hello(0)), Welcome), "it comes twice while it is there"
+    members.say(0, Bye("worker", 0, STARTED))
+    assert is_fault(members.say("late", hello(0)), "session")
+    chief = members.core.primary.coordinator  # type: ignore[union-attr]
+    assert (chief.finished_loops, sorted(chief.members), sorted(members.core.shard.members)) == (
+        {0},
+        [1],
+        [1],
+    )
+    again = replace(hello(0), incarnation=STARTED + 1)
+    assert isinstance(members.say("next", again), Welcome)
+    assert chief.finished_loops == set()

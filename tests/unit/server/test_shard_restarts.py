@@ -99,6 +99,19 @@ def test_a_restart_without_any_checkpoint_takes_a_workers_copy_and_counts_all_as
     assert shard.state.weights.tolist() == [4.5] * 4
 
 
+def test_what_is_saved_of_a_strategy_s_memory_does_not_change_while_it_is_written() -> None:
+    shard = ready_shard(4)
+    shard.state.facts["leaders"] = {"0": [1, 0.5, 3]}
+    saved = shard.meta()
+    shard.state.facts["leaders"]["0"][1] = None
+    shard.state.facts["leaders"]["1"] = [2, 0.4, 4]
+    assert saved["facts"] == {"leaders": {"0": [1, 0.5, 3]}}
+    fresh = make_shard(term=2)
+    fresh.restore(4, "layout", shard.arrays(), saved)
+    fresh.state.facts["leaders"].clear()
+    assert saved["facts"] == {"leaders": {"0": [1, 0.5, 3]}}
+
+
 def test_a_checkpoint_of_another_optimizer_is_refused_by_name() -> None:
     plain = ready_shard(4)
     arrays, _ = snapshot(plain)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from asgd.server.coordinator import Coordinator
-from asgd.server.evaluation import EVALUATOR_TIMEOUT_SECONDS
+from asgd.server.evaluation import FINAL_SECONDS
 from asgd.server.facts import JobFacts
 from asgd.server.members import PAST_MOST
 from asgd.server.notices import MOST
@@ -202,8 +202,8 @@ def test_an_evaluator_that_never_joins_is_waited_for_a_short_time() -> None:
     tick(chief, 2.0)
     chief.saved(3.0)
     tick(chief, 3.0)
-    assert waits(chief, 14.0) == "an evaluator that has not joined yet: at most 15 s"
-    tick(chief, 3.0 + EVALUATOR_TIMEOUT_SECONDS)
+    assert waits(chief, 14.0) == "an evaluator that has not joined yet: at most 60 s"
+    tick(chief, 3.0 + FINAL_SECONDS)
     assert chief.phase == "finished"
     assert waits(chief, 99.0) == ""
 

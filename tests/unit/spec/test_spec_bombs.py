@@ -42,7 +42,7 @@ READ = {
     "integer of 5,000 digits": "9" * 5000,
     "integer of a million digits": "9" * 1_000_000,
     "hexadecimal of a million digits": "0x" + "f" * 1_000_000,
-    "string of 2 MB": "'" + "x" * 2_000_000 + "'",
+    "string of 1 MB": "'" + "x" * 1_000_000 + "'",
     "a long list": "[" + "1," * 40_000 + "]",
 }
 
@@ -97,9 +97,9 @@ def test_the_json_of_a_job_is_bounded_alike(tmp_path: Path, depth: int) -> None:
 def test_a_job_nested_as_deep_as_an_api_server_allows_ends_nobody_elses_events() -> None:
     """In a process of its own, as the operator sets the limit for its whole process."""
     code = (
-        "import json, sys; from asgd_operator import main; from asgd_operator.engine.reconcile import _read;"
+        "import json, sys; from asgd_operator import main; from asgd_operator.engine.reading import read;"
         "from asgd_operator.engine.views import job; sys.setrecursionlimit(main.DEEPEST);"
-        "seen = job(json.loads(sys.stdin.read())); print(_read(seen)[1])"
+        "seen = job(json.loads(sys.stdin.read())); print(read(seen, started=False).problem)"
     )
     lists = "[" * 9_990 + "]" * 9_990
     metadata = '{"namespace": "n", "name": "a", "uid": "u"}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import string
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asgd.spec.check import complete
-from asgd.spec.schema import structural
+from asgd.spec.rules import _ABSENT, _typed, _walk
+from asgd.spec.schema import Schema, structural
 
 SPEC = structural()["properties"]["spec"]
 JSON = st.recursive(
@@ -79,3 +81,20 @@ def test_the_generated_json_is_what_the_crd_says() -> None:
         (Path(__file__).resolve().parents[3] / "crds" / "asgdjobs.asgd.dev.yaml").read_text()
     )
     assert crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == structural()
+
+
+def test_each_default_keeps_the_rules_as_it_is_written_as_the_api_server_asks_of_a_crd() -> None:
+    """The API server refuses the whole CRD for a rule that counts on a default within the default."""
+    found = list(_defaults(structural(), ()))
+    assert len(found) > 20
+    for path, schema in found:
+        assert list(_walk(_typed(schema["default"], schema), _ABSENT, schema, path)) == [], ".".join(path)
+
+
+def _defaults(schema: Schema, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Schema]]:
+    if "default" in schema:
+        yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from _defaults(inner, (*path, name))
+    if isinstance(schema.get("items"), dict):
+        yield from _defaults(schema["items"], (*path, "[]"))

@@ -44,6 +44,14 @@ REFUSED = {
         {"loss": "lambda m, b: loss(m, b).item()"},
         "Task.loss returned float; allowed: a scalar Tensor",
     ),
+    "one sample left, and batch norm": (
+        {
+            "model": "nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))",
+            "data": "TensorDataset(X[:33], X[:33].sum(1, keepdim=True))",
+        },
+        "spec.batchSize: 32 of the 33 samples of mine.py:task leaves a last batch of 1 sample, of which loss and"
+        " backward failed: ValueError: Expected more than 1 value per channel when training, got input size ",
+    ),
     "a loss without the model": (
         {"loss": "lambda m, b: b[0].mean()"},
         "Task.loss returned a Tensor that no trained parameter of the model is part of",
@@ -92,9 +100,39 @@ def test_what_would_fail_in_every_worker_is_refused_before_any_starts(in_folder:
     given, words = REFUSED[case]
     with pytest.raises(UserError) as refusal:
         look(spec(**given))
-    assert str(refusal.value).startswith(("spec.entrypoint: mine.py:task: ", "mine.py:task: "))
+    fields = ("spec.entrypoint: mine.py:task: ", "mine.py:task: ", "spec.batchSize: ")
+    assert str(refusal.value).startswith(fields)
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_a_last_batch_that_the_job_never_comes_to_is_not_tried(in_folder: Path, updates: int) -> None:
+    given = spec(**REFUSED["one sample left, and batch norm"][0])
+    given = msgspec.structs.replace(given, stop_after=StopAfter(updates=updates))
+    if updates == 1:
+        assert look(given).dataset == 33
+    else:
+        with pytest.raises(UserError, match="leaves a last batch of 1 sample"):
+            look(given)
+
+
+def test_a_loader_that_leaves_one_sample_is_told_of_drop_last(in_folder: Path) -> None:
+    loader = (
+        "torch.utils.data.DataLoader(TensorDataset(X[:33], X[:33].sum(1, keepdim=True)), 8, drop_last={})"
+    )
+    model = "nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))"
+    for drops in (True, False):
+        given = msgspec.structs.replace(
+            spec(model=model, data=loader.format(drops)), stop_after=StopAfter(updates=99)
+        )
+        if drops:
+            assert look(given).dataset is None
+            continue
+        with pytest.raises(
+            UserError, match=r"batch_size 8 over 33 samples, leaves a last .* drop_last=True, or"
+        ):
+            look(given)
 
 
 def test_a_metric_that_evaluate_does_not_give_is_refused_with_those_it_gives(in_folder: Path) -> None:

@@ -2,9 +2,9 @@
 
 The servers keep the weights of each group's leader and the loss that it reported. A worker reports its loss every
 `period` steps at its own pace; if it beats its group's leader, or leads already, it sends its weights and leads;
-else it takes the leader's. With every report that closes a `globalPeriod` it goes by the best of all groups
-instead. Shard 0 says who leads and numbers what is sent, so that all shards end with the same leader's weights
-whatever arrives first. Whose leader is gone follows whoever reports next.
+else it moves to the leader's. With every report that closes a `globalPeriod` it then moves to the best of all groups,
+or does so instead (`globalLeader`). Shard 0 says who leads and numbers what is sent, so that all shards end with the
+same leader's weights whatever arrives first. Whose leader is gone follows whoever reports next.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ class AsyncLsgdServer(Parting, ServerStrategy):
         """{worker that is to send its weights: their number}; on shard 0."""
         self.claims: dict[str, list[float | None]] = {}
         """Leaders whose weights are on their way, as in facts; on shard 0."""
+        self.instead = spec.algorithm.get("globalLeader", "beside") == "instead"
         self.wide: set[int] = set()
+        """Whose newest report closed a `globalPeriod`."""
+        self.onward: set[int] = set()
+        """Who of them has moved to its group's leader, and goes on to the best of all."""
         self.owing: set[int] = set()
         """Whose next report brings its weights along, for somebody asked for the job's answer."""
         self.told: dict[int, F32] = {}
@@ -50,7 +54,7 @@ class AsyncLsgdServer(Parting, ServerStrategy):
         return found
 
     def admit(self, push: Push, state: ShardState) -> str:
-        known = push.steps or "parting" in push.meta or "send" in push.meta
+        known = push.steps or not push.meta.keys().isdisjoint(("parting", "send", "onward"))
         return "" if known else "late"
 
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
@@ -64,6 +68,8 @@ class AsyncLsgdServer(Parting, ServerStrategy):
             self.part(state, push.worker)
         elif push.steps:
             self._report(state, push)
+        elif "onward" in push.meta:
+            self.onward.add(push.worker)
         elif push.worker in state.kept:
             self._lead(state, push.worker, int(push.meta["send"]))
 
@@ -74,6 +80,7 @@ class AsyncLsgdServer(Parting, ServerStrategy):
             self.owing.discard(worker)
         self.losses[worker] = push.loss
         (self.wide.add if push.meta.get("wide") else self.wide.discard)(worker)
+        self.onward.discard(worker)
         group = self._group(state, worker)
         # NB: several may report before the first of them has sent its weights.
         leader = self.claims.get(group) or self._leaders(state).get(group)
@@ -100,18 +107,25 @@ class AsyncLsgdServer(Parting, ServerStrategy):
     def left(self, state: ShardState, worker: int) -> None:
         for known in (self.losses, self.numbers, self.told):
             known.pop(worker, None)
-        self.wide.discard(worker)
-        self.owing.discard(worker)
+        for marked in (self.wide, self.onward, self.owing):
+            marked.discard(worker)
         self.claims = {group: claim for group, claim in self.claims.items() if claim[0] != worker}
         for leader in self._leaders(state).values():
             if leader[0] == worker:
                 leader[1] = None
 
     def _followed(self, state: ShardState, worker: int) -> str | None:
-        """The group whose leader `worker` is to move to; None: it is that leader, or there is none."""
-        leaders = self._leaders(state)
-        group = self._best(state) if self._goes_wide(state, worker) else self._group(state, worker)
-        return None if group not in leaders or leaders[group][0] == worker else group
+        """The group whose leader `worker` is to move to now; None: it is that leader, or there is none."""
+        near, wide = self._group(state, worker), self._goes_wide(state, worker)
+        away = not self._led_by(state, near, worker)
+        if away and not (wide and (self.instead or worker in self.onward)):
+            return near if near in self._leaders(state) else None
+        best = self._best(state) if wide else near
+        return None if self._led_by(state, best, worker) else best
+
+    def _led_by(self, state: ShardState, group: str, worker: int) -> bool:
+        leader = self._leaders(state).get(group)
+        return leader is not None and leader[0] == worker
 
     def _goes_wide(self, state: ShardState, worker: int) -> bool:
         return worker in self.wide and len(self._leaders(state)) > 1
@@ -144,10 +158,18 @@ class AsyncLsgdServer(Parting, ServerStrategy):
     def notes(self, state: ShardState, worker: int) -> dict[str, float]:
         if worker not in self.losses:
             return {}
+        near, followed = self._group(state, worker), self._followed(state, worker)
+        wide, onward = self._goes_wide(state, worker), worker in self.onward
+        best = self._best(state) if wide else near
+        turned = wide and (self.instead or onward)
+        goes_on = wide and not turned and followed == near != best and not self._led_by(state, best, worker)
         return {
             "send": float(self.numbers.get(worker, 0)),
-            "fetch": float(self._followed(state, worker) is not None),
-            "leads": float(self._followed(state, worker) is None),
-            "wide": float(self._goes_wide(state, worker)),
+            "fetch": float(followed is not None),
+            "near": float(followed == near and not turned),
+            "wide": float(wide and followed == best),
+            "leads": float(self._led_by(state, near, worker)),
+            "best": float(wide and self._led_by(state, best, worker)),
+            "more": float(goes_on),
             "everybody": float(worker in self.owing),
         }

@@ -1,7 +1,8 @@
 """The worker's half of Leader SGD, and what its two server halves share: groups, ranks, the mean at the end.
 
-A worker holds at most two leaders: its group's and the best of all, each as it was when it was last pulled. Its
-own weights are never one of them, for an old copy of itself would drag a leader back.
+A worker holds at most two leaders: its group's ("near") and the best of all ("wide"), each as it was when it was last
+pulled. Its own weights are never one of them, for an old copy of itself would drag a leader back. The moves to the two
+are made one after the other, as the paper has it: each goes a part of the way, so that no two together overshoot.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ class LeaderWorker(LocalWorker):
         self.every = max(1, whole // self.period)
         self.reports = 0
         self.stage = ""
-        """What the last exchange brought to the servers: report | weights, or nothing."""
+        """What the newest exchange is: report | weights (of a leader) | fetch | onward (to the best of all), or nothing
+        of these."""
         self.newest = 0.0
         """Number of the newest weights that this worker sent."""
         self.leaves = False
@@ -77,8 +79,9 @@ class LeaderWorker(LocalWorker):
 
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         super().step(w, g, rate)
-        for name, leader in self.leaders.items():
-            self._move(w, leader, self.prox[name])
+        for name in ("near", "wide"):
+            if name in self.leaders:
+                self._move(w, self.leaders[name], self.prox[name])
 
     def _move(self, w: Vector, leader: Vector, share: float) -> None:
         """w goes `share` of the way to the leader."""
@@ -93,31 +96,42 @@ class LeaderWorker(LocalWorker):
 
     def outgoing(self, w: Vector, g: Vector) -> Vector | None:
         if self.since == 0:
-            self.stage = "weights"
-            return w
+            return w if self.stage == "weights" else None
         self.since = 0
         self.reports += 1
         self.stage = "report"
         return w if self.notes.get("everybody") else None
 
     def incoming(self, w: Vector, pulled: Vector) -> None:
-        name = "wide" if self.notes.get("wide") else "near"
-        if math.isfinite(float(w.sum())):
-            self._move(w, pulled, self.force[name])
-        else:
+        names = [name for name in ("near", "wide") if self.notes.get(name)] or ["near"]
+        finite, kept = math.isfinite(float(w.sum())), None
+        if not finite:
             w[:] = pulled
             self.optimizer.forget()
-        if self.prox[name]:
-            self.leaders[name] = pulled * 1
+        for name in names:
+            if finite:
+                self._move(w, pulled, self.force[name])
+            if self.prox[name]:
+                self.leaders[name] = kept = pulled * 1 if kept is None else kept
 
     def follow(self) -> Turn:
-        stage, self.stage = self.stage, ""
-        if self.notes.get("leads"):
-            self.leaders.pop("wide" if self.notes.get("wide") else "near", None)
-        if stage == "report" and self.notes.get("send"):
-            return Turn(push=True, pull=False)
-        fetch = self.asynchronous and stage and self.notes.get("fetch")
-        return Turn(push=False, pull=True) if fetch else NOTHING
+        stage, self.stage, notes = self.stage, "", self.notes
+        for name, mark in (("near", "leads"), ("wide", "best")):
+            if notes.get(mark):
+                self.leaders.pop(name, None)
+        more = bool(notes.get("more"))
+        if stage == "report" and notes.get("send"):
+            self.stage = "weights"
+            return Turn(push=True, pull=more and not self.asynchronous)
+        # NB: a server that was started anew knows nobody, and refuses what was computed from versions that it lost.
+        fetches = self.asynchronous and (notes.get("fetch") or not notes)
+        if stage in ("report", "weights") and fetches:
+            self.stage = "fetch"
+            return Turn(push=False, pull=True)
+        if stage in ("report", "fetch") and more:
+            self.stage = "onward"
+            return Turn(push=True, pull=True)
+        return NOTHING
 
     def parting(self, w: Vector) -> Vector | None:
         self.leaves = True
@@ -126,6 +140,8 @@ class LeaderWorker(LocalWorker):
     def meta(self) -> dict[str, float]:
         if self.leaves:
             return {"parting": 1.0}
+        if self.stage == "onward":
+            return {"onward": 1.0}
         if not self.asynchronous:
             return {}
         if self.stage == "weights":

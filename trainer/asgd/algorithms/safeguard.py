@@ -219,8 +219,9 @@ class SafeguardServer(SyncServer):
             return {}
         figures = {"gradientLength": gradient_length(facts)}
         for name in self.windows:
-            figures[f"{name}Floor"] = float(facts.get(f"{name}Floor", self.floors[name]))
-            figures[f"{name}Score"] = float(facts.get(f"{name}Score", 0.0))
+            figures[f"{name}Floor"] = floor = float(facts.get(f"{name}Floor", self.floors[name]))
+            figures[f"{name}Score"] = score = float(facts.get(f"{name}Score", 0.0))
+            figures[f"{name}Limit"] = self.multiplier * max(score, floor)
             figures[_largest(name)] = float(facts.get(_largest(name), 0.0))
         left = self.calibration - int(facts.get("calibrated", 0))
         return figures | ({"calibrationRoundsLeft": float(left)} if self.calibration else {})

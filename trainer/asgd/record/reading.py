@@ -22,7 +22,7 @@ from asgd.record.format import (
     read_log,
 )
 from asgd.report import summary
-from asgd.spec import load_job
+from asgd.spec import load_job, with_files
 from asgd.spec.types import Job
 
 Person = tuple[int, int]
@@ -82,7 +82,7 @@ def load(folder: Path) -> Recording:
     place = folder / "replay"
     run = recording.read(place)
     recording.check(place, run)
-    job = load_job(str(folder / "job.yaml"), [])
+    job = with_files(load_job(folder / "job.yaml"), folder / "job.yaml")
     shards, workers = read_logs(place, run.files, job.spec.parameter_server.shards)
     return Recording(job, run, shards, workers)
 

@@ -29,6 +29,7 @@ from asgd.wire.messages import (
     Command,
     Evaluated,
     Exchange,
+    Failed,
     Fault,
     Gathered,
     Hello,
@@ -348,6 +349,12 @@ def _bye(message: Bye, known: Known) -> Found:
     return _another(known, message.role, message.index)
 
 
+def _failed(message: Failed, known: Known) -> Found:
+    if message.index >= known.workers:
+        return "index", f"worker {message.index}: this job's workers are numbered below {known.workers}"
+    return _another(known, "worker", message.index)
+
+
 def _command(message: Command, known: Known) -> Found:
     if message.verb not in ("status", "buffers") and (found := _not_theirs(known, message.verb)):
         return found
@@ -367,5 +374,6 @@ _CHECKS: dict[type[Message], Callable[[Any, Known], Found]] = {
     Judged: _judged,
     Evaluated: _evaluated,
     Bye: _bye,
+    Failed: _failed,
     Command: _command,
 }

@@ -6,45 +6,79 @@ said once; within one start whoever differs is refused.
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import Struct
 
-from asgd.wire.agreement import difference, unpack
+from asgd.wire.agreement import Part, difference, is_sample, unpack
 
 ADVICE = (
     "all processes of a job must build the same data and model: seed what is drawn, sort what is listed, read one"
     " version of the data"
 )
+OF_ITS_OWN = ", or pass deal=False to until_stopped where each worker has data of its own"
 
 
-class Agreement(Struct):
-    """What the first member of the job has told; part of what a checkpoint keeps."""
+class Told(Struct):
+    """What the first member that knew it has told."""
 
-    digest: bytes = b""
-    """As in `Hello`; empty: nobody has told anything yet."""
+    parts: bytes = b""
+    """As `pack` makes them; empty: nobody has told anything yet."""
     by: str = ""
     """Who told it, as `worker 0`."""
     earlier: bool = False
     """It was told in an earlier start of the job."""
 
-    def refusal(self, who: str, digest: bytes) -> str:
+    def unlike(self, parts: tuple[Part, ...]) -> tuple[str, str] | None:
+        """How `parts` differ from it, if they do; who has told nothing is compared with nobody."""
+        return difference(unpack(self.parts), parts) if self.parts else None
+
+
+class Agreement(Struct):
+    """What the first members of the job have told; part of what a checkpoint keeps.
+
+    NB: the data apart from the model, for a loop of its own begins to read when it has joined already.
+    """
+
+    data: Told = msgspec.field(default_factory=Told)
+    model: Told = msgspec.field(default_factory=Told)
+
+    def refusal(self, who: str, digest: bytes, *, own_loop: bool = False) -> str:
         """Why `who`, which tells `digest`, can't take part; empty when it may."""
-        if self.earlier or not (self.digest and digest):
-            return ""
-        found = difference(unpack(self.digest), unpack(digest))
-        if not found:
-            return ""
-        name, how = found
-        known = f"{self.by} reads" if name.startswith("sample ") else f"{self.by} has"
-        if who == self.by:
-            known = "it was when this worker joined first"
-        return f"{who}: {name} differs from what {known}, {how}; {ADVICE}"
+        for known, parts in self._pairs(digest):
+            found = None if known.earlier else known.unlike(parts)
+            if not found:
+                continue
+            name, how = found
+            data = known is self.data
+            has = f"{known.by} {'reads' if data else 'has'}"
+            if who == known.by:
+                has = "it was when this worker joined first"
+            advice = ADVICE + (OF_ITS_OWN if own_loop and data else "")
+            return f"{who}: {name} differs from what {has}, {how}; {advice}"
+        return ""
 
     def meet(self, who: str, digest: bytes) -> str:
         """`who` has joined. Returns what there is to say when the job's data are not those of an earlier start."""
-        if not digest or (self.digest and not self.earlier):
-            return ""
-        found = difference(unpack(self.digest), unpack(digest)) if self.earlier else None
-        self.digest, self.by, self.earlier = digest, who, False
-        if not found:
-            return ""
-        return f"the job goes on with other data or another model than before: {found[0]} differs, {found[1]}"
+        said = ""
+        for known, parts in self._pairs(digest):
+            if known.parts and not known.earlier:
+                continue
+            found = known.unlike(parts)
+            known.parts, known.by, known.earlier = msgspec.msgpack.encode(parts), who, False
+            if found and not said:
+                said = f"the job goes on with other data or another model than before: {found[0]} differs, {found[1]}"
+        return said
+
+    def of_earlier_start(self) -> None:
+        """Another start of the job goes on from here: what differs is said, and refused no more."""
+        for known in (self.data, self.model):
+            known.earlier |= bool(known.parts)
+
+    def _pairs(self, digest: bytes) -> list[tuple[Told, tuple[Part, ...]]]:
+        """What is known beside what is told now. Who tells anything has told all of its model, maybe nothing."""
+        if not digest:
+            return []
+        parts = unpack(digest)
+        data = tuple(part for part in parts if is_sample(part))
+        model = (self.model, tuple(part for part in parts if not is_sample(part)))
+        return [(self.data, data), model] if data else [model]

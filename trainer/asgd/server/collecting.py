@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from asgd.server.coordinator import Coordinator
+from asgd.server.facts import SaveFacts
 from asgd.server.manifest import Manifest
 from asgd.server.saving import Outcome, Publish, Saving, patience
 from asgd.server.shard import Shard
@@ -63,6 +64,19 @@ class Collecting:
         """Number of the newest complete save; 0: none."""
         return self.newest.save if self.newest else 0
 
+    def back(self, others: int, now: float) -> tuple[int, int, str] | None:
+        """As `Primary.back`, where other shards have gone back `others` times."""
+        coordinator, own = self._coordinator, self._shard.rollbacks
+        # NB: others are ahead of a start that was killed right after a rollback, before a save, and knows of none.
+        if not coordinator.going_back and others <= own:
+            return None
+        if save := self.to_go_back_to():
+            return max(own + 1, others), save, coordinator.going_back
+        # NB: a save under way may be the first; how long it is waited for is its own bound.
+        if coordinator.going_back and not self.under_way:
+            coordinator.stay(now)
+        return None
+
     def to_go_back_to(self) -> int:
         """The save that a job goes back to that has diverged; 0: there is none.
 
@@ -81,6 +95,14 @@ class Collecting:
             return frozenset()
         back_at = self._coordinator.back_at
         return frozenset(sorted(number for number, at in self.complete_saves.items() if at < back_at)[-1:])
+
+    def facts(self, now: float) -> SaveFacts | None:
+        """What is told of the newest complete save."""
+        if self.newest is None:
+            return None
+        uri = f"{self._saving.facts.uri.rstrip('/')}/{self.newest.save:06d}"
+        size = sum(part.bytes for part in self.newest.parts)
+        return SaveFacts(self.newest.updates, uri, max(0.0, now - self.newest_at), size)
 
     @property
     def under_way(self) -> int:

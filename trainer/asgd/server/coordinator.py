@@ -16,18 +16,15 @@ from asgd.server import kept
 from asgd.server.agreement import Agreement
 from asgd.server.divergence import BAD
 from asgd.server.diverging import Diverging
-from asgd.server.evaluation import EvaluatorLife
 from asgd.server.mean import Mean
 from asgd.server.members import Member
 from asgd.server.pool import ANY, Pool, Span, Wanted
 from asgd.server.rates import Rates
-from asgd.spec.types import JobSpec, Metric
+from asgd.spec.types import JobSpec
 from asgd.wire.messages import Granted
 
 RETURN_SECONDS = 2.0
 """Within so long after a restart every worker that lives has said hello: it repeats it each second."""
-FAILED_MOST = 3
-"""So many failed evaluations in a row end a job that only a metric could end."""
 LOSS_KEEPS, MEMBER_KEEPS = 0.95, 0.9
 """How much of its weight a loss keeps with each further push in the mean of the job, and of one worker."""
 PAUSE_SECONDS = 2.0
@@ -43,29 +40,18 @@ class Coordinator(Diverging):
         self.dataset: int | None = None
         self.tensors = b""
         self.guarantee = ""
-        self.phase = "starting"
         self.updates = 0
         self.samples = 0
         self.seconds_before = 0.0
-        self.first_push: float | None = None
         self.last_push = 0.0
         self.mean_loss = Mean()
         self.agreement = Agreement()
-        self.metrics: dict[str, float] = {}
-        self.metrics_at = -1
-        self.evaluations_failed = 0
-        self.evaluation_error = ""
-        """Why the newest evaluation has failed, if it has."""
         self.rates = Rates()
-        self.evaluator = EvaluatorLife()
         self.save_round = 0
         self.save_at = 0
         self.save_asked: float | None = None
         self.saved_round = 0
         self.last_save = 0.0
-        self.changes = 0
-        """Grows with what has to be saved although no push has come."""
-        self.phase_since = 0.0
         self.returning_until = 0.0
         """After a restart: workers of the earlier start may still say hello, and tell what they have seen of it."""
         self._saved_changes = 0
@@ -139,7 +125,7 @@ class Coordinator(Diverging):
             member.debt.pace.pushed(now - member.joined)
         if verdict in BAD:
             self.divergence.refuse(index)
-            self._unusable(index, visits, verdict)
+            self._unusable(index, visits, now, verdict)
             self._check_bad(now)
             self._check_stop(now)
             return
@@ -166,7 +152,7 @@ class Coordinator(Diverging):
         if member := self.members.get(index):
             member.heard = now
             self.active(index, now)
-        self._unusable(index, visits)
+        self._unusable(index, visits, now)
         self._check_stop(now)
 
     def _note_loss(self, index: int, loss: float, now: float) -> None:
@@ -217,65 +203,6 @@ class Coordinator(Diverging):
         elif self.finished_loops and not self.members and not self.unfinished(now):
             self.stop("ended", now)
 
-    def stop(self, reason: str, now: float) -> None:
-        """Ends the job; the first reason stays."""
-        if not self.stop_reason:
-            self.stop_reason = reason
-            self.changes += 1
-            self._enter("stopping", now)
-
-    def _enter(self, phase: str, now: float) -> None:
-        self.phase, self.phase_since = phase, now
-
-    def evaluated(
-        self, version: int, metrics: dict[str, float], final: bool, now: float, error: str = ""
-    ) -> None:
-        """The evaluator's result; `error`: why it has none."""
-        if not error:
-            self.metrics, self.metrics_at, self.evaluation_error = dict(metrics), version, ""
-            self.evaluator.failed = 0
-        self.evaluator.told(self.spec.evaluation.every_seconds, now)
-        if error:
-            self._evaluation_failed(error, now)
-        if final and self.phase == "evaluating":
-            self._enter("finished", now)
-        if _reached(self.spec.stop_after.metric, metrics):
-            self.stop("metric", now)
-
-    def _evaluation_failed(self, why: str, now: float) -> None:
-        """An evaluation has failed. A job that only a metric can end does not wait for ever for the next one."""
-        if why != self.evaluation_error:
-            self.notices.add(f"an evaluation failed: {why}", "evaluation")
-        self.evaluations_failed += 1
-        self.evaluation_error = why
-        self.evaluator.failed += 1
-        if self.evaluator.failed >= FAILED_MOST:
-            self._end_without_metric(now)
-
-    def unevaluated(self, why: str, now: float) -> None:
-        """No evaluation comes any more."""
-        self.evaluation_error = self.evaluation_error or why
-        self._end_without_metric(now)
-
-    def _end_without_metric(self, now: float) -> None:
-        rule = self.spec.stop_after
-        if rule.metric is not None and (rule.epochs, rule.updates, rule.samples, rule.seconds) == (None,) * 4:
-            self.stop_detail = self.stop_detail or self.evaluation_error
-            self.stop("unevaluated", now)
-
-    def meet_evaluator(self, now: float | None, incarnation: int = 0) -> None:
-        """The evaluator joined, was heard of, or (None) left."""
-        self.evaluator.meet(now, incarnation)
-
-    def await_evaluator(self) -> None:
-        """A worker says that the task has an evaluation."""
-        self.evaluator.expect()
-
-    @property
-    def evaluator_heard(self) -> float | None:
-        """When the evaluator was heard of; None while there is none."""
-        return self.evaluator.heard
-
     # -- time --------------------------------------------------------------------------------------
 
     def excuse(self, seconds: float, now: float) -> None:
@@ -324,24 +251,6 @@ class Coordinator(Diverging):
             return now >= self.returning_until
         return now - self.phase_since > self.spec.workers.drain_seconds
 
-    def _look_at_evaluator(self, now: float) -> None:
-        """An evaluator that hangs while the job trains is told to end, so that another one can start."""
-        if self.first_push is None:
-            return
-        if seconds := self.evaluator.hangs(self.spec, self.first_push, now):
-            self.evaluator.given_up = f"the evaluator has told nothing for {seconds:.0f} s: it has to end"
-            self.notices.add(self.evaluator.given_up, "evaluator")
-
-    def _end_evaluation(self, now: float) -> None:
-        seconds = now - self.phase_since
-        if self.evaluator.silent(self.phase_since, now):
-            self._enter("finished", now)
-        elif seconds > self.evaluator.deadline(self.spec):
-            why = f"the final evaluation has told nothing for {seconds:.0f} s: the job ends without it"
-            self.evaluator.given_up = self.evaluation_error = why
-            self.notices.add(why, "evaluator")
-            self._enter("finished", now)
-
     # -- saves -------------------------------------------------------------------------------------
 
     def _check_save(self, now: float) -> None:
@@ -370,12 +279,3 @@ class Coordinator(Diverging):
     def load(self, state: dict[str, Any]) -> None:
         """Takes over a checkpoint's state; leases that were out are open again. Raises UserError when it is none."""
         kept.take_over(self, state)
-
-
-def _reached(rule: Metric | None, metrics: dict[str, float]) -> bool:
-    if rule is None or rule.name not in metrics:
-        return False
-    value = metrics[rule.name]
-    return (rule.at_least is not None and value >= rule.at_least) or (
-        rule.at_most is not None and value <= rule.at_most
-    )

@@ -37,6 +37,7 @@ from asgd.wire.messages import (
     Done,
     Evaluated,
     Exchange,
+    Failed,
     Fault,
     Gathered,
     Hello,
@@ -102,7 +103,7 @@ class ServerCore:
         if back := restored.back:
             shard.losses.told(back.term, back.version, back.samples)
         if self.primary and restored.job is not None:
-            self.primary.restore(restored.job, restored.manifest, restored.age, now, restored.back)
+            self.primary.restore(restored, restored.job, now)
             self.primary.tell_skipped(restored.skipped)
         if self.participant:
             self.participant.skipped = restored.skipped
@@ -128,7 +129,7 @@ class ServerCore:
                 return self.rounds.gathered(self.rounds.table, sender, message)
             case Judged() if self.rounds and self.rounds.inquiry:
                 return self.rounds.judged(self.rounds.inquiry, sender, message)
-            case Lease() | Beat() | Evaluated() | Command() if self.primary:
+            case Lease() | Beat() | Evaluated() | Command() | Failed() if self.primary:
                 return ((sender, self.primary.serve(message, now), None),)
             case _ if sender == PRIMARY:
                 return self._obey(message, now)
@@ -257,6 +258,7 @@ class ServerCore:
 
     def tick(self, now: float) -> Answers:
         """Moves time on."""
+        self.traffic.only(self.shard.members)
         if self.saving:
             self.saving.tick(now)
             self._let_train(self.saving, now)

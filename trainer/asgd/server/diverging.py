@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from asgd.algorithms.schedule import rate_factor
 from asgd.server.divergence import Divergence
+from asgd.server.evaluations import Evaluations
 from asgd.server.rollback import Rollback
-from asgd.server.suspects import Suspects
 from asgd.spec.types import JobSpec
 
 AGAIN = 10
 """A job that diverges within so many times the updates that it took before has gained nothing by going back."""
 
 
-class Diverging(Suspects):
+class Diverging(Evaluations):
     """The members, and what their pushes tell of the job's health."""
 
-    stop_reason: str
     updates: int
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
         self.divergence = Divergence()
-        self.stop_detail = ""
-        """What led to the stop reason, in a sentence, where the reason alone does not say it."""
         self.diverged_by: list[int] = []
         self.rollbacks = 0
         """How often the job has gone back to a checkpoint in this run."""
@@ -33,14 +30,10 @@ class Diverging(Suspects):
         self.going_back = ""
         """Why the job is to go back now, in a sentence; empty: it is not."""
 
-    def stop(self, reason: str, now: float) -> None:
-        """Ends the job; the first reason stays."""
-        raise NotImplementedError
-
     def spoiled(self, index: int, verdict: str, now: float) -> None:
         """A push that was accepted turned out to be bad in a later chunk (pushes that leave during backward)."""
         self.divergence.spoil(index)
-        self._unusable(index, [], verdict)
+        self._unusable(index, [], now, verdict)
         self._check_bad(now)
 
     def _check_bad(self, now: float) -> None:
@@ -59,9 +52,10 @@ class Diverging(Suspects):
             detail += f"; it has gone back {limit} times already, the most that rollback.limit allows"
         self._end_diverged(detail, blamed, now)
 
-    def stay(self, why: str, now: float) -> None:
-        """The job cannot go back, for the reason `why`: it ends."""
-        detail, self.going_back = f"{self.going_back}; {why}", ""
+    def stay(self, now: float) -> None:
+        """The job cannot go back: it ends."""
+        detail = f"{self.going_back}; there is no checkpoint yet that the job could go back to"
+        self.going_back = ""
         self._end_diverged(detail, self.diverged_by, now)
 
     def _end_diverged(self, detail: str, blamed: list[int], now: float) -> None:

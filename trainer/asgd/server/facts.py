@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
 from asgd.spec.status import ServingView
+from asgd.wire import limits
 from asgd.wire.reports import ShardReport
-
-SUSPECTS_MOST = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def shard_report(shard: Shard, traffic: Traffic) -> ShardReport:
         ready=shard.ready,
         histogram=dict(shard.histogram),
         refused=dict(shard.refused),
-        suspects=sorted(shard.outliers.workers)[:SUSPECTS_MOST],
+        suspects=dict(sorted(shard.outliers.workers.items())[: limits.SUSPECTS_MOST]),
         lost=shard.losses.updates,
         rollbacks=shard.rollbacks,
         sent=traffic.sent,

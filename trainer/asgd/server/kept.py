@@ -93,7 +93,8 @@ def take_over(coordinator: Coordinator, state: dict[str, Any]) -> None:
     for name in _PLAIN:
         if same_run or name not in RUN_BOUND:
             setattr(coordinator, name, getattr(kept, name))
-    coordinator.agreement.earlier |= not same_run and bool(kept.agreement.digest)
+    if not same_run:
+        coordinator.agreement.of_earlier_start()
     coordinator.seconds_before = kept.seconds
     coordinator.describe_data(kept.dataset, kept.guarantee, kept.tensors.encode())
     if coordinator.pool and kept.pool:

@@ -85,6 +85,11 @@ class Roster:
         self.past.append(self.members.pop(member.index))
         self.absent[member.index] = now
 
+    def left(self, index: int, incarnation: int) -> bool:
+        """Whether this very process was a member and has said goodbye."""
+        known = self._known.get(index)
+        return known is not None and (known.incarnation, known.state) == (incarnation, "left")
+
     def silent(self, seconds: float, now: float) -> list[Member]:
         """Members of whom nothing was heard for longer than `seconds`."""
         return [member for member in self.members.values() if now - member.heard > seconds]

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from asgd import __version__
+from asgd.host.versions import build_info
 from asgd.server.shard import Shard
 from asgd.server.traffic import SECONDS_BUCKETS, Traffic
 
+_REASONS = ("stale", "nonfinite", "outlier", "rollback", "norm")
+"""Shown also while there is none; strategies and rounds have more."""
 STALENESS_BUCKETS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -23,7 +25,7 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
     refused = CounterMetricFamily(
         "asgd_server_updates_rejected", "Pushes refused, by reason.", labels=["reason"]
     )
-    for reason in ("stale", "nonfinite", "outlier", "rollback", "norm"):
+    for reason in sorted({*_REASONS, *dict(shard.refused)}):
         refused.add_metric([reason], shard.refused.get(reason, 0))
     yield refused
     yield _staleness(shard)
@@ -70,9 +72,7 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
         messages.add_metric([peer, reason], count)
     yield messages
     yield _strategy(shard)
-    info = GaugeMetricFamily("asgd_server_build_info", "Version of the program.", labels=["version"])
-    info.add_metric([__version__], 1)
-    yield info
+    yield build_info("asgd_server_build_info", "numpy")
 
 
 def _strategy(shard: Shard) -> Metric:

@@ -9,6 +9,7 @@ Pure.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 from asgd.spec.types import OutlierRule
@@ -30,8 +31,8 @@ class Outliers:
         self.usual = 0.0
         self.seen = 0
         """Pushes that were not all zero."""
-        self.workers: set[int] = set()
-        """Whose pushes were refused."""
+        self.workers: Counter[int] = Counter()
+        """{worker: its pushes that were refused}"""
         self.limit = math.inf
 
     def judge(self, largest: float) -> str:
@@ -52,7 +53,7 @@ class Outliers:
 
     def refused(self, worker: int, largest: float) -> None:
         """A push of `worker` was refused as an outlier."""
-        self.workers.add(worker)
+        self.workers[worker] += 1
         self.told(largest)
 
     def _bound(self) -> None:
@@ -61,9 +62,13 @@ class Outliers:
 
     def state(self) -> dict[str, Any]:
         """What a save keeps."""
-        return {"usual": self.usual, "seen": self.seen, "workers": sorted(self.workers)}
+        counts = {str(worker): count for worker, count in sorted(self.workers.items())}
+        return {"usual": self.usual, "seen": self.seen, "workers": counts}
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes over what `state` returned."""
-        self.usual, self.seen, self.workers = state["usual"], state["seen"], set(state["workers"])
+        self.usual, self.seen, named = state["usual"], state["seen"], state["workers"]
+        # An earlier version kept their numbers alone.
+        counts = named if isinstance(named, dict) else dict.fromkeys(named, 1)
+        self.workers = Counter({int(worker): int(count) for worker, count in counts.items()})
         self._bound()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import msgspec
@@ -132,7 +133,8 @@ class Parameters:
             "outliers": self.outliers.state(),
             "losses": self.losses.state(),
             "rollbacks": self.rollbacks,
-            "facts": self.state.facts,
+            # NB: it is written while the strategy goes on.
+            "facts": deepcopy(self.state.facts),
         }
 
     def start_over(self) -> None:
@@ -160,6 +162,6 @@ class Parameters:
             self.outliers.load(meta["outliers"])
         if "losses" in meta:
             self.losses.load(meta["losses"])
-        self.state.facts = dict(meta.get("facts", {}))
+        self.state.facts = deepcopy(meta.get("facts", {}))
         self.losses.began(self.term, self.state.version, self.state.samples)
         self.ready = True

@@ -31,6 +31,11 @@ _MOST_BATCHES = 32
 """A lease is at most this many batches: the most that a worker's death sends round again."""
 
 
+def _up(count: int, batch: int) -> int:
+    """`count` or a little more: whole batches."""
+    return -(-count // batch) * batch
+
+
 class PoolState(Struct):
     """What a checkpoint keeps. Leases are not kept: after a restore all unvisited ranges are open again."""
 
@@ -58,8 +63,12 @@ class Pool:
         self.leased: dict[int, list[Span]] = defaultdict(list)
 
     def end_after(self, epochs: float | None) -> None:
-        """Sets the end, also while leases are out."""
-        self.limit = None if epochs is None else math.ceil(epochs * self.size)
+        """Sets the end, also while leases are out. A fraction of an epoch ends with a whole batch."""
+        if epochs is None:
+            self.limit = None
+            return
+        whole, rest = divmod(math.ceil(epochs * self.size), self.size)
+        self.limit = whole * self.size + min(self.size, _up(rest, self.batch))
 
     def lease(self, worker: int, workers: int, batch: int = 0, until: int = -1) -> Span | None:
         """The next range for `worker` out of `workers` live ones; None when nothing is left to hand out.
@@ -82,8 +91,13 @@ class Pool:
         end = self.size if self.limit is None else min(self.size, self.limit - epoch * self.size)
         if start >= end or 0 <= until < epoch:
             return None
+        # NB: nobody gets a shorter batch than the one that an epoch ends with by itself: batch norm can make nothing of
+        # one sample. Loops of their own may have other batches than the job, and so may the start before.
+        end = min(self.size, _up(end, batch))
         share = self.size // (batch * max(1, workers) * 4)
         stop = min(end, start + batch * max(1, min(_MOST_BATCHES, share)))
+        if start % batch and end - stop < batch:
+            stop = end
         self.cursor += stop - start
         return epoch, start, stop
 

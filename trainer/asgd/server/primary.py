@@ -14,11 +14,10 @@ from asgd.errors import ProtocolError, UserError
 from asgd.server import kept, outliers
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
-from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
-from asgd.server.manifest import Manifest
+from asgd.server.facts import JobFacts, serving, shard_report
+from asgd.server.failures import Failures
 from asgd.server.pool import Wanted
-from asgd.server.rollback import Rollback
-from asgd.server.saving import Saving
+from asgd.server.saving import Restored, Saving
 from asgd.server.shard import Shard, named
 from asgd.server.traffic import Traffic
 from asgd.server.view import build_status
@@ -32,6 +31,7 @@ from asgd.wire.messages import (
     Done,
     Evaluated,
     Exchange,
+    Failed,
     Fault,
     Hello,
     Init,
@@ -60,6 +60,7 @@ class Primary:
         """A restart finds what was lost before in memory."""
         self._buffers: dict[int, bytes] = {}
         """{worker: its newest float buffers}, for the evaluator."""
+        self._failures = Failures()
         self._status_due = 0.0
         self._ticked: float | None = None
         self._rolled_back = 0
@@ -70,26 +71,22 @@ class Primary:
         """Why the job stops; empty while it runs."""
         return self.coordinator.stop_reason
 
-    def restore(
-        self, state: dict[str, Any], manifest: Manifest | None, age: float, now: float, back: Rollback | None = None
-    ) -> None:  # fmt: skip
-        """Takes over the job's state; `manifest` is the newest complete save, if there is one, `age` seconds old.
-
-        With `back` the job goes back to it.
-        """
-        self.coordinator.load(state)
-        self.coordinator.last_save = now
-        if state["run"] == self.coordinator.run:
-            self.coordinator.returning_until = now + RETURN_SECONDS
-        self.shard.state.dataset, self.shard.tensors = self.coordinator.dataset, self.coordinator.tensors
+    def restore(self, found: Restored, state: dict[str, Any], now: float) -> None:
+        """Takes over the job's `state` from what was `found`; with `found.back` the job goes back to it."""
+        coordinator = self.coordinator
+        coordinator.load(state)
+        coordinator.last_save = now
+        if state["run"] == coordinator.run:
+            coordinator.returning_until = now + RETURN_SECONDS
+        self.shard.state.dataset, self.shard.tensors = coordinator.dataset, coordinator.tensors
         self._rolled_back = self.shard.losses.samples
         if self.collecting:
-            if state["stopReason"] == "" and back is None:
-                self.coordinator.restarts["server"] += 1
-            self.collecting.newest, self.collecting.newest_at = manifest, now - age
-        if back:
-            kept.pass_on(self.coordinator, back.job or {})
-            self.coordinator.gone_back(back)
+            if state["stopReason"] == "" and not found.back:
+                coordinator.restarts["server"] += 1
+            self.collecting.newest, self.collecting.newest_at = found.manifest, now - found.age
+        if found.back:
+            kept.pass_on(coordinator, found.back.job or {})
+            coordinator.gone_back(found.back)
 
     # -- members -----------------------------------------------------------------------------------
 
@@ -98,12 +95,16 @@ class Primary:
 
         NB: who differs hears so also when the job is over.
         """
-        if unlike := self.coordinator.agreement.refusal(named(message), message.digest):
+        agreement, own_loop = self.coordinator.agreement, message.own_loop
+        if unlike := agreement.refusal(named(message), message.digest, own_loop=own_loop):
             return self._unlike(unlike)
         if message.role != "worker":
             return None
         if self.stop:
             return self.shard.unlike(message) or Fault("stopped", self.stop, self.shard.term)
+        if self.coordinator.roster.left(message.index, message.incarnation):
+            # NB: a hello that comes late or twice; nobody is there any more whose end could be waited for.
+            return Fault("session", f"this worker {message.index} has said goodbye", self.shard.term)
         known = self.coordinator.dataset
         if message.dataset is None and message.own_loop:
             return None
@@ -151,14 +152,13 @@ class Primary:
                 coordinator.finished(message.index, now)
                 self.shard.recorder.ended(message.index)
         elif message.role == "evaluator":
-            coordinator.meet_evaluator(None)
-            if message.lost:
-                coordinator.unevaluated("the evaluator has ended again and again, and is given up", now)
+            coordinator.leave_evaluator(message.lost, now)
 
     # -- pushes ------------------------------------------------------------------------------------
 
     def exchanged(self, message: Exchange, reply: Reply, spoiled: bool, now: float) -> None:
         """A chunk of a push was served: the first one has the push's verdict, a later one may have `spoiled` it."""
+        self._failures.pushed(message.index)
         fresh, undone = reply.verdict != "duplicate", reply.verdict == "refused:rollback"
         if message.bare and not message.finite and not message.steps and fresh and not undone:
             self.coordinator.dropped(message.index, message.visits, now)
@@ -187,7 +187,7 @@ class Primary:
 
     # -- what the coordinator is asked -------------------------------------------------------------
 
-    def serve(self, message: Lease | Beat | Evaluated | Command, now: float) -> Message:
+    def serve(self, message: Lease | Beat | Evaluated | Command | Failed, now: float) -> Message:
         """Answers the coordinator's messages. Raises ProtocolError on a report that its sender has no business with."""
         match message:
             case Lease():
@@ -199,6 +199,8 @@ class Primary:
                     message.version, message.metrics, message.final, now, message.error
                 )
                 return Done()
+            case Failed():
+                return self._failed(message)
             case Command():
                 return self._command(message, now)
 
@@ -271,21 +273,32 @@ class Primary:
         known = self.terms.get(message.index)
         if known is not None and message.incarnation < known:
             return Fault("fenced", f"there is a shard {message.index} of term {known}", self.shard.term)
-        before = self.reports.get(message.index, report)
-        if known is not None and message.incarnation > known and report.rollbacks <= before.rollbacks:
+        before, self.reports[message.index] = self.reports.get(message.index), report
+        goes_back = before is not None and report.rollbacks > before.rollbacks
+        if known is not None and message.incarnation > known and not goes_back:
             self.coordinator.restarts["server"] += 1
         self.terms[message.index] = message.incarnation
         self.tell_skipped(report.skipped)
         if report.ready:
             self.coordinator.shard_heard(message.index, now)
-        self.reports[message.index] = report
-        for worker in report.suspects:
-            self.coordinator.suspect(worker, outliers.sentence(self.job.spec.outliers))
+        for worker, count in report.suspects.items():
+            told = before.suspects.get(worker, 0) if before else 0
+            # NB: the first report to a shard 0 that was started anew is of pushes of before.
+            if worker not in self.coordinator.suspects or (before and count > told):
+                self.coordinator.suspect(worker, outliers.sentence(self.job.spec.outliers), now)
         if self.collecting:
             self.collecting.report(message.index, report)
             if report.leaving and not self.collecting.under_way:
                 self.collecting.ask(now)
         return None
+
+    def _failed(self, message: Failed) -> Message:
+        coordinator = self.coordinator
+        seats = set(range(coordinator.spec.workers.replicas)) | coordinator.members.keys()
+        everybody = self._failures.failed(
+            message.index, message.incarnation, message.place, seats, coordinator.seen
+        )
+        return Done(b"everybody" if everybody else b"")
 
     def _command(self, message: Command, now: float) -> Message:
         if message.verb == "status":
@@ -315,17 +328,11 @@ class Primary:
 
     def back(self, now: float) -> tuple[int, int, str] | None:
         """Number of the rollback that is due, the save that the job goes back to, and why; None: there is none."""
-        coordinator, own = self.coordinator, self.shard.rollbacks
-        others = max((report.rollbacks for report in self.reports.values()), default=0)
-        # NB: others are ahead of a start that was killed right after a rollback, before a save, and knows of none.
-        if not coordinator.going_back and others <= own:
-            return None
-        save = self.collecting.to_go_back_to() if self.collecting else 0
-        if save:
-            return max(own + 1, others), save, coordinator.going_back
-        # NB: a save under way may be the first; how long it is waited for is its own bound.
-        if coordinator.going_back and not (self.collecting and self.collecting.under_way):
-            coordinator.stay("there is no checkpoint yet that the job could go back to", now)
+        if self.collecting:
+            others = max((report.rollbacks for report in self.reports.values()), default=0)
+            return self.collecting.back(others, now)
+        if self.coordinator.going_back:
+            self.coordinator.stay(now)
         return None
 
     def tick(self, now: float) -> None:
@@ -377,18 +384,10 @@ class Primary:
             rejected=list(self.shard.state.facts.get("rejected", [])),
             ever_rejected=list(self.shard.state.facts.get("everRejected", [])),
             figures=self.shard.strategy.tells(self.shard.state),
-            save=self._save_facts(now),
+            save=self.collecting.facts(now) if self.collecting else None,
             save_error=self._save_error(now),
             serving=serving(self.traffic),
         )
-
-    def _save_facts(self, now: float) -> SaveFacts | None:
-        newest = self.collecting.newest if self.collecting else None
-        if newest is None or self.collecting is None or self._saving is None:
-            return None
-        uri = f"{self._saving.facts.uri.rstrip('/')}/{newest.save:06d}"
-        size = sum(part.bytes for part in newest.parts)
-        return SaveFacts(newest.updates, uri, max(0.0, now - self.collecting.newest_at), size)
 
     def _save_error(self, now: float) -> str:
         if self._saving is None or self.collecting is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Container
 
 SECONDS_BUCKETS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
@@ -32,6 +33,12 @@ class Traffic:
         """A message of `peer` was not served; beyond `LABELS_MOST` pairs peers are not told apart any more."""
         known = (peer, reason) in self.refused or len(self.refused) < LABELS_MOST
         self.refused[peer if known else "other", reason] += 1
+
+    def only(self, workers: Container[int]) -> None:
+        """Counts of workers that are none of `workers` go to `other`: series of those that have left must end."""
+        for peer, reason in [pair for pair in self.refused if pair[0].startswith("worker ")]:
+            if int(peer.removeprefix("worker ")) not in workers:
+                self.refused["other", reason] += self.refused.pop((peer, reason))
 
     @property
     def refused_by_reason(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from asgd.server import progress
 from asgd.server.coordinator import Coordinator
-from asgd.server.evaluation import EVALUATOR_TIMEOUT_SECONDS
+from asgd.server.evaluation import FINAL_SECONDS
 from asgd.server.members import Member
 
 QUIET_SECONDS = 30.0
@@ -92,7 +92,7 @@ def _stopping(coordinator: Coordinator, now: float) -> str:
 
 def _evaluating(coordinator: Coordinator, now: float) -> str:
     if coordinator.evaluator.awaited:
-        return f"an evaluator that has not joined yet: at most {EVALUATOR_TIMEOUT_SECONDS:.0f} s"
+        return f"an evaluator that has not joined yet: at most {FINAL_SECONDS:.0f} s"
     since, limit = now - coordinator.phase_since, coordinator.evaluator.deadline(coordinator.spec)
     return f"the final evaluation, for {rounded(since)}: at most {limit:.0f} s"
 

@@ -7,6 +7,7 @@ from asgd.spec.advice import advice
 from asgd.spec.check import check_document
 from asgd.spec.load import job_from_json, job_to_json, load_job
 from asgd.spec.problems import JobError, Problem
+from asgd.spec.sources import with_files
 from asgd.spec.types import Job, JobSpec
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "job_from_json",
     "job_to_json",
     "load_job",
+    "with_files",
 ]
 
 

@@ -30,6 +30,23 @@ _Dumper.add_representer(str, _text)
 
 
 def dump_job(job: Job) -> str:
-    """YAML of the defaulted document: complete, so a later version with other defaults runs the same job."""
+    """YAML of the defaulted document: complete, so a later version with other defaults runs the same job.
+
+    With `sourceFrom` a second document holds its files.
+    """
     document: dict[str, Any] = job.document
+    if job.spec.source_from is None or not job.files:
+        return _yaml(document)
+    # As a user writes it: the ConfigMap beside the job, for `source` has bounds that a ConfigMap's files need not meet.
+    own = {name: text for name, text in job.spec.source.items() if job.files.get(name) != text}
+    files = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": job.spec.source_from.config_map, "namespace": job.namespace},
+        "data": job.files,
+    }
+    return f"{_yaml({**document, 'spec': {**document['spec'], 'source': own}})}---\n{_yaml(files)}"
+
+
+def _yaml(document: dict[str, Any]) -> str:
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

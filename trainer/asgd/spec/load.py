@@ -47,7 +47,23 @@ def load_job(path: str | FilePath, sets: Sequence[str] = ()) -> Job:
         return f"{path}:{source.lines[at]}", source.lines[at]
 
     given = frozenset(_given(source.value.get("spec")))
-    return _job(check_document(source.value, where=where), given)
+    document = check_document(source.value, where=where)
+    if too_large := bounds.too_large_for_pods(document):
+        raise JobError([Problem(("spec",), too_large, where(("spec",))[0])])
+    return _job(document, given)
+
+
+def documents(path: str | FilePath) -> list[Any]:
+    """The values of all documents of a YAML file, unchecked. Raises UserError where they cannot be read."""
+    from asgd.spec.document import parse
+
+    return [found.value for found in parse(_read(path), str(path)) if found.value is not None]
+
+
+def job_as_written(path: str | FilePath) -> dict[str, Any]:
+    """The one AsgdJob of a file as its user wrote it, without defaults. Raises UserError."""
+    value: dict[str, Any] = _the_job(_read(path), str(path)).value
+    return value
 
 
 def job_from_json(data: bytes) -> Job:

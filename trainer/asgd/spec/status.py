@@ -147,8 +147,8 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """{reason: pushes}: stale, nonfinite, outlier, rollback, and what strategies add."""
     strategy_figures: dict[str, float] = {}
     """{name: figure} that the strategy tells of itself. safeguard: `gradientLength`, the running length of gradients;
-    in units that follow it `shortFloor`, `shortScore` (the median worker's now) and `largestShort` (of the run), the
-    same for the long window; `calibrationRoundsLeft`."""
+    in units that follow it `shortFloor`, `shortScore` (the median worker's now), `shortLimit` (who is further from the
+    median is rejected) and `largestShort` (of the run), the same for the long window; `calibrationRoundsLeft`."""
     versions: list[int] = []
     """Of each shard: updates applied to it."""
     restarts: dict[str, int] = {}
@@ -173,7 +173,7 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     rate_factor: float = 1.0
     """What rollbacks have left of `optimizer.learningRate`, as a factor."""
     suspects: list[int] = []
-    """Workers whose pushes were refused: out of all bounds, or not finite several times."""
+    """Workers whose pushes were refused: out of all bounds, or not finite several times; the 256 lowest."""
     guarantee: str = ""
     """How data is visited: 'every sample once an epoch' or why not."""
     workers_seen: int = 0
@@ -208,6 +208,8 @@ class Status(Totals, frozen=True, kw_only=True):
     """Workers whose gradients the strategy does not listen to for now."""
     ever_rejected: list[int] = []
     """The same, and those that were let back."""
+    refused_lately: list[int] = []
+    """Those of `suspects` of whom a push was refused in the last five minutes."""
     terms: list[int] = []
     """Of each shard: how often it was started; 0 for one that has not been heard of yet."""
     checkpoint_error: str = ""

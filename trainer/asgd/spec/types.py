@@ -215,9 +215,14 @@ class Chaos(Spec, frozen=True):
     byzantine: tuple[Byzantine, ...] = ()
 
 
+class SourceFrom(Spec, frozen=True):
+    config_map: str
+
+
 class JobSpec(Spec, frozen=True):
     entrypoint: str
     source: dict[str, str] = {}
+    source_from: SourceFrom | None = None
     args: dict[str, Any] = {}
     image: str = ""
     algorithm: dict[str, Any] = field(
@@ -256,3 +261,5 @@ class Job(Struct, frozen=True):
     document: dict[str, Any]
     given: frozenset[str]
     """Dotted paths below `spec` that stood in the file or in `--set`, as `checkpoint.restore`."""
+    files: dict[str, str] = {}
+    """Of `spec.sourceFrom`, when they have been put into `source`."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from asgd import exitcodes
 from asgd.errors import UserError
+from asgd.spec import bounds
 from asgd.spec.advice import advice
-from asgd.spec.load import load_job
+from asgd.spec.load import job_as_written, load_job
 
 
 def main(paths: Sequence[str], sets: Sequence[str] = ()) -> int:
@@ -22,7 +23,8 @@ def _validate(path: str, sets: Sequence[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    for warning in advice(job):
+    applied = bounds.needs_server_side(job_as_written(path))
+    for warning in (*advice(job), *filter(None, [applied])):
         print(f"{path}: warning: {warning}", file=sys.stderr)
     print(f"{path}: ok")
     return exitcodes.DONE

@@ -37,6 +37,8 @@ NOISE = 1e-9
 """What rounding may leave of values that are 0."""
 ARRAYS_MOST = 16
 """Float arrays of one part that have figures of their own; those of the rest are added up."""
+SAMPLE_BYTES = 1024
+"""One sample's part is smaller than this."""
 
 AnyArray = npt.NDArray[Any]
 AsArray = Callable[[Any], tuple[str, AnyArray] | None]
@@ -217,15 +219,16 @@ def difference(ours: Sequence[Part], theirs: Sequence[Part]) -> tuple[str, str] 
     known = {part.name: part for part in ours}
     for part in theirs:
         if part.name not in known:
-            if not _is_sample(part):
+            if not is_sample(part):
                 return part.name, "which is not frozen, or not there, in the other model"
         elif how := unlike(known.pop(part.name), part):
             return part.name, how
-    left = [name for name, part in known.items() if not _is_sample(part)]
+    left = [name for name, part in known.items() if not is_sample(part)]
     return (left[0], "which is not frozen, or not there, in this model") if left else None
 
 
-def _is_sample(part: Part) -> bool:
+def is_sample(part: Part) -> bool:
+    """Whether it is about the data."""
     return part.name.startswith("sample ")
 
 
@@ -248,15 +251,24 @@ def layout_difference(ours: bytes, theirs: bytes) -> str:
 # -- on the wire -----------------------------------------------------------------------------------
 
 
-def pack(parts: Sequence[Part]) -> bytes:
-    """`parts` in at most DIGEST_MOST bytes: neighbouring tensors are taken together until there are few enough."""
-    samples, tensors = [part for part in parts if _is_sample(part)], [p for p in parts if not _is_sample(p)]
+def pack(parts: Sequence[Part], later: int = 0) -> bytes:
+    """`parts` in at most DIGEST_MOST bytes: neighbouring tensors are taken together until there are few enough.
+
+    There is room for so many samples that `with_samples` adds `later`.
+    """
+    samples, tensors = [part for part in parts if is_sample(part)], [p for p in parts if not is_sample(p)]
     found, run = [*samples, *tensors], 1
-    while len(found) > DIGEST_PARTS_MOST or len(msgspec.msgpack.encode(found)) > DIGEST_MOST:
+    count, size = DIGEST_PARTS_MOST - later, DIGEST_MOST - later * SAMPLE_BYTES
+    while len(found) > count or len(msgspec.msgpack.encode(found)) > size:
         run *= 2
         groups = [tensors[start : start + run] for start in range(0, len(tensors), run)]
         found = [*samples, *map(_together, groups)]
     return msgspec.msgpack.encode(found) if found else b""
+
+
+def with_samples(digest: bytes, samples: Sequence[Part]) -> bytes:
+    """`digest`, which `pack` has made, with what is known of the data only now."""
+    return msgspec.msgpack.encode([*samples, *unpack(digest)]) if samples else digest
 
 
 def _together(parts: Sequence[Part]) -> Part:

@@ -76,5 +76,7 @@ FIGURE_MOST = float(1 << 53)
 """Magnitude of a strategy's figures: up to here a float tells whole numbers apart."""
 FIGURES_MOST = 64
 """Figures of one push, names of metrics, keys of a report."""
+SUSPECTS_MOST = 256
+"""Workers that a shard names for their pushes."""
 NAME_MOST = 256
 """Characters of a name: job, node, metric, segment, reason."""

@@ -148,7 +148,7 @@ class Exchange(Message):
     run: Parts = 1
     """How many chunks from `chunk` on it is about; more than one only where they lie in the shared segment."""
     rollbacks: Version = 0
-    """How often the job had gone back when the weights were pulled that this push was computed from."""
+    """How often the job had gone back when the weights were pulled that it was computed from."""
 
 
 class Pull(Message):
@@ -261,8 +261,7 @@ class Beaten(Message):
     given_up: str = ""
     """Why this process was given up and has to end; nothing else is told then."""
     rollbacks: Natural = 0
-    """To shards: how often the job has gone back; who has not yet, goes back to save `back_to`."""
-    back_to: Natural = 0
+    back_to: Natural = 0  # to shards: who has not gone back so often does so, to this save
 
 
 class Gathered(Message):
@@ -336,6 +335,17 @@ class Bye(Message):
     reason: Name = ""
 
 
+class Failed(Message):
+    """Worker `index` ends, for the user's code has raised at `place` (`train.py:12`) before it had pushed anything.
+
+    Answered by Done, whose body says so when that has happened to every worker: then no restart mends it.
+    """
+
+    index: Index
+    incarnation: Incarnation
+    place: Name
+
+
 class Command(Message):
     """From `asgd run`, the operator or a person: status | stop | save; from the evaluator: buffers."""
 
@@ -344,7 +354,8 @@ class Command(Message):
 
 
 class Done(Message):
-    """Plain acknowledgement; `body` is JSON for `status`, a msgpack list of float32 vectors for `buffers`."""
+    """Plain acknowledgement; `body` is JSON for `status`, a msgpack list of float32 vectors for `buffers`,
+    and not empty to the worker whose failure was everybody's."""
 
     body: bytes = b""
 
@@ -363,7 +374,7 @@ class Fault(Message):
 
 AnyMessage = (
     Hello | Welcome | Init | Exchange | Pull | Reply | Lease | Granted | Beat | Beaten | Evaluated | Bye | Command
-    | Done | Fault | Gathered | Decided | Question | Judged
+    | Done | Fault | Gathered | Decided | Question | Judged | Failed
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

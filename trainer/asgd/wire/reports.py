@@ -48,8 +48,8 @@ class ShardReport(Struct, tag="shard", tag_field="t"):
     """{staleness: accepted pushes}"""
     refused: Annotated[dict[Name, Count], Meta(max_length=limits.FIGURES_MOST)] = {}
     """{reason: pushes}"""
-    suspects: Annotated[list[Count], Meta(max_length=limits.FIGURES_MOST)] = []
-    """Workers whose pushes were out of all bounds here."""
+    suspects: Annotated[dict[Count, Count], Meta(max_length=limits.SUSPECTS_MOST)] = {}
+    """{worker: its pushes that were out of all bounds here}"""
     lost: Count = 0
     """Acknowledged updates that restarts have lost."""
     sent: Count = 0

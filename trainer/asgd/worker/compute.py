@@ -13,7 +13,9 @@ from asgd.worker.device.backward import Early, backward, nobody
 from asgd.worker.device.flat import Flat
 from asgd.worker.parallel.pipeline import Pipeline
 from asgd.worker.parallel.plan import asked, cut, place, stages_of
+from asgd.worker.pieces import pieces_of
 from asgd.worker.reading.leased import LeasedBatch
+from asgd.worker.reading.micro import MicroBatches
 
 
 class Computation(Protocol):
@@ -35,15 +37,15 @@ class Computation(Protocol):
 class Whole:
     """The model on one device."""
 
-    def __init__(self, task: Task, flat: Flat) -> None:
-        self._task, self.flat = task, flat
+    def __init__(self, task: Task, flat: Flat, pieces: MicroBatches) -> None:
+        self._task, self.flat, self._pieces = task, flat, pieces
 
     @property
     def where(self) -> str:
         return str(self.flat.device)
 
     def gradient(self, item: LeasedBatch, early: Early = nobody) -> float:
-        return backward(self._task, self.flat, self.flat.device, item, early)
+        return backward(self._task, self.flat, self.flat.device, item, early, self._pieces)
 
     def close(self) -> None:
         return
@@ -53,14 +55,14 @@ def prepare(task: Task, spec: JobSpec, index: int) -> Computation:
     """Puts the task's model where worker `index` computes it. Raises UserError when it cannot be cut as asked."""
     devices = choose_devices(spec.workers.devices.count, index)
     if stages_of(spec) == 1:
-        return Whole(task, Flat(task.model, devices[0]))
+        return Whole(task, Flat(task.model, devices[0]), pieces_of(task, spec))
     flat, stages = place(task, cut(task, spec), devices)
     if task.accumulate < len(stages):
         say(
             f"Task.accumulate: {task.accumulate} leaves {len(stages)} stages idle most of the time; take"
             f" {2 * len(stages)} or more"
         )
-    return Pipeline(task, flat, stages)
+    return Pipeline(task, flat, stages, pieces=pieces_of(task, spec))
 
 
 def refuse_stages_of_script(spec: JobSpec) -> None:

@@ -178,21 +178,25 @@ def main() -> int:
     exporter = Exporter(config.metrics, Views(collect=Meters().collect))
     config.announce_address("evaluator", exporter.address)
     evaluator.centre.join()
-    watch(evaluator, lambda: bool(leaving))
+    final = watch(evaluator, lambda: bool(leaving))
     evaluator.close()
     exporter.close()
-    return exitcodes.DONE
+    # NB: one that was told to leave before the end has to come back, elsewhere perhaps.
+    return exitcodes.DONE if final else exitcodes.DRAINED
 
 
-def watch(evaluator: Evaluator, leaving: object) -> None:
-    """Measures at the pace of `evaluation.everySeconds` until training is over, then the final weights."""
+def watch(evaluator: Evaluator, leaving: object) -> bool:
+    """Measures at the pace of `evaluation.everySeconds` until training is over, then the final weights.
+
+    Returns whether it came to those.
+    """
     assert callable(leaving)
     due = 0.0
     while not leaving():
         heard = evaluator.heartbeat.heard
         if heard.final:
             evaluator.measure(final=True)
-            return
+            return True
         # NB: until shard 0 has answered a heartbeat, `heard` is empty.
         every = heard.every_seconds if heard.workers else evaluator.config.job.spec.evaluation.every_seconds
         if every and time.monotonic() >= due and not heard.stop:
@@ -202,3 +206,4 @@ def watch(evaluator: Evaluator, leaving: object) -> None:
             except TryAgain:
                 continue
         evaluator.rest(POLL_SECONDS)
+    return False

@@ -12,6 +12,9 @@ class Joined(Protocol):
     def exit_code(self) -> int:
         """What the worker process ends with."""
 
+    def fail(self, error: BaseException) -> None:
+        """The script has raised."""
+
     def close(self, *, failed: bool = False) -> None:
         """Leaves the job, once; `failed`: the script has ended with an error."""
 

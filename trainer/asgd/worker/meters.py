@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from asgd import __version__
+from asgd.host.versions import build_info
 from asgd.spec.durations import Durations
 from asgd.spec.status import WorkerTimes
 from asgd.wire.reports import WorkerReport
@@ -124,9 +124,7 @@ class Meters(Observer):
             "asgd_worker_batches_dropped", "Batches left out: their loss or gradient was not finite.",
             value=self.batches_dropped,
         )  # fmt: skip
-        info = GaugeMetricFamily("asgd_worker_build_info", "Version of the program.", labels=["version"])
-        info.add_metric([__version__], 1)
-        yield info
+        yield build_info("asgd_worker_build_info", "torch")
 
     def _durations(self) -> Metric:
         total, buckets = 0, []

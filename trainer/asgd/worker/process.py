@@ -6,7 +6,7 @@ import os
 import signal
 
 from asgd import exitcodes
-from asgd.errors import TryAgain
+from asgd.errors import AsgdError, TryAgain
 from asgd.host.allocator import keep_freed_memory
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
@@ -20,6 +20,7 @@ from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
+from asgd.worker.failing import tell
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.replica import Reading
 from asgd.worker.sending.asked import AskedLeases
@@ -74,6 +75,12 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
             raise
         say(f"worker {config.index} leaves: {error}")
         return exitcodes.DRAINED
+    except AsgdError:
+        raise
+    except (Exception, SystemExit) as error:
+        # Users' code may raise anything.
+        tell(error, spec.entrypoint, config.index, config.incarnation, parts.replica.core, asker)
+        raise
     finally:
         parts.replica.fail("this worker has ended")
         computation.close()

@@ -23,7 +23,7 @@ from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
 from asgd.worker.reading.leased import LeasedBatch, Visits, Waiting
 from asgd.worker.sending.centre import Centre
-from asgd.worker.sending.headers import Outcome, PushHeader
+from asgd.worker.sending.headers import Outcome, PeerIdentity, PushHeader
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.overlap import Overlap
 
@@ -94,12 +94,19 @@ class Replica:
         """Joins all shards and takes their weights; returns why the job is over, if it is."""
         return self.live(self.core.join())
 
-    def declare(self, dataset: int, guarantee: str) -> None:
+    def declare(self, dataset: int, guarantee: str, digest: bytes) -> None:
         """The script deals data of `dataset` samples; the servers are told, at once if this worker has joined."""
+        self.core.declare(dataset)
+        self._introduce(replace(self.centre.identity, dataset=dataset, guarantee=guarantee, digest=digest))
+
+    def describe(self, digest: bytes) -> None:
+        """What the script's data and model are like; the servers are told, at once if this worker has joined."""
+        self._introduce(replace(self.centre.identity, digest=digest))
+
+    def _introduce(self, identity: PeerIdentity) -> None:
         if self.heartbeat.beats:
             self.flush()
-        self.core.declare(dataset)
-        self.centre.introduce(replace(self.centre.identity, dataset=dataset, guarantee=guarantee))
+        self.centre.introduce(identity)
 
     def wait(self) -> None:
         """There is no data for now: what is computed and not pushed goes out, or a moment passes."""

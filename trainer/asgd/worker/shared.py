@@ -23,6 +23,7 @@ from asgd.worker.device.flat import Flat, layout_hash, layout_of
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
 from asgd.worker.oracle import Oracle
+from asgd.worker.pieces import pieces_of
 from asgd.worker.reading import data
 from asgd.worker.reading.leased import LeasedBatch, NextLease, Ranges, Waiting
 from asgd.worker.reading.order import epoch_order
@@ -98,6 +99,7 @@ class TorchWork:
         self._fresh = [buffer.clone() for buffer in self._buffers]
         self._persons: dict[int, _Person] = {}
         self._turns = Turns()
+        self._pieces = pieces_of(self.task, spec)
         self._judge = build_task(spec)
         self._judged = Flat(self._judge.model, CPU)
         start_training(self._judge.model)
@@ -132,7 +134,7 @@ class TorchWork:
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         with self.turn(worker):
             self.flat.weights.copy_(torch.from_numpy(weights))
-            loss = backward(self.task, self.flat, CPU, item)
+            loss = backward(self.task, self.flat, CPU, item, pieces=self._pieces)
             out[:] = self.flat.gather().numpy()
         return loss
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import site
 import sysconfig
 import traceback
@@ -25,12 +26,35 @@ def is_users(file: str) -> bool:
 
 def sentence(error: BaseException) -> str:
     """What went wrong in users' code, on one line, with the last line of their own that took part."""
-    text = " ".join(str(error).split()) or "no message"
+    where = place(error)
+    return _what(error) + (f" ({where})" if where else "")
+
+
+def place(error: BaseException) -> str:
+    """The last line of the user's own that took part, as `train.py:12`; '' where nobody knows."""
     if isinstance(error, SyntaxError):
-        return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}:{error.lineno})"
+        return f"{Path(error.filename or '?').name}:{error.lineno}"
+    told = [line for line in _LINE.findall(str(error)) if is_users(line[0])] if _in_loader(error) else []
+    if told:
+        return f"{Path(told[-1][0]).name}:{told[-1][1]}"
     frames = _users_frames(error) or traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{place}"
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"
+    if _in_loader(error):
+        return str(error).strip().splitlines()[-1].strip()
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+
+
+def _in_loader(error: BaseException) -> bool:
+    """It was raised in a process of a DataLoader, whose traceback is its text."""
+    return str(error).startswith("Caught ") and "Original Traceback" in str(error)
+
+
+_LINE = re.compile(r'^\s*File "(.+)", line (\d+)', re.MULTILINE)
 
 
 def _users_frames(error: BaseException) -> list[traceback.FrameSummary]:

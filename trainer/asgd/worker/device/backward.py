@@ -16,7 +16,7 @@ from asgd.worker.device.accelerator import to_device
 from asgd.worker.device.draws import dealt
 from asgd.worker.device.flat import Flat
 from asgd.worker.reading.leased import LeasedBatch
-from asgd.worker.reading.nested import micro_batches
+from asgd.worker.reading.micro import MicroBatches
 
 Early = Callable[[LeasedBatch, Tensor, float, float], AbstractContextManager[None]]
 """Told of a batch's last backward pass, which runs in it: the batch, its last loss, the loss of the micro-batches
@@ -33,11 +33,17 @@ def nobody(item: LeasedBatch, loss: Tensor, before: float, share: float) -> Abst
     return nullcontext()
 
 
-def backward(task: Task, flat: Flat, device: torch.device, item: LeasedBatch, early: Early = nobody) -> float:
-    """The gradient of the batch's mean loss, accumulated over `task.accumulate` micro-batches; returns the loss."""
+def backward(
+    task: Task, flat: Flat, device: torch.device, item: LeasedBatch, early: Early = nobody,
+    pieces: MicroBatches | None = None,
+) -> float:  # fmt: skip
+    """The gradient of the batch's mean loss, accumulated over micro-batches; returns the loss.
+
+    `pieces` cuts the batch; if not given, into `task.accumulate`.
+    """
     flat.zero()
     batch: Any = to_device(item.batch, device)
-    parts = micro_batches(batch, task.accumulate, item.samples)
+    parts = (pieces or MicroBatches(task.accumulate)).of(batch, item.samples)
     if len(parts) == 1:
         return _add(task, *parts[0], partial(early, item))
     total = 0.0

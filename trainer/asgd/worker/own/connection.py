@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from asgd.errors import TryAgain, UserError
+from asgd.errors import AsgdError, TryAgain, UserError
 from asgd.host.exporter import Exporter
 from asgd.host.say import say
 from asgd.spec.types import JobSpec
@@ -20,9 +20,12 @@ from asgd.wire.ask import Asker
 from asgd.wire.messages import Evaluated
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.flat import Flat
+from asgd.worker.failing import tell
 from asgd.worker.own.changes import Changes
+from asgd.worker.own.comparing import Comparing
 from asgd.worker.own.dealing import Dealing
 from asgd.worker.own.groups import Groups
+from asgd.worker.own.lone import refuse_lone_sample
 from asgd.worker.own.order import order_of
 from asgd.worker.own.sharing import share
 from asgd.worker.own.start import FirstUse
@@ -72,6 +75,7 @@ class Connection(Groups):
         self._changes = Changes(model, flat)
         self._first = FirstUse(model, self._begin)
         self._dealing: Dealing | None = None
+        self._comparing = Comparing(replica)
         self._joined = self._begun = self._closed = self._warned_of_rest = False
         self._steps = 0
 
@@ -137,6 +141,8 @@ class Connection(Groups):
         if order and isinstance(items, DataLoader):
             yield from self._dealt(items, order)
             return
+        if deal:
+            self._comparing.shared(items)
         for item in share(items, self.index, self.readers) if deal else items:
             yield item
             if self.stopped:
@@ -145,7 +151,7 @@ class Connection(Groups):
     def _dealt(self, loader: DataLoader[Any], order: Any) -> Iterator[Any]:
         if self._dealing is None:
             own, batch = self._spec.batch_size, getattr(loader.batch_sampler, "batch_size", 1)
-            self._replica.declare(order.size, EVERY_SAMPLE)
+            self._replica.declare(order.size, EVERY_SAMPLE, self._comparing.dealt(loader, order))
 
             def tell(wanted: Wanted) -> None:
                 # NB: micro-batches that add up to the job's batch come from one range where they can.
@@ -287,6 +293,18 @@ class Connection(Groups):
             self._replica.fail("the script has failed")
             self._joining.asker.close()
             self._joining.exporter.close()
+
+    def fail(self, error: BaseException) -> None:
+        """The script has raised. Raises UserError when every worker's has, at the same place before its first push."""
+        who = self._joining
+        try:
+            if not isinstance(error, AsgdError) and not self._closed:
+                size = self._dealing.order.size if self._dealing else None
+                refuse_lone_sample(error, self._spec.entrypoint, size)
+                core = self._replica.core
+                tell(error, self._spec.entrypoint, who.index, who.incarnation, core, who.asker)
+        finally:
+            self.close(failed=True)
 
     @property
     def exit_code(self) -> int:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from asgd.errors import UserError
 from asgd.wire.messages import Granted
 from asgd.worker.own.order import Order
-from asgd.worker.reading.leased import Lease, Leasing
+from asgd.worker.reading.leased import Lease, Leasing, first_of
 from asgd.worker.sending.leases import Wanted
 
 
@@ -67,7 +67,7 @@ class LeasedSampler:
     def __iter__(self) -> Iterator[Any]:
         while self.open or self._lease():
             epoch, start, stop = self.open.popleft()
-            last = min(start + self._batch, stop)
+            last = first_of(start, stop, self._batch)
             if last < stop:
                 self.open.appendleft((epoch, last, stop))
             if self._drops_short and last - start < self._batch:

@@ -24,7 +24,7 @@ from asgd.worker.parallel.mail import Abandoned, Box, Office
 from asgd.worker.parallel.schedule import Action, one_forward_one_backward
 from asgd.worker.parallel.stage import Passed, Stage
 from asgd.worker.reading.leased import LeasedBatch
-from asgd.worker.reading.nested import micro_batches
+from asgd.worker.reading.micro import MicroBatches
 
 Watch = Callable[[int, Action, bool], None]
 """Told (stage, action, whether it is over) in that stage's thread."""
@@ -33,8 +33,12 @@ Watch = Callable[[int, Action, bool], None]
 class Pipeline:
     """`task` over `stages`, whose parameters are those of `flat`. `close` ends its threads."""
 
-    def __init__(self, task: Task, flat: Flat, stages: Sequence[Stage], watch: Watch | None = None) -> None:
+    def __init__(
+        self, task: Task, flat: Flat, stages: Sequence[Stage], watch: Watch | None = None,
+        pieces: MicroBatches | None = None,
+    ) -> None:  # fmt: skip
         self.flat = flat
+        self._pieces = pieces or MicroBatches(task.accumulate)
         self._task, self._stages, self._watch = task, stages, watch
         threads = torch.get_num_threads()
         self._threads = [
@@ -56,7 +60,7 @@ class Pipeline:
         self.flat.zero()
         self.flat.scatter()
         batch: Any = to_device(item.batch, self._stages[-1].device)
-        parts = micro_batches(batch, self._task.accumulate, item.samples)
+        parts = self._pieces.of(batch, item.samples)
         with dealt(len(parts), self._stages[0].device) as draws:
             losses = _Batch(self._task, self._stages, parts, draws, self._watch).run(
                 self._threads, self._losses

@@ -96,12 +96,13 @@ class StreamedBatches:
         self.passes = 0
 
     def __iter__(self) -> Iterator[LeasedBatch]:
+        usual = getattr(self._loader, "batch_size", None)
         for self.passes in count():
             _set_epoch(self._loader, self.passes)
             empty = True
             for batch in self._loader:
                 empty = False
-                yield LeasedBatch(batch, count_samples(batch))
+                yield LeasedBatch(batch, count_samples(batch, usual))
             if empty:
                 return
 

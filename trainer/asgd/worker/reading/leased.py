@@ -54,11 +54,25 @@ class Leasing(Protocol):
         """Whether a batch's range is still this worker's."""
 
 
+def first_of(start: int, stop: int, batch: int) -> int:
+    """Where the first batch of a leased range ends. The range's last one may be short, as an epoch's is.
+
+    A range that begins between two batches (a job was resumed with another batchSize) ends with two of about the same
+    size instead: a batch of one sample would be none that the data have.
+    """
+    left = stop - start
+    if start % batch and batch < left < 2 * batch:
+        return start + -(-left // 2)
+    return min(start + batch, stop)
+
+
 def cut(lease: Lease, batch: int) -> Iterator[Lease]:
-    """The batches of a leased range, of `batch` samples each; the last one may be short, and none crosses a lease."""
+    """The batches of a leased range, of `batch` samples each but for the last; none crosses a lease."""
     epoch, start, stop = lease
-    for first in range(start, stop, batch):
-        yield epoch, first, min(first + batch, stop)
+    while start < stop:
+        last = first_of(start, stop, batch)
+        yield epoch, start, last
+        start = last
 
 
 class Ranges:

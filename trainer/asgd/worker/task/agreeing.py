@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,21 +37,24 @@ def digest_of_task(task: Task) -> bytes:
 
 
 def digest_of_model(model: nn.Module) -> bytes:
-    """The same of a script's model; its data are its own."""
-    return pack(list(tensors(model)))
+    """The same of a script's model; its data are told when its loop begins (`own/comparing.py`)."""
+    return pack(list(tensors(model)), SAMPLES)
 
 
 # -- data ------------------------------------------------------------------------------------------
 
 
 def samples(task: Task) -> list[Part]:
-    """Of a map-style dataset, else none. What cannot be read is told later by who trains on it."""
+    """Of a map-style dataset, else none."""
     size = dataset_size(task)
-    if size is None:
-        return []
+    return [] if size is None else samples_of(task.data, range(size))
+
+
+def samples_of(data: Any, indices: Sequence[int]) -> list[Part]:
+    """A few of `data[indices[place]]`, called by their places. What can't be read is told later by who trains on it."""
     before = random_state()
     try:
-        return _read(task.data, spread(size, SAMPLES))
+        return _read(data, indices)
     except Exception:
         # Users' data may raise anything.
         return []
@@ -66,15 +69,16 @@ def spread(size: int, count: int) -> list[int]:
     return list(dict.fromkeys(ends[place] for place in order))
 
 
-def _read(data: Any, indices: list[int]) -> list[Part]:
+def _read(data: Any, indices: Sequence[int]) -> list[Part]:
     found: list[Part] = []
-    first = _sample(data, indices[0])  # opens what is opened late
+    places = spread(len(indices), SAMPLES)
+    first = _sample(data, indices, places[0])  # opens what is opened late
     began = time.monotonic()
-    for index in indices:
-        one = _sample(data, index) if found else first
-        if how := unlike(one, _sample(data, index)):
+    for place in places:
+        one = _sample(data, indices, place) if found else first
+        if how := unlike(one, _sample(data, indices, place)):
             say(
-                f"the data are random by themselves: sample {index}, read twice under one seed, differs {how};"
+                f"the data are random by themselves: sample {place}, read twice under one seed, differs {how};"
                 " samples are not compared with those of other processes"
             )
             return []
@@ -85,12 +89,13 @@ def _read(data: Any, indices: list[int]) -> list[Part]:
     return found
 
 
-def _sample(data: Any, index: int) -> Part:
+def _sample(data: Any, indices: Sequence[int], place: int) -> Part:
+    index = indices[place]
     random.seed(READ_SEED)
     np.random.seed(READ_SEED)
     torch.default_generator.manual_seed(READ_SEED)  # NB: not those of devices, which nobody could put back
     batched = getattr(data, "__getitems__", None)
-    return describe(f"sample {index}", batched([index])[0] if batched else data[index], _array)
+    return describe(f"sample {place}", batched([index])[0] if batched else data[index], _array)
 
 
 # -- tensors ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Runs as a process of its own, since it needs torch and the parent must not; answ
 
 from __future__ import annotations
 
+import ast
 import math
 import os
 import sys
@@ -108,15 +109,19 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
 def _look_at_script(spec: JobSpec) -> Findings:
     """A script is only read: running it would train."""
     from asgd.worker.task.entrypoint import expose, find_file
+    from asgd.worker.task.unconnected import refuse_unconnected
     from asgd.worker.users_code import sentence
 
-    path = find_file(spec.entrypoint, expose(spec))
+    folders = expose(spec)
+    path = find_file(spec.entrypoint, folders)
     try:
-        compile(path.read_bytes(), str(path), "exec")
+        source = path.read_bytes()
+        compile(source, str(path), "exec")
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(
             f"spec.entrypoint: {spec.entrypoint} is no Python script: {sentence(error)}"
         ) from error
+    refuse_unconnected(spec.entrypoint, ast.parse(source), [*folders, path.parent])
     return Findings(script=True)
 
 

@@ -1,7 +1,8 @@
 """Runs a user's own training script in a worker, as `python script.py` would; it joins the job by `asgd.connect()`.
 
 What it raises before it has joined is a mistake that no restart mends: exit 2 with one sentence, the traceback
-above it. What it raises later ends the worker like any crash, and it is started again within its budget.
+above it. What it raises later ends the worker like any crash, and it is started again within its budget; unless every
+worker has raised there before its first push.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ def run_script(config: ProcessConfig) -> int:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as error:
         if error.code not in (None, 0):
-            _fail()
+            _fail(error)
             raise
     except Exception as error:
         # A user's script may raise anything.
-        _fail()
+        _fail(error)
         if joined.connection is not None or isinstance(error, AsgdError):
             raise
         traceback.print_exception(error)
@@ -56,9 +57,9 @@ def run_script(config: ProcessConfig) -> int:
     return joined.connection.exit_code
 
 
-def _fail() -> None:
+def _fail(error: BaseException) -> None:
     if joined.connection is not None:
-        joined.connection.close(failed=True)
+        joined.connection.fail(error)
 
 
 def arguments(args: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,5 @@
-"""Tries what will run, before anything starts: one batch through the user's loss and backward, then `evaluate`.
+"""Tries what will run, before anything starts: one batch through the user's loss and backward, a short one if an epoch
+ends with one, then `evaluate`.
 
 Runs in the check's own process, on the device of a worker and of the evaluator, so that no random number, weight or
 sample of the training changes. What takes too long is let go: the processes that train will say what is wrong with it.
@@ -18,13 +19,14 @@ from torch import Tensor, nn
 from asgd.errors import AsgdError, UserError
 from asgd.spec.types import JobSpec
 from asgd.task import Task
-from asgd.worker.compute import prepare
+from asgd.worker.compute import Computation, prepare
 from asgd.worker.device.accelerator import choose_device
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.modes import start_training
 from asgd.worker.parallel.plan import check, stages_of
 from asgd.worker.reading.data import dataset_size, open_batches
 from asgd.worker.reading.leased import LeasedBatch
+from asgd.worker.task.last_batch import last_batch
 from asgd.worker.task.measuring import measured
 from asgd.worker.users_code import sentence
 
@@ -91,7 +93,22 @@ def _compute(task: Task, spec: JobSpec, item: LeasedBatch) -> None:
     with _telling(spec, "loss and backward of one batch failed"):
         computation = prepare(tried, spec, 0)
         computation.gradient(item)
+        _try_last(computation, task, spec)
         computation.close()
+
+
+def _try_last(computation: Computation, task: Task, spec: JobSpec) -> None:
+    """The batch that an epoch ends with, where it is a short one: a full one has gone well."""
+    last = last_batch(task, spec)
+    if last is None:
+        return
+    try:
+        computation.gradient(last.item())
+    except AsgdError:
+        raise
+    except (Exception, SystemExit) as error:
+        # Whatever users' code raises is theirs to mend.
+        raise UserError(last.refusal(f"loss and backward failed: {sentence(error)}")) from error
 
 
 def _checked(loss: Callable[[nn.Module, Any], Tensor], entrypoint: str) -> Callable[[nn.Module, Any], Tensor]:

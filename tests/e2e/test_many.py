@@ -1,0 +1,80 @@
+"""Many small jobs applied at once: all train, none starves, the first come first, and who waits says for what.
+
+The figures of a run are printed (`pytest -s`): how long it took, the operator's requests for each job, its memory and
+processor time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import pytest
+
+from tests.e2e.jobs import digits, until
+from tests.e2e.release import SYSTEM, Release
+
+pytest_plugins = ["tests.cluster.fixtures"]
+pytestmark = pytest.mark.timeout(3600)
+JOBS = int(os.environ.get("ASGD_E2E_JOBS", "6"))
+"""40 take a quarter of an hour on two cores."""
+SECONDS_EACH = 60
+
+
+def test_many_jobs_applied_at_once_all_complete_and_those_that_wait_say_for_what(release: Release) -> None:
+    job = release.job("many")
+    small = {"parameterServer": {"shards": 1}, "workers": {"replicas": 1}, "stopAfter": {"epochs": 1}}
+    document = digits(**small, args={"model": "mlp"})
+    items = [document | {"metadata": {"name": f"job-{number:02}"}} for number in range(JOBS)]
+    before, began = _figures(release), time.monotonic()
+    job.run("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    speechless: set[str] = set()
+
+    def all_complete() -> bool:
+        items = release.kubectl.json("-n", "many", "get", "asgdjobs")["items"]
+        speechless.update(_speechless(item) for item in items)
+        return sum(item.get("status", {}).get("phase") == "Succeeded" for item in items) == JOBS
+
+    until(all_complete, "all jobs are complete", seconds=300 + JOBS * SECONDS_EACH)
+    took, after = time.monotonic() - began, _figures(release)
+    assert speechless <= {""}
+    started = _starts(release)
+    moved = sum(abs(place - int(name.removeprefix("job-"))) for place, name in enumerate(started)) / JOBS
+    assert moved <= JOBS / 4, f"the order of arrival is lost: {started}"
+    requests = (after["requests"] - before["requests"]) / JOBS
+    print(
+        f"{JOBS} jobs in {took:.0f} s; {requests:.0f} requests a job; the operator has used"
+        f" {after['cpu'] - before['cpu']:.1f} s of processor time and has {after['memory'] / 2**20:.0f} MiB"
+    )
+    job.run("delete", "asgdjobs", "--all", "--wait=false")
+
+
+def _speechless(item: dict[str, Any]) -> str:
+    """A job that waits and does not say for what, once the operator has looked at it."""
+    status = item.get("status", {})
+    waits = status.get("phase") in ("Starting", "Recovering", "WaitingForWorkers")
+    return f"{item['metadata']['name']}: {status}" if waits and not status.get("message") else ""
+
+
+def _starts(release: Release) -> list[str]:
+    """Jobs in the order in which their servers were made."""
+    events = release.kubectl.json("-n", "many", "get", "events", "--sort-by=.metadata.creationTimestamp")
+    names = [e["involvedObject"]["name"] for e in events["items"] if e["reason"] == "ServersStarted"]
+    return list(dict.fromkeys(names))
+
+
+def _figures(release: Release) -> dict[str, float]:
+    pod = release.operator_pod()["metadata"]["name"]
+    text = release.kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/metrics")
+    found = {"requests": 0.0, "cpu": 0.0, "memory": 0.0}
+    for line in text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if name.startswith("asgd_operator_kube_requests_total"):
+            found["requests"] += float(value)
+        if name == "process_cpu_seconds_total":
+            found["cpu"] = float(value)
+        if name == "process_resident_memory_bytes":
+            found["memory"] = float(value)
+    return found

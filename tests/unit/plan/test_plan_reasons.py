@@ -1,0 +1,33 @@
+"""docs/reference/reasons.md: every reason of a condition and of an event has a line that says what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from asgd_operator.constants import REASONS, UNKNOWN_REASON, EventReason
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs/reference/reasons.md").read_text(encoding="utf-8")
+CONDITIONS, EVENTS = PAGE.split("## Events")
+
+
+def rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_reason_of_every_condition_has_a_line_that_says_what_it_means_and_what_to_do() -> None:
+    found = {}
+    for reason, conditions, means, todo in rows(CONDITIONS):
+        found[reason.strip("`")] = set(conditions.split(", "))
+        assert means and (todo or means.startswith(("see ", "it is over: see "))), reason
+    for condition, reasons in REASONS.items():
+        missing = {reason for reason in reasons if condition.value not in found.get(reason, set())}
+        assert not missing, f"docs/reference/reasons.md has no line for {condition.value}: {sorted(missing)}"
+    assert UNKNOWN_REASON in found
+
+
+def test_every_event_has_a_line() -> None:
+    told = {reason for row in rows(EVENTS) for reason in re.findall(r"`(\w+)`", row[0])}
+    missing = {reason.value for reason in EventReason} - told
+    assert not missing, f"docs/reference/reasons.md has no line for the events {sorted(missing)}"

@@ -1,0 +1,131 @@
+"""How far the job is, and what its evaluations say: the coordinator's part that is about the evaluator and the end.
+
+An evaluation that fails, or that nobody is left to make, is counted and told; training goes on. Only a job that a
+metric alone could end does not wait for ever for the next one. Pure; times are seconds.
+"""
+
+from __future__ import annotations
+
+from asgd.server.evaluation import EvaluatorLife
+from asgd.server.suspects import Suspects
+from asgd.spec.types import JobSpec, Metric
+
+FAILED_MOST = 3
+"""So many failed evaluations in a row end a job that only a metric could end."""
+
+
+class Evaluations(Suspects):
+    """The job's phase and stop reason, its metrics, and its evaluator."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        super().__init__(spec)
+        self.phase = "starting"
+        self.phase_since = 0.0
+        self.stop_detail = ""
+        """What led to the stop reason, in a sentence, where the reason alone does not say it."""
+        self.first_push: float | None = None
+        self.changes = 0
+        """Grows with what has to be saved although no push has come."""
+        self.metrics: dict[str, float] = {}
+        self.metrics_at = -1
+        self.evaluations_failed = 0
+        self.evaluation_error = ""
+        """Why the newest evaluation has failed, if it has."""
+        self.evaluator = EvaluatorLife()
+
+    def stop(self, reason: str, now: float) -> None:
+        """Ends the job; the first reason stays."""
+        if not self.stop_reason:
+            self.stop_reason = reason
+            self.changes += 1
+            self._enter("stopping", now)
+
+    def _enter(self, phase: str, now: float) -> None:
+        self.phase, self.phase_since = phase, now
+
+    def evaluated(
+        self, version: int, metrics: dict[str, float], final: bool, now: float, error: str = ""
+    ) -> None:
+        """The evaluator's result; `error`: why it has none."""
+        if not error:
+            self.metrics, self.metrics_at, self.evaluation_error = dict(metrics), version, ""
+            self.evaluator.failed = 0
+        self.evaluator.told(self.spec.evaluation.every_seconds, now)
+        if error:
+            self._evaluation_failed(error, now)
+        if final and self.phase == "evaluating":
+            self._enter("finished", now)
+        if _reached(self.spec.stop_after.metric, metrics):
+            self.stop("metric", now)
+
+    def _evaluation_failed(self, why: str, now: float) -> None:
+        """An evaluation has failed. A job that only a metric can end does not wait for ever for the next one."""
+        if why != self.evaluation_error:
+            self.notices.add(f"an evaluation failed: {why}", "evaluation")
+        self.evaluations_failed += 1
+        self.evaluation_error = why
+        self.evaluator.failed += 1
+        if self.evaluator.failed >= FAILED_MOST:
+            self._end_without_metric(now)
+
+    def _end_without_metric(self, now: float) -> None:
+        rule = self.spec.stop_after
+        if rule.metric is not None and (rule.epochs, rule.updates, rule.samples, rule.seconds) == (None,) * 4:
+            self.stop_detail = self.stop_detail or self.evaluation_error
+            self.stop("unevaluated", now)
+
+    def meet_evaluator(self, now: float, incarnation: int = 0) -> None:
+        """The evaluator joined, or was heard of."""
+        if self.evaluator.meet(now, incarnation):
+            self.restarts["evaluator"] = self.restarts.get("evaluator", 0) + 1
+
+    def leave_evaluator(self, lost: bool, now: float) -> None:
+        """The evaluator has left, for another one to come; `lost`: for good, as its parent process says."""
+        self.evaluator.leave(lost)
+        if lost and self.phase != "finished":
+            self._evaluation_failed("the evaluator has ended again and again, and is given up", now)
+            self._end_without_metric(now)
+
+    def await_evaluator(self) -> None:
+        """A worker says that the task has an evaluation."""
+        self.evaluator.expect()
+
+    @property
+    def evaluator_heard(self) -> float | None:
+        """When the evaluator was heard of; None while there is none."""
+        return self.evaluator.heard
+
+    def _look_at_evaluator(self, now: float) -> None:
+        """An evaluator that hangs while the job trains is told to end, so that another one can start."""
+        if self.first_push is None:
+            return
+        if seconds := self.evaluator.hangs(self.spec, self.first_push, now):
+            self.evaluator.given_up = f"the evaluator has told nothing for {seconds:.0f} s: it has to end"
+            self.notices.add(self.evaluator.given_up, "evaluator")
+        if seconds := self.evaluator.missing(self.spec, self.first_push, now):
+            self._evaluation_failed(
+                f"none has come for {seconds:.0f} s: the evaluator is not there, or ends again and again", now
+            )
+            self._end_without_metric(now)
+
+    def _end_evaluation(self, now: float) -> None:
+        seconds = now - self.phase_since
+        if self.evaluator.silent(self.phase_since, now):
+            if self.evaluator.wanted and not self.evaluator.gone:
+                self._evaluation_failed("the evaluator was not there for the final one", now)
+            self._enter("finished", now)
+        elif seconds > self.evaluator.deadline(self.spec):
+            why = f"the final evaluation has told nothing for {seconds:.0f} s: the job ends without it"
+            self.evaluator.given_up = self.evaluation_error = why
+            self.evaluations_failed += 1
+            self.notices.add(why, "evaluator")
+            self._enter("finished", now)
+
+
+def _reached(rule: Metric | None, metrics: dict[str, float]) -> bool:
+    if rule is None or rule.name not in metrics:
+        return False
+    value = metrics[rule.name]
+    return (rule.at_least is not None and value >= rule.at_least) or (
+        rule.at_most is not None and value <= rule.at_most
+    )
