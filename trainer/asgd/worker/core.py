@@ -130,7 +130,8 @@ class WorkerCore:
         if not self.stop:
             self.vectors.weights[:] = self.vectors.landed()
             self.rule.joined(self.vectors.weights)
-            self._versions, self.rollbacks, self._undone = outcome.versions, outcome.rollbacks[0], False
+            self._versions, self._undone = outcome.versions, False
+            self.rollbacks = max(outcome.rollbacks, default=0)
             self._optimizer = slowed(self.spec, self.rollbacks).optimizer
         return self.stop
 
