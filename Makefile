@@ -35,7 +35,7 @@ test-all: test test-python cluster-api ## what `make test` leaves out, too: slow
 test-python: $(filter .tools/bin/uv,$(UV)) ## the operator's unit tests on Python 3.13 as well, where there is one
 	UV=$(UV) tools/test_python.sh 3.13
 
-e2e: .venv/.ready cluster ## a real two-node Kubernetes with both images, the chart and real jobs; needs root, Go and buildah
+e2e: .venv/.ready cluster ## a real two-node Kubernetes with both images, the chart and real jobs; needs root on Debian and Go, installs the rest
 	trap 'python3 -m tests.cluster down' EXIT; python3 -m tests.cluster up >/dev/null && CI=true $(PY) -m pytest tests/e2e
 
 matrix: .venv/.ready ## every strategy over real processes: killed, resumed, replayed; writes docs/reference/matrix.md

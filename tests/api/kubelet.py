@@ -38,9 +38,13 @@ class Client:
         self._connection: http.client.HTTPSConnection | None = None
 
     def request(self, method: str, path: str, body: object = None, content: str = "application/json") -> Any:
-        """The answer's JSON; None where the object is gone or has changed."""
-        answer = self._send(method, path, body, content)
-        text = answer.read()
+        """The answer's JSON; None where it is gone or has changed. What a busy server refuses is tried again."""
+        for pause in (0.1, 0.5, 2.0, 5.0):
+            answer = self._send(method, path, body, content)
+            text = answer.read()
+            if answer.status < 500 and answer.status != 429:
+                break
+            time.sleep(pause)
         if answer.status in (404, 409):
             return None
         assert answer.status < 400, f"{method} {path}: {answer.status} {text!r}"

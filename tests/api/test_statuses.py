@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from asgd_operator.kube import Kube
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.plan.actions import Plan
 from asgd_operator.plan.model import Observed
+from asgd_operator.plan.refused import AGAIN_SECONDS
 from tests.api.acting import Job, until
 from tests.api.conftest import CRD
 from tests.cluster.kubectl import Kubectl
@@ -134,6 +136,7 @@ def test_the_verdict_is_written_though_a_figure_is_refused(
     assert conditions["Degraded"]["reason"] == "StatusRefused"
     assert desk.job.events() == ["StatusRefused"]
     assert set(desk.refused) == {"training"}
+    desk.o = replace(desk.o, now=START + timedelta(seconds=2 * AGAIN_SECONDS))
     later = desk.write(status(updates=3, metrics={"val.loss": 0.25}))
     assert later == status(updates=3, metrics={"val.loss": 0.25}), "it is whole again"
 

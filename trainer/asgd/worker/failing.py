@@ -13,12 +13,16 @@ from asgd.worker.users_code import place, sentence
 
 TELL_SECONDS = 5.0
 """The worker is ending: a server that is away is not waited for longer."""
+LONE_SAMPLE = "Expected more than 1 value per channel"
+"""In torch's words: batch norm has no variance of one sample."""
 
 
 def tell(
     error: BaseException, entrypoint: str, index: int, incarnation: int, core: WorkerCore, asker: Asker
 ) -> None:
-    """Raises UserError when every worker of the job has failed there before its first push, which no restart mends."""
+    """Raises UserError when no restart mends it: every worker of the job has failed there before its first push, or
+    batch norm has met the one sample that the user's batch size leaves over."""
+    _refuse_lone_sample(error, entrypoint)
     where = place(error)
     if not where or (core.steps and core.sequence):
         return
@@ -31,3 +35,14 @@ def tell(
         raise UserError(
             f"spec.entrypoint: {entrypoint} failed in every worker before its first push: {sentence(error)}"
         ) from error
+
+
+def _refuse_lone_sample(error: BaseException, entrypoint: str) -> None:
+    """NB: leases make no batch of one sample which the data don't have themselves."""
+    if LONE_SAMPLE not in str(error):
+        return
+    traceback.print_exception(error)
+    raise UserError(
+        f"spec.entrypoint: {entrypoint}: batch norm has met a batch of 1 sample, as in plain PyTorch, which no restart"
+        f" mends: {sentence(error)}; allowed: a batch size that leaves none over, or drop_last=True in a DataLoader"
+    ) from error

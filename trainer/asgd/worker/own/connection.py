@@ -25,7 +25,6 @@ from asgd.worker.own.changes import Changes
 from asgd.worker.own.comparing import Comparing
 from asgd.worker.own.dealing import Dealing
 from asgd.worker.own.groups import Groups
-from asgd.worker.own.lone import refuse_lone_sample
 from asgd.worker.own.order import order_of
 from asgd.worker.own.sharing import share
 from asgd.worker.own.start import FirstUse
@@ -299,8 +298,6 @@ class Connection(Groups):
         who = self._joining
         try:
             if not isinstance(error, AsgdError) and not self._closed:
-                size = self._dealing.order.size if self._dealing else None
-                refuse_lone_sample(error, self._spec.entrypoint, size)
                 core = self._replica.core
                 tell(error, self._spec.entrypoint, who.index, who.incarnation, core, who.asker)
         finally:
