@@ -125,6 +125,7 @@ REASONS: dict[Condition, frozenset[str]] = {
             "AsExpected",
             "FewerThanDesired",
             "HighStaleness",
+            "RolledBack",
             "CheckpointFailing",
             "WorkerRejected",
             "WorkerHung",
@@ -205,6 +206,7 @@ class EventReason(StrEnum):
     PUSHES_REFUSED = "PushesRefused"
     EVALUATION_FAILED = "EvaluationFailed"
     CHECKPOINT_SKIPPED = "CheckpointSkipped"
+    ROLLED_BACK = "RolledBack"
     DATA_CHANGED = "DataChanged"
     BELOW_MINIMUM = "WorkersBelowMinimum"
     TRAINING_STARTED = "TrainingStarted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.numpy import load_file
 
 from tests.effort import first
 from tests.local.run import Run
+from tests.local.test_replay import replay
 
 CASES: dict[str, dict[str, Any]] = {
     "sgd 1e6, two shards": {"optimizer": {"learningRate": 1e6}, "parameterServer": {"shards": 2}},
@@ -53,3 +55,30 @@ def test_a_learning_rate_far_too_high_ends_as_diverged(tmp_path: Path, case: str
         # Whoever continues from a checkpoint gets numbers.
         for part in (run.output / "checkpoints").glob("*/*.safetensors"):
             assert np.isfinite(load_file(part)["weights"]).all(), part
+
+
+def test_a_job_that_may_go_back_trains_to_its_end_and_can_be_replayed(tmp_path: Path) -> None:
+    spec = {
+        "entrypoint": "asgd.examples.digits:task",
+        "args": {"model": "mlp"},
+        "optimizer": {"learningRate": 1e3},
+        "divergence": {"factor": 100, "pushes": 20},
+        "onDivergence": "Rollback",
+        "rollback": {"rateFactor": 0.0001},
+        "workers": {"replicas": 2},
+        "parameterServer": {"shards": 2},
+        "stopAfter": {"epochs": 5},
+        "checkpoint": {"everySeconds": 1},
+    }
+    with Run(tmp_path, spec) as run:
+        assert run.wait() == 0, run.words()
+        summary = run.summary()
+        assert (summary.stop_reason, summary.rollbacks, summary.rate_factor) == ("epochs", 1, 0.0001)
+        assert summary.restarts["server"] == 0 and summary.lost_updates > 0
+        assert "the job went back to update 0 and goes on at 0.0001 times" in run.said
+        assert "went back 1 time, to 0.0001 of the learning rate" in run.said
+        assert "those of worker" in summary.rollback_detail
+        assert summary.metrics["accuracy"] is not None and summary.metrics["accuracy"] > 0.3
+        assert "restored at version 0" in run.log("server-1")
+        done = replay(run, "--json")
+        assert json.loads(done.stdout)["equal"] is True, done.stdout + done.stderr

@@ -76,6 +76,8 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
             "HighStaleness",
             "The 99th percentile of staleness is far above the number of workers.",
         )
+    if o.report is not None and o.report.rollbacks:
+        return Judgement(kind, True, "RolledBack", _sentence(o.report.rollback_detail))
     if pinned(o):
         return Judgement(
             kind, True, "Outdated", "It runs from a former spec; suspend and resume it to apply the edit."
@@ -127,6 +129,10 @@ def spent(evaluator: BatchJob | None) -> str:
 def refused(workers: Sequence[int]) -> str:
     some = ", ".join(map(str, workers[:16])) + (", ..." if len(workers) > 16 else "")
     return f"Pushes of worker {some} were refused in the last minutes: they are not finite, or out of all bounds."
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _said(sentence: str) -> str:

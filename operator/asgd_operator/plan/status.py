@@ -173,6 +173,8 @@ def _figures(report: Status) -> dict[str, Any]:
         "rejectedWorkers": report.rejected_workers,
         "everRejected": report.ever_rejected,
         "suspects": report.suspects,
+        "rollbacks": report.rollbacks,
+        "rateFactor": _short(report.rate_factor) if report.rollbacks else None,
     }
     figures |= {name: value for name, value in told.items() if value}
     if number := _noticed(report):

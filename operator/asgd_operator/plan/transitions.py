@@ -102,6 +102,7 @@ _NOTICES = {
     "evaluation": Reason.EVALUATION_FAILED,
     "data": Reason.DATA_CHANGED,
     "checkpoint": Reason.CHECKPOINT_SKIPPED,
+    "rollback": Reason.ROLLED_BACK,
 }
 _DEGRADED = {
     "HighStaleness": Reason.HIGH_STALENESS,

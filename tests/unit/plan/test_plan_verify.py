@@ -72,6 +72,24 @@ def test_a_job_that_diverged_says_whose_pushes_did_it() -> None:
     assert (found["reason"], found["message"]) == ("Diverged", f"Training diverged after 9 updates: {why}.")
 
 
+def test_a_job_that_went_back_to_a_checkpoint_says_so_in_its_status_a_condition_and_an_event() -> None:
+    why = "in the last 10 pushes the loss was not finite: those of worker 1; the job went back to update 5"
+    scene = make_job().running().with_report(updates=9).written().after(1)
+    told = {
+        "rollbacks": 1,
+        "rate_factor": 0.5,
+        "rollback_detail": why,
+        "notices": [Notice(1, why, "rollback")],
+    }
+    plan = scene.with_report(updates=5, **told).plan()
+    found = condition(plan, Condition.DEGRADED)
+    assert (found["status"], found["reason"]) == ("True", "RolledBack")
+    assert found["message"] == f"I{why[1:]}."
+    assert [(event.reason, event.message) for event in plan.events] == [("RolledBack", f"I{why[1:]}.")]
+    training = plan.status["training"]
+    assert (training["rollbacks"], training["rateFactor"]) == (1, 0.5)
+
+
 def test_the_job_is_as_expected_again_when_no_push_was_refused_lately_and_the_counts_remain() -> None:
     refused = {"outlier": 2, "stale": 0}
     scene = make_job().running().with_report(updates=1, suspects=[1], refused_lately=[1], refused=refused)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from asgd.server.core import ServerCore
+from asgd.server.saving import Restored
 from asgd.wire.agreement import Part, describe, pack
 from asgd.wire.messages import Command, Fault, Hello, Welcome
 from tests.checks.virtual import job
@@ -101,7 +102,7 @@ def restarted(server: ServerCore, run: str) -> ServerCore:
     after = core(run)
     state = json.loads(json.dumps(server.job_state(2.0)))
     assert after.primary
-    after.primary.restore(state, None, 0.0, 2.0)
+    after.primary.restore(Restored(0, 0, "", {}, {}), state, 2.0)
     return after
 
 

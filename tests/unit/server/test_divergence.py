@@ -153,3 +153,24 @@ def test_a_loss_that_stays_up_is_saved_in_the_end() -> None:
     assert chief.divergence.suspected
     push(chief, loss=2e4)
     assert not chief.divergence.suspected
+
+
+def test_a_job_that_may_go_back_asks_to_once_and_is_not_saved_meanwhile() -> None:
+    chief = job(onDivergence="Rollback", stopAfter={"updates": 1000})
+    push(chief)
+    for _ in range(DIVERGED_LEAST):
+        push(chief, verdict="refused:nonfinite")
+    asked = chief.going_back
+    assert asked.startswith("in the last 10 pushes the pushes were refused") and chief.stop_reason == ""
+    push(chief)
+    assert not chief.divergence.suspected
+    chief.tick(100.0)
+    assert chief.save_asked is None and chief.going_back == asked
+
+
+def test_a_job_that_is_stopping_does_not_go_back_any_more() -> None:
+    chief = job(onDivergence="Rollback", stopAfter={"updates": 1})
+    push(chief)
+    for _ in range(DIVERGED_LEAST):
+        push(chief, verdict="refused:nonfinite")
+    assert (chief.stop_reason, chief.going_back) == ("updates", "")

@@ -51,8 +51,8 @@ def test_the_newest_copy_comes_back_with_its_bookkeeping(tmp_path: Path) -> None
         assert kept.due(time.monotonic() + 60)
         kept.keep({"updates": version})
         assert not kept.due(time.monotonic() + 60), "nothing is new"
-    later, again = make(tmp_path, 2)
-    found = again.newest()
+    later, _ = make(tmp_path, 2)
+    found = memory.newest(tmp_path, 0, 1, "run")
     assert found is not None and found.job == {"updates": 5}
     later.restore(found.size, found.layout, found.arrays, found.meta)
     assert later.state.version == 5
@@ -64,9 +64,8 @@ def test_a_copy_of_another_run_or_shard_count_is_not_taken(tmp_path: Path) -> No
     shard, kept = make(tmp_path, 1)
     advance(shard, 3)
     kept.keep(None)
-    assert make(tmp_path, 2, "another")[1].newest() is None
-    shard.shards = 2
-    assert Memory(tmp_path, shard, "run").newest() is None
+    assert memory.newest(tmp_path, 0, 1, "another") is None
+    assert memory.newest(tmp_path, 0, 2, "run") is None
 
 
 def test_a_replaced_server_keeps_nothing_more(tmp_path: Path) -> None:
@@ -77,7 +76,7 @@ def test_a_replaced_server_keeps_nothing_more(tmp_path: Path) -> None:
         kept.keep(None)
     advance(later, 4)
     again.keep(None)
-    assert {read(path).meta["version"] for path, _ in again._files() if read(path)} == {4}  # type: ignore[union-attr]
+    assert {read(path).meta["version"] for path, _ in memory._files(tmp_path, 0, 1) if read(path)} == {4}  # type: ignore[union-attr]
 
 
 def test_without_room_nothing_is_kept_and_the_server_goes_on(
@@ -87,7 +86,7 @@ def test_without_room_nothing_is_kept_and_the_server_goes_on(
     advance(shard, 3)
     monkeypatch.setattr(memory, "_available", lambda: 7 * SIZE)
     kept.keep(None)
-    assert kept.off and not kept.due(time.monotonic() + 60) and kept.newest() is None
+    assert kept.off and not kept.due(time.monotonic() + 60) and memory.newest(tmp_path, 0, 1, "run") is None
     assert "no room" in capsys.readouterr().out
 
 
@@ -115,9 +114,8 @@ def test_a_process_killed_while_it_copies_leaves_a_whole_copy(tmp_path: Path, pi
     body = f"test_memory.keep_until_killed({str(tmp_path)!r}, {piece})"
     code = f"import sys; sys.path.insert(0, {str(HERE.parent)!r}); import test_memory; {body}"
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
-    _, kept = make(tmp_path, 2)
-    assert [read(path) for path, _ in kept._files()].count(None) == 1, "one copy is torn"
-    found = kept.newest()
+    assert [read(path) for path, _ in memory._files(tmp_path, 0, 1)].count(None) == 1, "one copy is torn"
+    found = memory.newest(tmp_path, 0, 1, "run")
     assert found is not None and found.meta["version"] == 2
     assert len(found.arrays) == 2
     assert all((array == 2).all() for array in found.arrays.values())
@@ -158,7 +156,7 @@ def test_a_flipped_bit_in_a_copy_is_noticed_and_the_other_copy_is_taken(
         (byte,) = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte ^ 2]))
-    found = make(tmp_path, 2)[1].newest()
+    found = memory.newest(tmp_path, 0, 1, "run")
     assert found is not None and found.meta["version"] == 3
     assert "is of no use" in capsys.readouterr().out
 

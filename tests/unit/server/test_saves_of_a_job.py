@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -280,7 +281,7 @@ def test_whatever_a_stores_library_raises_costs_a_save_and_not_the_server() -> N
         def write_manifest(self, manifest: Any) -> None:
             raise RuntimeError("a library's own surprise")
 
-        def prune(self, keep: int) -> None:
+        def prune(self, keep: int, spared: Collection[int] = ()) -> None:
             raise TryAgain("not reached")
 
     one = server()

@@ -156,6 +156,21 @@ def test_a_push_from_a_future_that_a_restart_lost_is_refused_as_rollback() -> No
     assert (shard.state.version, dict(shard.refused)) == (0, {"rollback": 1})
 
 
+@pytest.mark.parametrize("pushed", [0, 2])
+def test_a_push_from_before_or_after_a_rollback_that_this_shard_is_not_at_is_refused_and_blames_nobody(
+    pushed: int,
+) -> None:
+    shard = ready_shard(4)
+    shard.rollbacks = 1
+    clocks = dict(shard.state.clocks)
+    answer = push(shard, 0, 1, ones(value=1e30), rollbacks=pushed)
+    assert isinstance(answer, Reply)
+    assert (answer.verdict, answer.rollbacks) == ("refused:rollback", 1)
+    assert shard.state.weights.tolist() == [1.0] * 4
+    assert shard.state.clocks == clocks and not shard.outliers.workers
+    assert verdict(push(shard, 0, 2, ones(), rollbacks=1)) == "applied"
+
+
 @pytest.mark.parametrize("codec", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
 def test_inf_or_nan_is_refused_although_the_worker_vouched_for_it(codec: str, bad: float) -> None:

@@ -1,14 +1,17 @@
 """The learning rate as a function of the job-wide count of samples (algorithms.md section 11).
 
-A worker's own steps never count: a slow pod would train at another rate than its peers.
+A worker's own steps never count: a slow pod would train at another rate than its peers. A job that has gone back to a
+checkpoint goes on at a smaller rate, which depends on nothing but how often it has.
 """
 
 from __future__ import annotations
 
 import math
 
+from msgspec.structs import replace
+
 from asgd.errors import UserError
-from asgd.spec.types import Optimizer, Schedule
+from asgd.spec.types import JobSpec, Optimizer, Schedule
 
 
 def learning_rate(optimizer: Optimizer, samples: int, dataset: int | None) -> float:
@@ -20,6 +23,19 @@ def learning_rate(optimizer: Optimizer, samples: int, dataset: int | None) -> fl
     if position < schedule.warmup:
         return optimizer.learning_rate * position / schedule.warmup
     return optimizer.learning_rate * _factor(schedule, position - schedule.warmup)
+
+
+def rate_factor(spec: JobSpec, rollbacks: int) -> float:
+    """What the learning rate is multiplied by after so many rollbacks."""
+    return spec.rollback.rate_factor**rollbacks
+
+
+def slowed(spec: JobSpec, rollbacks: int) -> JobSpec:
+    """`spec` with the learning rate that is left after so many rollbacks."""
+    if not rollbacks:
+        return spec
+    rate = spec.optimizer.learning_rate * rate_factor(spec, rollbacks)
+    return replace(spec, optimizer=replace(spec.optimizer, learning_rate=rate))
 
 
 def _position(schedule: Schedule, samples: int, dataset: int | None) -> float:

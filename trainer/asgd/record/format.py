@@ -114,9 +114,10 @@ class Saved(Record, tag=8, frozen=True):
 
 
 class Restored(Record, tag=9, frozen=True):
-    """This start of the shard took over a save."""
+    """This start of the shard took over a save, in a job that has gone back `rollbacks` times."""
 
     save: int
+    rollbacks: int = 0
 
 
 class Ended(Record, tag=10, frozen=True):

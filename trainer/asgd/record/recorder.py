@@ -44,8 +44,8 @@ class Recorder:
     def saved(self, save: int) -> None:
         """The state of this moment went into save number `save`; below zero: a copy in memory."""
 
-    def restored(self, save: int) -> None:
-        """The state is that of save number `save`."""
+    def restored(self, save: int, rollbacks: int) -> None:
+        """The state is that of save number `save`; the job has gone back `rollbacks` times, this one included."""
 
     def end(self) -> None:
         """The process ends in order."""

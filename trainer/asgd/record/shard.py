@@ -95,8 +95,8 @@ class ShardRecorder(Recorder):
     def saved(self, save: int) -> None:
         self._add(Saved(save))
 
-    def restored(self, save: int) -> None:
-        self._add(Restored(save))
+    def restored(self, save: int, rollbacks: int) -> None:
+        self._add(Restored(save, rollbacks))
 
     def end(self) -> None:
         self._add(Ended())

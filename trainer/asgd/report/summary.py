@@ -117,7 +117,13 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         lines.append(
             f"rejected   {_workers(summary.rejected_workers)}: {summary.algorithm} did not listen to what they sent"
         )
-    labels = {"worker": "gave up", "evaluator": "gave up", "data": "changed", "checkpoint": "skipped"}
+    labels = {
+        "worker": "gave up",
+        "evaluator": "gave up",
+        "data": "changed",
+        "checkpoint": "skipped",
+        "rollback": "went back",
+    }
     lines += [f"{labels.get(notice.about, 'noticed'):<11}{notice.text}" for notice in summary.notices]
     if output is not None:
         lines.append(f"files      {output}")

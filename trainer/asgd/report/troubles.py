@@ -14,6 +14,9 @@ def troubles(figures: Totals) -> Iterator[tuple[str, str]]:
         yield "refused", ", ".join(f"{count:,} {reason}" for reason, count in refused.items())
     if figures.evaluations_failed:
         yield "failed", units.plural(figures.evaluations_failed, "evaluation")
+    if figures.rollbacks:
+        times = units.plural(figures.rollbacks, "time")
+        yield "went back", f"{times}, to {figures.rate_factor:g} of the learning rate"
     if figures.lost_updates:
         yield "lost", units.plural(figures.lost_updates, "update")
     if figures.revisited_samples:

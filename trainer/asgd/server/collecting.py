@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from asgd.server.coordinator import Coordinator
+from asgd.server.facts import SaveFacts
 from asgd.server.manifest import Manifest
 from asgd.server.saving import Outcome, Publish, Saving, patience
 from asgd.server.shard import Shard
@@ -27,6 +28,8 @@ class Collecting:
         """Of the newest complete save."""
         self.newest_at = 0.0
         """When it was written, on the core's own clock."""
+        self.complete_saves = dict(saving.facts.complete)
+        """{number: updates} of those that a job may go back to."""
         self.error = ""
         """Why the newest attempt failed; empty when it did not."""
         self._number = 0
@@ -43,7 +46,8 @@ class Collecting:
     def ask(self, now: float) -> None:
         """Starts a save at once, or after the one under way, if there is anything new to save."""
         coordinator = self._coordinator
-        if not self._shard.ready or self.all_saved or coordinator.stop_reason == "diverged":
+        diverged = coordinator.stop_reason == "diverged" or coordinator.going_back
+        if not self._shard.ready or self.all_saved or diverged:
             return
         if coordinator.save_asked is None:
             coordinator.ask_save(now, 0)
@@ -59,6 +63,46 @@ class Collecting:
     def complete(self) -> int:
         """Number of the newest complete save; 0: none."""
         return self.newest.save if self.newest else 0
+
+    def back(self, others: int, now: float) -> tuple[int, int, str] | None:
+        """As `Primary.back`, where other shards have gone back `others` times."""
+        coordinator, own = self._coordinator, self._shard.rollbacks
+        # NB: others are ahead of a start that was killed right after a rollback, before a save, and knows of none.
+        if not coordinator.going_back and others <= own:
+            return None
+        if save := self.to_go_back_to():
+            return max(own + 1, others), save, coordinator.going_back
+        # NB: a save under way may be the first; how long it is waited for is its own bound.
+        if coordinator.going_back and not self.under_way:
+            coordinator.stay(now)
+        return None
+
+    def to_go_back_to(self) -> int:
+        """The save that a job goes back to that has diverged; 0: there is none.
+
+        The newest one, unless the job has diverged again soon after it went back: then one from before that, or the
+        oldest, for what was saved on the way to a divergence may be past saving at any rate.
+        """
+        coordinator, saves = self._coordinator, self.complete_saves
+        if coordinator.diverged_again:
+            return max(self._spared, default=min(saves, default=0))
+        return max(saves, default=0)
+
+    @property
+    def _spared(self) -> frozenset[int]:
+        """Soon after the job went back: the save from before that one, in case that it diverges again."""
+        if not self._coordinator.diverged_again:
+            return frozenset()
+        back_at = self._coordinator.back_at
+        return frozenset(sorted(number for number, at in self.complete_saves.items() if at < back_at)[-1:])
+
+    def facts(self, now: float) -> SaveFacts | None:
+        """What is told of the newest complete save."""
+        if self.newest is None:
+            return None
+        uri = f"{self._saving.facts.uri.rstrip('/')}/{self.newest.save:06d}"
+        size = sum(part.bytes for part in self.newest.parts)
+        return SaveFacts(self.newest.updates, uri, max(0.0, now - self.newest_at), size)
 
     @property
     def under_way(self) -> int:
@@ -114,12 +158,17 @@ class Collecting:
             self._end(self._overdue(now - asked), now)
         elif len(self._parts) == self._shard.shards and self._published < self._number:
             self._published = self._number
-            self._saving.ask(Publish(self._manifest(), self._coordinator.spec.checkpoint.keep))
+            keep = self._coordinator.spec.checkpoint.keep
+            self._saving.ask(Publish(self._manifest(), keep, self._spared))
 
     def published(self, outcome: Outcome, manifest: Manifest, now: float) -> None:
         """The store has answered about a manifest."""
         if outcome.done:
             self.newest, self.newest_at = manifest, now
+            self.complete_saves[manifest.save] = manifest.updates
+            keep, spared = self._coordinator.spec.checkpoint.keep, self._spared
+            for old in set(sorted(self.complete_saves)[:-keep]) - spared:
+                del self.complete_saves[old]
         if manifest.save == self.under_way:
             self._end(outcome.error, now)
 
@@ -150,4 +199,5 @@ class Collecting:
             parts=[self._parts[index] for index in range(shard.shards)],
             time=0.0,
             run=self._run,
+            rollbacks=shard.rollbacks,
         )

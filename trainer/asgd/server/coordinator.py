@@ -14,8 +14,8 @@ from typing import Any
 from asgd.errors import UserError
 from asgd.server import kept
 from asgd.server.agreement import Agreement
-from asgd.server.divergence import BAD, Divergence
-from asgd.server.evaluations import Evaluations
+from asgd.server.divergence import BAD
+from asgd.server.diverging import Diverging
 from asgd.server.mean import Mean
 from asgd.server.members import Member
 from asgd.server.pool import ANY, Pool, Span, Wanted
@@ -31,7 +31,7 @@ PAUSE_SECONDS = 2.0
 """Time moves on in steps of at most this; a longer one means that this process did not run."""
 
 
-class Coordinator(Evaluations):
+class Coordinator(Diverging):
     """Decides for one job. `now` is seconds on any monotonic clock; `run` names this start of the job."""
 
     def __init__(self, spec: JobSpec, run: str = "") -> None:
@@ -45,8 +45,6 @@ class Coordinator(Evaluations):
         self.seconds_before = 0.0
         self.last_push = 0.0
         self.mean_loss = Mean()
-        self.divergence = Divergence()
-        self.diverged_by: list[int] = []
         self.agreement = Agreement()
         self.rates = Rates()
         self.save_round = 0
@@ -157,25 +155,10 @@ class Coordinator(Evaluations):
         self._unusable(index, visits, now)
         self._check_stop(now)
 
-    def spoiled(self, index: int, verdict: str, now: float) -> None:
-        """A push that was accepted turned out to be bad in a later chunk (pushes that leave during backward)."""
-        self.divergence.spoil(index)
-        self._unusable(index, [], now, verdict)
-        self._check_bad(now)
-
-    def _check_bad(self, now: float) -> None:
-        if self.divergence.beyond(len(self.members)):
-            self._diverge(now)
-
     def _note_loss(self, index: int, loss: float, now: float) -> None:
         self.mean_loss.add(loss, LOSS_KEEPS)
         if self.divergence.loss(index, loss, self.loss, self.spec.divergence, len(self.members)):
             self._diverge(now)
-
-    def _diverge(self, now: float) -> None:
-        if not self.stop_reason:
-            self.stop_detail, self.diverged_by = self.divergence.sentence(self.spec.divergence)
-        self.stop("diverged", now)
 
     def rolled_back(self, samples: int) -> None:
         """A restart of shard 0 has lost updates: their samples are visited again."""
@@ -271,7 +254,7 @@ class Coordinator(Evaluations):
     # -- saves -------------------------------------------------------------------------------------
 
     def _check_save(self, now: float) -> None:
-        if self.save_asked is not None or not self.updates or self.divergence.suspected:
+        if self.save_asked is not None or not self.updates or self.divergence.suspected or self.going_back:
             return
         if now - self.last_save >= self.spec.checkpoint.every_seconds:
             ahead = math.ceil(self.rates.updates_per_second(now) * 0.6) + 1

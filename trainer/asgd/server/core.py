@@ -12,6 +12,7 @@ from typing import Any
 
 from asgd.algorithms.registry import halves
 from asgd.algorithms.rounds import RoundServer
+from asgd.algorithms.schedule import slowed
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
@@ -20,6 +21,7 @@ from asgd.server.knowledge import Knowledge
 from asgd.server.leaving import Leaving
 from asgd.server.participant import Participant
 from asgd.server.primary import Primary
+from asgd.server.rollback import Rollback
 from asgd.server.round_closing import RoundClosing
 from asgd.server.saving import Outcome, Publish, Restored, Saving, StoreFacts, Wish
 from asgd.server.shard import Parked, Shard, asker
@@ -50,24 +52,27 @@ from asgd.wire.messages import (
 
 TICK_SECONDS = 0.1
 PARKED_MOST = 10_000
+UNSAVED_SECONDS = 5.0
+"""Workers of a job that may go back wait so long at most until its initial weights were copied for the first save."""
 
 
 class ServerCore:
     """The server of shard `index` in its start number `term`. `store` None: there is no checkpoint store.
 
-    `memory(n)` makes the (n,) float32 array of the weights, all zero.
+    `memory(n)` makes the (n,) float32 array of the weights, all zero. `rollbacks`: how often the job has gone back.
     """
 
     def __init__(
         self, job: Job, index: int, term: int, *, run: str = "", store: StoreFacts | None = None,
-        recorder: Recorder | None = None, memory: Callable[[int], F32] | None = None,
+        recorder: Recorder | None = None, memory: Callable[[int], F32] | None = None, rollbacks: int = 0,
     ) -> None:  # fmt: skip
-        spec = job.spec
+        spec = slowed(job.spec, rollbacks)
         rule = halves(spec).server()
         self.job = job
         self.shard = Shard(spec, rule, index, spec.parameter_server.shards, term)
         self.shard.recorder = recorder or self.shard.recorder
         self.shard.memory = memory or self.shard.memory
+        self.shard.rollbacks = rollbacks
         self.traffic = Traffic()
         self.saving = Saving(self.shard, self.traffic, store) if store else None
         make = Primary if index == 0 else Participant
@@ -83,18 +88,22 @@ class ServerCore:
         """Lines for the log, which the driver takes away."""
         self._leaving: Leaving | None = None
         self._troubled = False
+        self._ready_since = 0.0
 
     def restore(self, restored: Restored | None, now: float) -> None:
         """Goes on from what an earlier start has left, or begins. Raises ProtocolError when it is of another job."""
         shard = self.shard
         if restored is None:
+            shard.unsaved = self.saving is not None and self.job.spec.on_divergence == "Rollback"
             if shard.term > 1:
                 shard.start_over()
             return
         shard.restore(restored.size, restored.layout, restored.arrays, restored.meta)
-        shard.recorder.restored(restored.number)
+        shard.recorder.restored(restored.number, shard.rollbacks)
+        if back := restored.back:
+            shard.losses.told(back.term, back.version, back.samples)
         if self.primary and restored.job is not None:
-            self.primary.restore(restored.job, restored.manifest, restored.age, now)
+            self.primary.restore(restored, restored.job, now)
             self.primary.tell_skipped(restored.skipped)
         if self.participant:
             self.participant.skipped = restored.skipped
@@ -252,6 +261,7 @@ class ServerCore:
         self.traffic.only(self.shard.members)
         if self.saving:
             self.saving.tick(now)
+            self._let_train(self.saving, now)
             self._tell_trouble(self.saving.trouble(now))
         answers: list[Answer] = []
         if self.primary:
@@ -264,6 +274,13 @@ class ServerCore:
             answers += self.rounds.tick() if self.rounds else ()
         answers += self.settle(now)
         return answers
+
+    def _let_train(self, saving: Saving, now: float) -> None:
+        """Once the initial weights were copied for their save; a store that cannot take them keeps nobody waiting."""
+        if not self.shard.ready:
+            self._ready_since = now
+        if saving.begun or now - self._ready_since > UNSAVED_SECONDS:
+            self.shard.unsaved = False
 
     def _tell_trouble(self, trouble: str) -> None:
         if bool(trouble) != self._troubled:
@@ -298,6 +315,19 @@ class ServerCore:
             if isinstance(outcome.wish, Publish):
                 self.primary.collecting.published(outcome, outcome.wish.manifest, now)
             self.primary.collecting.tick(now)
+
+    # -- going back --------------------------------------------------------------------------------
+
+    def back(self, now: float) -> Rollback | None:
+        """The order to go back, if the job does: the driver ends this core, and begins the next one with it."""
+        due = self._duty.back(now)
+        if due is None:
+            return None
+        shard = self.shard
+        number, save, why = due
+        return Rollback(
+            number, save, shard.term, shard.state.version, shard.state.samples, why, self.job_state(now)
+        )
 
     # -- leaving -----------------------------------------------------------------------------------
 

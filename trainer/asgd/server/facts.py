@@ -59,6 +59,7 @@ def shard_report(shard: Shard, traffic: Traffic) -> ShardReport:
         refused=dict(shard.refused),
         suspects=dict(sorted(shard.outliers.workers.items())[: limits.SUSPECTS_MOST]),
         lost=shard.losses.updates,
+        rollbacks=shard.rollbacks,
         sent=traffic.sent,
         received=traffic.received,
         codec_saved=shard.saved,

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
 RUN_BOUND = (
     "stop_reason", "stop_detail", "evaluation_error",
     "divergence", "diverged_by", "suspects", "finished_loops", "seen", "lost", "notices",
+    "rollbacks", "rollback_detail", "back_at", "diverged_at",
 )  # fmt: skip
 """Of one start of the job only: a job that is resumed by another one begins these anew."""
+
+NOT_UNDONE = (
+    "notices", "restarts", "seen", "lost", "suspects", "finished_loops", "evaluations_failed", "agreement",
+)  # fmt: skip
+"""What a rollback leaves as it was: it has happened, whatever the weights are now."""
 
 
 class Kept(Struct, rename="camel"):
@@ -47,6 +53,10 @@ class Kept(Struct, rename="camel"):
     mean_loss: Mean = msgspec.field(default_factory=Mean)
     divergence: Divergence = msgspec.field(default_factory=Divergence)
     diverged_by: list[int] = []
+    rollbacks: int = 0
+    rollback_detail: str = ""
+    back_at: int = 0
+    diverged_at: int = 0
     suspects: set[int] = set()
     metrics: dict[str, float] = {}
     metrics_at: int = -1
@@ -78,10 +88,7 @@ def capture(coordinator: Coordinator, now: float) -> dict[str, Any]:
 
 def take_over(coordinator: Coordinator, state: dict[str, Any]) -> None:
     """Puts a state that `capture` has made into a fresh coordinator. Raises UserError when it is none."""
-    try:
-        kept = msgspec.convert(state, Kept)
-    except msgspec.ValidationError as error:
-        raise UserError(f"spec.checkpoint.restore: the job's state can't be read: {error}") from error
+    kept = _read(state)
     same_run = kept.run == coordinator.run
     for name in _PLAIN:
         if same_run or name not in RUN_BOUND:
@@ -92,3 +99,18 @@ def take_over(coordinator: Coordinator, state: dict[str, Any]) -> None:
     coordinator.describe_data(kept.dataset, kept.guarantee, kept.tensors.encode())
     if coordinator.pool and kept.pool:
         coordinator.pool.load(kept.pool)
+
+
+def pass_on(coordinator: Coordinator, state: dict[str, Any]) -> None:
+    """After a rollback: puts in what the job's `state` just before it had seen, and what is not undone of it."""
+    kept = _read(state)
+    for name in NOT_UNDONE:
+        setattr(coordinator, name, getattr(kept, name))
+    coordinator.seconds_before = kept.seconds
+
+
+def _read(state: dict[str, Any]) -> Kept:
+    try:
+        return msgspec.convert(state, Kept)
+    except msgspec.ValidationError as error:
+        raise UserError(f"spec.checkpoint.restore: the job's state can't be read: {error}") from error

@@ -28,5 +28,7 @@ class Manifest(Struct, rename="camel"):
     """Seconds since 1970 when it was written; set by who writes it."""
     run: str = ""
     """Which start of the job wrote it: a restore that was asked for happens once a run."""
+    rollbacks: int = 0
+    """How often that start of the job had gone back to a checkpoint by then."""
     crc32: str = ""
     """Of the file, with "00000000" in this place; set by who writes it."""

@@ -36,6 +36,7 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
         "saved_bytes", "Payload bytes that codecs saved of what fp32 would have taken.", shard.saved
     )
     yield _counter("lost_updates", "Acknowledged updates lost by restarts.", shard.losses.updates)
+    yield _counter("rollbacks", "How often the job has gone back to a checkpoint.", shard.rollbacks)
     yield _gauge("version", "Version of this shard: updates applied to it.", state.version)
     yield _gauge("term", "Term of this server: how often the shard was started.", shard.term)
     yield _gauge("connected_workers", "Workers that are members.", len(shard.members))

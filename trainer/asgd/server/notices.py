@@ -9,7 +9,7 @@ from msgspec import Struct
 from asgd.spec.status import Notice
 
 MOST = 16
-About = Literal["worker", "evaluator", "pushes", "evaluation", "data", "checkpoint"]
+About = Literal["worker", "evaluator", "pushes", "evaluation", "data", "checkpoint", "rollback"]
 
 
 class Notices(Struct):

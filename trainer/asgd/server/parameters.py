@@ -57,9 +57,13 @@ class Parameters:
         self.histogram: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
         self.outliers = Outliers(spec.outliers)
+        self.unsaved = False
+        """Nobody trains yet: the initial weights are still to be saved, for the job may have to go back to them."""
         self.spoils = 0
         """Accepted pushes that turned out to be bad in a later chunk."""
         self.losses = Losses()
+        self.rollbacks = 0
+        """How often the job had gone back to a checkpoint when this start began."""
         self.shadows: Shadows | None = None
         """What each worker holds, when pulls are sent as differences."""
         self.saved = 0
@@ -128,6 +132,7 @@ class Parameters:
             "refused": dict(self.refused),
             "outliers": self.outliers.state(),
             "losses": self.losses.state(),
+            "rollbacks": self.rollbacks,
             # NB: it is written while the strategy goes on.
             "facts": deepcopy(self.state.facts),
         }

@@ -64,12 +64,18 @@ class Participant:
         later = self._leaving_after is not None and self._heard.saved > self._leaving_after
         return later or self._heard.final
 
+    def back(self, now: float) -> tuple[int, int, str] | None:
+        """As `Primary.back`: shard 0 has gone back to a save, and this shard has not."""
+        heard = self._heard
+        behind = self._saving is not None and heard.rollbacks > self._shard.rollbacks
+        return (heard.rollbacks, heard.back_to, "") if behind else None
+
     # -- time --------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> Beat:
         """The report to shard 0. Takes up the save that it announced, and drops workers that it does not know."""
         if self._saving:
-            if self._heard.save:
+            if self._heard.save and not self.back(now):
                 self._saving.order(self._heard.save, self._heard.save_at, now)
             self._keep_own(self._saving)
         self._forget(now)
@@ -104,8 +110,10 @@ class Participant:
             parts=[part],
             time=0.0,
             run=self._run,
+            rollbacks=shard.rollbacks,
         )
-        saving.ask(KeepOwn(own, shard.index, self._job.spec.checkpoint.keep))
+        # NB: shard 0 may spare one that the job may go back to yet.
+        saving.ask(KeepOwn(own, shard.index, self._job.spec.checkpoint.keep + shard.rollbacks))
 
     def _forget(self, now: float) -> None:
         for index, incarnation in list(self._shard.members.items()):

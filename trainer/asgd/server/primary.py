@@ -11,14 +11,13 @@ from typing import Any
 import msgspec
 
 from asgd.errors import ProtocolError, UserError
-from asgd.server import outliers
+from asgd.server import kept, outliers
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
-from asgd.server.facts import JobFacts, SaveFacts, serving, shard_report
+from asgd.server.facts import JobFacts, serving, shard_report
 from asgd.server.failures import Failures
-from asgd.server.manifest import Manifest
 from asgd.server.pool import Wanted
-from asgd.server.saving import Saving
+from asgd.server.saving import Restored, Saving
 from asgd.server.shard import Shard, named
 from asgd.server.traffic import Traffic
 from asgd.server.view import build_status
@@ -72,18 +71,22 @@ class Primary:
         """Why the job stops; empty while it runs."""
         return self.coordinator.stop_reason
 
-    def restore(self, state: dict[str, Any], manifest: Manifest | None, age: float, now: float) -> None:
-        """Takes over the job's state; `manifest` is the newest complete save, if there is one, `age` seconds old."""
-        self.coordinator.load(state)
-        self.coordinator.last_save = now
-        if state["run"] == self.coordinator.run:
-            self.coordinator.returning_until = now + RETURN_SECONDS
-        self.shard.state.dataset, self.shard.tensors = self.coordinator.dataset, self.coordinator.tensors
+    def restore(self, found: Restored, state: dict[str, Any], now: float) -> None:
+        """Takes over the job's `state` from what was `found`; with `found.back` the job goes back to it."""
+        coordinator = self.coordinator
+        coordinator.load(state)
+        coordinator.last_save = now
+        if state["run"] == coordinator.run:
+            coordinator.returning_until = now + RETURN_SECONDS
+        self.shard.state.dataset, self.shard.tensors = coordinator.dataset, coordinator.tensors
         self._rolled_back = self.shard.losses.samples
         if self.collecting:
-            if state["stopReason"] == "":
-                self.coordinator.restarts["server"] += 1
-            self.collecting.newest, self.collecting.newest_at = manifest, now - age
+            if state["stopReason"] == "" and not found.back:
+                coordinator.restarts["server"] += 1
+            self.collecting.newest, self.collecting.newest_at = found.manifest, now - found.age
+        if found.back:
+            kept.pass_on(coordinator, found.back.job or {})
+            coordinator.gone_back(found.back)
 
     # -- members -----------------------------------------------------------------------------------
 
@@ -156,10 +159,11 @@ class Primary:
     def exchanged(self, message: Exchange, reply: Reply, spoiled: bool, now: float) -> None:
         """A chunk of a push was served: the first one has the push's verdict, a later one may have `spoiled` it."""
         self._failures.pushed(message.index)
-        if message.bare and not message.finite and not message.steps and reply.verdict != "duplicate":
+        fresh, undone = reply.verdict != "duplicate", reply.verdict == "refused:rollback"
+        if message.bare and not message.finite and not message.steps and fresh and not undone:
             self.coordinator.dropped(message.index, message.visits, now)
             return
-        if not message.chunk and message.steps and reply.verdict != "duplicate":
+        if not message.chunk and (message.steps or undone) and fresh:
             self.coordinator.pushed(
                 message.index, message.visits, message.samples, message.loss, reply.verdict, now
             )
@@ -249,6 +253,8 @@ class Primary:
             dataset=coordinator.dataset,
             resting=[member.index for member in coordinator.members.values() if member.resting],
             every_seconds=coordinator.spec.evaluation.every_seconds,
+            rollbacks=self.shard.rollbacks,
+            back_to=collecting.complete if collecting else 0,
         )
 
     def _worker_report(self, index: int, report: WorkerReport) -> None:
@@ -267,17 +273,18 @@ class Primary:
         known = self.terms.get(message.index)
         if known is not None and message.incarnation < known:
             return Fault("fenced", f"there is a shard {message.index} of term {known}", self.shard.term)
-        if known is not None and message.incarnation > known:
+        before, self.reports[message.index] = self.reports.get(message.index), report
+        goes_back = before is not None and report.rollbacks > before.rollbacks
+        if known is not None and message.incarnation > known and not goes_back:
             self.coordinator.restarts["server"] += 1
         self.terms[message.index] = message.incarnation
         self.tell_skipped(report.skipped)
         if report.ready:
             self.coordinator.shard_heard(message.index, now)
-        before, self.reports[message.index] = self.reports.get(message.index), report
         for worker, count in report.suspects.items():
-            known = before.suspects.get(worker, 0) if before else 0
+            told = before.suspects.get(worker, 0) if before else 0
             # NB: the first report to a shard 0 that was started anew is of pushes of before.
-            if worker not in self.coordinator.suspects or (before and count > known):
+            if worker not in self.coordinator.suspects or (before and count > told):
                 self.coordinator.suspect(worker, outliers.sentence(self.job.spec.outliers), now)
         if self.collecting:
             self.collecting.report(message.index, report)
@@ -319,6 +326,15 @@ class Primary:
         """Live fields of the spec have changed."""
         self.coordinator.change(spec)
 
+    def back(self, now: float) -> tuple[int, int, str] | None:
+        """Number of the rollback that is due, the save that the job goes back to, and why; None: there is none."""
+        if self.collecting:
+            others = max((report.rollbacks for report in self.reports.values()), default=0)
+            return self.collecting.back(others, now)
+        if self.coordinator.going_back:
+            self.coordinator.stay(now)
+        return None
+
     def tick(self, now: float) -> None:
         """Moves time on. A fresh model, and what a restart has lost, are saved as soon as they are there."""
         coordinator = self.coordinator
@@ -342,7 +358,8 @@ class Primary:
         """What a restart lost is known to memory alone until the next save: another death would forget it."""
         own = self.shard.losses.updates
         lost = own + sum(report.lost for report in self.reports.values())
-        free = self.shard.ready and not self.stop and not collecting.under_way
+        over = self.stop or self.coordinator.going_back
+        free = self.shard.ready and not over and not collecting.under_way
         if lost > self._lost_saved and free and not self.remembers:
             self._lost_saved = lost
             self.coordinator.ask_save(now, 0)
@@ -367,18 +384,10 @@ class Primary:
             rejected=list(self.shard.state.facts.get("rejected", [])),
             ever_rejected=list(self.shard.state.facts.get("everRejected", [])),
             figures=self.shard.strategy.tells(self.shard.state),
-            save=self._save_facts(now),
+            save=self.collecting.facts(now) if self.collecting else None,
             save_error=self._save_error(now),
             serving=serving(self.traffic),
         )
-
-    def _save_facts(self, now: float) -> SaveFacts | None:
-        newest = self.collecting.newest if self.collecting else None
-        if newest is None or self.collecting is None or self._saving is None:
-            return None
-        uri = f"{self._saving.facts.uri.rstrip('/')}/{newest.save:06d}"
-        size = sum(part.bytes for part in newest.parts)
-        return SaveFacts(newest.updates, uri, max(0.0, now - self.collecting.newest_at), size)
 
     def _save_error(self, now: float) -> str:
         if self._saving is None or self.collecting is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import zmq
@@ -17,11 +18,13 @@ from asgd.host.env import ProcessConfig, read_config
 from asgd.record.shard import recorder
 from asgd.server.bulk import open_bulk
 from asgd.server.core import ServerCore
+from asgd.server.rollback import Rollback
+from asgd.server.saves import in_memory
 from asgd.server.saves.in_memory import Memory
 from asgd.server.saves.restore import find, open_store
 from asgd.server.saves.saver import Saver
 from asgd.server.saves.store import Store
-from asgd.server.saving import StoreFacts
+from asgd.server.saving import Restored, StoreFacts
 from asgd.server.service import Ports, Service
 from asgd.wire import control
 
@@ -29,16 +32,25 @@ from asgd.wire import control
 def main() -> int:
     """Runs one server as its environment says. Raises UserError, TryAgain, Fenced."""
     keep_freed_memory()
-    open_service(read_config()).run()
+    config = read_config()
+    service = open_service(config)
+    while back := service.run():
+        service = open_service(config, back, service)
     return exitcodes.DONE
 
 
-def open_service(config: ProcessConfig) -> Service:
-    """The server of shard `config.index`, listening. Raises UserError on a bad address or save, TryAgain."""
+def open_service(
+    config: ProcessConfig, back: Rollback | None = None, before: Service | None = None
+) -> Service:
+    """The server of shard `config.index`, listening. Raises UserError on a bad address or save, TryAgain.
+
+    With `back` it begins by going back to a save, in the place of the service `before`.
+    """
     spec = config.job.spec
     store = open_store(config.checkpoint) if config.checkpoint else None
     term = store.claim_term(config.index, config.run) if store else 1
-    facts = StoreFacts(store.uri, max(store.begun(), default=0)) if store else None
+    found = _find(config, store, back)
+    facts = _facts(store, goes_back=spec.on_divergence == "Rollback" and not config.index) if store else None
     ports = _open_ports(config)
     rule = halves(spec).server()
     in_place = ports.bulk is not None and spec.exchange.read_in_place and answers_weights(rule)
@@ -46,6 +58,7 @@ def open_service(config: ProcessConfig) -> Service:
         config.job, config.index, term, run=config.run, store=facts,
         recorder=recorder(config.record, config.index, term),
         memory=ports.bulk.weights_memory if ports.bulk and in_place else None,
+        rollbacks=found.rollbacks if found else 0,
     )  # fmt: skip
     # NB: without a store there are no terms.
     if config.memory and store:
@@ -53,9 +66,9 @@ def open_service(config: ProcessConfig) -> Service:
         if core.primary:
             core.primary.remembers = True
     core.knowledge.room, core.knowledge.started = available_bytes(), (config.incarnation, time.monotonic())
-    _restore(core, config, store, ports.memory)
+    _restore(core, found)
     ports.saver = Saver(store) if store else None
-    return Service(config, core, ports)
+    return Service(config, core, ports, before)
 
 
 def _open_ports(config: ProcessConfig) -> Ports:
@@ -73,8 +86,28 @@ def _open_ports(config: ProcessConfig) -> Ports:
     return ports
 
 
-def _restore(core: ServerCore, config: ProcessConfig, store: Store | None, memory: Memory | None) -> None:
-    found = find(config.job, config.index, config.run, store, memory.newest() if memory else None)
+def _facts(store: Store, *, goes_back: bool) -> StoreFacts:
+    complete = []
+    for number in store.saves() if goes_back else ():
+        with suppress(UserError):  # a damaged one is none to go back to
+            complete.append((number, store.manifest(number).updates))
+    return StoreFacts(store.uri, max(store.begun(), default=0), tuple(complete))
+
+
+def _find(config: ProcessConfig, store: Store | None, back: Rollback | None) -> Restored | None:
+    """What the server goes on from."""
+    shards, kept = config.job.spec.parameter_server.shards, None
+    if config.memory and store and back:
+        in_memory.discard(config.memory, config.index, shards)
+    elif config.memory and store:
+        kept = in_memory.newest(config.memory, config.index, shards, config.run)
+    found = find(config.job, config.index, config.run, store, kept, back)
+    if store and back and found:
+        store.undo(found.number, config.index)
+    return found
+
+
+def _restore(core: ServerCore, found: Restored | None) -> None:
     try:
         core.restore(found, time.monotonic())
     except ProtocolError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from asgd.kernel import F32
 from asgd.server.manifest import Manifest
+from asgd.server.rollback import Rollback
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
 from asgd.wire.partition import Range, shard_range
@@ -41,6 +42,8 @@ class StoreFacts:
     uri: str
     newest_begun: int = 0
     """The highest number that any save bears, complete or not."""
+    complete: tuple[tuple[int, int], ...] = ()
+    """(number, updates) of the complete saves, oldest first; for shard 0 of a job that may go back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +63,10 @@ class Restored:
     """Seconds since that was written."""
     skipped: str = ""
     """Which newer saves are not whole, and why, in a sentence."""
+    rollbacks: int = 0
+    """How often the job has gone back, with `back` if there is one."""
+    back: Rollback | None = None
+    """This start begins by going back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,10 +84,11 @@ class WritePart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Publish:
-    """All parts are written: write the manifest, then remove all but the newest `keep` saves."""
+    """All parts are written: write the manifest, then remove all but the newest `keep` saves and those `spared`."""
 
     manifest: Manifest
     keep: int
+    spared: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +158,11 @@ class Saving:
         self._asked: float | None = None
         """When the store was last asked for anything, or this server began."""
         self._suspected = -SUSPICION_SECONDS
+
+    @property
+    def begun(self) -> bool:
+        """A part of this start was copied for its save, or given up."""
+        return self._taken > 0
 
     # -- what is asked for -------------------------------------------------------------------------
 

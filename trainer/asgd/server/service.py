@@ -25,6 +25,7 @@ from asgd.server import metrics
 from asgd.server.answers import PRIMARY, Answers
 from asgd.server.bulk import Bulk, Connection
 from asgd.server.core import TICK_SECONDS, ServerCore
+from asgd.server.rollback import Rollback
 from asgd.server.saves.in_memory import Memory
 from asgd.server.saves.saver import Saver
 from asgd.spec.live import merge
@@ -54,9 +55,11 @@ class Ports:
 
 
 class Service:
-    """Drives `core` by `ports`."""
+    """Drives `core` by `ports`. `before`: the service of this process in whose place it serves, which has ended."""
 
-    def __init__(self, config: ProcessConfig, core: ServerCore, ports: Ports) -> None:
+    def __init__(
+        self, config: ProcessConfig, core: ServerCore, ports: Ports, before: Service | None = None
+    ) -> None:
         self.config, self.core, self.ports = config, core, ports
         self.bulk, self.saver, self.memory = ports.bulk, ports.saver, ports.memory
         self._router, self._dealer = ports.router, ports.dealer
@@ -64,6 +67,7 @@ class Service:
             ports.bulk.takes = core.shard.takes
         self.told_to_leave = False
         """Set by a signal; the loop looks at it."""
+        self._before = before
         self._poller = self._make_poller()
         self._due = 0.0
         self._live = b""
@@ -89,9 +93,15 @@ class Service:
 
     # -- the loop ----------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Serves until SIGTERM. Raises Fenced when a newer server of this shard shows up."""
+    def run(self) -> Rollback | None:
+        """Serves until SIGTERM, or until the job goes back: then the next service is to begin with what is returned.
+
+        Raises Fenced when a newer server of this shard shows up.
+        """
         signal.signal(signal.SIGTERM, self._on_term)
+        # NB: until here a signal was told to the service before.
+        self.told_to_leave |= self._before is not None and self._before.told_to_leave
+        self._before = None
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.config.announce_address("server", self.exporter.address)
         core, state = self.core, self.core.shard.state
@@ -100,10 +110,14 @@ class Service:
         )
         place = f"shard {core.shard.index} of {core.shard.shards}, term {core.shard.term}"
         say(f"{place} of job {self.config.job.name}: listens on {self.config.bind}, {origin}")
-        while not core.may_leave(time.monotonic()):
+        back = None
+        while back is None and not core.may_leave(time.monotonic()):
             self.step()
+            back = core.back(time.monotonic())
         self.close()
-        say(f"shard {core.shard.index} ends at version {state.version:,}")
+        goes = "goes back from" if back else "ends at"
+        say(f"shard {core.shard.index} {goes} version {state.version:,}")
+        return back
 
     def _on_term(self, *_: object) -> None:
         self.told_to_leave = True

@@ -3,8 +3,7 @@
 Weights are cut into chunks; a push is a run of chunk messages, each applied on arrival and answered at once, so pushes
 of several workers interleave chunk by chunk and nobody waits for a slow link. Every push is applied exactly once: the
 shard remembers each worker's last sequence number and how many of its chunks are in, and that table is saved with the
-weights. What it holds is `parameters.py`'s; who decides what a server
-does with it is `core.py`, members and stop are the coordinator's.
+weights. What it holds is `parameters.py`'s; who decides what a server does with it is `core.py`.
 """
 
 from __future__ import annotations
@@ -246,7 +245,9 @@ class Shard(Parameters):
             state.version + 1, message.samples, message.steps, message.loss, meta=message.meta, bare=message.bare,
             part=message.part, parts=message.parts,
         )  # fmt: skip
-        reason = self.outliers.judge(largest)
+        # NB: what was computed from weights that are undone, or are still to be, says nothing of anybody.
+        undone = message.rollbacks != self.rollbacks
+        reason = "rollback" if undone else self.outliers.judge(largest)
         if reason == "outlier":
             self.outliers.refused(message.index, largest)
         if not reason and message.base > state.version:
@@ -258,16 +259,14 @@ class Shard(Parameters):
             dropped = message.bare and not message.finite
             # NB: a batch that its worker has dropped is told to all shards, and is one.
             self.refused[reason] += self.index == 0 or not dropped
-            if push.steps:
+            if push.steps and not undone:
                 self._pass_over(message.index, reason, dropped)
             return seen
         seen.push = push
-        if not push.steps:
-            return seen
-        if not self.strategy.rounds:
-            state.version += 1
-        state.samples += message.samples
-        self.histogram[push.staleness] += 1
+        if push.steps:
+            state.version += not self.strategy.rounds
+            state.samples += message.samples
+            self.histogram[push.staleness] += 1
         return seen
 
     def _apply(
@@ -345,7 +344,11 @@ class Shard(Parameters):
             return not self.ready
         if self.members.get(message.index) != message.incarnation:
             return False
-        return self.warming(message.index) or not self.strategy.may_pull(self.state, message.index)
+        return (
+            self.unsaved
+            or self.warming(message.index)
+            or not self.strategy.may_pull(self.state, message.index)
+        )
 
     def warming(self, index: int) -> bool:
         """Warm start: until enough samples are in, only the lowest live worker trains (algorithms.md 2a)."""
@@ -356,7 +359,7 @@ class Shard(Parameters):
         return Reply(
             self.term, sequence, chunk, state.version, verdict, state.workers, state.samples,
             self.pulled_codec if pull else "", notes=self.strategy.notes(state, worker),
-            stamp=self.recorder.stamp,
+            stamp=self.recorder.stamp, rollbacks=self.rollbacks,
         )  # fmt: skip
 
     @property

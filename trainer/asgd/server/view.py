@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+from asgd.algorithms.schedule import rate_factor
 from asgd.server.coordinator import Coordinator
 from asgd.server.facts import JobFacts, SaveFacts
 from asgd.server.members import Member
@@ -86,12 +88,21 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         stop_reason=coordinator.stop_reason,
         stop_detail=coordinator.stop_detail,
         diverged_by=coordinator.diverged_by,
+        **_rollbacks(coordinator),
         suspects=sorted(coordinator.suspects)[:LOST_MOST],
         refused_lately=coordinator.refused_lately(now)[:LOST_MOST],
         guarantee=coordinator.guarantee,
         stop_after=coordinator.spec.stop_after,
         serving=facts.serving,
     )
+
+
+def _rollbacks(coordinator: Coordinator) -> dict[str, Any]:
+    return {
+        "rollbacks": coordinator.rollbacks,
+        "rollback_detail": coordinator.rollback_detail,
+        "rate_factor": rate_factor(coordinator.spec, coordinator.rollbacks),
+    }
 
 
 def _origin(coordinator: Coordinator, now: float) -> float:

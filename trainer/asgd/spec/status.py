@@ -54,9 +54,9 @@ class Notice(Struct, rename="camel", frozen=True):
     """Grows by one with each notice of the job: who has told number n tells those above it."""
     text: str
     """What happened, in one sentence without a full stop."""
-    about: Literal["worker", "evaluator", "pushes", "evaluation", "data", "checkpoint"] = "worker"
-    """A worker or the evaluator was waited for, pushes are refused, an evaluation failed, data have changed, or a
-    checkpoint was passed over as damaged."""
+    about: Literal["worker", "evaluator", "pushes", "evaluation", "data", "checkpoint", "rollback"] = "worker"
+    """A worker or the evaluator was waited for, pushes are refused, an evaluation failed, data have changed, a
+    checkpoint was passed over as damaged, or the job has gone back to one because it diverged."""
 
 
 class WorkerView(Struct, rename="camel", frozen=True):
@@ -166,6 +166,12 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """What led to it, in a sentence without a full stop; empty where the reason says it all."""
     diverged_by: list[int] = []
     """Workers whose pushes ended the job as diverged, the first one first."""
+    rollbacks: int = 0
+    """How often the job diverged and has gone back to a checkpoint (`onDivergence: Rollback`)."""
+    rollback_detail: str = ""
+    """Why it did so last, whose pushes it were, and where it goes on from, in a sentence without a full stop."""
+    rate_factor: float = 1.0
+    """What rollbacks have left of `optimizer.learningRate`, as a factor."""
     suspects: list[int] = []
     """Workers whose pushes were refused: out of all bounds, or not finite several times; the 256 lowest."""
     guarantee: str = ""

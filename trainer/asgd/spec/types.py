@@ -104,6 +104,13 @@ class DivergenceRule(Spec, frozen=True):
     pushes: int = 200
 
 
+class RollbackRule(Spec, frozen=True):
+    """How often a job that diverged goes back to its newest checkpoint, and what its learning rate becomes by it."""
+
+    limit: int = 3
+    rate_factor: float = 0.5
+
+
 class OutlierRule(Spec, frozen=True):
     """Which pushes are too large to be true; factor 0: none."""
 
@@ -230,6 +237,8 @@ class JobSpec(Spec, frozen=True):
     buffers: str = "local"
     stop_after: StopAfter = field(default_factory=lambda: StopAfter(epochs=20))
     divergence: DivergenceRule = field(default_factory=DivergenceRule)
+    on_divergence: str = "Fail"
+    rollback: RollbackRule = field(default_factory=RollbackRule)
     outliers: OutlierRule = field(default_factory=OutlierRule)
     evaluation: Evaluation = field(default_factory=Evaluation)
     parameter_server: ParameterServer = field(default_factory=ParameterServer)

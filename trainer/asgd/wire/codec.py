@@ -51,6 +51,11 @@ class Encoder:
         self.codec, self.size = codec, size
         self.residual = np.zeros(size, np.float32) if codec.push in LOSSY else None
 
+    def forget(self) -> None:
+        """What earlier pushes left over does not belong to the next ones."""
+        if self.residual is not None:
+            self.residual.fill(0)
+
     def encode(self, vector: F32, chunk: int) -> Any:
         """`vector` (m,) is chunk number `chunk` of the shard's push."""
         if self.residual is None:

@@ -147,6 +147,8 @@ class Exchange(Message):
     parts: Parts = 1
     run: Parts = 1
     """How many chunks from `chunk` on it is about; more than one only where they lie in the shared segment."""
+    rollbacks: Version = 0
+    """How often the job had gone back when the weights were pulled that it was computed from."""
 
 
 class Pull(Message):
@@ -192,6 +194,8 @@ class Reply(Message):
     whole: bool = True
     """False: it is about one part of the shard, whose chunks have no place in the segment."""
     run: Parts = 1
+    rollbacks: Natural = 0
+    """How often the job has gone back to a checkpoint (`server/rollback.py`), as far as this shard is."""
 
 
 class Lease(Message):
@@ -256,6 +260,8 @@ class Beaten(Message):
     """To the evaluator: how often to evaluate; 0 only at the end."""
     given_up: str = ""
     """Why this process was given up and has to end; nothing else is told then."""
+    rollbacks: Natural = 0
+    back_to: Natural = 0  # to shards: who has not gone back so often does so, to this save
 
 
 class Gathered(Message):

@@ -65,6 +65,8 @@ class ShardReport(Struct, tag="shard", tag_field="t"):
     error: Text = ""
     store_trouble: Text = ""
     """What is wrong with its checkpoint store at this moment, in a sentence."""
+    rollbacks: Count = 0
+    """How often the job has gone back to a checkpoint, as far as this shard is."""
     skipped: Text = ""
     """Which saves this start has passed over because they are not whole, in a sentence."""
 

@@ -6,24 +6,24 @@ for (`wishes.py`) and are resumed with what came. After each backward pass the s
 older; the order of what touches the weights is fixed: take the gradient, merge what came, step, take out what goes.
 A push names the versions of the shards that its gradient was computed from, never those that were merged since.
 A batch whose loss or gradient is not finite is dropped here, once for all strategies: none of them ever sees it.
+So is all that a worker holds when the job has gone back to a checkpoint (`server/rollback.py`): it begins anew.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from asgd import kernel
 from asgd.algorithms.attacks import Attack
 from asgd.algorithms.base import Turn, WorkerStrategy
-from asgd.algorithms.schedule import learning_rate
+from asgd.algorithms.schedule import learning_rate, slowed
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.wire.partition import part_slices
-from asgd.worker.reading.leased import Lease, LeasedBatch, Visits, Waiting
-from asgd.worker.sending.headers import Outcome, PushHeader
+from asgd.worker.reading.leased import LeasedBatch, Visits, Waiting
+from asgd.worker.sending.headers import Outcome, Pending, PushHeader
 from asgd.worker.wishes import (
     AWAIT,
     JOIN,
@@ -49,16 +49,6 @@ def overlaps(spec: JobSpec, rule: WorkerStrategy) -> bool:
     return spec.exchange.ahead > 0 or rule.delay > 0
 
 
-@dataclass(slots=True)
-class _Pending:
-    """What has been computed since the last push."""
-
-    samples: int = 0
-    steps: int = 0
-    visits: list[Lease] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-
-
 class WorkerCore:
     """A worker of the job `spec` on `shards` shards, with the strategy's worker half `rule`.
 
@@ -81,10 +71,15 @@ class WorkerCore:
         """Samples of the whole job, as far as this worker knows."""
         self.stop = ""
         """Why the job is over."""
+        self.rollbacks = 0
+        """How often the job had gone back to a checkpoint when the weights of this moment were pulled."""
+        self._undone = False
+        """It has gone back since."""
+        self._optimizer = spec.optimizer
         self._shards, self._dataset = shards, dataset
         self._observer = observer or Observer()
         self._leaving = leaving
-        self._pending = _Pending()
+        self._pending = Pending()
         self._versions: tuple[int, ...] = ()
         """Versions of the shards in the weights of this moment, and in those of the newest gradient."""
         self._computed_from: tuple[int, ...] = ()
@@ -105,7 +100,7 @@ class WorkerCore:
     @property
     def rate(self) -> float:
         """The job's learning rate now. Raises UserError where its schedule needs an epoch's size and there is none."""
-        return learning_rate(self.spec.optimizer, self.samples, self._dataset)
+        return learning_rate(self._optimizer, self.samples, self._dataset)
 
     # -- a life ------------------------------------------------------------------------------------
 
@@ -123,14 +118,47 @@ class WorkerCore:
 
     def refresh(self) -> Life[str]:
         """Takes the servers' weights as they are now."""
-        yield Exchange(None, True, PushHeader())
-        outcome: Outcome = yield AWAIT
-        self._take(outcome)
+        apart = True
+        while apart and not self.stop:
+            yield Exchange(None, True, PushHeader())
+            outcome: Outcome = yield AWAIT
+            self._take(outcome)
+            # NB: the job goes back shard by shard, which takes a moment.
+            apart = len(set(outcome.rollbacks)) > 1
+            if apart and not self.stop:
+                yield Sleep(WAIT_SECONDS)
         if not self.stop:
             self.vectors.weights[:] = self.vectors.landed()
             self.rule.joined(self.vectors.weights)
-            self._versions = outcome.versions
+            self._versions, self._undone = outcome.versions, False
+            self.rollbacks = max(outcome.rollbacks, default=0)
+            self._optimizer = slowed(self.spec, self.rollbacks).optimizer
         return self.stop
+
+    def _go_back(self) -> Life[None]:
+        """The job has gone back: what this worker holds belongs to what is undone."""
+        pending, self._pending = self._pending, Pending()
+        yield from self._give_back(pending.visits, self.rollbacks)
+        if not self.stop:
+            yield from self.refresh()
+
+    def _give_back(self, visits: Visits, rollbacks: int) -> Life[None]:
+        """Work on `visits` comes to nothing, since it is of before a rollback.
+
+        NB: they may have been granted after it, and nobody else would do them.
+        """
+        if visits and not self.stop:
+            self.sequence += 1
+            yield Exchange(None, False, self._nothing(sum(b - a for _, a, b in visits), 0, visits, rollbacks))
+            outcome: Outcome = yield AWAIT
+            self._take(outcome)
+
+    def _nothing(self, samples: int, steps: int, visits: Visits, rollbacks: int) -> PushHeader:
+        """Of a push without a vector, which tells that work on `visits` has come to nothing."""
+        return PushHeader(
+            sequence=self.sequence, samples=samples, steps=steps, finite=False, bare=True, visits=visits,
+            part=self.rule.part, parts=self.rule.parts, rollbacks=rollbacks,
+        )  # fmt: skip
 
     def train(self) -> Life[str]:
         """Batch after batch until the job stops, the worker is told to leave, or there is no more data.
@@ -173,7 +201,7 @@ class WorkerCore:
         if vector is None:
             return
         host = self.vectors.leaving(vector)
-        self._pending = _Pending()  # steps that were not pushed before the end do not count
+        self._pending = Pending()  # steps that were not pushed before the end do not count
         yield Exchange(host, False, self._meta(host))
         try:
             yield AWAIT
@@ -190,7 +218,7 @@ class WorkerCore:
         self.sequence += 1
         return PushHeader(
             sequence=self.sequence, samples=item.samples, steps=1, visits=item.visits, bases=self._versions,
-            by_chunk=True,
+            by_chunk=True, rollbacks=self.rollbacks,
         )  # fmt: skip
 
     def step(self, samples: int, loss: float | None, visits: Visits = (), *, left: bool = False) -> Life[str]:
@@ -204,14 +232,19 @@ class WorkerCore:
         self._dropped = 0
         if self.spec.optimizer.clip_norm is not None:
             self._clip(gradient, self.spec.optimizer.clip_norm)
-        self._computed_from = self._versions
+        self._computed_from, rollbacks = self._versions, self.rollbacks
         if not self.rule.delay:
             yield from self._land()
+        if self.rollbacks != rollbacks:
+            yield from self._give_back(visits, rollbacks)
+            return self.stop
         self.steps += 1
         self.rule.step(self.vectors.weights, gradient, self.rate)
         self._note(samples, loss, visits)
         if self.steps >= self._land_at:
             yield from self._land()
+        if self.rollbacks != rollbacks:
+            return self.stop
         turn = self.rule.turn(self.steps)
         if turn.push or turn.pull:
             yield self._begin(turn)
@@ -230,6 +263,8 @@ class WorkerCore:
         self.leaves_early = "refused:nonfinite" not in outcome.verdicts
         self._pulling = True
         turn = self._merge(outcome)
+        if self._undone and not self.stop:
+            yield from self._go_back()
         if turn.push or turn.pull:
             yield self._begin(turn)
             yield from self._land()
@@ -241,19 +276,21 @@ class WorkerCore:
         One alone is told as no step (`steps` 0), so a round waits for this worker's next batch; after more in a row
         it does not. After `ANEW` in a row what is pending is given back, and the worker begins anew from the centre.
         """
+        rollbacks = self.rollbacks
         yield from self._land()
+        if self.rollbacks != rollbacks:
+            yield from self._give_back(visits, rollbacks)
+            return
         if self.stop:
             return
         self._dropped += 1
         self._observer.dropped()
-        anew, rule, lost = self._dropped >= ANEW and not self.rule.raw, self.rule, _Pending()
+        anew, rule, lost = self._dropped >= ANEW and not self.rule.raw, self.rule, Pending()
         if anew:
             lost, self._pending = self._pending, lost
         self.sequence += 1
-        meta = PushHeader(
-            sequence=self.sequence, samples=samples + lost.samples, steps=lost.steps + (self._dropped > 1),
-            finite=False, bare=True, visits=[*lost.visits, *visits], part=rule.part, parts=rule.parts,
-        )  # fmt: skip
+        steps, told = lost.steps + (self._dropped > 1), [*lost.visits, *visits]
+        meta = self._nothing(samples + lost.samples, steps, told, self.rollbacks)
         # NB: where each batch brings the centre, this one does so too; local steps go on from where they are.
         yield Exchange(None, rule.raw, meta)
         outcome: Outcome = yield AWAIT
@@ -265,7 +302,9 @@ class WorkerCore:
             self._take(outcome)
             # NB: what the servers' half says belongs to weights that came with it.
             rule.notes = notes
-        if anew and not self.stop:
+        if self._undone and not self.stop:
+            yield from self._go_back()
+        elif anew and not self.stop:
             yield from self.refresh()
 
     def flush(self, changed: bool = False) -> Life[str]:
@@ -313,14 +352,14 @@ class WorkerCore:
 
     def _meta(self, vector: F32 | None, *, looked: bool = False) -> PushHeader:
         """`looked`: the vector is known to be finite."""
-        pending, self._pending = self._pending, _Pending()
+        pending, self._pending = self._pending, Pending()
         self.sequence += 1
         loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
         finite = looked or vector is None or kernel.finite(vector)
         return PushHeader(
             sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=loss,
             visits=pending.visits, meta=self.rule.meta(), bare=vector is None,
-            bases=self._computed_from if self.rule.parts == 1 else (),
+            bases=self._computed_from if self.rule.parts == 1 else (), rollbacks=self.rollbacks,
         )  # fmt: skip
 
     def _land(self) -> Life[None]:
@@ -329,7 +368,9 @@ class WorkerCore:
             outcome: Outcome = yield AWAIT
             self._under_way = False
             turn = self._merge(outcome)
-            if self._ruined and not self.stop:
+            if self._undone and not self.stop:
+                yield from self._go_back()
+            elif self._ruined and not self.stop:
                 yield from self.refresh()
             self._ruined = False
             if turn.push or turn.pull:
@@ -338,7 +379,7 @@ class WorkerCore:
     def _merge(self, outcome: Outcome) -> Turn:
         """Takes in what an exchange brought; what follows it at once."""
         self._take(outcome)
-        if self.stop:
+        if self.stop or self._undone:
             return Turn(push=False, pull=False)
         if self._pulling:
             if not outcome.empty and not self._ruined:
@@ -352,4 +393,5 @@ class WorkerCore:
         self.samples = outcome.samples
         self.rule.workers, self.rule.notes = outcome.workers, outcome.notes
         self.stop = outcome.stop or self.stop
+        self._undone |= any(number != self.rollbacks for number in outcome.rollbacks)
         self._observer.exchanged(outcome)

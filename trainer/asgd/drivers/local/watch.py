@@ -108,7 +108,8 @@ class Watch:
     def _fail_without_a_start(self) -> None:
         """As the operator does: a job whose first update does not come has failed."""
         limit = self._spec.run_policy.startup_deadline_seconds
-        if self.failure or self._clock() - self._began <= limit or (self._status and self._status.updates):
+        begun = self._status and (self._status.updates or self._status.rollbacks)
+        if self.failure or self._clock() - self._began <= limit or begun:
             return
         told = self._status.waiting_for or "no push was accepted" if self._status else ""
         waits = told or "no parameter server answers"

@@ -66,9 +66,11 @@ class ReplayedServer:
         """The process as it was started (again), with what it found in the store."""
         term, records = self._starts.pop(0)
         self.tape = Tape(f"shard {self.index} of term {term}", records)
-        self.core = ServerCore(self.job, self.index, term, recorder=ShardRecorder(self.tape))
         self._wanted = self._mail.wanted[self.index, term]
         found, first = None, self.tape.next
+        rollbacks = first.rollbacks if isinstance(first, Restored) else 0
+        recorder = ShardRecorder(self.tape)
+        self.core = ServerCore(self.job, self.index, term, recorder=recorder, rollbacks=rollbacks)
         if isinstance(first, Restored):
             found = self.snapshots.get(first.save)
             if found is None:

@@ -68,6 +68,7 @@ def run(job: Job, folder: Path, described: World, asked_output: str | None, *, q
 
 def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: bool) -> int:
     from asgd.drivers.virtual.simulation import Simulation
+    from asgd.drivers.virtual.store import MemoryStore
     from asgd.worker.shared import TorchWork  # torch takes a second to load
 
     written = HistoryWriter(output.file("history.jsonl"), simulated=True)
@@ -83,7 +84,8 @@ def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: boo
             history.record(status)
             display.update(status)
 
-        simulation = Simulation(job, work, described, observe)
+        store = MemoryStore() if job.spec.on_divergence == "Rollback" else None
+        simulation = Simulation(job, work, described, observe, store=store)
         status = simulation.run()
     _leave_files(job, status, output)
     if status.stop_reason != "diverged":

@@ -20,6 +20,7 @@ from asgd.kernel import F32
 from asgd.server.answers import PRIMARY, Answer, Sender
 from asgd.server.coordinator import Coordinator
 from asgd.server.core import TICK_SECONDS, ServerCore
+from asgd.server.rollback import Rollback
 from asgd.server.saves.saver import carry_out
 from asgd.server.saving import Outcome, StoreFacts, WritePart
 from asgd.server.shard import Shard
@@ -70,15 +71,19 @@ class VirtualServer:
 
     # -- its process -----------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """A fresh process, in the next term, goes on from what the store holds."""
+    def start(self, back: Rollback | None = None) -> None:
+        """A fresh process, in the next term, goes on from what the store holds, with `back` from an older save."""
         cluster, store = self.cluster, self.cluster.store
         self.starts += 1
         term = store.claim_term(self.index) if store else 1
-        facts = StoreFacts("memory:", store.newest_begun) if store else None
-        self.core = ServerCore(cluster.job, self.index, term, store=facts)
+        found = store.restored(self.index, cluster.clock.now, back) if store else None
+        if store and back and found:
+            store.undo(found.number, self.index)
+        facts = StoreFacts("memory:", store.newest_begun, store.complete) if store else None
+        rollbacks = found.rollbacks if found else 0
+        self.core = ServerCore(cluster.job, self.index, term, store=facts, rollbacks=rollbacks)
         cluster.observe(self.core)
-        self.core.restore(store.restored(self.index, cluster.clock.now) if store else None, cluster.clock.now)
+        self.core.restore(found, cluster.clock.now)
 
     def crash(self) -> None:
         """Its process is gone, with all that was not saved and all that was on its way to it."""
@@ -92,6 +97,9 @@ class VirtualServer:
             return
         self._send_all(self.core.tick(self.cluster.clock.now))
         self._go_on(self.core)
+        if self.core and (back := self.core.back(self.cluster.clock.now)):
+            self.crash()
+            self.start(back)
 
     # -- messages --------------------------------------------------------------------------------------------
 

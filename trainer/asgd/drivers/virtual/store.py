@@ -7,6 +7,7 @@ What is written is a copy, as on a disk: it survives the servers. It may be slow
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from asgd.errors import Fenced, TryAgain
 from asgd.kernel import F32
 from asgd.server.manifest import Manifest
+from asgd.server.rollback import Rollback
 from asgd.server.saving import Restored
 from asgd.wire.reports import Part
 
@@ -61,9 +63,10 @@ class MemoryStore:
         self._may_refuse()
         self.manifests[manifest.save] = replace(manifest)
 
-    def prune(self, keep: int) -> None:
+    def prune(self, keep: int, spared: Collection[int] = ()) -> None:
         self._may_refuse()
-        kept = sorted(self.manifests)[-keep:]
+        newest = sorted(self.manifests)[-keep:]
+        kept = sorted({*newest, *spared})
         for number in [number for number in self.manifests if number not in kept]:
             del self.manifests[number]
         for number, shard in list(self.files):
@@ -84,21 +87,32 @@ class MemoryStore:
         self.terms[shard] = self.terms.get(shard, 0) + 1
         return self.terms[shard]
 
+    def undo(self, after: int, shard: int) -> None:
+        """As `Store.undo`."""
+        for number in [number for number in self.manifests if number > after and shard == 0]:
+            del self.manifests[number]
+
+    @property
+    def complete(self) -> tuple[tuple[int, int], ...]:
+        """(number, updates) of the complete saves, oldest first."""
+        return tuple((number, self.manifests[number].updates) for number in sorted(self.manifests))
+
     @property
     def newest_begun(self) -> int:
         """The highest number of a save, complete or not."""
         return max((number for number, _ in self.files), default=0)
 
-    def restored(self, shard: int, now: float) -> Restored | None:
-        """What a shard finds at its start; None: no complete save."""
-        if not self.manifests:
+    def restored(self, shard: int, now: float, back: Rollback | None = None) -> Restored | None:
+        """What a shard finds at its start, with `back` up to the save it names; None: no complete save."""
+        found = [number for number in self.manifests if back is None or number <= back.save]
+        if not found:
             return None
-        manifest = self.manifests[max(self.manifests)]
+        manifest = self.manifests[max(found)]
         file = self.files[manifest.save, shard]
         meta = json.loads(file.meta)
         # NB: the shard may go on working in these arrays, and another start may want them again.
         arrays = {name: array.copy() for name, array in file.arrays.items()}
         return Restored(
             manifest.save, manifest.size, manifest.layout, arrays, meta, meta.get("job"), replace(manifest),
-            now - manifest.time,
+            now - manifest.time, rollbacks=back.number if back else manifest.rollbacks, back=back,
         )  # fmt: skip

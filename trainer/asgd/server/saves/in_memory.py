@@ -138,24 +138,34 @@ class Memory:
 
     def _forget_others(self) -> None:
         """Copies of earlier terms are of no more use once there is one of this."""
-        for path, term in self._files():
+        for path, term in _files(self._folder, self._shard.index, self._shard.shards):
             if term != self._shard.term:
                 path.unlink(missing_ok=True)
 
-    # -- taking back -------------------------------------------------------------------------------
 
-    def newest(self) -> Kept | None:
-        """The copy with the highest version that earlier servers of this shard have kept in this run."""
-        found = [kept for path, _ in self._files() if (kept := read(path)) and kept.run == self._run]
-        return max(found, key=lambda kept: (kept.meta["version"], -kept.number), default=None)
+# -- taking back -----------------------------------------------------------------------------------
 
-    def _files(self) -> list[tuple[Path, int]]:
-        """The copies of this shard, with their writers' terms."""
+
+def newest(folder: Path, shard: int, shards: int, run: str) -> Kept | None:
+    """The copy with the highest version that earlier servers of a shard have kept in `run`."""
+    found = [kept for path, _ in _files(folder, shard, shards) if (kept := read(path)) and kept.run == run]
+    return max(found, key=lambda kept: (kept.meta["version"], -kept.number), default=None)
+
+
+def discard(folder: Path, shard: int, shards: int) -> None:
+    """Removes the copies of a shard: the job goes back to before them."""
+    for path, _ in _files(folder, shard, shards):
         with suppress(OSError):
-            named = [(path, _NAME.fullmatch(path.name)) for path in self._folder.iterdir()]
-            own = (str(self._shard.index), str(self._shard.shards))
-            return [(path, int(name[3])) for path, name in named if name and name.groups()[:2] == own]
-        return []
+            path.unlink(missing_ok=True)
+
+
+def _files(folder: Path, shard: int, shards: int) -> list[tuple[Path, int]]:
+    """The copies of a shard, with their writers' terms."""
+    with suppress(OSError):
+        named = [(path, _NAME.fullmatch(path.name)) for path in folder.iterdir()]
+        own = (str(shard), str(shards))
+        return [(path, int(name[3])) for path, name in named if name and name.groups()[:2] == own]
+    return []
 
 
 def read(path: Path) -> Kept | None:

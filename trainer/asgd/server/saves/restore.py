@@ -8,6 +8,7 @@ from dataclasses import replace
 from asgd.errors import Damaged, TryAgain, UserError
 from asgd.host.say import say
 from asgd.server.manifest import Manifest
+from asgd.server.rollback import Rollback
 from asgd.server.saves.choosing import Found, locate, of_store, take
 from asgd.server.saves.in_memory import Kept
 from asgd.server.saves.reading import prove, read_range, read_state
@@ -17,11 +18,15 @@ from asgd.spec.types import Job
 from asgd.wire.partition import Range, shard_range
 
 
-def find(job: Job, index: int, run: str, store: Store | None, kept: Kept | None) -> Restored | None:
+def find(
+    job: Job, index: int, run: str, store: Store | None, kept: Kept | None, back: Rollback | None = None
+) -> Restored | None:
     """The newest state that there is of shard `index`; None: begin anew. Raises UserError where no save is whole.
 
-    `kept` is what its predecessor left in memory.
+    `kept` is what its predecessor left in memory. With `back` the job goes back: that counts for nothing then.
     """
+    if store and back:
+        return _go_back(store, index, job.spec.parameter_server.shards, run, back)
     shards, restore = job.spec.parameter_server.shards, job.spec.checkpoint.restore
     if store is None:
         return _of_memory(kept, None) if kept else None
@@ -30,19 +35,42 @@ def find(job: Job, index: int, run: str, store: Store | None, kept: Kept | None)
     except Damaged:
         found = None
     # NB: both are of one history, for each server begins from the newer one: the higher version is the later.
-    if kept and kept.meta["version"] >= _version(found, run, index, shards):
+    if kept and (_rollbacks(kept), kept.meta["version"]) >= _reached(found, run, index, shards):
         return _of_memory(kept, found[2] if found else None)
 
     def read(found: Found) -> Restored:
         if of_store(found, store) and found[2].run != run:
             _prove_others(found, store, shard_range(found[2].size, index, shards))
-        return _of_save(found, index, shards)
+        return _of_save(found, index, shards, run)
 
     lines: list[str] = []
     restored = take(store, restore, run, read, lines.append, index)
     for line in lines:
         say(line)
     return replace(restored, skipped="; ".join(lines)) if restored and lines else restored
+
+
+def _go_back(store: Store, index: int, shards: int, run: str, back: Rollback) -> Restored:
+    """The newest whole save up to that which shard 0 has named; on this shard's own store it may be an older one."""
+    skip = {number for number in store.begun() if number > back.save}
+    lines: list[str] = []
+    while True:
+        number = 0
+        try:
+            newest = store.newest(index, skip)
+            if newest is None:
+                raise UserError(
+                    f"spec.onDivergence: shard {index} has no whole checkpoint up to {back.save:06d} to go back to"
+                )
+            number = newest.save
+            found = store.fs, store.path(f"{number:06d}"), newest
+            restored = _of_save(found, index, shards, run)
+        except Damaged as error:
+            lines.append(f"checkpoint {number or error.save:06d} is not whole and is skipped: {error}")
+            say(lines[-1])
+            skip.add(number or error.save)
+            continue
+        return replace(restored, rollbacks=back.number, back=back, skipped="; ".join(lines))
 
 
 def _prove_others(found: Found, store: Store, own: Range) -> None:
@@ -59,25 +87,31 @@ def _prove_others(found: Found, store: Store, own: Range) -> None:
 
 def _of_memory(kept: Kept, newest: Manifest | None) -> Restored:
     return Restored(
-        kept.number, kept.size, kept.layout, kept.arrays, kept.meta, kept.job, newest, _age(newest)
+        kept.number, kept.size, kept.layout, kept.arrays, kept.meta, kept.job, newest, _age(newest),
+        rollbacks=_rollbacks(kept),
     )  # fmt: skip
 
 
-def _version(found: Found | None, run: str, index: int, shards: int) -> int:
-    """The version of a shard in a save of this run; -1 if there is none."""
+def _rollbacks(kept: Kept) -> int:
+    return int(kept.meta.get("rollbacks", 0))
+
+
+def _reached(found: Found | None, run: str, index: int, shards: int) -> tuple[int, int]:
+    """(rollbacks, version) of a shard in a save of this run; (-1, -1) if there is none."""
     if found is None or found[2].run != run:
-        return -1
+        return -1, -1
     span = shard_range(found[2].size, index, shards)
     own = (part.version for part in found[2].parts if Range(part.start, part.stop) == span)
-    return max(own, default=-1)
+    return found[2].rollbacks, max(own, default=-1)
 
 
-def _of_save(found: Found, index: int, shards: int) -> Restored:
+def _of_save(found: Found, index: int, shards: int, run: str) -> Restored:
     fs, folder, manifest = found
     arrays, meta = read_range(fs, folder, manifest, shard_range(manifest.size, index, shards))
     job = read_state(fs, folder, manifest) if index == 0 else None
     return Restored(
-        manifest.save, manifest.size, manifest.layout, arrays, meta, job, manifest, _age(manifest)
+        manifest.save, manifest.size, manifest.layout, arrays, meta, job, manifest, _age(manifest),
+        rollbacks=manifest.rollbacks if manifest.run == run else 0,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -40,8 +40,8 @@ class SaveStore(Protocol):
     def write_manifest(self, manifest: Manifest) -> None:
         """Makes a save exist."""
 
-    def prune(self, keep: int) -> None:
-        """Removes all but the newest `keep` complete saves."""
+    def prune(self, keep: int, spared: Collection[int] = ()) -> None:
+        """Removes all but the newest `keep` complete saves and those `spared`."""
 
     def keep_own(self, manifest: Manifest, shard: int, keep: int) -> None:
         """Keeps a shard's own view of a complete save where the manifest is not to be seen."""
@@ -70,7 +70,7 @@ def _carry_out(store: SaveStore, wish: Wish, clock: Callable[[], float]) -> Outc
             manifest.time = clock()
             store.write_manifest(manifest)
             try:
-                store.prune(wish.keep)
+                store.prune(wish.keep, wish.spared)
             except Exception as error:
                 # The save is there; old ones that stay are told, and tried again after the next.
                 return Outcome(wish, True, str(error), time=manifest.time)

@@ -16,7 +16,7 @@ import json
 import os
 import posixpath
 import zlib
-from collections.abc import Container
+from collections.abc import Collection, Container
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,21 @@ class Store:
     def manifest(self, number: int) -> Manifest:
         return read_manifest(self.fs, self.path(f"{number:06d}"))
 
+    def undo(self, after: int, shard: int) -> None:
+        """The job goes back to save `after`: those after it do not exist any more for `shard`, nor, as far as it is
+        shard 0's, for the job. Their numbers stay taken.
+
+        Raises TryAgain when the store refuses.
+        """
+        name = _own_name(shard) if shard else "manifest.json"
+        for number in self.begun():
+            path = self.path(f"{number:06d}", name)
+            try:
+                if number > after and self.fs.exists(path):
+                    self.fs.rm_file(path)
+            except OSError as error:
+                raise TryAgain(f"checkpoint {path} was not removed: {error}") from error
+
     def _own_saves(self, shard: int) -> list[int]:
         name = _own_name(shard)
         return sorted(r for r in self.begun() if self.fs.exists(self.path(f"{r:06d}", name)))
@@ -214,15 +229,16 @@ class Store:
         except OSError as error:
             raise TryAgain(f"checkpoint {path} was not written: {error}") from error
 
-    def prune(self, keep: int) -> None:
-        """Removes all but the newest `keep` complete saves, and saves before them that were never completed.
+    def prune(self, keep: int, spared: Collection[int] = ()) -> None:
+        """Removes all but the newest `keep` complete saves and those `spared`, and saves before them that were never
+        completed.
 
         Raises TryAgain when the store refuses.
         """
         complete = self.saves()
         if not complete:
             return
-        kept = set(complete[-keep:])
+        kept = {*complete[-keep:], *spared}
         for number in self.begun():
             if number not in kept and number < complete[-1]:
                 self._remove(number)

@@ -60,6 +60,8 @@ class Channel:
         """Version of the shard that the last pull brought: the base of the next push."""
         self.acknowledged = 0
         self.samples = 0
+        self.rollbacks = 0
+        """How often the job had gone back when the newest answer was given."""
         self.workers = 1
         self.stop = ""
         self.verdict = ""
@@ -85,6 +87,8 @@ class Channel:
         self._scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
         self._pull: F32 | None = None
         self._placed: memoryview | None = None
+        self._undone = False
+        """The job has gone back since the exchange under way began."""
 
     # -- what the owner asks for -------------------------------------------------------------------
 
@@ -311,7 +315,7 @@ class Channel:
             index=who.index, incarnation=who.incarnation, sequence=meta.sequence, chunk=chunk, base=self._base,
             samples=meta.samples, steps=meta.steps, pull=self._asks, finite=finite, codec=codec.push,
             answer=codec.pull, loss=meta.loss, visits=visits, meta=meta.meta, held=held, bare=meta.bare,
-            part=meta.part, parts=meta.parts, run=run,
+            part=meta.part, parts=meta.parts, run=run, rollbacks=meta.rollbacks,
         )  # fmt: skip
         self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not meta.bare else None)
 
@@ -347,6 +351,8 @@ class Channel:
         if self._pull is not None and payload is not None and not self._take(message, payload, self._pull):
             return
         self.samples, self.workers = message.samples, message.workers
+        self._undone |= message.rollbacks != self.rollbacks
+        self.rollbacks = message.rollbacks
         self.stop = message.stop or self.stop
         self.notes = message.notes
         self.reached.see(message.version, message.samples)
@@ -384,4 +390,7 @@ class Channel:
         if self._pull is not None and self._meta.of < 0:
             self.version = self._first_version
             self.reached.pull(self.version, self._meta.part, self._meta.parts)
+        if self._undone:
+            self._undone = False
+            self.outgoing.forget()
         self.busy = False

@@ -51,6 +51,8 @@ class PushHeader:
     """The exchange is about part number `part` of `parts` equal parts of each shard."""
     of: int = -1
     """The worker whose contribution to the open round is pulled (Zeno's oracle); -1: the weights."""
+    rollbacks: int = 0
+    """How often the job had gone back when the weights were pulled that it was computed from."""
     by_chunk: bool = False
     """`finite` is not known of all of it yet: each chunk is looked at when it leaves."""
 
@@ -72,3 +74,15 @@ class Outcome:
     """Some shard had nothing new: what was pulled is not whole."""
     versions: tuple[int, ...] = ()
     """What the newest pull brought of each shard."""
+    rollbacks: tuple[int, ...] = ()
+    """How often the job has gone back, as far as each shard is."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """What has been computed since the last push."""
+
+    samples: int = 0
+    steps: int = 0
+    visits: list[Lease] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)

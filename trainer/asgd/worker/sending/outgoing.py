@@ -62,6 +62,11 @@ class Outgoing:
         """The push is acknowledged: nothing of it will be sent again."""
         self._frames = {}
 
+    def forget(self) -> None:
+        """What error feedback holds back is of weights that are undone."""
+        for encoder in self._encoders.values():
+            encoder.forget()
+
     def _span(self, chunk: int, run: int = 1) -> slice:
         return part_chunk(self._size, chunk, self._part, self._parts, run)
 
