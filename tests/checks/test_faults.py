@@ -142,7 +142,7 @@ def test_leases_that_a_dead_worker_keeps_are_caught(monkeypatch: pytest.MonkeyPa
 def test_ends_of_own_loops_that_a_restart_forgets_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     class Forgetting(Coordinator):
         def state(self, now: float) -> dict[str, Any]:
-            return super().state(now) | {"finished": []}
+            return super().state(now) | {"finishedLoops": []}
 
     monkeypatch.setattr(primary, "Coordinator", Forgetting)
     _first_caught("asgd", "every waiting state ends")
