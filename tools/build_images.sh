@@ -4,8 +4,8 @@
 #   tools/build_images.sh [slim] [trainer]      default: slim
 #
 # Writes $CACHE/images/asgd-operator.tar (slim) and asgd-trainer.tar, docker archives of localhost/NAME:VERSION, and
-# prints a line an image: name, archive, bytes (the archive is not compressed). The image of the build before is removed
-# from buildah's store.
+# prints a line an image: name, archive, bytes (the archive is not compressed). What earlier builds have left in buildah's
+# store, gigabytes, is removed, as far as this build did not use it.
 #
 # BASE                 image to build on; not given: Debian trixie made by debootstrap, once, kept in the cache
 # VERSION              tag; default: the project's version
@@ -13,6 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 CACHE=${ASGD_CLUSTER_CACHE:-$HOME/.cache/asgd-cluster}
+LABEL=dev.asgd.image
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)}
 SUITE=trixie MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
@@ -42,13 +43,17 @@ debian_base() {  # sets BASE to a plain Debian of our own
   buildah rm "$container" >/dev/null
 }
 
-forget_older() {  # id name: takes away an image that has lost its tag; the build's cache of layers stays
-  # NB: never by `dangling`: the layers of the earlier stages are dangling too, and take ten minutes to make again.
-  [ -z "$1" ] || buildah rmi "$1" >/dev/null 2>&1 || echo "note: the older image $1 of $2 is in use and stays" >&2
+forget_older() {  # name log: takes away what earlier builds of this image have left, and no image of anybody else
+  local id
+  # NB: what this build has made or used, by its log, is the cache of the next one, which would take ten minutes longer.
+  for id in $(buildah images --quiet --no-trunc --filter dangling=true --filter "label=$LABEL=$1"); do
+    id=${id#sha256:}
+    grep -q "${id:0:11}" "$2" || buildah rmi "$id" >/dev/null 2>&1 || echo "note: the older image $id of $1 is in use and stays" >&2
+  done
 }
 
 build() {  # target name
-  local image=localhost/$2:$VERSION archive=$CACHE/images/$2.tar extra=() name id old
+  local image=localhost/$2:$VERSION archive=$CACHE/images/$2.tar extra=() name id log
   # The machine's own certificates and index hold while building, and stay out of the image.
   if [ -f "${SSL_CERT_FILE:-}" ]; then
     mkdir -p "$CACHE/ca" && cp "$SSL_CERT_FILE" "$CACHE/ca/ca.crt"
@@ -58,12 +63,13 @@ build() {  # target name
   for name in PIP_INDEX_URL UV_DEFAULT_INDEX; do
     [ -z "${!name:-}" ] || extra+=(--build-arg "$name=${!name}")
   done
-  old=$(buildah inspect --type image --format '{{.FromImageID}}' "$image" 2>/dev/null) || old=
-  buildah build --layers --pull=never --target "$1" --build-arg "BASE=$BASE" "${extra[@]}" -t "$image" . >&2
+  log=$(mktemp)
+  buildah build --layers --pull=never --target "$1" --build-arg "BASE=$BASE" "${extra[@]}" --label "$LABEL=$2" -t "$image" . 2>&1 | tee "$log" >&2
+  forget_older "$2" "$log"
+  rm -f "$log"
   mkdir -p "$CACHE/images"
   # An archive of gigabytes is written again only when the image is another one.
   id=$(buildah inspect --type image --format '{{.FromImageID}}' "$image")
-  [ "$old" = "$id" ] || forget_older "$old" "$2"
   if [ ! -f "$archive" ] || [ "$(cat "$archive.id" 2>/dev/null)" != "$id $image" ]; then
     rm -f "$archive" "$archive.id"
     buildah push -q "$image" "docker-archive:$archive:$image" >/dev/null
