@@ -56,6 +56,14 @@ def test_plain_code_leaves_nothing(imported: Import) -> None:
     assert why(traces) == ""
 
 
+def test_a_process_that_was_there_before_is_none_of_the_import_s(imported: Import) -> None:
+    with subprocess.Popen(["sleep", "60"]) as before:
+        assert why(imported("VALUE = 1")) == ""
+        started = "import subprocess\nCHILD = subprocess.Popen(['sleep', '60'])"
+        assert why(imported(started)) == "started a process"
+        before.kill()
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -39,12 +39,12 @@ _CHANCE = 1 << 64
 def watching() -> Iterator[Traces]:
     """Watches the block; the traces are whole when it ends without an exception."""
     found = Traces()
-    threads = lasting_threads()
+    threads, children, parent = lasting_threads(), _children(), _has_children()
     modules, files, state = set(sys.modules), _open_files(), _random_state()
     with _environment_watched(found.reads), _calls_watched(found.calls):
         yield found
     found.files = sorted(name for key, name in _open_files().items() if files.get(key) != name)
-    found.children = _has_children()
+    found.children = bool(_children() - children) or (_has_children() and not parent)
     found.threads = max(0, lasting_threads() - threads)
     found.cuda = bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
     found.generators = sorted(_generators(set(sys.modules) - modules))
@@ -62,6 +62,12 @@ def _open_files() -> dict[str, str]:
         if name not in ("/dev/null", "/dev/urandom", "/dev/random"):
             found[entry.name] = name
     return found
+
+
+def _children() -> set[str]:
+    """Their process numbers, where the kernel tells them."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {number for task in tasks for number in task.read_text(encoding="ascii").split()}
 
 
 def _has_children() -> bool:
