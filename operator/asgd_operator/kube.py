@@ -195,6 +195,20 @@ class Kube:
         except Conflict:
             return
 
+    async def namespace_ends(self, job: Manifest) -> bool:
+        """Whether the namespace of `job` (its metadata) is being deleted: nothing can be made in it any more."""
+        probe = event_manifest(
+            job, Event(c.EventReason.ACCEPTED, "may anything be made here?"), datetime.now(UTC)
+        )
+        path, _ = _path(probe).rsplit("/", 1)
+        try:
+            await self._request("POST", path, "Event", body=probe, query={"dryRun": "All"})
+        except Forbidden as error:
+            return "because it is being terminated" in str(error)
+        except Conflict:
+            return False
+        return False
+
     async def _apply(self, manifest: Manifest, path: str, manager: str, *, dry_run: bool = False) -> Manifest:
         query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         return await self._request("PATCH", path, manifest["kind"], body=manifest, query=query, content=APPLY)

@@ -32,15 +32,15 @@ def test_each_cause_stands_on_the_job_in_one_sentence(release: Release) -> None:
     rows, wrong = [], []
     for first in range(0, len(CAUSES), AT_ONCE):
         some = CAUSES[first : first + AT_ONCE]
-        jobs = {cause: _applied(release, cause) for cause in some}
-        for cause, job in jobs.items():
+        jobs = [(cause, _applied(release, cause)) for cause in some]
+        for cause, job in jobs:
             reason, message = _settled(cause, job)
             rows.append(f"| {cause.what} | `{reason}` | {_cell(message)} |")
             if not _right(cause, reason, message):
                 wrong.append(f"{cause.name}: {cause.reason} {cause.words} was told as {reason}: {message}")
             elif not any(all(word in said for word in cause.words) for said in _events(job)):
                 wrong.append(f"{cause.name}: no event says {cause.words}: {_events(job)}")
-        for job in jobs.values():
+        for _, job in jobs:
             job.run("delete", "namespace", job.namespace, "--wait=false")
     assert not wrong, "\n".join(wrong)
     page = HEAD + "\n".join(rows) + "\n"

@@ -148,12 +148,25 @@ class Reconciler:
     async def _explained(self, found: Observed) -> Observed:
         """With what others have complained of, where something does not come about for no reason that is seen."""
         said = {}
+        if trouble.short(found) and await self._namespace_ends(found):
+            return replace(found, namespace_ends=True)
         for uid, name in trouble.puzzling(found):
             try:
                 said[uid] = views.complaint(await self.writer.kube.warnings(found.namespace, uid))
             except OperatorError as error:
                 log.debug("no events about %s: %s", name, error)
         return replace(found, complaints={uid: words for uid, words in said.items() if words})
+
+    async def _namespace_ends(self, found: Observed) -> bool:
+        metadata = {
+            "name": found.name, "namespace": found.namespace,
+            "uid": found.uid, "generation": found.generation,
+        }  # fmt: skip
+        try:
+            return await self.writer.kube.namespace_ends(metadata)
+        except OperatorError as error:
+            log.debug("namespace %s was not asked about: %s", found.namespace, error)
+            return False
 
     def _asked(self, found: Observed) -> Observed:
         # NB: also on the way to a suspension, for what shard 0 says last is where the job goes on.

@@ -28,7 +28,7 @@ from asgd_operator.plan import (
     trouble,
     ttl,
 )
-from asgd_operator.plan.actions import Action, Plan, Step
+from asgd_operator.plan.actions import Action, DeleteSelf, Plan, Step
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.verdict import Verdict
 
@@ -40,6 +40,10 @@ def plan(o: Observed) -> Plan:
     """The writes, the status and the events of this pass, and when to look again."""
     if o.deleting:
         return _terminating(o)
+    if o.namespace_ends:
+        # NB: a namespace deletes pods first and waits for them; the Job controller keeps a worker's failed pod until
+        # it has made the next one, which it may not. It lets go of it when its Job goes, which goes with this job.
+        return Plan(actions=(DeleteSelf(),))
     if o.awaits_report and (o.launched or _put_away(o)):
         return Plan(requeue_after=o.report_changes)
     found = _verdict(o)

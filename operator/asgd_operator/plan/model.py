@@ -220,6 +220,8 @@ class Observed:
     """Seconds since `report` came."""
     failing: Problem | None = None
     """What the operator fails with on this job, pass after pass."""
+    namespace_ends: bool = False
+    """The namespace is being deleted: nothing can be made in it any more."""
     complaints: Mapping[str, str] = field(default_factory=dict)
     """{UID of a child or pod: what others complained of about it last}, as far as `trouble.puzzling` asked for it."""
     proved: bool = False

@@ -47,6 +47,11 @@ def puzzling(o: Observed) -> list[tuple[str, str]]:
     return [*(_unmade(o) if due else ()), *found][:PUZZLES_MOST]
 
 
+def short(o: Observed) -> bool:
+    """Whether pods should long have been made by a controller that has not made them."""
+    return any(uid in {child.uid for child in (o.servers, o.workers) if child} for uid, _ in puzzling(o))
+
+
 def look_again(o: Observed) -> float | None:
     """Seconds until somebody may have complained."""
     if o.spec is None or o.deleting or o.spec.run_policy.suspend or o.problem is not None:

@@ -63,7 +63,15 @@ def template(scope: Scope, plan: PodPlan) -> Manifest:
     merged: Manifest = merge(base, plan.template)
     merged["metadata"]["labels"] = {**(merged["metadata"].get("labels") or {}), **labels}
     merged["spec"]["restartPolicy"] = plan.restart_policy
+    _let_speak(merged["spec"])
     return merged
+
+
+def _let_speak(spec: Manifest) -> None:
+    """What a container prints before it fails stands in the pod's status then, and so in the job's."""
+    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+        if isinstance(container, dict) and isinstance(container.get("name"), str):
+            container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
 
 
 def shared_memory(scope: Scope) -> tuple[Mount, ...]:
@@ -134,8 +142,6 @@ def _container(scope: Scope, plan: PodPlan) -> Manifest:
             "readOnlyRootFilesystem": True,
         },
         "volumeMounts": mounts,
-        # The sentence that a process prints before it ends stands in the pod's status then, and so in the job's.
-        "terminationMessagePolicy": "FallbackToLogsOnError",
         **plan.probes,
     }
 

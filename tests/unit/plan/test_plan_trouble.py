@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from asgd_operator.constants import REASONS, Condition, EventReason, Role
+from asgd_operator.plan.actions import DeleteSelf
 from asgd_operator.plan.coming import SLOW_SECONDS
 from asgd_operator.plan.model import Init
-from asgd_operator.plan.trouble import ASK_SECONDS, JOIN_SECONDS, puzzling
+from asgd_operator.plan.trouble import ASK_SECONDS, JOIN_SECONDS, puzzling, short
 from tests.unit.plan.builders import condition, make_job, pod, told
 
 CAUSES: list[tuple[str, dict[str, Any], str, str]] = [
@@ -189,3 +190,16 @@ def test_nobody_is_asked_about_a_job_that_runs_is_suspended_or_over() -> None:
     running = make_job().running().with_report(updates=10).written()
     assert puzzling(running.observed()) == []
     assert puzzling(running.seeing(pods=()).suspended().observed()) == []
+
+
+def test_a_job_whose_namespace_is_deleted_goes_by_itself_for_its_pods_could_never_go() -> None:
+    scene = make_job().running().seeing(pods=(), namespace_ends=True)
+    plan = scene.plan()
+    assert plan.actions == (DeleteSelf(),)
+    assert not plan.events, "nothing can be made there any more"
+
+
+def test_it_is_asked_whether_the_namespace_ends_only_where_pods_are_long_missing() -> None:
+    scene = make_job().with_supports().with_servers(ready=0).seeing(pods=()).written()
+    assert not short(scene.observed())
+    assert short(scene.after(ASK_SECONDS).observed())

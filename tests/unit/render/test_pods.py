@@ -15,6 +15,14 @@ def _workloads(*sets: str, name: str = "smallest") -> list[Manifest]:
     return [made.servers, made.workers, made.evaluator]
 
 
+def test_what_any_container_of_a_pod_prints_before_it_fails_stands_in_the_pods_status() -> None:
+    own = "workers.podTemplate.spec.initContainers=[{name: fetch, image: x}, {name: s, terminationMessagePolicy: File}]"
+    spec = pod(rendered(own).workers)
+    policies = {item["name"]: item["terminationMessagePolicy"] for item in spec["initContainers"]}
+    assert policies == {"fetch": "FallbackToLogsOnError", "s": "File"}
+    assert container(rendered(own).workers)["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_pod_meets_the_restricted_standard_with_a_read_only_root(name: str) -> None:
     for workload in _workloads(name=name):
