@@ -41,7 +41,7 @@ def _mounted(volume: Document) -> Document:
 
 
 def _code(text: str) -> Document:
-    return {"source": {"bad.py": text}, "entrypoint": "bad:task"}
+    return {"source": {"bad.py": text}, "entrypoint": "bad:task", "args": {}}
 
 
 _CLAIM = {
@@ -233,7 +233,7 @@ CAUSES = (
         "the entrypoint is not in the image",
         "FatalExitCode",
         ("spec.entrypoint", "nowhere"),
-        {"entrypoint": "nowhere:task", "source": {}},
+        {"entrypoint": "nowhere:task", "args": {}},
     ),
     Cause(
         "hangs",
