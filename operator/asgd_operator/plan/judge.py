@@ -79,7 +79,8 @@ def workers(o: Observed, spec: JobSpec) -> Judgement:
     if spec.run_policy.suspend:
         return Judgement(kind, False, "Suspended")
     if not o.launched or o.workers is None:
-        sentence = _replaced(o.workers) or "Workers start when all parameter servers are ready."
+        waits = "Workers start when all parameter servers are ready."
+        sentence = _replaced(o.workers) or ("Workers are being started." if o.servers_ready else waits)
         return Judgement(kind, False, "NotStarted", sentence)
     if o.queued and o.workers.suspended:
         sentence = f"Queue {spec.scheduling.queue_name} has not let the workers start yet."

@@ -28,9 +28,9 @@ def summary(phase: Phase, conditions: Sequence[Mapping[str, Any]]) -> dict[str, 
     """`reason` and `message` of the status, each left out where there is nothing to say."""
     found = {item["type"]: item for item in conditions}
     degraded = found.get(Condition.DEGRADED, {})
+    told = found.get(_EXPLAINS[phase], {}) if phase in _EXPLAINS else {}
     if phase is Phase.RUNNING:
         told = degraded if degraded.get("status") == "True" else found.get(Condition.RUNNING, {})
-    else:
-        kind = _EXPLAINS.get(phase)
-        told = found.get(kind, {}) if kind is not None else {}
+    elif phase in (Phase.STARTING, Phase.RECOVERING) and told.get("status") == "True":
+        told = found.get(Condition.WORKERS_READY, {})
     return {field: told[field] for field in ("reason", "message") if told.get(field)}

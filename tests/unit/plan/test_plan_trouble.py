@@ -126,6 +126,9 @@ def test_the_columns_of_a_job_say_why_it_is_in_its_phase() -> None:
     assert (running.seen.status["phase"], running.seen.status["reason"]) == ("Running", "TrainingProgressing")
     fewer = running.with_workers(ready=2, active=4).written().seen.status
     assert (fewer["phase"], fewer["reason"]) == ("Running", "FewerThanDesired")
+    starting = make_job().with_supports().with_servers().written().seeing(workers=None).plan().status
+    assert starting is not None
+    assert (starting["phase"], starting["message"]) == ("Starting", "Workers are being started.")
     none = running.with_workers(ready=0, active=4).written().seen.status
     assert (none["phase"], none["reason"]) == ("WaitingForWorkers", "BelowMinimum")
     assert none["message"].startswith("0 workers are ready")
