@@ -222,10 +222,17 @@ CAUSES = (
         _pod("workers", {}, resources={"limits": {"memory": "64Mi"}}),
     ),
     Cause(
-        "exits",
-        "the user's code ends with exit code 1",
+        "crashes",
+        "a worker's process ends by itself, again and again",
         "CrashLoop",
         ("exit code 1: cannot read the licence",),
+        _code("import os\ndef task():\n    os.write(2, b'cannot read the licence\\n')\n    os._exit(1)\n"),
+    ),
+    Cause(
+        "raises",
+        "the entrypoint raises, or calls sys.exit",
+        "FatalExitCode",
+        ("cannot read the licence", "spec.entrypoint: bad:task failed: SystemExit: 1 (bad.py:4)"),
         _code("import sys\ndef task():\n    print('cannot read the licence', flush=True)\n    sys.exit(1)\n"),
     ),
     Cause(
@@ -239,7 +246,7 @@ CAUSES = (
         "hangs",
         "the entrypoint never returns",
         "NotJoined",
-        ("hangs-worker-0 runs and is not ready: its entrypoint may not have returned",),
+        ("hangs-worker-0", "runs and is not ready: its entrypoint may not have returned"),
         _code(
             "import time\ndef task():\n    print('waiting for a lock', flush=True)\n    time.sleep(100000)\n"
         ),
