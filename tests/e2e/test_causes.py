@@ -38,7 +38,7 @@ def test_each_cause_stands_on_the_job_in_one_sentence(release: Release) -> None:
             rows.append(f"| {cause.what} | `{reason}` | {_cell(message)} |")
             if not _right(cause, reason, message):
                 wrong.append(f"{cause.name}: {cause.reason} {cause.words} was told as {reason}: {message}")
-            elif not any(all(word in said for word in cause.words) for said in _events(job)):
+            elif not _told(cause, job):
                 wrong.append(f"{cause.name}: no event says {cause.words}: {_events(job)}")
         for _, job in jobs:
             job.run("delete", "namespace", job.namespace, "--wait=false")
@@ -69,12 +69,20 @@ def _settled(cause: Cause, job: Job) -> tuple[str, str]:
         return _right(cause, *seen[-1])
 
     with suppress(AssertionError):
-        until(right, cause.what)
+        until(right, cause.what, seconds=300)
     return seen[-1]
 
 
 def _right(cause: Cause, reason: str, message: str) -> bool:
     return reason == cause.reason and all(word in message for word in cause.words)
+
+
+def _told(cause: Cause, job: Job) -> bool:
+    """NB: events follow the status that they tell of."""
+    with suppress(AssertionError):
+        until(lambda: any(all(word in said for word in cause.words) for said in _events(job)), "told", 30)
+        return True
+    return False
 
 
 def _events(job: Job) -> list[str]:

@@ -54,7 +54,7 @@ def _hindered(o: Observed, after: Status) -> Iterator[Event]:
         return
     for kind, reason in _HINDERED.items():
         now = _find(after, kind)
-        if now.get("reason") in TROUBLES and now["reason"] != o.condition(kind).get("reason"):
+        if now.get("reason") in TROUBLES | {"NotJoined"} and now["reason"] != o.condition(kind).get("reason"):
             yield Event(reason, now["message"], warning=True)
 
 

@@ -141,7 +141,9 @@ def test_a_worker_that_runs_and_never_joins_is_named_after_a_minute() -> None:
     assert condition(scene.plan(), Condition.WORKERS_READY)["reason"] == "BelowMinimum"
     later = scene.after(SLOW_SECONDS).written().plan()
     assert later.requeue_after == JOIN_SECONDS - SLOW_SECONDS, "nothing else tells when a minute is over"
-    found = condition(scene.after(JOIN_SECONDS).plan(), Condition.WORKERS_READY)
+    late = scene.after(JOIN_SECONDS).plan()
+    assert EventReason.WORKERS_HINDERED in told(late)
+    found = condition(late, Condition.WORKERS_READY)
     assert found["reason"] == "NotJoined"
     assert found["message"].endswith(
         "x-worker-0 runs and is not ready: its entrypoint may not have returned; see `kubectl logs x-worker-0`."
