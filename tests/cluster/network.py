@@ -40,14 +40,18 @@ def plug_cable(node: Node) -> None:
 
 def disconnect(node: Node) -> None:
     """Remove the node's cable, if it is there; its namespace ends with its processes."""
-    if succeeds("ip", "link", "show", node.link):
-        run("ip", "link", "delete", node.link)
+    _remove(node.link)
 
 
 def remove_bridge() -> None:
     """Remove the bridge and with it the machine's address and routes, if it is there."""
-    if succeeds("ip", "link", "show", BRIDGE):
-        run("ip", "link", "delete", BRIDGE)
+    _remove(BRIDGE)
+
+
+def _remove(link: str) -> None:
+    # NB: a cable also goes by itself with the namespace at its other end, maybe at this moment.
+    if not succeeds("ip", "link", "delete", link) and succeeds("ip", "link", "show", link):
+        run("ip", "link", "delete", link)
 
 
 def links(nodes: list[Node]) -> list[str]:
