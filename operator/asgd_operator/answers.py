@@ -10,6 +10,7 @@ from asgd_operator.errors import (
     Conflict,
     Forbidden,
     Invalid,
+    NamespaceEnds,
     NotFound,
     OperatorError,
     TooManyRequests,
@@ -42,10 +43,12 @@ def refusal(code: int, text: bytes, retry_after: str | None, request: str) -> Op
     kind = _ERRORS.get(code, Transient)
     if _UNTYPED in message or _TOO_LARGE in message:
         kind = Invalid
+    if kind is Forbidden and any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        kind = NamespaceEnds
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
     if kind is Invalid:
         return Invalid(message, seconds, fields=_fields(message, causes))
-    return kind(message if kind is Forbidden else f"{request}: {code} {message}", seconds)
+    return kind(message if issubclass(kind, Forbidden) else f"{request}: {code} {message}", seconds)
 
 
 def _read(text: bytes) -> tuple[str, list[Any]]:

@@ -45,6 +45,10 @@ class Forbidden(OperatorError):
     reason = "forbidden"
 
 
+class NamespaceEnds(Forbidden):
+    """403 because the namespace is being deleted: nothing can be made in it any more."""
+
+
 class TooManyRequests(OperatorError):
     """429: wait for `retry_after` seconds at least."""
 

@@ -22,7 +22,7 @@ from kubernetes.aio import client, config
 
 from asgd_operator import constants as c
 from asgd_operator.answers import refusal
-from asgd_operator.errors import Conflict, Forbidden, LeaseLost, NotFound, Transient
+from asgd_operator.errors import Conflict, Forbidden, LeaseLost, NamespaceEnds, NotFound, Transient
 from asgd_operator.plan.actions import Event
 
 Manifest = Mapping[str, Any]
@@ -203,10 +203,8 @@ class Kube:
         path, _ = _path(probe).rsplit("/", 1)
         try:
             await self._request("POST", path, "Event", body=probe, query={"dryRun": "All"})
-        except Forbidden as error:
-            return "because it is being terminated" in str(error)
-        except Conflict:
-            return False
+        except NamespaceEnds:
+            return True
         return False
 
     async def _apply(self, manifest: Manifest, path: str, manager: str, *, dry_run: bool = False) -> Manifest:

@@ -13,6 +13,8 @@ from asgd_operator.plan.model import Child, Observed, Pod
 from asgd_operator.plan.trouble import CREATING
 
 SLOW_SECONDS = 10.0
+JOIN_SECONDS = 60.0
+"""A pod that has run for so long and is not ready may need a person: it is named as one that does not join."""
 STARTING = "Pods are being started."
 
 
@@ -23,7 +25,7 @@ def coming(o: Observed, role: Role, workload: Child | None) -> str:
     if workload is None:
         return ""
     if late:
-        return STARTING if _young_for(o, late[0]) > 0 else _of_pod(late[0])
+        return STARTING if _left(o, late[0], SLOW_SECONDS) > 0 else _of_pod(late[0])
     if not all(pod.over for pod in pods):
         return ""  # all that are there are ready; the workload's own count follows in a moment
     if pods:
@@ -34,9 +36,21 @@ def coming(o: Observed, role: Role, workload: Child | None) -> str:
     return f"The {workload.kind} controller has not made the pods of {workload.name} yet."
 
 
+def unready(o: Observed, role: Role) -> str:
+    """Of the first pod whose container runs for long, is not ready, and says nothing about it."""
+    late = [pod for pod in o.pods_of(role) if _runs(pod) and not _left(o, pod, JOIN_SECONDS)]
+    if not late:
+        return ""
+    why = (
+        "its entrypoint may not have returned" if role == Role.WORKER else "it may still load its checkpoint"
+    )
+    return f"{late[0].name} runs and is not ready: {why}; see `kubectl logs {late[0].name}`."
+
+
 def look_again(o: Observed) -> float | None:
     """Seconds until a pod that is on its way is named."""
-    waits = (_young_for(o, pod) for pod in o.pods if _awaited(pod))
+    waits = [_left(o, pod, SLOW_SECONDS) for pod in o.pods if _awaited(pod)]
+    waits += [_left(o, pod, JOIN_SECONDS) for pod in o.pods if _runs(pod)]
     return min((wait for wait in waits if wait > 0), default=None)
 
 
@@ -44,8 +58,13 @@ def _awaited(pod: Pod) -> bool:
     return not pod.ready and not pod.over
 
 
-def _young_for(o: Observed, pod: Pod) -> float:
-    return times.seconds_until(pod.created, SLOW_SECONDS, o.now) or 0.0
+def _runs(pod: Pod) -> bool:
+    return pod.phase == "Running" and _awaited(pod) and not (pod.waiting or pod.deletion)
+
+
+def _left(o: Observed, pod: Pod, seconds: float) -> float:
+    """Seconds until the pod is so many seconds old; 0 when it is."""
+    return max(0.0, times.seconds_until(pod.created, seconds, o.now) or 0.0)
 
 
 def _of_pod(pod: Pod) -> str:

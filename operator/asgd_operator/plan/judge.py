@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition, Role
 from asgd_operator.plan import deadlines, failing, success, suspend
-from asgd_operator.plan.coming import coming
+from asgd_operator.plan.coming import coming, unready
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.degraded import degraded, saving, unread
 from asgd_operator.plan.model import Child, Observed
-from asgd_operator.plan.trouble import crashing, trouble, unmade, unready
+from asgd_operator.plan.trouble import crashing, trouble, unmade
 from asgd_operator.plan.verdict import Verdict
 
 

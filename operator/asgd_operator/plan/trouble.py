@@ -20,9 +20,6 @@ CREATING = frozenset({"ContainerCreating", "PodInitializing"})
 PUZZLES_MOST = 4
 """So many events are asked for in a pass: one of each kind of trouble explains the rest."""
 
-JOIN_SECONDS = 60.0
-"""A pod that has run for so long and is not ready is named."""
-
 Found = tuple[str, str] | None
 """(reason, sentence)"""
 
@@ -56,20 +53,7 @@ def look_again(o: Observed) -> float | None:
     """Seconds until somebody may have complained."""
     if o.spec is None or o.deleting or o.spec.run_policy.suspend or o.problem is not None:
         return None
-    soon = [ASK_SECONDS] if _unmade(o) or any(pod.waiting in CREATING for pod in o.pods) else []
-    ages = (_age(o, pod) for pod in o.pods if _runs_unready(pod))
-    return min([*soon, *(JOIN_SECONDS - age for age in ages if age < JOIN_SECONDS)], default=None)
-
-
-def unready(o: Observed, role: Role) -> str:
-    """Of the first pod whose container runs, is not ready, and says nothing about it."""
-    late = [pod for pod in o.pods_of(role) if _runs_unready(pod) and _age(o, pod) >= JOIN_SECONDS]
-    if not late:
-        return ""
-    why = (
-        "its entrypoint may not have returned" if role == Role.WORKER else "it may still load its checkpoint"
-    )
-    return f"{late[0].name} runs and is not ready: {why}; see `kubectl logs {late[0].name}`."
+    return ASK_SECONDS if _unmade(o) or any(pod.waiting in CREATING for pod in o.pods) else None
 
 
 def unmade(o: Observed, child: Child | None) -> Found:
@@ -92,10 +76,6 @@ def _unmade(o: Observed) -> list[tuple[str, str]]:
 
 def _creating_for_long(o: Observed, pod: Pod) -> bool:
     return pod.waiting in CREATING and _age(o, pod) >= ASK_SECONDS
-
-
-def _runs_unready(pod: Pod) -> bool:
-    return pod.phase == "Running" and not (pod.ready or pod.waiting or pod.deletion)
 
 
 def _age(o: Observed, pod: Pod) -> float:

@@ -8,9 +8,9 @@ import pytest
 
 from asgd_operator.constants import REASONS, Condition, EventReason, Role
 from asgd_operator.plan.actions import DeleteSelf
-from asgd_operator.plan.coming import SLOW_SECONDS
+from asgd_operator.plan.coming import JOIN_SECONDS, SLOW_SECONDS
 from asgd_operator.plan.model import Init
-from asgd_operator.plan.trouble import ASK_SECONDS, JOIN_SECONDS, puzzling, short
+from asgd_operator.plan.trouble import ASK_SECONDS, puzzling, short
 from tests.unit.plan.builders import condition, make_job, pod, told
 
 CAUSES: list[tuple[str, dict[str, Any], str, str]] = [
