@@ -1,12 +1,13 @@
-"""A real API server that knows the kind AsgdJob, for the files that load `tests.cluster.fixtures`."""
+"""A real API server that knows AsgdJobs, an operator and a shard 0; a file loads `tests.cluster.fixtures` for it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.api.acting import until
+from tests.api.acting import QUICK, OperatorProcess, ShardZero, operator, until
 from tests.cluster.kubectl import Kubectl
 
 CRD = Path(__file__).parents[2] / "crds" / "asgdjobs.asgd.dev.yaml"
@@ -17,3 +18,16 @@ def kubectl(api_server: Kubectl) -> Kubectl:
     api_server("apply", "--server-side", "-f", str(CRD))
     until(lambda: api_server.succeeds("get", "asgdjobs", "-A"), "the kind is served")
     return api_server
+
+
+@pytest.fixture(scope="module")
+def running(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    with operator(kubectl, tmp_path_factory.mktemp("operator"), **QUICK) as process:
+        yield process
+
+
+@pytest.fixture
+def shard() -> Iterator[ShardZero]:
+    server = ShardZero()
+    yield server
+    server.close()

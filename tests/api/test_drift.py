@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.api.acting import QUICK, Job, OperatorProcess, ShardZero, operator, until
+from tests.api.acting import Job, OperatorProcess, ShardZero, until
 from tests.cluster.kubectl import Kubectl
 
 pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(300)  # they wait for controllers, on a machine that may be busy
-
-
-@pytest.fixture(scope="module")
-def running(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    with operator(kubectl, tmp_path_factory.mktemp("operator"), **QUICK) as process:
-        yield process
-
-
-@pytest.fixture
-def shard() -> Iterator[ShardZero]:
-    server = ShardZero()
-    yield server
-    server.close()
 
 
 def started(kubectl: Kubectl, name: str, shard: ShardZero) -> Job:

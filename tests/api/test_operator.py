@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,6 @@ from tests.cluster.shell import ClusterError
 
 pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = pytest.mark.timeout(300)  # they wait for controllers, on a machine that may be busy
-
-
-@pytest.fixture(scope="module")
-def running(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
-    with operator(kubectl, tmp_path_factory.mktemp("operator"), **QUICK) as process:
-        yield process
-
-
-@pytest.fixture
-def shard() -> Iterator[ShardZero]:
-    server = ShardZero()
-    yield server
-    server.close()
 
 
 def started(kubectl: Kubectl, name: str, shard: ShardZero, **spec: Any) -> Job:

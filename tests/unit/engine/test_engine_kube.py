@@ -21,6 +21,7 @@ from asgd_operator.errors import (
     Forbidden,
     Invalid,
     LeaseLost,
+    NamespaceEnds,
     NotFound,
     OperatorError,
     TooManyRequests,
@@ -182,6 +183,16 @@ def test_a_field_of_the_wrong_type_is_the_users_fault_though_the_server_says_500
 
 def refused(code: int, answer: dict[str, Any]) -> OperatorError:
     return refusal(code, json.dumps(answer).encode(), None, "PATCH /x")
+
+
+def test_a_namespace_ends_by_the_cause_that_the_api_server_gives_and_by_no_words() -> None:
+    words = (
+        'events "x" is forbidden: unable to create new content in namespace n because it is being terminated'
+    )
+    cause = {"reason": "NamespaceTerminating", "field": "metadata.namespace"}
+    assert type(refused(403, {"message": words})) is Forbidden, "a job is deleted for no sentence"
+    ends = refused(403, {"message": words, "details": {"causes": [cause]}})
+    assert isinstance(ends, NamespaceEnds) and str(ends) == words
 
 
 def test_the_fields_that_the_api_server_complains_about_are_known() -> None:
