@@ -227,7 +227,7 @@ def test_an_own_loop_that_is_resumed_with_other_data_says_so_and_goes_on(tmp_pat
     assert run_spec(tmp_path, {**spec, "stopAfter": {"updates": 20}}).code == 0
     job = write_job(tmp_path, {**spec, "args": {"shift": 2}, "stopAfter": {"updates": 40}})
     ran = run(job, tmp_path, "--set", "checkpoint.restore=Latest")
-    assert ran.summary["updates"] == 40
+    assert 40 <= ran.summary["updates"] <= 42, "each worker's push that is on its way at the stop counts"
     assert "changed    the job goes on with other data or another model than before: sample" in ran.said
 
 
