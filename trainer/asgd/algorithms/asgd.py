@@ -13,7 +13,7 @@ from asgd.algorithms.base import Push, ServerStrategy, ShardState, Strategy, Tur
 from asgd.algorithms.optimizers import LocalOptimizer, add_scaled, make_optimizer
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer, OuterOptimizer
 
 
 def sends_gradients(spec: JobSpec) -> bool:
@@ -28,12 +28,19 @@ class AsgdServer(ServerStrategy):
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
         self.gradients = sends_gradients(spec)
-        self.rule = spec.optimizer if self.gradients else spec.outer_optimizer
+        self.rule: Optimizer | OuterOptimizer | None = (
+            spec.optimizer if self.gradients else spec.outer_optimizer
+        )
         self.optimizer = make_optimizer(self.rule) if self.rule else None
         self.slots = self.optimizer.slots if self.optimizer else ()
         self.bound = spec.exchange.staleness
         self.mean = spec.algorithm.get("deltaScale", "sum") == "mean"
         self.pulls_wait = self.bound.max is not None and self.bound.policy == "Wait"
+
+    def follow(self, rule: Optimizer) -> None:
+        super().follow(rule)
+        if self.gradients:
+            self.rule, self.optimizer = rule, make_optimizer(rule)
 
     def admit(self, push: Push, state: ShardState) -> str:
         if self.rule:

@@ -16,7 +16,7 @@ from asgd.algorithms.optimizers import make_optimizer
 from asgd.algorithms.rounds import Decision, RoundServer, mean
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer
 
 
 def before(state: ShardState) -> int:
@@ -29,6 +29,10 @@ class SyncServer(RoundServer):
         super().__init__(spec)
         self.optimizer = make_optimizer(spec.optimizer)
         self.slots = self.optimizer.slots
+
+    def follow(self, rule: Optimizer) -> None:
+        super().follow(rule)
+        self.optimizer = make_optimizer(rule)
 
     def admit(self, push: Push, state: ShardState) -> str:
         # A gradient of an older round belongs to other weights.

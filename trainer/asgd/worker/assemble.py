@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -48,6 +49,8 @@ class About:
     """`Replica.pushing` is told of the backward passes."""
     own_loop: bool = False
     """The worker is a script with a loop of its own, which may tell `dataset` later."""
+    rule: bytes = b""
+    """The script's own optimizer (`wire/rule.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +115,24 @@ def parts_of(
 
 def assemble(
     config: ProcessConfig, flat: Flat, about: About, *, leaving: Callable[[], bool] = lambda: False,
-    buffers: Buffers | None = None, probe: Probe | None = None,
+    buffers: Buffers | None = None, probe: Probe | None = None, local: Any = None,
 ) -> Assembled:  # fmt: skip
     """A worker that has not joined yet. `buffers`: told to the evaluator; `probe`: what weights are compared on.
+    `local`: how a script's own optimizer steps (`base.LocalRule`).
 
     Raises UserError when the strategy can't work with this task.
     """
     spec = config.job.spec
     rule = worker_rule(spec, flat, probe)
+    if local is not None:
+        rule.optimizer = local
     told = recorder(config.record, config.index, config.incarnation)
     patience = Patience(config.join_timeout_seconds, spec.workers.drain_seconds, leaving)
     identity = PeerIdentity(
         job=config.job.name, role="worker", index=config.index, incarnation=config.incarnation, size=flat.size,
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
         tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates, digest=about.digest,
-        own_loop=about.own_loop,
+        own_loop=about.own_loop, rule=about.rule,
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,
