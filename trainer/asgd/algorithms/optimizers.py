@@ -54,6 +54,10 @@ class Optimizer(ABC):
         """Whether an update is `w += -rate * g` and nothing more."""
         return False
 
+    def at(self, place: int) -> Optimizer:
+        """The optimizer of vectors that begin at element `place` of the flat one."""
+        return self
+
     def update(
         self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int, scale: float = 1.0
     ) -> None:  # fmt: skip
@@ -165,8 +169,8 @@ def make_optimizer(spec: OptimizerSpec) -> Optimizer:
 class LocalOptimizer:
     """A worker's own optimizer and the state that it keeps; arrays are made in the first step."""
 
-    def __init__(self, spec: OptimizerSpec) -> None:
-        self._optimizer = make_optimizer(spec)
+    def __init__(self, spec: OptimizerSpec | Optimizer) -> None:
+        self._optimizer = spec if isinstance(spec, Optimizer) else make_optimizer(spec)
         self._slots: dict[str, Any] = {}
         self.steps = 0
         """Steps so far."""

@@ -28,6 +28,18 @@ class Schedule(Spec, frozen=True):
     final: float = 0.0
 
 
+class Group(Spec, frozen=True):
+    """Parameters with hyper-parameters of their own; what is None is the optimizer's (`algorithms/hyper.py`)."""
+
+    match: str | tuple[str, ...]
+    learning_rate: float | str | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
+    weight_decay: float | None = None
+    betas: tuple[float, float] | None = None
+    epsilon: float | None = None
+
+
 class Optimizer(Spec, frozen=True):
     """Runs on the server in gradient mode, in the worker otherwise."""
 
@@ -40,6 +52,7 @@ class Optimizer(Spec, frozen=True):
     epsilon: float = 1e-8
     schedule: Schedule = field(default_factory=Schedule)
     clip_norm: float | None = None
+    groups: tuple[Group, ...] = ()
 
 
 class OuterOptimizer(Optimizer, frozen=True):
