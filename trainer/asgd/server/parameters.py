@@ -15,9 +15,9 @@ import numpy as np
 from msgspec import Struct
 
 from asgd.algorithms.base import Push, ServerStrategy, ShardState
-from asgd.algorithms.followed import Settings, moved
+from asgd.algorithms.followed import Settings, moved, slower
 from asgd.algorithms.schedule import rate_factor
-from asgd.errors import ProtocolError
+from asgd.errors import ProtocolError, UserError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
 from asgd.server.losses import Losses
@@ -25,7 +25,7 @@ from asgd.server.outliers import Outliers
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
-from asgd.wire.partition import CHUNK, chunk_count, shard_range
+from asgd.wire.partition import CHUNK, block_edges, chunk_count, named_sizes, shard_range
 
 
 class Seen(Struct):
@@ -97,12 +97,8 @@ class Parameters:
         if settings == self.settings:
             return
         self.settings = settings
-        rate = rate_factor(self.spec, self.rollbacks)
-        figures = [{**each} for each in settings]
-        for each in figures:
-            if "learning_rate" in each:
-                each["learning_rate"] *= rate
-        self.strategy.follow(moved(self.spec.optimizer, figures[0] if figures else {}))
+        told = slower(settings, rate_factor(self.spec, self.rollbacks))
+        self.strategy.follow(moved(self.spec.optimizer, told))
 
     def allocate(self, size: int, layout: str) -> None:
         """Makes the arrays for a model of `size` parameters."""
@@ -116,6 +112,20 @@ class Parameters:
         if self.spec.codec.pull in codec.LOSSY:
             self.shadows = Shadows(self.spec.codec, part.size, self.term)
         self.strategy.allocated(self.state)
+
+    def describe(self, tensors: bytes) -> str:
+        """Somebody tells the model's `tensors`, as in `Hello`, or nothing. Returns why it can't be the job's model."""
+        if tensors:
+            self.tensors = self.tensors or tensors
+            self.state.blocks = block_edges(tensors, self.size or 0)
+        hyper = self.strategy.hyper
+        if hyper.laid_out:
+            return ""
+        try:
+            hyper.lay_out(named_sizes(self.tensors or b"[]"))
+        except UserError as error:
+            return str(error)
+        return ""
 
     @property
     def chunks(self) -> int:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from asgd.errors import ProtocolError
 from asgd.spec.types import JobSpec, Optimizer
 
-RULES = ("sgd", "adagrad", "adam")
+RULES = ("sgd", "adagrad", "adam", "adamw", "rmsprop", "adadelta")
 """Names in `spec.optimizer.name` that a script's optimizer may become."""
 
 

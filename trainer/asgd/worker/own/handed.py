@@ -48,6 +48,11 @@ class Handed:
         found = []
         for group, before in zip(self._groups, self._brought, strict=True):
             now = rules.figures(self.optimizer, group)
+            if name := rules.resting(group, self.optimizer):
+                raise UserError(
+                    f"the script has changed {name} of {self.rule.kind} since asgd.connect(model, optimizer), which the"
+                    " servers can't follow; allowed: rates, momentum, betas, weight decay and epsilon"
+                )
             if now.get("momentum") and not before.get("momentum"):
                 raise UserError(
                     f"the momentum of {self.rule.kind} is {now['momentum']:g} now and was 0 in asgd.connect(), where"

@@ -15,7 +15,7 @@ from asgd.spec.check import check_document
 from asgd.spec.problems import JobError
 from asgd.spec.types import Job, JobSpec, Optimizer
 from asgd.wire.rule import Rule
-from asgd.worker.own.rules import Group, as_rule, as_text, unfit, without_rule
+from asgd.worker.own.rules import Group, as_text, unfit, with_groups, without_rule
 
 ON_SERVERS = frozenset(
     ("asgd", "dc-asgd", "geometric-median", "krum", "median", "safeguard", "ssp", "staleness-aware", "sync", "zeno")
@@ -26,8 +26,8 @@ OWN = {
     "fasgd": "a rate for each coordinate, by the spread of its gradients",
 }
 """Strategies whose servers have a rule of their own."""
-BESIDE = ("clip_norm", "groups")
-"""Fields of `spec.optimizer` that may stand beside a script's optimizer, or are looked at elsewhere."""
+BESIDE = ("clip_norm",)
+"""Fields of `spec.optimizer` that may stand beside a script's optimizer."""
 
 
 def place(
@@ -48,7 +48,9 @@ def place(
     if name not in ON_SERVERS:
         return Rule(kind, told, why=_local(spec, kind))
     if not why:
-        return Rule(kind, told, _on_servers(spec, optimizer, groups, left_out))
+        return Rule(
+            kind, told, replace(with_groups(optimizer, groups, left_out), clip_norm=spec.optimizer.clip_norm)
+        )
     if name == "asgd" and spec.algorithm.get("mode", "auto") == "auto":
         _check_delta(job, kind, why)
         return Rule(kind, told, why=f"{why} (algorithm.mode: delta)")
@@ -69,13 +71,6 @@ def _local(spec: JobSpec, kind: str) -> str:
     return f"algorithm {name} steps there"
 
 
-def _on_servers(
-    spec: JobSpec, optimizer: torch.optim.Optimizer, groups: Sequence[Group], left_out: Sequence[str]
-) -> Optimizer:
-    first = as_rule(optimizer, groups[0])
-    return replace(first, clip_norm=spec.optimizer.clip_norm)
-
-
 def _refuse_two(spec: JobSpec, kind: str) -> None:
     """One optimizer a job: the script's, or the file's."""
     plain: Any = Optimizer()
@@ -89,7 +84,7 @@ def _refuse_two(spec: JobSpec, kind: str) -> None:
 
 
 def _shown(value: Any) -> Any:
-    return getattr(value, "name", value)
+    return len(value) if isinstance(value, tuple) else getattr(value, "name", value)
 
 
 def _check_delta(job: Job, kind: str, why: str) -> None:

@@ -7,15 +7,18 @@ not count. Pure: it looks at an optimizer and changes nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 
-from asgd.algorithms.followed import figures_of
+from asgd.algorithms.followed import FIGURES, base_rate, figures_of
 from asgd.errors import UserError
+from asgd.spec.types import Group as SpecGroup
 from asgd.spec.types import Optimizer
 from asgd.wire.rule import RULES
 
@@ -48,7 +51,18 @@ COUNTERPARTS: dict[type[torch.optim.Optimizer], Counterpart] = {
     torch.optim.Adam: Counterpart(
         "adam", _ADAM, _PLAIN | {"amsgrad": False, "decoupled_weight_decay": False}
     ),
+    torch.optim.AdamW: Counterpart(
+        "adamw", _ADAM, _PLAIN | {"amsgrad": False, "decoupled_weight_decay": True}
+    ),
+    torch.optim.RMSprop: Counterpart(
+        "rmsprop",
+        _COMMON | {"alpha": "alpha", "eps": "epsilon", "momentum": "momentum", "centered": "centered"},
+        _PLAIN,
+    ),
+    torch.optim.Adadelta: Counterpart("adadelta", _COMMON | {"rho": "rho", "eps": "epsilon"}, _PLAIN),
 }
+ALIKE = ("alpha", "rho", "centered")
+"""Fields of the servers' rules that no group has of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,32 @@ def without_rule(optimizer: torch.optim.Optimizer, groups: Sequence[Group]) -> s
                 return f"the servers have no {kind} with {name}={value}"
             if name not in counterpart.only and name not in counterpart.fields:
                 return f"the servers know no option {name} of {kind}"
+            if counterpart.fields.get(name) in ALIKE and value != groups[0].options[name]:
+                return f"the servers' groups have one {name} for all"
     return ""
+
+
+def with_groups(
+    optimizer: torch.optim.Optimizer, groups: Sequence[Group], left_out: Sequence[str]
+) -> Optimizer:
+    """The servers' optimizer with all groups; `left_out`: parameters that are in none, and stay as they are."""
+    each = [as_rule(optimizer, group) for group in groups]
+    if len(groups) == 1 and not left_out:
+        return each[0]
+    fields = [name for name in SpecGroup.__struct_fields__ if name != "match"]
+    found = [
+        SpecGroup(match=_patterns(group.parameters), **{name: getattr(own, name) for name in fields})
+        for group, own in zip(groups, each, strict=True)
+    ]
+    if left_out:
+        found.append(SpecGroup(match=_patterns(left_out), learning_rate=0.0, weight_decay=0.0))
+    rate = base_rate(own.learning_rate for own in each)
+    return structs.replace(each[0], learning_rate=rate, groups=tuple(found))
+
+
+def _patterns(names: Sequence[str]) -> tuple[str, ...]:
+    """Each matches one name."""
+    return tuple(re.sub(r"([*?[])", r"[\1]", name) for name in names)
 
 
 def as_rule(optimizer: torch.optim.Optimizer, group: Group) -> Optimizer:
@@ -124,6 +163,17 @@ def figures(optimizer: torch.optim.Optimizer, group: Group) -> dict[str, float]:
     """What may move of `group`, as it is now."""
     now = optimizer.param_groups[group.number]
     return figures_of(as_rule(optimizer, Group(group.number, now, group.parameters)))
+
+
+def resting(group: Group, optimizer: torch.optim.Optimizer) -> str:
+    """The option that has moved although the servers can't follow it; '' for none."""
+    counterpart = COUNTERPARTS[type(optimizer)]
+    now, follows = optimizer.param_groups[group.number], FIGURES[counterpart.name]
+    for name, before in group.options.items():
+        field = counterpart.fields.get(name, "")
+        if field != "betas" and field not in follows and now.get(name) != before:
+            return name
+    return ""
 
 
 def figures_told(optimizer: torch.optim.Optimizer, group: Group) -> dict[str, float]:
