@@ -163,7 +163,9 @@ def make_optimizer(spec: OptimizerSpec) -> Optimizer:
 
 
 class LocalOptimizer:
-    """A worker's own optimizer and the state that it keeps; arrays are made in the first step."""
+    """`spec.optimizer` as a worker's own (`base.LocalRule`) and its state; arrays are made in the first step."""
+
+    relative = False
 
     def __init__(self, spec: OptimizerSpec) -> None:
         self._optimizer = make_optimizer(spec)
@@ -183,3 +185,7 @@ class LocalOptimizer:
         """Starts anew from weights that others trained."""
         self._slots.clear()
         self.steps = 0
+
+    def learning_rate(self, rate: float) -> float:
+        """The job's."""
+        return rate

@@ -10,6 +10,7 @@ import math
 
 from msgspec.structs import replace
 
+from asgd.algorithms.base import WorkerStrategy
 from asgd.errors import UserError
 from asgd.spec.types import JobSpec, Optimizer, Schedule
 
@@ -36,6 +37,13 @@ def slowed(spec: JobSpec, rollbacks: int) -> JobSpec:
         return spec
     rate = spec.optimizer.learning_rate * rate_factor(spec, rollbacks)
     return replace(spec, optimizer=replace(spec.optimizer, learning_rate=rate))
+
+
+def of_rule(spec: JobSpec, rule: WorkerStrategy) -> JobSpec:
+    """`spec` as `rule` steps by it: with learning rate 1 where its optimizer has rates of its own."""
+    if rule.optimizer is None or not rule.optimizer.relative:
+        return spec
+    return replace(spec, optimizer=replace(spec.optimizer, learning_rate=1.0))
 
 
 def _position(schedule: Schedule, samples: int, dataset: int | None) -> float:
