@@ -7,22 +7,23 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from asgd.algorithms.attacks import attack_of
-from asgd.algorithms.base import WorkerStrategy
+from asgd.algorithms.base import LocalRule, WorkerStrategy
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
 from asgd.record.worker import WorkerRecorder, recorder
 from asgd.spec.types import JobSpec
+from asgd.task import Task
 from asgd.wire.reports import WorkerReport
 from asgd.worker.core import WorkerCore, overlaps
 from asgd.worker.device.accelerator import Staging
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
+from asgd.worker.device.stepping import equip
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
 from asgd.worker.parallel.plan import stages_of
@@ -65,11 +66,16 @@ class Assembled:
     """Whether it was told to leave, as its log tells it."""
 
 
-def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
-    """The strategy's worker half; raises UserError when a parameter group fits no parameter, or when
-    it compares weights, and the task gives nothing to do so."""
+def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | None = None) -> WorkerStrategy:
+    """The strategy's worker half, which steps by the task's own optimizer if there is one.
+
+    Raises UserError when a parameter group fits no parameter, when it compares weights and the task gives nothing to
+    do so, or when it can't step by that optimizer.
+    """
     rule = halves(spec).worker()
     rule.hyper.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
+    if task is not None:
+        equip(rule, task, spec, flat)
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     return rule
@@ -118,15 +124,16 @@ def parts_of(
 
 def assemble(
     config: ProcessConfig, flat: Flat, about: About, *, leaving: Callable[[], bool] = lambda: False,
-    buffers: Buffers | None = None, probe: Probe | None = None, local: Any = None,
+    buffers: Buffers | None = None, probe: Probe | None = None, task: Task | None = None,
+    local: LocalRule | None = None,
 ) -> Assembled:  # fmt: skip
-    """A worker that has not joined yet. `buffers`: told to the evaluator; `probe`: what weights are compared on.
-    `local`: how a script's own optimizer steps (`base.LocalRule`).
+    """A worker that has not joined yet. `buffers`: told to the evaluator; `probe`: what weights are compared on;
+    `task`: may have an optimizer of its own; `local`: how that of a script steps.
 
     Raises UserError when the strategy can't work with this task.
     """
     spec = config.job.spec
-    rule = worker_rule(spec, flat, probe)
+    rule = worker_rule(spec, flat, probe, task)
     if local is not None:
         rule.optimizer = local
     told = recorder(config.record, config.index, config.incarnation)

@@ -20,6 +20,7 @@ from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
+from asgd.worker.device.stepping import TaskOptimizer
 from asgd.worker.failing import tell
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.replica import Reading
@@ -63,7 +64,7 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
     told = task.evaluate is not None and spec.buffers != "recompute"
     parts = assemble(
         config, computation.flat, about, leaving=lambda: bool(leaving),
-        buffers=Buffers(task.model) if told else None, probe=probe,
+        buffers=Buffers(task.model) if told else None, probe=probe, task=task,
     )  # fmt: skip
     exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
     config.announce_address("worker", exporter.address)
@@ -104,7 +105,9 @@ def _live(
     reason = replica.join()
     lanes = ", ".join(sorted(set(replica.centre.ways)))
     joined = f"joined, {replica.vectors.size:,} parameters on {computation.where}, lanes {lanes}"
-    say(f"worker {index} of job {config.job.name}: {joined}")
+    rule = replica.core.rule.optimizer
+    steps = f", steps by {rule}" if isinstance(rule, TaskOptimizer) else ""
+    say(f"worker {index} of job {config.job.name}: {joined}{steps}")
     if not reason:
         leases = Leases(index, config.incarnation, replica.centre.channels[0])
         leasing = parts.recorder.leases(AskedLeases(leases, asker, parts.patience))

@@ -135,7 +135,7 @@ class _Life:
         self.centre = TapeCentre(job.spec, identity, halves(job.spec).pulls_wait, tape, mail)
         self._leases = TapeLeases(tape)
         rule, (push, pulled) = (
-            worker_rule(job.spec, flat, probe),
+            worker_rule(job.spec, flat, probe, self._task),
             [Staging(flat.size, flat.device) for _ in range(2)],
         )
         self._parts = parts_of(

@@ -18,6 +18,7 @@ from asgd.errors import UserError
 from asgd.spec.types import Job
 from asgd.wire.rule import Rule
 from asgd.worker.device.flat import Flat
+from asgd.worker.device.stepping import adopt, masters
 from asgd.worker.own import rules
 from asgd.worker.own.placing import place
 from asgd.worker.own.rules import Group
@@ -141,4 +142,6 @@ def take_over(optimizer: torch.optim.Optimizer, model: nn.Module, flat: Flat, jo
             " for the servers keep it and begin anew",
             stacklevel=3,
         )
+    if rule.optimizer is None and flat.rounded:
+        adopt(optimizer, flat.parameters, masters(flat, flat.weights, flat.grads))
     return Handed(optimizer, groups, rule)

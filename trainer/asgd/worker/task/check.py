@@ -72,6 +72,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
         return _look_at_script(spec)
     from asgd.worker.device.extras import aliases, rest
     from asgd.worker.device.flat import layout_hash, layout_of
+    from asgd.worker.device.stepping import refuse_optimizer
     from asgd.worker.device.tables import warnings
     from asgd.worker.reading.data import dataset_size, guarantee
     from asgd.worker.task.build import build_task
@@ -79,6 +80,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     from asgd.worker.task.trial import refuse_empty, try_out
 
     task = build_task(spec)
+    refuse_optimizer(task, spec, halves(spec).worker())
     refuse_empty(task.model, spec.entrypoint)
     layout = layout_of(task.model)
     assigned(spec.optimizer, [name for name, _ in layout])
