@@ -136,7 +136,8 @@ def take_over(optimizer: torch.optim.Optimizer, model: nn.Module, flat: Flat, jo
     groups = rules.groups_of(of_script(optimizer), model, trained)
     held = {name for group in groups for name in group.parameters}
     rule = place(job, optimizer, groups, [name for name in trained.values() if name not in held])
-    if rule.optimizer and optimizer.state:
+    stepped = any(float(state.get("step", 1)) > 0 for state in optimizer.state.values())
+    if rule.optimizer and stepped:
         warnings.warn(
             f"asgd.connect(model, optimizer): what {rule.kind} has in its state already (momentum) is not taken over,"
             " for the servers keep it and begin anew",
