@@ -90,6 +90,11 @@ class Connection(Groups):
         return self._joining.index
 
     @property
+    def job_samples(self) -> int:
+        """Samples that all workers together have made steps of, as far as this one knows."""
+        return self._replica.core.samples
+
+    @property
     def stopped(self) -> bool:
         """The job is over, or this worker was told to leave."""
         return bool(self._replica.stop) or bool(self._leaving)

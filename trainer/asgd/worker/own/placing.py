@@ -23,9 +23,10 @@ ON_SERVERS = frozenset(
 """Strategies whose servers apply gradients by `spec.optimizer`, whatever that is."""
 OWN = {
     "downpour": "Adagrad on the servers",
+    "eamsgd": "Nesterov's momentum, with gradients that are taken ahead of the weights",
     "fasgd": "a rate for each coordinate, by the spread of its gradients",
 }
-"""Strategies whose servers have a rule of their own."""
+"""Strategies that have a rule of their own."""
 BESIDE = ("clip_norm",)
 """Fields of `spec.optimizer` that may stand beside a script's optimizer."""
 
@@ -37,12 +38,15 @@ def place(
     kind, spec = type(optimizer).__name__, job.spec
     if why := unfit(optimizer):
         raise UserError(f"asgd.connect(model, optimizer): {kind} can't be used, for {why}")
+    name = str(spec.algorithm["name"])
+    if name in OWN:
+        raise _own_rule(name, kind, OWN[name])
     _refuse_two(spec, kind)
     told = [as_text(group.options) | {"params": group.parameters} for group in groups]
     if len(groups) == 1 and not left_out:
         # NB: they are all, which the layout says already.
         del told[0]["params"]
-    name, why = str(spec.algorithm["name"]), without_rule(optimizer, groups)
+    why = without_rule(optimizer, groups)
     if name == "asgd" and not sends_gradients(spec):
         return Rule(kind, told, why="algorithm asgd pushes differences in this job")
     if name not in ON_SERVERS:
@@ -61,14 +65,16 @@ def place(
 def _local(spec: JobSpec, kind: str) -> str:
     """Why each worker steps; raises UserError when the strategy's steps are its own."""
     name, rule = str(spec.algorithm["name"]), halves(spec).worker()
-    own = OWN.get(name, "")
-    if getattr(rule, "optimizer", None) is None or own:
-        own = own or getattr(rule, "own_rule", "") or "one of its own"
-        raise UserError(
-            f"asgd.connect(model, optimizer): algorithm {name} can't step by the script's {kind}, for its rule is {own}"
-            "; allowed: asgd.connect(model), or an algorithm that takes any optimizer (asgd, sync, local-sgd, diloco)"
-        )
+    if rule.optimizer is None:
+        raise _own_rule(name, kind, rule.own_rule or "one of its own")
     return f"algorithm {name} steps there"
+
+
+def _own_rule(name: str, kind: str, own: str) -> UserError:
+    return UserError(
+        f"asgd.connect(model, optimizer): algorithm {name} can't step by the script's {kind}, for its rule is {own};"
+        " allowed: asgd.connect(model), or an algorithm that takes any optimizer (asgd, sync, local-sgd, diloco)"
+    )
 
 
 def _refuse_two(spec: JobSpec, kind: str) -> None:
