@@ -28,9 +28,13 @@ def check_groups(document: dict[str, Any]) -> Iterator[Problem]:
         match, rate = group["match"], group.get("learningRate", 0)
         texts = match if isinstance(match, list) else [match]
         if not all(isinstance(text, str) and text for text in texts):
-            yield Problem((*_AT, number, "match"), f"{_raw(match)} is neither a pattern, as head.*, nor a list of them")
+            yield Problem(
+                (*_AT, number, "match"), f"{_raw(match)} is neither a pattern, as head.*, nor a list of them"
+            )
         if isinstance(rate, bool) or not isinstance(rate, int | float | str):
-            yield Problem((*_AT, number, "learningRate"), f"{_raw(rate)} is neither a number nor a multiple, as 10x")
+            yield Problem(
+                (*_AT, number, "learningRate"), f"{_raw(rate)} is neither a number nor a multiple, as 10x"
+            )
 
 
 def patterns(group: Group) -> tuple[str, ...]:
@@ -68,6 +72,28 @@ def multiple(optimizer: Optimizer, group: int) -> float:
     if rate is None:
         return 1.0
     return float(rate.removesuffix("x")) if isinstance(rate, str) else rate / optimizer.learning_rate
+
+
+def counted(optimizer: Optimizer, sizes: Sequence[tuple[str, int]]) -> list[str]:
+    """What each group is, and how much it has of the parameters `sizes`, (name, elements); those without one come last.
+
+    Raises UserError as `assigned` does.
+    """
+    groups = assigned(optimizer, [name for name, _ in sizes])
+    lines = []
+    for number in [*range(len(optimizer.groups)), -1]:
+        own = [size for found, (_, size) in zip(groups, sizes, strict=True) if found == number]
+        count = f"{len(own)} {'tensor' if len(own) == 1 else 'tensors'}, {sum(own):,} parameters"
+        lines.append(f"{_named(optimizer.groups[number]) if number >= 0 else 'all others'}: {count}")
+    return lines
+
+
+def _named(group: Group) -> str:
+    given = msgspec.to_builtins(group)
+    shown = ", ".join(
+        f"{field} {value}" for field, value in given.items() if value is not None and field != "match"
+    )
+    return f"{', '.join(patterns(group))} ({shown or 'as all others'})"
 
 
 def _raw(value: Any) -> str:
