@@ -89,11 +89,14 @@ def counted(optimizer: Optimizer, sizes: Sequence[tuple[str, int]]) -> list[str]
 
 
 def _named(group: Group) -> str:
-    given = msgspec.to_builtins(group)
-    shown = ", ".join(
-        f"{field} {value}" for field, value in given.items() if value is not None and field != "match"
-    )
+    given = {field: value for field, value in msgspec.to_builtins(group).items() if value is not None}
+    del given["match"]
+    shown = ", ".join(f"{field} {_short(value)}" for field, value in given.items())
     return f"{', '.join(patterns(group))} ({shown or 'as all others'})"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _raw(value: Any) -> str:
