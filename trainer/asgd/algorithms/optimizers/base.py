@@ -45,6 +45,10 @@ class Optimizer(ABC):
         """Whether an update is `w += -rate * g` and nothing more."""
         return False
 
+    def at(self, place: int) -> Optimizer:
+        """The optimizer of vectors that begin at element `place` of the flat one."""
+        return self
+
     def update(
         self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int, scale: float = 1.0
     ) -> None:  # fmt: skip
