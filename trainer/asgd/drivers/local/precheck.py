@@ -40,6 +40,20 @@ def check_ports(job: Job) -> None:
                 ) from error
 
 
+def check_optimizer(job: Job, findings: Findings) -> None:
+    """A task's own optimizer leaves nothing to say to spec.optimizer but schedule and clipNorm. Raises UserError."""
+    if not findings.own_optimizer:
+        return
+    for path in sorted(job.given):
+        first, _, rest = path.partition(".")
+        name = rest.partition(".")[0]
+        if first == "optimizer" and name and name not in ("schedule", "clipNorm"):
+            raise UserError(
+                f"spec.optimizer.{name} stands beside Task.optimizer, whose own settings count; allowed beside it:"
+                " schedule, a factor on its learning rate, and clipNorm"
+            )
+
+
 def lock_store(uri: str) -> list[FolderLock]:
     """Keeps other runs on this machine out of a checkpoint store in a folder. Raises UserError while one goes on."""
     store = Store(uri)

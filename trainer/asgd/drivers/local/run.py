@@ -23,7 +23,7 @@ from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
 from asgd.drivers.local.opening import look_at_code
-from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
+from asgd.drivers.local.precheck import check_checkpoint, check_optimizer, check_ports, lock_store
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
@@ -35,6 +35,7 @@ from asgd.host.threads import share, threads_told
 from asgd.host.warned import Warned
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
+from asgd.report.precision import full, precision
 from asgd.spec import Job, advice, dump_job, job_to_json
 from asgd.spec.environment import Env
 from asgd.spec.status import Status
@@ -104,6 +105,7 @@ class LocalRun:
         findings = look_at_code(
             self.job.spec, self._private / "job.json", self._places, self._starter, self.display
         )
+        check_optimizer(self.job, findings)
         check_ports(self.job)
         self.output.locks.extend(lock_store(self.checkpoint_uri))
         restored = check_checkpoint(
@@ -375,7 +377,9 @@ def _announce(job: Job, findings: Findings, output: Output) -> str:
     spec = job.spec
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
     what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
-    return (
-        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers,"
-        f" {spec.workers.replicas} workers\nfiles in {output.folder}"
-    )
+    types = precision(findings.kinds, spec.codec)
+    lines = [
+        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers, {spec.workers.replicas} workers"
+    ]
+    lines += [] if full(types) else [types]
+    return "\n".join([*lines, f"files in {output.folder}"])
