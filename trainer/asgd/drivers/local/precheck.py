@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from asgd.algorithms.registry import halves
+from asgd.drivers.output import Output
 from asgd.errors import UserError
 from asgd.host.locks import Busy, FolderLock
 from asgd.server.saves.choosing import prove_found, take
@@ -68,6 +69,12 @@ def lock_store(uri: str) -> list[FolderLock]:
         ) from None
     except OSError as error:
         raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be written: {error.strerror}") from error
+
+
+def optimizer_states(uri: str, output: Output) -> Path:
+    """Where workers keep what their own optimizers remember: beside the checkpoints, if those are in a folder."""
+    store = Store(uri)
+    return Path(store.root) / "optimizers" if store.local else output.file("optimizers")
 
 
 def check_checkpoint(job: Job, findings: Findings, uri: str, run: str, note: Callable[[str], None]) -> bool:

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from shutil import rmtree
 
 import msgspec
 
@@ -23,7 +24,13 @@ from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
 from asgd.drivers.local.opening import look_at_code
-from asgd.drivers.local.precheck import check_checkpoint, check_optimizer, check_ports, lock_store
+from asgd.drivers.local.precheck import (
+    check_checkpoint,
+    check_optimizer,
+    check_ports,
+    lock_store,
+    optimizer_states,
+)
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
@@ -111,6 +118,8 @@ class LocalRun:
         restored = check_checkpoint(
             self.job, findings, self.checkpoint_uri, self._private.name, self.display.warn
         )
+        if not restored:
+            rmtree(optimizer_states(self.checkpoint_uri, self.output), ignore_errors=True)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
@@ -190,6 +199,7 @@ class LocalRun:
         return {
             **self._places,
             Env.EXTRAS: str(self.output.extras),
+            Env.STATE: str(optimizer_states(self.checkpoint_uri, self.output)),
             Env.JOB: str(self._private / "job.json"),
             Env.KEYS: str(self._private / "keys.json"),
             Env.SERVERS: ",".join(self._servers),
