@@ -23,7 +23,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from asgd.algorithms.hyper import HyperParameters
 from asgd.kernel import F32
@@ -201,8 +201,30 @@ def answers_weights(strategy: ServerStrategy) -> bool:
     return type(strategy).answer is ServerStrategy.answer and strategy.parts == 1
 
 
+class LocalRule(Protocol):
+    """How a worker steps on its own between exchanges, and the state (momentum) that it keeps for that."""
+
+    relative: bool
+    """True: it has learning rates of its own, and the `rate` of a step is a factor on them (schedule, rollbacks)."""
+
+    def step(self, w: Vector, g: Vector, rate: float, scratch: Vector) -> None:
+        """Moves w (n,) by gradient g (n,); may overwrite scratch (n,)."""
+
+    def forget(self) -> None:
+        """Starts anew from weights that others trained."""
+
+    def learning_rate(self, rate: float) -> float:
+        """The learning rate of a step that is given `rate`."""
+
+
 class WorkerStrategy(ABC):
     """The worker's half: one instance a worker, called between steps on the worker's own vectors."""
+
+    optimizer: LocalRule | None = None
+    """What moves the weights in `step` where that is a plain step by a gradient. Whoever drives this object may put
+    another rule in its place before `joined` is called. None: servers apply the gradients, or see `own_rule`."""
+    own_rule: str = ""
+    """What a step is where it is no plain one, in words: nothing may be put in its place."""
 
     probes: int = 0
     """How many samples of a fixed probe set it needs to compare weights by `judge`; 0: none."""

@@ -23,6 +23,7 @@ from asgd.algorithms.base import (
     Vector,
     WorkerStrategy,
 )
+from asgd.algorithms.optimizers import LocalOptimizer
 from asgd.algorithms.rounds import Decision, RoundServer
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
@@ -71,14 +72,25 @@ class EasgdWorker(WorkerStrategy):
         self.beta = float(spec.algorithm.get("beta", 0.9))
         self.period = int(spec.algorithm.get("period", 10))
         self.synchronous = bool(spec.algorithm.get("synchronous", False))
+<<<<<<< HEAD
+=======
+        self.momentum = spec.optimizer.momentum
+        if not self.momentum:
+            self.optimizer = LocalOptimizer(spec.optimizer)
+        else:
+            self.own_rule = "Nesterov's momentum, whose gradients are taken ahead of the worker's own point"
+>>>>>>> local
         self.alpha = 0.0
 
     def joined(self, w: Vector) -> None:
         # x is the worker's own point; w, where gradients are taken, is ahead of it by the momentum.
         self.x, self.v, self.sent, self.scratch = w * 1, w * 0, w * 1, w * 0
+        if self.optimizer:
+            self.optimizer.forget()
 
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         self.sent[:] = self.x
+<<<<<<< HEAD
         self.scratch[:] = g
         for piece in self.hyper.over(0, len(w)):
             at, own = piece.span, piece.own
@@ -91,6 +103,21 @@ class EasgdWorker(WorkerStrategy):
             v *= own.momentum
             v += t
             x += v
+=======
+        if self.optimizer:
+            self.optimizer.step(w, g, rate, self.scratch)
+            self.x[:] = w
+            return
+        t = self.scratch
+        t[:] = g
+        if self.spec.optimizer.weight_decay:
+            w *= self.spec.optimizer.weight_decay
+            t += w
+        t *= -rate
+        self.v *= self.momentum
+        self.v += t
+        self.x += self.v
+>>>>>>> local
         self._look_ahead(w)
 
     def _look_ahead(self, w: Vector) -> None:

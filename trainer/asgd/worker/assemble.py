@@ -17,11 +17,13 @@ from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
 from asgd.record.worker import WorkerRecorder, recorder
 from asgd.spec.types import JobSpec
+from asgd.task import Task
 from asgd.wire.reports import WorkerReport
 from asgd.worker.core import WorkerCore, overlaps
 from asgd.worker.device.accelerator import Staging
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
+from asgd.worker.device.stepping import equip
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
 from asgd.worker.parallel.plan import stages_of
@@ -62,11 +64,22 @@ class Assembled:
     """Whether it was told to leave, as its log tells it."""
 
 
+<<<<<<< HEAD
 def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
     """The strategy's worker half; raises UserError when a parameter group fits no parameter, or when
     it compares weights, and the task gives nothing to do so."""
     rule = halves(spec).worker()
     rule.hyper.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
+=======
+def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | None = None) -> WorkerStrategy:
+    """The strategy's worker half, which steps by the task's own optimizer if there is one.
+
+    Raises UserError when it compares weights and the task gives nothing to do so, or can't step by that optimizer.
+    """
+    rule = halves(spec).worker()
+    if task is not None:
+        equip(rule, task, spec, flat)
+>>>>>>> local
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     return rule
@@ -115,14 +128,15 @@ def parts_of(
 
 def assemble(
     config: ProcessConfig, flat: Flat, about: About, *, leaving: Callable[[], bool] = lambda: False,
-    buffers: Buffers | None = None, probe: Probe | None = None,
+    buffers: Buffers | None = None, probe: Probe | None = None, task: Task | None = None,
 ) -> Assembled:  # fmt: skip
-    """A worker that has not joined yet. `buffers`: told to the evaluator; `probe`: what weights are compared on.
+    """A worker that has not joined yet. `buffers`: told to the evaluator; `probe`: what weights are compared on;
+    `task`: may have an optimizer of its own.
 
     Raises UserError when the strategy can't work with this task.
     """
     spec = config.job.spec
-    rule = worker_rule(spec, flat, probe)
+    rule = worker_rule(spec, flat, probe, task)
     told = recorder(config.record, config.index, config.incarnation)
     patience = Patience(config.join_timeout_seconds, spec.workers.drain_seconds, leaving)
     identity = PeerIdentity(

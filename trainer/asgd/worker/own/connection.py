@@ -111,7 +111,7 @@ class Connection(Groups):
             self.join()
         elif wrote := self._changes.written(self._replica.vectors.landed()):
             if not self._replica.stop:
-                self._replica.vectors.weights[:] = self._replica.vectors.landed()
+                self._replica.vectors.flat.load(self._replica.vectors.landed())
             self._say_late(wrote)
             self._changes.settle()
 
@@ -221,6 +221,7 @@ class Connection(Groups):
         if self._steps < 3 or self._steps % STRUCTURE_STEPS == 0:
             self._changes.check_structure()
         core = self._replica.core
+        self._replica.vectors.flat.absorb()
         if not core.rule.keeps_changes:
             # NB: what was pulled is what the weights are only where each step pulls and none is made here.
             servers = self._replica.vectors.landed() if core.rule.raw and not core.overlapped else None
