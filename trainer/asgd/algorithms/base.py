@@ -25,9 +25,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from asgd.algorithms.hyper import HyperParameters
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer
 
 Vector = Any
 """A flat float32 vector of shape (n,): a numpy array, or a torch tensor on the worker's device."""
@@ -151,6 +153,14 @@ class ServerStrategy(ABC):
 
     def allocated(self, state: ShardState) -> None:  # noqa: B027  (zeros suit most)
         """The arrays of `state` have just been made, all zero. The weights come later."""
+
+    def follow(self, rule: Optimizer) -> None:
+        """From now on `spec.optimizer` is `rule`: the same one with other figures, as a script's scheduler sets them.
+
+        A class that keeps something made of `spec.optimizer` makes it anew.
+        """
+        self.spec = replace(self.spec, optimizer=rule)
+        self.hyper = self.hyper.moved(rule)
 
     def admit(self, push: Push, state: ShardState) -> str:
         """Called before a push's first chunk. Returns '' to accept the push, else the reason of its refusal.

@@ -23,7 +23,7 @@ from asgd.algorithms.base import (
     Vector,
     WorkerStrategy,
 )
-from asgd.algorithms.optimizers import LocalOptimizer
+from asgd.algorithms.grouped import local_optimizer
 from asgd.algorithms.rounds import Decision, RoundServer
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
@@ -73,6 +73,7 @@ class EasgdWorker(WorkerStrategy):
         self.period = int(spec.algorithm.get("period", 10))
         self.synchronous = bool(spec.algorithm.get("synchronous", False))
 <<<<<<< HEAD
+<<<<<<< HEAD
 =======
         self.momentum = spec.optimizer.momentum
         if not self.momentum:
@@ -80,6 +81,12 @@ class EasgdWorker(WorkerStrategy):
         else:
             self.own_rule = "Nesterov's momentum, whose gradients are taken ahead of the worker's own point"
 >>>>>>> local
+=======
+        if not any(own.momentum for own in self.hyper.kinds):
+            self.optimizer = local_optimizer(self.hyper)
+        else:
+            self.own_rule = "Nesterov's momentum, whose gradients are taken ahead of the worker's own point"
+>>>>>>> connect
         self.alpha = 0.0
 
     def joined(self, w: Vector) -> None:
@@ -91,6 +98,13 @@ class EasgdWorker(WorkerStrategy):
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         self.sent[:] = self.x
 <<<<<<< HEAD
+<<<<<<< HEAD
+=======
+        if self.optimizer:
+            self.optimizer.step(w, g, rate, self.scratch)
+            self.x[:] = w
+            return
+>>>>>>> connect
         self.scratch[:] = g
         for piece in self.hyper.over(0, len(w)):
             at, own = piece.span, piece.own
@@ -103,6 +117,7 @@ class EasgdWorker(WorkerStrategy):
             v *= own.momentum
             v += t
             x += v
+<<<<<<< HEAD
 =======
         if self.optimizer:
             self.optimizer.step(w, g, rate, self.scratch)
@@ -118,6 +133,8 @@ class EasgdWorker(WorkerStrategy):
         self.v += t
         self.x += self.v
 >>>>>>> local
+=======
+>>>>>>> connect
         self._look_ahead(w)
 
     def _look_ahead(self, w: Vector) -> None:
