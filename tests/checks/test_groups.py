@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from asgd.kernel import F32
+from asgd.world.models import ComputeTime, World
 from tests.checks.crossings import STRATEGIES
 from tests.checks.virtual import Problem, train
 
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.timeout(120)
 TENSORS = b'[["body.weight", [2, 3]], ["body.bias", [2]], ["head.weight", [1, 3]], ["head.bias", [1]]]'
 BIAS, HEAD, REST = [6, 7, 11], [8, 9, 10], [0, 1, 2, 3, 4, 5]
 SIZE = 12
+WORLD = World(compute=ComputeTime("constant", 1 / 16))
 GROUPS = [
     {"match": ["*.bias", "*norm*"], "weightDecay": 0},
     {"match": "head.*", "learningRate": "2x", "weightDecay": 0.25},
@@ -73,7 +75,7 @@ def answer(strategy: str, **optimizer: Any) -> F32:
     fields = fields_of(strategy)
     fields["optimizer"] = {**fields["optimizer"], **optimizer}
     fields["parameterServer"] = {"shards": 3}
-    return train(Separable(), **fields).answer()
+    return train(Separable(), WORLD, **fields).answer()
 
 
 @pytest.mark.parametrize("strategy", ALL)

@@ -274,9 +274,8 @@ GOOD = "import torch, asgd\n\ndef task():\n    return asgd.Task("
          " mine.py:task takes width"),
         (GOOD + "model=3, loss=None, data=[])\n", {}, "spec.entrypoint: mine.py:task: Task.model is int; allowed: a"
          " torch.nn.Module"),
-        (GOOD + "model=torch.nn.Linear(1, 1).half(), loss=None, data=[1])\n", {}, "spec.entrypoint: the model's"
-         " parameter weight is float16; allowed: float32 (keep the weights in float32 and compute in less by"
-         " torch.autocast)"),
+        (GOOD + "model=torch.nn.Linear(1, 1).double(), loss=None, data=[1])\n", {}, "spec.entrypoint: the model's"
+         " parameter weight is float64; allowed: float32, bfloat16, float16 (model.float() makes it float32)"),
         ("", {"entrypoint": "not_there:task"}, "spec.entrypoint: no module named 'not_there' in "),
         ("", {"entrypoint": "not_there.py:task"}, "spec.entrypoint: no file not_there.py in "),
     ],

@@ -13,38 +13,9 @@ from asgd.algorithms.optimizers import make_optimizer
 from asgd.kernel import F32
 from asgd.spec.optimizers import FIELDS
 from asgd.spec.types import Optimizer
+from tests.checks.optimizers import KINDS, pytorchs, reference, spec_of
 
 STEPS, SIZE = 200, 257
-
-KINDS: dict[str, dict[str, Any]] = {
-    "sgd": {"name": "sgd"},
-    "sgd with decay": {"name": "sgd", "weightDecay": 0.01},
-    "momentum": {"name": "sgd", "momentum": 0.9},
-    "momentum with decay": {"name": "sgd", "momentum": 0.9, "weightDecay": 0.01},
-    "nesterov": {"name": "sgd", "momentum": 0.9, "nesterov": True},
-    "nesterov with decay": {"name": "sgd", "momentum": 0.9, "nesterov": True, "weightDecay": 0.01},
-    "adagrad": {"name": "adagrad"},
-    "adagrad with decay": {"name": "adagrad", "weightDecay": 0.01},
-    "adam": {"name": "adam", "learningRate": 0.01},
-    "adam with decay": {"name": "adam", "learningRate": 0.01, "weightDecay": 0.01, "betas": [0.8, 0.99]},
-    "adamw": {"name": "adamw", "learningRate": 0.01},
-    "adamw with decay": {"name": "adamw", "learningRate": 0.01, "weightDecay": 0.3, "betas": [0.8, 0.95]},
-    "lion": {"name": "lion", "learningRate": 0.01},
-    "lion with decay": {"name": "lion", "learningRate": 0.01, "weightDecay": 0.3, "betas": [0.95, 0.98]},
-    "rmsprop": {"name": "rmsprop", "learningRate": 0.01},
-    "rmsprop with decay": {"name": "rmsprop", "learningRate": 0.01, "weightDecay": 0.01, "alpha": 0.9},
-    "rmsprop centered": {"name": "rmsprop", "learningRate": 0.01, "centered": True, "epsilon": 1e-5},
-    "rmsprop with momentum": {"name": "rmsprop", "learningRate": 0.001, "momentum": 0.9},
-    "rmsprop with all": {
-        "name": "rmsprop", "learningRate": 0.001, "momentum": 0.9, "centered": True, "weightDecay": 0.01,
-    },
-    "adadelta": {"name": "adadelta", "learningRate": 1.0},
-    "adadelta with decay": {"name": "adadelta", "learningRate": 3.0, "weightDecay": 0.01, "rho": 0.95},
-}  # fmt: skip
-
-
-def spec_of(kind: str) -> Optimizer:
-    return msgspec.convert({"learningRate": 0.05, **KINDS[kind]}, Optimizer)
 
 
 def gradients() -> list[F32]:
@@ -71,45 +42,11 @@ def ours(kind: str, w: Any, convert: Any, sign: float = 1.0) -> Any:
     return w
 
 
-def pytorchs(spec: Optimizer, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
-    """PyTorch's optimizer with the fields that the job gives; what it does not give is PyTorch's own default."""
-    common = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
-    if spec.name == "sgd":
-        return torch.optim.SGD([parameter], momentum=spec.momentum, nesterov=spec.nesterov, **common)
-    kind = {
-        "adagrad": torch.optim.Adagrad, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW,
-        "rmsprop": torch.optim.RMSprop, "adadelta": torch.optim.Adadelta,
-    }[spec.name]  # fmt: skip
-    own = {"eps" if name == "epsilon" else name: getattr(spec, name) for name in FIELDS[spec.name]}
-    return kind([parameter], **own, **common)
-
-
-class PaperLion:
-    """Lion in double precision, as algorithm 2 of Chen et al. 2023 (arXiv 2302.06675) is written."""
-
-    def __init__(self, spec: Optimizer) -> None:
-        self.spec, self.theta, self.m = spec, start().astype(np.float64), np.zeros(SIZE)
-
-    def step(self, g: F32) -> None:
-        spec, (b1, b2) = self.spec, self.spec.betas
-        update = np.sign(b1 * self.m + (1 - b1) * g)
-        self.theta = self.theta - spec.learning_rate * (update + spec.weight_decay * self.theta)
-        self.m = b2 * self.m + (1 - b2) * g
-
-
 def theirs(kind: str) -> Any:
-    spec = spec_of(kind)
-    if spec.name == "lion":
-        paper = PaperLion(spec)
-        for gradient in gradients():
-            paper.step(gradient)
-        return paper.theta
-    parameter = torch.nn.Parameter(torch.from_numpy(start()))
-    optimizer = pytorchs(spec, parameter)
+    wanted = reference(spec_of(kind), start())
     for gradient in gradients():
-        parameter.grad = torch.from_numpy(gradient)
-        optimizer.step()
-    return parameter.detach().numpy()
+        wanted.step(gradient)
+    return wanted.theta
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -166,7 +103,9 @@ def scheduled(spec: Optimizer, convert: Any, halve_every: int) -> tuple[Any, F32
     """(ours, PyTorch's) after all gradients, the rate halved now and then."""
     w = convert(start())
     optimizer, parameter = make_optimizer(spec), torch.nn.Parameter(torch.from_numpy(start()))
-    slots: dict[str, Any] = dict.fromkeys(optimizer.slots, w * 0)
+    slots: dict[str, Any] = {}
+    for name in optimizer.slots:
+        slots[name] = w * 0
     scratch = w * 0
     pytorch = pytorchs(spec, parameter)
     schedule = torch.optim.lr_scheduler.StepLR(pytorch, halve_every, 0.5)

@@ -74,6 +74,31 @@ def multiple(optimizer: Optimizer, group: int) -> float:
     return float(rate.removesuffix("x")) if isinstance(rate, str) else rate / optimizer.learning_rate
 
 
+def counted(optimizer: Optimizer, sizes: Sequence[tuple[str, int]]) -> list[str]:
+    """What each group is, and how much it has of the parameters `sizes`, (name, elements); those without one come last.
+
+    Raises UserError as `assigned` does.
+    """
+    groups = assigned(optimizer, [name for name, _ in sizes])
+    lines = []
+    for number in [*range(len(optimizer.groups)), -1]:
+        own = [size for found, (_, size) in zip(groups, sizes, strict=True) if found == number]
+        count = f"{len(own)} {'tensor' if len(own) == 1 else 'tensors'}, {sum(own):,} parameters"
+        lines.append(f"{_named(optimizer.groups[number]) if number >= 0 else 'all others'}: {count}")
+    return lines
+
+
+def _named(group: Group) -> str:
+    given = {field: value for field, value in msgspec.to_builtins(group).items() if value is not None}
+    del given["match"]
+    shown = ", ".join(f"{field} {_short(value)}" for field, value in given.items())
+    return f"{', '.join(patterns(group))} ({shown or 'as all others'})"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _raw(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 

@@ -37,11 +37,12 @@ class TaskOptimizer:
 
     def __init__(self, optimizer: torch.optim.Optimizer, gradient: Vector) -> None:
         self._optimizer, self._gradient = optimizer, gradient
-        self._fresh = copy.deepcopy(optimizer.state_dict())
+        self._fresh = self._first = copy.deepcopy(optimizer.state_dict())
         self._rates = [copy.deepcopy(group.get("lr")) for group in optimizer.param_groups]
         self._factor = 1.0
 
     def step(self, w: Vector, g: Vector, rate: float, scratch: Vector) -> None:
+        self._first = self._fresh
         if g is not self._gradient:
             self._gradient[:] = g
         if rate != self._factor:
@@ -59,8 +60,29 @@ class TaskOptimizer:
 
     def forget(self) -> None:
         # NB: it takes tensors as they are, and steps change them in place.
-        self._optimizer.load_state_dict(copy.deepcopy(self._fresh))
+        self._optimizer.load_state_dict(copy.deepcopy(self._first))
         self._factor = 1.0
+
+    def state(self) -> dict[str, Any]:
+        """All that it remembers, its learning rates without schedule and rollbacks."""
+        self._set(1.0)
+        return self._optimizer.state_dict()
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Until the first step, to begin anew is to go on from `state`. Raises ValueError where that does not fit."""
+        self._optimizer.load_state_dict(copy.deepcopy(state))
+        self._first = copy.deepcopy(self._optimizer.state_dict())
+        for saved, group, rate in zip(
+            self._first["param_groups"], self._optimizer.param_groups, self._rates, strict=True
+        ):
+            # NB: who edits the rate in the task means the new one.
+            if rate is not None:
+                saved["lr"], group["lr"] = copy.deepcopy(rate), copy.deepcopy(rate)
+
+    @property
+    def name(self) -> str:
+        """Its class."""
+        return type(self._optimizer).__name__
 
     def learning_rate(self, rate: float) -> float:
         """That of the first group."""
