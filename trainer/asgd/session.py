@@ -26,6 +26,8 @@ from asgd.host.allocator import keep_freed_memory
 from asgd.host.env import read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.spec.environment import Env
+from asgd.spec.groups import largest_decay
+from asgd.spec.types import Optimizer
 from asgd.wire.ask import Asker
 from asgd.worker import joined
 from asgd.worker.assemble import About, assemble
@@ -65,7 +67,7 @@ def connect(model: nn.Module, *, unfreezes: Sequence[str] = ()) -> Connection:
     os.environ.update(worker_environment(config.job.spec, config.index))
     device = next((p.device for p in model.parameters()), None)
     spec, leaving = config.job.spec, catch_term()
-    later = named(model, unfreezes, spec.optimizer.weight_decay)
+    later = named(model, unfreezes, decay_of_frozen(spec.optimizer, model))
     about = About(dataset=None, guarantee=GUARANTEE, own_loop=True, digest=digest_of_model(model))
     flat = Flat(model, device or choose_device(spec.workers.devices.count, config.index), later)
     parts = assemble(config, flat, about, leaving=lambda: bool(leaving))
@@ -81,6 +83,12 @@ def connect(model: nn.Module, *, unfreezes: Sequence[str] = ()) -> Connection:
         connection.join()
     seed_worker(spec.seed, config.index)
     return connection
+
+
+def decay_of_frozen(optimizer: Optimizer, model: nn.Module) -> float:
+    """The largest weight decay that frozen parameters would get once they are part of what is trained."""
+    frozen = (plain(name) for name, parameter in model.named_parameters() if not parameter.requires_grad)
+    return largest_decay(optimizer, frozen)
 
 
 def named(model: nn.Module, unfreezes: Sequence[str], weight_decay: float) -> set[str]:
