@@ -24,7 +24,7 @@ def hello(tensors: bytes) -> Hello:
 
 def pushed(to: Shard) -> Reply | Fault:
     ones = memoryview(np.ones(3, np.float32).tobytes())
-    push = Exchange(0, 1, to.state.version + 1, to.state.version, 0, "fp32", samples=1, steps=1, pull=False)
+    push = Exchange(0, 1, to.state.version + 1, 0, to.state.version, 1, 1, False, True)
     return to.exchange(push, ones)
 
 
