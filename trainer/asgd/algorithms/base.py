@@ -25,8 +25,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
+from asgd.algorithms.hyper import HyperParameters
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer
 
 Vector = Any
 """A flat float32 vector of shape (n,): a numpy array, or a torch tensor on the worker's device."""
@@ -145,9 +148,19 @@ class ServerStrategy(ABC):
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self.hyper = HyperParameters(spec.optimizer)
+        """What holds where; laid out before the first push."""
 
     def allocated(self, state: ShardState) -> None:  # noqa: B027  (zeros suit most)
         """The arrays of `state` have just been made, all zero. The weights come later."""
+
+    def follow(self, rule: Optimizer) -> None:
+        """From now on `spec.optimizer` is `rule`: the same one with other figures, as a script's scheduler sets them.
+
+        A class that keeps something made of `spec.optimizer` makes it anew.
+        """
+        self.spec = replace(self.spec, optimizer=rule)
+        self.hyper = self.hyper.moved(rule)
 
     def admit(self, push: Push, state: ShardState) -> str:
         """Called before a push's first chunk. Returns '' to accept the push, else the reason of its refusal.
@@ -242,6 +255,8 @@ class WorkerStrategy(ABC):
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self.hyper = HyperParameters(spec.optimizer)
+        """What holds where; laid out before `joined`."""
         self.workers = 1
         """Live workers, as the newest reply said. The driver of this object sets it."""
         self.dataset: int | None = None
@@ -302,3 +317,5 @@ class Strategy:
     """Its rounds are judged by losses that the evaluator computes (`RoundServer.oracle`)."""
     fields: tuple[str, ...] = ()
     """Names of its own fields beside `algorithm.name`."""
+    groups: bool = False
+    """Of others' packages: its halves go by `hyper`, so that jobs may have `optimizer.groups`. Ours all do."""

@@ -23,7 +23,7 @@ from asgd.algorithms.base import (
     Vector,
     WorkerStrategy,
 )
-from asgd.algorithms.optimizers import LocalOptimizer
+from asgd.algorithms.grouped import local_optimizer
 from asgd.algorithms.rounds import Decision, RoundServer
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
@@ -72,11 +72,21 @@ class EasgdWorker(WorkerStrategy):
         self.beta = float(spec.algorithm.get("beta", 0.9))
         self.period = int(spec.algorithm.get("period", 10))
         self.synchronous = bool(spec.algorithm.get("synchronous", False))
+<<<<<<< HEAD
+<<<<<<< HEAD
+=======
         self.momentum = spec.optimizer.momentum
         if not self.momentum:
             self.optimizer = LocalOptimizer(spec.optimizer)
         else:
             self.own_rule = "Nesterov's momentum, whose gradients are taken ahead of the worker's own point"
+>>>>>>> local
+=======
+        if not any(own.momentum for own in self.hyper.kinds):
+            self.optimizer = local_optimizer(self.hyper)
+        else:
+            self.own_rule = "Nesterov's momentum, whose gradients are taken ahead of the worker's own point"
+>>>>>>> connect
         self.alpha = 0.0
 
     def joined(self, w: Vector) -> None:
@@ -87,6 +97,28 @@ class EasgdWorker(WorkerStrategy):
 
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         self.sent[:] = self.x
+<<<<<<< HEAD
+<<<<<<< HEAD
+=======
+        if self.optimizer:
+            self.optimizer.step(w, g, rate, self.scratch)
+            self.x[:] = w
+            return
+>>>>>>> connect
+        self.scratch[:] = g
+        for piece in self.hyper.over(0, len(w)):
+            at, own = piece.span, piece.own
+            t, v, x = self.scratch[at], self.v[at], self.x[at]
+            if own.weight_decay:
+                here = w[at]
+                here *= own.weight_decay
+                t += here
+            t *= -rate * piece.rate
+            v *= own.momentum
+            v += t
+            x += v
+<<<<<<< HEAD
+=======
         if self.optimizer:
             self.optimizer.step(w, g, rate, self.scratch)
             self.x[:] = w
@@ -100,14 +132,19 @@ class EasgdWorker(WorkerStrategy):
         self.v *= self.momentum
         self.v += t
         self.x += self.v
+>>>>>>> local
+=======
+>>>>>>> connect
         self._look_ahead(w)
 
     def _look_ahead(self, w: Vector) -> None:
         w[:] = self.x
-        if self.momentum:
-            self.scratch[:] = self.v
-            self.scratch *= self.momentum
-            w += self.scratch
+        for piece in self.hyper.over(0, len(w)):
+            if piece.own.momentum:
+                ahead, here = self.scratch[piece.span], w[piece.span]
+                ahead[:] = self.v[piece.span]
+                ahead *= piece.own.momentum
+                here += ahead
 
     def turn(self, step: int) -> Turn:
         due = (step - 1) % self.period == 0

@@ -9,8 +9,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+<<<<<<< HEAD
+<<<<<<< HEAD
+from asgd.algorithms.base import Turn, Vector, WorkerStrategy
+from asgd.algorithms.grouped import local_optimizer
+=======
 from asgd.algorithms.base import LocalRule, Turn, Vector, WorkerStrategy
 from asgd.algorithms.optimizers import LocalOptimizer
+>>>>>>> local
+=======
+from asgd.algorithms.base import LocalRule, Turn, Vector, WorkerStrategy
+from asgd.algorithms.grouped import local_optimizer
+>>>>>>> connect
 from asgd.spec.types import JobSpec
 
 
@@ -21,7 +31,7 @@ class LocalWorker(WorkerStrategy):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.optimizer = LocalOptimizer(spec.optimizer)
+        self.optimizer = local_optimizer(self.hyper)
         self.period = int(spec.algorithm.get("period", self.default_period))
         self.since = 0
         """Steps since the last push."""

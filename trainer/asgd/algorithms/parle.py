@@ -13,6 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+<<<<<<< HEAD
+<<<<<<< HEAD
+from asgd.algorithms.base import Contribution, ShardState, Strategy, Turn, Vector, WorkerStrategy
+from asgd.algorithms.grouped import local_optimizer
+=======
+=======
+>>>>>>> connect
 from asgd.algorithms.base import (
     Contribution,
     LocalRule,
@@ -22,7 +29,12 @@ from asgd.algorithms.base import (
     Vector,
     WorkerStrategy,
 )
+<<<<<<< HEAD
 from asgd.algorithms.optimizers import LocalOptimizer
+>>>>>>> local
+=======
+from asgd.algorithms.grouped import local_optimizer
+>>>>>>> connect
 from asgd.algorithms.rounds import Decision, RoundServer, mean
 from asgd.spec.types import JobSpec
 
@@ -51,7 +63,7 @@ class ScopedWorker(WorkerStrategy):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.optimizer = LocalOptimizer(spec.optimizer)
+        self.optimizer = local_optimizer(self.hyper)
         self.period = int(spec.algorithm.get("period", self.default_period))
         self.rounds = 0
         """Of the job, at the newest pull."""

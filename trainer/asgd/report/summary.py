@@ -110,6 +110,8 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         f"staleness  {staleness(summary.staleness)}",
     ]
     bad = [f"{what} {text}" for what, text in troubles(summary)]
+    if summary.optimizer:
+        lines.insert(2, f"optimizer  {summary.optimizer}")
     if summary.workers_lost:
         bad.append(f"lost {_workers(summary.workers_lost)}")
     if summary.evaluation_error:

@@ -73,6 +73,7 @@ class WorkerCore:
         """Why the job is over."""
         self.rollbacks = 0
         """How often the job had gone back to a checkpoint when the weights of this moment were pulled."""
+        self.settings: list[dict[str, float]] = []  # figures of a script's own optimizer that have moved
         self._undone = False
         """It has gone back since."""
         self._optimizer = self.spec.optimizer
@@ -360,6 +361,7 @@ class WorkerCore:
             sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=loss,
             visits=pending.visits, meta=self.rule.meta(), bare=vector is None,
             bases=self._computed_from if self.rule.parts == 1 else (), rollbacks=self.rollbacks,
+            settings=self.settings,
         )  # fmt: skip
 
     def _land(self) -> Life[None]:

@@ -7,6 +7,7 @@ says and writes it down. All decisions about training are shard 0's; Ctrl-C only
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
@@ -45,6 +46,7 @@ from asgd.report.history import HistoryWriter
 from asgd.report.precision import full, precision
 from asgd.spec import Job, advice, dump_job, job_to_json
 from asgd.spec.environment import Env
+from asgd.spec.groups import counted
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
@@ -358,7 +360,8 @@ def run(
                 findings = _prepare(local)
                 for line in findings.warnings:
                     display.note(f"warning: {line}")
-                display.note(_announce(job, findings, output), matters=False)
+                for line in _announce(job, findings, output):
+                    display.note(line, matters=False)
                 code = local.run(findings)
             finally:
                 local.close()
@@ -383,13 +386,23 @@ def _prepare(local: LocalRun) -> Findings:
         raise
 
 
-def _announce(job: Job, findings: Findings, output: Output) -> str:
+def _announce(job: Job, findings: Findings, output: Output) -> list[str]:
     spec = job.spec
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
     what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
+<<<<<<< HEAD
+    lines = [
+        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers, {spec.workers.replicas} workers"
+    ]
+    if spec.optimizer.groups and not findings.script:
+        sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
+        lines.append(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
+    return [*lines, f"files in {output.folder}"]
+=======
     types = precision(findings.kinds, spec.codec)
     lines = [
         f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers, {spec.workers.replicas} workers"
     ]
     lines += [] if full(types) else [types]
     return "\n".join([*lines, f"files in {output.folder}"])
+>>>>>>> local

@@ -106,7 +106,7 @@ def equip(
         return
     weights, gradient = vectors or (flat.weights, flat.grads)
     optimizer = made(task, spec, flat.parameters, shared=vectors is not None)
-    adopt(optimizer, flat.parameters, _masters(flat, torch.as_tensor(weights), torch.as_tensor(gradient)))
+    adopt(optimizer, flat.parameters, masters(flat, torch.as_tensor(weights), torch.as_tensor(gradient)))
     rule.optimizer = TaskOptimizer(optimizer, gradient)
 
 
@@ -176,7 +176,7 @@ def _precise(value: Any, of: Tensor) -> Any:
     return value.float() if like else value
 
 
-def _masters(flat: Flat, weights: Tensor, gradient: Tensor) -> list[nn.Parameter]:
+def masters(flat: Flat, weights: Tensor, gradient: Tensor) -> list[nn.Parameter]:
     """Parameters in the order of `flat` whose memory is `weights`, and whose gradients are `gradient`."""
     found: list[nn.Parameter] = []
     for parameter, span in zip(flat.parameters, flat.spans, strict=True):
