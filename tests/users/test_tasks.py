@@ -120,7 +120,7 @@ def test_the_page_on_tasks_trains_and_its_saved_model_loads(
 
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("half", {}), ("compiled", {"backend": "aot_eager"}), ("streamed", {}), ("weighted", {})],
+    [("half", {}), ("compiled", {"backend": "aot_eager"}), ("own", {}), ("streamed", {}), ("weighted", {})],
 )
 def test_every_other_task_of_the_page_gives_a_gradient(
     in_folder: Path, name: str, args: dict[str, Any]

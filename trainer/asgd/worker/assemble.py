@@ -68,16 +68,6 @@ class Assembled:
     """Whether it was told to leave, as its log tells it."""
 
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
-    """The strategy's worker half; raises UserError when a parameter group fits no parameter, or when
-    it compares weights, and the task gives nothing to do so."""
-    rule = halves(spec).worker()
-    rule.hyper.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
-=======
-=======
->>>>>>> connect
 def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | None = None) -> WorkerStrategy:
     """The strategy's worker half, which steps by the task's own optimizer if there is one.
 
@@ -88,10 +78,6 @@ def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | Non
     rule.hyper.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
     if task is not None:
         equip(rule, task, spec, flat)
-<<<<<<< HEAD
->>>>>>> local
-=======
->>>>>>> connect
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     return rule
@@ -149,16 +135,12 @@ def assemble(
     Raises UserError when the strategy can't work with this task.
     """
     spec = config.job.spec
-<<<<<<< HEAD
-    rule = worker_rule(spec, flat, probe, task)
-    if local is not None:
-        rule.optimizer = local
-=======
     if spec.optimizer.groups and about.own_loop and config.index == 0:
         sizes = [(name, math.prod(shape)) for name, shape in flat.layout]
         say(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
-    rule = worker_rule(spec, flat, probe)
->>>>>>> groups
+    rule = worker_rule(spec, flat, probe, task)
+    if local is not None:
+        rule.optimizer = local
     told = recorder(config.record, config.index, config.incarnation)
     patience = Patience(config.join_timeout_seconds, spec.workers.drain_seconds, leaving)
     identity = PeerIdentity(

@@ -206,7 +206,8 @@ def refuse_optimizer(task: Task, spec: JobSpec, rule: WorkerStrategy) -> None:
         value = getattr(spec.optimizer, field)
         if field not in KEPT and value != getattr(plain, field):
             name = Optimizer.__struct_encode_fields__[Optimizer.__struct_fields__.index(field)]
+            shown = f": {value}" if isinstance(value, str | float | bool) else ""
             raise UserError(
-                f"spec.optimizer.{name}: {value} stands beside Task.optimizer, whose own settings count; allowed"
+                f"spec.optimizer.{name}{shown} stands beside Task.optimizer, whose own settings count; allowed"
                 " beside it: schedule, a factor on its learning rate, and clipNorm"
             )

@@ -257,14 +257,10 @@ class Connection(Groups):
             if name := self._changes.written(servers):
                 raise _undone(name, self._spec)
         optimizer = self._spec.optimizer
-<<<<<<< HEAD
         if self._handed is not None and not self._handed.on_servers:
             return
-        moves = optimizer.momentum or optimizer.weight_decay or optimizer.name != "sgd"
-=======
         kinds = core.rule.hyper.kinds
         moves = optimizer.name != "sgd" or any(own.momentum or own.weight_decay for own in kinds)
->>>>>>> groups
         if moves and not self._warned_of_rest and (name := self._changes.resting()):
             self._warned_of_rest = True
             say(
