@@ -72,21 +72,10 @@ class EasgdWorker(WorkerStrategy):
         self.beta = float(spec.algorithm.get("beta", 0.9))
         self.period = int(spec.algorithm.get("period", 10))
         self.synchronous = bool(spec.algorithm.get("synchronous", False))
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
-        self.momentum = spec.optimizer.momentum
-        if not self.momentum:
-            self.optimizer = LocalOptimizer(spec.optimizer)
-        else:
-            self.own_rule = "Nesterov's momentum, whose gradients are taken ahead of the worker's own point"
->>>>>>> local
-=======
         if not any(own.momentum for own in self.hyper.kinds):
             self.optimizer = local_optimizer(self.hyper)
         else:
             self.own_rule = "Nesterov's momentum, whose gradients are taken ahead of the worker's own point"
->>>>>>> connect
         self.alpha = 0.0
 
     def joined(self, w: Vector) -> None:
@@ -97,14 +86,10 @@ class EasgdWorker(WorkerStrategy):
 
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         self.sent[:] = self.x
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
         if self.optimizer:
             self.optimizer.step(w, g, rate, self.scratch)
             self.x[:] = w
             return
->>>>>>> connect
         self.scratch[:] = g
         for piece in self.hyper.over(0, len(w)):
             at, own = piece.span, piece.own
@@ -117,24 +102,6 @@ class EasgdWorker(WorkerStrategy):
             v *= own.momentum
             v += t
             x += v
-<<<<<<< HEAD
-=======
-        if self.optimizer:
-            self.optimizer.step(w, g, rate, self.scratch)
-            self.x[:] = w
-            return
-        t = self.scratch
-        t[:] = g
-        if self.spec.optimizer.weight_decay:
-            w *= self.spec.optimizer.weight_decay
-            t += w
-        t *= -rate
-        self.v *= self.momentum
-        self.v += t
-        self.x += self.v
->>>>>>> local
-=======
->>>>>>> connect
         self._look_ahead(w)
 
     def _look_ahead(self, w: Vector) -> None:

@@ -9,18 +9,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-from asgd.algorithms.base import Turn, Vector, WorkerStrategy
-from asgd.algorithms.grouped import local_optimizer
-=======
-from asgd.algorithms.base import LocalRule, Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import LocalOptimizer
->>>>>>> local
-=======
 from asgd.algorithms.base import LocalRule, Turn, Vector, WorkerStrategy
 from asgd.algorithms.grouped import local_optimizer
->>>>>>> connect
 from asgd.spec.types import JobSpec
 
 

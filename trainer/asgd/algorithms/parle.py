@@ -13,13 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-from asgd.algorithms.base import Contribution, ShardState, Strategy, Turn, Vector, WorkerStrategy
-from asgd.algorithms.grouped import local_optimizer
-=======
-=======
->>>>>>> connect
 from asgd.algorithms.base import (
     Contribution,
     LocalRule,
@@ -29,12 +22,7 @@ from asgd.algorithms.base import (
     Vector,
     WorkerStrategy,
 )
-<<<<<<< HEAD
-from asgd.algorithms.optimizers import LocalOptimizer
->>>>>>> local
-=======
 from asgd.algorithms.grouped import local_optimizer
->>>>>>> connect
 from asgd.algorithms.rounds import Decision, RoundServer, mean
 from asgd.spec.types import JobSpec
 

@@ -66,16 +66,6 @@ class Assembled:
     """Whether it was told to leave, as its log tells it."""
 
 
-<<<<<<< HEAD
-<<<<<<< HEAD
-def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
-    """The strategy's worker half; raises UserError when a parameter group fits no parameter, or when
-    it compares weights, and the task gives nothing to do so."""
-    rule = halves(spec).worker()
-    rule.hyper.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
-=======
-=======
->>>>>>> connect
 def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | None = None) -> WorkerStrategy:
     """The strategy's worker half, which steps by the task's own optimizer if there is one.
 
@@ -86,10 +76,6 @@ def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | Non
     rule.hyper.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
     if task is not None:
         equip(rule, task, spec, flat)
-<<<<<<< HEAD
->>>>>>> local
-=======
->>>>>>> connect
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     return rule

@@ -14,11 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy.typing as npt
 import torch
 
-<<<<<<< HEAD
-from asgd.errors import AsgdError, UserError
-=======
 from asgd.algorithms.base import WorkerStrategy
->>>>>>> local
+from asgd.errors import AsgdError, UserError
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.worker.device.backward import backward

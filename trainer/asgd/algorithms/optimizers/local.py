@@ -12,11 +12,8 @@ from asgd.spec.types import Optimizer as OptimizerSpec
 class LocalOptimizer:
     """`spec.optimizer` as a worker's own (`base.LocalRule`) and its state; arrays are made in the first step."""
 
-<<<<<<< HEAD
-=======
     relative = False
 
->>>>>>> connect
     def __init__(self, spec: OptimizerSpec | Optimizer) -> None:
         self._optimizer = spec if isinstance(spec, Optimizer) else make_optimizer(spec)
         self._slots: dict[str, Any] = {}

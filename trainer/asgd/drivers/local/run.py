@@ -390,19 +390,11 @@ def _announce(job: Job, findings: Findings, output: Output) -> list[str]:
     spec = job.spec
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
     what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
-<<<<<<< HEAD
-    lines = [
-        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers, {spec.workers.replicas} workers"
-    ]
+    servers, workers = spec.parameter_server.shards, spec.workers.replicas
+    lines = [f"{job.name}: {what}, {servers} parameter servers, {workers} workers"]
     if spec.optimizer.groups and not findings.script:
         sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
         lines.append(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
-    return [*lines, f"files in {output.folder}"]
-=======
     types = precision(findings.kinds, spec.codec)
-    lines = [
-        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers, {spec.workers.replicas} workers"
-    ]
     lines += [] if full(types) else [types]
-    return "\n".join([*lines, f"files in {output.folder}"])
->>>>>>> local
+    return [*lines, f"files in {output.folder}"]
