@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from shutil import rmtree
 
 import msgspec
 
@@ -120,7 +121,7 @@ class LocalRun:
             self.job, findings, self.checkpoint_uri, self._private.name, self.display.warn
         )
         if not restored:
-            shutil.rmtree(optimizer_states(self.checkpoint_uri, self.output), ignore_errors=True)
+            rmtree(optimizer_states(self.checkpoint_uri, self.output), ignore_errors=True)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
@@ -389,11 +390,11 @@ def _announce(job: Job, findings: Findings, output: Output) -> list[str]:
     spec = job.spec
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
     what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
-    types = precision(findings.kinds, spec.codec)
-    lines = [
-        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers, {spec.workers.replicas} workers"
-    ]
+    servers, workers = spec.parameter_server.shards, spec.workers.replicas
+    lines = [f"{job.name}: {what}, {servers} parameter servers, {workers} workers"]
     if spec.optimizer.groups and not findings.script:
         sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
         lines.append(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
-    return [*lines, *([] if full(types) else [types]), f"files in {output.folder}"]
+    types = precision(findings.kinds, spec.codec)
+    lines += [] if full(types) else [types]
+    return [*lines, f"files in {output.folder}"]
