@@ -121,7 +121,8 @@ def test_a_mapping_is_a_job_or_its_spec() -> None:
     ("entrypoint", "name"),
     [
         ("pkg.digits:task", "digits"), ("train.py:task", "train"), ("sub/train.py", "train"),
-        ("m:make_task", "make-task"),        ("m:_Big9", "big9"), ("", "task"), ("m:" + "x" * 60, "x" * 40),
+        ("m:make_task", "make-task"),        ("m:_Big9", "big9"), ("", "task"), ("asgd_sent.py:task", "task"),
+        ("m:" + "x" * 60, "x" * 40),
     ],
 )  # fmt: skip
 def test_a_job_is_called_like_its_function_or_file(entrypoint: str, name: str) -> None:

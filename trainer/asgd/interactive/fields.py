@@ -15,6 +15,7 @@ from typing import Any
 from asgd.spec import bounds
 from asgd.spec.problems import JobError, Path, Problem
 from asgd.spec.schema import Schema, field_of, structural
+from asgd.worker.task.sent import FILE
 
 SHORT = {
     "workers": ("workers", "replicas"),
@@ -65,7 +66,7 @@ def document_of(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def job_name(entrypoint: str) -> str:
     """A name as Kubernetes wants it: of the callable, or of its module where the callable is just `task`."""
-    place, _, name = entrypoint.rpartition(":")
+    place, _, name = entrypoint.removeprefix(f"{FILE}:").rpartition(":")
     stem = place.removesuffix(".py").rpartition("/")[2].rpartition(".")[2]
     words = stem if stem and name in ("task", "") else name.removesuffix(".py").rpartition("/")[2]
     text = re.sub(r"[^a-z0-9]+", "-", words.lower()).lstrip("-0123456789")[:40].rstrip("-")
