@@ -42,6 +42,12 @@ CASES: dict[str, dict[str, Any]] = {
     "elastic, ahead 1": {"algorithm": {"name": "elastic"}, "exchange": {"ahead": 1, "lane": "zmq"}},
     "lsgd": {"algorithm": {"name": "lsgd", "period": 5}},
     "lsgd, two groups": {"algorithm": {"name": "lsgd", "period": 2, "globalPeriod": 4, "groups": 2}},
+    "adamw": {"optimizer": {"name": "adamw", "learningRate": 1e-3}},
+    "lion, local steps": {
+        "optimizer": {"name": "lion", "learningRate": 1e-3},
+        "exchange": {"fetchEvery": 4, "pushEvery": 4},
+        "outerOptimizer": {"name": "rmsprop", "learningRate": 1e-3},
+    },
     "nan": {"entrypoint": SPOILED},
     "nan, ahead 1": {"entrypoint": SPOILED, "exchange": {"ahead": 1}},
     "nan, local-sgd": {"entrypoint": SPOILED, "algorithm": {"name": "local-sgd", "period": 5}} | ONE_BY_ONE,

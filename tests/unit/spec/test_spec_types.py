@@ -39,6 +39,10 @@ MIRRORS = list(pairs(JobSpec, SPEC, "spec"))
 
 
 def struct_default(info: FieldInfo) -> Any:
+    """As it is declared: an optimizer fills in what depends on its name only when one is made."""
+    made = info.default_factory
+    if isinstance(made, type) and issubclass(made, msgspec.Struct):
+        return {inner.encode_name: struct_default(inner) for inner in msgspec.structs.fields(made)}
     value = info.default if info.default_factory is msgspec.NODEFAULT else info.default_factory()
     return msgspec.json.decode(msgspec.json.encode(value))
 

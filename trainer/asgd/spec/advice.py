@@ -89,7 +89,9 @@ def _lagging(job: Job) -> list[str]:
 
 def _momentum(job: Job) -> list[str]:
     optimizer, workers = job.spec.optimizer, job.spec.workers.replicas
-    if optimizer.momentum == 0 or workers == 1 or job.spec.algorithm["name"] not in _STALE:
+    # The limit is known for SGD alone.
+    heavy = optimizer.momentum > 0 and optimizer.name == "sgd"
+    if not heavy or workers == 1 or job.spec.algorithm["name"] not in _STALE:
         return []
     stale = workers - 1
     alone, together = (stable_learning_rate(optimizer.momentum, s) for s in (0, stale))

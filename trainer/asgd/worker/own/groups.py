@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from asgd.errors import UserError
+from asgd.spec.optimizers import FIELDS
 from asgd.spec.types import Optimizer
 from asgd.worker.device.flat import Flat, plain
 
@@ -26,7 +27,7 @@ class Groups(torch.optim.Optimizer):
             "momentum": optimizer.momentum,
             "weight_decay": optimizer.weight_decay,
         }
-        if optimizer.name == "adam":
+        if "betas" in FIELDS[optimizer.name]:
             self._settings |= {"betas": optimizer.betas}
         self._rates_warned = False
         self._trained = {id(parameter) for parameter in flat.parameters}
