@@ -167,7 +167,9 @@ def test_news_wait_for_who_shows_them_and_a_wait_has_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = tmp_path / "asgd_slow_launcher.py"
-    slow.write_text('import sys\nprint(\'{"kind":"note","text":"hello"}\', flush=True)\nsys.stdin.read()\n')
+    slow.write_text(
+        'import sys\nprint("no message")\nprint(\'{"kind":"note","text":"hello"}\', flush=True)\nsys.stdin.read()\n'
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(launched, "_LAUNCHER", "asgd_slow_launcher")
     started = Launched(Order("run", str(tmp_path / "staging"), warning="it is large"))

@@ -61,7 +61,7 @@ def test_set_takes_the_paths_of_the_command_line_and_wins() -> None:
 
 def test_numbers_of_numpy_and_torch_tuples_and_paths_are_what_they_mean() -> None:
     args = {"a": np.float64(0.5), "b": np.int64(3), "c": torch.tensor(2), "d": (1, 2), "e": Path("x") / "y"}
-    spec = job(args=args, seed=np.int32(4), optimizer={"betas": (0.8, 0.9)}).spec
+    spec = job(args=args, seed=np.int32(4), optimizer={"name": "adam", "betas": (0.8, 0.9)}).spec
     assert spec.args == {"a": 0.5, "b": 3, "c": 2, "d": [1, 2], "e": "x/y"}
     assert (spec.seed, spec.optimizer.betas) == (4, (0.8, 0.9))
 

@@ -152,5 +152,6 @@ def replay(
 
 def _started(order: Order, output: str | os.PathLike[str] | None, *, wait: bool, quiet: bool) -> Run:
     order.output = None if output is None else os.fspath(output)
-    run = Run(order.job["metadata"]["name"], launched=Launched(order), quiet=quiet)
+    name, code = order.job["metadata"]["name"], Path(order.folder)
+    run = Run(name, launched=Launched(order), code=code, quiet=quiet)
     return run.wait() if wait else run

@@ -67,7 +67,10 @@ class Launched:
         assert self._process.stdout is not None and self._process.stdin is not None
         told: Ended | None = None
         for line in self._process.stdout:
-            message = decoder.decode(line)
+            try:
+                message = decoder.decode(line)
+            except msgspec.DecodeError:  # something else that writes to the same descriptor
+                continue
             if isinstance(message, Ended):
                 told = message
             else:

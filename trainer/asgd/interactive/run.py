@@ -39,9 +39,15 @@ class Run:
     """
 
     def __init__(
-        self, name: str, *, launched: Launched | None = None, output: Path | None = None, quiet: bool = False
+        self,
+        name: str,
+        *,
+        launched: Launched | None = None,
+        output: Path | None = None,
+        code: Path | None = None,
+        quiet: bool = False,
     ) -> None:
-        self.name = name
+        self.name, self._code = name, code
         self._launched, self._output, self._quiet = launched, output, quiet
         self._told = False
 
@@ -167,7 +173,7 @@ class Run:
         """
         from asgd.interactive.trained import build
 
-        return build(self._ended_folder())
+        return build(self._ended_folder(), self._code)
 
     def state_dict(self) -> Mapping[str, Tensor]:
         """The trained weights and the rest of the model's state, by name; `load_state_dict` takes it with strict=True.

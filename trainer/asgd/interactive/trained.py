@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from asgd.worker.device.flat import plain
 from asgd.worker.device.randomness import random_state, set_random_state
 from asgd.worker.task.build import build_task
 from asgd.worker.task.entrypoint import is_script
+from asgd.worker.task.sent import FILE
 
 
 def state_of(folder: Path) -> Mapping[str, Tensor]:
@@ -34,8 +34,11 @@ def state_of(folder: Path) -> Mapping[str, Tensor]:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def build(folder: Path) -> nn.Module:
-    """The trained model of the run in `folder`, in evaluation mode. Raises UserError."""
+def build(folder: Path, code: Path | None) -> nn.Module:
+    """The trained model of the run in `folder`, in evaluation mode; `code`: where its job's file lay, if that is known.
+
+    Raises UserError.
+    """
     spec = load_job(folder / "job.yaml").spec
     if is_script(spec.entrypoint):
         raise UserError(
@@ -43,7 +46,7 @@ def build(folder: Path) -> nn.Module:
             " the run's state_dict()"
         )
     state = state_of(folder)
-    with _as_in_a_worker(_code_of(folder)):
+    with _as_in_a_worker(_code_of(folder, code)):
         model = build_task(spec).model
     names = {plain(name): name for name in model.state_dict()}
     try:
@@ -56,12 +59,14 @@ def build(folder: Path) -> nn.Module:
     return model.eval()
 
 
-def _code_of(folder: Path) -> Path:
-    """Where the run looked for its code; a simulation, which records nothing, tells that by its own folder alone."""
+def _code_of(folder: Path, code: Path | None) -> Path:
+    """Where the run looked for its code. NB: a simulation records nothing."""
+    if (folder / FILE).exists():
+        return folder
     try:
         return folder / recording.read(folder / "replay").job_folder
     except UserError:
-        return folder
+        return code or folder
 
 
 @contextmanager
@@ -70,8 +75,7 @@ def _as_in_a_worker(code: Path) -> Iterator[None]:
     before, path, told = random_state(), [*sys.path], os.environ.get(Env.JOB_FOLDER)
     os.environ[Env.JOB_FOLDER] = str(code)
     try:
-        with torch.random.fork_rng(devices=[]):
-            yield
+        yield
     finally:
         set_random_state(before)
         sys.path[:] = path
