@@ -20,7 +20,8 @@ import msgspec
 
 from asgd import exitcodes
 from asgd.algorithms.registry import halves
-from asgd.drivers.display import Display
+from asgd.drivers import sent
+from asgd.drivers.display import Display, MakeDisplay
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
@@ -125,7 +126,8 @@ class LocalRun:
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
-        recording.begin(self.output.recording, self._folder, self._threads)
+        code = sent.keep(self.job.spec.entrypoint, self._folder, self.output.folder)
+        recording.begin(self.output.recording, code, self._threads)
         try:
             self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
         except OSError as error:
@@ -345,14 +347,15 @@ def _endpoints(shards: int, transport: str, folder: Path) -> list[str]:
 
 
 def run(
-    job: Job, folder: Path, asked_output: str | None, starter: Starter, *, quiet: bool, transport: str
-) -> int:
+    job: Job, folder: Path, asked_output: str | None, starter: Starter, make_display: MakeDisplay,
+    *, transport: str,
+) -> int:  # fmt: skip
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
     check_path(folder, "JOB.yaml")
     with choose_output(job, asked_output) as output:
-        with Display(quiet=quiet) as display:
+        with make_display(output.folder) as display:
             for line in advice(job):
                 display.note(f"warning: {line}")
             local = LocalRun(job, folder, output, display, interrupts, transport, starter)
