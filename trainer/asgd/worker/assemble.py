@@ -64,6 +64,7 @@ class Assembled:
 def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
     """The strategy's worker half; raises UserError when it compares weights, and the task gives nothing to do so."""
     rule = halves(spec).worker()
+    rule.describe(flat.layout)
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     return rule
