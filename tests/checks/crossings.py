@@ -227,13 +227,14 @@ OPTIMIZERS = [
     _optimizer("lion", 0.02),
     _optimizer("rmsprop", 0.05),
     _optimizer("adadelta", 20.0),
-    _optimizer("lamb", 0.15, weightDecay=0),
+    _optimizer("lamb", 0.05, weightDecay=0),
     _optimizer("muon", 0.05, weightDecay=0),
 ]
 OPTIMIZERS_LEFT = 0.35
 """What a cell with another optimizer may have left: it shows that the rule trains there, not how well it was tuned."""
 AMPLIFYING = 4.0
 """By so much smaller is the rate where an outer momentum of 0.9 multiplies what workers come by."""
+LAGGING = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,8 +342,9 @@ def rules() -> Iterator[Cell]:
             fields = dict(rule.fields)
             if strategy in ("diloco", "async-diloco"):
                 fields["optimizer.learningRate"] /= AMPLIFYING
-            if strategy == "eamsgd":
-                fields["optimizer.momentum"] = 0
+            if strategy in ("entropy", "parle") and rule.name == "optimizer lamb":
+                # A step is as long as its tensor, which grows from zero, and their averages lag behind that.
+                fields["optimizer.learningRate"] *= LAGGING
             yield Cell(strategy, (Option(rule.name, tuple(fields.items())),))
 
 
