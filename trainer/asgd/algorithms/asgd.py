@@ -10,7 +10,8 @@ too far ahead (SSP, Ho et al. 2013).
 from __future__ import annotations
 
 from asgd.algorithms.base import Push, ServerStrategy, ShardState, Strategy, Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import LocalOptimizer, add_scaled, make_optimizer
+from asgd.algorithms.grouped import local_optimizer, optimizer_of
+from asgd.algorithms.optimizers import add_scaled, make_optimizer
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
@@ -29,7 +30,8 @@ class AsgdServer(ServerStrategy):
         super().__init__(spec)
         self.gradients = sends_gradients(spec)
         self.rule = spec.optimizer if self.gradients else spec.outer_optimizer
-        self.optimizer = make_optimizer(self.rule) if self.rule else None
+        outer = make_optimizer(self.rule) if self.rule else None
+        self.optimizer = optimizer_of(self.hyper) if self.gradients else outer
         self.slots = self.optimizer.slots if self.optimizer else ()
         self.bound = spec.exchange.staleness
         self.mean = spec.algorithm.get("deltaScale", "sum") == "mean"
@@ -53,7 +55,7 @@ class AsgdServer(ServerStrategy):
             add_scaled(weights, vector, self._scale(state, push), scratch)
             return
         slots = {name: array[span] for name, array in state.slots.items()}
-        self.optimizer.update(
+        self.optimizer.at(state.start + span.start).update(
             weights, vector, push.rate if self.gradients else -push.rate, slots=slots, scratch=scratch,
             count=push.version, scale=self._scale(state, push),
         )  # fmt: skip
@@ -82,7 +84,7 @@ class AsgdWorker(WorkerStrategy):
         self.gradients = sends_gradients(spec)
         self.raw = self.gradients and spec.exchange.fetch_every == spec.exchange.push_every == 1
         self.keeps_changes = not self.gradients
-        self.optimizer = None if self.gradients else LocalOptimizer(spec.optimizer)
+        self.optimizer = None if self.gradients else local_optimizer(self.hyper)
         self.unpushed = 0
 
     def joined(self, w: Vector) -> None:

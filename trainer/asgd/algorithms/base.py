@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from asgd.algorithms.hyper import HyperParameters
 from asgd.algorithms.optimizers import LocalOptimizer
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
@@ -146,6 +147,8 @@ class ServerStrategy(ABC):
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self.hyper = HyperParameters(spec.optimizer)
+        """What holds where; laid out before the first push."""
 
     def allocated(self, state: ShardState) -> None:  # noqa: B027  (zeros suit most)
         """The arrays of `state` have just been made, all zero. The weights come later."""
@@ -223,6 +226,8 @@ class WorkerStrategy(ABC):
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self.hyper = HyperParameters(spec.optimizer)
+        """What holds where; laid out before `joined`."""
         self.workers = 1
         """Live workers, as the newest reply said. The driver of this object sets it."""
         self.dataset: int | None = None
@@ -289,3 +294,5 @@ class Strategy:
     """Its rounds are judged by losses that the evaluator computes (`RoundServer.oracle`)."""
     fields: tuple[str, ...] = ()
     """Names of its own fields beside `algorithm.name`."""
+    groups: bool = False
+    """Of others' packages: its halves go by `hyper`, so that jobs may have `optimizer.groups`. Ours all do."""

@@ -71,7 +71,6 @@ class EasgdWorker(WorkerStrategy):
         self.beta = float(spec.algorithm.get("beta", 0.9))
         self.period = int(spec.algorithm.get("period", 10))
         self.synchronous = bool(spec.algorithm.get("synchronous", False))
-        self.momentum = spec.optimizer.momentum
         self.alpha = 0.0
 
     def joined(self, w: Vector) -> None:
@@ -80,23 +79,28 @@ class EasgdWorker(WorkerStrategy):
 
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         self.sent[:] = self.x
-        t = self.scratch
-        t[:] = g
-        if self.spec.optimizer.weight_decay:
-            w *= self.spec.optimizer.weight_decay
-            t += w
-        t *= -rate
-        self.v *= self.momentum
-        self.v += t
-        self.x += self.v
+        self.scratch[:] = g
+        for piece in self.hyper.over(0, len(w)):
+            at, own = piece.span, piece.own
+            t, v, x = self.scratch[at], self.v[at], self.x[at]
+            if own.weight_decay:
+                here = w[at]
+                here *= own.weight_decay
+                t += here
+            t *= -rate * piece.rate
+            v *= own.momentum
+            v += t
+            x += v
         self._look_ahead(w)
 
     def _look_ahead(self, w: Vector) -> None:
         w[:] = self.x
-        if self.momentum:
-            self.scratch[:] = self.v
-            self.scratch *= self.momentum
-            w += self.scratch
+        for piece in self.hyper.over(0, len(w)):
+            if piece.own.momentum:
+                ahead, here = self.scratch[piece.span], w[piece.span]
+                ahead[:] = self.v[piece.span]
+                ahead *= piece.own.momentum
+                here += ahead
 
     def turn(self, step: int) -> Turn:
         due = (step - 1) % self.period == 0

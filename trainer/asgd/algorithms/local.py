@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from asgd.algorithms.base import Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import LocalOptimizer
+from asgd.algorithms.grouped import local_optimizer
 from asgd.spec.types import JobSpec
 
 
@@ -20,7 +20,7 @@ class LocalWorker(WorkerStrategy):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.optimizer = LocalOptimizer(spec.optimizer)
+        self.optimizer = local_optimizer(self.hyper)
         self.period = int(spec.algorithm.get("period", self.default_period))
         self.since = 0
         """Steps since the last push."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from asgd.algorithms.base import Contribution, ShardState, Strategy, Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import LocalOptimizer
+from asgd.algorithms.grouped import local_optimizer
 from asgd.algorithms.rounds import Decision, RoundServer, mean
 from asgd.spec.types import JobSpec
 
@@ -42,7 +42,7 @@ class ScopedWorker(WorkerStrategy):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.optimizer = LocalOptimizer(spec.optimizer)
+        self.optimizer = local_optimizer(self.hyper)
         self.period = int(spec.algorithm.get("period", self.default_period))
         self.rounds = 0
         """Of the job, at the newest pull."""

@@ -34,8 +34,16 @@ def slowed(spec: JobSpec, rollbacks: int) -> JobSpec:
     """`spec` with the learning rate that is left after so many rollbacks."""
     if not rollbacks:
         return spec
-    rate = spec.optimizer.learning_rate * rate_factor(spec, rollbacks)
-    return replace(spec, optimizer=replace(spec.optimizer, learning_rate=rate))
+    factor, optimizer = rate_factor(spec, rollbacks), spec.optimizer
+    groups = tuple(
+        # Multiples follow the optimizer's rate.
+        replace(group, learning_rate=group.learning_rate * factor)
+        if isinstance(group.learning_rate, float)
+        else group
+        for group in optimizer.groups
+    )
+    rate = optimizer.learning_rate * factor
+    return replace(spec, optimizer=replace(optimizer, learning_rate=rate, groups=groups))
 
 
 def _position(schedule: Schedule, samples: int, dataset: int | None) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 
 from asgd.algorithms.base import Push, ServerStrategy, ShardState
-from asgd.errors import ProtocolError
+from asgd.errors import ProtocolError, UserError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
 from asgd.server.losses import Losses
@@ -23,7 +23,7 @@ from asgd.server.outliers import Outliers
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
-from asgd.wire.partition import CHUNK, chunk_count, shard_range
+from asgd.wire.partition import CHUNK, block_edges, chunk_count, named_sizes, shard_range
 
 
 class Seen(Struct):
@@ -85,6 +85,20 @@ class Parameters:
         if self.spec.codec.pull in codec.LOSSY:
             self.shadows = Shadows(self.spec.codec, part.size, self.term)
         self.strategy.allocated(self.state)
+
+    def describe(self, tensors: bytes) -> str:
+        """Somebody tells the model's `tensors`, as in `Hello`, or nothing. Returns why it can't be the job's model."""
+        if tensors:
+            self.tensors = self.tensors or tensors
+            self.state.blocks = block_edges(tensors, self.size or 0)
+        hyper = self.strategy.hyper
+        if hyper.laid_out:
+            return ""
+        try:
+            hyper.lay_out(named_sizes(self.tensors or b"[]"))
+        except UserError as error:
+            return str(error)
+        return ""
 
     @property
     def chunks(self) -> int:

@@ -34,6 +34,18 @@ class Schedule(Spec, frozen=True):
     final: float = 0.0
 
 
+class Group(Spec, frozen=True):
+    """Parameters with hyper-parameters of their own; what is None is the optimizer's (`algorithms/hyper.py`)."""
+
+    match: str | tuple[str, ...]
+    learning_rate: float | str | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
+    weight_decay: float | None = None
+    betas: tuple[float, float] | None = None
+    epsilon: float | None = None
+
+
 class Optimizer(Spec, frozen=True):
     """Runs on the server in gradient mode, in the worker otherwise."""
 
@@ -51,6 +63,7 @@ class Optimizer(Spec, frozen=True):
     adjust_lr_fn: str = BY_NAME
     schedule: Schedule = field(default_factory=Schedule)
     clip_norm: float | None = None
+    groups: tuple[Group, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in defaults(self.name).items():

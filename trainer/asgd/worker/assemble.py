@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -62,11 +63,13 @@ class Assembled:
 
 
 def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
-    """The strategy's worker half; raises UserError when it compares weights, and the task gives nothing to do so."""
+    """The strategy's worker half; raises UserError when a parameter group fits no parameter, or when
+    it compares weights, and the task gives nothing to do so."""
     rule = halves(spec).worker()
-    rule.describe(flat.layout)
+    rule.hyper.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
+    rule.describe(flat.layout)
     return rule
 
 

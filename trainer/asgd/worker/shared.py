@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy.typing as npt
 import torch
 
+from asgd.errors import AsgdError, UserError
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.worker.device.backward import backward
@@ -30,6 +31,7 @@ from asgd.worker.reading.order import epoch_order
 from asgd.worker.task.build import build_task
 from asgd.worker.task.measuring import measured
 from asgd.worker.task.probing import take_probe
+from asgd.worker.users_code import is_theirs, sentence
 
 CPU = torch.device("cpu")
 
@@ -120,13 +122,20 @@ class TorchWork:
 
     @contextmanager
     def turn(self, worker: int) -> Iterator[None]:
-        """Worker `worker`'s random numbers and buffers are in place."""
+        """Worker `worker`'s random numbers and buffers are in place. Raises UserError for what users' code raises."""
         person = self._persons[worker]
         self._turns.give(person.random)
         for buffer, own in zip(self._buffers, person.buffers, strict=True):
             buffer.copy_(own)
         try:
             yield
+        except Exception as error:
+            # Whatever users' code raises is theirs to mend.
+            if isinstance(error, AsgdError) or not is_theirs(error):
+                raise
+            raise UserError(
+                f"spec.entrypoint: {self.spec.entrypoint} failed in worker {worker}: {sentence(error)}"
+            ) from error
         finally:
             for buffer, own in zip(self._buffers, person.buffers, strict=True):
                 own.copy_(buffer)

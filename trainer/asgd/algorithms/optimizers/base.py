@@ -38,6 +38,9 @@ class Optimizer(ABC):
     decoupled: bool = False
     """Weight decay shrinks the weights by a part of the rate (`shrink`); else it is a part of the gradient."""
 
+    whole: bool = False
+    """It looks at whole tensors, and takes whole vectors only (`lay_out`)."""
+
     def __init__(self, spec: OptimizerSpec) -> None:
         self.spec = spec
 
@@ -48,6 +51,10 @@ class Optimizer(ABC):
     def adds(self) -> bool:
         """Whether an update is `w += -rate * g` and nothing more."""
         return False
+
+    def at(self, place: int) -> Optimizer:
+        """The optimizer of vectors that begin at element `place` of the flat one."""
+        return self
 
     def update(
         self, w: Any, g: Any, rate: float, slots: dict[str, Any], scratch: Any, count: int, scale: float = 1.0

@@ -25,6 +25,7 @@ class Layerwise(Optimizer):
 
     slots = ("first", "second")
     decoupled = True
+    whole = True
 
     _places: tuple[tuple[slice, Sequence[int]], ...] = ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from asgd.algorithms.optimizers.base import Optimizer
 from asgd.algorithms.optimizers.named import make_optimizer
 from asgd.spec.types import Optimizer as OptimizerSpec
 
@@ -12,8 +13,8 @@ from asgd.spec.types import Optimizer as OptimizerSpec
 class LocalOptimizer:
     """A worker's own optimizer and the state that it keeps; arrays are made in the first step."""
 
-    def __init__(self, spec: OptimizerSpec) -> None:
-        self._optimizer = make_optimizer(spec)
+    def __init__(self, spec: OptimizerSpec | Optimizer) -> None:
+        self._optimizer = spec if isinstance(spec, Optimizer) else make_optimizer(spec)
         self._slots: dict[str, Any] = {}
         self.steps = 0
         """Steps so far."""

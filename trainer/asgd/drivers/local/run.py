@@ -7,6 +7,7 @@ says and writes it down. All decisions about training are shard 0's; Ctrl-C only
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
@@ -37,6 +38,7 @@ from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job, job_to_json
 from asgd.spec.environment import Env
+from asgd.spec.groups import counted
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
@@ -346,7 +348,8 @@ def run(
                 findings = _prepare(local)
                 for line in findings.warnings:
                     display.note(f"warning: {line}")
-                display.note(_announce(job, findings, output), matters=False)
+                for line in _announce(job, findings, output):
+                    display.note(line, matters=False)
                 code = local.run(findings)
             finally:
                 local.close()
@@ -371,11 +374,14 @@ def _prepare(local: LocalRun) -> Findings:
         raise
 
 
-def _announce(job: Job, findings: Findings, output: Output) -> str:
+def _announce(job: Job, findings: Findings, output: Output) -> list[str]:
     spec = job.spec
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
     what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
-    return (
-        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers,"
-        f" {spec.workers.replicas} workers\nfiles in {output.folder}"
-    )
+    lines = [
+        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers, {spec.workers.replicas} workers"
+    ]
+    if spec.optimizer.groups and not findings.script:
+        sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
+        lines.append(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
+    return [*lines, f"files in {output.folder}"]

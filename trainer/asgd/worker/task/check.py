@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from asgd.errors import UserError
+from asgd.spec.groups import assigned
 from asgd.spec.types import JobSpec
 
 
@@ -80,6 +81,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     task = build_task(spec)
     refuse_empty(task.model, spec.entrypoint)
     layout = layout_of(task.model)
+    assigned(spec.optimizer, [name for name, _ in layout])
     take_probe(task, spec)
     dataset = dataset_size(task, spec.entrypoint)
     if dataset is None:
