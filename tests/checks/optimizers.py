@@ -109,8 +109,9 @@ class PaperLion:
 class PaperLamb:
     """LAMB, as algorithm 2 of You et al. 2020 (arXiv 1904.00962) is written, with phi(z) = z, over `TENSORS`."""
 
-    def __init__(self, spec: Optimizer, start: F64) -> None:
+    def __init__(self, spec: Optimizer, start: F64, shape: list[int] | None = None) -> None:
         self.spec, self.theta, self.count = spec, start, 0
+        self.places = [(slice(0, len(start)), shape)] if shape else places(len(start))
         self.m, self.v = np.zeros_like(start), np.zeros_like(start)
 
     def step(self, g: F64) -> None:
@@ -119,7 +120,7 @@ class PaperLamb:
         self.m = b1 * self.m + (1 - b1) * g
         self.v = b2 * self.v + (1 - b2) * np.square(g, dtype=np.float64)
         ratio = self.m / (1 - b1**self.count) / (np.sqrt(self.v / (1 - b2**self.count)) + spec.epsilon)
-        for span, _ in places(len(g)):
+        for span, _ in self.places:
             x, r = self.theta[span], ratio[span]
             u = r + spec.weight_decay * x
             trust = np.linalg.norm(x) / np.linalg.norm(u) if x.any() and u.any() else 1.0
@@ -129,14 +130,15 @@ class PaperLamb:
 class PaperMuon:
     """Muon, as Jordan et al. 2024 and `torch.optim.Muon` describe it, over `TENSORS`; AdamW where it is no matrix."""
 
-    def __init__(self, spec: Optimizer, start: F64) -> None:
+    def __init__(self, spec: Optimizer, start: F64, shape: list[int] | None = None) -> None:
         self.spec, self.theta, self.count = spec, start, 0
+        self.places = [(slice(0, len(start)), shape)] if shape else places(len(start))
         self.m, self.v = np.zeros_like(start), np.zeros_like(start)
 
     def step(self, g: F64) -> None:
         spec, (b1, b2), rate = self.spec, self.spec.betas, self.spec.learning_rate
         self.count += 1
-        for span, shape in places(len(g)):
+        for span, shape in self.places:
             x, own, m = self.theta[span], np.asarray(g[span], np.float64), self.m[span]
             keep = spec.momentum if len(shape) == 2 else b1
             m[:] = keep * m + (1 - keep) * own
@@ -178,13 +180,16 @@ class PyTorchs:
         self.optimizer.step()
 
 
-_PAPERS: dict[str, Callable[[Optimizer, F64], Any]] = {
+_PAPERS: dict[str, Callable[..., Any]] = {
     "lion": PaperLion,
     "lamb": PaperLamb,
     "muon": PaperMuon,
 }
 
 
-def reference(spec: Optimizer, start: Any) -> Any:
-    """What ours is compared with: `step(g)` moves `theta` (n,)."""
-    return _PAPERS.get(spec.name, PyTorchs)(spec, np.asarray(start, np.float64).copy())
+def reference(spec: Optimizer, start: Any, shape: list[int] | None = None) -> Any:
+    """What ours is compared with: `step(g)` moves `theta` (n,). `shape`: it is one tensor of that shape."""
+    given = np.asarray(start, np.float64).copy()
+    if spec.name in LAYERWISE:
+        return _PAPERS[spec.name](spec, given, shape)
+    return _PAPERS.get(spec.name, PyTorchs)(spec, given)

@@ -9,6 +9,7 @@ import json
 from functools import cache
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,7 +18,8 @@ from asgd.drivers.virtual.simulation import Simulation
 from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
 from asgd.spec.optimizers import FIELDS
-from tests.checks.optimizers import KINDS, LAYERWISE, reference, spec_of, tensors
+from asgd.spec.types import Optimizer
+from tests.checks.optimizers import KINDS, LAYERWISE, places, reference, spec_of, tensors
 from tests.checks.virtual import CONSTANT, Problem, job
 
 STEPS, SIZE = 200, 101
@@ -100,6 +102,29 @@ def test_what_looks_at_tensors_trains_in_rounds_of_local_steps(kind: str) -> Non
     """Of one worker, whose mean is its own."""
     rounds = {"algorithm": {"name": "local-sgd", "period": 4}, "stopAfter": {"updates": STEPS // 4}}
     close(trained(kind, **rounds), kind)
+
+
+@pytest.mark.parametrize("kind", ["lamb with decay", "muon"])
+def test_what_looks_at_tensors_does_so_in_each_group(kind: str) -> None:
+    """A vector of one rule for each tensor, with the figures of its group."""
+    own, plain = {"weightDecay": 0.0, "betas": [0.7, 0.9]}, KINDS[kind]
+    groups = [{"match": ["*.bias", "b.*"], "learningRate": "2x", **own}]
+    found = trained(
+        kind, optimizer={**plain, "groups": groups}, algorithm={"name": "local-sgd", "period": 4},
+        stopAfter={"updates": STEPS // 4},
+    )  # fmt: skip
+    inside = {**plain, **own, "learningRate": 2 * plain["learningRate"]}
+    parts = {}
+    for (name, shape), (span, _) in zip(tensors(SIZE), places(SIZE), strict=True):
+        spec = inside if name.endswith(".bias") or name.startswith("b.") else plain
+        parts[name] = span, reference(msgspec.convert(spec, Optimizer), START[span], shape)
+    wanted = START.copy()
+    for _ in range(STEPS):
+        gradient = slope(wanted)
+        for span, other in parts.values():
+            other.step(gradient[span])
+            wanted[span] = other.theta
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", FEW)
