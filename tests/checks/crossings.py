@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from asgd.algorithms.base import WorkerStrategy
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.drivers.virtual.store import MemoryStore
@@ -73,6 +74,9 @@ class Squares:
         if self._computed == self._poison:
             out[3] = np.nan
         return float(rest @ rest) / 2 / len(rest)
+
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
+        return
 
     def judge(self, worker: int, weights: F32) -> float:
         return self.loss(weights, slice(0, 64))

@@ -14,7 +14,7 @@ from asgd.algorithms.grouped import local_optimizer, optimizer_of
 from asgd.algorithms.optimizers import add_scaled, make_optimizer
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer, OuterOptimizer
 
 
 def sends_gradients(spec: JobSpec) -> bool:
@@ -29,13 +29,20 @@ class AsgdServer(ServerStrategy):
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
         self.gradients = sends_gradients(spec)
-        self.rule = spec.optimizer if self.gradients else spec.outer_optimizer
+        self.rule: Optimizer | OuterOptimizer | None = (
+            spec.optimizer if self.gradients else spec.outer_optimizer
+        )
         outer = make_optimizer(self.rule) if self.rule else None
         self.optimizer = optimizer_of(self.hyper) if self.gradients else outer
         self.slots = self.optimizer.slots if self.optimizer else ()
         self.bound = spec.exchange.staleness
         self.mean = spec.algorithm.get("deltaScale", "sum") == "mean"
         self.pulls_wait = self.bound.max is not None and self.bound.policy == "Wait"
+
+    def follow(self, rule: Optimizer) -> None:
+        super().follow(rule)
+        if self.gradients:
+            self.rule, self.optimizer = rule, optimizer_of(self.hyper)
 
     def admit(self, push: Push, state: ShardState) -> str:
         if self.rule:

@@ -8,7 +8,7 @@ from asgd.algorithms.base import Push, ServerStrategy, ShardState, Turn, Vector,
 from asgd.algorithms.grouped import optimizer_of
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer
 
 
 class GradientServer(ServerStrategy):
@@ -18,6 +18,10 @@ class GradientServer(ServerStrategy):
         super().__init__(spec)
         self.optimizer = optimizer_of(self.hyper)
         self.slots = self.optimizer.slots
+
+    def follow(self, rule: Optimizer) -> None:
+        super().follow(rule)
+        self.optimizer = optimizer_of(self.hyper)
 
     def scale(self, push: Push) -> float:
         """1 for plain asynchronous SGD."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from asgd.errors import UserError
-from asgd.spec.groups import assigned, multiple, settings
+from asgd.spec.groups import assigned, kinds, multiple
 from asgd.spec.types import Optimizer
 
 
@@ -31,6 +31,7 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class _Segment:
     stop: int
+    group: int
     own: Optimizer
     rate: float
 
@@ -40,11 +41,11 @@ class HyperParameters:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.kinds = [settings(optimizer, group) for group in range(-1, len(optimizer.groups))]
-        """All that can hold for an element: the optimizer's own, then each group's."""
+        self.kinds = kinds(optimizer)
+        """The optimizer's own, then each group's."""
         self._whole = Piece(slice(None), self.kinds[0], 1.0)
         self._segments: list[_Segment] = []
-        """In the vector's order; neighbours differ."""
+        """In the vector's order; neighbours are of different groups."""
         self._stops: list[int] = []
 
     @property
@@ -67,11 +68,20 @@ class HyperParameters:
         stop = 0
         for group, (_, size) in zip(groups, named, strict=True):
             stop += size
-            own, rate = self.kinds[1 + group], multiple(self.optimizer, group)
-            if segments and (segments[-1].own, segments[-1].rate) == (own, rate):
+            if segments and segments[-1].group == group:
                 segments.pop()
-            segments.append(_Segment(stop, own, rate))
+            segments.append(self._segment(stop, group))
         self._segments, self._stops = segments, [segment.stop for segment in segments]
+
+    def _segment(self, stop: int, group: int) -> _Segment:
+        return _Segment(stop, group, self.kinds[1 + group], multiple(self.optimizer, group))
+
+    def moved(self, optimizer: Optimizer) -> HyperParameters:
+        """The same groups over the same elements, with the figures of `optimizer`."""
+        new = HyperParameters(optimizer)
+        new._segments = [new._segment(old.stop, old.group) for old in self._segments]
+        new._stops = self._stops
+        return new
 
     def over(self, start: int, size: int) -> Sequence[Piece]:
         """The pieces of the elements [start, start + size) of the flat vector, in their order."""

@@ -10,6 +10,7 @@ import math
 
 from msgspec.structs import replace
 
+from asgd.algorithms.base import WorkerStrategy
 from asgd.errors import UserError
 from asgd.spec.types import JobSpec, Optimizer, Schedule
 
@@ -44,6 +45,13 @@ def slowed(spec: JobSpec, rollbacks: int) -> JobSpec:
     )
     rate = optimizer.learning_rate * factor
     return replace(spec, optimizer=replace(optimizer, learning_rate=rate, groups=groups))
+
+
+def of_rule(spec: JobSpec, rule: WorkerStrategy) -> JobSpec:
+    """`spec` as `rule` steps by it: with learning rate 1 where its optimizer has rates of its own."""
+    if rule.optimizer is None or not rule.optimizer.relative:
+        return spec
+    return replace(spec, optimizer=replace(spec.optimizer, learning_rate=1.0))
 
 
 def _position(schedule: Schedule, samples: int, dataset: int | None) -> float:

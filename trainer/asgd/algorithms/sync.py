@@ -16,7 +16,7 @@ from asgd.algorithms.grouped import optimizer_of
 from asgd.algorithms.rounds import Decision, RoundServer, mean
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer
 
 
 def before(state: ShardState) -> int:
@@ -29,6 +29,11 @@ class SyncServer(RoundServer):
         super().__init__(spec)
         self.optimizer = optimizer_of(self.hyper)
         self.slots = self.optimizer.slots
+        self._decays = any(own.weight_decay for own in self.hyper.kinds)
+
+    def follow(self, rule: Optimizer) -> None:
+        super().follow(rule)
+        self.optimizer = optimizer_of(self.hyper)
         self._decays = any(own.weight_decay for own in self.hyper.kinds)
 
     def admit(self, push: Push, state: ShardState) -> str:

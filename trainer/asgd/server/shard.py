@@ -162,8 +162,8 @@ class Shard(Parameters):
             return Fault(
                 "order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term
             )
-        pieces = self._pieces(message, payload)
-        looked = None
+        pieces, looked = self._pieces(message, payload), None
+        self.follow(message)
         if fresh:
             looked = self._largest(message, *pieces[0])
             seen = self._begin(message, looked)

@@ -44,6 +44,11 @@ class Group(Spec, frozen=True):
     weight_decay: float | None = None
     betas: tuple[float, float] | None = None
     epsilon: float | None = None
+    alpha: float | None = None
+    rho: float | None = None
+    centered: bool | None = None
+    ns_steps: int | None = None
+    adjust_lr_fn: str | None = None
 
 
 class Optimizer(Spec, frozen=True):

@@ -96,7 +96,7 @@ class Evaluator:
         outcome = self.centre.pull(self._staging.host)
         version = self.centre.channels[0].version
         if final or version != self.measured:
-            self.flat.weights.copy_(self._staging.on_device())
+            self.flat.load(self._staging.on_device())
             self.metrics, self.error = self._evaluated()
             self.measured = version
         if final and self.config.extras and self.task.evaluate:

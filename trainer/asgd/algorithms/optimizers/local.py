@@ -11,7 +11,9 @@ from asgd.spec.types import Optimizer as OptimizerSpec
 
 
 class LocalOptimizer:
-    """A worker's own optimizer and the state that it keeps; arrays are made in the first step."""
+    """`spec.optimizer` as a worker's own (`base.LocalRule`) and its state; arrays are made in the first step."""
+
+    relative = False
 
     def __init__(self, spec: OptimizerSpec | Optimizer) -> None:
         self._optimizer = spec if isinstance(spec, Optimizer) else make_optimizer(spec)
@@ -35,3 +37,7 @@ class LocalOptimizer:
         """Starts anew from weights that others trained."""
         self._slots.clear()
         self.steps = 0
+
+    def learning_rate(self, rate: float) -> float:
+        """The job's."""
+        return rate

@@ -65,6 +65,7 @@ class VirtualWorker:
         self.vectors = ArrayVectors(
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
+        work.equip(rule, self.vectors.weights, self.vectors.gradient)
         split, shards = chosen.pulls_wait, len(cluster.servers)
         lanes = [self._lane(shard) for shard in range(shards)]
         self.shards = Shards.over(lanes, identity, spec.codec, split=split)
