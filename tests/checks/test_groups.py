@@ -92,3 +92,11 @@ def test_each_group_goes_where_a_job_goes_that_has_its_hyper_parameters_for_all(
         assert np.array_equal(found[elements], expected[elements]), f"{elements}: {alone}"
     assert not np.array_equal(found[HEAD], expected[HEAD])
     assert not np.array_equal(found[BIAS], expected[BIAS])
+
+
+@pytest.mark.parametrize("strategy", ["sync", "sync, nesterov", "asgd", "local-sgd"])
+def test_weight_decay_of_a_group_alone_leaves_the_others_without(strategy: str) -> None:
+    found = answer(strategy, weightDecay=0, groups=[{"match": "head.*", "weightDecay": 0.25}])
+    decaying, others = [*HEAD, 11], [*REST, 6, 7]
+    assert np.array_equal(found[decaying], answer(strategy, weightDecay=0.25)[decaying])
+    assert np.array_equal(found[others], answer(strategy, weightDecay=0)[others])

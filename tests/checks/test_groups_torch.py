@@ -42,6 +42,21 @@ KINDS: dict[str, tuple[Settings, list[Settings], type[torch.optim.Optimizer]]] =
         [{"weightDecay": 0, "epsilon": 1e-5}, {"learningRate": 0.03, "betas": [0.8, 0.9]}],
         torch.optim.Adam,
     ),
+    "adamw": (
+        {"name": "adamw", "learningRate": 0.01, "weightDecay": 0.1},
+        [{"weightDecay": 0}, {"learningRate": "2x", "betas": [0.8, 0.9]}],
+        torch.optim.AdamW,
+    ),
+    "rmsprop": (
+        {"name": "rmsprop", "learningRate": 0.01},
+        [{"momentum": 0.5, "weightDecay": 0.1}, {"learningRate": "0.5x", "centered": True, "alpha": 0.9}],
+        torch.optim.RMSprop,
+    ),
+    "adadelta": (
+        {"name": "adadelta", "learningRate": 1.0},
+        [{"weightDecay": 0.1}, {"learningRate": "0.5x", "rho": 0.8}],
+        torch.optim.Adadelta,
+    ),
     "adagrad": (
         {"name": "adagrad", "learningRate": 0.1, "weightDecay": 0.1},
         [{"weightDecay": 0}, {"learningRate": "0.3x", "epsilon": 1e-4}],
@@ -56,6 +71,9 @@ TORCHS = {
     "weightDecay": "weight_decay",
     "betas": "betas",
     "epsilon": "eps",
+    "alpha": "alpha",
+    "rho": "rho",
+    "centered": "centered",
 }
 """{our name: PyTorch's}"""
 

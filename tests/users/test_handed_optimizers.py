@@ -254,6 +254,47 @@ def test_a_state_that_the_servers_keep_is_not_loaded_and_a_warning_says_so(
         assert optimizer.param_groups[0]["lr"] == own.param_groups[0]["lr"] == 0.5
 
 
+def scaled(asgd: Any) -> list[float]:
+    """A loss that is scaled, two batches a step, clipped; a closure now and then."""
+    model = net()
+    optimizer: Any = torch.optim.AdamW(groups(model), lr=0.01)
+    optimizer = asgd.connect(model, optimizer) if asgd else optimizer
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    found: list[float] = []
+    for number, (x, y) in enumerate(DataLoader(data(), batch_size=8)):
+
+        def loss(x: Tensor = x, y: Tensor = y) -> Tensor:
+            return F.binary_cross_entropy_with_logits(model(x), y)
+
+        if number % 5 == 4:
+
+            def closure(loss: Callable[[], Tensor] = loss) -> Tensor:
+                optimizer.zero_grad()
+                value = loss()
+                value.backward()  # type: ignore[no-untyped-call]
+                return value
+
+            found.append(optimizer.step(closure).item())
+            continue
+        scaler.scale(loss() / 2).backward()
+        if number % 2:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+        found.append(loss().item())
+    return found
+
+
+def test_scalers_closures_accumulation_and_clipping_are_as_in_plain_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = scaled(None)
+    with only_worker(tmp_path, monkeypatch, optimizer={}) as asgd:
+        assert scaled(asgd) == pytest.approx(plain, abs=CLOSE)
+
+
 def test_local_steps_of_the_scripts_optimizer_with_diloco(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

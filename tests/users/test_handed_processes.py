@@ -20,7 +20,7 @@ SCRIPT = """
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
     bare = [p for p in model.parameters() if p.ndim == 1]
     rest = [p for p in model.parameters() if p.ndim > 1]
-    optimizer = torch.optim.AdamW([{"params": rest}, {"params": bare, "weight_decay": 0.0}], lr=RATE)
+    optimizer = torch.optim.AdamW([{"params": rest}, {"params": bare, "weight_decay": 0.0}], weight_decay=DECAY)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.05, total_steps=10 * len(loader))
     optimizer = asgd.connect(model, optimizer)
     for epoch in range(10):
@@ -37,7 +37,7 @@ SCRIPT = """
 def test_two_workers_go_through_one_schedule_together_and_the_run_says_whose_optimizer_it_is(
     tmp_path: Path,
 ) -> None:
-    write(tmp_path, train=SCRIPT.replace("RATE", "0.01"))
+    write(tmp_path, train=SCRIPT.replace("DECAY", "0.01"))
     ran = run_spec(
         tmp_path, {"entrypoint": "train.py", "stopAfter": {"epochs": 10}, "workers": {"replicas": 2}}
     )
@@ -51,11 +51,11 @@ def test_two_workers_go_through_one_schedule_together_and_the_run_says_whose_opt
 
 
 def test_a_worker_that_builds_another_optimizer_ends_the_job_with_its_name(tmp_path: Path) -> None:
-    write(tmp_path, train=SCRIPT.replace("RATE", '0.01 * (1 + int(os.environ["ASGD_INDEX"]))'))
+    write(tmp_path, train=SCRIPT.replace("DECAY", '0.01 * (1 + int(os.environ["ASGD_INDEX"]))'))
     ran = run_spec(
-        tmp_path, {"entrypoint": "train.py", "stopAfter": {"seconds": 60}, "workers": {"replicas": 2}}
+        tmp_path, {"entrypoint": "train.py", "stopAfter": {"seconds": 30}, "workers": {"replicas": 2}}
     )
     assert ran.code == 2
     assert re.search(
-        r"worker \d: AdamW, group 0: lr is 0\.0\d, and 0\.0\d in this job; all workers", ran.said
+        r"worker \d: AdamW, group 0: weight_decay is 0\.0\d, and 0\.0\d in this job; all workers", ran.said
     )

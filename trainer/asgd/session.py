@@ -31,6 +31,8 @@ from asgd.host.allocator import keep_freed_memory
 from asgd.host.env import read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.spec.environment import Env
+from asgd.spec.groups import largest_decay
+from asgd.spec.types import Optimizer
 from asgd.wire.ask import Asker
 from asgd.wire.rule import pack, with_rule
 from asgd.worker import joined
@@ -77,7 +79,7 @@ def connect(
     os.environ.update(worker_environment(config.job.spec, config.index))
     device = next((p.device for p in model.parameters()), None)
     spec, leaving = config.job.spec, catch_term()
-    later = named(model, unfreezes, decay_of_frozen(spec.optimizer.weight_decay, optimizer))
+    later = named(model, unfreezes, decay_of_frozen(spec.optimizer, model, optimizer))
     about = About(dataset=None, guarantee=GUARANTEE, own_loop=True, digest=digest_of_model(model))
     flat = Flat(model, device or choose_device(spec.workers.devices.count, config.index), later)
     handed = take_over(optimizer, model, flat, config.job) if optimizer is not None else None
@@ -101,13 +103,14 @@ def connect(
     return connection
 
 
-def decay_of_frozen(of_job: float, optimizer: torch.optim.Optimizer | None) -> float:
-    """The weight decay that frozen parameters would get once they are part of what is trained."""
+def decay_of_frozen(of_job: Optimizer, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> float:
+    """The largest weight decay that frozen parameters would get once they are part of what is trained."""
     if optimizer is None:
-        return of_job
+        frozen = (plain(name) for name, parameter in model.named_parameters() if not parameter.requires_grad)
+        return largest_decay(of_job, frozen)
     groups = of_script(optimizer).param_groups
-    frozen = [group for group in groups if not all(p.requires_grad for p in group["params"])]
-    return max((float(group.get("weight_decay") or 0) for group in frozen), default=0.0)
+    resting = [group for group in groups if not all(p.requires_grad for p in group["params"])]
+    return max((float(group.get("weight_decay") or 0) for group in resting), default=0.0)
 
 
 def named(model: nn.Module, unfreezes: Sequence[str], weight_decay: float) -> set[str]:

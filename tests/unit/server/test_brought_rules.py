@@ -124,6 +124,14 @@ def test_figures_that_a_scheduler_has_moved_hold_for_their_push_and_no_longer() 
     assert weights(server) == [0.25] * 4
 
 
+def test_a_batch_that_was_dropped_says_nothing_of_figures() -> None:
+    server = begun(rule(), algorithm={"name": "sync"})
+    push(server, 1, settings=[{"learning_rate": 0.25}])
+    answer(server, Exchange(0, 1, 2, 0, 0, 8, 0, False, False, bare=True))
+    server.settle(1.0)
+    assert weights(server) == pytest.approx([0.75] * 4)
+
+
 def test_groups_have_figures_of_their_own() -> None:
     server = begun(GROUPED)
     push(server, 1)

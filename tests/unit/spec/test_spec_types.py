@@ -102,6 +102,12 @@ def test_the_crd_stays_small_enough_for_a_client_side_apply() -> None:
     assert len(json.dumps(structural())) < 200 * 1024
 
 
+def test_a_group_may_give_all_that_an_optimizer_has_for_its_parameters_alone() -> None:
+    whole, groups = (SPEC["properties"]["optimizer"]["properties"], "groups")
+    of_all = {"name", "schedule", "clipNorm", groups}
+    assert {*whole[groups]["items"]["properties"]} == {*whole} - of_all | {"match"}
+
+
 def test_an_outer_optimizer_differs_from_the_optimizer_in_its_learning_rate_only() -> None:
     inner, outer = (SPEC["properties"][name]["properties"] for name in ("optimizer", "outerOptimizer"))
     assert {key for key in inner if inner[key] != outer[key]} == {"learningRate"}

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from asgd.errors import UserError
-from asgd.spec.groups import assigned, multiple, settings
+from asgd.spec.groups import assigned, kinds, multiple
 from asgd.spec.types import Optimizer
 
 
@@ -41,8 +41,8 @@ class HyperParameters:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.kinds = [settings(optimizer, group) for group in range(-1, len(optimizer.groups))]
-        """All that can hold for an element: the optimizer's own, then each group's."""
+        self.kinds = kinds(optimizer)
+        """The optimizer's own, then each group's."""
         self._whole = Piece(slice(None), self.kinds[0], 1.0)
         self._segments: list[_Segment] = []
         """In the vector's order; neighbours are of different groups."""

@@ -25,6 +25,7 @@ from asgd.server.outliers import Outliers
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
+from asgd.wire.messages import Exchange
 from asgd.wire.partition import CHUNK, block_edges, chunk_count, named_sizes, shard_range
 
 
@@ -92,9 +93,10 @@ class Parameters:
         if self.size is not None and not self.ready:
             self.allocate(self.size, self.layout)
 
-    def follow(self, settings: Settings) -> None:
-        """What comes next is applied with these figures of the script's optimizer."""
-        if settings == self.settings:
+    def follow(self, message: Exchange) -> None:
+        """What a push brings is applied with its own figures of the script's optimizer."""
+        settings = message.settings
+        if settings == self.settings or message.bare:
             return
         self.settings = settings
         told = slower(settings, rate_factor(self.spec, self.rollbacks))

@@ -7,7 +7,7 @@ and patterns only; kinds are checked here, and again by whoever reads a checked 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -66,6 +66,18 @@ def settings(optimizer: Optimizer, group: int) -> Optimizer:
     return Optimizer(**values | given | {"groups": ()})
 
 
+def kinds(optimizer: Optimizer) -> list[Optimizer]:
+    """All that can hold for a parameter: the optimizer's own, then each group's."""
+    return [settings(optimizer, group) for group in range(-1, len(optimizer.groups))]
+
+
+def largest_decay(optimizer: Optimizer, names: Iterable[str]) -> float:
+    """Of the parameters `names`, which need not be trained."""
+    return max(
+        (settings(optimizer, _first(optimizer.groups, name)).weight_decay for name in names), default=0.0
+    )
+
+
 def multiple(optimizer: Optimizer, group: int) -> float:
     """The group's learning rate as a multiple of the optimizer's; 1 for -1."""
     rate = optimizer.groups[group].learning_rate if group >= 0 else None
@@ -116,15 +128,24 @@ def _empty(number: int, group: Group, names: Sequence[str], found: Sequence[int]
     field, value = f"spec.optimizer.groups[{number}].match", ", ".join(patterns(group))
     taken = {name: other for name, other in zip(names, found, strict=True) if _fits(group, name)}
     if not taken:
-        near = difflib.get_close_matches(value.replace("*", ""), names, n=NEAR, cutoff=0.0)
-        return (
-            f"{field}: {value} matches no parameter that is trained; the nearest names are {', '.join(near)}"
-        )
+        near = ", ".join(_near(group, names))
+        return f"{field}: {value} matches no parameter that is trained; the nearest names are {near}"
     earlier = ", ".join(f"groups[{other}]" for other in sorted({*taken.values()}))
     return (
         f"{field}: {value} is left without a parameter, for {earlier} has {_some(list(taken))} already; the first group"
         " that matches a parameter has it"
     )
+
+
+def _near(group: Group, names: Sequence[str]) -> list[str]:
+    """The few of `names` that are most like one of the group's patterns, as a whole or in one of their words."""
+    wanted = [pattern.strip("*?.") for pattern in patterns(group)]
+
+    def likeness(name: str) -> float:
+        words = (name, *name.split("."))
+        return max(difflib.SequenceMatcher(None, text, word).ratio() for text in wanted for word in words)
+
+    return sorted(names, key=likeness, reverse=True)[:NEAR]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -44,6 +44,9 @@ class Group(Spec, frozen=True):
     weight_decay: float | None = None
     betas: tuple[float, float] | None = None
     epsilon: float | None = None
+    alpha: float | None = None
+    rho: float | None = None
+    centered: bool | None = None
 
 
 class Optimizer(Spec, frozen=True):

@@ -15,7 +15,9 @@ from asgd.algorithms.base import LocalRule, WorkerStrategy
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
+from asgd.host.say import say
 from asgd.record.worker import WorkerRecorder, recorder
+from asgd.spec.groups import counted
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.wire.reports import WorkerReport
@@ -133,6 +135,9 @@ def assemble(
     Raises UserError when the strategy can't work with this task.
     """
     spec = config.job.spec
+    if spec.optimizer.groups and about.own_loop and config.index == 0:
+        sizes = [(name, math.prod(shape)) for name, shape in flat.layout]
+        say(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
     rule = worker_rule(spec, flat, probe, task)
     if local is not None:
         rule.optimizer = local

@@ -14,12 +14,14 @@ import socket
 import sys
 import time
 from pathlib import Path
+from shutil import rmtree
 
 import msgspec
 
 from asgd import exitcodes
 from asgd.algorithms.registry import halves
-from asgd.drivers.display import Display
+from asgd.drivers import sent
+from asgd.drivers.display import Display, MakeDisplay
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
@@ -120,11 +122,12 @@ class LocalRun:
             self.job, findings, self.checkpoint_uri, self._private.name, self.display.warn
         )
         if not restored:
-            shutil.rmtree(optimizer_states(self.checkpoint_uri, self.output), ignore_errors=True)
+            rmtree(optimizer_states(self.checkpoint_uri, self.output), ignore_errors=True)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
-        recording.begin(self.output.recording, self._folder, self._threads)
+        code = sent.keep(self.job.spec.entrypoint, self._folder, self.output.folder)
+        recording.begin(self.output.recording, code, self._threads)
         try:
             self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
         except OSError as error:
@@ -344,14 +347,15 @@ def _endpoints(shards: int, transport: str, folder: Path) -> list[str]:
 
 
 def run(
-    job: Job, folder: Path, asked_output: str | None, starter: Starter, *, quiet: bool, transport: str
-) -> int:
+    job: Job, folder: Path, asked_output: str | None, starter: Starter, make_display: MakeDisplay,
+    *, transport: str,
+) -> int:  # fmt: skip
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
     check_path(folder, "JOB.yaml")
     with choose_output(job, asked_output) as output:
-        with Display(quiet=quiet) as display:
+        with make_display(output.folder) as display:
             for line in advice(job):
                 display.note(f"warning: {line}")
             local = LocalRun(job, folder, output, display, interrupts, transport, starter)
@@ -389,11 +393,11 @@ def _announce(job: Job, findings: Findings, output: Output) -> list[str]:
     spec = job.spec
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
     what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
-    types = precision(findings.kinds, spec.codec)
-    lines = [
-        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers, {spec.workers.replicas} workers"
-    ]
+    servers, workers = spec.parameter_server.shards, spec.workers.replicas
+    lines = [f"{job.name}: {what}, {servers} parameter servers, {workers} workers"]
     if spec.optimizer.groups and not findings.script:
         sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
         lines.append(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
-    return [*lines, *([] if full(types) else [types]), f"files in {output.folder}"]
+    types = precision(findings.kinds, spec.codec)
+    lines += [] if full(types) else [types]
+    return [*lines, f"files in {output.folder}"]

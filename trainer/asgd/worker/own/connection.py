@@ -259,7 +259,8 @@ class Connection(Groups):
         optimizer = self._spec.optimizer
         if self._handed is not None and not self._handed.on_servers:
             return
-        moves = optimizer.momentum or optimizer.weight_decay or optimizer.name != "sgd"
+        kinds = core.rule.hyper.kinds
+        moves = optimizer.name != "sgd" or any(own.momentum or own.weight_decay for own in kinds)
         if moves and not self._warned_of_rest and (name := self._changes.resting()):
             self._warned_of_rest = True
             say(
