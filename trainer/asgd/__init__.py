@@ -1,6 +1,6 @@
 """asgd: train PyTorch models by asynchronous SGD with sharded parameter servers.
 
-Importing this package is cheap and never imports torch; `Task` and `connect` are loaded when first used.
+Importing this package is cheap and never imports torch; `Task`, `Callback` and `connect` are loaded when first used.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asgd.callbacks import Callback
     from asgd.session import connect
     from asgd.task import Task
 
 __version__ = "0.1.0"
-__all__ = ["Task", "connect"]
+__all__ = ["Callback", "Task", "connect"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> Any:
         from asgd.task import Task
 
         return Task
+    if name == "Callback":
+        from asgd.callbacks import Callback
+
+        return Callback
     if name == "connect":
         from asgd.session import connect
 

@@ -27,6 +27,7 @@ class Task:
     collate:   how samples of a map-style dataset become a batch; PyTorch's default if not given.
     accumulate: micro-batches that make one gradient; `spec.batchSize` is the whole batch.
     data_workers: DataLoader processes for a map-style dataset in each worker; 0 loads in the training process.
+    callbacks: objects that are told how training goes (`asgd.Callback`, or any object with some of its methods).
     stages:    modules that make up the model's forward one after the other, for `spec.workers.stages` above 1: as
                many as there are stages, or more, to be put together evenly. Needless for a plain `nn.Sequential`.
     """
@@ -38,4 +39,5 @@ class Task:
     collate: Callable[[list[Any]], Any] | None = None
     accumulate: int = 1
     data_workers: int = 0
+    callbacks: Sequence[Any] = ()
     stages: Sequence[nn.Module] | None = None

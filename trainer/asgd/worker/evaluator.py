@@ -44,7 +44,9 @@ from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.patience import Patience
 from asgd.worker.task.agreeing import digest_of_task
 from asgd.worker.task.build import build_task
+from asgd.worker.task.calling import Calling
 from asgd.worker.task.measuring import measured
+from asgd.worker.told_evaluator import EvaluatorTold
 
 POLL_SECONDS = 0.05
 TELL_SECONDS = 30.0
@@ -77,6 +79,9 @@ class Evaluator:
         self.heartbeat = Heartbeat(config.servers[0], config.keys, identity)
         self.heartbeat.start()
         self._asker = Asker(config.servers[0], config.keys)
+        self._callbacks = EvaluatorTold(
+            config.job.name, Calling(task, self.flat), self._asker, lambda: self.heartbeat.heard
+        )
         self.measured = -1
         self.oracle: OracleLink | None = None
         if halves(spec).strategy.oracle:
@@ -95,13 +100,20 @@ class Evaluator:
         """
         outcome = self.centre.pull(self._staging.host)
         version = self.centre.channels[0].version
-        if final or version != self.measured:
+        fresh = final or version != self.measured
+        if fresh:
             self.flat.weights.copy_(self._staging.on_device())
             self.metrics, self.error = self._evaluated()
             self.measured = version
         if final and self.config.extras and self.task.evaluate:
             self._save_extras(self.config.extras)
-        self._tell(Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST]))
+        result = Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST])
+        failed = self._callbacks.evaluated(result) if fresh else ""
+        if failed:
+            # NB: what was measured counts all the same.
+            self._tell(msgspec.structs.replace(result, final=False))
+            result = msgspec.structs.replace(result, metrics={}, error=failed[:TEXT_MOST])
+        self._tell(result)
 
     def _evaluated(self) -> tuple[dict[str, float], str]:
         """The metrics, or why there are none.
@@ -146,6 +158,8 @@ class Evaluator:
 
     def rest(self, seconds: float) -> None:
         """Until it is time to look again; an oracle answers meanwhile."""
+        if failed := self._callbacks.look():
+            self._tell(Evaluated(max(self.measured, 0), 0, {}, False, error=failed[:TEXT_MOST]))
         if self.oracle:
             self.oracle.serve(seconds)
         else:
