@@ -25,6 +25,7 @@ from asgd.host.priority import stand_back
 from asgd.host.say import say
 from asgd.host.warned import tell_warnings
 from asgd.kernel import F32
+from asgd.loggers.beside import Beside
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.limits import TEXT_MOST
@@ -45,6 +46,7 @@ from asgd.worker.sending.patience import Patience
 from asgd.worker.task.agreeing import digest_of_task
 from asgd.worker.task.build import build_task
 from asgd.worker.task.calling import Calling
+from asgd.worker.task.entrypoint import is_script
 from asgd.worker.task.measuring import measured
 from asgd.worker.told_evaluator import EvaluatorTold
 
@@ -180,8 +182,13 @@ def main() -> int:
     tell_warnings()
     limit_threads(config.job.spec)
     leaving = catch_term()
+    loggers = Beside.begin(config)
+    if loggers and is_script(config.job.spec.entrypoint):
+        return loggers.alone(lambda: bool(leaving))
     task = build_task(config.job.spec)
     if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
+        if loggers:
+            return loggers.alone(lambda: bool(leaving))
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
     digest = digest_of_task(task)
     start_training(task.model)
@@ -195,6 +202,8 @@ def main() -> int:
     final = watch(evaluator, lambda: bool(leaving))
     evaluator.close()
     exporter.close()
+    if loggers:
+        loggers.close()
     # NB: one that was told to leave before the end has to come back, elsewhere perhaps.
     return exitcodes.DONE if final else exitcodes.DRAINED
 

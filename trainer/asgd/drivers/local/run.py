@@ -22,6 +22,7 @@ from asgd.drivers.display import Display
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
+from asgd.drivers.local.logged import loggers_of, without_loggers
 from asgd.drivers.local.opening import look_at_code
 from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
 from asgd.drivers.local.signals import Interrupts
@@ -33,9 +34,10 @@ from asgd.host.available import available_cores
 from asgd.host.private import private_folder
 from asgd.host.threads import share, threads_told
 from asgd.host.warned import Warned
+from asgd.loggers.kinds import check_installed
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
-from asgd.spec import Job, advice, dump_job, job_to_json
+from asgd.spec import Job, advice, dump_job
 from asgd.spec.environment import Env
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
@@ -75,6 +77,7 @@ class LocalRun:
         self._asker: Asker | None = None
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
+        self._loggers = loggers_of(job, self._private, output, display.note)
         self._warned = Warned(self._private / "warnings.jsonl", output.file("logs"))
         script = is_script(job.spec.entrypoint)
         told = threads_told(job.spec, os.environ)
@@ -98,7 +101,7 @@ class LocalRun:
 
     def prepare(self) -> Findings:
         """Writes the job down and looks at the user's code, data, checkpoint and ports. Raises UserError."""
-        self._write_private("job.json", job_to_json(self.job))
+        self._write_private("job.json", without_loggers(self.job))
         self._write_private("keys.json", msgspec.json.encode(self._keys))
         left.sweep(self.output.extras)
         findings = look_at_code(
@@ -158,6 +161,7 @@ class LocalRun:
             self.picture = finish.Picture(self.output, self.job.name)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
+        self._loggers.finish()
         return self._exit_code()
 
     def _start(self, findings: Findings) -> None:
@@ -171,6 +175,7 @@ class LocalRun:
         if findings.evaluates or halves(spec).strategy.oracle:
             envs["evaluator", 0] = self._env(ports.next())
         self.children.start(envs)
+        self._loggers.start(self.output.folder.absolute().name, {})
         connect = self._env("127.0.0.1:0")
         self.output.file("connect.json").write_text(msgspec.json.encode(connect).decode(), encoding="utf-8")
 
@@ -256,6 +261,7 @@ class LocalRun:
             self.display.note(said)
         for said in self._warned.new():
             self.display.note(said)
+        self._loggers.look()
         self.children.publish()
         self._say_addresses()
         self.watch.look(self.status)
@@ -291,6 +297,7 @@ class LocalRun:
     def close(self) -> None:
         """Ends what still runs and removes sockets and keys."""
         self.children.kill()
+        self._loggers.kill()
         for said in self._warned.new():
             self.display.note(said)
         if self._accepted:
@@ -337,6 +344,7 @@ def run(
     interrupts = Interrupts()
     interrupts.watch()
     check_path(folder, "JOB.yaml")
+    check_installed(job.spec.logging)
     with choose_output(job, asked_output) as output:
         with Display(quiet=quiet) as display:
             for line in advice(job):
