@@ -62,6 +62,11 @@ def _add_run(commands: _Commands) -> None:
         "--output", metavar="DIR", help="where to leave results (default: the next free runs/NAME)"
     )
     _add_source_from(run)
+    run.add_argument(
+        "--profile",
+        metavar="worker=N[,steps=FIRST:LAST]",
+        help="torch's profiler over these steps of one worker (default: 10 to 14), into profile/ of the results",
+    )
     run.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     run.add_argument(
         "--transport",
@@ -160,7 +165,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             from asgd.spec import load_job, with_files
 
             job = with_files(load_job(arguments.job, arguments.set), arguments.job, arguments.source_from)
-            how = {"quiet": arguments.quiet, "transport": arguments.transport}
+            how = {"quiet": arguments.quiet, "transport": arguments.transport, "profile": arguments.profile}
             return local.run(job, folder, arguments.output, starter, **how)
     if arguments.command == "simulate":
         from asgd.drivers.virtual import command as simulate

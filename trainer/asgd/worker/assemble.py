@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
 from asgd.record.worker import WorkerRecorder, recorder
+from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec
 from asgd.wire.reports import WorkerReport
 from asgd.worker.core import WorkerCore, overlaps
@@ -135,6 +137,10 @@ def assemble(
     )  # fmt: skip
     meters = Meters(overlapped=overlaps(spec, rule))
     meters.ways = lambda: centre.ways
+    if os.environ.get(Env.PROFILE):
+        from asgd.worker.profiling import profile_as_told  # not needed by others
+
+        profile_as_told(meters)
     if buffers:
         meters.heal = buffers.heal
     noted = told.leaving(leaving)

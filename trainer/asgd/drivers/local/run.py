@@ -20,11 +20,13 @@ from asgd import exitcodes
 from asgd.algorithms.registry import halves
 from asgd.drivers.display import Display
 from asgd.drivers.local import finish
+from asgd.drivers.local.addresses import Ports, endpoints
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
 from asgd.drivers.local.logged import loggers_of, without_loggers
 from asgd.drivers.local.opening import look_at_code
 from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
+from asgd.drivers.local.profile import Profile
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
@@ -65,13 +67,15 @@ class LocalRun:
         interrupts: Interrupts,
         transport: str,
         starter: Starter,
+        profile: Profile | None,
     ) -> None:
+        self.profile = profile
         self.job, self.output, self.display = job, output, display
         self._folder = folder
         self._starter = starter
         self.children = Children(output, starter)
         self._private = private_folder()
-        self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
+        self._servers = endpoints(job.spec.parameter_server.shards, transport, self._private)
         self._keys = Keys.make()
         self._keep = shm.Keep()
         self._asker: Asker | None = None
@@ -166,7 +170,7 @@ class LocalRun:
 
     def _start(self, findings: Findings) -> None:
         spec = self.job.spec
-        ports = _Ports(spec.metrics.port if "metrics.port" in self.job.given else None)
+        ports = Ports(spec.metrics.port if "metrics.port" in self.job.given else None)
         envs = {
             ("server", index): self._env(ports.next()) | {Env.BIND: endpoint}
             for index, endpoint in enumerate(self._servers)
@@ -174,6 +178,8 @@ class LocalRun:
         envs |= {("worker", index): self._env(ports.next()) for index in range(spec.workers.replicas)}
         if findings.evaluates or halves(spec).strategy.oracle:
             envs["evaluator", 0] = self._env(ports.next())
+        for name, more in self.profile.env(self.output).items() if self.profile else ():
+            envs[name] |= more
         self.children.start(envs)
         self._loggers.start(self.output.folder.absolute().name, {})
         connect = self._env("127.0.0.1:0")
@@ -311,45 +317,21 @@ class LocalRun:
         self.children.publish()
 
 
-class _Ports:
-    """host:port for each process in turn: any free one, or a run of them."""
-
-    def __init__(self, first: int | None) -> None:
-        self._next = first
-
-    def next(self) -> str:
-        if self._next is None:
-            return "127.0.0.1:0"
-        port, self._next = self._next, self._next + 1
-        return f"127.0.0.1:{port}"
-
-
-def _endpoints(shards: int, transport: str, folder: Path) -> list[str]:
-    if transport == "ipc":
-        return [f"ipc://{folder}/server-{index}" for index in range(shards)]
-    ports = []
-    sockets = [socket.socket() for _ in range(shards)]
-    for listener in sockets:
-        listener.bind(("127.0.0.1", 0))
-        ports.append(listener.getsockname()[1])
-    for listener in sockets:
-        listener.close()
-    return [f"tcp://127.0.0.1:{port}" for port in ports]
-
-
 def run(
-    job: Job, folder: Path, asked_output: str | None, starter: Starter, *, quiet: bool, transport: str
-) -> int:
+    job: Job, folder: Path, asked_output: str | None, starter: Starter, *, quiet: bool, transport: str,
+    profile: str | None = None,
+) -> int:  # fmt: skip
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
     check_path(folder, "JOB.yaml")
     check_installed(job.spec.logging)
+    profiled = Profile.parse(profile, job.spec.workers.replicas) if profile else None
     with choose_output(job, asked_output) as output:
         with Display(quiet=quiet) as display:
             for line in advice(job):
                 display.note(f"warning: {line}")
-            local = LocalRun(job, folder, output, display, interrupts, transport, starter)
+            local = LocalRun(job, folder, output, display, interrupts, transport, starter, profiled)
             try:
                 findings = _prepare(local)
                 for line in findings.warnings:
@@ -364,6 +346,8 @@ def run(
         lost = finish.leave_files(
             job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
         )
+    if profiled:
+        print(profiled.result(output), flush=True)
     if lost and code in (exitcodes.DONE, exitcodes.NOT_EVALUATED):
         raise TryAgain(lost)
     if lost:
