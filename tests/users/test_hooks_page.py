@@ -1,4 +1,4 @@
-"""The code of docs/how-to/hooks-and-loggers.md is a task and a job that stand the checks, and says what it claims to."""
+"""The code of docs/how-to/hooks-and-loggers.md is a task and a job that stand the checks, as the page says."""
 
 from __future__ import annotations
 

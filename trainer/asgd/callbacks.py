@@ -86,7 +86,8 @@ class End(Moment):
     """This process leaves the job in order: once in each worker, once in the evaluator after its last evaluation."""
 
     reason: str
-    """As `stopReason` in summary.json; "drained" for a worker that was told to leave while the job goes on."""
+    """As `stopReason` in summary.json; "drained" for a worker that was told to leave while the job goes on; empty where
+    a worker gets no more data and has not heard why."""
 
 
 class Callback:

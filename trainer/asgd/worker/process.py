@@ -127,7 +127,7 @@ def _live(
     if reason or not leaving:
         leave_extras(task.model, computation.flat, config.extras, index)
     replica.close("drained" if leaving else reason)
-    told.end(reason or ("drained" if leaving else "no more data"))
+    told.end("drained" if leaving and not reason else reason)
     return reason
 
 

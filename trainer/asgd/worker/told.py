@@ -42,6 +42,8 @@ class Told:
         """This worker has said goodbye. What a callback raises now is a warning: training is over."""
         if not self._started:
             return  # the job was over when it came
+        # NB: one that gets no more data may hear why by its last heartbeat alone.
+        reason = reason or self._replica.heartbeat.heard.stop
         try:
             self._calling.call(ON_END, lambda: End(**self._common(), reason=reason))
         except CallbackFailed as error:
