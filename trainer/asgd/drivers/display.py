@@ -47,6 +47,7 @@ class Display:
         self._gone = False
         self._closed = False
         self._noted = 0
+        self._optimizer = ""
         self._warned: set[str] = set()
         self._view: _View = _Plain(self._stream, quiet, clock)
         if not quiet and _can_live(self._stream):
@@ -61,6 +62,9 @@ class Display:
                 self._noted = notice.number
                 if notice.text not in self._warned:
                     self.note(notice.text)
+        if status.optimizer != self._optimizer:
+            self._optimizer = status.optimizer
+            self.note(f"optimizer  {status.optimizer}", matters=False)
         self._attempt(lambda: self._view.update(status))
 
     def warn(self, text: str) -> None:

@@ -104,7 +104,7 @@ class Evaluator:
         version = self.centre.channels[0].version
         fresh = final or version != self.measured
         if fresh:
-            self.flat.weights.copy_(self._staging.on_device())
+            self.flat.load(self._staging.on_device())
             self.metrics, self.error = self._evaluated()
             self.measured = version
         if final and self.config.extras and self.task.evaluate:

@@ -41,6 +41,11 @@ def place(error: BaseException) -> str:
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
 
 
+def is_theirs(error: BaseException) -> bool:
+    """Whether code of the user's took part."""
+    return _in_loader(error) or isinstance(error, SyntaxError) or bool(_users_frames(error))
+
+
 def _what(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"

@@ -7,6 +7,7 @@ says and writes it down. All decisions about training are shard 0's; Ctrl-C only
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
@@ -25,7 +26,13 @@ from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
 from asgd.drivers.local.logged import loggers_of, without_loggers
 from asgd.drivers.local.opening import look_at_code
-from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
+from asgd.drivers.local.precheck import (
+    check_checkpoint,
+    check_optimizer,
+    check_ports,
+    lock_store,
+    optimizer_states,
+)
 from asgd.drivers.local.profile import Profile
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
@@ -39,8 +46,10 @@ from asgd.host.warned import Warned
 from asgd.loggers.kinds import check_installed
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
+from asgd.report.precision import full, precision
 from asgd.spec import Job, advice, dump_job
 from asgd.spec.environment import Env
+from asgd.spec.groups import counted
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
@@ -111,11 +120,14 @@ class LocalRun:
         findings = look_at_code(
             self.job.spec, self._private / "job.json", self._places, self._starter, self.display
         )
+        check_optimizer(self.job, findings)
         check_ports(self.job)
         self.output.locks.extend(lock_store(self.checkpoint_uri))
         restored = check_checkpoint(
             self.job, findings, self.checkpoint_uri, self._private.name, self.display.warn
         )
+        if not restored:
+            shutil.rmtree(optimizer_states(self.checkpoint_uri, self.output), ignore_errors=True)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
@@ -199,6 +211,7 @@ class LocalRun:
         return {
             **self._places,
             Env.EXTRAS: str(self.output.extras),
+            Env.STATE: str(optimizer_states(self.checkpoint_uri, self.output)),
             Env.JOB: str(self._private / "job.json"),
             Env.KEYS: str(self._private / "keys.json"),
             Env.SERVERS: ",".join(self._servers),
@@ -336,7 +349,8 @@ def run(
                 findings = _prepare(local)
                 for line in findings.warnings:
                     display.note(f"warning: {line}")
-                display.note(_announce(job, findings, output), matters=False)
+                for line in _announce(job, findings, output):
+                    display.note(line, matters=False)
                 code = local.run(findings)
             finally:
                 local.close()
@@ -363,11 +377,15 @@ def _prepare(local: LocalRun) -> Findings:
         raise
 
 
-def _announce(job: Job, findings: Findings, output: Output) -> str:
+def _announce(job: Job, findings: Findings, output: Output) -> list[str]:
     spec = job.spec
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
     what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
-    return (
-        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers,"
-        f" {spec.workers.replicas} workers\nfiles in {output.folder}"
-    )
+    types = precision(findings.kinds, spec.codec)
+    lines = [
+        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers, {spec.workers.replicas} workers"
+    ]
+    if spec.optimizer.groups and not findings.script:
+        sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
+        lines.append(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
+    return [*lines, *([] if full(types) else [types]), f"files in {output.folder}"]

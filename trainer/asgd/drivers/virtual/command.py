@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from asgd import exitcodes
@@ -69,6 +70,7 @@ def run(job: Job, folder: Path, described: World, asked_output: str | None, *, q
 def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: bool) -> int:
     from asgd.drivers.virtual.simulation import Simulation
     from asgd.drivers.virtual.store import MemoryStore
+    from asgd.worker.device.flat import kinds
     from asgd.worker.shared import TorchWork  # torch takes a second to load
 
     written = HistoryWriter(output.file("history.jsonl"), simulated=True)
@@ -89,7 +91,7 @@ def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: boo
         store = MemoryStore() if job.spec.on_divergence == "Rollback" else None
         simulation = Simulation(job, work, described, observe, store=store)
         status = simulation.run()
-    _leave_files(job, status, output)
+    _leave_files(job, status, output, kinds(work.task.model))
     if status.stop_reason != "diverged":
         named = named_tensors(work.tensors)
         model = work.whole(by_name(simulation.answer(), named))
@@ -100,8 +102,8 @@ def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: boo
     return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
 
 
-def _leave_files(job: Job, status: Status, output: Output) -> None:
-    told = summary.summarize(status, job.spec)
+def _leave_files(job: Job, status: Status, output: Output, kinds: Mapping[str, int]) -> None:
+    told = summary.summarize(status, job.spec, kinds)
     summary.write(told, output.file("summary.json"))
     if status.updates:
         curves.draw(output.file("history.jsonl"), output.file("curves.png"), f"{job.name} (simulated)")

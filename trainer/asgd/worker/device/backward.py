@@ -42,6 +42,7 @@ def backward(
     `pieces` cuts the batch; if not given, into `task.accumulate`.
     """
     flat.zero()
+    flat.scatter()
     batch: Any = to_device(item.batch, device)
     parts = (pieces or MicroBatches(task.accumulate)).of(batch, item.samples)
     if len(parts) == 1:
