@@ -79,7 +79,17 @@ def test_series_have_the_same_names_everywhere_and_only_finite_values() -> None:
 
 def test_no_series_has_a_count_of_updates_twice_unless_the_job_went_back() -> None:
     points = Points()
-    lines = [at(4), measured(3, 0.5), at(4), measured(3, 0.5), measured(3, 0.6), at(8), at(6), at(9)]
+    lines = [
+        at(4),
+        measured(3, 0.5),
+        at(4),
+        measured(3, 0.5),
+        measured(3, 0.6),
+        measured(2, 0.9),
+        at(8),
+        at(6),
+        at(9),
+    ]
     told = [item for line in lines for item in points.take(line)]
     assert [(type(item).__name__, item.updates) for item in told] == [
         ("Point", 4), ("Point", 3), ("Point", 3), ("Point", 8), ("Back", 5), ("Point", 6), ("Point", 9),
@@ -131,6 +141,32 @@ def test_what_could_not_be_written_is_written_when_the_library_works_again(tmp_p
         (30, "progress"),
     ]
     assert (board.opened, board.ended) == (2, "epochs")
+
+
+def test_what_got_through_before_a_failure_is_not_there_twice(tmp_path: Path) -> None:
+    history = History(tmp_path)
+
+    class Torn(Board):
+        """Fails once, behind its first row of the second call."""
+
+        calls = 0
+
+        def write(self, points: Sequence[tuple[float, Point]]) -> None:
+            self.calls += 1
+            super().write(points[:1] if self.calls == 2 else points)
+            if self.calls == 2:
+                raise OSError("the disk is full")
+
+    board = Torn()
+    history.add(at(10))
+    following = Following(history.path, Kept("k"), board.open, lambda: 0.0)
+    assert following.look()
+    history.add(at(20), at(30))
+    with pytest.raises(OSError, match="full"):
+        following.look()
+    following.give_up()
+    assert following.look()
+    assert board.rows == [(10, "progress"), (20, "progress"), (30, "progress")]
 
 
 def test_a_line_that_is_being_written_waits_and_a_file_that_is_not_there_is_no_error(tmp_path: Path) -> None:
