@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from asgd.drivers.local.logged import without_loggers
+from asgd.errors import TryAgain
 from asgd.loggers import beside as module
 from asgd.loggers.beside import Beside, identity_of
 from asgd.loggers.kept import Kept
@@ -60,7 +61,7 @@ class Shard:
 
 
 def config_of(job: Job) -> Any:
-    return SimpleNamespace(job=job, servers=("ipc://nowhere",), keys=None)
+    return SimpleNamespace(job=job, servers=("ipc://nowhere",), keys=None, join_timeout_seconds=60.0)
 
 
 def test_on_a_cluster_the_evaluator_s_process_logs_what_shard_0_tells_to_its_end(
@@ -80,6 +81,38 @@ def test_on_a_cluster_the_evaluator_s_process_logs_what_shard_0_tells_to_its_end
     read.Reload()
     assert [(event.step, event.value) for event in read.Scalars("train/loss")] == [(10, 2.0), (20, 1.0)]
     assert [(event.step, event.value) for event in read.Scalars("evaluation/accuracy")] == [(20, 0.5)]
+
+
+class Falling(Shard):
+    """A shard 0 that stops answering after its first status, which it tells as it is `stopping`."""
+
+    stopping = True
+
+    def ask(self, message: Command, patience_seconds: float) -> Done:
+        if not self._told:
+            raise TryAgain("silence")
+        status = self._told.pop(0)
+        self._told = []
+        return Done(
+            msgspec.json.encode(msgspec.structs.replace(status, stop_reason="epochs" * self.stopping))
+        )
+
+
+@pytest.mark.parametrize(("stopping", "code"), [(True, 0), (False, 75)])
+def test_without_an_answer_it_waits_no_longer_for_the_end_of_a_job_that_was_stopping_or_may_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopping: bool, code: int
+) -> None:
+    monkeypatch.setattr(module, "Asker", Falling)
+    monkeypatch.setattr(Falling, "stopping", stopping)
+    monkeypatch.setattr(module, "missing", lambda loggers: {0: "its library is not there"})
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("ASGD_JOB", str(tmp_path / "job.json"))
+    for name in ("ASK_SECONDS", "GONE_SECONDS"):
+        monkeypatch.setattr(module, name, 0.01)
+    config = config_of(a_job({"tensorboard": {}}))
+    config.join_timeout_seconds = 0.2
+    beside = Beside.begin(config)
+    assert beside is not None and beside.alone(lambda: False) == code
 
 
 def test_a_job_without_loggers_has_none_beside_it_and_two_jobs_of_one_name_are_two_runs() -> None:

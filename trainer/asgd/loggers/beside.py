@@ -30,6 +30,10 @@ from asgd.wire.ask import Asker
 from asgd.wire.messages import Command, Done
 
 ASK_SECONDS = 1.0
+SOON_SECONDS = 0.1
+"""Between two questions once the job is stopping: its servers may be gone soon after its end."""
+GONE_SECONDS = 10.0
+"""Servers of a job that is stopping have ended when they are silent for so long."""
 LAST_SECONDS = 5.0
 """So long the status of the end is waited for."""
 FINISH_SECONDS = 20.0
@@ -45,6 +49,8 @@ class Beside:
         self._loggers = Loggers(config.job.spec.logging, Path(os.environ[Env.JOB]), paths, say)
         self._over = threading.Event()
         self.finished = False
+        self.lost = False
+        """No server answers any more."""
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
 
     @classmethod
@@ -63,19 +69,27 @@ class Beside:
 
     def alone(self, leaving: Callable[[], bool]) -> int:
         """For a job without an evaluation: until it is over, or this process is told to leave; its exit code."""
-        while not (self.finished or leaving()):
+        while self._thread.is_alive() and not leaving():
             time.sleep(ASK_SECONDS / 4)
         self.close()
+        if self.lost:
+            return exitcodes.TRY_AGAIN
         return exitcodes.DONE if self.finished else exitcodes.DRAINED
 
     def _run(self) -> None:
-        asker = Asker(self._config.servers[0], self._config.keys)
+        asker, heard, stopping = Asker(self._config.servers[0], self._config.keys), time.monotonic(), False
         try:
             with HistoryWriter(self._folder / "history.jsonl") as history:
-                while not (self.finished or self._over.wait(ASK_SECONDS)):
+                while not (
+                    self.finished or self.lost or self._over.wait(SOON_SECONDS if stopping else ASK_SECONDS)
+                ):
                     if status := _status(asker):
                         history.record(status)
+                        heard, stopping = time.monotonic(), bool(status.stop_reason)
                         self.finished = status.phase == "finished"
+                    silent = time.monotonic() - heard
+                    self.finished |= stopping and silent > GONE_SECONDS
+                    self.lost = silent > self._config.join_timeout_seconds
                     self._loggers.look()
         finally:
             asker.close()
