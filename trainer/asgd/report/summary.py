@@ -99,11 +99,9 @@ def read(path: Path) -> Summary:
 
 def describe(summary: Summary, output: Path | None = None) -> list[str]:
     """What was reached, why it stopped, speed, staleness, losses and where the files are, a line each."""
-    reason = _REASONS.get(summary.stop_reason, summary.stop_reason)
-    reason += f"; {summary.stop_detail}" if summary.stop_detail else ""
     lines = [
         f"reached    {_reached(summary)}",
-        f"stopped    after {units.seconds(summary.seconds)}: {reason}",
+        f"stopped    after {units.seconds(summary.seconds)}: {reason(summary)}",
         f"speed      {units.rate(summary.samples_per_second)} samples/s, "
         f"{units.rate(summary.updates_per_second)} updates/s with {units.plural(summary.workers, 'worker')} "
         f"and {units.plural(summary.shards, 'shard')}",
@@ -137,6 +135,12 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
     if output is not None:
         lines.append(f"files      {output}")
     return lines
+
+
+def reason(summary: Summary) -> str:
+    """Why it stopped, and what led to it."""
+    why = _REASONS.get(summary.stop_reason, summary.stop_reason)
+    return f"{why}; {summary.stop_detail}" if summary.stop_detail else why
 
 
 def staleness(view: StalenessView) -> str:

@@ -17,11 +17,13 @@ _NOT_USERS = (
     "<",
 )
 """Where files lie that are not the user's."""
+_TYPED = ("<stdin>", "<console>", "<python-input", "<ipython-input")
+"""What Python and its shells call code that a person has typed."""
 
 
 def is_users(file: str) -> bool:
     """Whether code in `file` is the user's, and no library's or ours."""
-    return not file.startswith(_NOT_USERS)
+    return file.startswith(_TYPED) or not file.startswith(_NOT_USERS)
 
 
 def sentence(error: BaseException, *, placed: bool = True) -> str:

@@ -7,21 +7,23 @@ says and writes it down. All decisions about training are shard 0's; Ctrl-C only
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import socket
 import sys
 import time
 from pathlib import Path
+from shutil import rmtree
 
 import msgspec
 
 from asgd import exitcodes
 from asgd.algorithms.registry import halves
-from asgd.drivers.display import Display
+from asgd.drivers import sent
+from asgd.drivers.display import Display, MakeDisplay
 from asgd.drivers.local import finish
 from asgd.drivers.local.addresses import Ports, endpoints
+from asgd.drivers.local.announcing import announce
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
 from asgd.drivers.local.logged import loggers_of, without_loggers
@@ -46,10 +48,8 @@ from asgd.host.warned import Warned
 from asgd.loggers.kinds import check_installed
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
-from asgd.report.precision import full, precision
 from asgd.spec import Job, advice, dump_job
 from asgd.spec.environment import Env
-from asgd.spec.groups import counted
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
@@ -127,11 +127,12 @@ class LocalRun:
             self.job, findings, self.checkpoint_uri, self._private.name, self.display.warn
         )
         if not restored:
-            shutil.rmtree(optimizer_states(self.checkpoint_uri, self.output), ignore_errors=True)
+            rmtree(optimizer_states(self.checkpoint_uri, self.output), ignore_errors=True)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
-        recording.begin(self.output.recording, self._folder, self._threads)
+        code = sent.keep(self.job.spec.entrypoint, self._folder, self.output.folder)
+        recording.begin(self.output.recording, code, self._threads)
         try:
             self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
         except OSError as error:
@@ -331,8 +332,8 @@ class LocalRun:
 
 
 def run(
-    job: Job, folder: Path, asked_output: str | None, starter: Starter, *, quiet: bool, transport: str,
-    profile: str | None = None,
+    job: Job, folder: Path, asked_output: str | None, starter: Starter, make_display: MakeDisplay,
+    *, transport: str, profile: str | None = None,
 ) -> int:  # fmt: skip
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
@@ -341,7 +342,7 @@ def run(
     check_installed(job.spec.logging)
     profiled = Profile.parse(profile, job.spec.workers.replicas) if profile else None
     with choose_output(job, asked_output) as output:
-        with Display(quiet=quiet) as display:
+        with make_display(output.folder) as display:
             for line in advice(job):
                 display.note(f"warning: {line}")
             local = LocalRun(job, folder, output, display, interrupts, transport, starter, profiled)
@@ -349,7 +350,7 @@ def run(
                 findings = _prepare(local)
                 for line in findings.warnings:
                     display.note(f"warning: {line}")
-                for line in _announce(job, findings, output):
+                for line in announce(job, findings, output.folder):
                     display.note(line, matters=False)
                 code = local.run(findings)
             finally:
@@ -375,17 +376,3 @@ def _prepare(local: LocalRun) -> Findings:
     except UserError:
         local.output.discard()
         raise
-
-
-def _announce(job: Job, findings: Findings, output: Output) -> list[str]:
-    spec = job.spec
-    data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
-    what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
-    types = precision(findings.kinds, spec.codec)
-    lines = [
-        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers, {spec.workers.replicas} workers"
-    ]
-    if spec.optimizer.groups and not findings.script:
-        sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
-        lines.append(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
-    return [*lines, *([] if full(types) else [types]), f"files in {output.folder}"]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from asgd import exitcodes
 from asgd.algorithms import attacks
-from asgd.drivers.display import Display
+from asgd.drivers import sent
+from asgd.drivers.display import MakeDisplay
 from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output, choose_output
 from asgd.report import curves, summary
@@ -61,27 +62,27 @@ def world(arguments: argparse.Namespace, workers: int) -> World:
     return dataclasses.replace(described, bandwidth=models.amount("--bandwidth", arguments.bandwidth))
 
 
-def run(job: Job, folder: Path, described: World, asked_output: str | None, *, quiet: bool) -> int:
+def run(job: Job, folder: Path, described: World, asked_output: str | None, make_display: MakeDisplay) -> int:
     """Simulates `job`, whose file lies in `folder`; returns the exit code. Raises UserError."""
     with choose_output(job, asked_output) as output:
-        return _run(job, folder, described, output, quiet=quiet)
+        return _run(job, folder, described, output, make_display)
 
 
-def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: bool) -> int:
+def _run(job: Job, folder: Path, described: World, output: Output, make_display: MakeDisplay) -> int:
     from asgd.drivers.virtual.simulation import Simulation
     from asgd.drivers.virtual.store import MemoryStore
     from asgd.worker.device.flat import kinds
     from asgd.worker.shared import TorchWork  # torch takes a second to load
 
     written = HistoryWriter(output.file("history.jsonl"), simulated=True)
-    with Display(quiet=quiet) as display, written as history:
+    with make_display(output.folder) as display, written as history:
         for line in advice(job):
             display.note(f"warning: {line}")
         if job.spec.logging:
             display.note("spec.logging: a simulation starts no loggers; its series are in history.jsonl")
         output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")
         # Where an entrypoint that is a file is looked for.
-        os.environ[Env.JOB_FOLDER] = str(folder)
+        os.environ[Env.JOB_FOLDER] = str(sent.keep(job.spec.entrypoint, folder, output.folder))
         work = TorchWork(job.spec)
 
         def observe(status: Status) -> None:
