@@ -27,6 +27,7 @@ class Task:
     collate:   how samples of a map-style dataset become a batch; PyTorch's default if not given.
     accumulate: micro-batches that make one gradient; `spec.batchSize` is the whole batch.
     data_workers: DataLoader processes for a map-style dataset in each worker; 0 loads in the training process.
+    callbacks: objects that are told how training goes (`asgd.Callback`, or any object with some of its methods).
     optimizer: `lambda params: torch.optim.AdamW(params, lr=1e-3)`: what steps in the worker, for strategies with local
                steps; `params` are the model's trained parameters. Or an optimizer made of them.
     stages:    modules that make up the model's forward one after the other, for `spec.workers.stages` above 1: as
@@ -40,5 +41,6 @@ class Task:
     collate: Callable[[list[Any]], Any] | None = None
     accumulate: int = 1
     data_workers: int = 0
+    callbacks: Sequence[Any] = ()
     stages: Sequence[nn.Module] | None = None
     optimizer: torch.optim.Optimizer | Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None

@@ -163,6 +163,29 @@ class Evaluation(Spec, frozen=True):
     devices: Devices = field(default_factory=Devices)
 
 
+class TensorBoard(Spec, frozen=True):
+    dir: str = ""
+
+
+class MLflow(Spec, frozen=True):
+    tracking_uri: str = ""
+    experiment: str = ""
+    run_name: str = ""
+
+
+class WandB(Spec, frozen=True):
+    project: str = ""
+    mode: str = ""
+
+
+class Logger(Spec, frozen=True):
+    """Exactly one of its fields is there."""
+
+    tensorboard: TensorBoard | None = None
+    mlflow: MLflow | None = None
+    wandb: WandB | None = None
+
+
 class ExitCodes(Spec, frozen=True):
     fatal: tuple[int, ...] = (2, 78)
 
@@ -275,6 +298,7 @@ class JobSpec(Spec, frozen=True):
     rollback: RollbackRule = field(default_factory=RollbackRule)
     outliers: OutlierRule = field(default_factory=OutlierRule)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    logging: tuple[Logger, ...] = ()
     parameter_server: ParameterServer = field(default_factory=ParameterServer)
     workers: Workers = field(default_factory=Workers)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)

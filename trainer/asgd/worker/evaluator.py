@@ -25,6 +25,7 @@ from asgd.host.priority import stand_back
 from asgd.host.say import say
 from asgd.host.warned import tell_warnings
 from asgd.kernel import F32
+from asgd.loggers.beside import Beside
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.limits import TEXT_MOST
@@ -44,7 +45,10 @@ from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.patience import Patience
 from asgd.worker.task.agreeing import digest_of_task
 from asgd.worker.task.build import build_task
+from asgd.worker.task.calling import Calling
+from asgd.worker.task.entrypoint import is_script
 from asgd.worker.task.measuring import measured
+from asgd.worker.told_evaluator import EvaluatorTold
 
 POLL_SECONDS = 0.05
 TELL_SECONDS = 30.0
@@ -77,6 +81,9 @@ class Evaluator:
         self.heartbeat = Heartbeat(config.servers[0], config.keys, identity)
         self.heartbeat.start()
         self._asker = Asker(config.servers[0], config.keys)
+        self._callbacks = EvaluatorTold(
+            config.job.name, Calling(task, self.flat), self._asker, lambda: self.heartbeat.heard
+        )
         self.measured = -1
         self.oracle: OracleLink | None = None
         if halves(spec).strategy.oracle:
@@ -95,13 +102,20 @@ class Evaluator:
         """
         outcome = self.centre.pull(self._staging.host)
         version = self.centre.channels[0].version
-        if final or version != self.measured:
+        fresh = final or version != self.measured
+        if fresh:
             self.flat.load(self._staging.on_device())
             self.metrics, self.error = self._evaluated()
             self.measured = version
         if final and self.config.extras and self.task.evaluate:
             self._save_extras(self.config.extras)
-        self._tell(Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST]))
+        result = Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST])
+        failed = self._callbacks.evaluated(result) if fresh else ""
+        if failed:
+            # NB: what was measured counts all the same.
+            self._tell(msgspec.structs.replace(result, final=False))
+            result = msgspec.structs.replace(result, metrics={}, error=failed[:TEXT_MOST])
+        self._tell(result)
 
     def _evaluated(self) -> tuple[dict[str, float], str]:
         """The metrics, or why there are none.
@@ -146,6 +160,8 @@ class Evaluator:
 
     def rest(self, seconds: float) -> None:
         """Until it is time to look again; an oracle answers meanwhile."""
+        if failed := self._callbacks.look():
+            self._tell(Evaluated(max(self.measured, 0), 0, {}, False, error=failed[:TEXT_MOST]))
         if self.oracle:
             self.oracle.serve(seconds)
         else:
@@ -166,8 +182,13 @@ def main() -> int:
     tell_warnings()
     limit_threads(config.job.spec)
     leaving = catch_term()
+    loggers = Beside.begin(config)
+    if loggers and is_script(config.job.spec.entrypoint):
+        return loggers.alone(lambda: bool(leaving))
     task = build_task(config.job.spec)
     if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
+        if loggers:
+            return loggers.alone(lambda: bool(leaving))
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
     digest = digest_of_task(task)
     start_training(task.model)
@@ -181,6 +202,8 @@ def main() -> int:
     final = watch(evaluator, lambda: bool(leaving))
     evaluator.close()
     exporter.close()
+    if loggers:
+        loggers.close()
     # NB: one that was told to leave before the end has to come back, elsewhere perhaps.
     return exitcodes.DONE if final else exitcodes.DRAINED
 

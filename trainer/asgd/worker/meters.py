@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -44,13 +44,18 @@ class Meters(Observer):
         self.versions: tuple[int, ...] = ()
         self.ways: Callable[[], list[str]] = list
         """What bulk to each shard goes over."""
+        self.stepped: Callable[[], None] = lambda: None
+        """Called after each step, in the thread that computes."""
+        self.mark: Callable[[str], AbstractContextManager[object]] = nullcontext
+        """Around each stage, for a profiler to name it."""
         self._last = time.perf_counter()
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Adds the block's duration to a stage."""
         began = time.perf_counter()
-        yield
+        with self.mark(stage):
+            yield
         took = time.perf_counter() - began
         self.seconds[stage] += took
         if stage == "exchange":
@@ -68,6 +73,7 @@ class Meters(Observer):
         self.samples += samples
         self.steps += 1
         self.loss = loss if loss is not None else self.loss
+        self.stepped()
 
     def dropped(self) -> None:
         """A batch was left out, for its loss or gradient was not finite."""

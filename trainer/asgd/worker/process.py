@@ -29,8 +29,10 @@ from asgd.worker.sending.asked import AskedLeases
 from asgd.worker.sending.leases import Leases
 from asgd.worker.task.agreeing import digest_of_task
 from asgd.worker.task.build import build_task
+from asgd.worker.task.calling import Calling, silent
 from asgd.worker.task.entrypoint import is_script
 from asgd.worker.task.probing import take_probe
+from asgd.worker.told import Told
 
 
 def main() -> int:
@@ -57,6 +59,8 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
     spec = config.job.spec
     digest = digest_of_task(task)
     probe = take_probe(task, spec)
+    for line in silent(task) if config.index == 0 else []:
+        say(line)
     computation = prepare(task, spec, config.index)
     about = About(
         dataset=dataset_size(task, spec.entrypoint), guarantee=guarantee(task),
@@ -103,6 +107,9 @@ def _live(
 ) -> str:
     """Joins, trains and leaves; returns why the job is over, '' where it goes on without this worker."""
     replica, index = parts.replica, config.index
+    told = Told(
+        config, Calling(task, computation.flat), replica, dataset_size(task, config.job.spec.entrypoint)
+    )
     reason = replica.join()
     lanes = ", ".join(sorted(set(replica.centre.ways)))
     joined = f"joined, {replica.vectors.size:,} parameters on {computation.where}, lanes {lanes}"
@@ -121,12 +128,14 @@ def _live(
             names = ", ".join(name or "the model" for name in resting[:3])
             more = f" and {len(resting) - 3} more" if len(resting) > 3 else ""
             say(f"worker {index}: stays in evaluation mode, as the entrypoint left it: {names}{more}")
+        told.start()
         reason = replica.live(replica.core.train())
         if keeping:
             keeping.save()
     if reason or not leaving:
         leave_extras(task.model, computation.flat, config.extras, index)
     replica.close("drained" if leaving else reason)
+    told.end("drained" if leaving and not reason else reason)
     return reason
 
 

@@ -26,9 +26,9 @@ def is_users(file: str) -> bool:
     return file.startswith(_TYPED) or not file.startswith(_NOT_USERS)
 
 
-def sentence(error: BaseException) -> str:
-    """What went wrong in users' code, on one line, with the last line of their own that took part."""
-    where = place(error)
+def sentence(error: BaseException, *, placed: bool = True) -> str:
+    """What went wrong in users' code, on one line, with the last line of their own that took part if `placed`."""
+    where = place(error) if placed else ""
     return _what(error) + (f" ({where})" if where else "")
 
 

@@ -78,6 +78,8 @@ def _run(job: Job, folder: Path, described: World, output: Output, make_display:
     with make_display(output.folder) as display, written as history:
         for line in advice(job):
             display.note(f"warning: {line}")
+        if job.spec.logging:
+            display.note("spec.logging: a simulation starts no loggers; its series are in history.jsonl")
         output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")
         # Where an entrypoint that is a file is looked for.
         os.environ[Env.JOB_FOLDER] = str(sent.keep(job.spec.entrypoint, folder, output.folder))

@@ -80,6 +80,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     from asgd.worker.device.tables import warnings
     from asgd.worker.reading.data import dataset_size, guarantee
     from asgd.worker.task.build import build_task
+    from asgd.worker.task.calling import silent
     from asgd.worker.task.probing import take_probe
     from asgd.worker.task.trial import refuse_empty, try_out
 
@@ -105,7 +106,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
         evaluates=task.evaluate is not None,
         extras=sorted(rest(task.model, {name for name, _ in layout})),
         aliases=aliases(task.model),
-        warnings=warnings(task.model),
+        warnings=[*warnings(task.model), *silent(task)],
     )
 
     def let_go(what: str) -> NoReturn:
