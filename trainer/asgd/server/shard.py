@@ -163,7 +163,8 @@ class Shard(Parameters):
                 "order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term
             )
         pieces, looked = self._pieces(message, payload), None
-        self.follow(message)
+        if message.settings != self.settings:
+            self.follow(message)
         if fresh:
             looked = self._largest(message, *pieces[0])
             seen = self._begin(message, looked)
