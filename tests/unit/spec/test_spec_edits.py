@@ -75,8 +75,12 @@ LIVE: dict[str, Any] = {
     "stopAfter": {"updates": 5},
     "divergence.factor": 5,
     "checkpoint.everySeconds": 5,
+    "checkpoint.everyUpdates": 5,
+    "checkpoint.everyEpochs": 0.5,
     "checkpoint.keep": 1,
     "evaluation.everySeconds": 1,
+    "evaluation.everyUpdates": 5,
+    "evaluation.everyEpochs": 0.5,
     "evaluation.devices.count": 1,
 }
 

@@ -7,9 +7,12 @@ metric alone could end does not wait for ever for the next one. Pure; times are 
 from __future__ import annotations
 
 from asgd.server.evaluation import EvaluatorLife
+from asgd.server.rhythm import Counts, passed
 from asgd.server.suspects import Suspects
 from asgd.spec.types import JobSpec, Metric
 
+PULLS_KEPT = 64
+"""Of so many versions that the evaluator has pulled it is remembered how far the job was."""
 FAILED_MOST = 3
 """So many failed evaluations in a row end a job that only a metric could end."""
 
@@ -28,6 +31,9 @@ class Evaluations(Suspects):
         """Grows with what has to be saved although no push has come."""
         self.metrics: dict[str, float] = {}
         self.metrics_at = -1
+        self.evaluated_at = Counts()
+        """How far the job was when those weights stood that were evaluated last, well or not."""
+        self._pulled: dict[int, Counts] = {}
         self.evaluations_failed = 0
         self.evaluation_error = ""
         """Why the newest evaluation has failed, if it has."""
@@ -43,14 +49,36 @@ class Evaluations(Suspects):
     def _enter(self, phase: str, now: float) -> None:
         self.phase, self.phase_since = phase, now
 
+    @property
+    def counts(self) -> Counts:
+        """How far the job is."""
+        raise NotImplementedError
+
+    @property
+    def evaluation_due(self) -> int:
+        """A number of the newest multiple of updates or epochs that no evaluation has looked at; 0: there is none."""
+        return passed(self.spec.evaluation, self.evaluated_at, self.counts)
+
+    def pulled(self, version: int) -> None:
+        """The evaluator takes the weights of `version` of shard 0 at this moment."""
+        self._pulled.setdefault(version, self.counts)
+        if len(self._pulled) > PULLS_KEPT:
+            del self._pulled[next(iter(self._pulled))]
+
+    def counts_of(self, version: int) -> Counts:
+        """How far the job was when the evaluator took the weights of `version`; a round's version counts rounds."""
+        return self._pulled.get(version, Counts(version, self.counts.epochs))
+
     def evaluated(
-        self, version: int, metrics: dict[str, float], final: bool, now: float, error: str = ""
-    ) -> None:
-        """The evaluator's result; `error`: why it has none."""
+        self, updates: int, metrics: dict[str, float], final: bool, now: float, error: str = "", *,
+        epochs: float | None = None,
+    ) -> None:  # fmt: skip
+        """The evaluator's result on the weights after so many updates and epochs; `error`: why it has none."""
+        self.evaluated_at = Counts(updates, self.counts.epochs if epochs is None else epochs)
         if not error:
-            self.metrics, self.metrics_at, self.evaluation_error = dict(metrics), version, ""
+            self.metrics, self.metrics_at, self.evaluation_error = dict(metrics), updates, ""
             self.evaluator.failed = 0
-        self.evaluator.told(self.spec.evaluation.every_seconds, now)
+        self.evaluator.told(self.spec.evaluation.seconds, now)
         if error:
             self._evaluation_failed(error, now)
         if final and self.phase == "evaluating":
@@ -99,6 +127,7 @@ class Evaluations(Suspects):
         """An evaluator that hangs while the job trains is told to end, so that another one can start."""
         if self.first_push is None:
             return
+        self.evaluator.ask(self.evaluation_due > 0, now)
         if seconds := self.evaluator.hangs(self.spec, self.first_push, now):
             self.evaluator.given_up = f"the evaluator has told nothing for {seconds:.0f} s: it has to end"
             self.notices.add(self.evaluator.given_up, "evaluator")

@@ -18,6 +18,7 @@ from asgd.server.divergence import Divergence
 from asgd.server.mean import Mean
 from asgd.server.notices import Notices
 from asgd.server.pool import PoolState
+from asgd.server.rhythm import Counts
 
 if TYPE_CHECKING:
     from asgd.server.coordinator import Coordinator
@@ -60,6 +61,7 @@ class Kept(Struct, rename="camel"):
     suspects: set[int] = set()
     metrics: dict[str, float] = {}
     metrics_at: int = -1
+    evaluated_at: Counts = Counts()
     evaluations_failed: int = 0
     evaluation_error: str = ""
     restarts: dict[str, int] = {}

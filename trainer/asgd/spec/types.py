@@ -124,9 +124,32 @@ class Devices(Spec, frozen=True):
     resource_name: str = "nvidia.com/gpu"
 
 
-class Evaluation(Spec, frozen=True):
-    every_seconds: float = 10.0
+class Rhythm(Spec, frozen=True):
+    """How often: what is given counts each by itself, and the first that falls due is it."""
+
+    every_seconds: float | None = None
+    every_updates: int | None = None
+    every_epochs: float | None = None
+
+    @property
+    def counted(self) -> bool:
+        """By updates or epochs, perhaps beside seconds."""
+        return self.every_updates is not None or self.every_epochs is not None
+
+    def seconds_or(self, usual: float) -> float:
+        """Seconds from one to the next; 0: not by time. `usual`: where nothing at all is given."""
+        if self.every_seconds is not None:
+            return self.every_seconds
+        return 0.0 if self.counted else usual
+
+
+class Evaluation(Rhythm, frozen=True):
     devices: Devices = field(default_factory=Devices)
+
+    @property
+    def seconds(self) -> float:
+        """From one evaluation to the next; 0: not by time."""
+        return self.seconds_or(10.0)
 
 
 class ExitCodes(Spec, frozen=True):
@@ -163,12 +186,16 @@ class Volume(Spec, frozen=True):
     empty_dir: dict[str, Any] | None = None
 
 
-class Checkpoint(Spec, frozen=True):
+class Checkpoint(Rhythm, frozen=True):
     uri: str = ""
     volume: Volume | None = None
-    every_seconds: float = 60
     keep: int = 3
     restore: str = "Latest"
+
+    @property
+    def seconds(self) -> float:
+        """From one checkpoint to the next; 0: not by time."""
+        return self.seconds_or(60.0)
 
 
 class RunPolicy(Spec, frozen=True):

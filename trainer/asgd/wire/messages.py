@@ -251,17 +251,17 @@ class Beaten(Message):
     save: Natural = 0
     """To shards: number of the newest save and at which version it falls due."""
     save_at: Natural = 0
-    saved: Natural = 0
-    """The newest save that is complete."""
+    saved: Natural = 0  # the newest save that is complete
     dataset: int | None = None
     resting: list[Natural] = []
     """Workers without data for now: no clock waits for them."""
-    every_seconds: float = 0.0
-    """To the evaluator: how often to evaluate; 0 only at the end."""
-    given_up: str = ""
-    """Why this process was given up and has to end; nothing else is told then."""
+    every_seconds: float = 0.0  # to the evaluator: how often to evaluate; 0: not by time
+    given_up: str = ""  # why this process was given up and has to end; nothing else is told then
     rollbacks: Natural = 0
     back_to: Natural = 0  # to shards: who has not gone back so often does so, to this save
+    evaluation_due: Natural = (
+        0  # to the evaluator: an evaluation by updates or epochs, by its number; 0: none is due
+    )
 
 
 class Gathered(Message):

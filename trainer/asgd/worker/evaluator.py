@@ -29,6 +29,7 @@ from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.limits import TEXT_MOST
 from asgd.wire.messages import Command, Done, Evaluated, Fault
+from asgd.worker.agenda import Agenda
 from asgd.worker.device import extras as state
 from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
 from asgd.worker.device.batch_norm import recompute
@@ -47,6 +48,8 @@ from asgd.worker.task.build import build_task
 from asgd.worker.task.measuring import measured
 
 POLL_SECONDS = 0.05
+HEAR_SECONDS = 0.1
+"""Pause between two questions to shard 0, which tells in its answer that an evaluation by updates or epochs is due."""
 TELL_SECONDS = 30.0
 
 
@@ -74,7 +77,7 @@ class Evaluator:
         )
         self._device, self._buffers = device, Buffers(task.model)
         self._staging = Staging(self.flat.size, device)
-        self.heartbeat = Heartbeat(config.servers[0], config.keys, identity)
+        self.heartbeat = Heartbeat(config.servers[0], config.keys, identity, pause_seconds=HEAR_SECONDS)
         self.heartbeat.start()
         self._asker = Asker(config.servers[0], config.keys)
         self.measured = -1
@@ -88,20 +91,22 @@ class Evaluator:
         self.centre.exchange(None, self._staging.host, PushHeader(of=worker))
         return self._staging.host
 
-    def measure(self, final: bool) -> None:
+    def measure(self, final: bool) -> bool:
         """Pulls, evaluates and reports; weights that were measured already are not measured again.
 
-        At the end they are: what workers leave at parting makes no version.
+        At the end they are: what workers leave at parting makes no version. Returns whether they were measured now.
         """
         outcome = self.centre.pull(self._staging.host)
         version = self.centre.channels[0].version
-        if final or version != self.measured:
+        fresh = final or version != self.measured
+        if fresh:
             self.flat.weights.copy_(self._staging.on_device())
             self.metrics, self.error = self._evaluated()
             self.measured = version
         if final and self.config.extras and self.task.evaluate:
             self._save_extras(self.config.extras)
         self._tell(Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST]))
+        return fresh
 
     def _evaluated(self) -> tuple[dict[str, float], str]:
         """The metrics, or why there are none.
@@ -186,23 +191,20 @@ def main() -> int:
 
 
 def watch(evaluator: Evaluator, leaving: object) -> bool:
-    """Measures at the pace of `evaluation.everySeconds` until training is over, then the final weights.
+    """Measures when `evaluation` says so until training is over, then the final weights.
 
     Returns whether it came to those.
     """
     assert callable(leaving)
-    due = 0.0
+    agenda = Agenda(evaluator.config.job.spec.evaluation.seconds)
     while not leaving():
         heard = evaluator.heartbeat.heard
         if heard.final:
             evaluator.measure(final=True)
             return True
-        # NB: until shard 0 has answered a heartbeat, `heard` is empty.
-        every = heard.every_seconds if heard.workers else evaluator.config.job.spec.evaluation.every_seconds
-        if every and time.monotonic() >= due and not heard.stop:
-            due = time.monotonic() + every
+        if agenda.due(heard, time.monotonic()):
             try:
-                evaluator.measure(final=False)
+                agenda.measured(heard, evaluator.measure(final=False), time.monotonic())
             except TryAgain:
                 continue
         evaluator.rest(POLL_SECONDS)

@@ -47,6 +47,8 @@ class Simulation:
         self._former = round(1000 * self.clock.now)
         self._observed = -1.0
         self._measured = -1
+        self._due = 0
+        """The newest evaluation by updates or epochs that was made."""
         self.over = False
         """The job has ended."""
         late = {mishap.index for mishap in world.joins}
@@ -148,21 +150,30 @@ class Simulation:
     def _evaluate_often(self) -> None:
         if self.over:
             return
-        every = self.job.spec.evaluation.every_seconds
+        every = self.job.spec.evaluation.seconds
         up = self.cluster.servers[0].core is not None
         if every and up and self.cluster.coordinator.updates and not self.cluster.coordinator.stop_reason:
             self.measure()
         self.clock.after(every or 1.0, self._evaluate_often)
 
+    def _evaluate_at_counts(self) -> None:
+        """By updates or epochs: right after the push that made the multiple full."""
+        if self.over or not self.job.spec.evaluation.counted or self.cluster.servers[0].core is None:
+            return
+        coordinator = self.cluster.coordinator
+        if coordinator.evaluation_due not in (0, self._due) and not coordinator.stop_reason:
+            self._due = coordinator.evaluation_due
+            self.measure()
+
     def measure(self, final: bool = False) -> None:
         """Evaluates the job's answer as it is now; at the end in any case, for what workers leave is no update."""
-        updates = self.cluster.coordinator.updates
-        if updates == self._measured and not final:
+        at = self.cluster.coordinator.counts
+        if at.updates == self._measured and not final:
             return
-        self._measured = updates
+        self._measured = at.updates
         metrics = self.work.evaluate(self.answer())
         if metrics:
-            self.cluster.coordinator.evaluated(updates, metrics, False, self.clock.now)
+            self.cluster.coordinator.evaluated(at.updates, metrics, False, self.clock.now, epochs=at.epochs)
             self._record()
 
     def answer(self) -> F32:
@@ -172,7 +183,9 @@ class Simulation:
 
     def advance(self) -> bool:
         """Lets the next thing happen; False when nothing is left to happen: the job is over."""
-        return self.clock.step()
+        going = self.clock.step()
+        self._evaluate_at_counts()
+        return going
 
     def run(self) -> Status:
         """The whole job; returns its last status."""
