@@ -64,3 +64,28 @@ def test_updates_and_seconds_together_give_evaluations_of_both() -> None:
         optimizer={"learningRate": 1}, workers={"replicas": 1},
     )  # fmt: skip
     assert {10, 20} <= {at for at, _ in found} and len(found) > 5
+
+
+def test_the_simulator_keeps_the_weights_of_the_best_evaluation() -> None:
+    climb = Seen(np.zeros(4), lambda weights, worker: np.full(4, -1.0, np.float32))
+    spec = job(
+        evaluation={"everyUpdates": 5}, stopAfter={"updates": 23}, optimizer={"learningRate": 1},
+        workers={"replicas": 1}, checkpoint={"best": {"metric": "first", "mode": "min"}},
+    )  # fmt: skip
+    simulation = Simulation(spec, climb, CONSTANT)
+    best = simulation.run().best
+    assert best is not None and (best.value, best.updates) == (5.0, 5)
+    assert simulation.best is not None and simulation.best[1].tolist() == [5.0] * 4
+
+
+def test_a_metric_that_evaluate_never_gives_is_told_once_with_those_it_gives() -> None:
+    climb = Seen(np.zeros(4), lambda weights, worker: np.full(4, -1.0, np.float32))
+    status = Simulation(
+        job(
+            evaluation={"everyUpdates": 5}, stopAfter={"updates": 23}, workers={"replicas": 1},
+            checkpoint={"best": {"metric": "f1", "mode": "max"}},
+        ),
+        climb, CONSTANT,
+    ).run()  # fmt: skip
+    said = "spec.checkpoint.best.metric: f1 is nothing that `evaluate` gives; it gives first"
+    assert [notice.text for notice in status.notices] == [said] and status.best is None

@@ -19,7 +19,8 @@ from asgd.server.kept import RUN_BOUND, Kept
 from asgd.server.mean import Mean
 from asgd.server.notices import Notices
 from asgd.server.pool import Pool
-from asgd.spec.status import Notice
+from asgd.server.rhythm import Counts
+from asgd.spec.status import BestView, Notice
 from asgd.wire.messages import Granted
 from tests.checks.harness import job_spec
 
@@ -251,6 +252,8 @@ SAMPLES: dict[str, Any] = {
     "suspects": {1},
     "metrics": {"accuracy": 0.75},
     "metrics_at": 4,
+    "evaluated_at": Counts(4, 0.5),
+    "best": BestView("accuracy", 0.75, 4, 32, "/best"),
     "evaluations_failed": 2,
     "evaluation_error": "it failed",
     "restarts": {"worker": 2, "server": 1},

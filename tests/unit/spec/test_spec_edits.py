@@ -57,6 +57,7 @@ FROZEN: dict[str, Any] = {
     "checkpoint.volume": {"pvc": "x"},
     "checkpoint.restore": "None",
     "scheduling.queueName": "q",
+    "checkpoint.best": {"metric": "accuracy", "mode": "max"},
     "scheduling.gang": {},
     "network.policy": "Disabled",
     "metrics.port": 9999,

@@ -104,6 +104,8 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         f"and {units.plural(summary.shards, 'shard')}",
         f"staleness  {staleness(summary.staleness)}",
     ]
+    if best := summary.best:
+        lines.append(f"best       {best.metric} {units.number(best.value)} at update {best.updates:,}")
     bad = [f"{what} {text}" for what, text in troubles(summary)]
     if summary.workers_lost:
         bad.append(f"lost {_workers(summary.workers_lost)}")

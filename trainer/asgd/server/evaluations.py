@@ -9,6 +9,7 @@ from __future__ import annotations
 from asgd.server.evaluation import EvaluatorLife
 from asgd.server.rhythm import Counts, passed
 from asgd.server.suspects import Suspects
+from asgd.spec.status import BestView
 from asgd.spec.types import JobSpec, Metric
 
 PULLS_KEPT = 64
@@ -34,6 +35,8 @@ class Evaluations(Suspects):
         self.evaluated_at = Counts()
         """How far the job was when those weights stood that were evaluated last, well or not."""
         self._pulled: dict[int, Counts] = {}
+        self.best: BestView | None = None
+        """The best evaluation, whose weights the evaluator keeps."""
         self.evaluations_failed = 0
         self.evaluation_error = ""
         """Why the newest evaluation has failed, if it has."""
@@ -78,6 +81,7 @@ class Evaluations(Suspects):
         if not error:
             self.metrics, self.metrics_at, self.evaluation_error = dict(metrics), updates, ""
             self.evaluator.failed = 0
+            self._name_missing(metrics)
         self.evaluator.told(self.spec.evaluation.seconds, now)
         if error:
             self._evaluation_failed(error, now)
@@ -85,6 +89,23 @@ class Evaluations(Suspects):
             self._enter("finished", now)
         if _reached(self.spec.stop_after.metric, metrics):
             self.stop("metric", now)
+
+    def _name_missing(self, metrics: dict[str, float]) -> None:
+        """A field goes by a metric that `evaluate` does not give: told once."""
+        for field, name in wanted_metrics(self.spec).items():
+            gives = ", ".join(sorted(metrics)) or "nothing"
+            text = f"spec.{field}: {name} is nothing that `evaluate` gives; it gives {gives}"
+            if name not in metrics and all(notice.text != text for notice in self.notices.newest):
+                self.notices.add(text, "evaluation")
+
+    def keeps_best(self, best: BestView | None, trouble: str) -> None:
+        """The evaluator's word on the best weights that it keeps; `trouble`: why better ones are not in the store."""
+        if best and best != self.best:
+            self.best = best
+            self.changes += 1
+        text = f"the best model is not kept: {trouble}"
+        if trouble and all(notice.text != text for notice in self.notices.newest):
+            self.notices.add(text, "evaluation")
 
     def _evaluation_failed(self, why: str, now: float) -> None:
         """An evaluation has failed. A job that only a metric can end does not wait for ever for the next one."""
@@ -149,6 +170,16 @@ class Evaluations(Suspects):
             self.evaluations_failed += 1
             self.notices.add(why, "evaluator")
             self._enter("finished", now)
+
+
+def wanted_metrics(spec: JobSpec) -> dict[str, str]:
+    """{field: the metric that it goes by}"""
+    found = {}
+    if spec.stop_after.metric:
+        found["stopAfter.metric.name"] = spec.stop_after.metric.name
+    if spec.checkpoint.best:
+        found["checkpoint.best.metric"] = spec.checkpoint.best.metric
+    return found
 
 
 def _reached(rule: Metric | None, metrics: dict[str, float]) -> bool:

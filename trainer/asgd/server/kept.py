@@ -19,6 +19,7 @@ from asgd.server.mean import Mean
 from asgd.server.notices import Notices
 from asgd.server.pool import PoolState
 from asgd.server.rhythm import Counts
+from asgd.spec.status import BestView
 
 if TYPE_CHECKING:
     from asgd.server.coordinator import Coordinator
@@ -31,7 +32,7 @@ RUN_BOUND = (
 """Of one start of the job only: a job that is resumed by another one begins these anew."""
 
 NOT_UNDONE = (
-    "notices", "restarts", "seen", "lost", "suspects", "finished_loops", "evaluations_failed", "agreement",
+    "notices", "restarts", "seen", "lost", "suspects", "finished_loops", "evaluations_failed", "agreement", "best",
 )  # fmt: skip
 """What a rollback leaves as it was: it has happened, whatever the weights are now."""
 
@@ -62,6 +63,7 @@ class Kept(Struct, rename="camel"):
     metrics: dict[str, float] = {}
     metrics_at: int = -1
     evaluated_at: Counts = Counts()
+    best: BestView | None = None
     evaluations_failed: int = 0
     evaluation_error: str = ""
     restarts: dict[str, int] = {}

@@ -23,7 +23,7 @@ from asgd.server.saving import Restored, Saving
 from asgd.server.shard import Shard, named
 from asgd.server.traffic import Traffic
 from asgd.server.view import build_status
-from asgd.spec.status import Status
+from asgd.spec.status import BestView, Status
 from asgd.spec.types import Job, JobSpec
 from asgd.wire.messages import (
     Beat,
@@ -207,7 +207,9 @@ class Primary:
                 self.coordinator.evaluated(
                     at.updates, message.metrics, message.final, now, message.error, epochs=at.epochs
                 )
-                return Done()
+                if message.role == "evaluator":
+                    self._best_kept(message)
+                return Done(str(at.updates).encode())
             case Failed():
                 return self._failed(message)
             case Command():
@@ -248,6 +250,14 @@ class Primary:
         else:
             raise ProtocolError(f"a beat of role {message.role!r} with a report of another")
         return beaten(coordinator, self.collecting, self.shard.rollbacks, message.role)
+
+    def _best_kept(self, message: Evaluated) -> None:
+        if self._saving is None or self.job.spec.checkpoint.best is None:
+            return
+        kept, uri = message.best, self._saving.facts.uri.rstrip("/")
+        place = f"{uri}/best/{kept.file}" if kept else ""
+        view = BestView(kept.metric, kept.value, kept.updates, kept.samples, place) if kept else None
+        self.coordinator.keeps_best(view, message.trouble)
 
     def _worker_report(self, index: int, report: WorkerReport) -> None:
         if member := self.coordinator.members.get(index):

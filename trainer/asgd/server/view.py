@@ -10,7 +10,7 @@ from asgd.server.coordinator import Coordinator
 from asgd.server.facts import JobFacts, SaveFacts
 from asgd.server.members import Member
 from asgd.server.waiting import waiting_for
-from asgd.spec.status import CheckpointView, StalenessView, Status, WorkerView
+from asgd.spec.status import BestView, CheckpointView, StalenessView, Status, WorkerView
 
 LOST_MOST = 256
 """So many indices of lost workers are told."""
@@ -67,6 +67,7 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         loss=coordinator.loss,
         metrics=dict(coordinator.metrics),
         metrics_at_updates=max(0, coordinator.metrics_at),
+        best=_best(coordinator),
         evaluations_failed=coordinator.evaluations_failed,
         evaluation_error=coordinator.evaluation_error,
         staleness=staleness(histogram),
@@ -103,6 +104,12 @@ def _rollbacks(coordinator: Coordinator) -> dict[str, Any]:
         "rollback_detail": coordinator.rollback_detail,
         "rate_factor": rate_factor(coordinator.spec, coordinator.rollbacks),
     }
+
+
+def _best(coordinator: Coordinator) -> BestView | None:
+    """NB: a job that was resumed may go by another metric now, or by none."""
+    rule, best = coordinator.spec.checkpoint.best, coordinator.best
+    return best if rule and best and best.metric == rule.metric else None
 
 
 def _origin(coordinator: Coordinator, now: float) -> float:

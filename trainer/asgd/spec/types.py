@@ -186,10 +186,18 @@ class Volume(Spec, frozen=True):
     empty_dir: dict[str, Any] | None = None
 
 
+class BestRule(Spec, frozen=True):
+    """Which evaluation is the best one, whose weights are kept."""
+
+    metric: str
+    mode: str
+
+
 class Checkpoint(Rhythm, frozen=True):
     uri: str = ""
     volume: Volume | None = None
     keep: int = 3
+    best: BestRule | None = None
     restore: str = "Latest"
 
     @property

@@ -32,7 +32,7 @@ from asgd.wire.fields import (
 )
 from asgd.wire.fields import Role as Role
 from asgd.wire.fields import Span as Span
-from asgd.wire.reports import Report, Text
+from asgd.wire.reports import BestReport, Report, Text
 
 PROTOCOL = 1
 
@@ -246,8 +246,7 @@ class Beaten(Message):
     members: dict[int, int] = {}
     """{live worker: incarnation}"""
     stop: str = ""
-    final: bool = False
-    """To the evaluator: training is over, evaluate these weights and leave."""
+    final: bool = False  # to the evaluator: training is over, evaluate these weights and leave
     save: Natural = 0
     """To shards: number of the newest save and at which version it falls due."""
     save_at: Natural = 0
@@ -312,17 +311,18 @@ class Judged(Message):
 
 
 class Evaluated(Message):
-    """The evaluator's result on the weights of `version`."""
+    """The evaluator's result on the weights of `version`; the answer's body is their update count."""
 
     version: Version
     samples: Total
     metrics: Figures
     final: bool
-    role: Role = "evaluator"
-    """Who measured: the evaluator, or worker `index` with a loop of its own (`asgd.connect`)."""
+    role: Role = "evaluator"  # who measured; or worker `index` with a loop of its own (`asgd.connect`)
     index: Index = 0
     incarnation: Incarnation = 0
     error: Text = ""  # why there are no metrics
+    best: BestReport | None = None
+    trouble: Text = ""  # why it is not kept
 
 
 class Bye(Message):

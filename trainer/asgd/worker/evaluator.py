@@ -28,7 +28,8 @@ from asgd.kernel import F32
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.limits import TEXT_MOST
-from asgd.wire.messages import Command, Done, Evaluated, Fault
+from asgd.wire.messages import Command, Done, Evaluated, Fault, Message
+from asgd.wire.partition import by_name
 from asgd.worker.agenda import Agenda
 from asgd.worker.device import extras as state
 from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
@@ -36,6 +37,7 @@ from asgd.worker.device.batch_norm import recompute
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.modes import start_training
+from asgd.worker.keeping import BestKeeper
 from asgd.worker.meters import Meters
 from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term
@@ -81,6 +83,9 @@ class Evaluator:
         self.heartbeat.start()
         self._asker = Asker(config.servers[0], config.keys)
         self.measured = -1
+        self.best: BestKeeper | None = None
+        if config.checkpoint and spec.checkpoint.best and task.evaluate:
+            self.best = BestKeeper(config)
         self.oracle: OracleLink | None = None
         if halves(spec).strategy.oracle:
             oracle = Oracle(spec, task, self.flat, device)
@@ -105,8 +110,26 @@ class Evaluator:
             self.measured = version
         if final and self.config.extras and self.task.evaluate:
             self._save_extras(self.config.extras)
-        self._tell(Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST]))
+        result = Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST])
+        if self.best:
+            result = self._keep_best(self.best, result, fresh)
+        self._tell(result)
         return fresh
+
+    def _keep_best(self, best: BestKeeper, result: Evaluated, fresh: bool) -> Evaluated:
+        """Keeps the weights that were measured if they are the best; what is to be told then.
+
+        NB: shard 0 knows what they are called, and waits for no more once it has heard of the final ones.
+        """
+        if fresh:
+            answer = self._tell(msgspec.structs.replace(result, final=False))
+            updates = int(answer.body) if isinstance(answer, Done) and answer.body else result.version
+            best.offer(result.metrics, updates, result.samples, self._whole)
+        return msgspec.structs.replace(result, best=best.report, trouble=best.trouble)
+
+    def _whole(self) -> state.WholeModel:
+        """The model as it was measured: the weights are those that were pulled, to the bit."""
+        return state.whole_model(self.task.model, by_name(self._staging.host, self.flat.layout))
 
     def _evaluated(self) -> tuple[dict[str, float], str]:
         """The metrics, or why there are none.
@@ -126,11 +149,14 @@ class Evaluator:
         except (OSError, SafetensorError) as error:
             say(f"{path} cannot be written: {error}")
 
-    def _tell(self, result: Evaluated) -> None:
+    def _tell(self, result: Evaluated) -> Message:
         """Tells shard 0; one that has just been started knows this evaluator by its next heartbeat."""
         deadline = time.monotonic() + TELL_SECONDS
-        while isinstance(self._asker.ask(result, TELL_SECONDS), Fault) and time.monotonic() < deadline:
+        while isinstance(answer := self._asker.ask(result, TELL_SECONDS), Fault):
+            if time.monotonic() >= deadline:
+                break
             time.sleep(POLL_SECONDS)
+        return answer
 
     def _evaluate(self) -> dict[str, float]:
         task = self.task

@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
-import numpy.typing as npt
 import torch
 
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.worker.device.backward import backward
 from asgd.worker.device.batch_norm import recompute
-from asgd.worker.device.extras import aliases, extras, rest
+from asgd.worker.device.extras import WholeModel, whole_model
 from asgd.worker.device.flat import Flat, layout_hash, layout_of
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
@@ -70,14 +69,6 @@ class Work(Protocol):
 
     def losses(self, version: int, points: Iterable[F32]) -> list[float]:
         """What Zeno's oracle finds at each point, on the samples that `version` chooses."""
-
-
-class WholeModel(NamedTuple):
-    """A model as plain PyTorch loads it."""
-
-    tensors: dict[str, npt.NDArray[Any]]
-    lacks: list[str]
-    """Names in its state that no file of tensors holds."""
 
 
 class TorchWork:
@@ -160,11 +151,7 @@ class TorchWork:
         if self._judge.evaluate is None:
             model = self.task.model
             self._settle()
-        tied, found = aliases(model), extras(model, answer)
-        tensors: dict[str, npt.NDArray[Any]] = {**answer}
-        tensors |= {second: answer[name].copy() for second, name in tied.items() if name in answer}
-        tensors |= {name: value.numpy() for name, value in found.items()}
-        return WholeModel(tensors, sorted(rest(model, answer).keys() - tensors.keys()))
+        return whole_model(model, answer)
 
     def _settle(self) -> None:
         """Nothing was evaluated: the model's buffers are the lowest worker's, or their mean."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from asgd.drivers.best_model import export_best
 from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output
 from asgd.errors import TryAgain, UserError
@@ -66,6 +67,8 @@ def leave_files(
         _attempt("curves.png", picture.write, missing)
     # NB: also of a job that diverged: weights that looked ruined were never saved.
     saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
+    if status.best and (trouble := export_best(output, checkpoint_uri)):
+        missing["model-best.safetensors"] = trouble
     shards = job.spec.parameter_server.shards
     obstacle = obstacle or recording.seal(output.recording, shards, saved.save, saved.sha256)
     whole = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)

@@ -88,6 +88,10 @@ def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: boo
         simulation = Simulation(job, work, described, observe, store=store)
         status = simulation.run()
     _leave_files(job, status, output)
+    if simulation.best:
+        best, weights = simulation.best
+        model = work.whole(by_name(weights, named_tensors(work.tensors)))
+        write_model(output.file("model-best.safetensors"), model.tensors, {"updates": str(best.updates)})
     if status.stop_reason != "diverged":
         named = named_tensors(work.tensors)
         model = work.whole(by_name(simulation.answer(), named))

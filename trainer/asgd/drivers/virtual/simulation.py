@@ -17,7 +17,8 @@ from asgd.drivers.virtual.store import MemoryStore
 from asgd.drivers.virtual.worker import VirtualWorker
 from asgd.kernel import F32
 from asgd.server.core import ServerCore
-from asgd.spec.status import Status
+from asgd.server.improving import improves
+from asgd.spec.status import BestView, Status
 from asgd.spec.types import Job
 from asgd.worker.shared import Work
 from asgd.world.models import Mishap, World
@@ -49,6 +50,8 @@ class Simulation:
         self._measured = -1
         self._due = 0
         """The newest evaluation by updates or epochs that was made."""
+        self.best: tuple[BestView, F32] | None = None
+        """The best evaluation, and the weights that were evaluated."""
         self.over = False
         """The job has ended."""
         late = {mishap.index for mishap in world.joins}
@@ -174,7 +177,21 @@ class Simulation:
         metrics = self.work.evaluate(self.answer())
         if metrics:
             self.cluster.coordinator.evaluated(at.updates, metrics, False, self.clock.now, epochs=at.epochs)
+            self._keep_best(metrics, at.updates)
             self._record()
+
+    def _keep_best(self, metrics: dict[str, float], updates: int) -> None:
+        """As the evaluator does."""
+        rule, coordinator = self.job.spec.checkpoint.best, self.cluster.coordinator
+        value = metrics.get(rule.metric) if rule else None
+        if (
+            rule
+            and value is not None
+            and improves(rule.mode, value, self.best[0].value if self.best else None)
+        ):
+            view = BestView(rule.metric, value, updates, coordinator.samples, "memory:")
+            self.best = view, self.answer().copy()
+            coordinator.keeps_best(view, "")
 
     def answer(self) -> F32:
         """The (N,) weights that are the job's answer."""

@@ -69,6 +69,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     if is_script(spec.entrypoint):
         refuse_stages_of_script(spec)
         return _look_at_script(spec)
+    from asgd.server.evaluations import wanted_metrics
     from asgd.worker.device.extras import aliases, rest
     from asgd.worker.device.flat import layout_hash, layout_of
     from asgd.worker.device.tables import warnings
@@ -84,8 +85,10 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     dataset = dataset_size(task, spec.entrypoint)
     if dataset is None:
         _refuse_epochs(spec, "this entrypoint's data is a stream")
-    if spec.stop_after.metric is not None and task.evaluate is None:
-        raise UserError(f"spec.stopAfter.metric: {spec.entrypoint} returns a Task without `evaluate`")
+    if task.evaluate is None:
+        for field in wanted_metrics(spec):
+            name = field.rpartition(".")[0]
+            raise UserError(f"spec.{name}: {spec.entrypoint} returns a Task without `evaluate`")
     findings = Findings(
         layout=layout_hash(layout),
         tensors=layout,
