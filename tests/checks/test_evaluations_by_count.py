@@ -89,3 +89,17 @@ def test_a_metric_that_evaluate_never_gives_is_told_once_with_those_it_gives() -
     ).run()  # fmt: skip
     said = "spec.checkpoint.best.metric: f1 is nothing that `evaluate` gives; it gives first"
     assert [notice.text for notice in status.notices] == [said] and status.best is None
+
+
+def test_a_simulated_job_stops_when_its_evaluations_get_no_better() -> None:
+    climb = Seen(np.zeros(4), lambda weights, worker: np.full(4, -1.0, np.float32))
+    patience = {"metric": "first", "mode": "min", "evaluations": 3}
+    status = Simulation(
+        job(
+            evaluation={"everyUpdates": 5}, stopAfter={"updates": 1000, "patience": patience},
+            optimizer={"learningRate": 1}, workers={"replicas": 1},
+        ),
+        climb, CONSTANT,
+    ).run()  # fmt: skip
+    assert status.stop_reason == "patience" and 20 <= status.updates <= 21, "one push may be on its way"
+    assert status.stop_detail == "first has not improved on 5 of update 5 for 3 evaluations"

@@ -169,7 +169,7 @@ def test_the_evaluator_reaches_the_store_of_the_best_model_and_of_nothing_else()
 @pytest.mark.parametrize("sets", [[], ["checkpoint.uri=/ck"]])
 def test_a_best_model_on_a_volume_of_the_servers_own_pods_is_refused_by_name(sets: list[str]) -> None:
     with pytest.raises(
-        UserError, match="^spec.checkpoint.best: the evaluator writes the best model, and does not see"
+        UserError, match=r"^spec.checkpoint.best: the evaluator writes the best model, and does not see"
     ):
         rendered(*sets, "checkpoint.best={metric: accuracy, mode: max}")
 

@@ -18,6 +18,7 @@ from asgd.server.divergence import Divergence
 from asgd.server.kept import RUN_BOUND, Kept
 from asgd.server.mean import Mean
 from asgd.server.notices import Notices
+from asgd.server.patience import Patience
 from asgd.server.pool import Pool
 from asgd.server.rhythm import Counts
 from asgd.spec.status import BestView, Notice
@@ -254,6 +255,7 @@ SAMPLES: dict[str, Any] = {
     "metrics_at": 4,
     "evaluated_at": Counts(4, 0.5),
     "best": BestView("accuracy", 0.75, 4, 32, "/best"),
+    "patience": Patience("loss", "min", 0.5, 10, 3, 40),
     "evaluations_failed": 2,
     "evaluation_error": "it failed",
     "restarts": {"worker": 2, "server": 1},

@@ -188,7 +188,9 @@ def _title(status: Status) -> Text:
 
 def _bar(status: Status) -> RenderableType:
     if status.progress is None:
-        return _line("no forecast: the stop rule is a metric" if status.stop_after.metric else "", "dim")
+        return _line(
+            "no forecast: the stop rule is a metric" if status.stop_after.only_evaluated else "", "dim"
+        )
     part = min(1.0, max(0.0, status.progress))
     forecast = status.eta_seconds is not None and status.phase == "running"
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)

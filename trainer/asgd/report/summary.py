@@ -25,6 +25,7 @@ _REASONS = {
     "updates": "the updates of the stop rule are done",
     "samples": "the samples of the stop rule are done",
     "seconds": "the time of the stop rule is over",
+    "patience": "the evaluations got no better",
     "metric": "the metric of the stop rule is reached",
     "diverged": "training diverged; a smaller learning rate may help",
     "unevaluated": "only a metric could end it, and its evaluation fails",

@@ -7,6 +7,7 @@ metric alone could end does not wait for ever for the next one. Pure; times are 
 from __future__ import annotations
 
 from asgd.server.evaluation import EvaluatorLife
+from asgd.server.patience import Patience
 from asgd.server.rhythm import Counts, passed
 from asgd.server.suspects import Suspects
 from asgd.spec.status import BestView
@@ -40,6 +41,7 @@ class Evaluations(Suspects):
         self.evaluations_failed = 0
         self.evaluation_error = ""
         """Why the newest evaluation has failed, if it has."""
+        self.patience = Patience()
         self.evaluator = EvaluatorLife()
 
     def stop(self, reason: str, now: float) -> None:
@@ -89,6 +91,16 @@ class Evaluations(Suspects):
             self._enter("finished", now)
         if _reached(self.spec.stop_after.metric, metrics):
             self.stop("metric", now)
+        if not error:
+            self._look_at_patience(metrics, updates, now)
+
+    def _look_at_patience(self, metrics: dict[str, float], updates: int, now: float) -> None:
+        rule = self.spec.stop_after.patience
+        if rule is None or self.stop_reason:
+            return
+        if why := self.patience.look(rule, metrics.get(rule.metric), updates):
+            self.stop_detail = why
+            self.stop("patience", now)
 
     def _name_missing(self, metrics: dict[str, float]) -> None:
         """A field goes by a metric that `evaluate` does not give: told once."""
@@ -118,8 +130,7 @@ class Evaluations(Suspects):
             self._end_without_metric(now)
 
     def _end_without_metric(self, now: float) -> None:
-        rule = self.spec.stop_after
-        if rule.metric is not None and (rule.epochs, rule.updates, rule.samples, rule.seconds) == (None,) * 4:
+        if self.spec.stop_after.only_evaluated:
             self.stop_detail = self.stop_detail or self.evaluation_error
             self.stop("unevaluated", now)
 
@@ -177,6 +188,8 @@ def wanted_metrics(spec: JobSpec) -> dict[str, str]:
     found = {}
     if spec.stop_after.metric:
         found["stopAfter.metric.name"] = spec.stop_after.metric.name
+    if spec.stop_after.patience:
+        found["stopAfter.patience.metric"] = spec.stop_after.patience.metric
     if spec.checkpoint.best:
         found["checkpoint.best.metric"] = spec.checkpoint.best.metric
     return found

@@ -17,6 +17,7 @@ from asgd.server.agreement import Agreement
 from asgd.server.divergence import Divergence
 from asgd.server.mean import Mean
 from asgd.server.notices import Notices
+from asgd.server.patience import Patience
 from asgd.server.pool import PoolState
 from asgd.server.rhythm import Counts
 from asgd.spec.status import BestView
@@ -64,6 +65,7 @@ class Kept(Struct, rename="camel"):
     metrics_at: int = -1
     evaluated_at: Counts = Counts()
     best: BestView | None = None
+    patience: Patience = msgspec.field(default_factory=Patience)
     evaluations_failed: int = 0
     evaluation_error: str = ""
     restarts: dict[str, int] = {}
@@ -99,6 +101,7 @@ def take_over(coordinator: Coordinator, state: dict[str, Any]) -> None:
             setattr(coordinator, name, getattr(kept, name))
     if not same_run:
         coordinator.agreement.of_earlier_start()
+        coordinator.patience.waited = 0
     coordinator.seconds_before = kept.seconds
     coordinator.describe_data(kept.dataset, kept.guarantee, kept.tensors.encode())
     if coordinator.pool and kept.pool:

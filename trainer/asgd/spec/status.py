@@ -177,7 +177,7 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     checkpoint: CheckpointView | None = None
     """The newest complete checkpoint."""
     stop_reason: str = ""
-    """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped |
+    """epochs | updates | samples | seconds | metric | patience | diverged | interrupted | suspended | stopped |
     ended (every worker's own loop did) | unevaluated (only a metric could end it, and that fails), or empty."""
     stop_detail: str = ""
     """What led to it, in a sentence without a full stop; empty where the reason says it all."""

@@ -89,12 +89,28 @@ class Metric(Spec, frozen=True):
     at_most: float | None = None
 
 
+class PatienceRule(Spec, frozen=True):
+    """So many evaluations without improvement end the job."""
+
+    metric: str
+    mode: str
+    evaluations: int
+    min_delta: float = 0.0
+
+
 class StopAfter(Spec, frozen=True):
     epochs: float | None = None
     updates: int | None = None
     samples: int | None = None
     seconds: float | None = None
     metric: Metric | None = None
+    patience: PatienceRule | None = None
+
+    @property
+    def only_evaluated(self) -> bool:
+        """Nothing but what evaluations say could end the job."""
+        evaluated = self.metric is not None or self.patience is not None
+        return evaluated and (self.epochs, self.updates, self.samples, self.seconds) == (None,) * 4
 
 
 class DivergenceRule(Spec, frozen=True):

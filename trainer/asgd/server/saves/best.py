@@ -57,7 +57,7 @@ def place(uri: str) -> str:
 
 
 def read(store: Store) -> BestRecord | None:
-    """The record in the store at `place`; None: there is none. Raises Damaged, TryAgain when the store does not tell."""
+    """The record in the store at `place`, None without one. Raises Damaged, TryAgain when the store does not tell."""
     path = store.path(RECORD)
     try:
         if not store.fs.exists(path):

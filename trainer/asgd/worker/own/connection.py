@@ -342,6 +342,12 @@ def _undone(name: str, spec: JobSpec) -> UserError:
 
 def _refuse_epochs(spec: JobSpec) -> None:
     """Epochs can be counted only over data that is dealt out."""
+    for name, rhythm in (("evaluation", spec.evaluation), ("checkpoint", spec.checkpoint)):
+        if rhythm.every_epochs is not None:
+            raise UserError(
+                f"spec.{name}.everyEpochs: {rhythm.every_epochs:g} needs batches that are dealt out by"
+                " optimizer.until_stopped(loader); allowed without: everyUpdates, everySeconds"
+            )
     if spec.stop_after.epochs is not None:
         raise UserError(
             f"spec.stopAfter.epochs: {spec.stop_after.epochs:g}, which is also what an absent stopAfter means, needs"

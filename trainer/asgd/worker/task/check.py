@@ -131,6 +131,12 @@ def _look_at_script(spec: JobSpec) -> Findings:
 def _refuse_epochs(spec: JobSpec, why: str) -> None:
     """Epochs can be counted only over data of a known size."""
     schedule = spec.optimizer.schedule
+    for name, rhythm in (("evaluation", spec.evaluation), ("checkpoint", spec.checkpoint)):
+        if rhythm.every_epochs is not None:
+            raise UserError(
+                f"spec.{name}.everyEpochs: {rhythm.every_epochs:g} needs data of a known size, and {why}; allowed here:"
+                " everyUpdates, everySeconds"
+            )
     if spec.stop_after.epochs is not None:
         raise UserError(
             f"spec.stopAfter.epochs: {spec.stop_after.epochs:g}, which is also what an absent stopAfter means, needs"
