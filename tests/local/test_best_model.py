@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
-from tests.local.run import Counting
+from asgd.examples import digits
+from tests.local.run import Counting, Run
 
 pytestmark = pytest.mark.slow
 
@@ -33,3 +35,30 @@ def test_the_weights_of_the_best_evaluation_outlive_shard_0_and_the_evaluator(tm
         measured = float(np.mean([tensors["first"].mean(), tensors["second"].mean()]))
         assert measured == pytest.approx(first.value, rel=1e-6), "these are the weights that were evaluated"
         assert run.model()["first"].mean() > 2 * measured, "and not the last ones"
+
+
+def test_the_moving_average_is_evaluated_beside_the_centre_and_saved_whole(tmp_path: Path) -> None:
+    spec = {
+        "entrypoint": "asgd.examples.digits:task", "args": {"model": "mlp"}, "workers": {"replicas": 2},
+        "parameterServer": {"shards": 2}, "stopAfter": {"epochs": 5}, "evaluation": {"everyUpdates": 50, "ema": 0.9},
+        "checkpoint": {"best": {"metric": "ema.accuracy", "mode": "max"}},
+    }  # fmt: skip
+    with Run(tmp_path, spec).start() as run:
+        assert run.wait() == 0, run.words()
+        summary = run.summary()
+        assert {"accuracy", "ema.accuracy"} <= set(summary.metrics)
+        assert summary.best is not None and summary.best.metric == "ema.accuracy"
+        task = digits.task("mlp")
+        assert task.evaluate is not None
+        expected = {"model": "accuracy", "model-ema": "ema.accuracy", "model-best": None}
+        for name, metric in expected.items():
+            state = {
+                key: torch.from_numpy(value)
+                for key, value in load_file(run.output / f"{name}.safetensors").items()
+            }
+            task.model.load_state_dict(state, strict=True)
+            task.model.eval()
+            with torch.no_grad():
+                found = float(task.evaluate(task.model)["accuracy"])
+            wanted = summary.metrics[metric] if metric else summary.best.value
+            assert found == pytest.approx(wanted, abs=0.004), name

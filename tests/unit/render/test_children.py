@@ -188,7 +188,7 @@ def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
     for key, value in more.items():
         if value is None:
             assert key not in into
-        elif isinstance(into.get(key), dict) and isinstance(value, dict):
+        elif isinstance(value, dict) and isinstance(into.setdefault(key, {}), dict):
             _merge(into[key], value)
         else:
             assert key not in into

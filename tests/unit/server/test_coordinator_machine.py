@@ -297,6 +297,8 @@ def test_what_is_listed_as_kept_is_kept_and_what_is_of_one_run_begins_anew_in_an
         assert after.agreement == Agreement(
             Told(b"told", "worker 1", earlier=True), Told(b"too", "worker 0", earlier=True)
         )
+    elif run == "run-8" and name == "patience":
+        assert after.patience == Patience("loss", "min", 0.5, 10, 0, 40), "evaluations are counted anew"
     elif run == "run-8" and name in RUN_BOUND:
         assert getattr(after, name) == getattr(Coordinator(job_spec()), name)
     else:

@@ -57,6 +57,7 @@ FROZEN: dict[str, Any] = {
     "checkpoint.volume": {"pvc": "x"},
     "checkpoint.restore": "None",
     "scheduling.queueName": "q",
+    "evaluation.ema": 0.99,
     "checkpoint.best": {"metric": "accuracy", "mode": "max"},
     "scheduling.gang": {},
     "network.policy": "Disabled",

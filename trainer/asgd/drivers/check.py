@@ -132,7 +132,7 @@ def _about(manifest: Manifest) -> str:
 def _files(folder: Path) -> Iterator[Finding]:
     """The model and the recording of a run."""
     log = folder / "replay"
-    for name in ("model.safetensors", "model-best.safetensors"):
+    for name in ("model.safetensors", "model-ema.safetensors", "model-best.safetensors"):
         model = folder / name
         if not model.exists():
             continue

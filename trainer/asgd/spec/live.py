@@ -24,7 +24,10 @@ LIVE: tuple[tuple[str, ...], ...] = (
     ("runPolicy",),
     ("stopAfter",),
     ("divergence",),
-    ("evaluation",),
+    ("evaluation", "everySeconds"),
+    ("evaluation", "everyUpdates"),
+    ("evaluation", "everyEpochs"),
+    ("evaluation", "devices"),
     ("checkpoint", "everySeconds"),
     ("checkpoint", "everyUpdates"),
     ("checkpoint", "everyEpochs"),
@@ -43,9 +46,12 @@ def split(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for *parents, leaf in LIVE:
         source, target = frozen, live
         for parent in parents:
-            source = source.get(parent, {})
+            source = source.get(parent) or {}
             target = target.setdefault(parent, {})
         target[leaf] = source.pop(leaf, None)
+        if parents and not source:
+            # NB: what is wholly live leaves no trace, so that it never changes the hash of the frozen part.
+            frozen.pop(parents[0], None)
     return frozen, live
 
 

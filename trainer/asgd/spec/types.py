@@ -160,6 +160,7 @@ class Rhythm(Spec, frozen=True):
 
 
 class Evaluation(Rhythm, frozen=True):
+    ema: float | None = None
     devices: Devices = field(default_factory=Devices)
 
     @property
@@ -200,6 +201,10 @@ class Workers(Spec, frozen=True):
 class Volume(Spec, frozen=True):
     pvc: str | None = None
     empty_dir: dict[str, Any] | None = None
+
+
+AVERAGE_PREFIX = "ema."
+"""Of the metrics of the moving average (`evaluation.ema`)."""
 
 
 class BestRule(Spec, frozen=True):

@@ -34,7 +34,7 @@ from asgd.wire.fields import Role as Role
 from asgd.wire.fields import Span as Span
 from asgd.wire.reports import BestReport, Report, Text
 
-PROTOCOL = 1
+PROTOCOL, OF_AVERAGE = 1, -2
 
 
 class Message(Struct, tag=True, tag_field="t", array_like=True):
@@ -162,8 +162,8 @@ class Pull(Message):
     answer: Name = "fp32"
     held: Natural = 0
     """As in Exchange."""
-    of: Annotated[int, Meta(ge=-1, lt=limits.WORKERS_MOST)] = -1
-    """From Zeno's oracle: the worker whose contribution to the open round is asked for; -1: the weights."""
+    of: Annotated[int, Meta(ge=OF_AVERAGE, lt=limits.WORKERS_MOST)] = -1
+    """-1: the weights; OF_AVERAGE: their moving average; from Zeno's oracle: a worker's contribution to the round."""
     part: Version = 0
     parts: Parts = 1
 

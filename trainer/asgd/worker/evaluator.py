@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -25,12 +26,15 @@ from asgd.host.priority import stand_back
 from asgd.host.say import say
 from asgd.host.warned import tell_warnings
 from asgd.kernel import F32
+from asgd.spec.types import AVERAGE_PREFIX
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.limits import TEXT_MOST
 from asgd.wire.messages import Command, Done, Evaluated, Fault, Message
 from asgd.wire.partition import by_name
+from asgd.worker import left
 from asgd.worker.agenda import Agenda
+from asgd.worker.averaged import Averaged
 from asgd.worker.device import extras as state
 from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
 from asgd.worker.device.batch_norm import recompute
@@ -82,6 +86,7 @@ class Evaluator:
         self.heartbeat = Heartbeat(config.servers[0], config.keys, identity, pause_seconds=HEAR_SECONDS)
         self.heartbeat.start()
         self._asker = Asker(config.servers[0], config.keys)
+        self.average = Averaged(self.flat.size, device) if spec.evaluation.ema is not None else None
         self.measured = -1
         self.best: BestKeeper | None = None
         if config.checkpoint and spec.checkpoint.best and task.evaluate:
@@ -105,8 +110,11 @@ class Evaluator:
         version = self.centre.channels[0].version
         fresh = final or version != self.measured
         if fresh:
+            averaged = self._measure_average(final) if self.average else None
             self.flat.weights.copy_(self._staging.on_device())
             self.metrics, self.error = self._evaluated()
+            if averaged:
+                self.metrics, self.error = self.metrics | averaged[0], self.error or averaged[1]
             self.measured = version
         if final and self.config.extras and self.task.evaluate:
             self._save_extras(self.config.extras)
@@ -115,6 +123,21 @@ class Evaluator:
             result = self._keep_best(self.best, result, fresh)
         self._tell(result)
         return fresh
+
+    def _measure_average(self, final: bool) -> tuple[dict[str, float], str]:
+        """The moving average as of right after the pull: its metrics with their prefix, and why there are none.
+
+        NB: before the weights themselves, whose buffers are the model's in the end.
+        """
+        average = self.average
+        assert average is not None
+        average.pull(self.centre)
+        self.flat.weights.copy_(average.staging.on_device())
+        found, error = self._evaluated(lambda: recompute(self.task, self.config.job.spec, self._device))
+        average.whole = state.whole_model(self.task.model, by_name(average.staging.host, self.flat.layout))
+        if final and self.config.extras and self.task.evaluate:
+            self._save_extras(left.of_average(self.config.extras))
+        return {AVERAGE_PREFIX + name: value for name, value in found.items()}, error
 
     def _keep_best(self, best: BestKeeper, result: Evaluated, fresh: bool) -> Evaluated:
         """Keeps the weights that were measured if they are the best; what is to be told then.
@@ -129,15 +152,22 @@ class Evaluator:
 
     def _whole(self) -> state.WholeModel:
         """The model as it was measured: the weights are those that were pulled, to the bit."""
+        if (
+            self.average
+            and self.average.whole
+            and self.best
+            and self.best.rule.metric.startswith(AVERAGE_PREFIX)
+        ):
+            return self.average.whole
         return state.whole_model(self.task.model, by_name(self._staging.host, self.flat.layout))
 
-    def _evaluated(self) -> tuple[dict[str, float], str]:
-        """The metrics, or why there are none.
+    def _evaluated(self, settle: Callable[[], None] | None = None) -> tuple[dict[str, float], str]:
+        """The metrics, or why there are none; `settle` puts the buffers in place, by default as `spec.buffers` says.
 
         NB: the next evaluation may go well; a process that ended would only be started again for it.
         """
         try:
-            return self._evaluate(), ""
+            return self._evaluate(settle or self._settle), ""
         except UserError as error:
             traceback.print_exception(error.__cause__ or error)
             return {}, str(error)
@@ -158,15 +188,18 @@ class Evaluator:
             time.sleep(POLL_SECONDS)
         return answer
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self, settle: Callable[[], None]) -> dict[str, float]:
         task = self.task
         if task.evaluate is None:
             return {}
-        spec = self.config.job.spec
         with torch.no_grad():
-            if not self._buffers.settle(spec.buffers, self._told()):
-                recompute(task, spec, self._device)
+            settle()
         return measured(task)
+
+    def _settle(self) -> None:
+        spec = self.config.job.spec
+        if not self._buffers.settle(spec.buffers, self._told()):
+            recompute(self.task, spec, self._device)
 
     def _told(self) -> list[bytes]:
         """The buffers that shard 0 has of the workers."""

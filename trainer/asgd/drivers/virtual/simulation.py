@@ -19,7 +19,7 @@ from asgd.kernel import F32
 from asgd.server.core import ServerCore
 from asgd.server.improving import improves
 from asgd.spec.status import BestView, Status
-from asgd.spec.types import Job
+from asgd.spec.types import AVERAGE_PREFIX, Job
 from asgd.worker.shared import Work
 from asgd.world.models import Mishap, World
 
@@ -174,7 +174,11 @@ class Simulation:
         if at.updates == self._measured and not final:
             return
         self._measured = at.updates
-        metrics = self.work.evaluate(self.answer())
+        averaged = {}
+        if self.job.spec.evaluation.ema is not None:
+            found = self.work.evaluate(self.cluster.average())
+            averaged = {AVERAGE_PREFIX + name: value for name, value in found.items()}
+        metrics = self.work.evaluate(self.answer()) | averaged
         if metrics:
             self.cluster.coordinator.evaluated(at.updates, metrics, False, self.clock.now, epochs=at.epochs)
             self._keep_best(metrics, at.updates)
@@ -190,7 +194,8 @@ class Simulation:
             and improves(rule.mode, value, self.best[0].value if self.best else None)
         ):
             view = BestView(rule.metric, value, updates, coordinator.samples, "memory:")
-            self.best = view, self.answer().copy()
+            of_average = rule.metric.startswith(AVERAGE_PREFIX)
+            self.best = view, (self.cluster.average() if of_average else self.answer()).copy()
             coordinator.keeps_best(view, "")
 
     def answer(self) -> F32:

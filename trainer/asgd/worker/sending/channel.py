@@ -387,7 +387,7 @@ class Channel:
             if split and self._pull is not None and not self.stop:
                 self._begin(now)
                 return
-        if self._pull is not None and self._meta.of < 0:
+        if self._pull is not None and self._meta.of == -1:
             self.version = self._first_version
             self.reached.pull(self.version, self._meta.part, self._meta.parts)
         if self._undone:

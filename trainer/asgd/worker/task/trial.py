@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from asgd.errors import AsgdError, UserError
 from asgd.server.evaluations import wanted_metrics
-from asgd.spec.types import JobSpec
+from asgd.spec.types import AVERAGE_PREFIX, JobSpec
 from asgd.task import Task
 from asgd.worker.compute import Computation, prepare
 from asgd.worker.device.accelerator import choose_device
@@ -139,6 +139,8 @@ def _evaluate(task: Task, spec: JobSpec) -> None:
             metrics = measured(task)
         except UserError as error:
             raise UserError(f"spec.entrypoint: {spec.entrypoint}: {error}") from error
+    if spec.evaluation.ema is not None:
+        metrics |= {AVERAGE_PREFIX + name: value for name, value in metrics.items()}
     for field, name in wanted_metrics(spec).items():
         if name not in metrics:
             raise UserError(
