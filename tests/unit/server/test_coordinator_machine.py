@@ -243,6 +243,7 @@ SAMPLES: dict[str, Any] = {
     "samples": 40,
     "seconds": 12.5,
     "mean_loss": Mean(0.25, 0.5),
+    "mean_scalars": {"kl": Mean(0.125, 0.25)},
     "stop_detail": "it is good enough",
     "divergence": Divergence([0, 1], [2], [3], 4, 0.5, {5}),
     "diverged_by": [1, 0],

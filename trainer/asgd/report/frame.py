@@ -142,6 +142,8 @@ def figures(status: Status) -> Iterator[tuple[str, str]]:
     if status.epochs:
         goal = status.stop_after.epochs
         yield "epoch", f"{status.epochs:.1f}" + (f" of {goal:g}" if goal is not None else "")
+    for name, value in list(status.scalars.items())[:_METRICS]:
+        yield name, units.number(value)
     for name, value in list(status.metrics.items())[:_METRICS]:
         yield name, f"{units.number(value)}  at update {status.metrics_at_updates:,}"
     yield "staleness", staleness(status.staleness).replace(",", "")

@@ -9,6 +9,7 @@ finished coordinator keeps answering Stop until its process is removed.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from asgd.errors import UserError
@@ -22,6 +23,7 @@ from asgd.server.pool import ANY, Pool, Span, Wanted
 from asgd.server.rates import Rates
 from asgd.server.rhythm import Counts, next_update, passed
 from asgd.spec.types import JobSpec
+from asgd.wire.limits import FIGURES_MOST
 from asgd.wire.messages import Granted
 
 RETURN_SECONDS = 2.0
@@ -46,6 +48,8 @@ class Coordinator(Diverging):
         self.seconds_before = 0.0
         self.last_push = 0.0
         self.mean_loss = Mean()
+        self.mean_scalars: dict[str, Mean] = {}
+        """Of what the loss function returns beside the loss."""
         self.agreement = Agreement()
         self.rates = Rates()
         self.save_round = 0
@@ -119,8 +123,9 @@ class Coordinator(Diverging):
             self.pool.end_after(spec.stop_after.epochs)
 
     def pushed(
-        self, index: int, visits: list[Span], samples: int, loss: float | None, verdict: str, now: float
-    ) -> None:
+        self, index: int, visits: list[Span], samples: int, loss: float | None, verdict: str, now: float,
+        scalars: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
         """Shard 0 gave a push its verdict; whatever that is, it is a sign of life and of progress."""
         self.first_push = now if self.first_push is None else self.first_push
         self.last_push = now
@@ -148,6 +153,9 @@ class Coordinator(Diverging):
             member.unusable_in_a_row = 0
             member.samples += samples
             member.mean_loss.add(loss, MEMBER_KEEPS)
+        for name, value in (scalars or {}).items():
+            if name in self.mean_scalars or len(self.mean_scalars) < FIGURES_MOST:
+                self.mean_scalars.setdefault(name, Mean()).add(value, LOSS_KEEPS)
         if loss is not None:
             self._note_loss(index, loss, now)
         self._check_stop(now)

@@ -12,6 +12,7 @@ from asgd.server.rhythm import Counts, passed
 from asgd.server.suspects import Suspects
 from asgd.spec.status import BestView
 from asgd.spec.types import JobSpec, Metric
+from asgd.wire.reports import BestReport
 
 PULLS_KEPT = 64
 """Of so many versions that the evaluator has pulled it is remembered how far the job was."""
@@ -110,8 +111,13 @@ class Evaluations(Suspects):
             if name not in metrics and all(notice.text != text for notice in self.notices.newest):
                 self.notices.add(text, "evaluation")
 
-    def keeps_best(self, best: BestView | None, trouble: str) -> None:
-        """The evaluator's word on the best weights that it keeps; `trouble`: why better ones are not in the store."""
+    def keeps_best(self, kept: BestReport | None, uri: str, trouble: str) -> None:
+        """The evaluator's word on the best weights that it keeps; `trouble`: why better ones are not in the store.
+
+        `uri`: of the checkpoint store.
+        """
+        place = f"{uri.rstrip('/')}/best/{kept.file}" if kept else ""
+        best = BestView(kept.metric, kept.value, kept.updates, kept.samples, place) if kept else None
         if best and best != self.best:
             self.best = best
             self.changes += 1

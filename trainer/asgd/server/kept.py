@@ -54,6 +54,7 @@ class Kept(Struct, rename="camel"):
     seconds: float = 0.0
     """Trained until then."""
     mean_loss: Mean = msgspec.field(default_factory=Mean)
+    mean_scalars: dict[str, Mean] = {}
     divergence: Divergence = msgspec.field(default_factory=Divergence)
     diverged_by: list[int] = []
     rollbacks: int = 0

@@ -23,7 +23,7 @@ from asgd.server.saving import Restored, Saving
 from asgd.server.shard import Shard, named
 from asgd.server.traffic import Traffic
 from asgd.server.view import build_status
-from asgd.spec.status import BestView, Status
+from asgd.spec.status import Status
 from asgd.spec.types import Job, JobSpec
 from asgd.wire.messages import (
     Beat,
@@ -170,8 +170,9 @@ class Primary:
             self.coordinator.dropped(message.index, message.visits, now)
             return
         if not message.chunk and (message.steps or undone) and fresh:
+            verdict, figures = reply.verdict, message.scalars
             self.coordinator.pushed(
-                message.index, message.visits, message.samples, message.loss, reply.verdict, now
+                message.index, message.visits, message.samples, message.loss, verdict, now, figures
             )
             return
         self.coordinator.active(message.index, now)
@@ -254,10 +255,7 @@ class Primary:
     def _best_kept(self, message: Evaluated) -> None:
         if self._saving is None or self.job.spec.checkpoint.best is None:
             return
-        kept, uri = message.best, self._saving.facts.uri.rstrip("/")
-        place = f"{uri}/best/{kept.file}" if kept else ""
-        view = BestView(kept.metric, kept.value, kept.updates, kept.samples, place) if kept else None
-        self.coordinator.keeps_best(view, message.trouble)
+        self.coordinator.keeps_best(message.best, self._saving.facts.uri, message.trouble)
 
     def _worker_report(self, index: int, report: WorkerReport) -> None:
         if member := self.coordinator.members.get(index):

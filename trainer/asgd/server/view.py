@@ -10,7 +10,7 @@ from asgd.server.coordinator import Coordinator
 from asgd.server.facts import JobFacts, SaveFacts
 from asgd.server.members import Member
 from asgd.server.waiting import waiting_for
-from asgd.spec.status import BestView, CheckpointView, StalenessView, Status, WorkerView
+from asgd.spec.status import CheckpointView, StalenessView, Status, WorkerView
 
 LOST_MOST = 256
 """So many indices of lost workers are told."""
@@ -65,11 +65,8 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         bytes_received=sum(report.received for report in shards),
         bytes_saved=sum(report.codec_saved for report in shards),
         loss=coordinator.loss,
-        metrics=dict(coordinator.metrics),
-        metrics_at_updates=max(0, coordinator.metrics_at),
-        best=_best(coordinator),
-        evaluations_failed=coordinator.evaluations_failed,
-        evaluation_error=coordinator.evaluation_error,
+        scalars={name: mean.value for name, mean in coordinator.mean_scalars.items()},
+        **_evaluation(coordinator),
         staleness=staleness(histogram),
         staleness_histogram=dict(first.histogram),
         refused=dict(refused),
@@ -106,10 +103,16 @@ def _rollbacks(coordinator: Coordinator) -> dict[str, Any]:
     }
 
 
-def _best(coordinator: Coordinator) -> BestView | None:
-    """NB: a job that was resumed may go by another metric now, or by none."""
+def _evaluation(coordinator: Coordinator) -> dict[str, Any]:
     rule, best = coordinator.spec.checkpoint.best, coordinator.best
-    return best if rule and best and best.metric == rule.metric else None
+    return {
+        "metrics": dict(coordinator.metrics),
+        "metrics_at_updates": max(0, coordinator.metrics_at),
+        # NB: a job that was resumed may go by another metric now, or by none.
+        "best": best if rule and best and best.metric == rule.metric else None,
+        "evaluations_failed": coordinator.evaluations_failed,
+        "evaluation_error": coordinator.evaluation_error,
+    }
 
 
 def _origin(coordinator: Coordinator, now: float) -> float:

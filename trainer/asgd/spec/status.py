@@ -148,6 +148,8 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """What codecs saved of the payload bytes that fp32 would have taken, both ways."""
     loss: float | None = None
     """Recent mean training loss."""
+    scalars: dict[str, float | None] = {}
+    """{name: recent mean} of what `Task.loss` returns beside the loss, where it returns a dict."""
     metrics: dict[str, float | None] = {}
     """{name: value} of the newest evaluation, null when it is not finite."""
     metrics_at_updates: int = 0

@@ -135,8 +135,7 @@ class Exchange(Message):
     loss: float | None = None
     visits: Annotated[list[Span], Meta(max_length=limits.VISITS_MOST)] = []
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
-    meta: Figures = {}
-    """Figures of the strategy's worker half; each is finite and below `limits.FIGURE_MOST`."""
+    meta: Figures = {}  # of the strategy's worker half; each is finite and below `limits.FIGURE_MOST`
     held: Natural = 0
     """State of this chunk that the worker holds (`wire/delta.py`); 0: none."""
     shared: bool = False
@@ -149,6 +148,7 @@ class Exchange(Message):
     """How many chunks from `chunk` on it is about; more than one only where they lie in the shared segment."""
     rollbacks: Version = 0
     """How often the job had gone back when the weights were pulled that it was computed from."""
+    scalars: Figures = {}  # what the loss function returns beside the loss; to shard 0
 
 
 class Pull(Message):

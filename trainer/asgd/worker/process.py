@@ -65,6 +65,7 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
         config, computation.flat, about, leaving=lambda: bool(leaving),
         buffers=Buffers(task.model) if told else None, probe=probe,
     )  # fmt: skip
+    parts.replica.meters.beside = computation.scalars
     exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
     config.announce_address("worker", exporter.address)
     asker = Asker(config.servers[0], config.keys)

@@ -26,6 +26,7 @@ from asgd.worker.pieces import pieces_of
 from asgd.worker.reading import data
 from asgd.worker.reading.leased import LeasedBatch, NextLease, Ranges, Waiting
 from asgd.worker.reading.order import epoch_order
+from asgd.worker.scalars import Scalars
 from asgd.worker.task.build import build_task
 from asgd.worker.task.measuring import measured
 from asgd.worker.task.probing import take_probe
@@ -125,9 +126,18 @@ class TorchWork:
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         with self.turn(worker):
             self.flat.weights.copy_(torch.from_numpy(weights))
-            loss = backward(self.task, self.flat, CPU, item, pieces=self._pieces)
+            beside = self._persons[worker].scalars
+            loss = backward(self.task, self.flat, CPU, item, pieces=self._pieces, beside=beside)
             out[:] = self.flat.gather().numpy()
         return loss
+
+    def scalars(self, worker: int) -> dict[str, float]:
+        """What the loss function has returned beside the loss since the last time."""
+        return self._persons[worker].scalars.take()
+
+    def dropped(self, worker: int) -> None:
+        """The newest batch is left out."""
+        self._persons[worker].scalars.drop()
 
     def judge(self, worker: int, weights: F32) -> float:
         assert self.probe is not None
@@ -174,6 +184,7 @@ class _Person:
     def __init__(self, buffers: list[torch.Tensor]) -> None:
         self.buffers = buffers
         self.random = Randomness()
+        self.scalars = Scalars()
 
 
 class _Leased:

@@ -196,7 +196,7 @@ class Simulation:
             view = BestView(rule.metric, value, updates, coordinator.samples, "memory:")
             of_average = rule.metric.startswith(AVERAGE_PREFIX)
             self.best = view, (self.cluster.average() if of_average else self.answer()).copy()
-            coordinator.keeps_best(view, "")
+            coordinator.best = view
 
     def answer(self) -> F32:
         """The (N,) weights that are the job's answer."""

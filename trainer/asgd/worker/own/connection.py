@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -18,6 +18,7 @@ from asgd.host.say import say
 from asgd.spec.types import JobSpec
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Evaluated
+from asgd.worker import scalars
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.flat import Flat
 from asgd.worker.failing import tell
@@ -180,9 +181,9 @@ class Connection(Groups):
     ) -> Any:
         """Hands the gradient over to the servers and takes their weights, as often as the job says.
 
-        `loss`, a number or scalar tensor, is shown and recorded. `samples` behind this gradient default to what was
-        dealt since the step before, else to spec.batchSize. With `closure` its result is the loss and is returned.
-        Raises Stopped, which ends the script, when the job was over before; UserError when the script has done
+        `loss`, a number or scalar tensor, is shown and recorded, or a dict of them, of which "loss" is the loss.
+        `samples` behind this gradient default to what was dealt since the step before, else to spec.batchSize. With
+        `closure` its result is the loss and is returned. Raises Stopped, which ends the script, when the job was over before; UserError when the script has done
         something to the model that would be lost.
         """
         self._begin()
@@ -194,9 +195,7 @@ class Connection(Groups):
                 loss = closure()
         self._look_at_rate()
         self._changes.check_gradients()
-        figure = (
-            float(loss.detach() if isinstance(loss, torch.Tensor) else loss) if loss is not None else None
-        )
+        figure = self._figure(loss)
         visits = self._take_visits()
         dealt = sum(stop - start for _, start, stop in visits)
         if self._replica.step(max(dealt, samples or 0) or self._spec.batch_size, figure, visits):
@@ -206,6 +205,16 @@ class Connection(Groups):
         self._changes.settle()
         self._show_rate(self._replica.core.rate)
         return loss if closure is not None else None
+
+    def _figure(self, loss: Any) -> float | None:
+        """The loss as a number; what stands beside it in a dict goes along with the push."""
+        beside = self._replica.meters.beside
+        beside.begin()
+        if isinstance(loss, Mapping):
+            others = {name: value for name, value in loss.items() if name != scalars.LOSS}
+            beside.add(scalars.numbers(others, "optimizer.step got a loss"))
+            loss = loss.get(scalars.LOSS)
+        return float(loss.detach() if isinstance(loss, torch.Tensor) else loss) if loss is not None else None
 
     def _leave_extras(self) -> None:
         leave_extras(self._model, self._replica.vectors.flat, self._joining.extras, self.index)

@@ -316,6 +316,7 @@ class Channel:
             samples=meta.samples, steps=meta.steps, pull=self._asks, finite=finite, codec=codec.push,
             answer=codec.pull, loss=meta.loss, visits=visits, meta=meta.meta, held=held, bare=meta.bare,
             part=meta.part, parts=meta.parts, run=run, rollbacks=meta.rollbacks,
+            scalars=meta.scalars if chunk == 0 and self.shard == 0 else {},
         )  # fmt: skip
         self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not meta.bare else None)
 
