@@ -183,8 +183,8 @@ class Connection(Groups):
 
         `loss`, a number or scalar tensor, is shown and recorded, or a dict of them, of which "loss" is the loss.
         `samples` behind this gradient default to what was dealt since the step before, else to spec.batchSize. With
-        `closure` its result is the loss and is returned. Raises Stopped, which ends the script, when the job was over before; UserError when the script has done
-        something to the model that would be lost.
+        `closure` its result is the loss and is returned. Raises Stopped, which ends the script, when the job was over
+        before; UserError when the script has done something to the model that would be lost.
         """
         self._begin()
         if self.stopped:
