@@ -30,7 +30,7 @@ fast: .venv/.ready
 
 test-all: test test-python cluster-api ## what `make test` leaves out, too: slow cases, more examples, a real API server, charts; needs Go
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "slow or hypothesis" $(TESTS)
-	$(PY) -m pytest -m "not slow" tests/api tests/chart tests/cluster tests/gpu --ignore=tests/cluster/test_node_tier.py
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" tests/api tests/chart tests/cluster tests/gpu --ignore=tests/cluster/test_node_tier.py
 
 test-python: $(filter .tools/bin/uv,$(UV)) ## the operator's unit tests on Python 3.13 as well, where there is one
 	UV=$(UV) tools/test_python.sh 3.13

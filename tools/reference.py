@@ -66,6 +66,8 @@ def _row(path: str, field: Schema) -> str:
 def _type(field: Schema) -> str:
     if field.get("x-kubernetes-int-or-string"):
         return "quantity" if "pattern" in field else "integer or string"
+    if "type" not in field:
+        return "number or string" if "minimum" in field else "string or list of string"
     inner = field.get("items") or field.get("additionalProperties")
     name = {"array": "list", "object": "map" if inner else "object"}.get(field["type"], field["type"])
     return f"{name} of {_type(inner)}" if inner else str(name)

@@ -17,7 +17,8 @@ train, test = shuffled[:1437], shuffled[1437:]
 loader = DataLoader(TensorDataset(images[train], labels[train]), batch_size=32, shuffle=True)
 
 model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-optimizer = asgd.connect(model)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+optimizer = asgd.connect(model, optimizer)
 
 for _ in range(EPOCHS):
     for x, y in optimizer.until_stopped(loader):

@@ -30,6 +30,8 @@ def serves(kubectl: Kubectl, name: str) -> None:
 def test_an_operator_serves_jobs_though_it_starts_before_their_kind_and_says_what_it_waits_for(
     api_server: Kubectl, tmp_path: Path
 ) -> None:
+    # Other tests of the session may have applied it.
+    api_server("delete", "-f", str(CRD), "--ignore-not-found")
     with operator(api_server, tmp_path, awaited="/healthz", **QUICK) as process:
         until(lambda: deaf(process), "it says that it hears nothing")
         api_server("apply", "--server-side", "-f", str(CRD))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from asgd.algorithms.base import WorkerStrategy
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.drivers.virtual.store import MemoryStore
@@ -73,6 +74,9 @@ class Squares:
         if self._computed == self._poison:
             out[3] = np.nan
         return float(rest @ rest) / 2 / len(rest)
+
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
+        return
 
     def judge(self, worker: int, weights: F32) -> float:
         return self.loss(weights, slice(0, 64))
@@ -210,6 +214,30 @@ OPTIONS = [
 ]
 
 
+def _optimizer(name: str, rate: float, **own: Any) -> Option:
+    fields = {"name": name, "learningRate": rate, **own}
+    # Normalised steps stay as long as the rate says: it must fall for them to come to rest.
+    falling = {"name": "linear", "length": EPOCHS, "final": 0.02}
+    return Option(
+        f"optimizer {name}",
+        tuple((f"optimizer.{key}", value) for key, value in (fields | {"schedule": falling}).items()),
+    )
+
+
+OPTIMIZERS = [
+    _optimizer("adagrad", 0.3),
+    _optimizer("adam", 0.03),
+    _optimizer("adamw", 0.03, weightDecay=0),
+    _optimizer("lion", 0.01),
+    _optimizer("rmsprop", 0.03),
+    _optimizer("adadelta", 20.0),
+]
+OPTIMIZERS_LEFT = 0.35
+"""What a cell with another optimizer may have left: it shows that the rule trains there, not how well it was tuned."""
+AMPLIFYING = 4.0
+"""By so much smaller is the rate where an outer momentum of 0.9 multiplies what workers come by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A strategy with some options."""
@@ -306,6 +334,18 @@ def pairs(strategy: str) -> Iterator[Cell]:
     for both in combinations(OPTIONS, 2):
         if both[0].kind != both[1].kind:
             yield Cell(strategy, both)
+
+
+def rules() -> Iterator[Cell]:
+    """Each optimizer against each strategy."""
+    for strategy in STRATEGIES:
+        for rule in OPTIMIZERS:
+            fields = dict(rule.fields)
+            if "diloco" in strategy:
+                fields["optimizer.learningRate"] /= AMPLIFYING
+            if strategy == "eamsgd":
+                fields["optimizer.momentum"] = 0
+            yield Cell(strategy, (Option(rule.name, tuple(fields.items())),))
 
 
 def few() -> Iterator[Cell]:

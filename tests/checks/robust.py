@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from asgd.algorithms.base import WorkerStrategy
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.kernel import F32
 from asgd.spec.types import Byzantine
@@ -43,6 +44,9 @@ class DigitsWork:
 
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         return self.problem.slope(weights, out, *item.batch)
+
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
+        return
 
     def judge(self, worker: int, weights: F32) -> float:
         raise AssertionError("these rules compare no weights")

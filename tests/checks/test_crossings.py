@@ -7,7 +7,20 @@ from collections.abc import Iterable
 import pytest
 
 from asgd.algorithms.registry import names
-from tests.checks.crossings import STRATEGIES, Cell, few, pairs, run, singles
+from asgd.spec.optimizers import FIELDS
+from asgd.spec.problems import JobError
+from tests.checks.crossings import (
+    OPTIMIZERS,
+    OPTIMIZERS_LEFT,
+    STRATEGIES,
+    Cell,
+    few,
+    pairs,
+    rules,
+    run,
+    singles,
+    trained,
+)
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -24,6 +37,34 @@ def wrong(cells: Iterable[Cell]) -> list[str]:
         elif outcome.refused and not outcome.refused.startswith("spec."):
             found.append(f"{cell}: {outcome.refused}")
     return found
+
+
+def untrained(cells: Iterable[Cell]) -> list[str]:
+    """Cells with another optimizer that neither train nor are refused by a field's name."""
+    found = []
+    for cell in cells:
+        try:
+            left = trained(cell, 0)
+        except JobError as error:
+            if not str(error).startswith("spec.optimizer"):
+                found.append(f"{cell}: {error}")
+            continue
+        if left > OPTIMIZERS_LEFT:
+            found.append(f"{cell}: {left:.4f} of the excess loss is left")
+    return found
+
+
+def test_every_optimizer_stands_among_the_rules() -> None:
+    assert {"sgd", *(rule.name.removeprefix("optimizer ") for rule in OPTIMIZERS)} == set(FIELDS)
+
+
+def test_an_eighth_of_the_optimizers_train_under_their_strategies_or_are_refused() -> None:
+    assert untrained(cell for place, cell in enumerate(rules()) if (3 * place + place // 8) % 8 == 0) == []
+
+
+@pytest.mark.slow
+def test_every_optimizer_trains_under_every_strategy_or_is_refused() -> None:
+    assert untrained(rules()) == []
 
 
 def test_every_strategy_stands_in_the_matrix() -> None:

@@ -16,6 +16,7 @@ from tests.checks.test_a1_processes import one_thread
 from tests.checks.virtual import job
 
 SPOILED = "tests.checks.spoiled_digits:task"
+OWN = "tests.checks.own_digits:"
 ONE_BY_ONE: dict[str, Any] = {"exchange": {"lane": "zmq"}}
 """Other lanes serve what has come over several connections before it is looked whether a round can close."""
 CASES: dict[str, dict[str, Any]] = {
@@ -42,6 +43,19 @@ CASES: dict[str, dict[str, Any]] = {
     "elastic, ahead 1": {"algorithm": {"name": "elastic"}, "exchange": {"ahead": 1, "lane": "zmq"}},
     "lsgd": {"algorithm": {"name": "lsgd", "period": 5}},
     "lsgd, two groups": {"algorithm": {"name": "lsgd", "period": 2, "globalPeriod": 4, "groups": 2}},
+    "adamw": {"optimizer": {"name": "adamw", "learningRate": 1e-3}},
+    "lion, local steps": {
+        "optimizer": {"name": "lion", "learningRate": 1e-3},
+        "exchange": {"fetchEvery": 4, "pushEvery": 4},
+        "outerOptimizer": {"name": "rmsprop", "learningRate": 1e-3},
+    },
+    "Task.optimizer": {
+        "entrypoint": OWN + "adamw",
+        "args": {},
+        "algorithm": {"name": "local-sgd", "period": 5},
+    },
+    "bfloat16": {"entrypoint": OWN + "half", "args": {}},
+    "bfloat16, Task.optimizer": {"entrypoint": OWN + "half_adamw", "args": {}, "exchange": {"pushEvery": 4}},
     "nan": {"entrypoint": SPOILED},
     "nan, ahead 1": {"entrypoint": SPOILED, "exchange": {"ahead": 1}},
     "nan, local-sgd": {"entrypoint": SPOILED, "algorithm": {"name": "local-sgd", "period": 5}} | ONE_BY_ONE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,38 @@ spec:
   stopAfter: {updates: 300}
 """
 
+BREAKS = """import asgd, torch
+from torch import nn
+calls = []
+def task(model):
+    data = torch.utils.data.TensorDataset(torch.ones(64, 2), torch.zeros(64, dtype=torch.long))
+    return asgd.Task(model=nn.Linear(2, 2), loss=loss, data=data)
+def loss(model, batch):
+    calls.append(1)
+    if len(calls) > 30:
+        raise ValueError("no more")
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+"""
+
 
 @pytest.fixture
 def job_file(tmp_path: Path) -> Path:
     path = tmp_path / "job.yaml"
     path.write_text(JOB)
     return path
+
+
+def test_what_users_code_raises_is_one_sentence_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "breaks.py").write_text(BREAKS)
+    (tmp_path / "job.yaml").write_text(JOB.replace("asgd.examples.digits:task", "breaks.py:task"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    command = ["simulate", str(tmp_path / "job.yaml"), "--output", str(tmp_path / "out"), "--quiet"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "breaks.py:task failed in worker" in said and "ValueError: no more (breaks.py:10)" in said
+    assert "Traceback" not in said
 
 
 def quadratic(size: int = 1) -> Problem:

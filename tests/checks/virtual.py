@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from asgd.algorithms.base import WorkerStrategy
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
@@ -54,6 +55,9 @@ class Problem:
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         out[:] = self._slope(weights, worker)
         return self._loss(weights)
+
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
+        return
 
     def judge(self, worker: int, weights: F32) -> float:
         return self._loss(weights)

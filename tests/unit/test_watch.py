@@ -87,6 +87,18 @@ def replaced(scene: Scene) -> None:
     assert any("worker-1 ended by signal SIGKILL; it starts again" in note for note in scene.notes)
 
 
+def test_a_worker_that_starts_again_after_an_error_is_noted_with_its_last_words(scene: Scene) -> None:
+    child = scene.children.all["worker-1"]
+    child.process.kill()
+    child.process.wait(30)
+    child.process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"], start_new_session=True)
+    child.process.wait(30)
+    scene.children.log("worker", 1).write_text("Traceback:\nValueError: the loss is broken\n")
+    scene.look("running", "running")
+    note = next(note for note in scene.notes if "it starts again" in note)
+    assert note.startswith("worker-1 ended with exit code 1") and "ValueError: the loss is broken" in note
+
+
 @pytest.mark.parametrize("state", ["hung", "lost"])
 def test_a_worker_that_was_given_up_and_does_not_end_by_itself_is_killed(scene: Scene, state: str) -> None:
     scene.look("running", "running")

@@ -120,7 +120,7 @@ def test_the_page_on_tasks_trains_and_its_saved_model_loads(
 
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("half", {}), ("compiled", {"backend": "aot_eager"}), ("streamed", {}), ("weighted", {})],
+    [("half", {}), ("compiled", {"backend": "aot_eager"}), ("own", {}), ("streamed", {}), ("weighted", {})],
 )
 def test_every_other_task_of_the_page_gives_a_gradient(
     in_folder: Path, name: str, args: dict[str, Any]
@@ -274,9 +274,8 @@ GOOD = "import torch, asgd\n\ndef task():\n    return asgd.Task("
          " mine.py:task takes width"),
         (GOOD + "model=3, loss=None, data=[])\n", {}, "spec.entrypoint: mine.py:task: Task.model is int; allowed: a"
          " torch.nn.Module"),
-        (GOOD + "model=torch.nn.Linear(1, 1).half(), loss=None, data=[1])\n", {}, "spec.entrypoint: the model's"
-         " parameter weight is float16; allowed: float32 (keep the weights in float32 and compute in less by"
-         " torch.autocast)"),
+        (GOOD + "model=torch.nn.Linear(1, 1).double(), loss=None, data=[1])\n", {}, "spec.entrypoint: the model's"
+         " parameter weight is float64; allowed: float32, bfloat16, float16 (model.float() makes it float32)"),
         ("", {"entrypoint": "not_there:task"}, "spec.entrypoint: no module named 'not_there' in "),
         ("", {"entrypoint": "not_there.py:task"}, "spec.entrypoint: no file not_there.py in "),
     ],

@@ -7,13 +7,16 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from asgd import __version__, exitcodes
 from asgd.drivers.replay import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
 from asgd.host import commands as others
+
+if TYPE_CHECKING:
+    from asgd.drivers.display import MakeDisplay
 
 _RUNS_USERS_CODE = ("worker", "evaluate", "replay", "simulate")
 """Commands that do so in their own process."""
@@ -160,8 +163,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             from asgd.spec import load_job, with_files
 
             job = with_files(load_job(arguments.job, arguments.set), arguments.job, arguments.source_from)
-            how = {"quiet": arguments.quiet, "transport": arguments.transport}
-            return local.run(job, folder, arguments.output, starter, **how)
+            show = _display(arguments)
+            return local.run(job, folder, arguments.output, starter, show, transport=arguments.transport)
     if arguments.command == "simulate":
         from asgd.drivers.virtual import command as simulate
         from asgd.spec import load_job, with_files
@@ -174,7 +177,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             return faults.run(job, arguments.job, simulate.sets(arguments), arguments.faults)
         described = simulate.world(arguments, job.spec.workers.replicas)
         folder = Path(arguments.job).absolute().parent
-        return simulate.run(job, folder, described, arguments.output, quiet=arguments.quiet)
+        return simulate.run(job, folder, described, arguments.output, _display(arguments))
     if arguments.command == "replay":
         folder = Path(arguments.run)
         replay_options.set_threads(folder)
@@ -190,12 +193,19 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return check.run(arguments.place)
     if arguments.command == "validate":
+        from asgd.drivers.counting import group_lines
         from asgd.spec import validate
 
-        return validate.main(arguments.jobs, arguments.set)
+        return validate.main(arguments.jobs, arguments.set, group_lines)
     if arguments.command == "bench":
         return others.run(arguments)
     return _process(arguments)
+
+
+def _display(arguments: argparse.Namespace) -> MakeDisplay:
+    from asgd.drivers.display import Display
+
+    return lambda output: Display(quiet=arguments.quiet)
 
 
 def _process(arguments: argparse.Namespace) -> int:

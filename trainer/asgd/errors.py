@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from asgd import exitcodes
 
 
@@ -15,6 +17,18 @@ class UserError(AsgdError):
     """The user's input is wrong. The message names the field, the value and what is allowed, in one sentence."""
 
     exit_code = exitcodes.USER_ERROR
+
+
+class RunFailed(AsgdError):
+    """What `asgd.run` or `asgd.simulate` has started ended otherwise than well. The message is its last sentence.
+
+    `run` is the `asgd.Run`, with what it has left; `exit_code` what the command line would have ended with.
+    """
+
+    def __init__(self, sentence: str, exit_code: int, run: Any) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+        self.run = run
 
 
 class Damaged(UserError):

@@ -1,7 +1,8 @@
 """`asgd.connect()`: the same worker for people who keep their own training loop.
 
     import asgd                                         # 1
-    optimizer = asgd.connect(model)                     # 2  was: torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = torch.optim.AdamW(groups, lr=1e-3)
+    optimizer = asgd.connect(model, optimizer)          # 2
     for images, labels in optimizer.until_stopped(loader):  # 3  was: in loader
         optimizer.zero_grad()
         loss = ...
@@ -9,7 +10,8 @@
         optimizer.step(loss=loss)                       # 4  was: optimizer.step()
 
 The script runs under `asgd run` with `entrypoint: train.py`, once in each worker. Its loader's batches are dealt out,
-so that an epoch is one of the job. The job file sets the learning rate and the optimizer.
+so that an epoch is one of the job. The optimizer stays the script's: its rule runs on the servers where they have it,
+else in each worker. With `asgd.connect(model)` the job file sets it (`spec.optimizer`).
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ import atexit
 import fnmatch
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
+import torch
+from msgspec import structs
 from torch import nn
 
 from asgd.errors import UserError
@@ -26,12 +31,16 @@ from asgd.host.allocator import keep_freed_memory
 from asgd.host.env import read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.spec.environment import Env
+from asgd.spec.groups import largest_decay
+from asgd.spec.types import Optimizer
 from asgd.wire.ask import Asker
+from asgd.wire.rule import pack, with_rule
 from asgd.worker import joined
 from asgd.worker.assemble import About, assemble
 from asgd.worker.device.accelerator import choose_device, limit_threads
 from asgd.worker.device.flat import Flat, plain
 from asgd.worker.own.connection import Connection, Joining, Stopped
+from asgd.worker.own.handed import Stepping, of_script, take_over
 from asgd.worker.own.start import has_been_trained
 from asgd.worker.process import catch_term
 from asgd.worker.reading.data import seed_worker, worker_environment
@@ -43,14 +52,19 @@ __all__ = ["Connection", "Stopped", "connect"]
 GUARANTEE = "no promise for each sample: every worker runs its own loop (asgd.connect)"
 
 
-def connect(model: nn.Module, *, unfreezes: Sequence[str] = ()) -> Connection:
+def connect(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None = None, *, unfreezes: Sequence[str] = ()
+) -> Connection:
     """Joins `model` to the job that this process is a worker of; what comes back takes the optimizer's place.
+
+    `optimizer`: the script's own, over parameters of the model. Its class, groups and schedulers are kept, and its
+    groups and state are those of what comes back; without one `spec.optimizer` is the job's.
 
     Its parameters become views of one flat vector and stay on their device. What the script writes into them before
     their first use is what a new job starts from; a job that has been trained already gives its own weights here.
     `unfreezes`: patterns (`"backbone.*"`) of parameters that are frozen now and trained later. From here on random
     numbers differ from worker to worker, so that each draws its own. Raises UserError outside `asgd run` and pods, or
-    when the model does not fit the job; TryAgain when no server answers.
+    when model or optimizer do not fit the job; TryAgain when no server answers.
     """
     if joined.connection is not None:
         raise UserError("asgd.connect(): called twice; a worker trains one model")
@@ -65,15 +79,21 @@ def connect(model: nn.Module, *, unfreezes: Sequence[str] = ()) -> Connection:
     os.environ.update(worker_environment(config.job.spec, config.index))
     device = next((p.device for p in model.parameters()), None)
     spec, leaving = config.job.spec, catch_term()
-    later = named(model, unfreezes, spec.optimizer.weight_decay)
+    later = named(model, unfreezes, decay_of_frozen(spec.optimizer, model, optimizer))
     about = About(dataset=None, guarantee=GUARANTEE, own_loop=True, digest=digest_of_model(model))
     flat = Flat(model, device or choose_device(spec.workers.devices.count, config.index), later)
-    parts = assemble(config, flat, about, leaving=lambda: bool(leaving))
+    handed = take_over(optimizer, model, flat, config.job) if optimizer is not None else None
+    if handed is not None:
+        rule = pack(handed.rule)
+        spec = with_rule(spec, rule)
+        config, about = replace(config, job=structs.replace(config.job, spec=spec)), replace(about, rule=rule)
+    stepping = Stepping(handed.optimizer, flat.grads) if handed and not handed.on_servers else None
+    parts = assemble(config, flat, about, leaving=lambda: bool(leaving), local=stepping)
     replica, asker = parts.replica, Asker(config.servers[0], config.keys)
     exporter = Exporter(config.metrics, Views(collect=replica.meters.collect))
     config.announce_address("worker", exporter.address)
     leases = Leases(config.index, config.incarnation, replica.centre.channels[0])
-    joining = Joining(config.index, config.incarnation, spec, asker, leases, exporter, config.extras)
+    joining = Joining(config.index, config.incarnation, spec, asker, leases, exporter, config.extras, handed)
     leasing = AskedLeases(leases, asker, parts.patience)
     joined.connection = connection = Connection(joining, replica, model, flat, leasing, leaving)
     atexit.register(connection.close)
@@ -81,6 +101,16 @@ def connect(model: nn.Module, *, unfreezes: Sequence[str] = ()) -> Connection:
         connection.join()
     seed_worker(spec.seed, config.index)
     return connection
+
+
+def decay_of_frozen(of_job: Optimizer, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> float:
+    """The largest weight decay that frozen parameters would get once they are part of what is trained."""
+    if optimizer is None:
+        frozen = (plain(name) for name, parameter in model.named_parameters() if not parameter.requires_grad)
+        return largest_decay(of_job, frozen)
+    groups = of_script(optimizer).param_groups
+    resting = [group for group in groups if not all(p.requires_grad for p in group["params"])]
+    return max((float(group.get("weight_decay") or 0) for group in resting), default=0.0)
 
 
 def named(model: nn.Module, unfreezes: Sequence[str], weight_decay: float) -> set[str]:
@@ -97,7 +127,7 @@ def named(model: nn.Module, unfreezes: Sequence[str], weight_decay: float) -> se
         found.update(fnmatch.filter(frozen, pattern))
     if found and weight_decay:
         raise UserError(
-            f"asgd.connect(unfreezes=...): spec.optimizer.weightDecay {weight_decay:g} would shrink"
-            f" {min(found)} while it is frozen; allowed: 0"
+            f"asgd.connect(unfreezes=...): weight decay {weight_decay:g} (spec.optimizer.weightDecay, or the script's)"
+            f" would shrink {min(found)} while it is frozen; allowed: 0"
         )
     return found

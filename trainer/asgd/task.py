@@ -28,6 +28,8 @@ class Task:
     collate:   how samples of a map-style dataset become a batch; PyTorch's default if not given.
     accumulate: micro-batches that make one gradient; `spec.batchSize` is the whole batch.
     data_workers: DataLoader processes for a map-style dataset in each worker; 0 loads in the training process.
+    optimizer: `lambda params: torch.optim.AdamW(params, lr=1e-3)`: what steps in the worker, for strategies with local
+               steps; `params` are the model's trained parameters. Or an optimizer made of them.
     stages:    modules that make up the model's forward one after the other, for `spec.workers.stages` above 1: as
                many as there are stages, or more, to be put together evenly. Needless for a plain `nn.Sequential`.
     """
@@ -40,3 +42,4 @@ class Task:
     accumulate: int = 1
     data_workers: int = 0
     stages: Sequence[nn.Module] | None = None
+    optimizer: torch.optim.Optimizer | Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None

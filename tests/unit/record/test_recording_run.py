@@ -52,7 +52,9 @@ def test_a_recording_is_whole_when_the_newest_start_of_each_shard_ended_in_order
     recorder(folder, 1, 9).told(0, Pull("worker", 0, 1, 0, 1))
     assert recording.seal(folder, 2, 3, "abc") == "", "term 10 is the newest, not 9"
     told = recording.read(folder)
-    assert (told.save, told.weights, told.job_folder) == (3, "abc", str(tmp_path))
+    assert (told.save, told.weights, told.job_folder) == (3, "abc", "."), (
+        "the job lies in the run's own folder, which may be moved"
+    )
     recording.check(folder, told)
 
 

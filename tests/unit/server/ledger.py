@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from asgd.algorithms.base import WorkerStrategy
 from asgd.drivers.virtual.clock import Action, Clock
 from asgd.drivers.virtual.network import Network
 from asgd.kernel import F32
@@ -51,6 +52,9 @@ class Ledger:
             rows[:, (self.dataset or 0) + self.computed] = -1
         self.computed += 1
         return 1.0
+
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
+        return
 
     def judge(self, worker: int, weights: F32) -> float:
         return 1.0

@@ -20,8 +20,8 @@ from asgd.server.improving import improves
 from asgd.server.saves import best
 from asgd.server.saves.best import BestRecord
 from asgd.server.saves.store import Store
+from asgd.worker.best_keeper import BestKeeper
 from asgd.worker.device.extras import WholeModel, whole_model
-from asgd.worker.keeping import BestKeeper
 from tests.checks.virtual import job
 
 RULE = {"metric": "accuracy", "mode": "max"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from asgd.errors import ProtocolError
+from asgd.spec.optimizers import FIELDS
 from asgd.wire.messages import Welcome
 from tests.checks.harness import asgd_spec
 from tests.unit.server.peers import (
@@ -31,7 +32,7 @@ def ones(size: int = 4, value: float = 1.0) -> np.ndarray:
     return np.full(size, value, np.float32)
 
 
-@pytest.mark.parametrize("optimizer", [{}, {"momentum": 0.9}, {"name": "adagrad"}, {"name": "adam"}])
+@pytest.mark.parametrize("optimizer", [{"momentum": 0.9}, *({"name": name} for name in FIELDS)])
 def test_a_restart_between_two_chunks_of_a_push_leaves_the_same_bits_as_none(
     optimizer: dict[str, Any],
 ) -> None:

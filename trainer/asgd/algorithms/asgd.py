@@ -10,10 +10,11 @@ too far ahead (SSP, Ho et al. 2013).
 from __future__ import annotations
 
 from asgd.algorithms.base import Push, ServerStrategy, ShardState, Strategy, Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import LocalOptimizer, add_scaled, make_optimizer
+from asgd.algorithms.grouped import local_optimizer, optimizer_of
+from asgd.algorithms.optimizers import add_scaled, make_optimizer
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer, OuterOptimizer
 
 
 def sends_gradients(spec: JobSpec) -> bool:
@@ -28,12 +29,20 @@ class AsgdServer(ServerStrategy):
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
         self.gradients = sends_gradients(spec)
-        self.rule = spec.optimizer if self.gradients else spec.outer_optimizer
-        self.optimizer = make_optimizer(self.rule) if self.rule else None
+        self.rule: Optimizer | OuterOptimizer | None = (
+            spec.optimizer if self.gradients else spec.outer_optimizer
+        )
+        outer = make_optimizer(self.rule) if self.rule else None
+        self.optimizer = optimizer_of(self.hyper) if self.gradients else outer
         self.slots = self.optimizer.slots if self.optimizer else ()
         self.bound = spec.exchange.staleness
         self.mean = spec.algorithm.get("deltaScale", "sum") == "mean"
         self.pulls_wait = self.bound.max is not None and self.bound.policy == "Wait"
+
+    def follow(self, rule: Optimizer) -> None:
+        super().follow(rule)
+        if self.gradients:
+            self.rule, self.optimizer = rule, optimizer_of(self.hyper)
 
     def admit(self, push: Push, state: ShardState) -> str:
         if self.rule:
@@ -53,7 +62,7 @@ class AsgdServer(ServerStrategy):
             add_scaled(weights, vector, self._scale(state, push), scratch)
             return
         slots = {name: array[span] for name, array in state.slots.items()}
-        self.optimizer.update(
+        self.optimizer.at(state.start + span.start).update(
             weights, vector, push.rate if self.gradients else -push.rate, slots=slots, scratch=scratch,
             count=push.version, scale=self._scale(state, push),
         )  # fmt: skip
@@ -82,7 +91,7 @@ class AsgdWorker(WorkerStrategy):
         self.gradients = sends_gradients(spec)
         self.raw = self.gradients and spec.exchange.fetch_every == spec.exchange.push_every == 1
         self.keeps_changes = not self.gradients
-        self.optimizer = None if self.gradients else LocalOptimizer(spec.optimizer)
+        self.optimizer = None if self.gradients else local_optimizer(self.hyper)
         self.unpushed = 0
 
     def joined(self, w: Vector) -> None:

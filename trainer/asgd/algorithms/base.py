@@ -23,10 +23,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from msgspec.structs import replace
+
+from asgd.algorithms.hyper import HyperParameters
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer
 
 Vector = Any
 """A flat float32 vector of shape (n,): a numpy array, or a torch tensor on the worker's device."""
@@ -145,9 +148,19 @@ class ServerStrategy(ABC):
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self.hyper = HyperParameters(spec.optimizer)
+        """What holds where; laid out before the first push."""
 
     def allocated(self, state: ShardState) -> None:  # noqa: B027  (zeros suit most)
         """The arrays of `state` have just been made, all zero. The weights come later."""
+
+    def follow(self, rule: Optimizer) -> None:
+        """From now on `spec.optimizer` is `rule`: the same one with other figures, as a script's scheduler sets them.
+
+        A class that keeps something made of `spec.optimizer` makes it anew.
+        """
+        self.spec = replace(self.spec, optimizer=rule)
+        self.hyper = self.hyper.moved(rule)
 
     def admit(self, push: Push, state: ShardState) -> str:
         """Called before a push's first chunk. Returns '' to accept the push, else the reason of its refusal.
@@ -198,8 +211,30 @@ def answers_weights(strategy: ServerStrategy) -> bool:
     return type(strategy).answer is ServerStrategy.answer and strategy.parts == 1
 
 
+class LocalRule(Protocol):
+    """How a worker steps on its own between exchanges, and the state (momentum) that it keeps for that."""
+
+    relative: bool
+    """True: it has learning rates of its own, and the `rate` of a step is a factor on them (schedule, rollbacks)."""
+
+    def step(self, w: Vector, g: Vector, rate: float, scratch: Vector) -> None:
+        """Moves w (n,) by gradient g (n,); may overwrite scratch (n,)."""
+
+    def forget(self) -> None:
+        """Starts anew from weights that others trained."""
+
+    def learning_rate(self, rate: float) -> float:
+        """The learning rate of a step that is given `rate`."""
+
+
 class WorkerStrategy(ABC):
     """The worker's half: one instance a worker, called between steps on the worker's own vectors."""
+
+    optimizer: LocalRule | None = None
+    """What moves the weights in `step` where that is a plain step by a gradient. Whoever drives this object may put
+    another rule in its place before `joined` is called. None: servers apply the gradients, or see `own_rule`."""
+    own_rule: str = ""
+    """What a step is where it is no plain one, in words: nothing may be put in its place."""
 
     probes: int = 0
     """How many samples of a fixed probe set it needs to compare weights by `judge`; 0: none."""
@@ -220,6 +255,8 @@ class WorkerStrategy(ABC):
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self.hyper = HyperParameters(spec.optimizer)
+        """What holds where; laid out before `joined`."""
         self.workers = 1
         """Live workers, as the newest reply said. The driver of this object sets it."""
         self.dataset: int | None = None
@@ -280,3 +317,5 @@ class Strategy:
     """Its rounds are judged by losses that the evaluator computes (`RoundServer.oracle`)."""
     fields: tuple[str, ...] = ()
     """Names of its own fields beside `algorithm.name`."""
+    groups: bool = False
+    """Of others' packages: its halves go by `hyper`, so that jobs may have `optimizer.groups`. Ours all do."""

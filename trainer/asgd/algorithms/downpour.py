@@ -29,7 +29,9 @@ class DownpourWorker(WorkerStrategy):
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         self.sum += g
         if self.spec.exchange.fetch_every > 1 or self.spec.exchange.push_every > 1:
-            add_scaled(w, g, -rate, self.scratch)
+            for piece in self.hyper.over(0, len(w)):
+                own = piece.span
+                add_scaled(w[own], g[own], -rate * piece.rate, self.scratch[own])
 
     def turn(self, step: int) -> Turn:
         exchange = self.spec.exchange

@@ -23,6 +23,7 @@ from asgd.algorithms.base import (
     Vector,
     WorkerStrategy,
 )
+from asgd.algorithms.grouped import local_optimizer
 from asgd.algorithms.rounds import Decision, RoundServer
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
@@ -71,32 +72,46 @@ class EasgdWorker(WorkerStrategy):
         self.beta = float(spec.algorithm.get("beta", 0.9))
         self.period = int(spec.algorithm.get("period", 10))
         self.synchronous = bool(spec.algorithm.get("synchronous", False))
-        self.momentum = spec.optimizer.momentum
+        if not any(own.momentum for own in self.hyper.kinds):
+            self.optimizer = local_optimizer(self.hyper)
+        else:
+            self.own_rule = "Nesterov's momentum, whose gradients are taken ahead of the worker's own point"
         self.alpha = 0.0
 
     def joined(self, w: Vector) -> None:
         # x is the worker's own point; w, where gradients are taken, is ahead of it by the momentum.
         self.x, self.v, self.sent, self.scratch = w * 1, w * 0, w * 1, w * 0
+        if self.optimizer:
+            self.optimizer.forget()
 
     def step(self, w: Vector, g: Vector, rate: float) -> None:
         self.sent[:] = self.x
-        t = self.scratch
-        t[:] = g
-        if self.spec.optimizer.weight_decay:
-            w *= self.spec.optimizer.weight_decay
-            t += w
-        t *= -rate
-        self.v *= self.momentum
-        self.v += t
-        self.x += self.v
+        if self.optimizer:
+            self.optimizer.step(w, g, rate, self.scratch)
+            self.x[:] = w
+            return
+        self.scratch[:] = g
+        for piece in self.hyper.over(0, len(w)):
+            at, own = piece.span, piece.own
+            t, v, x = self.scratch[at], self.v[at], self.x[at]
+            if own.weight_decay:
+                here = w[at]
+                here *= own.weight_decay
+                t += here
+            t *= -rate * piece.rate
+            v *= own.momentum
+            v += t
+            x += v
         self._look_ahead(w)
 
     def _look_ahead(self, w: Vector) -> None:
         w[:] = self.x
-        if self.momentum:
-            self.scratch[:] = self.v
-            self.scratch *= self.momentum
-            w += self.scratch
+        for piece in self.hyper.over(0, len(w)):
+            if piece.own.momentum:
+                ahead, here = self.scratch[piece.span], w[piece.span]
+                ahead[:] = self.v[piece.span]
+                ahead *= piece.own.momentum
+                here += ahead
 
     def turn(self, step: int) -> Turn:
         due = (step - 1) % self.period == 0

@@ -29,10 +29,18 @@ class FasgdServer(GradientServer):
         return 1.0 / max(1, push.staleness)
 
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
-        if decay := self.spec.optimizer.weight_decay:
+        arrays = state.weights[span], *(state.slots[name][span] for name in self.slots)
+        for piece in self.hyper.over(state.start + span.start, vector.size):
+            rate = np.float32(-push.rate * piece.rate * push.scale)
+            self._move(
+                [array[piece.span] for array in arrays], vector[piece.span], rate, piece.own.weight_decay
+            )
+
+    def _move(self, arrays: list[F32], vector: F32, rate: np.float32, decay: float) -> None:
+        weights, n, b, v = arrays
+        if decay:
             # As in torch.optim: the decay is a part of the gradient, and of its spread.
-            vector = vector + state.weights[span] * np.float32(decay)
-        n, b, v = (state.slots[name][span] for name in self.slots)
+            vector = vector + weights * np.float32(decay)
         keep, take = np.float32(self.decay), np.float32(1 - self.decay)
         n *= keep
         n += take * (vector * vector)
@@ -42,9 +50,8 @@ class FasgdServer(GradientServer):
         spread = np.sqrt(np.maximum(n - b * b, 0) + EPSILON)
         v *= keep
         v += take * spread
-        step = vector * np.float32(-push.rate * push.scale)
+        step = vector * rate
         step /= v
-        weights = state.weights[span]
         weights += step
 
 

@@ -5,10 +5,10 @@ the server's half that hands each gradient to the job's optimizer at a rate of t
 from __future__ import annotations
 
 from asgd.algorithms.base import Push, ServerStrategy, ShardState, Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import make_optimizer
+from asgd.algorithms.grouped import optimizer_of
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer
 
 
 class GradientServer(ServerStrategy):
@@ -16,8 +16,12 @@ class GradientServer(ServerStrategy):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.optimizer = make_optimizer(spec.optimizer)
+        self.optimizer = optimizer_of(self.hyper)
         self.slots = self.optimizer.slots
+
+    def follow(self, rule: Optimizer) -> None:
+        super().follow(rule)
+        self.optimizer = optimizer_of(self.hyper)
 
     def scale(self, push: Push) -> float:
         """1 for plain asynchronous SGD."""
@@ -31,7 +35,7 @@ class GradientServer(ServerStrategy):
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
         weights, scratch = state.weights[span], state.scratch[: vector.size]
         slots = {name: state.slots[name][span] for name in self.optimizer.slots}
-        self.optimizer.update(
+        self.optimizer.at(state.start + span.start).update(
             weights, vector, push.rate, slots=slots, scratch=scratch, count=state.version, scale=push.scale
         )
 

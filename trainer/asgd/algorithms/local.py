@@ -1,6 +1,6 @@
 """What the strategies share that train locally for a while and then send how far they came: the worker's half.
 
-Every `period` steps of `spec.optimizer` a worker sends x_i - x_base and goes on from what it gets back. Steps that
+Every `period` steps of its optimizer a worker sends x_i - x_base and goes on from what it gets back. Steps that
 it makes while an exchange is under way (`exchange.ahead: 1`) stay on top of that. Optimizer state is the worker's
 own and survives.
 """
@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from asgd.algorithms.base import Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import LocalOptimizer
+from asgd.algorithms.base import LocalRule, Turn, Vector, WorkerStrategy
+from asgd.algorithms.grouped import local_optimizer
 from asgd.spec.types import JobSpec
 
 
 class LocalWorker(WorkerStrategy):
     default_period: ClassVar[int] = 10
     keeps_changes = True
+    optimizer: LocalRule
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.optimizer = LocalOptimizer(spec.optimizer)
+        self.optimizer = local_optimizer(self.hyper)
         self.period = int(spec.algorithm.get("period", self.default_period))
         self.since = 0
         """Steps since the last push."""

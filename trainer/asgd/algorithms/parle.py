@@ -13,8 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from asgd.algorithms.base import Contribution, ShardState, Strategy, Turn, Vector, WorkerStrategy
-from asgd.algorithms.optimizers import LocalOptimizer
+from asgd.algorithms.base import (
+    Contribution,
+    LocalRule,
+    ShardState,
+    Strategy,
+    Turn,
+    Vector,
+    WorkerStrategy,
+)
+from asgd.algorithms.grouped import local_optimizer
 from asgd.algorithms.rounds import Decision, RoundServer, mean
 from asgd.spec.types import JobSpec
 
@@ -39,10 +47,11 @@ class ScopedWorker(WorkerStrategy):
     """Shared by the three: steps of `spec.optimizer`, an exchange every `period` steps, scopes that shrink."""
 
     default_period: ClassVar[int] = 25
+    optimizer: LocalRule
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.optimizer = LocalOptimizer(spec.optimizer)
+        self.optimizer = local_optimizer(self.hyper)
         self.period = int(spec.algorithm.get("period", self.default_period))
         self.rounds = 0
         """Of the job, at the newest pull."""
@@ -65,7 +74,7 @@ class ScopedWorker(WorkerStrategy):
 
     def advance(self, w: Vector, g: Vector, rate: float) -> None:
         """One step of the optimizer by g."""
-        self.rate = rate
+        self.rate = self.optimizer.learning_rate(rate)
         self.optimizer.step(w, g, rate, self.scratch)
 
     def turn(self, step: int) -> Turn:
@@ -86,7 +95,7 @@ class ElasticWorker(ScopedWorker):
     default_period = 1
 
     def step(self, w: Vector, g: Vector, rate: float) -> None:
-        self.rate = rate
+        self.rate = self.optimizer.learning_rate(rate)
         pull = self.drawn(w, self.x)
         self.advance(w, g, rate)
         w += pull

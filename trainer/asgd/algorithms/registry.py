@@ -95,7 +95,13 @@ class Halves:
 
 def halves(spec: JobSpec) -> Halves:
     """The two halves of the strategy that the job names. Raises UserError as `strategy` does."""
-    return Halves(strategy(str(spec.algorithm["name"])), spec)
+    name = str(spec.algorithm["name"])
+    found = strategy(name)
+    if spec.optimizer.groups and name not in _OURS and not found.groups:
+        raise UserError(
+            f"spec.optimizer.groups: {name} does not say that it goes by them (Strategy.groups); allowed: none"
+        )
+    return Halves(found, spec)
 
 
 def _full(point: EntryPoint) -> str:

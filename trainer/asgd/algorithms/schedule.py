@@ -10,6 +10,7 @@ import math
 
 from msgspec.structs import replace
 
+from asgd.algorithms.base import WorkerStrategy
 from asgd.errors import UserError
 from asgd.spec.types import JobSpec, Optimizer, Schedule
 
@@ -34,8 +35,23 @@ def slowed(spec: JobSpec, rollbacks: int) -> JobSpec:
     """`spec` with the learning rate that is left after so many rollbacks."""
     if not rollbacks:
         return spec
-    rate = spec.optimizer.learning_rate * rate_factor(spec, rollbacks)
-    return replace(spec, optimizer=replace(spec.optimizer, learning_rate=rate))
+    factor, optimizer = rate_factor(spec, rollbacks), spec.optimizer
+    groups = tuple(
+        # Multiples follow the optimizer's rate.
+        replace(group, learning_rate=group.learning_rate * factor)
+        if isinstance(group.learning_rate, float)
+        else group
+        for group in optimizer.groups
+    )
+    rate = optimizer.learning_rate * factor
+    return replace(spec, optimizer=replace(optimizer, learning_rate=rate, groups=groups))
+
+
+def of_rule(spec: JobSpec, rule: WorkerStrategy) -> JobSpec:
+    """`spec` as `rule` steps by it: with learning rate 1 where its optimizer has rates of its own."""
+    if rule.optimizer is None or not rule.optimizer.relative:
+        return spec
+    return replace(spec, optimizer=replace(spec.optimizer, learning_rate=1.0))
 
 
 def _position(schedule: Schedule, samples: int, dataset: int | None) -> float:

@@ -50,7 +50,7 @@ class StalenessServer(GradientServer):
         if push.meta["last"]:
             slots = {name: state.slots[name][span] for name in self.optimizer.slots}
             applied = int(push.meta["applied"])
-            self.optimizer.update(
+            self.optimizer.at(state.start + span.start).update(
                 state.weights[span], gathered, push.rate, slots=slots, scratch=scratch, count=applied
             )
             gathered[:] = 0

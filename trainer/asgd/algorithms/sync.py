@@ -12,11 +12,11 @@ import numpy as np
 
 from asgd.algorithms.base import Contribution, Push, ShardState, Strategy
 from asgd.algorithms.gradient import GradientWorker
-from asgd.algorithms.optimizers import make_optimizer
+from asgd.algorithms.grouped import optimizer_of
 from asgd.algorithms.rounds import Decision, RoundServer, mean
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer
 
 
 def before(state: ShardState) -> int:
@@ -27,8 +27,14 @@ def before(state: ShardState) -> int:
 class SyncServer(RoundServer):
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.optimizer = make_optimizer(spec.optimizer)
+        self.optimizer = optimizer_of(self.hyper)
         self.slots = self.optimizer.slots
+        self._decays = any(own.weight_decay for own in self.hyper.kinds)
+
+    def follow(self, rule: Optimizer) -> None:
+        super().follow(rule)
+        self.optimizer = optimizer_of(self.hyper)
+        self._decays = any(own.weight_decay for own in self.hyper.kinds)
 
     def admit(self, push: Push, state: ShardState) -> str:
         # A gradient of an older round belongs to other weights.
@@ -42,8 +48,10 @@ class SyncServer(RoundServer):
         rate = learning_rate(self.spec.optimizer, before(state), state.dataset)
         rounds = state.facts["rounds"] = int(state.facts.get("rounds", 0)) + 1
         # Where it may, `gradient` serves as the optimizer's scratch as well: one array of the shard's size less.
-        scratch = np.empty_like(gradient) if self.spec.optimizer.weight_decay else gradient
-        self.optimizer.update(state.weights, gradient, rate, slots=state.slots, scratch=scratch, count=rounds)
+        scratch = np.empty_like(gradient) if self._decays else gradient
+        self.optimizer.at(state.start).update(
+            state.weights, gradient, rate, slots=state.slots, scratch=scratch, count=rounds
+        )
 
 
 STRATEGY = Strategy("sync", SyncServer, GradientWorker)

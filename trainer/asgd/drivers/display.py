@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
@@ -22,7 +23,9 @@ from asgd.spec.status import Status
 _PLAIN_SECONDS = 2.0
 
 
-class _View(Protocol):
+class View(Protocol):
+    """What shows it. Raises OSError when that is gone."""
+
     def update(self, status: Status) -> None: ...
     def note(self, text: str) -> None: ...
     def waiting(self, text: str) -> None: ...
@@ -32,7 +35,8 @@ class _View(Protocol):
 class Display:
     """Shows a run on `stream` (stdout): live on a terminal that can, plain lines otherwise.
 
-    quiet: only notes that matter and the last line. clock: seconds, for the pace of plain lines.
+    quiet: only notes that matter and the last line. clock: seconds, for the pace of plain lines. view: another one
+    than these two, as in a notebook.
     """
 
     def __init__(
@@ -41,15 +45,17 @@ class Display:
         *,
         quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        view: View | None = None,
     ) -> None:
         self._stream = sys.stdout if stream is None else stream
         self._quiet = quiet
         self._gone = False
         self._closed = False
         self._noted = 0
+        self._optimizer = ""
         self._warned: set[str] = set()
-        self._view: _View = _Plain(self._stream, quiet, clock)
-        if not quiet and _can_live(self._stream):
+        self._view: View = view or _Plain(self._stream, quiet, clock)
+        if view is None and not quiet and _can_live(self._stream):
             from asgd.report.frame import LiveView
 
             self._view = LiveView(self._stream)
@@ -61,6 +67,9 @@ class Display:
                 self._noted = notice.number
                 if notice.text not in self._warned:
                     self.note(notice.text)
+        if status.optimizer != self._optimizer:
+            self._optimizer = status.optimizer
+            self.note(f"optimizer  {status.optimizer}", matters=False)
         self._attempt(lambda: self._view.update(status))
 
     def warn(self, text: str) -> None:
@@ -108,6 +117,10 @@ class Display:
             if not self._stream.closed:
                 raise
             self._gone = True
+
+
+MakeDisplay = Callable[[Path], Display]
+"""From the run's folder, as soon as that is chosen."""
 
 
 def _can_live(stream: TextIO) -> bool:

@@ -2,7 +2,7 @@
 
     summary.json  history.jsonl  curves.png  model.safetensors  job.yaml  processes.json     the contract
     connect.json  how another process joins the run      logs/  a file for each process      checkpoints/
-    replay/  what `asgd replay` needs
+    replay/  what `asgd replay` needs          asgd_sent.py, asgd_sent.pickle  the task of `asgd.run`, if it had no file
 
 A fresh run never writes over another one: without --output it takes the next free runs/NAME-N; with --output into a
 folder that holds a run, it must be told to continue (`checkpoint.restore`). While a run goes on nobody else gets its

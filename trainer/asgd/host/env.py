@@ -38,6 +38,7 @@ class ProcessConfig:
     incarnation: int
     """Grows with every start of the same index: who came last is the real one."""
     extras: Path | None = None
+    state: Path | None = None
     record: Path | None = None
     bulk: str = ""
     memory: Path | None = None
@@ -86,6 +87,7 @@ def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
         join_timeout_seconds=_seconds(env, Env.JOIN_TIMEOUT, 300.0),
         incarnation=time.time_ns(),
         extras=Path(env[Env.EXTRAS]) if env.get(Env.EXTRAS) else None,
+        state=Path(env[Env.STATE]) if env.get(Env.STATE) else None,
         record=Path(env[Env.RECORD]) if env.get(Env.RECORD) else None,
         bulk=env.get(Env.BULK, ""),
         memory=Path(env[Env.MEMORY]) if env.get(Env.MEMORY) else None,

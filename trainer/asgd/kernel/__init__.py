@@ -60,13 +60,13 @@ try:
     from asgd.kernel import _kernel as _compiled  # type: ignore[attr-defined]
 except ImportError:
     _compiled = None
-if not hasattr(_compiled, "add_below"):
+if not hasattr(_compiled, "move"):
     # NB: built from older sources; numpy gives the same bits until it is built again.
     _compiled = None
 
 COMPILED = _compiled is not None
 COMPILED_MODULE: Any = _compiled
-"""For `wire/packing.py`, which chooses between its loops and numpy's as this module does for its own."""
+"""For `rules.py` and `wire/packing.py`, which choose between its loops and numpy's as this module does for its own."""
 
 
 def axpy(w: F32, g: F32, a: float) -> None:

@@ -1,4 +1,5 @@
-/* The update path's inner loops, one pass of memory each, and the door to the codecs' (`_codecs.c`, `_topk.c`).
+/* The update path's inner loops, one pass of memory each, and the door to the codecs' (`_codecs.c`, `_topk.c`) and
+ * the optimizers' (`_rules.c`).
  *
  * The arithmetic is fixed: t = g * a, then w + t, two roundings (algorithms.md 2e). The file is compiled with
  * -ffp-contract=off, so no compiler fuses them; numpy's two steps give the same bits (asgd/kernel.py, and its test).
@@ -7,6 +8,7 @@
 #include <Python.h>
 #include <math.h>
 #include "_codecs.h"
+#include "_rules.h"
 
 #define LOOK 2048 /* elements that are looked at and added while they are in the first-level cache */
 
@@ -109,6 +111,43 @@ static PyObject *all_finite(PyObject *self, PyObject *o) {
     return PyBool_FromLong(!bad);
 }
 
+/* -- optimizers: `rule` is a place in the table of `_rules.c`, the same as in rules.py ---------------------- */
+
+/* The factors of a tuple, each rounded to float32; 0, or -1: it has another length, or no numbers. */
+static int factors_of(PyObject *told, float *f, int count) {
+    if (PyTuple_Size(told) != count) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "the rule takes another number of factors");
+        return -1;
+    }
+    for (int i = 0; i < count; i++) f[i] = (float)PyFloat_AsDouble(PyTuple_GetItem(told, i));
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* move(rule, (w, g, slots ...), factors): w and the slots move by g; nothing of g is changed. */
+static PyObject *move(PyObject *self, PyObject *args) {
+    int rule, held = 0; PyObject *arrays, *told; Py_buffer b[RULE_ARRAYS]; float *a[RULE_ARRAYS], f[RULE_FACTORS];
+    if (!PyArg_ParseTuple(args, "iOO", &rule, &arrays, &told)) return NULL;
+    if (rule < 0 || rule >= rules_count || !PyTuple_Check(arrays) || PyTuple_Size(arrays) != rules[rule].arrays) {
+        PyErr_SetString(PyExc_ValueError, "no such rule, or not its arrays");
+        return NULL;
+    }
+    if (factors_of(told, f, rules[rule].factors) < 0) return NULL;
+    for (; held < rules[rule].arrays; held++) {
+        PyObject *o = PyTuple_GetItem(arrays, held);
+        if (floats(o, &b[held], held != 1, held ? b[0].len / 4 : -1) < 0) break;
+        a[held] = b[held].buf;
+    }
+    int whole = held == rules[rule].arrays;
+    if (whole) {
+        Py_BEGIN_ALLOW_THREADS
+        rules[rule].pass(a, f, b[0].len / 4);
+        Py_END_ALLOW_THREADS
+    }
+    while (held) PyBuffer_Release(&b[--held]);
+    if (!whole) return NULL;
+    Py_RETURN_NONE;
+}
+
 /* -- codecs: `kind` is a place in this table, the same as in wire/packing.py ---------------------------- */
 
 static const codec_t *const codecs[] = {&codec_bf16, &codec_fp16, &codec_int8, &codec_topk, &codec_onebit};
@@ -198,6 +237,7 @@ static PyMethodDef methods[] = {
     {"frame_largest", frame_largest, METH_VARARGS, "frame_largest(kind, frame, n, arg): inf, or the largest magnitude."},
     {"unpack", unpack, METH_VARARGS, "unpack(kind, frame, out, arg): decodes a frame."},
     {"add", add, METH_VARARGS, "add(kind, frame, w, a, arg): w += frame * a, each product rounded first."},
+    {"move", move, METH_VARARGS, "move(rule, arrays, factors): one step of an elementwise optimizer, in place."},
     {"axpy", axpy, METH_VARARGS, "axpy(w, g, a): w += g * a in place, two roundings an element."},
     {"add_below", add_below, METH_VARARGS, "add_below(w, g, a, limit): as axpy, up to a block that reaches limit."},
     {"largest", largest, METH_O, "largest(g): the largest magnitude, inf for inf and nan."},

@@ -38,6 +38,8 @@ class WorkerTape:
     dropped: set[int] = field(default_factory=set)
     leaves_at: int | None = None
     """The call at which it was first told to leave."""
+    state: Path | None = None
+    """What its own optimizer began with, where it did not begin anew."""
     exchanges: deque[Bringing | Welcomed | Heard] = field(default_factory=deque)
 
 
@@ -98,7 +100,9 @@ def read_logs(
         assert isinstance(head, Head)  # read_log has refused all else
         if head.role == "worker":
             person = head.index, head.number
-            workers[person] = _tape(person, records)
+            workers[person] = tape = _tape(person, records)
+            kept = (place / name).with_suffix(".pt")
+            tape.state = kept if kept.exists() else None
         elif head.index < len(starts):
             starts[head.index][head.number] = records
         else:

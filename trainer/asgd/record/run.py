@@ -27,7 +27,7 @@ class RunRecord(Struct, rename="camel"):
     """replay/run.json."""
 
     job_folder: str
-    """Where the job's file lay: users' code is looked for there."""
+    """Where the job's file lay: users' code is looked for there. Relative to the run's folder where it lies in that."""
     threads: str
     """Threads that each process computes with: they may change a gradient's last bits."""
     packages: dict[str, str]
@@ -60,6 +60,9 @@ def obstacle(spec: JobSpec, *, script: bool, dataset: int | None, restored: bool
 def begin(folder: Path, job_folder: Path, threads: int) -> None:
     """Starts the recording in `folder`, over that of an earlier run. A disk that fails shows when it is sealed."""
     shutil.rmtree(folder, ignore_errors=True)
+    run = folder.parent.resolve()
+    if job_folder.resolve().is_relative_to(run):  # the run may be moved, and its code with it
+        job_folder = job_folder.resolve().relative_to(run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder, RunRecord(str(job_folder), str(threads), packages()))

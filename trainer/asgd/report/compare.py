@@ -19,6 +19,14 @@ from asgd.report.files import write_atomic
 
 def run(folders: Sequence[str], output: str, target: str | None) -> int:
     """Writes the report on `folders` into `output`; returns the exit code. Raises UserError."""
+    count = write(folders, output, target)
+    folder = Path(output)
+    print(f"report     {folder / 'report.html'} and report.png: {units.plural(count, 'run')}")
+    return exitcodes.DONE
+
+
+def write(folders: Sequence[str], output: str, target: str | None) -> int:
+    """The same without a word; returns how many runs there are. Raises UserError."""
     wanted = goals.parse(target) if target is not None else None
     runs = load(folders)
     goal = common_goal(runs, wanted)
@@ -32,8 +40,7 @@ def run(folders: Sequence[str], output: str, target: str | None) -> int:
         write_atomic(folder / "report.html", text.encode())
     except OSError as error:
         raise UserError(f"--output: {output} cannot be written: {error.strerror}") from error
-    print(f"report     {folder / 'report.html'} and report.png: {units.plural(len(runs), 'run')}")
-    return exitcodes.DONE
+    return len(runs)
 
 
 def _title(runs: Sequence[Compared]) -> str:

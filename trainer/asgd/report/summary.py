@@ -7,6 +7,7 @@ last seconds. Figures that are not finite (a diverged loss) are null in the file
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from asgd.errors import UserError
 from asgd.report import units
 from asgd.report.fields import taken
 from asgd.report.files import write_atomic
+from asgd.report.precision import full, precision
 from asgd.report.troubles import troubles
 from asgd.spec.status import StalenessView, Status, Totals
 from asgd.spec.types import JobSpec
@@ -50,6 +52,8 @@ class Summary(Totals, frozen=True, kw_only=True):
     """Average over the whole run."""
     updates_per_second: float
     """Average over the whole run."""
+    precision: str = ""
+    """In which types weights are kept on servers and in workers, and sent."""
     rejected_workers: list[int] = field(default_factory=list)
     """Workers that the strategy did not listen to, at the end or for a time."""
     replayable: bool = False
@@ -60,8 +64,8 @@ class Summary(Totals, frozen=True, kw_only=True):
     """Of the final weights: the trained parameters as float32, one after the other."""
 
 
-def summarize(status: Status, spec: JobSpec) -> Summary:
-    """The summary of a run whose last status is `status`."""
+def summarize(status: Status, spec: JobSpec, kinds: Mapping[str, int] | None = None) -> Summary:
+    """The summary of a run whose last status is `status`; `kinds`: {type: trained parameters of it in a worker}."""
     return taken(
         Summary,
         status,
@@ -70,6 +74,7 @@ def summarize(status: Status, spec: JobSpec) -> Summary:
         seed=spec.seed,
         samples_per_second=_average(status.samples, status),
         updates_per_second=_average(status.updates, status),
+        precision=precision(kinds or {}, spec.codec),
         rejected_workers=status.ever_rejected,
     )
 
@@ -95,11 +100,9 @@ def read(path: Path) -> Summary:
 
 def describe(summary: Summary, output: Path | None = None) -> list[str]:
     """What was reached, why it stopped, speed, staleness, losses and where the files are, a line each."""
-    reason = _REASONS.get(summary.stop_reason, summary.stop_reason)
-    reason += f"; {summary.stop_detail}" if summary.stop_detail else ""
     lines = [
         f"reached    {_reached(summary)}",
-        f"stopped    after {units.seconds(summary.seconds)}: {reason}",
+        f"stopped    after {units.seconds(summary.seconds)}: {reason(summary)}",
         f"speed      {units.rate(summary.samples_per_second)} samples/s, "
         f"{units.rate(summary.updates_per_second)} updates/s with {units.plural(summary.workers, 'worker')} "
         f"and {units.plural(summary.shards, 'shard')}",
@@ -108,12 +111,16 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
     if best := summary.best:
         lines.append(f"best       {best.metric} {units.number(best.value)} at update {best.updates:,}")
     bad = [f"{what} {text}" for what, text in troubles(summary)]
+    if summary.optimizer:
+        lines.insert(2, f"optimizer  {summary.optimizer}")
     if summary.workers_lost:
         bad.append(f"lost {_workers(summary.workers_lost)}")
     if summary.evaluation_error:
         lines.append(
             f"evaluation the last one failed ({summary.evaluations_failed} did): {summary.evaluation_error}"
         )
+    if not full(summary.precision):
+        lines.append(f"precision  {summary.precision}")
     if bad:
         lines.append(f"troubles   {'; '.join(bad)}")
     if summary.rejected_workers:
@@ -131,6 +138,12 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
     if output is not None:
         lines.append(f"files      {output}")
     return lines
+
+
+def reason(summary: Summary) -> str:
+    """Why it stopped, and what led to it."""
+    why = _REASONS.get(summary.stop_reason, summary.stop_reason)
+    return f"{why}; {summary.stop_detail}" if summary.stop_detail else why
 
 
 def staleness(view: StalenessView) -> str:

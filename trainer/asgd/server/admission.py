@@ -20,8 +20,9 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from asgd.algorithms.followed import Settings, unusable
 from asgd.errors import ProtocolError
-from asgd.wire import limits
+from asgd.wire import limits, rule
 from asgd.wire.agreement import readable
 from asgd.wire.messages import (
     Beat,
@@ -100,6 +101,8 @@ class Known(Struct, frozen=True):
     question: tuple[int, int, int] | None = None
     """Of the open question to the oracle: number, term, and how many losses answer it."""
     measured: int = 0
+    rule: bytes = b""
+    """The optimizer that scripts have handed over."""
     measures: Mapping[str, int] = {}
     """Of the newest measurement: its number, and this shard's own part as {name: dimensions}."""
 
@@ -150,6 +153,8 @@ def _hello(message: Hello, known: Known) -> Found:
         return "dataset", f"this job's data has {known.dataset} samples, not {message.dataset}"
     if not readable(message.digest):
         return "digest", "no description of data and model"
+    if not rule.readable(message.rule):
+        return "rule", "no description of an optimizer"
     return _another(known, message.role, message.index) or _past(message, known) or _model(message, known)
 
 
@@ -206,11 +211,21 @@ def _exchange(message: Exchange, known: Known) -> Found:
         return "codec", f"{message.codec!r} and {message.answer!r}: codecs are {', '.join(CODECS)}"
     if message.visits and (found := _visits(message, known)):
         return found
+    if message.settings and (found := _settings(message.settings, known)):
+        return found
     if message.meta or known.figures:
         # NB: a batch that was dropped comes without a vector, and nothing is done with it.
         needed = () if message.bare and not message.finite else known.figures
         return _figures(message.meta, needed)
     return None
+
+
+def _settings(settings: Settings, known: Known) -> Found:
+    told = rule.unpack(known.rule)
+    if told is None or told.optimizer is None or len(settings) != len(told.groups):
+        return "settings", f"figures of {len(settings)} groups, which no optimizer of the servers has"
+    bad = unusable(told.optimizer, settings)
+    return ("settings", bad) if bad else None
 
 
 def _visits(message: Exchange, known: Known) -> Found:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from asgd.algorithms.base import ServerStrategy
 from asgd.algorithms.registry import halves
 from asgd.algorithms.rounds import RoundServer
 from asgd.algorithms.schedule import slowed
@@ -24,7 +25,7 @@ from asgd.server.primary import Primary
 from asgd.server.rollback import Rollback
 from asgd.server.round_closing import RoundClosing
 from asgd.server.saving import Outcome, Publish, Restored, Saving, StoreFacts, Wish
-from asgd.server.shard import Parked, Shard, asker
+from asgd.server.shard import Parked, Shard, asker, named
 from asgd.server.traffic import Traffic
 from asgd.spec.types import Job
 from asgd.wire.messages import (
@@ -49,6 +50,7 @@ from asgd.wire.messages import (
     Reply,
     Welcome,
 )
+from asgd.wire.rule import rule_difference, with_rule
 
 TICK_SECONDS = 0.1
 PARKED_MOST = 10_000
@@ -68,7 +70,7 @@ class ServerCore:
     ) -> None:  # fmt: skip
         spec = slowed(job.spec, rollbacks)
         rule = halves(spec).server()
-        self.job = job
+        self.job, self._run = job, run
         self.shard = Shard(spec, rule, index, spec.parameter_server.shards, term)
         self.shard.recorder = recorder or self.shard.recorder
         self.shard.memory = memory or self.shard.memory
@@ -80,9 +82,9 @@ class ServerCore:
         self._duty = duty
         self.primary = duty if isinstance(duty, Primary) else None
         self.participant = duty if isinstance(duty, Participant) else None
-        self.rounds = RoundClosing(self.shard, rule) if isinstance(rule, RoundServer) else None
-        table = self.rounds.table if self.rounds else None
-        self.knowledge = Knowledge(job, self.shard, self.primary, table, stores=store is not None)
+        self.knowledge = Knowledge(job, self.shard, self.primary, stores=store is not None)
+        self.rounds: RoundClosing | None = None
+        self._open_rounds(rule)
         self.parked: dict[tuple[Sender, int], Pull] = {}
         self.notes: list[str] = []
         """Lines for the log, which the driver takes away."""
@@ -98,6 +100,10 @@ class ServerCore:
             if shard.term > 1:
                 shard.start_over()
             return
+        if rule := restored.meta.get("rule"):
+            self._take_rule(str(rule).encode())
+        of_save = restored.manifest if restored.number >= 0 else None
+        shard.rule_earlier = of_save is not None and of_save.run != self._run
         shard.restore(restored.size, restored.layout, restored.arrays, restored.meta)
         shard.recorder.restored(restored.number, shard.rollbacks)
         if back := restored.back:
@@ -158,10 +164,40 @@ class ServerCore:
             if fault.code == "stopped":
                 shard.told(message)
             return fault
+        if message.role == "worker" and (unlike := self._agree_on_rule(message)):
+            return unlike
         answer = shard.hello(message)
         if self.primary and isinstance(answer, Welcome):
             answer.membership = self.primary.joined(message, answer, now)
         return answer
+
+    def _agree_on_rule(self, message: Hello) -> Fault | None:
+        """The first worker brings the optimizer of its script; who comes later with another one is refused."""
+        shard = self.shard
+        if message.rule != shard.rule:
+            fresh = shard.rule_earlier or not (shard.ready or shard.members)
+            how = f"{named(message)}: {rule_difference(shard.rule, message.rule)}"
+            if not fresh:
+                return Fault(
+                    "layout", f"{how}; all workers of a job must build the same optimizer", shard.term
+                )
+            try:
+                self._take_rule(message.rule)
+            except ProtocolError as error:
+                return Fault("layout", f"{how}, and {error}; allowed: the same optimizer", shard.term)
+        shard.rule_earlier = False
+        return None
+
+    def _take_rule(self, rule: bytes) -> None:
+        """Raises ProtocolError where the weights are of a checkpoint that lacks what this optimizer needs."""
+        spec = slowed(with_rule(self.job.spec, rule), self.shard.rollbacks)
+        strategy = halves(spec).server()
+        self.shard.take_rule(rule, spec, strategy)
+        self._open_rounds(strategy)
+
+    def _open_rounds(self, strategy: ServerStrategy) -> None:
+        self.rounds = RoundClosing(self.shard, strategy) if isinstance(strategy, RoundServer) else None
+        self.knowledge.table = self.rounds.table if self.rounds else None
 
     def _init(self, message: Init, payload: Any, now: float) -> Message:
         fault = self.shard.init(message, payload)

@@ -39,6 +39,8 @@ class JobFacts:
     ever_rejected: list[int] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     """What the strategy tells of itself (`ServerStrategy.tells`)."""
+    optimizer: str = ""
+    """The scripts' own, and where it is run."""
     save: SaveFacts | None = None
     save_error: str = ""
     """Why the newest save failed, or what keeps the one under way; empty if nothing is wrong."""

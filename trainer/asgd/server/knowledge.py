@@ -17,10 +17,10 @@ from asgd.wire.messages import AnyMessage, Exchange, Fault, Gathered, Judged, Le
 class Knowledge:
     """Of the server of `shard`; `primary` and `table` on shard 0 alone. `stores`: there is a checkpoint store."""
 
-    def __init__(
-        self, job: Job, shard: Shard, primary: Primary | None, table: RoundTable | None, *, stores: bool
-    ) -> None:
-        self._name, self._shard, self._primary, self._table = job.name, shard, primary, table
+    def __init__(self, job: Job, shard: Shard, primary: Primary | None, *, stores: bool) -> None:
+        self._name, self._shard, self._primary = job.name, shard, primary
+        self.table: RoundTable | None = None
+        """Shard 0's, where the strategy works in rounds."""
         self._stores, self._counts = stores, stores and shard.term == 1
         self._speakers = Speakers()
         self.room = 1 << 62
@@ -56,7 +56,8 @@ class Knowledge:
             if index not in self._shard.members:
                 # NB: of this start, which may know nothing of the job yet: the shard asks it to say hello.
                 return True
-            if message.visits or message.meta or message.codec not in CODECS or self._shard.strategy.figures:
+            told = message.visits or message.meta or message.settings
+            if told or message.codec not in CODECS or self._shard.strategy.figures:
                 return False
         elif message.role != "worker":
             return False
@@ -67,7 +68,7 @@ class Knowledge:
         shard = self._shard
         return Known(
             self._name, shard.index, shard.shards, self._speakers.get(sender), shard.term, shard.state.dataset,
-            self._leased, shard.strategy.figures,
+            self._leased, shard.strategy.figures, rule=shard.rule,
         )  # fmt: skip
 
     @property
@@ -79,7 +80,7 @@ class Knowledge:
     def _known(self, sender: Hashable, message: AnyMessage, now: float) -> Known:
         shard, primary = self._shard, self._primary
         coordinator = primary.coordinator if primary else None
-        rounds = self._table if isinstance(message, Gathered | Judged) else None
+        rounds = self.table if isinstance(message, Gathered | Judged) else None
         number, dimensions = rounds.part.dimensions if rounds else (0, {})
         question = rounds.question if rounds else None
         workers = coordinator.spec.workers if coordinator else None

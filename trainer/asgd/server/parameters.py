@@ -15,7 +15,9 @@ import numpy as np
 from msgspec import Struct
 
 from asgd.algorithms.base import Push, ServerStrategy, ShardState
-from asgd.errors import ProtocolError
+from asgd.algorithms.followed import Settings, moved, slower
+from asgd.algorithms.schedule import rate_factor
+from asgd.errors import ProtocolError, UserError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
 from asgd.server.average import Average
@@ -24,7 +26,8 @@ from asgd.server.outliers import Outliers
 from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
-from asgd.wire.partition import CHUNK, chunk_count, shard_range
+from asgd.wire.messages import Exchange
+from asgd.wire.partition import CHUNK, block_edges, chunk_count, named_sizes, shard_range
 
 
 class Seen(Struct):
@@ -58,6 +61,12 @@ class Parameters:
         self.histogram: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
         self.outliers = Outliers(spec.outliers)
+        self.rule = b""
+        """The optimizer that the workers' scripts have handed over, as in `Hello`; empty: `spec.optimizer`."""
+        self.rule_earlier = False
+        """It is of an earlier start of the job, whose script may have had another one."""
+        self.settings: Settings = []
+        """As the newest push told them."""
         self.unsaved = False
         """Nobody trains yet: the initial weights are still to be saved, for the job may have to go back to them."""
         self.spoils = 0
@@ -75,6 +84,26 @@ class Parameters:
         self._bringer: tuple[int, int] | None = None
         self._brought = 0
 
+    def take_rule(self, rule: bytes, spec: JobSpec, strategy: ServerStrategy) -> None:
+        """From now on this is a job of `spec`, for the first worker's script has handed an optimizer over.
+
+        What a checkpoint has given stays; raises ProtocolError where it lacks what this optimizer needs.
+        """
+        if self.ready and (lacks := set(strategy.slots) - self.state.slots.keys()):
+            raise ProtocolError(f"the checkpoint has no {', '.join(sorted(lacks))}")
+        self.rule, self.spec, self.strategy, self.settings = rule, spec, strategy, []
+        if self.size is not None and not self.ready:
+            self.allocate(self.size, self.layout)
+
+    def follow(self, message: Exchange) -> None:
+        """What a push brings is applied with its own figures of the script's optimizer."""
+        settings = message.settings
+        if settings == self.settings or message.bare:
+            return
+        self.settings = settings
+        told = slower(settings, rate_factor(self.spec, self.rollbacks))
+        self.strategy.follow(moved(self.spec.optimizer, told))
+
     def allocate(self, size: int, layout: str) -> None:
         """Makes the arrays for a model of `size` parameters."""
         self.size, self.layout = size, layout
@@ -88,6 +117,20 @@ class Parameters:
         if self.spec.codec.pull in codec.LOSSY:
             self.shadows = Shadows(self.spec.codec, part.size, self.term)
         self.strategy.allocated(self.state)
+
+    def describe(self, tensors: bytes) -> str:
+        """Somebody tells the model's `tensors`, as in `Hello`, or nothing. Returns why it can't be the job's model."""
+        if tensors:
+            self.tensors = self.tensors or tensors
+            self.state.blocks = block_edges(tensors, self.size or 0)
+        hyper = self.strategy.hyper
+        if hyper.laid_out:
+            return ""
+        try:
+            hyper.lay_out(named_sizes(self.tensors or b"[]"))
+        except UserError as error:
+            return str(error)
+        return ""
 
     @property
     def chunks(self) -> int:
@@ -137,6 +180,7 @@ class Parameters:
             "losses": self.losses.state(),
             "rollbacks": self.rollbacks,
             "averaged": self.average.updates,
+            "rule": self.rule.decode(),
             # NB: it is written while the strategy goes on.
             "facts": deepcopy(self.state.facts),
         }

@@ -44,6 +44,7 @@ from asgd.wire.messages import (
     Welcome,
 )
 from asgd.wire.reports import ShardReport, WorkerReport
+from asgd.wire.rule import sentence
 
 STATUS_SECONDS = 0.2
 
@@ -384,6 +385,7 @@ class Primary:
             rejected=list(self.shard.state.facts.get("rejected", [])),
             ever_rejected=list(self.shard.state.facts.get("everRejected", [])),
             figures=self.shard.strategy.tells(self.shard.state),
+            optimizer=sentence(self.shard.rule),
             save=self.collecting.facts(now) if self.collecting else None,
             save_error=self._save_error(now),
             serving=serving(self.traffic),

@@ -22,7 +22,6 @@ from asgd.wire.agreement import layout_difference
 from asgd.wire.messages import OF_AVERAGE, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import (
     CHUNK,
-    block_edges,
     chunk_count,
     chunk_slice,
     part_chunk,
@@ -61,9 +60,8 @@ class Shard(Parameters):
         elif unlike := self.unlike(message):
             return unlike
         worker = message.role == "worker"
-        if message.tensors:
-            self.tensors = self.tensors or message.tensors
-            self.state.blocks = block_edges(message.tensors, message.size)
+        if unfit := self.describe(message.tensors):
+            return Fault("layout", unfit, self.term)
         if worker:
             if self.members.get(message.index, 0) > message.incarnation:
                 return Fault("session", f"a newer worker {message.index} has joined", self.term)
@@ -164,8 +162,8 @@ class Shard(Parameters):
             return Fault(
                 "order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term
             )
-        pieces = self._pieces(message, payload)
-        looked = None
+        pieces, looked = self._pieces(message, payload), None
+        self.follow(message)
         if fresh:
             looked = self._largest(message, *pieces[0])
             seen = self._begin(message, looked)

@@ -89,6 +89,7 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         **_rollbacks(coordinator),
         suspects=sorted(coordinator.suspects)[:LOST_MOST],
         refused_lately=coordinator.refused_lately(now)[:LOST_MOST],
+        optimizer=facts.optimizer,
         guarantee=coordinator.guarantee,
         stop_after=coordinator.spec.stop_after,
         serving=facts.serving,

@@ -5,7 +5,7 @@ Importing this is cheap: YAML, schema and CEL libraries load when a job is check
 
 from asgd.spec.advice import advice
 from asgd.spec.check import check_document
-from asgd.spec.load import job_from_json, job_to_json, load_job
+from asgd.spec.load import job_from_json, job_of, job_to_json, load_job
 from asgd.spec.problems import JobError, Problem
 from asgd.spec.sources import with_files
 from asgd.spec.types import Job, JobSpec
@@ -19,6 +19,7 @@ __all__ = [
     "check_document",
     "dump_job",
     "job_from_json",
+    "job_of",
     "job_to_json",
     "load_job",
     "with_files",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cmath
 import math
 
+from asgd.spec.groups import kinds
 from asgd.spec.types import Job
 
 _STALE = ("asgd", "staleness-aware", "dc-asgd", "ssp")
@@ -89,12 +90,16 @@ def _lagging(job: Job) -> list[str]:
 
 def _momentum(job: Job) -> list[str]:
     optimizer, workers = job.spec.optimizer, job.spec.workers.replicas
-    if optimizer.momentum == 0 or workers == 1 or job.spec.algorithm["name"] not in _STALE:
+    # The limit is known for SGD alone.
+    momentum = max(own.momentum for own in kinds(optimizer))
+    heavy = momentum > 0 and optimizer.name == "sgd"
+    if not heavy or workers == 1 or job.spec.algorithm["name"] not in _STALE:
         return []
     stale = workers - 1
-    alone, together = (stable_learning_rate(optimizer.momentum, s) for s in (0, stale))
+    alone, together = (stable_learning_rate(momentum, s) for s in (0, stale))
+    field = "momentum" if optimizer.momentum == momentum else "groups: momentum"
     return [
-        f"spec.optimizer.momentum: {optimizer.momentum:g} with {workers} asynchronous workers: at their "
+        f"spec.optimizer.{field}: {momentum:g} with {workers} asynchronous workers: at their "
         f"staleness of about {stale} the largest stable learning rate falls from {alone:.3g} to "
         f"{together:.3g} (times 1/curvature); use momentum 0, a lower learningRate or fewer workers"
     ]

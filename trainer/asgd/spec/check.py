@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from asgd.spec.groups import check_groups
 from asgd.spec.problems import JobError, Path, Problem
 from asgd.spec.rules import check_rules
 from asgd.spec.schema import check_schema, drop_nulls, fill_defaults, structural
@@ -38,7 +39,7 @@ def check_document(
     if sound:
         said = {problem.path for problem in problems}
         broken = check_rules(result, complete(old) if old is not None else None)
-        problems += [problem for problem in broken if problem.path not in said]
+        problems += [problem for problem in (*broken, *check_groups(result)) if problem.path not in said]
     if problems:
         raise JobError(_placed(problems, where or (lambda _: ("", 0))))
     return result

@@ -52,6 +52,11 @@ class Env(StrEnum):
         "file in which the evaluator leaves the model's state beside its trained parameters; workers leave theirs"
         " next to it",
     )
+    STATE = (
+        "ASGD_STATE",
+        "folder in which workers keep what their own optimizers (Task.optimizer) remember, for their successors; not"
+        " set: such a state begins anew with each process",
+    )
     THREADS = (
         "ASGD_THREADS",
         "threads that PyTorch computes with; not set: OMP_NUM_THREADS, else the container's limit of cores, else 1",

@@ -20,34 +20,52 @@ from asgd.spec.problems import JobError, Path, Problem
 from asgd.spec.types import Job, JobSpec
 
 if TYPE_CHECKING:
+    from asgd.spec.check import Where
     from asgd.spec.document import Document
 
 _SET = "--set"
 
 
-def load_job(path: str | FilePath, sets: Sequence[str] = ()) -> Job:
-    """The one AsgdJob in a YAML file, with each of `sets` (`path=value`) written over it.
+def load_job(
+    path: str | FilePath, sets: Sequence[str] = (), values: Sequence[tuple[tuple[str, ...], Any]] = ()
+) -> Job:
+    """The one AsgdJob in a YAML file, with each of `sets` (`path=value`), then of `values` written over it.
 
     A path of `sets` starts below `spec` unless it starts with `metadata.`; a dot inside a key is written
     `\\.`. The value is YAML, so `stopAfter={epochs: 3}` is a mapping and `image=` is null, which stands for
-    the default.
+    the default. `values` are (steps from the document's root, what JSON can hold).
 
     Raises JobError (a UserError) with every problem as `FILE:LINE: field: why`.
     """
-    from asgd.spec.check import check_document  # not needed by who only reads checked jobs
-
     source = _the_job(_read(path), str(path))
     overridden = [_override(source.value, assignment) for assignment in sets]
+    put = [_put(source.value, at, value) for at, value in values]
 
     def where(at: Path) -> tuple[str, int]:
-        if any(at[: len(done)] == done for done in overridden):
-            return _SET, 1 << 30
+        for place, done in (("", put), (_SET, overridden)):
+            if any(at[: len(each)] == each for each in done):
+                return place, 1 << 30
         while at not in source.lines:
             at = at[:-1]
         return f"{path}:{source.lines[at]}", source.lines[at]
 
-    given = frozenset(_given(source.value.get("spec")))
-    document = check_document(source.value, where=where)
+    return _checked(source.value, where)
+
+
+def job_of(document: dict[str, Any], values: Sequence[tuple[tuple[str, ...], Any]] = ()) -> Job:
+    """The job of a document that was written in Python, with `values` written over it. Raises JobError."""
+    for at, value in values:
+        _put(document, at, value)
+    return _checked(document, lambda _: ("", 0))
+
+
+def _checked(value: dict[str, Any], where: Where) -> Job:
+    from asgd.spec.check import check_document  # not needed by who only reads checked jobs
+
+    if found := bounds.beyond(value):
+        raise JobError([Problem((), f"the job {found}")])
+    given = frozenset(_given(value.get("spec")))
+    document = check_document(value, where=where)
     if too_large := bounds.too_large_for_pods(document):
         raise JobError([Problem(("spec",), too_large, where(("spec",))[0])])
     return _job(document, given)
@@ -135,8 +153,7 @@ def _override(document: dict[str, Any], assignment: str) -> Path:
     if not equals or not all(steps):
         raise JobError([Problem((), f"{assignment!r} must be path=value, as workers.replicas=8", _SET)])
     at = tuple(steps) if steps[0] in ("metadata", "spec") else ("spec", *steps)
-    _put(document, at, _value(text, at))
-    return at
+    return _put(document, at, _value(text, at), _SET)
 
 
 def _value(text: str, at: Path) -> Any:
@@ -154,16 +171,18 @@ def _value(text: str, at: Path) -> Any:
     return values[0].value if values else None
 
 
-def _put(document: dict[str, Any], at: tuple[str, ...], value: Any) -> None:
+def _put(document: dict[str, Any], at: tuple[str, ...], value: Any, place: str = "") -> Path:
+    """Returns `at`. Raises JobError where what stands on the way is no mapping; `place` tells who asked for it."""
     node = document
     for depth, step in enumerate(at[:-1]):
         inner = node.get(step)
         if inner is None:
             inner = node[step] = {}
         if not isinstance(inner, dict):
-            raise JobError([Problem(at, f"{'.'.join(at[: depth + 1])} holds no fields", _SET)])
+            raise JobError([Problem(at, f"{'.'.join(at[: depth + 1])} holds no fields", place)])
         node = inner
     node[at[-1]] = value
+    return at
 
 
 def _given(value: Any, prefix: str = "") -> Iterator[str]:

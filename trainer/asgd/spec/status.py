@@ -193,6 +193,8 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """What rollbacks have left of `optimizer.learningRate`, as a factor."""
     suspects: list[int] = []
     """Workers whose pushes were refused: out of all bounds, or not finite several times; the 256 lowest."""
+    optimizer: str = ""
+    """The optimizer that a script has handed to `asgd.connect(model, optimizer)`, and where it is run; else empty."""
     guarantee: str = ""
     """How data is visited: 'every sample once an epoch' or why not."""
     workers_seen: int = 0

@@ -10,6 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
+
+from asgd.spec.optimizers import defaults
+
+BY_NAME: Any = None
+"""A default that depends on the optimizer's name; no struct keeps it."""
 
 
 class Spec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
@@ -28,18 +34,42 @@ class Schedule(Spec, frozen=True):
     final: float = 0.0
 
 
+class Group(Spec, frozen=True):
+    """Parameters with hyper-parameters of their own; what is None is the optimizer's (`algorithms/hyper.py`)."""
+
+    match: str | tuple[str, ...]
+    learning_rate: float | str | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
+    weight_decay: float | None = None
+    betas: tuple[float, float] | None = None
+    epsilon: float | None = None
+    alpha: float | None = None
+    rho: float | None = None
+    centered: bool | None = None
+
+
 class Optimizer(Spec, frozen=True):
     """Runs on the server in gradient mode, in the worker otherwise."""
 
     name: str = "sgd"
     learning_rate: float = 0.1
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
+    momentum: float = BY_NAME
+    nesterov: bool = BY_NAME
+    weight_decay: float = BY_NAME
+    betas: tuple[float, float] = BY_NAME
+    epsilon: float = BY_NAME
+    alpha: float = BY_NAME
+    rho: float = BY_NAME
+    centered: bool = BY_NAME
     schedule: Schedule = field(default_factory=Schedule)
     clip_norm: float | None = None
+    groups: tuple[Group, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in defaults(self.name).items():
+            if getattr(self, name) is None:
+                force_setattr(self, name, value)
 
 
 class OuterOptimizer(Optimizer, frozen=True):

@@ -31,6 +31,8 @@ BUFFERS_MOST = HEADER_MOST - (1 << 16)
 DIGEST_MOST = 1 << 17
 """Bytes of `Hello.digest`: a few thousand, unless hundreds of parameters are frozen."""
 DIGEST_PARTS_MOST = 400
+RULE_MOST = 1 << 22
+"""Bytes of `Hello.rule`: a few hundred, and the parameters' names where there are several groups."""
 
 # -- connections -----------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from asgd.wire.fields import (
     Term,
     Total,
     Version,
-)
+)  # fmt: skip
 from asgd.wire.fields import Role as Role
 from asgd.wire.fields import Span as Span
 from asgd.wire.reports import BestReport, Report, Text
@@ -77,6 +77,7 @@ class Hello(Message):
     """What the peer's data, frozen parameters and buffers are like (`agreement.py`); to shard 0."""
     own_loop: bool = False
     """The worker runs a loop of its own: it may tell `dataset` later, by another hello, or never."""
+    rule: Annotated[bytes, Meta(max_length=limits.RULE_MOST)] = b""  # its script's optimizer (`rule.py`)
 
 
 class Welcome(Message):
@@ -138,8 +139,7 @@ class Exchange(Message):
     meta: Figures = {}  # of the strategy's worker half; each is finite and below `limits.FIGURE_MOST`
     held: Natural = 0
     """State of this chunk that the worker holds (`wire/delta.py`); 0: none."""
-    shared: bool = False
-    """As in Reply."""
+    shared: bool = False  # as in Reply
     bare: bool = False
     """The whole push stands here, for each shard alike, without a payload: for strategies that compare losses first."""
     part: Version = 0
@@ -148,6 +148,8 @@ class Exchange(Message):
     """How many chunks from `chunk` on it is about; more than one only where they lie in the shared segment."""
     rollbacks: Version = 0
     """How often the job had gone back when the weights were pulled that it was computed from."""
+    settings: list[Figures] = []
+    """Of each group of a script's optimizer: the figures that are not those of `Hello.rule`; empty: none is."""
     scalars: Figures = {}  # what the loss function returns beside the loss; to shard 0
 
 
@@ -361,11 +363,9 @@ class Done(Message):
 
 
 class Fault(Message):
-    """A request that cannot be served. Its code:
-
-    hello | session | protocol | version (the peer's program is another one) | job | layout (another model or data) |
-    fenced | order | stopped | bug (of the server) | refused:<reason> (it cannot be true, or not the sender's to say).
-    """
+    """A request that cannot be served. Its code: hello | session | protocol | version (the peer's program is another
+    one) | job | layout (another model, data or optimizer) | fenced | order | stopped | bug (of the server) |
+    refused:<reason> (it cannot be true, or not the sender's to say)."""
 
     code: str
     text: str

@@ -76,6 +76,11 @@ def named_tensors(tensors: bytes) -> list[tuple[str, list[int]]]:
         raise ProtocolError(f"the model's tensors are not [[name, shape], ...]: {error}") from error
 
 
+def named_sizes(tensors: bytes) -> list[tuple[str, int]]:
+    """[(name, elements), ...] of the same. Raises ProtocolError on anything else."""
+    return [(name, math.prod(shape)) for name, shape in named_tensors(tensors)]
+
+
 def by_name(vector: F32, tensors: Iterable[tuple[str, Sequence[int]]]) -> dict[str, F32]:
     """The (N,) flat `vector` as {name: array of its shape}, views of it; `tensors` are (name, shape) in flat order."""
     named, offset = {}, 0

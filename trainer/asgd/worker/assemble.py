@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,17 +11,21 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from asgd.algorithms.attacks import attack_of
-from asgd.algorithms.base import WorkerStrategy
+from asgd.algorithms.base import LocalRule, WorkerStrategy
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
+from asgd.host.say import say
 from asgd.record.worker import WorkerRecorder, recorder
+from asgd.spec.groups import counted
 from asgd.spec.types import JobSpec
+from asgd.task import Task
 from asgd.wire.reports import WorkerReport
 from asgd.worker.core import WorkerCore, overlaps
 from asgd.worker.device.accelerator import Staging
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
+from asgd.worker.device.stepping import equip
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
 from asgd.worker.parallel.plan import stages_of
@@ -48,6 +53,8 @@ class About:
     """`Replica.pushing` is told of the backward passes."""
     own_loop: bool = False
     """The worker is a script with a loop of its own, which may tell `dataset` later."""
+    rule: bytes = b""
+    """The script's own optimizer (`wire/rule.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,16 @@ class Assembled:
     """Whether it was told to leave, as its log tells it."""
 
 
-def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None) -> WorkerStrategy:
-    """The strategy's worker half; raises UserError when it compares weights, and the task gives nothing to do so."""
+def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | None = None) -> WorkerStrategy:
+    """The strategy's worker half, which steps by the task's own optimizer if there is one.
+
+    Raises UserError when a parameter group fits no parameter, when it compares weights and the task gives nothing to
+    do so, or when it can't step by that optimizer.
+    """
     rule = halves(spec).worker()
+    rule.hyper.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
+    if task is not None:
+        equip(rule, task, spec, flat)
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     return rule
@@ -112,21 +126,28 @@ def parts_of(
 
 def assemble(
     config: ProcessConfig, flat: Flat, about: About, *, leaving: Callable[[], bool] = lambda: False,
-    buffers: Buffers | None = None, probe: Probe | None = None,
+    buffers: Buffers | None = None, probe: Probe | None = None, task: Task | None = None,
+    local: LocalRule | None = None,
 ) -> Assembled:  # fmt: skip
-    """A worker that has not joined yet. `buffers`: told to the evaluator; `probe`: what weights are compared on.
+    """A worker that has not joined yet. `buffers`: told to the evaluator; `probe`: what weights are compared on;
+    `task`: may have an optimizer of its own; `local`: how that of a script steps.
 
     Raises UserError when the strategy can't work with this task.
     """
     spec = config.job.spec
-    rule = worker_rule(spec, flat, probe)
+    if spec.optimizer.groups and about.own_loop and config.index == 0:
+        sizes = [(name, math.prod(shape)) for name, shape in flat.layout]
+        say(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
+    rule = worker_rule(spec, flat, probe, task)
+    if local is not None:
+        rule.optimizer = local
     told = recorder(config.record, config.index, config.incarnation)
     patience = Patience(config.join_timeout_seconds, spec.workers.drain_seconds, leaving)
     identity = PeerIdentity(
         job=config.job.name, role="worker", index=config.index, incarnation=config.incarnation, size=flat.size,
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
         tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates, digest=about.digest,
-        own_loop=about.own_loop,
+        own_loop=about.own_loop, rule=about.rule,
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,

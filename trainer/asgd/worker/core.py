@@ -17,7 +17,7 @@ from collections.abc import Callable
 from asgd import kernel
 from asgd.algorithms.attacks import Attack
 from asgd.algorithms.base import Turn, WorkerStrategy
-from asgd.algorithms.schedule import learning_rate, slowed
+from asgd.algorithms.schedule import learning_rate, of_rule, slowed
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
@@ -60,7 +60,7 @@ class WorkerCore:
         self, spec: JobSpec, rule: WorkerStrategy, vectors: Vectors, shards: int, *, dataset: int | None = None,
         attack: Attack | None = None, observer: Observer | None = None, leaving: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
-        self.spec, self.rule, self.vectors, self.attack = spec, rule, vectors, attack
+        self.spec, self.rule, self.vectors, self.attack = of_rule(spec, rule), rule, vectors, attack
         rule.dataset = dataset
         self.holds: Callable[[Visits], bool] = lambda visits: True
         self.overlapped = overlaps(spec, rule)
@@ -73,9 +73,10 @@ class WorkerCore:
         """Why the job is over."""
         self.rollbacks = 0
         """How often the job had gone back to a checkpoint when the weights of this moment were pulled."""
+        self.settings: list[dict[str, float]] = []  # figures of a script's own optimizer that have moved
         self._undone = False
         """It has gone back since."""
-        self._optimizer = spec.optimizer
+        self._optimizer = self.spec.optimizer
         self._shards, self._dataset = shards, dataset
         self._observer = observer or Observer()
         self._leaving = leaving
@@ -360,7 +361,7 @@ class WorkerCore:
             sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=loss,
             visits=pending.visits, meta=self.rule.meta(), bare=vector is None,
             bases=self._computed_from if self.rule.parts == 1 else (), rollbacks=self.rollbacks,
-            scalars=self._observer.scalars(),
+            settings=self.settings, scalars=self._observer.scalars(),
         )  # fmt: skip
 
     def _land(self) -> Life[None]:

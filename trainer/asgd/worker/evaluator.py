@@ -35,13 +35,13 @@ from asgd.wire.partition import by_name
 from asgd.worker import left
 from asgd.worker.agenda import Agenda
 from asgd.worker.averaged import Averaged
+from asgd.worker.best_keeper import BestKeeper
 from asgd.worker.device import extras as state
 from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
 from asgd.worker.device.batch_norm import recompute
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.modes import start_training
-from asgd.worker.keeping import BestKeeper
 from asgd.worker.meters import Meters
 from asgd.worker.oracle import Oracle, OracleLink
 from asgd.worker.process import catch_term
@@ -111,7 +111,7 @@ class Evaluator:
         fresh = final or version != self.measured
         if fresh:
             averaged = self._measure_average(final) if self.average else None
-            self.flat.weights.copy_(self._staging.on_device())
+            self.flat.load(self._staging.on_device())
             self.metrics, self.error = self._evaluated()
             if averaged:
                 self.metrics, self.error = self.metrics | averaged[0], self.error or averaged[1]
@@ -132,7 +132,7 @@ class Evaluator:
         average = self.average
         assert average is not None
         average.pull(self.centre)
-        self.flat.weights.copy_(average.staging.on_device())
+        self.flat.load(average.staging.on_device())
         found, error = self._evaluated(lambda: recompute(self.task, self.config.job.spec, self._device))
         average.whole = state.whole_model(self.task.model, by_name(average.staging.host, self.flat.layout))
         if final and self.config.extras and self.task.evaluate:

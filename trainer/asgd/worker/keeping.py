@@ -1,86 +1,93 @@
-"""Keeps the weights of the best evaluation (`checkpoint.best`): the evaluator, which has them in hand, writes them.
+"""What a worker's own optimizer remembers, in a file: for a process that takes its place, and for a resumed job.
 
-The record in the store is what counts: an evaluator that is started again goes on from it, as does a job that resumes.
-A store that refuses costs a best model, which is told, and never an evaluation.
+`asgd run` gives workers a folder for that (ASGD_STATE); each writes `worker-INDEX.pt` every `checkpoint.everySeconds`
+and when it ends, whole or not at all. It is read once, when a worker joins: from its first step on, beginning anew
+means what it always does. Nothing is pickled: tensors and plain values, as `torch.load(weights_only=True)` takes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from asgd.errors import Damaged, TryAgain, UserError
-from asgd.host.env import ProcessConfig
+import torch
+
 from asgd.host.say import say
-from asgd.server.improving import improves
-from asgd.server.saves import best
-from asgd.server.saves.best import BestRecord
-from asgd.server.saves.restore import open_store
-from asgd.server.saves.store import Store
-from asgd.wire.limits import TEXT_MOST
-from asgd.wire.reports import BestReport
-from asgd.worker.device.extras import WholeModel
+from asgd.worker.device.backward import Early
+from asgd.worker.device.flat import Flat
+from asgd.worker.device.stepping import TaskOptimizer
+from asgd.worker.reading.leased import LeasedBatch
+from asgd.worker.replica import Gradient
 
 
-class BestKeeper:
-    """Of one evaluator. `trouble`: why the newest better weights are not in the store."""
+class Keeping:
+    """Worker `index`'s file in `folder`. `recording`: what a restarted worker begins with is copied to this path."""
 
-    def __init__(self, config: ProcessConfig) -> None:
-        rule = config.job.spec.checkpoint.best
-        assert rule is not None
-        self.rule = rule
-        self.trouble = ""
-        self._config = config
-        self._store: Store | None = None
-        self._term = 0
-        self._record: BestRecord | None = None
+    def __init__(
+        self, folder: Path, index: int, optimizer: TaskOptimizer, flat: Flat, every_seconds: float,
+        recording: Path | None = None,
+    ) -> None:  # fmt: skip
+        self.path = folder / f"worker-{index}.pt"
+        self._optimizer, self._every, self._recording = optimizer, every_seconds, recording
+        self._of = {"layout": flat.hash, "optimizer": optimizer.name}
+        self._due = time.monotonic() + every_seconds
+        self._troubled = False
 
-    def offer(
-        self, metrics: dict[str, float], updates: int, samples: int, model: Callable[[], WholeModel]
-    ) -> None:
-        """Keeps the model if it is the best so far.
-
-        Raises Fenced when another evaluator has started since.
-        """
-        value = metrics.get(self.rule.metric)
-        if value is None:
-            return
+    def restore(self) -> str:
+        """Takes what a predecessor has left; returns what became of it, in words, or '' where nobody left anything."""
         try:
-            store = self._opened()
-            if improves(self.rule.mode, value, self._record.value if self._record else None):
-                config, whole = self._config, model()
-                record = BestRecord(
-                    config.job.name, config.run, self.rule.metric, self.rule.mode, value, updates, samples
+            found = read(self.path, self._of)
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError) as error:
+            return f"{self._of['optimizer']} begins anew: {error}"
+        try:
+            self._optimizer.resume(found)
+            if self._recording:
+                shutil.copyfile(self.path, self._recording)
+        except (ValueError, KeyError, OSError) as error:
+            return f"{self._of['optimizer']} begins anew: {self.path.name} does not fit: {error}"
+        return f"{self._of['optimizer']} goes on with the state of before"
+
+    def between(self, gradient: Gradient) -> Gradient:
+        """`gradient`, before which the file is written when it is time."""
+
+        def kept(item: LeasedBatch, early: Early) -> float:
+            if time.monotonic() >= self._due:
+                self.save()
+            return gradient(item, early)
+
+        return kept
+
+    def save(self) -> None:
+        """A full disk is said once, and ends nobody."""
+        self._due = time.monotonic() + self._every
+        partial = self.path.with_suffix(".partial")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save({**self._of, "state": self._optimizer.state()}, partial)
+            partial.replace(self.path)
+        except (OSError, RuntimeError) as error:
+            if not self._troubled:
+                say(
+                    f"{self.path} cannot be written, so a restart begins {self._of['optimizer']} anew: {error}"
                 )
-                self._record = best.write(store, self._term, record, whole.tensors, ", ".join(whole.lacks))
-                self.trouble = ""
-        except (TryAgain, UserError) as error:
-            self.trouble = str(error)[:TEXT_MOST]
-            say(f"the best model is not kept: {error}")
+            self._troubled = True
 
-    def _opened(self) -> Store:
-        if self._store is None:
-            store = open_store(best.place(self._config.checkpoint))
-            self._term = store.claim_term(best.SEAT, self._config.run)
-            self._record = self._found(store)
-            self._store = store
-        return self._store
 
-    def _found(self, store: Store) -> BestRecord | None:
-        """The record that this start goes on from: its own run's, or that of the job that it resumes."""
-        try:
-            record = best.read(store)
-        except Damaged as error:
-            say(f"{error}; the next evaluation begins anew")
-            return None
-        if record is None or (record.metric, record.mode) != (self.rule.metric, self.rule.mode):
-            return None
-        resumed = self._config.job.spec.checkpoint.restore == "Latest"
-        if record.run != self._config.run and not resumed:
-            return None
-        return record if store.fs.exists(best.path_of(store, record)) else None
-
-    @property
-    def report(self) -> BestReport | None:
-        """What shard 0 is told; None before there is one."""
-        kept = self._record
-        return BestReport(kept.metric, kept.value, kept.updates, kept.samples, kept.file) if kept else None
+def read(path: Path, of: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """A state that was saved. Raises OSError, or ValueError where it is damaged, or of another than `of`."""
+    try:
+        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        other = next((name for name, value in of.items() if found[name] != value), None)
+        state: dict[str, Any] = found["state"]
+    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}") from error
+    if other:
+        raise ValueError(f"{path.name} is of another {other}: {found[other]}")
+    return state

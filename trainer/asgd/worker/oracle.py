@@ -57,7 +57,7 @@ class Oracle:
         model, found = self._task.model, []
         with evaluating(model), torch.no_grad():
             for point in points:
-                self._flat.weights.copy_(torch.from_numpy(point))
+                self._flat.load(torch.from_numpy(point))
                 found.append(float(self._task.loss(model, batch)))
         return found
 

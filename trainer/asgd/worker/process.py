@@ -20,15 +20,20 @@ from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
+from asgd.worker.device.stepping import TaskOptimizer
 from asgd.worker.failing import tell
+from asgd.worker.keeping import Keeping
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
-from asgd.worker.replica import Reading
+from asgd.worker.replica import Reading, Replica
 from asgd.worker.sending.asked import AskedLeases
 from asgd.worker.sending.leases import Leases
 from asgd.worker.task.agreeing import digest_of_task
 from asgd.worker.task.build import build_task
 from asgd.worker.task.entrypoint import is_script
 from asgd.worker.task.probing import take_probe
+
+OWN_STATE_SECONDS = 60.0
+"""How often a worker writes down its own optimizer's state where checkpoints come by updates or epochs."""
 
 
 def main() -> int:
@@ -63,7 +68,7 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
     told = task.evaluate is not None and spec.buffers != "recompute"
     parts = assemble(
         config, computation.flat, about, leaving=lambda: bool(leaving),
-        buffers=Buffers(task.model) if told else None, probe=probe,
+        buffers=Buffers(task.model) if told else None, probe=probe, task=task,
     )  # fmt: skip
     parts.replica.meters.beside = computation.scalars
     exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
@@ -106,21 +111,43 @@ def _live(
     lanes = ", ".join(sorted(set(replica.centre.ways)))
     joined = f"joined, {replica.vectors.size:,} parameters on {computation.where}, lanes {lanes}"
     say(f"worker {index} of job {config.job.name}: {joined}")
+    keeping = keeping_of(config, replica)
     if not reason:
         leases = Leases(index, config.incarnation, replica.centre.channels[0])
         leasing = parts.recorder.leases(AskedLeases(leases, asker, parts.patience))
         replica.core.holds = leasing.holds
         asks = next_lease(leasing, lambda: bool(replica.stop) or parts.leaving())
-        replica.reading = Reading(open_batches(task, config.job.spec, index, asks), computation.gradient)
+        batches = open_batches(task, config.job.spec, index, asks)
+        replica.reading = Reading(
+            batches, keeping.between(computation.gradient) if keeping else computation.gradient
+        )
         if resting := start_training(task.model):
             names = ", ".join(name or "the model" for name in resting[:3])
             more = f" and {len(resting) - 3} more" if len(resting) > 3 else ""
             say(f"worker {index}: stays in evaluation mode, as the entrypoint left it: {names}{more}")
         reason = replica.live(replica.core.train())
+        if keeping:
+            keeping.save()
     if reason or not leaving:
         leave_extras(task.model, computation.flat, config.extras, index)
     replica.close("drained" if leaving else reason)
     return reason
+
+
+def keeping_of(config: ProcessConfig, replica: Replica) -> Keeping | None:
+    """Where the worker's own optimizer is kept, if it has one; says which one it is, and what it remembers."""
+    optimizer = replica.core.rule.optimizer
+    if not isinstance(optimizer, TaskOptimizer):
+        return None
+    index, told = config.index, ""
+    keeping = None
+    if config.state:
+        log = config.record / f"worker-{index}-{config.incarnation}.pt" if config.record else None
+        every = config.job.spec.checkpoint.seconds or OWN_STATE_SECONDS
+        keeping = Keeping(config.state, index, optimizer, replica.vectors.flat, every, log)
+        told = keeping.restore()
+    say(f"worker {index}: steps by {optimizer}{told and '; '}{told}")
+    return keeping
 
 
 def catch_term() -> list[int]:

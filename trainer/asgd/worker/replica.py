@@ -86,6 +86,7 @@ class Replica:
         raises."""
         result = wishes.resume(life, self._ways)
         assert not isinstance(result, wishes.Later)
+        self.vectors.flat.scatter()
         return result
 
     # -- what scripts with a loop of their own call ------------------------------------------------

@@ -99,3 +99,16 @@ def _number(name: Any, value: Any, what: str) -> Any:
     if isinstance(value, (int, float)):
         return float(value)
     raise UserError(f"{what} with {name!r}: {type(value).__name__}; allowed: a number or a scalar Tensor")
+
+
+def loss_of(told: Any, beside: Scalars) -> float | None:
+    """The loss that an own loop gives to its step, as a number; `beside` is told what else stands in a dict."""
+    beside.begin()
+    if isinstance(told, Mapping):
+        beside.add(
+            numbers(
+                {name: value for name, value in told.items() if name != LOSS}, "optimizer.step got a loss"
+            )
+        )
+        told = told.get(LOSS)
+    return None if told is None else float(told.detach() if hasattr(told, "detach") else told)

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import torch
 
+from asgd.algorithms.base import WorkerStrategy
+from asgd.errors import AsgdError, UserError
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.worker.device.backward import backward
@@ -21,6 +23,7 @@ from asgd.worker.device.extras import WholeModel, whole_model
 from asgd.worker.device.flat import Flat, layout_hash, layout_of
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
+from asgd.worker.device.stepping import equip
 from asgd.worker.oracle import Oracle
 from asgd.worker.pieces import pieces_of
 from asgd.worker.reading import data
@@ -30,6 +33,7 @@ from asgd.worker.scalars import Scalars
 from asgd.worker.task.build import build_task
 from asgd.worker.task.measuring import measured
 from asgd.worker.task.probing import take_probe
+from asgd.worker.users_code import is_theirs, sentence
 
 CPU = torch.device("cpu")
 
@@ -61,6 +65,9 @@ class Work(Protocol):
 
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         """Writes the gradient at `weights` into `out`; returns the batch's mean loss."""
+
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
+        """A worker with these vectors (size,) steps by `rule`: it is given an optimizer of the task's own, if any."""
 
     def judge(self, worker: int, weights: F32) -> float:
         """Worker `worker`'s loss of `weights` on the probe set, for strategies that want one."""
@@ -112,13 +119,20 @@ class TorchWork:
 
     @contextmanager
     def turn(self, worker: int) -> Iterator[None]:
-        """Worker `worker`'s random numbers and buffers are in place."""
+        """Worker `worker`'s random numbers and buffers are in place. Raises UserError for what users' code raises."""
         person = self._persons[worker]
         self._turns.give(person.random)
         for buffer, own in zip(self._buffers, person.buffers, strict=True):
             buffer.copy_(own)
         try:
             yield
+        except Exception as error:
+            # Whatever users' code raises is theirs to mend.
+            if isinstance(error, AsgdError) or not is_theirs(error):
+                raise
+            raise UserError(
+                f"spec.entrypoint: {self.spec.entrypoint} failed in worker {worker}: {sentence(error)}"
+            ) from error
         finally:
             for buffer, own in zip(self._buffers, person.buffers, strict=True):
                 own.copy_(buffer)
@@ -139,6 +153,9 @@ class TorchWork:
         """The newest batch is left out."""
         self._persons[worker].scalars.drop()
 
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
+        equip(rule, self.task, self.spec, self.flat, (weights, gradient))
+
     def judge(self, worker: int, weights: F32) -> float:
         assert self.probe is not None
         with self.turn(worker):
@@ -149,7 +166,7 @@ class TorchWork:
             return {}
         self._turns.end()
         before = random_state()
-        self._judged.weights.copy_(torch.from_numpy(weights))
+        self._judged.load(torch.from_numpy(weights))
         recompute(self._judge, self.spec, CPU)
         metrics = measured(self._judge)
         set_random_state(before)

@@ -17,11 +17,13 @@ _NOT_USERS = (
     "<",
 )
 """Where files lie that are not the user's."""
+_TYPED = ("<stdin>", "<console>", "<python-input", "<ipython-input")
+"""What Python and its shells call code that a person has typed."""
 
 
 def is_users(file: str) -> bool:
     """Whether code in `file` is the user's, and no library's or ours."""
-    return not file.startswith(_NOT_USERS)
+    return file.startswith(_TYPED) or not file.startswith(_NOT_USERS)
 
 
 def sentence(error: BaseException) -> str:
@@ -39,6 +41,11 @@ def place(error: BaseException) -> str:
         return f"{Path(told[-1][0]).name}:{told[-1][1]}"
     frames = _users_frames(error) or traceback.extract_tb(error.__traceback__)
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def is_theirs(error: BaseException) -> bool:
+    """Whether code of the user's took part."""
+    return _in_loader(error) or isinstance(error, SyntaxError) or bool(_users_frames(error))
 
 
 def _what(error: BaseException) -> str:

@@ -62,7 +62,7 @@ def leave_files(
 
     `obstacle` says why the run can't be replayed, if it can't; without an update there is no `picture`.
     """
-    told, missing = summary.summarize(status, job.spec), dict[str, str]()
+    told, missing = summary.summarize(status, job.spec, findings.kinds), dict[str, str]()
     _attempt("summary.json", lambda: summary.write(told, output.file("summary.json")), missing)
     if picture:
         _attempt("curves.png", picture.write, missing)

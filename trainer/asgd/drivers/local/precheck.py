@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from asgd.algorithms.registry import halves
+from asgd.drivers.output import Output
 from asgd.errors import UserError
 from asgd.host.locks import Busy, FolderLock
 from asgd.server.saves.choosing import prove_found, take
@@ -40,6 +41,20 @@ def check_ports(job: Job) -> None:
                 ) from error
 
 
+def check_optimizer(job: Job, findings: Findings) -> None:
+    """A task's own optimizer leaves nothing to say to spec.optimizer but schedule and clipNorm. Raises UserError."""
+    if not findings.own_optimizer:
+        return
+    for path in sorted(job.given):
+        first, _, rest = path.partition(".")
+        name = rest.partition(".")[0]
+        if first == "optimizer" and name and name not in ("schedule", "clipNorm"):
+            raise UserError(
+                f"spec.optimizer.{name} stands beside Task.optimizer, whose own settings count; allowed beside it:"
+                " schedule, a factor on its learning rate, and clipNorm"
+            )
+
+
 def lock_store(uri: str) -> list[FolderLock]:
     """Keeps other runs on this machine out of a checkpoint store in a folder. Raises UserError while one goes on."""
     store = Store(uri)
@@ -54,6 +69,12 @@ def lock_store(uri: str) -> list[FolderLock]:
         ) from None
     except OSError as error:
         raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be written: {error.strerror}") from error
+
+
+def optimizer_states(uri: str, output: Output) -> Path:
+    """Where workers keep what their own optimizers remember: beside the checkpoints, if those are in a folder."""
+    store = Store(uri)
+    return Path(store.root) / "optimizers" if store.local else output.file("optimizers")
 
 
 def check_checkpoint(job: Job, findings: Findings, uri: str, run: str, note: Callable[[str], None]) -> bool:

@@ -7,23 +7,32 @@ says and writes it down. All decisions about training are shard 0's; Ctrl-C only
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import socket
 import sys
 import time
 from pathlib import Path
+from shutil import rmtree
 
 import msgspec
 
 from asgd import exitcodes
 from asgd.algorithms.registry import halves
-from asgd.drivers.display import Display
+from asgd.drivers import sent
+from asgd.drivers.display import Display, MakeDisplay
 from asgd.drivers.local import finish
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
 from asgd.drivers.local.opening import look_at_code
-from asgd.drivers.local.precheck import check_checkpoint, check_ports, lock_store
+from asgd.drivers.local.precheck import (
+    check_checkpoint,
+    check_optimizer,
+    check_ports,
+    lock_store,
+    optimizer_states,
+)
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
@@ -35,8 +44,10 @@ from asgd.host.threads import share, threads_told
 from asgd.host.warned import Warned
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
+from asgd.report.precision import full, precision
 from asgd.spec import Job, advice, dump_job, job_to_json
 from asgd.spec.environment import Env
+from asgd.spec.groups import counted
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
@@ -104,15 +115,19 @@ class LocalRun:
         findings = look_at_code(
             self.job.spec, self._private / "job.json", self._places, self._starter, self.display
         )
+        check_optimizer(self.job, findings)
         check_ports(self.job)
         self.output.locks.extend(lock_store(self.checkpoint_uri))
         restored = check_checkpoint(
             self.job, findings, self.checkpoint_uri, self._private.name, self.display.warn
         )
+        if not restored:
+            rmtree(optimizer_states(self.checkpoint_uri, self.output), ignore_errors=True)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )
-        recording.begin(self.output.recording, self._folder, self._threads)
+        code = sent.keep(self.job.spec.entrypoint, self._folder, self.output.folder)
+        recording.begin(self.output.recording, code, self._threads)
         try:
             self.output.file("job.yaml").write_text(dump_job(self.job), encoding="utf-8")
         except OSError as error:
@@ -188,6 +203,7 @@ class LocalRun:
         return {
             **self._places,
             Env.EXTRAS: str(self.output.extras),
+            Env.STATE: str(optimizer_states(self.checkpoint_uri, self.output)),
             Env.JOB: str(self._private / "job.json"),
             Env.KEYS: str(self._private / "keys.json"),
             Env.SERVERS: ",".join(self._servers),
@@ -331,14 +347,15 @@ def _endpoints(shards: int, transport: str, folder: Path) -> list[str]:
 
 
 def run(
-    job: Job, folder: Path, asked_output: str | None, starter: Starter, *, quiet: bool, transport: str
-) -> int:
+    job: Job, folder: Path, asked_output: str | None, starter: Starter, make_display: MakeDisplay,
+    *, transport: str,
+) -> int:  # fmt: skip
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
     check_path(folder, "JOB.yaml")
     with choose_output(job, asked_output) as output:
-        with Display(quiet=quiet) as display:
+        with make_display(output.folder) as display:
             for line in advice(job):
                 display.note(f"warning: {line}")
             local = LocalRun(job, folder, output, display, interrupts, transport, starter)
@@ -346,7 +363,8 @@ def run(
                 findings = _prepare(local)
                 for line in findings.warnings:
                     display.note(f"warning: {line}")
-                display.note(_announce(job, findings, output), matters=False)
+                for line in _announce(job, findings, output):
+                    display.note(line, matters=False)
                 code = local.run(findings)
             finally:
                 local.close()
@@ -371,11 +389,15 @@ def _prepare(local: LocalRun) -> Findings:
         raise
 
 
-def _announce(job: Job, findings: Findings, output: Output) -> str:
+def _announce(job: Job, findings: Findings, output: Output) -> list[str]:
     spec = job.spec
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
     what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
-    return (
-        f"{job.name}: {what}, {spec.parameter_server.shards} parameter servers,"
-        f" {spec.workers.replicas} workers\nfiles in {output.folder}"
-    )
+    servers, workers = spec.parameter_server.shards, spec.workers.replicas
+    lines = [f"{job.name}: {what}, {servers} parameter servers, {workers} workers"]
+    if spec.optimizer.groups and not findings.script:
+        sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
+        lines.append(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
+    types = precision(findings.kinds, spec.codec)
+    lines += [] if full(types) else [types]
+    return [*lines, f"files in {output.folder}"]

@@ -89,9 +89,9 @@ class Watch:
             self._give_up(child, code)
         else:
             self._say_lost(child)
-            self._note(
-                f"{child.name} ended {how(code)}; it starts again ({self._children.log(child.role, child.index)})"
-            )
+            log = f"({self._children.log(child.role, child.index)})"
+            said = self._last_words(child) if code > 0 else log
+            self._note(f"{child.name} ended {how(code)}; it starts again{';' if code > 0 else ''} {said}")
             self._children.restart(child)
 
     def _stop_when_nobody_is_left(self) -> None:

@@ -45,10 +45,17 @@ class Result(Struct, rename="camel"):
 
 def main(folder: Path, until: int | None, dump: str | None, *, as_json: bool) -> int:
     """Replays the run in `folder`; returns the exit code. Raises UserError."""
+    result, said = replay(folder, until, dump)
+    print(msgspec.json.encode(result).decode() if as_json else said)
+    return DIFFERENT if result.equal is False else exitcodes.DONE
+
+
+def replay(folder: Path, until: int | None, dump: str | None) -> tuple[Result, str]:
+    """What came of it, and the same in words. Raises UserError."""
     if until is not None and until < 1:
         raise UserError(f"--until: {until} is no update; allowed: 1 and more")
     recorded = load(folder)
-    os.environ[Env.JOB_FOLDER] = recorded.run.job_folder
+    os.environ[Env.JOB_FOLDER] = str(folder.absolute() / recorded.run.job_folder)
     try:
         ending = Stage(recorded, until).run()
     except Differs as error:
@@ -57,8 +64,7 @@ def main(folder: Path, until: int | None, dump: str | None, *, as_json: bool) ->
         result = _compare(recorded, ending, until)
         if dump is not None:
             _dump(Path(dump), ending.weights, recorded)
-    print(msgspec.json.encode(result).decode() if as_json else _say(result, recorded, until))
-    return DIFFERENT if result.equal is False else exitcodes.DONE
+    return result, _say(result, recorded, until)
 
 
 def _compare(recorded: Recording, ending: Ending, until: int | None) -> Result:

@@ -28,6 +28,8 @@ from asgd.worker.device.accelerator import Staging, limit_threads
 from asgd.worker.device.backward import studied
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness
+from asgd.worker.device.stepping import TaskOptimizer
+from asgd.worker.keeping import read
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.reading.leased import LeasedBatch, Waiting
 from asgd.worker.sending.headers import Outcome, PeerIdentity
@@ -135,9 +137,11 @@ class _Life:
         self.centre = TapeCentre(job.spec, identity, halves(job.spec).pulls_wait, tape, mail)
         self._leases = TapeLeases(tape)
         rule, (push, pulled) = (
-            worker_rule(job.spec, flat, probe),
+            worker_rule(job.spec, flat, probe, self._task),
             [Staging(flat.size, flat.device) for _ in range(2)],
         )
+        if tape.state and isinstance(rule.optimizer, TaskOptimizer):
+            rule.optimizer.resume(read(tape.state))
         self._parts = parts_of(
             job.spec, self._index, flat, about, rule, push, pulled, leaving=self._leases.leaving
         )

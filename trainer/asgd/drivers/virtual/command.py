@@ -10,12 +10,14 @@ import argparse
 import dataclasses
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgd import exitcodes
 from asgd.algorithms import attacks
-from asgd.drivers.display import Display
+from asgd.drivers import sent
+from asgd.drivers.display import MakeDisplay
 from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output, choose_output
 from asgd.kernel import F32
@@ -66,24 +68,25 @@ def world(arguments: argparse.Namespace, workers: int) -> World:
     return dataclasses.replace(described, bandwidth=models.amount("--bandwidth", arguments.bandwidth))
 
 
-def run(job: Job, folder: Path, described: World, asked_output: str | None, *, quiet: bool) -> int:
+def run(job: Job, folder: Path, described: World, asked_output: str | None, make_display: MakeDisplay) -> int:
     """Simulates `job`, whose file lies in `folder`; returns the exit code. Raises UserError."""
     with choose_output(job, asked_output) as output:
-        return _run(job, folder, described, output, quiet=quiet)
+        return _run(job, folder, described, output, make_display)
 
 
-def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: bool) -> int:
+def _run(job: Job, folder: Path, described: World, output: Output, make_display: MakeDisplay) -> int:
     from asgd.drivers.virtual.simulation import Simulation
     from asgd.drivers.virtual.store import MemoryStore
+    from asgd.worker.device.flat import kinds
     from asgd.worker.shared import TorchWork  # torch takes a second to load
 
     written = HistoryWriter(output.file("history.jsonl"), simulated=True)
-    with Display(quiet=quiet) as display, written as history:
+    with make_display(output.folder) as display, written as history:
         for line in advice(job):
             display.note(f"warning: {line}")
         output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")
         # Where an entrypoint that is a file is looked for.
-        os.environ[Env.JOB_FOLDER] = str(folder)
+        os.environ[Env.JOB_FOLDER] = str(sent.keep(job.spec.entrypoint, folder, output.folder))
         work = TorchWork(job.spec)
 
         def observe(status: Status) -> None:
@@ -93,7 +96,7 @@ def _run(job: Job, folder: Path, described: World, output: Output, *, quiet: boo
         store = MemoryStore() if job.spec.on_divergence == "Rollback" else None
         simulation = Simulation(job, work, described, observe, store=store)
         status = simulation.run()
-    _leave_files(job, status, output)
+    _leave_files(job, status, output, kinds(work.task.model))
     _leave_models(simulation, work, output, status)
     return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
 
@@ -117,8 +120,8 @@ def _leave_models(simulation: Simulation, work: TorchWork, output: Output, statu
         write_model(output.file(f"{name}.safetensors"), model.tensors, metadata)
 
 
-def _leave_files(job: Job, status: Status, output: Output) -> None:
-    told = summary.summarize(status, job.spec)
+def _leave_files(job: Job, status: Status, output: Output, kinds: Mapping[str, int]) -> None:
+    told = summary.summarize(status, job.spec, kinds)
     summary.write(told, output.file("summary.json"))
     if status.updates:
         curves.draw(output.file("history.jsonl"), output.file("curves.png"), f"{job.name} (simulated)")

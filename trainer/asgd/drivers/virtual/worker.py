@@ -20,6 +20,7 @@ from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
 from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Lease
+from asgd.wire.partition import named_sizes
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
@@ -48,6 +49,8 @@ class VirtualWorker:
         self._clock, spec = cluster.clock, cluster.job.spec
         chosen = halves(spec)
         rule = chosen.worker()
+        if rule.hyper.grouped:
+            rule.hyper.lay_out(named_sizes(work.tensors))
         rule.judge = lambda weights: work.judge(index, weights)
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
@@ -61,6 +64,7 @@ class VirtualWorker:
         self.vectors = ArrayVectors(
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
+        work.equip(rule, self.vectors.weights, self.vectors.gradient)
         split, shards = chosen.pulls_wait, len(cluster.servers)
         lanes = [self._lane(shard) for shard in range(shards)]
         self.shards = Shards.over(lanes, identity, spec.codec, split=split)

@@ -95,6 +95,9 @@ def read_range(
                     found[name] += max(0, end - begin)
                 if same:
                     meta = header.state
+                elif told := header.state.get("rule"):
+                    # NB: of the whole job, and what the arrays are.
+                    meta["rule"] = told
         except _FAILURE as error:
             raise _unreadable(folder, part, error) from error
     for name, count in found.items():

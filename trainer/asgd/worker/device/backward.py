@@ -44,6 +44,7 @@ def backward(
     `beside` is told what else the loss function returns. `pieces` cuts the batch; if not given, into `task.accumulate`.
     """
     flat.zero()
+    flat.scatter()
     beside = beside or Scalars()
     beside.begin()
     batch: Any = to_device(item.batch, device)

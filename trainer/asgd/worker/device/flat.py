@@ -2,6 +2,8 @@
 
 Parameters become views of the flat vector, so pushing and pulling need no gather. Gradients are views too; should
 something have replaced a `.grad` (zero_grad(set_to_none=True) does), it is gathered and the view put back.
+Parameters in bfloat16 or float16 can't be views: the vector is their float32 master copy, `scatter` rounds it into the
+model, and `gather` takes their gradients into float32.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from torch.utils.hooks import RemovableHandle
 
 from asgd.errors import UserError
 from asgd.worker.device.overlaps import refuse_overlaps
+
+KINDS = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+"""What trained parameters may be."""
 
 
 def trainable(model: nn.Module, unfreezes: Collection[str] = ()) -> list[tuple[str, nn.Parameter]]:
@@ -34,11 +39,12 @@ def layout_of(model: nn.Module, unfreezes: Collection[str] = ()) -> list[tuple[s
                 f"spec.entrypoint: the model's parameter {name} has no shape yet; run one batch through a lazy"
                 " module before it is handed over"
             )
-        if parameter.dtype != torch.float32:
+        if parameter.dtype not in KINDS:
+            kind = str(parameter.dtype).removeprefix("torch.")
+            way = "model.float() makes it float32" if kind == "float64" else "freeze it, or convert the model"
             raise UserError(
-                f"spec.entrypoint: the model's parameter {name} is"
-                f" {str(parameter.dtype).removeprefix('torch.')}; allowed: float32 (keep the weights in float32"
-                " and compute in less by torch.autocast)"
+                f"spec.entrypoint: the model's parameter {name} is {kind}; allowed: {', '.join(KINDS.values())}"
+                f" ({way})"
             )
         layout.append((name, list(parameter.shape)))
     if not layout:
@@ -54,6 +60,15 @@ def layout_of(model: nn.Module, unfreezes: Collection[str] = ()) -> list[tuple[s
     return layout
 
 
+def kinds(model: nn.Module, unfreezes: Collection[str] = ()) -> dict[str, int]:
+    """{type: trained parameters (single numbers) of that type}, in the order in which they first appear."""
+    found: dict[str, int] = {}
+    for _, parameter in trainable(model, unfreezes):
+        kind = KINDS.get(parameter.dtype, str(parameter.dtype))
+        found[kind] = found.get(kind, 0) + parameter.numel()
+    return found
+
+
 def plain(name: str) -> str:
     """A tensor's name without the marks that torch.compile puts into it."""
     return name.replace("_orig_mod.", "")
@@ -65,7 +80,7 @@ def layout_hash(layout: list[tuple[str, list[int]]]) -> str:
 
 
 class Flat:
-    """`weights` and `grads`, (N,) float32 on `device`; the model's parameters are views from here on.
+    """`weights` and `grads`, (N,) float32 on `device`; the model's float32 parameters are views from here on.
 
     `unfreezes`: names of frozen parameters that belong to them; their gradients are 0 while they are frozen.
     """
@@ -82,15 +97,20 @@ class Flat:
         self._views: list[Tensor] = []
         self.spans: list[slice] = []
         """The elements of each parameter, in the order of `layout`."""
+        self._casts: list[tuple[nn.Parameter, Tensor]] = []
+        """Parameters that are no views, each with its part of `weights`."""
         self._hooks: list[RemovableHandle] = []
         offset = 0
         for parameter in self.parameters:
             span = slice(offset, offset + parameter.numel())
             view = self.weights[span].view(parameter.shape)
             view.copy_(parameter.data)
-            parameter.data = view
-            parameter.grad = self.grads[span].view(parameter.shape)
-            self._views.append(parameter.grad)
+            self._views.append(self.grads[span].view(parameter.shape))
+            if parameter.dtype == torch.float32:
+                parameter.data, parameter.grad = view, self._views[-1]
+            else:
+                parameter.grad = None
+                self._casts.append((parameter, view))
             self.spans.append(span)
             offset = span.stop
 
@@ -98,10 +118,29 @@ class Flat:
         """All gradients are 0 and views again."""
         self.grads.zero_()
         for parameter, view in zip(self.parameters, self._views, strict=True):
-            parameter.grad = view
+            parameter.grad = view if parameter.dtype == torch.float32 else None
+
+    @property
+    def rounded(self) -> bool:
+        """Some parameters are less precise than `weights`."""
+        return bool(self._casts)
+
+    def load(self, weights: Tensor) -> None:
+        """The model computes with these (N,) from here on."""
+        self.weights.copy_(weights)
+        self.scatter()
 
     def scatter(self) -> None:
-        """The model computes with `weights` from here on; nothing to do while its parameters are views of them."""
+        """The model computes with `weights` from here on; nothing to do for parameters that are views of them."""
+        for parameter, master in self._casts:
+            parameter.data.copy_(master)
+
+    def absorb(self) -> None:
+        """What others have written into parameters that are no views is in `weights`; the rest keeps its precision."""
+        for parameter, master in self._casts:
+            written = parameter.data != master.to(parameter.dtype)
+            if bool(written.any()):
+                master[written] = parameter.data[written].float()
 
     def gather(self) -> Tensor:
         """The (N,) gradient; a parameter without one counts as 0."""
@@ -129,10 +168,12 @@ def _settle(parameter: Tensor, view: Tensor) -> None:
     """The parameter's gradient is in `view`, and `view` is its gradient."""
     if parameter.grad is view:
         return
+    cast = parameter.dtype != torch.float32
     if parameter.grad is None:
         view.zero_()
     else:
         gradient = parameter.grad
         # NB: an embedding with sparse=True has a sparse one.
         view.copy_(gradient if gradient.layout == torch.strided else gradient.to_dense())
-    parameter.grad = view
+    if not cast:
+        parameter.grad = view

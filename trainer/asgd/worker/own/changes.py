@@ -29,12 +29,14 @@ class Changes:
         self._frozen = [(name, p) for name, p in self._every.items() if id(p) not in held]
         self._began_frozen = {id(p) for p in flat.parameters if not p.requires_grad}
         self._homes = [parameter.data_ptr() for parameter in flat.parameters]
+        self._kinds = [parameter.dtype for parameter in flat.parameters]
         stride = -(-flat.size // SAMPLE)
         self._places = torch.arange(0, flat.size, stride, device=flat.device)
         self.settle()
 
     def settle(self) -> None:
         """What the weights are now is meant."""
+        self._flat.absorb()
         self._versions = [parameter._version for parameter in self._flat.parameters]
         self._sample = self._bits()
 
@@ -75,14 +77,18 @@ class Changes:
             if parameter.data_ptr() == self._homes[number]:
                 continue
             view = flat.weights[flat.spans[number]]
-            if parameter.device != flat.device or parameter.dtype != torch.float32:
+            if parameter.device != flat.device or parameter.dtype != self._kinds[number]:
                 what = f"{str(parameter.dtype).removeprefix('torch.')} on {parameter.device}"
                 raise _before(f"parameter {self._names[number]} is {what} now", "move and convert the model")
             if parameter.numel() != view.numel():
                 raise _before(f"parameter {self._names[number]} has another shape now", "build the model")
+            if parameter.dtype != torch.float32:
+                self._homes[number] = parameter.data_ptr()
+                continue
             view = view.view(parameter.shape)
             view.copy_(parameter.data)
             parameter.data = view
+        flat.absorb()
 
     def check_gradients(self) -> None:
         """Raises UserError when a parameter has got a gradient that nobody trains."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -26,8 +26,10 @@ from asgd.worker.own.changes import Changes
 from asgd.worker.own.comparing import Comparing
 from asgd.worker.own.dealing import Dealing
 from asgd.worker.own.groups import Groups
+from asgd.worker.own.handed import Handed
 from asgd.worker.own.order import order_of
-from asgd.worker.own.sharing import share
+from asgd.worker.own.pacing import Pace, follow, watch
+from asgd.worker.own.sharing import is_count, share
 from asgd.worker.own.start import FirstUse
 from asgd.worker.process import exit_code
 from asgd.worker.reading.leased import Leasing
@@ -57,19 +59,22 @@ class Joining:
     exporter: Exporter
     extras: Path | None = None
     """Where buffers and frozen parameters are left for the model file."""
+    handed: Handed | None = None
+    """The script's own optimizer."""
 
 
 class Connection(Groups):
     """A model joined to the running job, to be used as its optimizer: `step` pushes gradients and pulls weights.
 
-    `param_groups` hold the job's learning rate of the moment, to be read; what a scheduler writes there is
-    overwritten, with a warning. `state` stays empty: momentum and the like live in the servers.
+    `param_groups` and `state` are those of the optimizer that the script has handed over. Without one `param_groups`
+    hold the job's learning rate of the moment, to be read; what a scheduler writes there is overwritten, and a warning
+    says so.
     """
 
     def __init__(
         self, joining: Joining, replica: Replica, model: nn.Module, flat: Flat, leasing: Leasing, leaving: list[int]
     ) -> None:  # fmt: skip
-        super().__init__(joining.spec.optimizer, model, flat)
+        super().__init__(joining.spec.optimizer, model, flat, joining.handed)
         self._joining, self._spec, self._replica, self._model = joining, joining.spec, replica, model
         self._leasing, self._leaving = leasing, leaving
         self._changes = Changes(model, flat)
@@ -78,11 +83,17 @@ class Connection(Groups):
         self._comparing = Comparing(replica)
         self._joined = self._begun = self._closed = self._warned_of_rest = False
         self._steps = 0
+        self._pace = follow(self, joining.handed.optimizer) if joining.handed else Pace()
 
     @property
     def index(self) -> int:
         """Number of this worker, from 0."""
         return self._joining.index
+
+    @property
+    def job_samples(self) -> int:
+        """Samples that all workers together have made steps of, as far as this one knows."""
+        return self._replica.core.samples
 
     @property
     def stopped(self) -> bool:
@@ -112,7 +123,7 @@ class Connection(Groups):
             self.join()
         elif wrote := self._changes.written(self._replica.vectors.landed()):
             if not self._replica.stop:
-                self._replica.vectors.weights[:] = self._replica.vectors.landed()
+                self._replica.vectors.flat.load(self._replica.vectors.landed())
             self._say_late(wrote)
             self._changes.settle()
 
@@ -143,10 +154,14 @@ class Connection(Groups):
             return
         if deal:
             self._comparing.shared(items)
-        for item in share(items, self.index, self.readers) if deal else items:
-            yield item
-            if self.stopped:
-                return
+        try:
+            for item in share(items, self.index, self.readers) if deal else items:
+                self._pace.passing = self._pace.passing or not is_count(item)
+                yield item
+                if self.stopped:
+                    return
+        finally:
+            self._pace.ended()
 
     def _dealt(self, loader: DataLoader[Any], order: Any) -> Iterator[Any]:
         if self._dealing is None:
@@ -162,7 +177,11 @@ class Connection(Groups):
                 order, batch, self._leasing, tell, over=lambda: self.stopped, pause=self._replica.wait
             )
         self._begin()
-        yield from self._dealing.batches(loader, order)
+        self._pace.passing = True
+        try:
+            yield from self._dealing.batches(loader, order)
+        finally:
+            self._pace.ended(self._dealing.epoch)
 
     @property
     def readers(self) -> int:
@@ -194,27 +213,27 @@ class Connection(Groups):
             with torch.enable_grad():
                 loss = closure()
         self._look_at_rate()
+        self._say_settings()
         self._changes.check_gradients()
-        figure = self._figure(loss)
+        figure = scalars.loss_of(loss, self._replica.meters.beside)
         visits = self._take_visits()
         dealt = sum(stop - start for _, start, stop in visits)
-        if self._replica.step(max(dealt, samples or 0) or self._spec.batch_size, figure, visits):
+        samples = max(dealt, samples or 0) or self._spec.batch_size
+        if self._replica.step(samples, figure, visits):
             # NB: what the script still does may take longer than the run waits for it.
             self._leave_extras()
         self._steps += 1
+        self._pace.stepped(samples, self._replica.core.samples)
         self._changes.settle()
         self._show_rate(self._replica.core.rate)
         return loss if closure is not None else None
 
-    def _figure(self, loss: Any) -> float | None:
-        """The loss as a number; what stands beside it in a dict goes along with the push."""
-        beside = self._replica.meters.beside
-        beside.begin()
-        if isinstance(loss, Mapping):
-            others = {name: value for name, value in loss.items() if name != scalars.LOSS}
-            beside.add(scalars.numbers(others, "optimizer.step got a loss"))
-            loss = loss.get(scalars.LOSS)
-        return float(loss.detach() if isinstance(loss, torch.Tensor) else loss) if loss is not None else None
+    def _say_settings(self) -> None:
+        """What the script's own optimizer has in its groups now."""
+        if (handed := self._handed) is not None:
+            watch()
+            self._replica.core.settings = handed.settings()
+            handed.told()
 
     def _leave_extras(self) -> None:
         leave_extras(self._model, self._replica.vectors.flat, self._joining.extras, self.index)
@@ -230,13 +249,17 @@ class Connection(Groups):
         if self._steps < 3 or self._steps % STRUCTURE_STEPS == 0:
             self._changes.check_structure()
         core = self._replica.core
+        self._replica.vectors.flat.absorb()
         if not core.rule.keeps_changes:
             # NB: what was pulled is what the weights are only where each step pulls and none is made here.
             servers = self._replica.vectors.landed() if core.rule.raw and not core.overlapped else None
             if name := self._changes.written(servers):
                 raise _undone(name, self._spec)
         optimizer = self._spec.optimizer
-        moves = optimizer.momentum or optimizer.weight_decay or optimizer.name != "sgd"
+        if self._handed is not None and not self._handed.on_servers:
+            return
+        kinds = core.rule.hyper.kinds
+        moves = optimizer.name != "sgd" or any(own.momentum or own.weight_decay for own in kinds)
         if moves and not self._warned_of_rest and (name := self._changes.resting()):
             self._warned_of_rest = True
             say(

@@ -105,6 +105,11 @@ class Dealing:
         self._kept: tuple[Any, DataLoader[Any], LeasedSampler] | None = None
         """A loader whose processes outlive a pass, as the user asked for."""
 
+    @property
+    def epoch(self) -> int | None:
+        """Of the newest pass that came to its end; None before."""
+        return self._requests.past if self._requests.past >= 0 else None
+
     def batches(self, loader: DataLoader[Any], order: Order) -> Iterator[Any]:
         """One pass. Raises UserError when another one is under way, or when `order` is one of other data."""
         if order.size != self.order.size:

@@ -1,7 +1,8 @@
 """The face that a connected model shows to schedulers, scalers and scripts: PyTorch's optimizer, without steps.
 
-The job file sets the rate and the rule, so what is written into `param_groups` is overwritten after each step, with one
-warning. Schedulers that look for momentum or betas (OneCycleLR, CyclicLR) find the job's.
+Where the script has handed its own over, groups and state are that one's. Else the job file sets the rate and the rule,
+so what is written into `param_groups` is overwritten after each step, with one warning; schedulers that look for
+momentum or betas (OneCycleLR, CyclicLR) find the job's.
 """
 
 from __future__ import annotations
@@ -13,31 +14,64 @@ import torch
 from torch import nn
 
 from asgd.errors import UserError
+from asgd.spec.optimizers import FIELDS
 from asgd.spec.types import Optimizer
 from asgd.worker.device.flat import Flat, plain
+from asgd.worker.own.handed import Handed
 
 
 class Groups(torch.optim.Optimizer):
-    """`param_groups` over the trained parameters of `model`, with the settings of the job's optimizer."""
+    """`param_groups` over the trained parameters of `model`, as the job's optimizer has them, or `handed`'s."""
 
-    def __init__(self, optimizer: Optimizer, model: nn.Module, flat: Flat) -> None:
+    def __init__(
+        self, optimizer: Optimizer, model: nn.Module, flat: Flat, handed: Handed | None = None
+    ) -> None:
+        self._handed: Handed | None = None
         self._settings: dict[str, Any] = {
             "lr": optimizer.learning_rate,
             "momentum": optimizer.momentum,
             "weight_decay": optimizer.weight_decay,
         }
-        if optimizer.name == "adam":
+        if "betas" in FIELDS[optimizer.name]:
             self._settings |= {"betas": optimizer.betas}
         self._rates_warned = False
         self._trained = {id(parameter) for parameter in flat.parameters}
         self._names = {id(parameter): plain(name) for name, parameter in model.named_parameters()}
         super().__init__(flat.parameters, dict(self._settings))
+        self._handed = handed
+        self._share()
+
+    def _share(self) -> None:
+        """NB: what loads a state into an optimizer gives it other lists."""
+        if self._handed is not None:
+            own = self._handed.optimizer
+            self.param_groups, self.state, self.defaults = own.param_groups, own.state, own.defaults
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Rates and the like; momentum too where this worker steps by itself, and not where the servers keep it."""
+        if self._handed is None:
+            super().load_state_dict(state_dict)
+            return
+        if self._handed.on_servers and state_dict.get("state"):
+            warnings.warn(
+                f"load_state_dict: the groups of {self._handed.rule.kind} are loaded, and its state (momentum) is not,"
+                " for the servers keep it; it comes back with the job's checkpoint",
+                stacklevel=2,
+            )
+            state_dict = {**state_dict, "state": {}}
+        self._handed.optimizer.load_state_dict(state_dict)
+        self._share()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Parameters that are trained here already move into a group of their own, for scripts that look for it.
 
         Raises UserError when one is frozen since `asgd.connect`, or not of the model.
         """
+        if self._handed is not None:
+            raise UserError(
+                f"add_param_group: all workers have agreed on the groups of {self._handed.rule.kind} in"
+                " asgd.connect(model, optimizer); add it before, with lr=0 for what is trained later"
+            )
         given = param_group["params"]
         given = [given] if isinstance(given, torch.Tensor) else list(given)
         for number, parameter in enumerate(given):
@@ -62,8 +96,14 @@ class Groups(torch.optim.Optimizer):
         )
 
     def _look_at_rate(self) -> None:
-        if self._rates_warned or all(
-            group.get(name) == value for group in self.param_groups for name, value in self._settings.items()
+        if (
+            self._handed is not None
+            or self._rates_warned
+            or all(
+                group.get(name) == value
+                for group in self.param_groups
+                for name, value in self._settings.items()
+            )
         ):
             return
         self._rates_warned = True
@@ -74,6 +114,9 @@ class Groups(torch.optim.Optimizer):
         )
 
     def _show_rate(self, rate: float) -> None:
+        if self._handed is not None:
+            self._share()
+            return
         self._settings["lr"] = rate
         for group in self.param_groups:
             group.update(self._settings)

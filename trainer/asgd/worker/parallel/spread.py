@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from asgd.errors import UserError
 from asgd.worker.device.flat import Flat
 from asgd.worker.parallel.stage import Stage
 
@@ -23,6 +24,11 @@ class SpreadFlat(Flat):
 
     def __init__(self, model: nn.Module, stages: Sequence[Stage]) -> None:
         super().__init__(model, _HOST)
+        if self.rounded:
+            raise UserError(
+                "spec.workers.stages: stages on several devices train float32 parameters only, and not all of the"
+                " model's are; allowed: one device, or model.float() with torch.autocast in the loss"
+            )
         if any(stage.device.type == "cuda" for stage in stages):
             self.weights, self.grads = self.weights.pin_memory(), self.grads.pin_memory()
         self._pieces = [self._move(stage) for stage in stages]

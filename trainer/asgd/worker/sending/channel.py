@@ -130,7 +130,7 @@ class Channel:
             layout=who.layout, dataset=who.dataset, seen=seen.version, term=self.term, sequence=self.acknowledged,
             node=who.node, guarantee=who.guarantee, tensors=who.tensors,
             samples=seen.samples, past=seen.past, evaluates=who.evaluates, own_loop=who.own_loop,
-            digest=b"" if self.shard else who.digest,
+            digest=b"" if self.shard else who.digest, rule=who.rule,
         )  # fmt: skip
 
     def heed(self, term: int) -> None:
@@ -315,7 +315,7 @@ class Channel:
             index=who.index, incarnation=who.incarnation, sequence=meta.sequence, chunk=chunk, base=self._base,
             samples=meta.samples, steps=meta.steps, pull=self._asks, finite=finite, codec=codec.push,
             answer=codec.pull, loss=meta.loss, visits=visits, meta=meta.meta, held=held, bare=meta.bare,
-            part=meta.part, parts=meta.parts, run=run, rollbacks=meta.rollbacks,
+            part=meta.part, parts=meta.parts, run=run, rollbacks=meta.rollbacks, settings=meta.settings,
             scalars=meta.scalars if chunk == 0 and self.shard == 0 else {},
         )  # fmt: skip
         self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not meta.bare else None)

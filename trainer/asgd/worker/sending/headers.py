@@ -29,6 +29,7 @@ class PeerIdentity:
     evaluates: bool = False
     own_loop: bool = False
     digest: bytes = b""
+    rule: bytes = b""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +56,8 @@ class PushHeader:
     """The worker whose contribution to the open round is pulled (Zeno's oracle); -1: the weights."""
     rollbacks: int = 0
     """How often the job had gone back when the weights were pulled that it was computed from."""
+    settings: list[dict[str, float]] = field(default_factory=list)
+    """Figures of the script's own optimizer that have moved, of each group."""
     by_chunk: bool = False
     """`finite` is not known of all of it yet: each chunk is looked at when it leaves."""
 

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from asgd.errors import UserError
+from asgd.spec.groups import assigned
 from asgd.spec.types import JobSpec
 
 
@@ -27,6 +28,10 @@ class Findings(Struct):
     layout: str = ""
     tensors: list[tuple[str, list[int]]] = []
     """Name and shape of each trained parameter, in flat order."""
+    kinds: dict[str, int] = {}
+    """{type: trained parameters of that type} of the model in a worker."""
+    own_optimizer: bool = False
+    """The task has an optimizer of its own, which steps in the workers."""
     size: int = 0
     dataset: int | None = None
     guarantee: str = ""
@@ -71,7 +76,8 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
         return _look_at_script(spec)
     from asgd.server.evaluations import wanted_metrics
     from asgd.worker.device.extras import aliases, rest
-    from asgd.worker.device.flat import layout_hash, layout_of
+    from asgd.worker.device.flat import kinds, layout_hash, layout_of
+    from asgd.worker.device.stepping import refuse_optimizer
     from asgd.worker.device.tables import warnings
     from asgd.worker.reading.data import dataset_size, guarantee
     from asgd.worker.task.build import build_task
@@ -79,8 +85,10 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     from asgd.worker.task.trial import refuse_empty, try_out
 
     task = build_task(spec)
+    refuse_optimizer(task, spec, halves(spec).worker())
     refuse_empty(task.model, spec.entrypoint)
     layout = layout_of(task.model)
+    assigned(spec.optimizer, [name for name, _ in layout])
     take_probe(task, spec)
     dataset = dataset_size(task, spec.entrypoint)
     if dataset is None:
@@ -92,6 +100,8 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     findings = Findings(
         layout=layout_hash(layout),
         tensors=layout,
+        kinds=kinds(task.model),
+        own_optimizer=task.optimizer is not None,
         size=sum(math.prod(shape) for _, shape in layout),
         dataset=dataset,
         guarantee=guarantee(task),

@@ -54,12 +54,12 @@ class Probe:
     def loss(self, flat: Flat, device: torch.device, weights: torch.Tensor) -> float:
         """The task's mean loss over the set at `weights`; the model's own weights stay as they are."""
         model, own = self.task.model, flat.weights.clone()
-        flat.weights.copy_(weights)
+        flat.load(weights)
         total = 0.0
         with evaluating(model), torch.no_grad():
             for batch, samples in self.batches:
                 total += float(self.task.loss(model, to_device(batch, device))) * samples
-        flat.weights.copy_(own)
+        flat.load(own)
         return total / sum(samples for _, samples in self.batches)
 
 

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
+from asgd.algorithms.registry import halves
 from asgd.errors import AsgdError, UserError
 from asgd.server.evaluations import wanted_metrics
 from asgd.spec.types import AVERAGE_PREFIX, JobSpec
@@ -24,6 +25,7 @@ from asgd.worker.compute import Computation, prepare
 from asgd.worker.device.accelerator import choose_device
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.modes import start_training
+from asgd.worker.device.stepping import equip
 from asgd.worker.parallel.plan import check, stages_of
 from asgd.worker.reading.data import dataset_size, open_batches
 from asgd.worker.reading.leased import LeasedBatch
@@ -94,8 +96,21 @@ def _compute(task: Task, spec: JobSpec, item: LeasedBatch) -> None:
     with _telling(spec, "loss and backward of one batch failed"):
         computation = prepare(tried, spec, 0)
         computation.gradient(item)
+        _try_step(computation, task, spec)
         _try_last(computation, task, spec)
         computation.close()
+
+
+def _try_step(computation: Computation, task: Task, spec: JobSpec) -> None:
+    """A step by the task's own optimizer, if it has one; the weights are as before then."""
+    flat, rule = computation.flat, halves(spec).worker()
+    equip(rule, task, spec, flat)
+    if rule.optimizer is None or task.optimizer is None:
+        return
+    before = flat.weights.clone()
+    with _telling(spec, "a step of Task.optimizer failed"):
+        rule.optimizer.step(flat.weights, flat.gather(), 1.0, flat.grads)
+    flat.load(before)
 
 
 def _try_last(computation: Computation, task: Task, spec: JobSpec) -> None:

@@ -30,7 +30,7 @@ def refuse_unconnected(entrypoint: str, tree: ast.Module, folders: Sequence[Path
         return
     raise UserError(
         f"spec.entrypoint: {entrypoint} does not import asgd, so it would train alone in each worker; allowed: a script"
-        " that calls asgd.connect(model) in its optimizer's place, or file.py:callable that returns an asgd.Task"
+        " that calls asgd.connect(model, optimizer), or file.py:callable that returns an asgd.Task"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from asgd.algorithms.base import WorkerStrategy
 from asgd.kernel import F32
 from asgd.worker.reading.leased import LeasedBatch, NextLease, Ranges, Waiting
 from asgd.worker.shared import Batches
@@ -38,6 +39,9 @@ class Bowl:
 
     def _loss(self, weights: F32) -> float:
         return float(weights @ weights) / 2
+
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
+        return
 
     def judge(self, worker: int, weights: F32) -> float:
         return self._loss(weights)

@@ -1,0 +1,99 @@
+"""Which hyper-parameters hold for which elements of the flat vector: `spec.optimizer`, and its groups where it has any.
+
+Both halves of a strategy have one of these, and ask it for the pieces of a run of elements. Chunks and shards end
+anywhere, so a piece begins and ends where the run or a group's parameters do. Without groups all is one piece, and
+nobody needs the model's layout.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from asgd.errors import UserError
+from asgd.spec.groups import assigned, kinds, multiple
+from asgd.spec.types import Optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Elements that have the same hyper-parameters."""
+
+    span: slice
+    """Within what was asked for."""
+    own: Optimizer
+    """What holds for them; it has no groups."""
+    rate: float
+    """Their learning rate as a multiple of the job's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    stop: int
+    group: int
+    own: Optimizer
+    rate: float
+
+
+class HyperParameters:
+    """Those of the job's optimizer; with groups `lay_out` is to be called before `over`."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.kinds = kinds(optimizer)
+        """The optimizer's own, then each group's."""
+        self._whole = Piece(slice(None), self.kinds[0], 1.0)
+        self._segments: list[_Segment] = []
+        """In the vector's order; neighbours are of different groups."""
+        self._stops: list[int] = []
+
+    @property
+    def grouped(self) -> bool:
+        """Whether they may differ from element to element."""
+        return bool(self.optimizer.groups)
+
+    @property
+    def laid_out(self) -> bool:
+        """Whether it is known what holds where."""
+        return not self.grouped or bool(self._segments)
+
+    def lay_out(self, tensors: Iterable[tuple[str, int]]) -> None:
+        """The model has `tensors`, (name, elements) in flat order. Raises UserError where a group has none of them."""
+        if not self.grouped:
+            return
+        named = list(tensors)
+        groups = assigned(self.optimizer, [name for name, _ in named])
+        segments: list[_Segment] = []
+        stop = 0
+        for group, (_, size) in zip(groups, named, strict=True):
+            stop += size
+            if segments and segments[-1].group == group:
+                segments.pop()
+            segments.append(self._segment(stop, group))
+        self._segments, self._stops = segments, [segment.stop for segment in segments]
+
+    def _segment(self, stop: int, group: int) -> _Segment:
+        return _Segment(stop, group, self.kinds[1 + group], multiple(self.optimizer, group))
+
+    def moved(self, optimizer: Optimizer) -> HyperParameters:
+        """The same groups over the same elements, with the figures of `optimizer`."""
+        new = HyperParameters(optimizer)
+        new._segments = [new._segment(old.stop, old.group) for old in self._segments]
+        new._stops = self._stops
+        return new
+
+    def over(self, start: int, size: int) -> Sequence[Piece]:
+        """The pieces of the elements [start, start + size) of the flat vector, in their order."""
+        if not self.grouped:
+            return (self._whole,)
+        if not self._segments:
+            raise UserError("spec.optimizer.groups: nobody has told the names of the model's parameters")
+        pieces, at, stop = [], start, start + size
+        for segment in self._segments[bisect_right(self._stops, start) :]:
+            end = min(segment.stop, stop)
+            pieces.append(Piece(slice(at - start, end - start), segment.own, segment.rate))
+            at = end
+            if at == stop:
+                break
+        return pieces

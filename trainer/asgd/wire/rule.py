@@ -1,0 +1,119 @@
+"""The optimizer that a script has handed over (`asgd.connect(model, optimizer)`): brought by the first worker to join.
+
+The servers begin with `spec.optimizer`, and take this in its place before there are any weights. It is part of what all
+workers agree on, is kept with each shard's state, and says where the steps are made. Pure.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from asgd.errors import ProtocolError
+from asgd.spec.types import JobSpec, Optimizer
+
+RULES = ("sgd", "adagrad", "adam", "adamw", "rmsprop", "adadelta")
+"""Names in `spec.optimizer.name` that a script's optimizer may become."""
+
+
+class Rule(Struct, frozen=True, rename="camel"):
+    """A script's optimizer as a job knows it."""
+
+    kind: str
+    """Its class, as `AdamW`."""
+    groups: list[dict[str, Any]]
+    """Of each group: its options as text, by PyTorch's names, and the parameters' names under `params`."""
+    optimizer: Optimizer | None = None
+    """What the servers run; None: each worker steps by itself."""
+    why: str = ""
+    """Why each worker does, as `the servers have no rule for Adafactor`."""
+
+
+def pack(rule: Rule) -> bytes:
+    """As it stands in `Hello.rule`."""
+    return msgspec.json.encode(rule)
+
+
+@functools.lru_cache(maxsize=8)
+def unpack(data: bytes) -> Rule | None:
+    """What `pack` has made; None for nothing. Raises ProtocolError on anything else."""
+    if not data:
+        return None
+    try:
+        rule = msgspec.json.decode(data, type=Rule)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"no description of a script's optimizer: {error}") from error
+    if rule.optimizer and rule.optimizer.name not in RULES:
+        raise ProtocolError(f"{rule.optimizer.name!r} is no optimizer of the servers")
+    return rule
+
+
+def readable(data: bytes) -> bool:
+    """Whether `unpack` can read it."""
+    try:
+        unpack(data)
+    except ProtocolError:
+        return False
+    return True
+
+
+def with_rule(spec: JobSpec, data: bytes) -> JobSpec:
+    """The job's spec as it is with a script's optimizer: in delta mode where each worker steps by itself."""
+    rule = unpack(data)
+    if rule is None:
+        return spec
+    if rule.optimizer is not None:
+        return replace(spec, optimizer=rule.optimizer)
+    # NB: workers step by rates of their own, and what the job has is a factor on them.
+    spec = replace(spec, optimizer=replace(spec.optimizer, learning_rate=1.0))
+    if spec.algorithm["name"] != "asgd":
+        return spec
+    return replace(spec, algorithm={**spec.algorithm, "mode": "delta"})
+
+
+def sentence(data: bytes) -> str:
+    """What people are told: `AdamW of the script, run on the servers (2 groups)`; '' without a script's optimizer."""
+    rule = unpack(data)
+    if rule is None:
+        return ""
+    count = f"{len(rule.groups)} group{'s' if len(rule.groups) != 1 else ''}"
+    if rule.optimizer is not None:
+        return f"{rule.kind} of the script, run on the servers ({count})"
+    return f"{rule.kind} of the script, run in each worker ({count}): {rule.why}"
+
+
+def rule_difference(ours: bytes, theirs: bytes) -> str:
+    """How a script's optimizer `theirs` differs from the job's, `ours`, both as in `Hello.rule`; '' if they do not."""
+    if ours == theirs:
+        return ""
+    known, told = unpack(ours), unpack(theirs)
+    if known is None or told is None:
+        has = "no optimizer" if told is None else told.kind
+        return f"its script hands {has} to asgd.connect(), and the job has {known.kind if known else 'spec.optimizer'}"
+    if known.kind != told.kind:
+        return f"the optimizer is {told.kind}, and {known.kind} in this job"
+    if len(known.groups) != len(told.groups):
+        return f"{told.kind} has {len(told.groups)} parameter groups, and {len(known.groups)} in this job"
+    for number, (one, other) in enumerate(zip(known.groups, told.groups, strict=True)):
+        for name in sorted(one.keys() | other.keys()):
+            if one.get(name) != other.get(name):
+                return (
+                    f"{told.kind}, group {number}: {_how(name, one.get(name), other.get(name))} in this job"
+                )
+    return f"{told.kind} is run otherwise than in this job: another version of this program?"
+
+
+def _how(name: str, known: Any, told: Any) -> str:
+    if name != "params":
+        return f"{name} is {told}, and {known}"
+    for parameter in told:
+        if parameter not in known:
+            return f"parameter {parameter} is in it, and in another group"
+    for parameter in known:
+        if parameter not in told:
+            return f"parameter {parameter} is not in it, but is"
+    return "the order of the parameters is not that"
