@@ -49,7 +49,7 @@ class Squares:
 
     layout, guarantee = "squares", ""
     size, dataset = SIZE, SAMPLES
-    tensors = b'[["a.weight", [16]], ["b.weight", [32]]]'
+    tensors = b'[["a.weight", [4, 4]], ["b.weight", [32]]]'
 
     def __init__(self, seed: int = 0, poison: int | None = None) -> None:
         random = np.random.default_rng([0xC205, seed])
@@ -226,16 +226,19 @@ def _optimizer(name: str, rate: float, **own: Any) -> Option:
 
 OPTIMIZERS = [
     _optimizer("adagrad", 0.3),
-    _optimizer("adam", 0.03),
-    _optimizer("adamw", 0.03, weightDecay=0),
-    _optimizer("lion", 0.01),
-    _optimizer("rmsprop", 0.03),
+    _optimizer("adam", 0.05),
+    _optimizer("adamw", 0.05, weightDecay=0),
+    _optimizer("lion", 0.02),
+    _optimizer("rmsprop", 0.05),
     _optimizer("adadelta", 20.0),
+    _optimizer("lamb", 0.05, weightDecay=0),
+    _optimizer("muon", 0.05, weightDecay=0),
 ]
 OPTIMIZERS_LEFT = 0.35
 """What a cell with another optimizer may have left: it shows that the rule trains there, not how well it was tuned."""
 AMPLIFYING = 4.0
 """By so much smaller is the rate where an outer momentum of 0.9 multiplies what workers come by."""
+LAGGING = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,10 +344,11 @@ def rules() -> Iterator[Cell]:
     for strategy in STRATEGIES:
         for rule in OPTIMIZERS:
             fields = dict(rule.fields)
-            if "diloco" in strategy:
+            if strategy in ("diloco", "async-diloco"):
                 fields["optimizer.learningRate"] /= AMPLIFYING
-            if strategy == "eamsgd":
-                fields["optimizer.momentum"] = 0
+            if strategy in ("entropy", "parle") and rule.name == "optimizer lamb":
+                # A step is as long as its tensor, which grows from zero, and their averages lag behind that.
+                fields["optimizer.learningRate"] *= LAGGING
             yield Cell(strategy, (Option(rule.name, tuple(fields.items())),))
 
 

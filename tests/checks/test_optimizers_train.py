@@ -5,9 +5,11 @@ The gradient is a function of the weights alone, so a run that goes back to a ch
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,7 +18,8 @@ from asgd.drivers.virtual.simulation import Simulation
 from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
 from asgd.spec.optimizers import FIELDS
-from tests.checks.optimizers import KINDS, reference, spec_of
+from asgd.spec.types import Optimizer
+from tests.checks.optimizers import KINDS, LAYERWISE, places, reference, spec_of, tensors
 from tests.checks.virtual import CONSTANT, Problem, job
 
 STEPS, SIZE = 200, 101
@@ -24,7 +27,8 @@ FEW = (
     "sgd with decay", "nesterov with decay", "adagrad with decay", "adam", "adamw with decay", "lion with decay",
     "rmsprop with decay", "rmsprop with all", "adadelta with decay",
 )  # fmt: skip
-"""Of each rule the one that uses most of it."""
+"""Of each rule that servers run the one that uses most of it."""
+IN_WORKERS = (*FEW, "lamb", "lamb with decay", "muon", "muon with all")
 _RANDOM = np.random.default_rng(14)
 SCALES = np.geomspace(0.1, 2.0, SIZE).astype(np.float32)
 START = _RANDOM.standard_normal(SIZE).astype(np.float32)
@@ -38,6 +42,12 @@ def slope(weights: Any, worker: int = 0) -> Any:
     return SCALES * rest + np.float32(0.1) * np.cos(np.float32(2) * rest)
 
 
+class Shaped(Problem):
+    """Its vector is several tensors."""
+
+    tensors = json.dumps(tensors(SIZE)).encode()
+
+
 def fields(kind: str, **more: Any) -> dict[str, Any]:
     rate = {"learningRate": spec_of(kind).learning_rate}
     return {
@@ -48,7 +58,7 @@ def fields(kind: str, **more: Any) -> dict[str, Any]:
 
 def trained(kind: str, **more: Any) -> F32:
     """The answer of a whole job of one worker."""
-    done = Simulation(job(**fields(kind, **more)), Problem(START, slope), CONSTANT)
+    done = Simulation(job(**fields(kind, **more)), Shaped(START, slope), CONSTANT)
     done.run()
     return done.answer()
 
@@ -63,7 +73,7 @@ def wanted(kind: str) -> Any:
 
 
 def test_every_optimizer_is_among_them() -> None:
-    assert {spec_of(kind).name for kind in FEW} == set(FIELDS)
+    assert {spec_of(kind).name for kind in FEW} | set(LAYERWISE) == set(FIELDS)
 
 
 def close(found: F32, kind: str) -> None:
@@ -78,13 +88,43 @@ def test_one_worker_takes_200_steps_as_pytorchs_optimizer_does_with_1_and_3_shar
     assert np.array_equal(one.view(np.uint32), three.view(np.uint32))
 
 
-@pytest.mark.parametrize("kind", FEW)
+@pytest.mark.parametrize("kind", IN_WORKERS)
 def test_in_delta_mode_the_workers_own_optimizer_takes_them(kind: str) -> None:
-    """Four steps a push: the server adds what the worker moved by."""
-    rare = {"fetchEvery": 4, "pushEvery": 4}
-    close(
-        trained(kind, exchange=rare, stopAfter={"updates": STEPS // 4}, parameterServer={"shards": 3}), kind
-    )
+    """Four steps a push: the server adds what the worker moved by. Shards cut some of the tensors."""
+    more = {"exchange": {"fetchEvery": 4, "pushEvery": 4}, "stopAfter": {"updates": STEPS // 4}}
+    one, three = (trained(kind, parameterServer={"shards": shards}, **more) for shards in (1, 3))
+    close(three, kind)
+    assert np.array_equal(one.view(np.uint32), three.view(np.uint32))
+
+
+@pytest.mark.parametrize("kind", ["lamb with decay", "muon"])
+def test_what_looks_at_tensors_trains_in_rounds_of_local_steps(kind: str) -> None:
+    """Of one worker, whose mean is its own."""
+    rounds = {"algorithm": {"name": "local-sgd", "period": 4}, "stopAfter": {"updates": STEPS // 4}}
+    close(trained(kind, **rounds), kind)
+
+
+@pytest.mark.parametrize("kind", ["lamb with decay", "muon"])
+def test_what_looks_at_tensors_does_so_in_each_group(kind: str) -> None:
+    """A vector of one rule for each tensor, with the figures of its group."""
+    own, plain = {"weightDecay": 0.0, "betas": [0.7, 0.9]}, KINDS[kind]
+    groups = [{"match": ["*.bias", "b.*"], "learningRate": "2x", **own}]
+    found = trained(
+        kind, optimizer={**plain, "groups": groups}, algorithm={"name": "local-sgd", "period": 4},
+        stopAfter={"updates": STEPS // 4},
+    )  # fmt: skip
+    inside = {**plain, **own, "learningRate": 2 * plain["learningRate"]}
+    parts = {}
+    for (name, shape), (span, _) in zip(tensors(SIZE), places(SIZE), strict=True):
+        spec = inside if name.endswith(".bias") or name.startswith("b.") else plain
+        parts[name] = span, reference(msgspec.convert(spec, Optimizer), START[span], shape)
+    wanted = START.copy()
+    for _ in range(STEPS):
+        gradient = slope(wanted)
+        for span, other in parts.values():
+            other.step(gradient[span])
+            wanted[span] = other.theta
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", FEW)

@@ -170,12 +170,15 @@ def test_parts_of_one_memory_that_have_no_element_in_common_are_parameters_of_th
     ("model", "words"),
     [
         (nn.Linear(2, 2).double(), "the model's parameter weight is float64; allowed: float32"),
-        (nn.Linear(2, 2).to(torch.complex64), "the model's parameter weight is complex64; allowed: float32"),
+        (
+            nn.Linear(2, 2).to(torch.float8_e5m2),
+            "the model's parameter weight is float8_e5m2; allowed: float32",
+        ),
         (nn.LazyLinear(2), "the model's parameter weight has no shape yet"),
         (nn.ReLU(), "the model has no parameter that requires a gradient"),
         (nn.Linear(2, 2).requires_grad_(False), "the model has no parameter that requires a gradient"),
     ],
-    ids=["double", "complex", "lazy", "empty", "frozen"],
+    ids=["double", "float8", "lazy", "empty", "frozen"],
 )
 def test_a_model_that_cannot_be_trained_is_refused_in_one_sentence(model: nn.Module, words: str) -> None:
     with pytest.raises(UserError) as refusal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from asgd.algorithms.optimizers import make_optimizer
 from asgd.kernel import F32
 from asgd.spec.optimizers import FIELDS
 from asgd.spec.types import Optimizer
-from tests.checks.optimizers import KINDS, pytorchs, reference, spec_of
+from tests.checks.optimizers import KINDS, LAYERWISE, PaperMuon, places, pytorchs, reference, spec_of, tensors
 
 STEPS, SIZE = 200, 257
 
@@ -30,6 +31,7 @@ def start() -> F32:
 def ours(kind: str, w: Any, convert: Any, sign: float = 1.0) -> Any:
     spec = spec_of(kind)
     optimizer = make_optimizer(spec)
+    optimizer.lay_out(tensors(SIZE))
     slots: dict[str, Any] = {}
     for name in optimizer.slots:
         slots[name] = w * 0
@@ -52,8 +54,14 @@ def theirs(kind: str) -> Any:
 @pytest.mark.parametrize("name", FIELDS)
 def test_what_a_job_does_not_give_is_pytorchs_own_default(name: str) -> None:
     spec = msgspec.convert({"name": name}, Optimizer)
-    if name == "lion":
-        assert (spec.betas, spec.weight_decay) == ((0.9, 0.99), 0)
+    if name in ("lion", "lamb"):
+        assert spec.betas == ((0.9, 0.99) if name == "lion" else (0.9, 0.999))
+        assert spec.weight_decay == (0 if name == "lion" else 0.01)
+        return
+    if name == "muon":
+        known = inspect.signature(torch.optim.Muon).parameters
+        for own in ("momentum", "nesterov", "weight_decay", "ns_steps"):
+            assert getattr(spec, own) == known[own].default
         return
     given = pytorchs(spec, torch.nn.Parameter(torch.zeros(1))).defaults
     kind = {"sgd": "SGD", "adagrad": "Adagrad", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
@@ -71,20 +79,23 @@ def test_an_optimizer_goes_where_pytorchs_own_goes(kind: str) -> None:
     np.testing.assert_allclose(found, theirs(kind), rtol=2e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+ELEMENTWISE = [kind for kind in KINDS if spec_of(kind).name not in LAYERWISE]
+
+
+@pytest.mark.parametrize("kind", ELEMENTWISE)
 def test_numpy_on_a_server_and_torch_in_a_worker_give_the_same_bits(kind: str) -> None:
     in_numpy = ours(kind, start(), lambda g: g)
     in_torch = ours(kind, torch.from_numpy(start()), torch.from_numpy)
     assert np.array_equal(in_numpy.view(np.uint32), in_torch.numpy().view(np.uint32))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ELEMENTWISE)
 def test_a_pushed_difference_at_a_negative_rate_is_the_gradient_at_a_positive_one(kind: str) -> None:
     forward, mirrored = ours(kind, start(), lambda g: g), ours(kind, start(), lambda g: g, sign=-1.0)
     assert np.array_equal(forward, mirrored)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ELEMENTWISE)
 def test_an_update_is_the_same_whether_it_comes_whole_or_chunk_by_chunk(kind: str) -> None:
     spec = spec_of(kind)
     optimizer = make_optimizer(spec)
@@ -131,7 +142,7 @@ def test_momentum_under_a_schedule_is_pytorchs_bit_for_bit(
     assert np.array_equal(np.asarray(found).view(np.uint32), expected.view(np.uint32))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "lion" not in kind])
+@pytest.mark.parametrize("kind", [kind for kind in ELEMENTWISE if "lion" not in kind])
 def test_a_scheduled_optimizer_is_pytorchs_to_rounding(kind: str) -> None:
     found, expected = scheduled(spec_of(kind), np.array, 30)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
@@ -144,3 +155,52 @@ def test_momentum_remembers_a_stale_gradient_at_its_share() -> None:
     optimizer.update(w, g, 0.5, slots, scratch, 1, scale=0.25)
     optimizer.update(w, g, 0.5, slots, scratch, 2)
     assert w[0] == pytest.approx(-0.5 * 0.25 - 0.5 * (0.9 * 0.25 + 1)) and g[0] == 1
+
+
+@pytest.mark.parametrize("kind", ["lamb", "lamb with decay"])
+def test_lamb_in_numpy_and_in_torch_differ_by_no_more_than_a_rounding_of_norms(kind: str) -> None:
+    in_torch = ours(kind, torch.from_numpy(start()), torch.from_numpy)
+    np.testing.assert_allclose(ours(kind, start(), lambda g: g), in_torch.numpy(), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["muon", "muon with all"])
+def test_muon_in_a_worker_is_pytorchs_own_to_the_rounding_of_sums(kind: str) -> None:
+    """Its matrices go through the same bfloat16; other tensors are AdamW's."""
+    spec = spec_of(kind)
+    found = ours(kind, torch.from_numpy(start()), torch.from_numpy)
+    common = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
+    for span, shape in places(SIZE):
+        parameter = torch.nn.Parameter(torch.from_numpy(start()[span].reshape(shape)))
+        if len(shape) == 2:
+            optimizer: Any = torch.optim.Muon(
+                [parameter], momentum=spec.momentum, nesterov=spec.nesterov, ns_steps=spec.ns_steps,
+                adjust_lr_fn=spec.adjust_lr_fn, **common,
+            )  # fmt: skip
+        else:
+            optimizer = torch.optim.AdamW([parameter], betas=spec.betas, eps=spec.epsilon, **common)
+        for gradient in gradients():
+            parameter.grad = torch.from_numpy(gradient[span].reshape(shape))
+            optimizer.step()
+        wanted = parameter.detach().flatten()
+        torch.testing.assert_close(found[span], wanted, rtol=1e-4, atol=2e-6)
+
+
+def test_the_reference_of_muon_is_the_iteration_that_pytorch_makes() -> None:
+    from torch.optim._muon import _zeropower_via_newtonschulz as iterated
+
+    matrix = np.random.default_rng(6).standard_normal((6, 4))
+    ours = PaperMuon(spec_of("muon"), matrix).orthogonal(matrix)
+    theirs = iterated(torch.from_numpy(matrix), (3.4445, -4.7750, 2.0315), 5, 1e-7).float().numpy()
+    assert np.abs(ours - theirs).max() < 0.05
+
+
+@pytest.mark.parametrize("name", LAYERWISE)
+def test_a_tensor_of_zeros_begins_to_move_and_one_without_a_gradient_stays(name: str) -> None:
+    optimizer = make_optimizer(msgspec.convert({"name": name, "weightDecay": 0}, Optimizer))
+    optimizer.lay_out([("a", [2, 2]), ("b", [3]), ("c", [2, 3])])
+    w = np.array([0] * 7 + [1] * 6, np.float32)
+    g = np.array([1, -1, 1, 1, 1, -1, 1, 0, 0, 0, 0, 0, 0], np.float32)
+    slots = {slot: np.zeros_like(w) for slot in optimizer.slots}
+    optimizer.update(w, g, 0.1, slots, np.empty_like(w), 1)
+    assert (np.sign(w[4:7]) == -g[4:7]).all() and w[:4].all()
+    assert (w[7:] == 1).all() and np.isfinite(w).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -63,7 +64,7 @@ def test_struct_and_crd_have_the_same_defaults(
         if info.required:
             assert info.encode_name in schema["required"], f"{path}.{info.encode_name}"
             continue
-        wanted = {"field": inner["default"]} if "default" in inner else {}
+        wanted = {"field": copy.deepcopy(inner["default"])} if "default" in inner else {}
         fill_defaults(wanted, {"properties": {"field": inner}})
         mine = without_nulls(struct_default(info))
         assert mine == wanted.get("field"), f"{path}.{info.encode_name}"

@@ -245,7 +245,9 @@ def test_patterns_that_name_nothing_and_decay_of_frozen_weights_are_refused() ->
     ):
         named(model, ["layer9.*"], 0.0)
     model.backbone.requires_grad_(False)
-    with pytest.raises(UserError, match=r"weightDecay 0\.1 would shrink backbone\.bias while it is frozen"):
+    with pytest.raises(
+        UserError, match=r"weight decay 0\.1 .* would shrink backbone\.bias while it is frozen"
+    ):
         named(model, ["backbone.*"], 0.1)
 
 

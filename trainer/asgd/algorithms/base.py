@@ -21,13 +21,14 @@ The life of one push, in time order; each step names the method that is called:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from msgspec.structs import replace
 
 from asgd.algorithms.hyper import HyperParameters
+from asgd.algorithms.optimizers import LocalOptimizer
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec, Optimizer
 
@@ -265,6 +266,12 @@ class WorkerStrategy(ABC):
         """What the server's half said in its newest reply."""
         self.spans: list[slice] = []
         """The elements of `part`, one slice a shard. Set before `incoming` is called."""
+
+    def describe(self, tensors: Sequence[tuple[str, Sequence[int]]]) -> None:
+        """The model's tensors, (name, shape) in flat order. Called once, before `joined`."""
+        # NB: a strategy of others may call something else its optimizer.
+        if isinstance(self.optimizer, LocalOptimizer):
+            self.optimizer.lay_out(tensors)
 
     def joined(self, w: Vector) -> None:  # noqa: B027  (gradient mode keeps nothing)
         """The centre has just been copied into `w` (n,): the worker begins, or begins anew because its own weights were

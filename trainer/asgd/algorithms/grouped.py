@@ -6,6 +6,8 @@ another has none): all of them are there for all elements, and a piece uses its 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any
 
@@ -30,7 +32,17 @@ class Grouped(Optimizer):
         super().__init__(hyper.optimizer)
         self._hyper, self._place = hyper, place
         self._optimizers = {own: make_optimizer(own) for own in hyper.kinds}
+        self._tensors: list[tuple[int, str, Sequence[int]]] = []
+        """(where it begins, name, shape), where a rule looks at tensors."""
         self.slots = tuple(dict.fromkeys(name for each in self._optimizers.values() for name in each.slots))
+
+    def lay_out(self, tensors: Iterable[tuple[str, Sequence[int]]]) -> None:
+        start = 0
+        if any(optimizer.whole for optimizer in self._optimizers.values()):
+            self._tensors.clear()
+            for name, shape in tensors:
+                self._tensors.append((start, name, shape))
+                start += math.prod(shape)
 
     def at(self, place: int) -> Optimizer:
         placed = copy(self)
@@ -44,6 +56,10 @@ class Grouped(Optimizer):
             span, optimizer = piece.span, self._optimizers[piece.own]
             own = {name: slots[name][span] for name in optimizer.slots}
             part = g[span]
+            if optimizer.whole:
+                # NB: groups are of whole tensors, and so are the pieces of a whole vector.
+                begin, end = self._place + (span.start or 0), self._place + (span.stop or len(w))
+                optimizer.lay_out((name, shape) for at, name, shape in self._tensors if begin <= at < end)
             optimizer.update(
                 w[span], part, rate * piece.rate, slots=own, scratch=part if g is scratch else scratch[span],
                 count=count, scale=scale,

@@ -31,7 +31,6 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class _Segment:
     stop: int
-    group: int
     own: Optimizer
     rate: float
 
@@ -44,8 +43,10 @@ class HyperParameters:
         self.kinds = kinds(optimizer)
         """The optimizer's own, then each group's."""
         self._whole = Piece(slice(None), self.kinds[0], 1.0)
+        self._runs: list[tuple[int, int]] = []
+        """(where it stops, group) of each run of parameters of one group, in the vector's order."""
         self._segments: list[_Segment] = []
-        """In the vector's order; neighbours are of different groups."""
+        """The same where neighbours whose figures are equal are one."""
         self._stops: list[int] = []
 
     @property
@@ -62,25 +63,31 @@ class HyperParameters:
         """The model has `tensors`, (name, elements) in flat order. Raises UserError where a group has none of them."""
         if not self.grouped:
             return
-        named = list(tensors)
-        groups = assigned(self.optimizer, [name for name, _ in named])
-        segments: list[_Segment] = []
-        stop = 0
-        for group, (_, size) in zip(groups, named, strict=True):
+        self._runs, self._segments = [], []
+        named, stop = list(tensors), 0
+        for group, (_, size) in zip(
+            assigned(self.optimizer, [name for name, _ in named]), named, strict=True
+        ):
             stop += size
-            if segments and segments[-1].group == group:
-                segments.pop()
-            segments.append(self._segment(stop, group))
-        self._segments, self._stops = segments, [segment.stop for segment in segments]
+            if self._runs and self._runs[-1][1] == group:
+                self._runs.pop()
+            self._runs.append((stop, group))
+        self._cut()
 
-    def _segment(self, stop: int, group: int) -> _Segment:
-        return _Segment(stop, group, self.kinds[1 + group], multiple(self.optimizer, group))
+    def _cut(self) -> None:
+        for stop, group in self._runs:
+            segment = _Segment(stop, self.kinds[1 + group], multiple(self.optimizer, group))
+            before = self._segments[-1] if self._segments else None
+            if before and (before.own, before.rate) == (segment.own, segment.rate):
+                self._segments.pop()
+            self._segments.append(segment)
+        self._stops = [segment.stop for segment in self._segments]
 
     def moved(self, optimizer: Optimizer) -> HyperParameters:
         """The same groups over the same elements, with the figures of `optimizer`."""
         new = HyperParameters(optimizer)
-        new._segments = [new._segment(old.stop, old.group) for old in self._segments]
-        new._stops = self._stops
+        new._runs = self._runs
+        new._cut()
         return new
 
     def over(self, start: int, size: int) -> Sequence[Piece]:

@@ -16,6 +16,8 @@ _NEUTRAL: dict[str, Any] = {
     "alpha": 0.99,
     "rho": 0.9,
     "centered": False,
+    "ns_steps": 5,
+    "adjust_lr_fn": "original",
 }
 """What holds unless `_OWN` says otherwise; of no account where the optimizer lacks the field."""
 
@@ -23,6 +25,8 @@ _OWN: dict[str, dict[str, Any]] = {
     "adamw": {"weight_decay": 0.01},
     "lion": {"betas": (0.9, 0.99)},
     "adadelta": {"epsilon": 1e-6},
+    "lamb": {"weight_decay": 0.01, "epsilon": 1e-6},
+    "muon": {"weight_decay": 0.1, "momentum": 0.95, "nesterov": True},
 }
 
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -33,6 +37,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "lion": ("betas",),
     "rmsprop": ("alpha", "centered", "epsilon", "momentum"),
     "adadelta": ("epsilon", "rho"),
+    "lamb": ("betas", "epsilon"),
+    "muon": ("adjust_lr_fn", "betas", "epsilon", "momentum", "nesterov", "ns_steps"),
 }
 """{optimizer: its own fields beside those that all have}"""
 

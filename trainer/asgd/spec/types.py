@@ -47,6 +47,8 @@ class Group(Spec, frozen=True):
     alpha: float | None = None
     rho: float | None = None
     centered: bool | None = None
+    ns_steps: int | None = None
+    adjust_lr_fn: str | None = None
 
 
 class Optimizer(Spec, frozen=True):
@@ -62,6 +64,8 @@ class Optimizer(Spec, frozen=True):
     alpha: float = BY_NAME
     rho: float = BY_NAME
     centered: bool = BY_NAME
+    ns_steps: int = BY_NAME
+    adjust_lr_fn: str = BY_NAME
     schedule: Schedule = field(default_factory=Schedule)
     clip_norm: float | None = None
     groups: tuple[Group, ...] = ()

@@ -80,6 +80,7 @@ def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | Non
         equip(rule, task, spec, flat)
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
+    rule.describe(flat.layout)
     return rule
 
 

@@ -7,6 +7,7 @@ those of `torch.optim`, bit for bit where PyTorch's fused products round nothing
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,14 @@ class Optimizer(ABC):
     decoupled: bool = False
     """Weight decay shrinks the weights by a part of the rate (`shrink`); else it is a part of the gradient."""
 
+    whole: bool = False
+    """It looks at whole tensors, and takes whole vectors only (`lay_out`)."""
+
     def __init__(self, spec: OptimizerSpec) -> None:
         self.spec = spec
+
+    def lay_out(self, tensors: Iterable[tuple[str, Sequence[int]]]) -> None:  # noqa: B027  (few look at tensors)
+        """The vector's `tensors`, (name, shape) in flat order, are known."""
 
     @property
     def adds(self) -> bool:

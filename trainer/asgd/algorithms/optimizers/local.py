@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from asgd.algorithms.optimizers.base import Optimizer
@@ -27,6 +28,10 @@ class LocalOptimizer:
             # NB: an array of its own for each; Adam's two must not be one.
             self._slots.update((name, w * 0) for name in self._optimizer.slots)
         self._optimizer.update(w, g, rate, slots=self._slots, scratch=scratch, count=self.steps)
+
+    def lay_out(self, tensors: Iterable[tuple[str, Sequence[int]]]) -> None:
+        """The model's tensors, (name, shape) in flat order; told before the first step."""
+        self._optimizer.lay_out(tensors)
 
     def forget(self) -> None:
         """Starts anew from weights that others trained."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asgd.algorithms.optimizers.adaptive import Adadelta, Adagrad, Adam, AdamW, Lion, RmsProp
 from asgd.algorithms.optimizers.base import Optimizer
+from asgd.algorithms.optimizers.layerwise import Lamb, Muon
 from asgd.algorithms.optimizers.momentum import Momentum, Sgd
 from asgd.spec.types import Optimizer as OptimizerSpec
 
@@ -14,6 +15,8 @@ _NAMED: dict[str, type[Optimizer]] = {
     "lion": Lion,
     "rmsprop": RmsProp,
     "adadelta": Adadelta,
+    "lamb": Lamb,
+    "muon": Muon,
 }
 
 

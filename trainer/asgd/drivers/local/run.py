@@ -7,7 +7,6 @@ says and writes it down. All decisions about training are shard 0's; Ctrl-C only
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import socket
@@ -23,6 +22,7 @@ from asgd.algorithms.registry import halves
 from asgd.drivers import sent
 from asgd.drivers.display import Display, MakeDisplay
 from asgd.drivers.local import finish
+from asgd.drivers.local.announcing import announce
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
 from asgd.drivers.local.opening import look_at_code
@@ -44,10 +44,8 @@ from asgd.host.threads import share, threads_told
 from asgd.host.warned import Warned
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
-from asgd.report.precision import full, precision
 from asgd.spec import Job, advice, dump_job, job_to_json
 from asgd.spec.environment import Env
-from asgd.spec.groups import counted
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
@@ -363,7 +361,7 @@ def run(
                 findings = _prepare(local)
                 for line in findings.warnings:
                     display.note(f"warning: {line}")
-                for line in _announce(job, findings, output):
+                for line in announce(job, findings, output.folder):
                     display.note(line, matters=False)
                 code = local.run(findings)
             finally:
@@ -387,17 +385,3 @@ def _prepare(local: LocalRun) -> Findings:
     except UserError:
         local.output.discard()
         raise
-
-
-def _announce(job: Job, findings: Findings, output: Output) -> list[str]:
-    spec = job.spec
-    data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
-    what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
-    servers, workers = spec.parameter_server.shards, spec.workers.replicas
-    lines = [f"{job.name}: {what}, {servers} parameter servers, {workers} workers"]
-    if spec.optimizer.groups and not findings.script:
-        sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
-        lines.append(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
-    types = precision(findings.kinds, spec.codec)
-    lines += [] if full(types) else [types]
-    return [*lines, f"files in {output.folder}"]

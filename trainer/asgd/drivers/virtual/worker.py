@@ -20,7 +20,7 @@ from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
 from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Lease
-from asgd.wire.partition import named_sizes
+from asgd.wire.partition import named_sizes, named_tensors
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
@@ -52,6 +52,7 @@ class VirtualWorker:
         if rule.hyper.grouped:
             rule.hyper.lay_out(named_sizes(work.tensors))
         rule.judge = lambda weights: work.judge(index, weights)
+        rule.describe(named_tensors(work.tensors or b"[]"))
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )

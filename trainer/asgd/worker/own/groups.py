@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from asgd.errors import UserError
+from asgd.spec.groups import assigned, kinds, multiple
 from asgd.spec.optimizers import FIELDS
 from asgd.spec.types import Optimizer
 from asgd.worker.device.flat import Flat, plain
@@ -27,19 +28,27 @@ class Groups(torch.optim.Optimizer):
         self, optimizer: Optimizer, model: nn.Module, flat: Flat, handed: Handed | None = None
     ) -> None:
         self._handed: Handed | None = None
-        self._settings: dict[str, Any] = {
-            "lr": optimizer.learning_rate,
-            "momentum": optimizer.momentum,
-            "weight_decay": optimizer.weight_decay,
-        }
-        if "betas" in FIELDS[optimizer.name]:
-            self._settings |= {"betas": optimizer.betas}
+        self._rate = optimizer.learning_rate
+        self._kinds = [_settings(own) for own in kinds(optimizer)]
+        """{name: value} but for the rate: the optimizer's own, then each of `optimizer.groups`."""
+        self._multiples = [multiple(optimizer, number) for number in range(-1, len(optimizer.groups))]
+        numbers = assigned(optimizer, [name for name, _ in flat.layout])
+        self._kind = {id(p): 1 + number for p, number in zip(flat.parameters, numbers, strict=True)}
         self._rates_warned = False
         self._trained = {id(parameter) for parameter in flat.parameters}
         self._names = {id(parameter): plain(name) for name, parameter in model.named_parameters()}
-        super().__init__(flat.parameters, dict(self._settings))
+        members = [
+            [p for p in flat.parameters if self._kind[id(p)] == kind] for kind in range(len(self._kinds))
+        ]
+        given = [{"params": own, **self._held(own)} for own in (*members[1:], members[0]) if own]
+        super().__init__(given, self._held(members[0]))
         self._handed = handed
         self._share()
+
+    def _held(self, parameters: list[Any]) -> dict[str, Any]:
+        """What the job has for a group of these parameters now; that of the first one."""
+        kind = self._kind[id(parameters[0])] if parameters else 0
+        return {"lr": self._rate * self._multiples[kind], **self._kinds[kind]}
 
     def _share(self) -> None:
         """NB: what loads a state into an optimizer gives it other lists."""
@@ -102,7 +111,7 @@ class Groups(torch.optim.Optimizer):
             or all(
                 group.get(name) == value
                 for group in self.param_groups
-                for name, value in self._settings.items()
+                for name, value in self._held(group["params"]).items()
             )
         ):
             return
@@ -117,6 +126,11 @@ class Groups(torch.optim.Optimizer):
         if self._handed is not None:
             self._share()
             return
-        self._settings["lr"] = rate
+        self._rate = rate
         for group in self.param_groups:
-            group.update(self._settings)
+            group.update(self._held(group["params"]))
+
+
+def _settings(own: Optimizer) -> dict[str, Any]:
+    found: dict[str, Any] = {"momentum": own.momentum, "weight_decay": own.weight_decay}
+    return found | ({"betas": own.betas} if "betas" in FIELDS[own.name] else {})
