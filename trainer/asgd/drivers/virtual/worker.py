@@ -71,10 +71,8 @@ class VirtualWorker:
         self.shards = Shards.over(lanes, identity, spec.codec, split=split)
         for channel in self.channels:
             self._listen(channel)
-        beside = _Beside(work, index)
-        self.core = WorkerCore(
-            spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack, observer=beside
-        )
+        beside, data = _Beside(work, index), work.dataset
+        self.core = WorkerCore(spec, rule, self.vectors, shards, dataset=data, attack=attack, observer=beside)
         self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds = self._leases.holds
         self.alive = True
