@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 @dataclass(kw_only=True)
@@ -20,6 +20,7 @@ class Task:
 
     model:     any `nn.Module`; its float parameters are trained, its buffers follow `spec.buffers`. May be compiled.
     loss:      `loss(model, batch) -> scalar Tensor`, the mean over the batch. Autocast belongs in here.
+               Or a dict, of which "loss" is trained and the rest (numbers, scalar Tensors) is shown and recorded.
                With stages it calls the model once, and does nothing else with it.
     data:      a map-style dataset (leased in chunks: every sample once an epoch), an `IterableDataset`, or a
                `DataLoader` (both: a stream of its own for each worker, without that guarantee).
@@ -35,7 +36,7 @@ class Task:
     """
 
     model: nn.Module
-    loss: Callable[[nn.Module, Any], Tensor]
+    loss: Callable[[nn.Module, Any], Any]
     data: Iterable[Any] | torch.utils.data.Dataset[Any]
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None
     collate: Callable[[list[Any]], Any] | None = None

@@ -14,6 +14,7 @@ from asgd.host.versions import build_info
 from asgd.spec.durations import Durations
 from asgd.spec.status import WorkerTimes
 from asgd.wire.reports import WorkerReport
+from asgd.worker.scalars import Scalars
 from asgd.worker.sending.headers import Outcome
 from asgd.worker.wishes import Observer
 
@@ -30,6 +31,9 @@ class Meters(Observer):
         self.exchanges = Durations()
         self._blocking = "wait" if overlapped else "exchange"
         self._blocked = 0.0
+        self.beside = Scalars()
+        self.told: dict[str, float] = {}
+        """What the newest push has told of it."""
         self.samples = 0
         self.steps = 0
         self.loss: float | None = None
@@ -78,7 +82,14 @@ class Meters(Observer):
     def dropped(self) -> None:
         """A batch was left out, for its loss or gradient was not finite."""
         self.batches_dropped += 1
+        self.beside.drop()
         self.heal()
+
+    def scalars(self) -> dict[str, float]:
+        """What the loss function has returned beside the loss since the last push, as means."""
+        found = self.beside.take()
+        self.told = found or self.told
+        return found
 
     def exchanged(self, outcome: Outcome) -> None:
         """An exchange came back."""
@@ -106,6 +117,13 @@ class Meters(Observer):
         yield stages
         if self.loss is not None:
             yield GaugeMetricFamily("asgd_worker_loss", "Loss of the newest step.", value=self.loss)
+        beside = GaugeMetricFamily(
+            "asgd_worker_scalar", "What the loss function returns beside the loss, in the newest push.",
+            labels=["name"],
+        )  # fmt: skip
+        for name, value in self.told.items():
+            beside.add_metric([name], value)
+        yield beside
         if self.gradient_norm is not None:
             yield GaugeMetricFamily(
                 "asgd_worker_gradient_norm", "Norm of the newest gradient.", value=self.gradient_norm

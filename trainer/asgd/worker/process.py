@@ -34,6 +34,9 @@ from asgd.worker.task.entrypoint import is_script
 from asgd.worker.task.probing import take_probe
 from asgd.worker.told import Told
 
+OWN_STATE_SECONDS = 60.0
+"""How often a worker writes down its own optimizer's state where checkpoints come by updates or epochs."""
+
 
 def main() -> int:
     """Runs one worker as its environment says. Raises UserError, TryAgain."""
@@ -71,6 +74,7 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
         config, computation.flat, about, leaving=lambda: bool(leaving),
         buffers=Buffers(task.model) if told else None, probe=probe, task=task,
     )  # fmt: skip
+    parts.replica.meters.beside = computation.scalars
     exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
     config.announce_address("worker", exporter.address)
     asker = Asker(config.servers[0], config.keys)
@@ -148,7 +152,7 @@ def keeping_of(config: ProcessConfig, replica: Replica) -> Keeping | None:
     keeping = None
     if config.state:
         log = config.record / f"worker-{index}-{config.incarnation}.pt" if config.record else None
-        every = config.job.spec.checkpoint.every_seconds
+        every = config.job.spec.checkpoint.seconds or OWN_STATE_SECONDS
         keeping = Keeping(config.state, index, optimizer, replica.vectors.flat, every, log)
         told = keeping.restore()
     say(f"worker {index}: steps by {optimizer}{told and '; '}{told}")

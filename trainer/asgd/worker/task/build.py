@@ -11,6 +11,7 @@ from torch import nn
 from asgd.errors import AsgdError, UserError
 from asgd.spec.types import JobSpec
 from asgd.task import Task
+from asgd.worker import scalars
 from asgd.worker.device.randomness import seed_everything
 from asgd.worker.task.calling import check_callbacks
 from asgd.worker.task.entrypoint import load_entrypoint
@@ -38,6 +39,7 @@ def build_task(spec: JobSpec) -> Task:
             f"spec.entrypoint: {spec.entrypoint}: Task.model is {type(task.model).__name__}; allowed: a torch.nn.Module"
         )
     check_callbacks(task.callbacks, spec.entrypoint)
+    task.loss = scalars.plain(task.loss)
     return task
 
 

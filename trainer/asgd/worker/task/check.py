@@ -74,6 +74,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     if is_script(spec.entrypoint):
         refuse_stages_of_script(spec)
         return _look_at_script(spec)
+    from asgd.server.evaluations import wanted_metrics
     from asgd.worker.device.extras import aliases, rest
     from asgd.worker.device.flat import kinds, layout_hash, layout_of
     from asgd.worker.device.stepping import refuse_optimizer
@@ -93,8 +94,10 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     dataset = dataset_size(task, spec.entrypoint)
     if dataset is None:
         _refuse_epochs(spec, "this entrypoint's data is a stream")
-    if spec.stop_after.metric is not None and task.evaluate is None:
-        raise UserError(f"spec.stopAfter.metric: {spec.entrypoint} returns a Task without `evaluate`")
+    if task.evaluate is None:
+        for field in wanted_metrics(spec):
+            name = field.rpartition(".")[0]
+            raise UserError(f"spec.{name}: {spec.entrypoint} returns a Task without `evaluate`")
     findings = Findings(
         layout=layout_hash(layout),
         tensors=layout,
@@ -139,6 +142,12 @@ def _look_at_script(spec: JobSpec) -> Findings:
 def _refuse_epochs(spec: JobSpec, why: str) -> None:
     """Epochs can be counted only over data of a known size."""
     schedule = spec.optimizer.schedule
+    for name, rhythm in (("evaluation", spec.evaluation), ("checkpoint", spec.checkpoint)):
+        if rhythm.every_epochs is not None:
+            raise UserError(
+                f"spec.{name}.everyEpochs: {rhythm.every_epochs:g} needs data of a known size, and {why}; allowed here:"
+                " everyUpdates, everySeconds"
+            )
     if spec.stop_after.epochs is not None:
         raise UserError(
             f"spec.stopAfter.epochs: {spec.stop_after.epochs:g}, which is also what an absent stopAfter means, needs"
