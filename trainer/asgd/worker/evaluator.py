@@ -50,10 +50,11 @@ from asgd.worker.sending.centre import open_centre
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.patience import Patience
-from asgd.worker.task.agreeing import digest_of_task
+from asgd.worker.task.agreeing import Looked, look
 from asgd.worker.task.build import build_task
 from asgd.worker.task.calling import Calling
 from asgd.worker.task.entrypoint import is_script
+from asgd.worker.task.first_loss import first_loss
 from asgd.worker.task.measuring import measured
 from asgd.worker.told_evaluator import EvaluatorTold
 
@@ -66,7 +67,7 @@ TELL_SECONDS = 30.0
 class Evaluator:
     """Pulls the answer into `task.model` and measures it."""
 
-    def __init__(self, config: ProcessConfig, task: Task, digest: bytes = b"") -> None:
+    def __init__(self, config: ProcessConfig, task: Task, looked: Looked) -> None:
         spec = config.job.spec
         device = choose_device(spec.evaluation.devices.count, config.index)
         self.config, self.task = config, task
@@ -79,7 +80,7 @@ class Evaluator:
             size=self.flat.size,
             layout=self.flat.hash,
             tensors=json.dumps(self.flat.layout).encode(),
-            digest=digest,
+            digest=looked.digest(first_loss(task, spec, self.flat, looked.raw)),
         )
         patience = Patience(config.join_timeout_seconds)
         self.centre = open_centre(
@@ -252,9 +253,9 @@ def main() -> int:
         if loggers:
             return loggers.alone(lambda: bool(leaving))
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
-    digest = digest_of_task(task)
+    looked = look(task)
     start_training(task.model)
-    evaluator = Evaluator(config, task, digest)
+    evaluator = Evaluator(config, task, looked)
     if not evaluator.oracle:
         # NB: workers may share these cores, as with `asgd run`; for an oracle's answers they wait.
         stand_back()

@@ -27,10 +27,11 @@ from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_b
 from asgd.worker.replica import Reading, Replica
 from asgd.worker.sending.asked import AskedLeases
 from asgd.worker.sending.leases import Leases
-from asgd.worker.task.agreeing import digest_of_task
+from asgd.worker.task.agreeing import look
 from asgd.worker.task.build import build_task
 from asgd.worker.task.calling import Calling, silent
 from asgd.worker.task.entrypoint import is_script
+from asgd.worker.task.first_loss import first_loss
 from asgd.worker.task.probing import take_probe
 from asgd.worker.told import Told
 
@@ -60,11 +61,12 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
     Raises UserError, TryAgain, and what users' code raises.
     """
     spec = config.job.spec
-    digest = digest_of_task(task)
+    looked = look(task)
     probe = take_probe(task, spec)
     for line in silent(task) if config.index == 0 else []:
         say(line)
     computation = prepare(task, spec, config.index)
+    digest = looked.digest(first_loss(task, spec, computation.flat, looked.raw))
     about = About(
         dataset=dataset_size(task, spec.entrypoint), guarantee=guarantee(task),
         evaluates=task.evaluate is not None, digest=digest, announced=True,
