@@ -76,7 +76,7 @@ def _computed(task: Task, flat: Flat, samples: Sequence[Any]) -> Part:
     flat.scatter()
     weights = _figures(flat.weights)
     loss = task.loss(task.model, to_device(batch, flat.device))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     value, gradient = _figures(loss.detach().reshape(1)), _figures(flat.gather())
     return loss_part(len(samples), flat.device.type, weights, value, gradient)
 
