@@ -194,7 +194,12 @@ def test_scripts_draw_alike_before_they_connect_and_are_refused_where_a_frozen_l
     # NB: so small that two workers' staleness makes nothing diverge.
     slow = {"optimizer": {"learningRate": 0.0001}}
     spec = {"entrypoint": "train.py", "workers": {"replicas": 2}, "stopAfter": {"updates": 40}} | slow
-    assert run_spec(tmp_path, spec).code == 0
+    ran = run_spec(tmp_path, spec)
+    assert ran.code == 0
+    # Nothing is dealt and no samples= is given: the log says once what a step counts as.
+    logs = [log.read_text() for log in (tmp_path / "out" / "logs").glob("worker-*.log")]
+    said = [log.count("no data are dealt, so each step counts as") for log in logs]
+    assert max(said) == 1
     monkeypatch.setenv("MINE", "yes")
     shutil.rmtree(tmp_path / "out")
     ran = run_spec(tmp_path, {**spec, "stopAfter": {"updates": 1_000_000}})

@@ -218,7 +218,14 @@ class Connection(Groups):
         figure = scalars.loss_of(loss, self._replica.meters.beside)
         visits = self._take_visits()
         dealt = sum(stop - start for _, start, stop in visits)
-        samples = max(dealt, samples or 0) or self._spec.batch_size
+        counted = max(dealt, samples or 0)
+        if not counted and not self._steps:
+            size = self._spec.batch_size
+            say(
+                f"worker {self.index}: no data are dealt, so each step counts as {size} samples (spec.batchSize);"
+                " optimizer.step(loss=loss, samples=N) tells another number"
+            )
+        samples = counted or self._spec.batch_size
         if self._replica.step(samples, figure, visits):
             # NB: what the script still does may take longer than the run waits for it.
             self._leave_extras()
