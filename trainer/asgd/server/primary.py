@@ -77,12 +77,14 @@ class Primary:
         coordinator = self.coordinator
         coordinator.load(state)
         coordinator.last_save = now
-        if state["run"] == coordinator.run:
+        # NB: another start, which resumes the job from a save of the midst of an earlier one, restarts nothing.
+        returns = state["run"] == coordinator.run
+        if returns:
             coordinator.returning_until = now + RETURN_SECONDS
         self.shard.state.dataset, self.shard.tensors = coordinator.dataset, coordinator.tensors
         self._rolled_back = self.shard.losses.samples
         if self.collecting:
-            if state["stopReason"] == "" and not found.back:
+            if returns and state["stopReason"] == "" and not found.back:
                 coordinator.restarts["server"] += 1
             self.collecting.newest, self.collecting.newest_at = found.manifest, now - found.age
         if found.back:
