@@ -170,7 +170,10 @@ def test_parts_of_one_memory_that_have_no_element_in_common_are_parameters_of_th
     ("model", "words"),
     [
         (nn.Linear(2, 2).double(), "the model's parameter weight is float64; allowed: float32"),
-        (nn.Linear(2, 2).to(torch.float8_e5m2), "the model's parameter weight is float8_e5m2; allowed: float32"),
+        (
+            nn.Linear(2, 2).to(torch.float8_e5m2),
+            "the model's parameter weight is float8_e5m2; allowed: float32",
+        ),
         (nn.LazyLinear(2), "the model's parameter weight has no shape yet"),
         (nn.ReLU(), "the model has no parameter that requires a gradient"),
         (nn.Linear(2, 2).requires_grad_(False), "the model has no parameter that requires a gradient"),

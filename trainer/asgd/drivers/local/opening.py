@@ -6,7 +6,6 @@ All of it together has `runPolicy.startupDeadlineSeconds`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from asgd.drivers.local.patience import Patience
 from asgd.drivers.local.starter import Order, Starter
 from asgd.host.available import available_cores
 from asgd.report import curves
-from asgd.report.precision import full, precision
-from asgd.spec.groups import counted
-from asgd.spec.types import Job, JobSpec
+from asgd.spec.types import JobSpec
 from asgd.worker.task.check import Findings, findings_of
 
 _CHECK = "asgd.worker.task.check"
@@ -61,18 +58,3 @@ def _check(
     finally:
         process.kill()
     return findings_of(process.wait(), answer, log)
-
-
-def announce(job: Job, findings: Findings, output: Path) -> list[str]:
-    """What begins, and where its files go: lines for a person."""
-    spec = job.spec
-    data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
-    what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
-    servers, workers = spec.parameter_server.shards, spec.workers.replicas
-    lines = [f"{job.name}: {what}, {servers} parameter servers, {workers} workers"]
-    if spec.optimizer.groups and not findings.script:
-        sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
-        lines.append(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
-    types = precision(findings.kinds, spec.codec)
-    lines += [] if full(types) else [types]
-    return [*lines, f"files in {output}"]

@@ -25,7 +25,7 @@ from asgd.drivers.local import finish
 from asgd.drivers.local.announcing import announce
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
-from asgd.drivers.local.opening import announce, look_at_code
+from asgd.drivers.local.opening import look_at_code
 from asgd.drivers.local.precheck import (
     check_checkpoint,
     check_optimizer,
