@@ -19,6 +19,7 @@ from asgd.drivers import sent
 from asgd.drivers.display import MakeDisplay
 from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output, choose_output
+from asgd.host.ranks import drop_ranks
 from asgd.report import curves, summary
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
@@ -76,7 +77,7 @@ def _run(job: Job, folder: Path, described: World, output: Output, make_display:
 
     written = HistoryWriter(output.file("history.jsonl"), simulated=True)
     with make_display(output.folder) as display, written as history:
-        for line in advice(job):
+        for line in (*advice(job), *drop_ranks()):
             display.note(f"warning: {line}")
         output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")
         # Where an entrypoint that is a file is looked for.
