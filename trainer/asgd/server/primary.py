@@ -77,9 +77,7 @@ class Primary:
         coordinator = self.coordinator
         coordinator.load(state)
         coordinator.last_save = now
-        # NB: another start, which resumes the job from a save of the midst of an earlier one, restarts nothing.
-        returns = state["run"] == coordinator.run
-        if returns:
+        if returns := state["run"] == coordinator.run:  # another start resumes the job, and restarts nothing
             coordinator.returning_until = now + RETURN_SECONDS
         self.shard.state.dataset, self.shard.tensors = coordinator.dataset, coordinator.tensors
         self._rolled_back = self.shard.losses.samples
