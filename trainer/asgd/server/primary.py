@@ -299,7 +299,7 @@ class Primary:
         everybody = self._failures.failed(
             message.index, message.incarnation, message.place, seats, coordinator.seen
         )
-        return Done(b"everybody" if everybody else b"")
+        return Done(b"everybody" if everybody and not self.stop else b"")
 
     def _command(self, message: Command, now: float) -> Message:
         if message.verb == "status":

@@ -31,7 +31,7 @@ def is_users(file: str) -> bool:
 def sentence(error: BaseException) -> str:
     """What went wrong in users' code, on one line, with the last line of their own that took part."""
     where = place(error)
-    return _what(error) + (f" ({where})" if where else "")
+    return what(error) + (f" ({where})" if where else "")
 
 
 def place(error: BaseException) -> str:
@@ -61,7 +61,8 @@ def is_theirs(error: BaseException) -> bool:
     return _in_loader(error) or isinstance(error, SyntaxError) or bool(_users_frames(error))
 
 
-def _what(error: BaseException) -> str:
+def what(error: BaseException) -> str:
+    """Kind and text of an error, on one line."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
     if _in_loader(error):
