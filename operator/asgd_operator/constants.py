@@ -146,7 +146,7 @@ REASONS: dict[Condition, frozenset[str]] = {
         }
     ),
     Condition.CHECKPOINT_READY: frozenset({"Saved", "NeverSaved", "SaveFailed"}),
-    Condition.COMPLETE: frozenset({"TargetReached", "WallClockReached", "NotFinished"}),
+    Condition.COMPLETE: frozenset({"TargetReached", "WallClockReached", "NoImprovement", "NotFinished"}),
     Condition.FAILED: frozenset(
         {
             "ParameterServerBackoffExceeded",

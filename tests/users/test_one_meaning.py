@@ -64,8 +64,9 @@ def task(what):
         net[0].weight.requires_grad_(False).copy_(torch.randn(16, 8, generator=own))
     if what == "buffer":
         net.register_buffer("mean", torch.rand(8, generator=own))
+    scale = torch.randn(8, generator=own) if what == "loss" else torch.ones(8)
     data = torch.utils.data.TensorDataset(x, (x.sum(1) > 0).long())
-    return asgd.Task(model=net, loss=lambda m, b: F.cross_entropy(m(b[0]), b[1]), data=data)
+    return asgd.Task(model=net, loss=lambda m, b: F.cross_entropy(m(b[0] * scale), b[1]), data=data)
 """
 RANDOM_BY_ITSELF = """
 import os, torch, torch.nn as nn, torch.nn.functional as F, asgd
@@ -166,6 +167,7 @@ def test_a_split_at_module_level_is_one_split_for_workers_and_evaluator(tmp_path
         ("data", "sample 0 differs from what worker"),
         ("frozen", "parameter 0.weight differs from what worker"),
         ("buffer", "buffer mean differs from what worker"),
+        ("loss", "the loss of the first 8 samples on cpu differs from what worker"),
     ],
 )
 def test_what_differs_by_process_is_refused_by_name(tmp_path: Path, what: str, named: str) -> None:
@@ -207,7 +209,10 @@ def test_a_job_that_is_resumed_with_other_data_says_so_and_goes_on(tmp_path: Pat
     job = write_job(tmp_path, {**spec, "stopAfter": {"updates": 40}})
     ran = run(job, tmp_path, "--set", "checkpoint.restore=Latest")
     assert ran.summary["updates"] == 40
-    assert "changed    the job goes on with other data or another model than before: sample" in ran.said
+    assert (
+        "changed    the job goes on with other data, another model or another loss than before: sample"
+        in ran.said
+    )
 
 
 def test_own_loops_whose_data_differ_are_refused_by_the_name_of_the_sample(tmp_path: Path) -> None:
@@ -228,7 +233,10 @@ def test_an_own_loop_that_is_resumed_with_other_data_says_so_and_goes_on(tmp_pat
     job = write_job(tmp_path, {**spec, "args": {"shift": 2}, "stopAfter": {"updates": 40}})
     ran = run(job, tmp_path, "--set", "checkpoint.restore=Latest")
     assert 40 <= ran.summary["updates"] <= 42, "each worker's push that is on its way at the stop counts"
-    assert "changed    the job goes on with other data or another model than before: sample" in ran.said
+    assert (
+        "changed    the job goes on with other data, another model or another loss than before: sample"
+        in ran.said
+    )
 
 
 def test_a_worker_started_by_hand_has_the_jobs_hash_seed(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import asgd
 from asgd.errors import UserError
 from asgd.worker.device.flat import Flat, kinds, layout_of
+from asgd.worker.device.stepping import adopt, masters
 from tests.users.alone import RATE, only_worker, work_alone
 from tests.users.toys import net, points
 
@@ -103,9 +104,9 @@ def test_local_steps_are_made_on_the_master_copy(name: str, tmp_path: Path) -> N
     model, plain = MODELS[name](), MODELS[name]()
     spec = {"exchange": {"pushEvery": 4, "fetchEvery": 4}}
     batches = trained(tmp_path, model, **SGD, **spec)
-    masters = plainly(plain, batches, sgd)
+    found = plainly(plain, batches, sgd)
     # NB: what is pushed is a difference, so the last bit of float32 may differ; rounded, almost none does.
-    for own, master in zip(model.parameters(), masters, strict=True):
+    for own, master in zip(model.parameters(), found, strict=True):
         torch.testing.assert_close(own.float(), master.to(own.dtype).float(), rtol=2**-7, atol=1e-4)
 
 
@@ -120,8 +121,8 @@ def test_the_task_s_own_optimizer_steps_on_the_master_copy(
     model, plain = MODELS[name](), MODELS[name]()
     own = adagrad([*model.parameters()]) if as_instance else adagrad
     batches = trained(tmp_path, model, own, optimizer={}, **DELTA)
-    masters = plainly(plain, batches, adagrad)
-    for parameter, master in zip(model.parameters(), masters, strict=True):
+    found = plainly(plain, batches, adagrad)
+    for parameter, master in zip(model.parameters(), found, strict=True):
         torch.testing.assert_close(
             parameter.float(), master.to(parameter.dtype).float(), rtol=2**-7, atol=1e-4
         )
@@ -163,6 +164,14 @@ def test_what_somebody_writes_into_the_model_is_taken_over_and_the_rest_stays_pr
     flat.absorb()
     assert bool((flat.weights[:6] == 2.0).all())
     assert torch.equal(flat.weights[6:], precise[6:])
+
+
+def test_a_state_that_an_optimizer_was_made_with_is_precise_from_then_on() -> None:
+    model = half()
+    optimizer, flat = torch.optim.Adagrad(model.parameters(), initial_accumulator_value=0.5), Flat(model, CPU)
+    adopt(optimizer, flat.parameters, masters(flat, flat.weights, flat.grads))
+    held = optimizer.param_groups[0]["params"]
+    assert {p.dtype for p in held} == {optimizer.state[p]["sum"].dtype for p in held} == {torch.float32}
 
 
 def test_double_precision_is_refused_with_the_way_out() -> None:

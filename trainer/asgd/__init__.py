@@ -9,14 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asgd.callbacks import Callback
     from asgd.interactive.call import replay, run, simulate
     from asgd.interactive.run import Run
     from asgd.session import connect
     from asgd.task import Task
 
 __version__ = "0.1.0"
-__all__ = ["Run", "Task", "connect", "replay", "run", "simulate"]
+__all__ = ["Callback", "Run", "Task", "connect", "replay", "run", "simulate"]
 _HOME = {
+    "Callback": "asgd.callbacks",
     "Run": "asgd.interactive.run",
     "Task": "asgd.task",
     "connect": "asgd.session",

@@ -65,6 +65,11 @@ def _add_run(commands: _Commands) -> None:
         "--output", metavar="DIR", help="where to leave results (default: the next free runs/NAME)"
     )
     _add_source_from(run)
+    run.add_argument(
+        "--profile",
+        metavar="worker=N[,steps=FIRST:LAST]",
+        help="torch's profiler over these steps of one worker (default: 10 to 14), into profile/ of the results",
+    )
     run.add_argument("--quiet", action="store_true", help="only what matters, and the end")
     run.add_argument(
         "--transport",
@@ -164,7 +169,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
             job = with_files(load_job(arguments.job, arguments.set), arguments.job, arguments.source_from)
             show = _display(arguments)
-            return local.run(job, folder, arguments.output, starter, show, transport=arguments.transport)
+            how = {"transport": arguments.transport, "profile": arguments.profile}
+            return local.run(job, folder, arguments.output, starter, show, **how)
     if arguments.command == "simulate":
         from asgd.drivers.virtual import command as simulate
         from asgd.spec import load_job, with_files

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 @dataclass(kw_only=True)
@@ -20,6 +20,7 @@ class Task:
 
     model:     any `nn.Module`; its float parameters are trained, its buffers follow `spec.buffers`. May be compiled.
     loss:      `loss(model, batch) -> scalar Tensor`, the mean over the batch. Autocast belongs in here.
+               Or a dict, of which "loss" is trained and the rest (numbers, scalar Tensors) is shown and recorded.
                With stages it calls the model once, and does nothing else with it.
     data:      a map-style dataset (leased in chunks: every sample once an epoch), an `IterableDataset`, or a
                `DataLoader` (both: a stream of its own for each worker, without that guarantee).
@@ -27,6 +28,7 @@ class Task:
     collate:   how samples of a map-style dataset become a batch; PyTorch's default if not given.
     accumulate: micro-batches that make one gradient; `spec.batchSize` is the whole batch.
     data_workers: DataLoader processes for a map-style dataset in each worker; 0 loads in the training process.
+    callbacks: objects that are told how training goes (`asgd.Callback`, or any object with some of its methods).
     optimizer: `lambda params: torch.optim.AdamW(params, lr=1e-3)`: what steps in the worker, for strategies with local
                steps; `params` are the model's trained parameters. Or an optimizer made of them.
     stages:    modules that make up the model's forward one after the other, for `spec.workers.stages` above 1: as
@@ -34,11 +36,12 @@ class Task:
     """
 
     model: nn.Module
-    loss: Callable[[nn.Module, Any], Tensor]
+    loss: Callable[[nn.Module, Any], Any]
     data: Iterable[Any] | torch.utils.data.Dataset[Any]
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None
     collate: Callable[[list[Any]], Any] | None = None
     accumulate: int = 1
     data_workers: int = 0
+    callbacks: Sequence[Any] = ()
     stages: Sequence[nn.Module] | None = None
     optimizer: torch.optim.Optimizer | Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None

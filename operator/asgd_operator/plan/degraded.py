@@ -153,9 +153,13 @@ def stale(o: Observed, spec: JobSpec) -> bool:
 
 
 def late(o: Observed, spec: JobSpec) -> bool:
-    every = spec.checkpoint.every_seconds
+    every = spec.checkpoint.seconds
     saved = o.report.checkpoint if o.report else None
-    return saved is not None and saved.seconds_ago > max(LATE_FACTOR * every, every + LATE_SECONDS)
+    if saved is None or o.report is None:
+        return False
+    # NB: how long so many updates take nobody knows; who saves by them says what keeps it from saving.
+    known = every > 0 or bool(o.report.checkpoint_error)
+    return known and saved.seconds_ago > max(LATE_FACTOR * every, every + LATE_SECONDS)
 
 
 def saving(o: Observed, spec: JobSpec) -> Iterator[Judgement]:

@@ -42,17 +42,16 @@ def _diverged(o: Observed, spec: JobSpec) -> Verdict | None:
 def _unevaluated(o: Observed) -> Verdict | None:
     if o.report is not None and o.report.stop_reason == success.UNEVALUATED:
         why = o.report.stop_detail
-    elif o.spec is not None and _only_metric(o.spec) and o.evaluator is not None and o.evaluator.failure:
+    elif (
+        o.spec is not None
+        and o.spec.stop_after.only_evaluated
+        and o.evaluator is not None
+        and o.evaluator.failure
+    ):
         why = f"its evaluator has failed for good: {o.evaluator.failure[1].rstrip('.')}"
     else:
         return None
-    return failed("EvaluationFailed", f"Only stopAfter.metric could end the job, and: {why}.")
-
-
-def _only_metric(spec: JobSpec) -> bool:
-    rule = spec.stop_after
-    others = (rule.epochs, rule.updates, rule.samples, rule.seconds)
-    return rule.metric is not None and all(other is None for other in others)
+    return failed("EvaluationFailed", f"Only an evaluation (stopAfter) could end the job, and: {why}.")
 
 
 def _fatal(o: Observed, spec: JobSpec) -> Verdict | None:

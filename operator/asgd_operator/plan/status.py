@@ -168,6 +168,7 @@ def _figures(report: Status) -> dict[str, Any]:
     }
     told = {
         "metrics": {name: _short(value) for name, value in sorted(report.metrics.items())},
+        "best": _best(report),
         "strategyFigures": {name: _short(value) for name, value in sorted(report.strategy_figures.items())},
         "refused": {reason: count for reason, count in sorted(report.refused.items()) if count},
         "rejectedWorkers": report.rejected_workers,
@@ -184,6 +185,13 @@ def _figures(report: Status) -> dict[str, Any]:
     if report.progress is not None:
         figures["progressPercent"] = math.floor(100 * min(1.0, max(0.0, report.progress)))
     return figures | ({"stopReason": report.stop_reason} if report.stop_reason else {})
+
+
+def _best(report: Status) -> dict[str, Any]:
+    best = report.best
+    if best is None:
+        return {}
+    return {"metric": best.metric, "value": _short(best.value), "updates": best.updates, "uri": best.uri}
 
 
 def _short(value: float | None) -> float | None:

@@ -17,6 +17,8 @@ from asgd_operator.plan.verdict import Verdict, complete
 
 STOPPED_FOR_NOW = frozenset({"", "interrupted", "suspended"})
 """Stop reasons after which the job goes on when its servers are started again."""
+KINDS = {"seconds": "WallClockReached", "patience": "NoImprovement"}
+"""Reasons of Complete by shard 0's stop reason, where it is not TargetReached."""
 DIVERGED, UNEVALUATED = "diverged", "unevaluated"
 FINISHED = "finished"
 """Shard 0's word for a job that is saved and evaluated."""
@@ -44,8 +46,7 @@ def verdict(o: Observed) -> Verdict | None:
     reason, done = target(o), all_ended(o) and _through(o)
     cut = "" if done else _cut_short(o)
     if reason and (done or cut or _waited_long(o)):
-        kind = "WallClockReached" if reason == "seconds" else "TargetReached"
-        return complete(kind, f"{_sentence(o, reason)}{cut}")
+        return complete(KINDS.get(reason, "TargetReached"), f"{_sentence(o, reason)}{cut}")
     left = _unsaid_left(o)
     if left is None or (left > 0 and not cut):
         return None
@@ -120,5 +121,7 @@ def _sentence(o: Observed, reason: str) -> str:
     if o.report is None:
         return f"The stop rule {reason} is met."
     met = f"The stop rule {reason} is met after {o.report.updates} updates and {o.report.samples} samples."
+    if reason == "patience" and o.report.stop_detail:
+        met += f" {o.report.stop_detail[:1].upper()}{o.report.stop_detail[1:]}."
     failed = o.report.evaluation_error
     return f"{met} The last evaluation failed: {failed}." if failed else met

@@ -35,6 +35,8 @@ def environment(scope: Scope, role: Role) -> list[Manifest]:
     if scope.spec.exchange.shared_memory is not None and role is not Role.EVALUATOR:
         common[Env.SHM] = c.SHARED_MEMORY_DIR
     values = common | (_server(scope) if role is Role.SERVER else {})
+    if role is Role.EVALUATOR and scope.spec.checkpoint.best is not None:
+        values |= _store(scope)
     return [
         *({"name": key.value, "value": value} for key, value in values.items()),
         {"name": Env.NODE.value, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
@@ -84,6 +86,12 @@ def _server(scope: Scope) -> dict[Env, str]:
         Env.LIVE: f"{c.LIVE_DIR}/{c.LIVE_FILE}",
         Env.BIND: f"tcp://0.0.0.0:{c.EXCHANGE_PORT}",
         Env.BULK: f"tcp://0.0.0.0:{c.BULK_PORT}",
+        **_store(scope),
+    }
+
+
+def _store(scope: Scope) -> dict[Env, str]:
+    return {
         Env.CHECKPOINT: scope.spec.checkpoint.uri or f"file://{c.DEFAULT_CHECKPOINT_DIR}",
         # A restore that was asked for happens once in the job's life, not at each restart of a server.
         Env.RUN: scope.owner.uid,

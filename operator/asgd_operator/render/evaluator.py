@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
+from asgd.errors import UserError
 from asgd_operator import constants as c
 from asgd_operator.constants import Role
-from asgd_operator.render import names, object_meta, pod, worker
+from asgd_operator.render import env, names, object_meta, pod, server, worker
 from asgd_operator.render.model import Manifest, Scope
 
 BACKOFF_LIMIT = 20
@@ -51,5 +52,20 @@ def _plan(scope: Scope) -> pod.PodPlan:
         restart_policy="Never",
         template=scope.spec.workers.pod_template,
         devices=scope.spec.evaluation.devices,
-        mounts=worker.mounts(),
+        mounts=worker.mounts() + _store(scope),
     )
+
+
+def _store(scope: Scope) -> tuple[pod.Mount, ...]:
+    """What the best model is written to. Raises UserError where servers have it each for itself."""
+    if scope.spec.checkpoint.best is None:
+        return ()
+    directory, volume = env.checkpoint_dir(scope), scope.spec.checkpoint.volume
+    if directory is None:
+        return ()
+    if volume is None or not volume.pvc:
+        raise UserError(
+            "spec.checkpoint.best: the evaluator writes the best model, and does not see the volume of a server's pod;"
+            " allowed: an object store as spec.checkpoint.uri, or spec.checkpoint.volume.pvc"
+        )
+    return (server.checkpoint_mount(scope, directory),)

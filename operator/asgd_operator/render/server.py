@@ -90,10 +90,11 @@ def _mounts(scope: Scope) -> tuple[pod.Mount, ...]:
         pod.Mount("tmp", "/tmp", {"emptyDir": {"medium": "Memory"}}),
     )
     directory = env.checkpoint_dir(scope)
-    return mounts if directory is None else (*mounts, _checkpoint(scope, directory))
+    return mounts if directory is None else (*mounts, checkpoint_mount(scope, directory))
 
 
-def _checkpoint(scope: Scope, directory: str) -> pod.Mount:
+def checkpoint_mount(scope: Scope, directory: str) -> pod.Mount:
+    """The volume of the checkpoint store."""
     volume = scope.spec.checkpoint.volume
     if volume is not None and volume.pvc:
         return pod.Mount("checkpoint", directory, {"persistentVolumeClaim": {"claimName": volume.pvc}})

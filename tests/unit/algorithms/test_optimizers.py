@@ -204,3 +204,16 @@ def test_a_tensor_of_zeros_begins_to_move_and_one_without_a_gradient_stays(name:
     optimizer.update(w, g, 0.1, slots, np.empty_like(w), 1)
     assert (np.sign(w[4:7]) == -g[4:7]).all() and w[:4].all()
     assert (w[7:] == 1).all() and np.isfinite(w).all()
+
+
+@pytest.mark.parametrize("convert", [np.array, torch.from_numpy], ids=["numpy", "torch"])
+def test_a_variance_that_rounding_makes_negative_counts_as_none(convert: Any) -> None:
+    """Where gradients are all alike the mean of squares is the square of the mean, give or take a rounding."""
+    spec = msgspec.convert({"name": "rmsprop", "centered": True, "alpha": 0.5, "epsilon": 0.1}, Optimizer)
+    optimizer, w = make_optimizer(spec), convert(np.zeros(500, np.float32))
+    g = convert(np.random.default_rng(1).standard_normal(500).astype(np.float32))
+    slots = {"meanSquares": w * 0, "mean": w * 0}
+    for count in range(1, 100):
+        optimizer.update(w, g, 0.001, slots, w * 0, count)
+    assert bool((slots["meanSquares"] < slots["mean"] * slots["mean"]).any())
+    assert np.isfinite(np.asarray(w)).all()

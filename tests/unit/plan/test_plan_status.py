@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from asgd.spec.status import CheckpointView, StalenessView
+from asgd.spec.status import BestView, CheckpointView, StalenessView
 from asgd_operator.constants import REASONS, Condition
 from asgd_operator.plan.conditions import Judgement
 from tests.unit.plan.builders import condition, make_job, told
@@ -130,6 +130,14 @@ def empties(value: Any) -> list[str]:
         return []
     found = [name for name, item in value.items() if item in ({}, [])]
     return found + [f"{name}.{inner}" for name, item in value.items() for inner in empties(item)]
+
+
+def test_the_best_evaluation_stands_in_the_status() -> None:
+    best = BestView("accuracy", 0.91234567, 300, 2400, "s3://bucket/run/best/x.safetensors")
+    told = make_job().running().with_report(updates=400, best=best).after(60)
+    assert (told.plan().status or {})["training"]["best"] == {
+        "metric": "accuracy", "value": 0.91235, "updates": 300, "uri": "s3://bucket/run/best/x.safetensors",
+    }  # fmt: skip
 
 
 def test_metrics_that_a_restarted_shard_0_no_longer_knows_leave_no_empty_map_behind() -> None:

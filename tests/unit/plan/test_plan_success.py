@@ -47,6 +47,21 @@ def test_the_wall_clock_is_a_reason_of_its_own() -> None:
     )
 
 
+def test_a_job_that_gets_no_better_is_complete_for_a_reason_of_its_own_and_says_what_did_not_improve() -> (
+    None
+):
+    why = "loss has not improved on 0.5 of update 10 for 3 evaluations"
+    scene = (
+        make_job()
+        .running()
+        .with_report(stop_reason="patience", stop_detail=why, updates=40, phase="finished")
+    )
+    ended = scene.with_workers(ready=0, complete=True).with_evaluator(complete=True)
+    done = condition(ended.plan(), Condition.COMPLETE)
+    assert (done["status"], done["reason"]) == ("True", "NoImprovement")
+    assert done["message"].endswith("L" + why[1:] + ".")
+
+
 def test_a_verdict_is_written_before_anything_is_removed() -> None:
     ended = make_job().running().with_report(stop_reason="epochs").with_workers(ready=0, complete=True)
     ended = ended.with_evaluator(complete=True)

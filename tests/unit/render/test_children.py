@@ -184,9 +184,11 @@ def test_metrics_are_open_to_the_operator_and_prometheus_only() -> None:
 
 
 def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
-    """Puts the fields of `more` into `into`; none may be in both."""
+    """Puts the fields of `more` into `into`; none may be in both. Null stands for what nobody has given."""
     for key, value in more.items():
-        if isinstance(into.get(key), dict) and isinstance(value, dict):
+        if value is None:
+            assert key not in into
+        elif isinstance(value, dict) and isinstance(into.setdefault(key, {}), dict):
             _merge(into[key], value)
         else:
             assert key not in into

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from asgd.errors import UserError
 from asgd_operator.constants import QUEUE_LABEL
 from asgd_operator.render import Manifest
 from tests.unit.render.builders import container, environment, pod, rendered
@@ -149,6 +150,28 @@ def test_checkpoints_in_an_object_store_need_no_volume() -> None:
     servers = rendered("checkpoint.uri=s3://bucket/run").servers
     assert "checkpoint" not in {item["name"] for item in pod(servers)["volumes"]}
     assert environment(servers)["ASGD_CHECKPOINT"] == "s3://bucket/run"
+
+
+def test_the_evaluator_reaches_the_store_of_the_best_model_and_of_nothing_else() -> None:
+    best = "best: {metric: accuracy, mode: max}"
+    made = rendered(f"checkpoint={{uri: /ck, volume: {{pvc: mine}}, {best}}}").evaluator
+    assert made is not None
+    volume = next(item for item in pod(made)["volumes"] if item["name"] == "checkpoint")
+    assert volume["persistentVolumeClaim"] == {"claimName": "mine"}
+    told = environment(made)
+    assert told["ASGD_CHECKPOINT"] == "/ck" and told["ASGD_RUN"]
+    bucket = rendered(f"checkpoint={{uri: 's3://bucket/run', {best}}}").evaluator
+    assert bucket is not None and environment(bucket)["ASGD_CHECKPOINT"] == "s3://bucket/run"
+    without = rendered("checkpoint={uri: /ck, volume: {pvc: mine}}").evaluator
+    assert without is not None and "ASGD_CHECKPOINT" not in environment(without)
+
+
+@pytest.mark.parametrize("sets", [[], ["checkpoint.uri=/ck"]])
+def test_a_best_model_on_a_volume_of_the_servers_own_pods_is_refused_by_name(sets: list[str]) -> None:
+    with pytest.raises(
+        UserError, match=r"^spec.checkpoint.best: the evaluator writes the best model, and does not see"
+    ):
+        rendered(*sets, "checkpoint.best={metric: accuracy, mode: max}")
 
 
 def test_servers_and_workers_mount_the_memory_of_their_node_and_are_told_where() -> None:

@@ -191,7 +191,7 @@ def test_what_members_say_is_admitted(
 def test_an_evaluator_that_has_joined_may_tell_its_result() -> None:
     members = Members()
     members.say("heart", Beat("evaluator", 0, STARTED))
-    assert members.say("asker", Evaluated(1, 8, {"accuracy": 0.5}, False)) == Done()
+    assert members.say("asker", Evaluated(1, 8, {"accuracy": 0.5}, False)) == Done(b"1"), "the update count"
     assert members.core.primary is not None
     assert members.core.primary.coordinator.metrics == {"accuracy": 0.5}
 

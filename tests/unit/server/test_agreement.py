@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from asgd.server.agreement import LOSSES_MOST, Agreement
 from asgd.server.core import ServerCore
 from asgd.server.saving import Restored
 from asgd.wire.agreement import Part, describe, pack
+from asgd.wire.first_loss import loss_part
 from asgd.wire.messages import Command, Fault, Hello, Welcome
 from tests.checks.virtual import job
 
@@ -93,7 +95,9 @@ def test_a_resumed_loop_says_what_has_changed_when_it_begins_to_read() -> None:
     assert not notices.newest
     assert isinstance(answer(resumed, loop(0, label=2)), Welcome)
     (notice,) = notices.newest
-    assert "another model than before: sample 17 differs, in integers or strings" in notice.text
+    assert (
+        "another model or another loss than before: sample 17 differs, in integers or strings" in notice.text
+    )
     assert answer(resumed, loop(1, label=1)).code == "layout"
 
 
@@ -115,7 +119,8 @@ def test_a_restart_within_the_run_still_refuses_and_a_resumed_job_says_what_has_
     assert resumed.primary
     (notice,) = resumed.primary.coordinator.notices.newest
     assert notice.text == (
-        "the job goes on with other data or another model than before: sample 17 differs, in integers or strings"
+        "the job goes on with other data, another model or another loss than before: sample 17 differs,"
+        " in integers or strings"
     )
     assert answer(resumed, hello(0, told())).code == "layout"
 
@@ -163,3 +168,55 @@ def test_after_a_restart_another_model_is_still_told_by_parameter() -> None:
 def test_what_is_no_digest_is_refused_at_the_door(digest: bytes) -> None:
     refused = answer(core(), hello(0, digest))
     assert refused.code == "refused:digest"
+
+
+def lossy(loss: float = 2.0, weights: float = 1.0, device: str = "cpu", count: int = 8) -> bytes:
+    figures = [[size, size / 2, size / 3] for size in (weights, loss, loss)]
+    return pack([describe("sample 17", 1), loss_part(count, device, *figures), describe("buffer mean", 0.5)])
+
+
+def test_who_trains_by_another_loss_is_refused_with_how_far_it_is() -> None:
+    server = core()
+    answer(server, hello(0, lossy()))
+    refused = answer(server, hello(1, lossy(2.5)))
+    assert refused.code == "layout" and refused.text.startswith(
+        "worker 1: the loss of the first 8 samples on cpu differs from what worker 0 computes, by 20.0%; all processes"
+        " of a job must build the same loss: seed what is drawn, sort what is listed"
+    )
+    assert isinstance(answer(server, hello(2, lossy(2.01))), Welcome), "devices round in their own ways"
+    again = answer(server, hello(0, lossy(2.5)))
+    assert "differs from what it was when this worker joined first, by 20.0%" in again.text
+
+
+@pytest.mark.parametrize("other", [{"weights": 3.0}, {"device": "cuda"}, {"count": 4}])
+def test_losses_at_other_weights_on_another_device_or_of_fewer_samples_are_not_compared(
+    other: dict[str, Any],
+) -> None:
+    server = core()
+    answer(server, hello(0, lossy()))
+    assert isinstance(answer(server, hello(1, lossy(2.5, **other))), Welcome)
+    assert answer(server, hello(2, lossy(2.5))).code == "layout"
+    if "weights" not in other:
+        assert answer(server, hello(2, lossy(3.0, **other))).code == "layout", "it is compared with its like"
+
+
+def test_a_restart_remembers_the_loss_and_a_resumed_job_says_that_it_has_changed() -> None:
+    server = core()
+    answer(server, hello(0, lossy()))
+    assert answer(restarted(server, "one"), hello(1, lossy(2.5))).code == "layout"
+    resumed = restarted(server, "two")
+    assert isinstance(answer(resumed, hello(1, lossy(2.5))), Welcome)
+    assert resumed.primary
+    (notice,) = resumed.primary.coordinator.notices.newest
+    assert notice.text == (
+        "the job goes on with other data, another model or another loss than before:"
+        " the loss of the first 8 samples on cpu differs, by 20.0%"
+    )
+    assert answer(resumed, hello(0, lossy())).code == "layout"
+
+
+def test_losses_of_more_names_than_a_job_has_are_not_kept() -> None:
+    agreement = Agreement()
+    for count in range(1, 100):
+        agreement.meet("worker 0", lossy(count=count))
+    assert len(agreement.losses) == LOSSES_MOST

@@ -43,7 +43,14 @@ def numbers(name: str, number: int) -> F32:
 
 
 def write(
-    store: Store, number: int, shards: int, *, finish: bool = True, run: str = "", size: int = SIZE
+    store: Store,
+    number: int,
+    shards: int,
+    *,
+    finish: bool = True,
+    run: str = "",
+    size: int = SIZE,
+    rule: str = "",
 ) -> Manifest:
     """A save by `shards` shards, with momentum, as the savers and shard 0 write it."""
     parts = []
@@ -54,6 +61,7 @@ def write(
             "version": 10 * number + shard,
             "samples": 8,
             "seen": {"3": {"incarnation": 5}},
+            "rule": rule,
         }
         if shard == 0:
             meta["job"] = {"updates": 10 * number}
@@ -93,6 +101,11 @@ def test_weights_and_optimizer_state_come_back_on_any_number_of_shards(
             assert meta == {"version": 10, "samples": 80}
     fs, folder, manifest = locate(Store(uri), "Latest", "") or pytest.fail("nothing there")
     assert read_state(fs, folder, manifest) == {"updates": 10}
+
+
+def test_whose_optimizer_the_arrays_are_of_comes_back_on_any_number_of_shards(uri: str) -> None:
+    write(Store(uri), 1, 2, rule="AdamW")
+    assert [read(Store(uri), shard, 3)[1]["rule"] for shard in range(3)] == ["AdamW"] * 3
 
 
 def test_a_model_smaller_than_its_shards_comes_back_on_more_shards_still(uri: str) -> None:

@@ -18,8 +18,10 @@ from asgd.server.divergence import Divergence
 from asgd.server.kept import RUN_BOUND, Kept
 from asgd.server.mean import Mean
 from asgd.server.notices import Notices
+from asgd.server.patience import Patience
 from asgd.server.pool import Pool
-from asgd.spec.status import Notice
+from asgd.server.rhythm import Counts
+from asgd.spec.status import BestView, Notice
 from asgd.wire.messages import Granted
 from tests.checks.harness import job_spec
 
@@ -241,6 +243,7 @@ SAMPLES: dict[str, Any] = {
     "samples": 40,
     "seconds": 12.5,
     "mean_loss": Mean(0.25, 0.5),
+    "mean_scalars": {"kl": Mean(0.125, 0.25)},
     "stop_detail": "it is good enough",
     "divergence": Divergence([0, 1], [2], [3], 4, 0.5, {5}),
     "diverged_by": [1, 0],
@@ -251,6 +254,9 @@ SAMPLES: dict[str, Any] = {
     "suspects": {1},
     "metrics": {"accuracy": 0.75},
     "metrics_at": 4,
+    "evaluated_at": Counts(4, 0.5),
+    "best": BestView("accuracy", 0.75, 4, 32, "/best"),
+    "patience": Patience("loss", "min", 0.5, 10, 3, 40),
     "evaluations_failed": 2,
     "evaluation_error": "it failed",
     "restarts": {"worker": 2, "server": 1},
@@ -292,6 +298,8 @@ def test_what_is_listed_as_kept_is_kept_and_what_is_of_one_run_begins_anew_in_an
         assert after.agreement == Agreement(
             Told(b"told", "worker 1", earlier=True), Told(b"too", "worker 0", earlier=True)
         )
+    elif run == "run-8" and name == "patience":
+        assert after.patience == Patience("loss", "min", 0.5, 10, 0, 40), "evaluations are counted anew"
     elif run == "run-8" and name in RUN_BOUND:
         assert getattr(after, name) == getattr(Coordinator(job_spec()), name)
     else:

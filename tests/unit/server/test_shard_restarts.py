@@ -113,6 +113,14 @@ def test_what_is_saved_of_a_strategy_s_memory_does_not_change_while_it_is_writte
     assert saved["facts"] == {"leaders": {"0": [1, 0.5, 3]}}
 
 
+def test_what_adagrad_sums_is_not_taken_for_what_rmsprop_and_adadelta_average() -> None:
+    arrays, meta = snapshot(ready_shard(4, asgd_spec(0.5, optimizer={"name": "adagrad"})))
+    for name in ("rmsprop", "adadelta"):
+        shard = make_shard(asgd_spec(0.5, optimizer={"name": name}))
+        with pytest.raises(ProtocolError, match="no meanSquares"):
+            shard.restore(4, "layout", arrays, meta)
+
+
 def test_a_checkpoint_of_another_optimizer_is_refused_by_name() -> None:
     plain = ready_shard(4)
     arrays, _ = snapshot(plain)

@@ -57,6 +57,8 @@ FROZEN: dict[str, Any] = {
     "checkpoint.volume": {"pvc": "x"},
     "checkpoint.restore": "None",
     "scheduling.queueName": "q",
+    "evaluation.ema": 0.99,
+    "checkpoint.best": {"metric": "accuracy", "mode": "max"},
     "scheduling.gang": {},
     "network.policy": "Disabled",
     "metrics.port": 9999,
@@ -75,8 +77,12 @@ LIVE: dict[str, Any] = {
     "stopAfter": {"updates": 5},
     "divergence.factor": 5,
     "checkpoint.everySeconds": 5,
+    "checkpoint.everyUpdates": 5,
+    "checkpoint.everyEpochs": 0.5,
     "checkpoint.keep": 1,
     "evaluation.everySeconds": 1,
+    "evaluation.everyUpdates": 5,
+    "evaluation.everyEpochs": 0.5,
     "evaluation.devices.count": 1,
 }
 

@@ -72,7 +72,8 @@ def test_the_description_of_spec_names_the_live_fields() -> None:
 def test_the_two_parts_of_a_spec_make_it_whole_again() -> None:
     spec = defaulted(workers={"replicas": 3}, checkpoint={"keep": 9, "uri": "/data"})
     frozen, live = split(spec)
-    assert "keep" not in frozen["checkpoint"] and live["checkpoint"] == {"everySeconds": 60, "keep": 9}
+    counted = {"everySeconds": None, "everyUpdates": None, "everyEpochs": None}
+    assert "keep" not in frozen["checkpoint"] and live["checkpoint"] == counted | {"keep": 9}
     assert merge(as_spec(frozen), json.dumps(live).encode()) == as_spec(spec)
 
 
@@ -82,6 +83,14 @@ def test_a_live_part_replaces_the_stop_rule_whole_and_leaves_what_it_does_not_na
     assert (after.stop_after.epochs, after.stop_after.updates) == (None, 7)
     assert after.workers.replicas == 9 and after.workers.max_replicas == before.workers.max_replicas
     assert after.evaluation == before.evaluation
+
+
+def test_a_live_field_that_was_taken_away_is_gone_in_the_running_server_too() -> None:
+    before = as_spec(defaulted(checkpoint={"everySeconds": 5}, workers={"progressDeadlineSeconds": 9}))
+    _, live = split(defaulted(checkpoint={"everyUpdates": 100}))
+    after = merge(before, json.dumps(live).encode())
+    assert (after.checkpoint.seconds, after.checkpoint.every_updates) == (0.0, 100)
+    assert after.workers.progress_deadline_seconds is None
 
 
 def test_a_file_of_live_fields_changes_no_frozen_field() -> None:

@@ -48,13 +48,16 @@ class Job:
         rule = halves(self.spec).worker()
         staging = [Staging(flat.size, flat.device) for _ in range(2)]
         about = About(dataset=None, guarantee="", own_loop=True)
-        parts = parts_of(self.spec, index, flat, about, rule, *staging, leaving=lambda: False)
+        meters = Meters(overlapped=False)
+        parts = parts_of(
+            self.spec, index, flat, about, rule, *staging, leaving=lambda: False, observer=meters
+        )
         replica = Replica(
             parts.core,
             parts.vectors,
             cast(Any, Centre(self, index)),
             cast(Any, Heart()),
-            Meters(overlapped=False),
+            meters,
         )
         leasing = Leasing(self, index)
         joining = Joining(index, 1, self.spec, cast(Any, Heart()), cast(Any, leasing), cast(Any, Heart()))

@@ -16,7 +16,7 @@ from asgd.task import Task
 from asgd.wire.agreement import difference, unpack
 from asgd.worker.device.randomness import seed_everything
 from asgd.worker.task import agreeing
-from asgd.worker.task.agreeing import digest_of_model, digest_of_task, samples, spread
+from asgd.worker.task.agreeing import digest_of_model, look, spread
 
 
 class Items(Dataset[Any]):
@@ -36,8 +36,12 @@ def task_of(data: Any, model: nn.Module | None = None) -> Task:
     return Task(model=model or nn.Linear(2, 2), loss=lambda model, batch: batch, data=data)
 
 
+def samples(task: Task) -> Any:
+    return look(task).samples
+
+
 def between(one: Task, other: Task) -> tuple[str, str] | None:
-    return difference(unpack(digest_of_task(one)), unpack(digest_of_task(other)))
+    return difference(unpack(look(one).digest()), unpack(look(other).digest()))
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 1797])
@@ -143,7 +147,7 @@ def test_frozen_layers_are_compared_and_trained_ones_and_running_statistics_are_
 
 def test_a_digest_is_small() -> None:
     data = TensorDataset(torch.randn(100, 3, 32, 32), torch.randint(0, 9, (100,)))
-    assert len(digest_of_task(task_of(data))) < 2000
+    assert len(look(task_of(data)).digest()) < 2000
 
 
 def test_tensors_of_any_kind_are_described() -> None:

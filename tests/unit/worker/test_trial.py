@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from asgd.errors import UserError
-from asgd.spec.types import JobSpec, Metric, StopAfter
+from asgd.spec.types import BestRule, JobSpec, Metric, StopAfter
 from asgd.worker.task import trial
 from asgd.worker.task.check import Findings, look
 
@@ -142,6 +142,19 @@ def test_a_metric_that_evaluate_does_not_give_is_refused_with_those_it_gives(in_
         UserError, match=r"metric.name: accuracy is nothing that .* gives; allowed: loss, top5$"
     ):
         look(msgspec.structs.replace(given, stop_after=rule))
+
+
+def test_a_best_model_by_a_metric_that_evaluate_does_not_give_is_refused_with_those_it_gives(
+    in_folder: Path,
+) -> None:
+    given = spec(evaluate="lambda m: {'loss': 1.0, 'top5': 0.5}")
+    wanted = msgspec.structs.replace(given.checkpoint, best=BestRule("accuracy", "max"))
+    said = r"^spec.checkpoint.best.metric: accuracy is nothing that .* gives; allowed: loss, top5$"
+    with pytest.raises(UserError, match=said):
+        look(msgspec.structs.replace(given, checkpoint=wanted))
+    without = msgspec.structs.replace(spec(evaluate="None"), checkpoint=wanted)
+    with pytest.raises(UserError, match=r"^spec.checkpoint.best: .* returns a Task without `evaluate`$"):
+        look(without)
 
 
 def test_an_evaluation_that_takes_long_is_let_go_with_what_was_found(

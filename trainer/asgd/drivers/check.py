@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from asgd import exitcodes
 from asgd.drivers.model_file import check_model
-from asgd.errors import UserError
+from asgd.errors import TryAgain, UserError
 from asgd.record import run as recording
 from asgd.report import units
 from asgd.server.manifest import Manifest
+from asgd.server.saves import best
 from asgd.server.saves.reading import prove, read_manifest
 from asgd.server.saves.store import Store
 from asgd.spec import load_job
@@ -64,6 +66,7 @@ def _look(place: str) -> Iterator[Finding]:
         # NB: a run that goes on may have removed it while it was read.
         if not found.bad or number in store.begun():
             yield found
+    yield from _best(Store(best.place(store.uri), make=False))
     if output:
         yield from _files(folder)
 
@@ -101,6 +104,20 @@ def _save(store: Store, number: int) -> Finding:
     return Finding(name, state, _about(manifest))
 
 
+def _best(store: Store) -> Iterator[Finding]:
+    """The model of the best evaluation."""
+    try:
+        if record := best.read(store):
+            with TemporaryDirectory(prefix="asgd-") as folder:
+                copy = Path(folder) / "model.safetensors"
+                store.fs.get_file(best.path_of(store, record), str(copy))
+                check_model(copy)
+            about = f"{record.metric} {record.value:g} at update {record.updates:,}"
+            yield Finding(best.FOLDER, "whole", about)
+    except (UserError, TryAgain, OSError) as error:
+        yield Finding(best.FOLDER, "damaged", str(error), bad=True)
+
+
 def _about(manifest: Manifest) -> str:
     size = sum(part.bytes for part in manifest.parts)
     when = datetime.fromtimestamp(manifest.time, UTC)
@@ -114,8 +131,11 @@ def _about(manifest: Manifest) -> str:
 
 def _files(folder: Path) -> Iterator[Finding]:
     """The model and the recording of a run."""
-    model, log = folder / "model.safetensors", folder / "replay"
-    if model.exists():
+    log = folder / "replay"
+    for name in ("model.safetensors", "model-ema.safetensors", "model-best.safetensors"):
+        model = folder / name
+        if not model.exists():
+            continue
         try:
             proved = check_model(model)
             yield Finding(

@@ -203,6 +203,8 @@ def _figures(status: Status) -> Iterator[str]:
     yield f"{units.rate(status.samples_per_second)} samples/s"
     if status.loss is not None:
         yield f"loss {units.number(status.loss)}"
+    for name, value in status.scalars.items():
+        yield f"{name} {units.number(value)}"
     for name, value in status.metrics.items():
         yield f"{name} {units.number(value)}"
     yield f"staleness {status.staleness.mean:.1f} (p99 {status.staleness.p99})"

@@ -1,29 +1,21 @@
 """model.safetensors: a file that every tool reads, with a digest in its metadata by which `asgd check` proves it.
 
-The digest is a sha256 of the other metadata and of each tensor by name: name, type, shape, bytes. So it does not
-depend on how the file is laid out, and rewriting the file with another tool leaves it right.
+The digest does not depend on how the file is laid out, so rewriting the file with another tool leaves it right.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from asgd.errors import Damaged
 from asgd.host.files import sync_folder
-
-Tensors = Mapping[str, npt.NDArray[Any]]
-DIGEST = "sha256"
-"""Of the metadata."""
+from asgd.host.model_digest import DIGEST, Tensors, digest
 
 
 def write_model(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> None:
@@ -54,17 +46,6 @@ def _sort_metadata(path: Path) -> None:
         if len(sorted_) <= length:
             file.seek(8)
             file.write(sorted_.ljust(length))
-
-
-def digest(tensors: Tensors, metadata: Mapping[str, str]) -> str:
-    """The sha256 of a model and what is told about it."""
-    about = {name: value for name, value in metadata.items() if name != DIGEST}
-    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        found.update(json.dumps([name, array.dtype.name, array.shape]).encode())
-        found.update(array.reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
 
 
 def check_model(path: Path) -> bool:

@@ -57,11 +57,7 @@ class ProcessConfig:
 
 def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
     """This process's part. Raises UserError when a variable is missing or wrong."""
-    job_path = Path(_need(env, Env.JOB))
-    try:
-        job = job_from_json(job_path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{Env.JOB}: {job_path} cannot be read: {error}") from error
+    job = read_job(env)
     servers = tuple(part.strip() for part in _need(env, Env.SERVERS).split(",") if part.strip())
     if len(servers) != job.spec.parameter_server.shards:
         raise UserError(
@@ -92,6 +88,15 @@ def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
         bulk=env.get(Env.BULK, ""),
         memory=Path(env[Env.MEMORY]) if env.get(Env.MEMORY) else None,
     )
+
+
+def read_job(env: Mapping[str, str]) -> Job:
+    """The job. Raises UserError when it is not told, or can't be read."""
+    path = Path(_need(env, Env.JOB))
+    try:
+        return job_from_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{Env.JOB}: {path} cannot be read: {error}") from error
 
 
 def _need(env: Mapping[str, str], name: str) -> str:

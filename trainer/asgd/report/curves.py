@@ -32,6 +32,8 @@ WIDTH, HEIGHT, DPI = 1600, 1000, 100
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 _GREY = "#777777"
+SCALARS_MOST = 6
+"""Lines beside the loss in its panels."""
 _FEW_POINTS = 30
 _MOST_BARS = 40
 _MANY_WORKERS = 24
@@ -104,6 +106,7 @@ def draw_loss(axes: Axes, history: History, *, against_time: bool) -> None:
     if not curve:
         return _empty(axes, "no loss was reported")
     _line(axes, curve, history, against_time, BLUE)
+    _draw_scalars(axes, history, against_time)
     values = [value for value in curve.y if math.isfinite(value)]
     if min(values) > 0 and max(values) / min(values) > 30:
         axes.set_yscale("log")
@@ -112,6 +115,16 @@ def draw_loss(axes: Axes, history: History, *, against_time: bool) -> None:
     if against_time:
         _draw_marks(axes, history)
     return None
+
+
+def _draw_scalars(axes: Axes, history: History, against_time: bool) -> None:
+    """What the loss function returns beside the loss, as thin lines with their names."""
+    found = series.scalars(history, series.by_time if against_time else series.by_samples)
+    scale = _time_unit(history)[0] if against_time else 1.0
+    for name, curve in list(found.items())[:SCALARS_MOST]:
+        axes.plot([x / scale for x in curve.x], curve.y, linewidth=1, label=name)
+    if found:
+        axes.legend(loc="upper right", frameon=False, fontsize="small")
 
 
 def draw_throughput(axes: Axes, history: History) -> None:

@@ -142,6 +142,8 @@ def figures(status: Status) -> Iterator[tuple[str, str]]:
     if status.epochs:
         goal = status.stop_after.epochs
         yield "epoch", f"{status.epochs:.1f}" + (f" of {goal:g}" if goal is not None else "")
+    for name, value in list(status.scalars.items())[:_METRICS]:
+        yield name, units.number(value)
     for name, value in list(status.metrics.items())[:_METRICS]:
         yield name, f"{units.number(value)}  at update {status.metrics_at_updates:,}"
     yield "staleness", staleness(status.staleness).replace(",", "")
@@ -188,7 +190,9 @@ def _title(status: Status) -> Text:
 
 def _bar(status: Status) -> RenderableType:
     if status.progress is None:
-        return _line("no forecast: the stop rule is a metric" if status.stop_after.metric else "", "dim")
+        return _line(
+            "no forecast: the stop rule is a metric" if status.stop_after.only_evaluated else "", "dim"
+        )
     part = min(1.0, max(0.0, status.progress))
     forecast = status.eta_seconds is not None and status.phase == "running"
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)

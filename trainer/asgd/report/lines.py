@@ -50,6 +50,8 @@ class Progress(Line, tag="progress", frozen=True):
     bytes_received: int = 0
     loss: float | None = None
     """Null when there is none or it is not finite."""
+    scalars: dict[str, float | None] = {}
+    """{name: recent mean} of what the loss function returns beside the loss."""
     staleness: StalenessView = StalenessView()
     workers: int = 0
     """How many are running."""

@@ -63,6 +63,16 @@ def loss(history: History, x: Callable[[Progress], float]) -> Curve:
     return _curve(history, Progress, x, lambda line: line.loss)
 
 
+def scalars(history: History, x: Callable[[Progress], float]) -> dict[str, Curve]:
+    """{name: what the loss function returns beside the loss} against `x`, as the names first came."""
+    names = {name: None for line in history.lines if isinstance(line, Progress) for name in line.scalars}
+    return {name: _curve(history, Progress, x, _scalar(name)) for name in names}
+
+
+def _scalar(name: str) -> Callable[[Progress], float | None]:
+    return lambda line: line.scalars.get(name)
+
+
 def throughput(history: History) -> Curve:
     """Samples a second of all workers together, against time."""
     return _curve(history, Progress, by_time, lambda line: line.samples_per_second)

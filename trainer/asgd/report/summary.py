@@ -27,6 +27,7 @@ _REASONS = {
     "updates": "the updates of the stop rule are done",
     "samples": "the samples of the stop rule are done",
     "seconds": "the time of the stop rule is over",
+    "patience": "the evaluations got no better",
     "metric": "the metric of the stop rule is reached",
     "diverged": "training diverged; a smaller learning rate may help",
     "unevaluated": "only a metric could end it, and its evaluation fails",
@@ -107,6 +108,8 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         f"and {units.plural(summary.shards, 'shard')}",
         f"staleness  {staleness(summary.staleness)}",
     ]
+    if best := summary.best:
+        lines.append(f"best       {best.metric} {units.number(best.value)} at update {best.updates:,}")
     bad = [f"{what} {text}" for what, text in troubles(summary)]
     if summary.optimizer:
         lines.insert(2, f"optimizer  {summary.optimizer}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from asgd.spec.types import Metric, StopAfter
+from asgd.spec.types import Metric, PatienceRule, StopAfter
 
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -57,6 +57,11 @@ def target(metric: Metric) -> str:
     return " and ".join([f"{metric.name} {sign} {value:g}" for sign, value in bounds if value is not None])
 
 
+def unimproved(rule: PatienceRule) -> str:
+    """`accuracy gets no better for 5 evaluations`."""
+    return f"{rule.metric} gets no better for {plural(rule.evaluations, 'evaluation')}"
+
+
 def stop_rule(rule: StopAfter) -> str:
     """`40 epochs or accuracy >= 0.98`; empty without a rule."""
     parts = [
@@ -65,5 +70,6 @@ def stop_rule(rule: StopAfter) -> str:
         plural(rule.samples, "sample") if rule.samples is not None else "",
         seconds(rule.seconds) if rule.seconds is not None else "",
         target(rule.metric) if rule.metric is not None else "",
+        unimproved(rule.patience) if rule.patience is not None else "",
     ]
     return " or ".join(part for part in parts if part)

@@ -9,6 +9,7 @@ finished coordinator keeps answering Stop until its process is removed.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from asgd.errors import UserError
@@ -20,7 +21,9 @@ from asgd.server.mean import Mean
 from asgd.server.members import Member
 from asgd.server.pool import ANY, Pool, Span, Wanted
 from asgd.server.rates import Rates
+from asgd.server.rhythm import Counts, next_update, passed
 from asgd.spec.types import JobSpec
+from asgd.wire.limits import FIGURES_MOST
 from asgd.wire.messages import Granted
 
 RETURN_SECONDS = 2.0
@@ -45,6 +48,8 @@ class Coordinator(Diverging):
         self.seconds_before = 0.0
         self.last_push = 0.0
         self.mean_loss = Mean()
+        self.mean_scalars: dict[str, Mean] = {}
+        """Of what the loss function returns beside the loss."""
         self.agreement = Agreement()
         self.rates = Rates()
         self.save_round = 0
@@ -52,6 +57,10 @@ class Coordinator(Diverging):
         self.save_asked: float | None = None
         self.saved_round = 0
         self.last_save = 0.0
+        self.saved_at = Counts()
+        """How far the job was, or is to be, in the newest save that fell due by updates or epochs."""
+        self.by_rounds = False
+        """Versions count rounds, and not updates."""
         self.returning_until = 0.0
         """After a restart: workers of the earlier start may still say hello, and tell what they have seen of it."""
         self._saved_changes = 0
@@ -114,8 +123,9 @@ class Coordinator(Diverging):
             self.pool.end_after(spec.stop_after.epochs)
 
     def pushed(
-        self, index: int, visits: list[Span], samples: int, loss: float | None, verdict: str, now: float
-    ) -> None:
+        self, index: int, visits: list[Span], samples: int, loss: float | None, verdict: str, now: float,
+        scalars: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
         """Shard 0 gave a push its verdict; whatever that is, it is a sign of life and of progress."""
         self.first_push = now if self.first_push is None else self.first_push
         self.last_push = now
@@ -143,6 +153,9 @@ class Coordinator(Diverging):
             member.unusable_in_a_row = 0
             member.samples += samples
             member.mean_loss.add(loss, MEMBER_KEEPS)
+        for name, value in (scalars or {}).items():
+            if name in self.mean_scalars or len(self.mean_scalars) < FIGURES_MOST:
+                self.mean_scalars.setdefault(name, Mean()).add(value, LOSS_KEEPS)
         if loss is not None:
             self._note_loss(index, loss, now)
         self._check_stop(now)
@@ -174,6 +187,11 @@ class Coordinator(Diverging):
     def epochs(self) -> float:
         """Passes over the data, as visited samples / size; for streams 0."""
         return self.pool.visited / self.pool.size if self.pool else 0.0
+
+    @property
+    def counts(self) -> Counts:
+        """How far the job is."""
+        return Counts(self.updates, self.epochs)
 
     def trained_seconds(self, now: float) -> float:
         """Seconds since the first push, accepted or not, earlier starts included."""
@@ -256,11 +274,28 @@ class Coordinator(Diverging):
     def _check_save(self, now: float) -> None:
         if self.save_asked is not None or not self.updates or self.divergence.suspected or self.going_back:
             return
-        if now - self.last_save >= self.spec.checkpoint.every_seconds:
-            ahead = math.ceil(self.rates.updates_per_second(now) * 0.6) + 1
+        ahead = 0 if self.by_rounds else math.ceil(self.rates.updates_per_second(now) * 0.6) + 1
+        seconds = self.spec.checkpoint.seconds
+        if self._check_counted_save(now, ahead):
+            return
+        if seconds and now - self.last_save >= seconds:
             self.ask_save(now, self.updates + ahead)
         elif self.changes > self._saved_changes:
             self.ask_save(now, self.updates)
+
+    def _check_counted_save(self, now: float, ahead: int) -> bool:
+        """Whether a save by updates or epochs was asked for. One by updates is announced ahead."""
+        rhythm = self.spec.checkpoint
+        target = next_update(rhythm, self.saved_at)
+        if target is not None and self.updates + ahead >= target:
+            version = max(target, self.updates)
+            self.saved_at = Counts(version, self.epochs)
+        elif passed(rhythm, self.saved_at, self.counts):
+            version, self.saved_at = self.updates, self.counts
+        else:
+            return False
+        self.ask_save(now, 0 if self.by_rounds else version)
+        return True
 
     def ask_save(self, now: float, version: int) -> None:
         """Starts a save round: every shard saves when it reaches `version`."""

@@ -33,6 +33,8 @@ class EvaluatorLife:
         """When any incarnation has told a result, or the lack of one was told."""
         self._results = 0
         self._slowest = 0.0
+        self._asked: float | None = None
+        """Since when an evaluation by updates or epochs is due; None: none is."""
 
     def meet(self, now: float, incarnation: int) -> bool:
         """It joined, or was heard of. Whether it is another process than the one before."""
@@ -52,13 +54,22 @@ class EvaluatorLife:
         self.wanted = True
         self.awaited = self.heard is None and not self.gone
 
+    def ask(self, due: bool, now: float) -> None:
+        """Whether an evaluation by updates or epochs is due at this moment."""
+        if not due:
+            self._asked = None
+        elif self._asked is None:
+            self._asked = now
+
     def told(self, every: float, now: float) -> None:
-        """It has told a result. `every`: seconds between the starts of two evaluations."""
-        gap = now - self._progress
+        """It has told a result. `every`: seconds between the starts of two evaluations; 0: they come by counts."""
+        begun = self._progress if every or self._asked is None else max(self._progress, self._asked)
+        gap = now - begun
         if self._results and gap > 1.05 * every:  # NB: else it was waiting for the time to look again
             self._slowest = max(self._slowest, gap)
         self._results += 1
         self._progress = self._told_at = now
+        self._asked = None
 
     def silent(self, since: float, now: float) -> bool:
         """Whether nobody is left to evaluate the weights that are final since `since`."""
@@ -70,15 +81,18 @@ class EvaluatorLife:
         policy = spec.run_policy
         if not self._results:
             return policy.startup_deadline_seconds
-        return max(
-            policy.progress_deadline_seconds, SLOW_TIMES * self._slowest, 2 * spec.evaluation.every_seconds
-        )
+        return max(policy.progress_deadline_seconds, SLOW_TIMES * self._slowest, 2 * spec.evaluation.seconds)
+
+    def _owes_since(self, spec: JobSpec) -> float | None:
+        """Since when it owes a result at the earliest; None: it owes none."""
+        return 0.0 if spec.evaluation.seconds else self._asked
 
     def hangs(self, spec: JobSpec, training_since: float, now: float) -> float:
         """Seconds that it has told nothing while it should have, when these are too many; else 0."""
-        if not spec.evaluation.every_seconds or self.heard is None or self.given_up:
+        owes = self._owes_since(spec)
+        if owes is None or self.heard is None or self.given_up:
             return 0.0
-        idle = now - max(self._progress, training_since)
+        idle = now - max(self._progress, training_since, owes)
         return idle if idle > self.deadline(spec) else 0.0
 
     def missing(self, spec: JobSpec, training_since: float, now: float) -> float:
@@ -87,9 +101,10 @@ class EvaluatorLife:
 
         An evaluation may hang, be given up, and another evaluator take as long as a start takes.
         """
-        if not (spec.evaluation.every_seconds and self.wanted) or self.gone:
+        owes = self._owes_since(spec)
+        if owes is None or not self.wanted or self.gone:
             return 0.0
-        idle = now - max(self._told_at, training_since)
+        idle = now - max(self._told_at, training_since, owes)
         if idle <= self.deadline(spec) + spec.run_policy.startup_deadline_seconds:
             return 0.0
         self._told_at = now
@@ -101,3 +116,5 @@ class EvaluatorLife:
             self.heard = min(now, self.heard + seconds)
         self._progress = min(now, self._progress + seconds)
         self._told_at = min(now, self._told_at + seconds)
+        if self._asked is not None:
+            self._asked = min(now, self._asked + seconds)

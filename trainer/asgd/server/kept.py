@@ -17,7 +17,10 @@ from asgd.server.agreement import Agreement
 from asgd.server.divergence import Divergence
 from asgd.server.mean import Mean
 from asgd.server.notices import Notices
+from asgd.server.patience import Patience
 from asgd.server.pool import PoolState
+from asgd.server.rhythm import Counts
+from asgd.spec.status import BestView
 
 if TYPE_CHECKING:
     from asgd.server.coordinator import Coordinator
@@ -30,7 +33,7 @@ RUN_BOUND = (
 """Of one start of the job only: a job that is resumed by another one begins these anew."""
 
 NOT_UNDONE = (
-    "notices", "restarts", "seen", "lost", "suspects", "finished_loops", "evaluations_failed", "agreement",
+    "notices", "restarts", "seen", "lost", "suspects", "finished_loops", "evaluations_failed", "agreement", "best",
 )  # fmt: skip
 """What a rollback leaves as it was: it has happened, whatever the weights are now."""
 
@@ -51,6 +54,7 @@ class Kept(Struct, rename="camel"):
     seconds: float = 0.0
     """Trained until then."""
     mean_loss: Mean = msgspec.field(default_factory=Mean)
+    mean_scalars: dict[str, Mean] = {}
     divergence: Divergence = msgspec.field(default_factory=Divergence)
     diverged_by: list[int] = []
     rollbacks: int = 0
@@ -60,6 +64,9 @@ class Kept(Struct, rename="camel"):
     suspects: set[int] = set()
     metrics: dict[str, float] = {}
     metrics_at: int = -1
+    evaluated_at: Counts = Counts()
+    best: BestView | None = None
+    patience: Patience = msgspec.field(default_factory=Patience)
     evaluations_failed: int = 0
     evaluation_error: str = ""
     restarts: dict[str, int] = {}
@@ -95,6 +102,7 @@ def take_over(coordinator: Coordinator, state: dict[str, Any]) -> None:
             setattr(coordinator, name, getattr(kept, name))
     if not same_run:
         coordinator.agreement.of_earlier_start()
+        coordinator.patience.waited = 0
     coordinator.seconds_before = kept.seconds
     coordinator.describe_data(kept.dataset, kept.guarantee, kept.tensors.encode())
     if coordinator.pool and kept.pool:

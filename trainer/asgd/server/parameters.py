@@ -20,6 +20,7 @@ from asgd.algorithms.schedule import rate_factor
 from asgd.errors import ProtocolError, UserError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
+from asgd.server.average import Average
 from asgd.server.losses import Losses
 from asgd.server.outliers import Outliers
 from asgd.spec.types import JobSpec
@@ -70,6 +71,7 @@ class Parameters:
         """Nobody trains yet: the initial weights are still to be saved, for the job may have to go back to them."""
         self.spoils = 0
         """Accepted pushes that turned out to be bad in a later chunk."""
+        self.average = Average(spec.evaluation.ema, strategy.rounds)
         self.losses = Losses()
         self.rollbacks = 0
         """How often the job had gone back to a checkpoint when this start began."""
@@ -109,6 +111,7 @@ class Parameters:
         self.state.start, self.state.blocks = part.start, [0, size]
         self.state.weights = self.memory(part.size)
         self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
+        self.average.allocate(part.size)
         self.state.scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
         self._decoded = np.empty_like(self.state.scratch)
         if self.spec.codec.pull in codec.LOSSY:
@@ -163,7 +166,7 @@ class Parameters:
 
     def arrays(self) -> dict[str, F32]:
         """Everything of full size that a checkpoint holds."""
-        return {"weights": self.state.weights, **self.state.slots}
+        return {"weights": self.state.weights, **self.state.slots, **self.average.arrays}
 
     def meta(self) -> dict[str, Any]:
         """The rest of what a checkpoint holds, as JSON-able values."""
@@ -176,6 +179,7 @@ class Parameters:
             "outliers": self.outliers.state(),
             "losses": self.losses.state(),
             "rollbacks": self.rollbacks,
+            "averaged": self.average.updates,
             "rule": self.rule.decode(),
             # NB: it is written while the strategy goes on.
             "facts": deepcopy(self.state.facts),
@@ -188,7 +192,8 @@ class Parameters:
     def restore(self, size: int, layout: str, arrays: dict[str, F32], meta: dict[str, Any]) -> None:
         """Takes over a checkpoint; `meta` without `seen` (another shard count) forgets old pushes."""
         self.allocate(size, layout)
-        for name, array in self.arrays().items():
+        self.average.restore(arrays, meta.get("averaged"))
+        for name, array in {"weights": self.state.weights, **self.state.slots}.items():
             if name not in arrays:
                 raise ProtocolError(
                     f"the checkpoint has no {name}: it was made with another algorithm or optimizer"

@@ -12,11 +12,13 @@ import msgspec
 
 from asgd.errors import ProtocolError, UserError
 from asgd.server import kept, outliers
+from asgd.server.beaten import beaten
 from asgd.server.collecting import Collecting
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, serving, shard_report
 from asgd.server.failures import Failures
 from asgd.server.pool import Wanted
+from asgd.server.rhythm import Counts, needs_size
 from asgd.server.saving import Restored, Saving
 from asgd.server.shard import Shard, named
 from asgd.server.traffic import Traffic
@@ -53,6 +55,7 @@ class Primary:
     def __init__(self, job: Job, run: str, shard: Shard, saving: Saving | None, traffic: Traffic) -> None:
         self.job, self.shard, self.traffic, self._saving = job, shard, traffic, saving
         self.coordinator = Coordinator(job.spec, run)
+        self.coordinator.by_rounds = shard.strategy.rounds
         self.collecting = Collecting(job, run, shard, self.coordinator, saving) if saving else None
         self.reports: dict[int, ShardReport] = {}
         self.terms: dict[int, int] = {0: shard.term}
@@ -77,6 +80,8 @@ class Primary:
         coordinator = self.coordinator
         coordinator.load(state)
         coordinator.last_save = now
+        saved = found.manifest.updates if found.manifest else coordinator.updates
+        coordinator.saved_at = Counts(saved, coordinator.epochs)
         if returns := state["run"] == coordinator.run:  # another start resumes the job, and restarts nothing
             coordinator.returning_until = now + RETURN_SECONDS
         self.shard.state.dataset, self.shard.tensors = coordinator.dataset, coordinator.tensors
@@ -109,9 +114,10 @@ class Primary:
         known = self.coordinator.dataset
         if message.dataset is None and message.own_loop:
             return None
-        if message.dataset is None and self.job.spec.stop_after.epochs is not None:
-            text = "spec.stopAfter.epochs needs data of a known size, and this entrypoint's data is a stream"
-            return self._unlike(f"{text}; allowed here: updates, samples, seconds, metric")
+        if message.dataset is None and (needs := needs_size(self.job.spec)):
+            field, others = needs
+            text = f"spec.{field} needs data of a known size, and this entrypoint's data is a stream"
+            return self._unlike(f"{text}; allowed here: {others}")
         if known is not None and message.dataset != known:
             return self._unlike(f"this job's data has {known} samples, not {message.dataset}")
         return None
@@ -165,8 +171,9 @@ class Primary:
             self.coordinator.dropped(message.index, message.visits, now)
             return
         if not message.chunk and (message.steps or undone) and fresh:
+            verdict, figures = reply.verdict, message.scalars
             self.coordinator.pushed(
-                message.index, message.visits, message.samples, message.loss, reply.verdict, now
+                message.index, message.visits, message.samples, message.loss, verdict, now, figures
             )
             return
         self.coordinator.active(message.index, now)
@@ -175,6 +182,8 @@ class Primary:
 
     def pulled(self, message: Pull, parked: bool, now: float) -> None:
         """A pull is answered, or held back until something changes."""
+        if message.role == "evaluator" and not message.chunk:
+            self.coordinator.pulled(self.shard.state.version)
         if message.role != "worker":
             return
         if parked:
@@ -196,10 +205,13 @@ class Primary:
             case Beat():
                 return self._beat(message, now)
             case Evaluated():
+                at = self.coordinator.counts_of(message.version)
                 self.coordinator.evaluated(
-                    message.version, message.metrics, message.final, now, message.error
+                    at.updates, message.metrics, message.final, now, message.error, epochs=at.epochs
                 )
-                return Done()
+                if message.role == "evaluator":
+                    self._best_kept(message)
+                return Done(str(at.updates).encode())
             case Failed():
                 return self._failed(message)
             case Command():
@@ -239,24 +251,12 @@ class Primary:
                 return fault
         else:
             raise ProtocolError(f"a beat of role {message.role!r} with a report of another")
-        return self._beaten()
+        return beaten(coordinator, self.collecting, self.shard.rollbacks, message.role)
 
-    def _beaten(self) -> Beaten:
-        coordinator, collecting = self.coordinator, self.collecting
-        return Beaten(
-            workers=len(coordinator.members),
-            members={member.index: member.incarnation for member in coordinator.members.values()},
-            stop=coordinator.stop_reason,
-            final=coordinator.phase in ("evaluating", "finished"),
-            save=collecting.under_way if collecting else 0,
-            save_at=coordinator.save_at,
-            saved=collecting.complete if collecting else 0,
-            dataset=coordinator.dataset,
-            resting=[member.index for member in coordinator.members.values() if member.resting],
-            every_seconds=coordinator.spec.evaluation.every_seconds,
-            rollbacks=self.shard.rollbacks,
-            back_to=collecting.complete if collecting else 0,
-        )
+    def _best_kept(self, message: Evaluated) -> None:
+        if self._saving is None or self.job.spec.checkpoint.best is None:
+            return
+        self.coordinator.keeps_best(message.best, self._saving.facts.uri, message.trouble)
 
     def _worker_report(self, index: int, report: WorkerReport) -> None:
         if member := self.coordinator.members.get(index):

@@ -80,6 +80,7 @@ class RoundPart:
         if given:
             self.strategy.close(state, given, order.decision)
             state.version += len(given)
+            self.shard.average.closed(state.weights)
         late = len(state.inbox) - len(given)
         if late:
             self.shard.refused["late"] += late

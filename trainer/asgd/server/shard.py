@@ -19,7 +19,7 @@ from asgd.kernel import F32
 from asgd.server.parameters import Parameters, Seen
 from asgd.wire import codec
 from asgd.wire.agreement import layout_difference
-from asgd.wire.messages import Exchange, Fault, Hello, Init, Pull, Reply, Welcome
+from asgd.wire.messages import OF_AVERAGE, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
 from asgd.wire.partition import (
     CHUNK,
     chunk_count,
@@ -163,7 +163,8 @@ class Shard(Parameters):
                 "order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term
             )
         pieces, looked = self._pieces(message, payload), None
-        self.follow(message)
+        if message.settings != self.settings:
+            self.follow(message)
         if fresh:
             looked = self._largest(message, *pieces[0])
             seen = self._begin(message, looked)
@@ -282,9 +283,9 @@ class Shard(Parameters):
             seen.push = None
             self.outliers.told(push.largest)
             self.strategy.finish(state, push)
-            if not push.steps:
-                return
-            self._advance(message.index)
+            if push.steps:
+                self._advance(message.index)
+                self.average.pushed(state.weights)
 
     def _spoil(self, index: int, seen: Seen, push: Push, largest: float) -> None:
         """A push that left during backward, or a worker that lies: at most what came before is in."""
@@ -366,13 +367,12 @@ class Shard(Parameters):
         return "fp32" if self.shadows else self.spec.codec.pull
 
     def weights(self, message: Exchange | Pull, worker: int, run: int = 1) -> F32 | None:
-        """The chunk that goes with a reply that carries weights: a view, to be copied before the next update.
-
-        None when the strategy has nothing new for this worker.
-        """
+        """A view of the chunk that goes with a reply, good until the next update; None: nothing new for this worker."""
         span = self._span(message, run)
-        if not isinstance(message, Pull) or message.of < 0:
+        if not isinstance(message, Pull) or message.of == -1:
             return self.strategy.answer(self.state, span, worker)
+        if message.of == OF_AVERAGE:
+            return self.average.read(self.state.weights, span)
         # NB: a contribution that is gone was asked for by a question that is over.
         part = self.state.inbox.get(message.of)
         return part.vector[span] if part else np.zeros_like(self.state.weights[span])

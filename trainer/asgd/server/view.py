@@ -65,10 +65,8 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         bytes_received=sum(report.received for report in shards),
         bytes_saved=sum(report.codec_saved for report in shards),
         loss=coordinator.loss,
-        metrics=dict(coordinator.metrics),
-        metrics_at_updates=max(0, coordinator.metrics_at),
-        evaluations_failed=coordinator.evaluations_failed,
-        evaluation_error=coordinator.evaluation_error,
+        scalars={name: mean.value for name, mean in coordinator.mean_scalars.items()},
+        **_evaluation(coordinator),
         staleness=staleness(histogram),
         staleness_histogram=dict(first.histogram),
         refused=dict(refused),
@@ -103,6 +101,18 @@ def _rollbacks(coordinator: Coordinator) -> dict[str, Any]:
         "rollbacks": coordinator.rollbacks,
         "rollback_detail": coordinator.rollback_detail,
         "rate_factor": rate_factor(coordinator.spec, coordinator.rollbacks),
+    }
+
+
+def _evaluation(coordinator: Coordinator) -> dict[str, Any]:
+    rule, best = coordinator.spec.checkpoint.best, coordinator.best
+    return {
+        "metrics": dict(coordinator.metrics),
+        "metrics_at_updates": max(0, coordinator.metrics_at),
+        # NB: a job that was resumed may go by another metric now, or by none.
+        "best": best if rule and best and best.metric == rule.metric else None,
+        "evaluations_failed": coordinator.evaluations_failed,
+        "evaluation_error": coordinator.evaluation_error,
     }
 
 

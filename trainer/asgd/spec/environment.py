@@ -88,6 +88,10 @@ class Env(StrEnum):
         "which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for happens once a run",
     )
     RECORD = "ASGD_RECORD", "folder for the logs that `asgd replay` reads; not set: nothing is recorded"
+    PROFILE = (
+        "ASGD_PROFILE",
+        "FIRST:LAST:PATH: this worker profiles these steps of its own and leaves PATH.json and PATH.txt; not set: none",
+    )
     NODE = "ASGD_NODE", "name of the machine, for strategies that group by node"
     JOIN_TIMEOUT = (
         "ASGD_JOIN_TIMEOUT",

@@ -24,32 +24,42 @@ LIVE: tuple[tuple[str, ...], ...] = (
     ("runPolicy",),
     ("stopAfter",),
     ("divergence",),
-    ("evaluation",),
+    ("evaluation", "everySeconds"),
+    ("evaluation", "everyUpdates"),
+    ("evaluation", "everyEpochs"),
+    ("evaluation", "devices"),
     ("checkpoint", "everySeconds"),
+    ("checkpoint", "everyUpdates"),
+    ("checkpoint", "everyEpochs"),
     ("checkpoint", "keep"),
 )
 """Paths below `spec`; a path to an object means all of it."""
 
 
 def split(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The frozen and the live part of a defaulted spec (camelCase, as in YAML). Both keep the spec's own shape."""
+    """The frozen and the live part of a defaulted spec (camelCase, as in YAML). Both keep the spec's own shape.
+
+    The live part names all live fields: null is what nobody has given, so that taking a field away is an edit too.
+    """
     frozen: dict[str, Any] = copy.deepcopy(dict(spec))
     live: dict[str, Any] = {}
     for *parents, leaf in LIVE:
         source, target = frozen, live
         for parent in parents:
-            source = source.get(parent, {})
+            source = source.get(parent) or {}
             target = target.setdefault(parent, {})
-        if leaf in source:
-            target[leaf] = source.pop(leaf)
+        target[leaf] = source.pop(leaf, None)
+        if parents and not source:
+            # NB: what is wholly live leaves no trace, so that it never changes the hash of the frozen part.
+            frozen.pop(parents[0], None)
     return frozen, live
 
 
 def merge(spec: JobSpec, live: bytes) -> JobSpec:
     """`spec` with the live part that `split` made, as JSON, in place of its own live fields.
 
-    A live field that is absent or null stays as it is; other fields are not read. Raises UserError when the text is no
-    JSON object or a value has the wrong type.
+    A live field that is absent stays as it is, null is its default; other fields are not read. Raises UserError
+    when the text is no JSON object or a value has the wrong type.
     """
     try:
         fresh = msgspec.json.decode(live, type=dict[str, Any])
@@ -61,15 +71,15 @@ def merge(spec: JobSpec, live: bytes) -> JobSpec:
 def _overlaid(document: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
     for path in LIVE:
         *parents, leaf = path
-        if (value := _at(fresh, path)) is not None:
-            target = document
-            for parent in parents:
-                target = target[parent]
-            target[leaf] = value
-    return document
-
-
-def _at(document: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        document = document.get(name) if isinstance(document, dict) else None
+        given, target = fresh, document
+        for parent in parents:
+            given, target = given.get(parent) or {}, target[parent]
+            if not isinstance(given, dict):
+                raise UserError(f"live fields: {parent} is no object")
+        if leaf not in given:
+            continue
+        if given[leaf] is None:
+            target.pop(leaf, None)
+        else:
+            target[leaf] = given[leaf]
     return document

@@ -109,6 +109,21 @@ class CheckpointView(Struct, rename="camel", frozen=True):
     """Its size."""
 
 
+class BestView(Struct, rename="camel", frozen=True):
+    """The best evaluation so far, whose weights are kept (`checkpoint.best`)."""
+
+    metric: str = ""
+    """Name of the metric."""
+    value: float = 0.0
+    """Its best value."""
+    updates: int = 0
+    """The update count of the weights that were evaluated."""
+    samples: int = 0
+    """The samples of these weights."""
+    uri: str = ""
+    """Their model file in the checkpoint store."""
+
+
 class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """What a status and the summary of a run have in common. Totals count from the job's first start, restarts of
     servers and resumed runs included. A field that stands here stands in `/status` and in `summary.json`."""
@@ -133,10 +148,14 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """What codecs saved of the payload bytes that fp32 would have taken, both ways."""
     loss: float | None = None
     """Recent mean training loss."""
+    scalars: dict[str, float | None] = {}
+    """{name: recent mean} of what `Task.loss` returns beside the loss, where it returns a dict."""
     metrics: dict[str, float | None] = {}
     """{name: value} of the newest evaluation, null when it is not finite."""
     metrics_at_updates: int = 0
     """The update count of the weights that `metrics` were measured on."""
+    best: BestView | None = None
+    """The best evaluation, with `checkpoint.best`; null before the first one."""
     evaluations_failed: int = 0
     """Evaluations that raised, or gave no numbers."""
     evaluation_error: str = ""
@@ -160,7 +179,7 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     checkpoint: CheckpointView | None = None
     """The newest complete checkpoint."""
     stop_reason: str = ""
-    """epochs | updates | samples | seconds | metric | diverged | interrupted | suspended | stopped |
+    """epochs | updates | samples | seconds | metric | patience | diverged | interrupted | suspended | stopped |
     ended (every worker's own loop did) | unevaluated (only a metric could end it, and that fails), or empty."""
     stop_detail: str = ""
     """What led to it, in a sentence without a full stop; empty where the reason says it all."""

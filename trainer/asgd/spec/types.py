@@ -123,12 +123,28 @@ class Metric(Spec, frozen=True):
     at_most: float | None = None
 
 
+class PatienceRule(Spec, frozen=True):
+    """So many evaluations without improvement end the job."""
+
+    metric: str
+    mode: str
+    evaluations: int
+    min_delta: float = 0.0
+
+
 class StopAfter(Spec, frozen=True):
     epochs: float | None = None
     updates: int | None = None
     samples: int | None = None
     seconds: float | None = None
     metric: Metric | None = None
+    patience: PatienceRule | None = None
+
+    @property
+    def only_evaluated(self) -> bool:
+        """Nothing but what evaluations say could end the job."""
+        evaluated = self.metric is not None or self.patience is not None
+        return evaluated and (self.epochs, self.updates, self.samples, self.seconds) == (None,) * 4
 
 
 class DivergenceRule(Spec, frozen=True):
@@ -158,9 +174,56 @@ class Devices(Spec, frozen=True):
     resource_name: str = "nvidia.com/gpu"
 
 
-class Evaluation(Spec, frozen=True):
-    every_seconds: float = 10.0
+class Rhythm(Spec, frozen=True):
+    """How often: what is given counts each by itself, and the first that falls due is it."""
+
+    every_seconds: float | None = None
+    every_updates: int | None = None
+    every_epochs: float | None = None
+
+    @property
+    def counted(self) -> bool:
+        """By updates or epochs, perhaps beside seconds."""
+        return self.every_updates is not None or self.every_epochs is not None
+
+    def seconds_or(self, usual: float) -> float:
+        """Seconds from one to the next; 0: not by time. `usual`: where nothing at all is given."""
+        if self.every_seconds is not None:
+            return self.every_seconds
+        return 0.0 if self.counted else usual
+
+
+class Evaluation(Rhythm, frozen=True):
+    ema: float | None = None
     devices: Devices = field(default_factory=Devices)
+
+    @property
+    def seconds(self) -> float:
+        """From one evaluation to the next; 0: not by time."""
+        return self.seconds_or(10.0)
+
+
+class TensorBoard(Spec, frozen=True):
+    dir: str = ""
+
+
+class MLflow(Spec, frozen=True):
+    tracking_uri: str = ""
+    experiment: str = ""
+    run_name: str = ""
+
+
+class WandB(Spec, frozen=True):
+    project: str = ""
+    mode: str = ""
+
+
+class Logger(Spec, frozen=True):
+    """Exactly one of its fields is there."""
+
+    tensorboard: TensorBoard | None = None
+    mlflow: MLflow | None = None
+    wandb: WandB | None = None
 
 
 class ExitCodes(Spec, frozen=True):
@@ -197,12 +260,28 @@ class Volume(Spec, frozen=True):
     empty_dir: dict[str, Any] | None = None
 
 
-class Checkpoint(Spec, frozen=True):
+AVERAGE_PREFIX = "ema."
+"""Of the metrics of the moving average (`evaluation.ema`)."""
+
+
+class BestRule(Spec, frozen=True):
+    """Which evaluation is the best one, whose weights are kept."""
+
+    metric: str
+    mode: str
+
+
+class Checkpoint(Rhythm, frozen=True):
     uri: str = ""
     volume: Volume | None = None
-    every_seconds: float = 60
     keep: int = 3
+    best: BestRule | None = None
     restore: str = "Latest"
+
+    @property
+    def seconds(self) -> float:
+        """From one checkpoint to the next; 0: not by time."""
+        return self.seconds_or(60.0)
 
 
 class RunPolicy(Spec, frozen=True):
@@ -275,6 +354,7 @@ class JobSpec(Spec, frozen=True):
     rollback: RollbackRule = field(default_factory=RollbackRule)
     outliers: OutlierRule = field(default_factory=OutlierRule)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    logging: tuple[Logger, ...] = ()
     parameter_server: ParameterServer = field(default_factory=ParameterServer)
     workers: Workers = field(default_factory=Workers)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)

@@ -35,6 +35,7 @@ LEAVES_MOST = 10_000
 DEPTH_MOST = 16
 NOISE = 1e-9
 """What rounding may leave of values that are 0."""
+LOSS = "the loss of the first "
 ARRAYS_MOST = 16
 """Float arrays of one part that have figures of their own; those of the rest are added up."""
 SAMPLE_BYTES = 1024
@@ -169,14 +170,14 @@ def _three(values: npt.NDArray[np.float64]) -> list[float]:
     largest = float(np.abs(values).max(initial=0.0))
     if not largest:
         return [0.0, 0.0, 0.0]
-    scaled, factors = values / largest, _factors(values.size)
+    scaled, rows = values / largest, factors(values.size)
     root = float(np.sqrt(values.size))
-    found = [float(np.sqrt(np.mean(scaled * scaled))), *(float(row @ scaled) / root for row in factors)]
+    found = [float(np.sqrt(np.mean(scaled * scaled))), *(float(row @ scaled) / root for row in rows)]
     return [min(max(figure * largest, -1e300), 1e300) for figure in found]
 
 
 @functools.lru_cache(maxsize=8)
-def _factors(count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def factors(count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Two rows of factors of variance 1 that look like chance, and are the same everywhere.
 
     NB: not of +1 and -1 alone: every fourth pair of elements could change places unseen.
@@ -205,10 +206,15 @@ def unlike(one: Part, other: Part) -> str:
         return "in integers or strings"
     for start in range(0, len(one.floats), 3):
         a, b = one.floats[start : start + 3], other.floats[start : start + 3]
-        allowed = TOLERANCE * max(a[0], b[0]) + NOISE
-        if any(abs(x - y) > allowed for x, y in zip(a, b, strict=True)):
+        if apart(a, b, TOLERANCE):
             return "in floating-point values"
     return ""
+
+
+def apart(one: Sequence[float], other: Sequence[float], tolerance: float) -> bool:
+    """Whether a float array's three figures are those of another array; `tolerance`: of their root mean square."""
+    allowed = tolerance * max(one[0], other[0]) + NOISE
+    return any(abs(x - y) > allowed for x, y in zip(one, other, strict=True))
 
 
 def difference(ours: Sequence[Part], theirs: Sequence[Part]) -> tuple[str, str] | None:
@@ -230,6 +236,11 @@ def difference(ours: Sequence[Part], theirs: Sequence[Part]) -> tuple[str, str] 
 def is_sample(part: Part) -> bool:
     """Whether it is about the data."""
     return part.name.startswith("sample ")
+
+
+def is_loss(part: Part) -> bool:
+    """Whether it is about the loss (`first_loss.py`)."""
+    return part.name.startswith(LOSS)
 
 
 def layout_difference(ours: bytes, theirs: bytes) -> str:
@@ -256,7 +267,8 @@ def pack(parts: Sequence[Part], later: int = 0) -> bytes:
 
     There is room for so many samples that `with_samples` adds `later`.
     """
-    samples, tensors = [part for part in parts if is_sample(part)], [p for p in parts if not is_sample(p)]
+    samples = [part for part in parts if is_sample(part) or is_loss(part)]
+    tensors = [part for part in parts if not (is_sample(part) or is_loss(part))]
     found, run = [*samples, *tensors], 1
     count, size = DIGEST_PARTS_MOST - later, DIGEST_MOST - later * SAMPLE_BYTES
     while len(found) > count or len(msgspec.msgpack.encode(found)) > size:

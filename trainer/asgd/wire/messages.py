@@ -32,9 +32,9 @@ from asgd.wire.fields import (
 )  # fmt: skip
 from asgd.wire.fields import Role as Role
 from asgd.wire.fields import Span as Span
-from asgd.wire.reports import Report, Text
+from asgd.wire.reports import BestReport, Report, Text
 
-PROTOCOL = 1
+PROTOCOL, OF_AVERAGE = 1, -2
 
 
 class Message(Struct, tag=True, tag_field="t", array_like=True):
@@ -136,8 +136,7 @@ class Exchange(Message):
     loss: float | None = None
     visits: Annotated[list[Span], Meta(max_length=limits.VISITS_MOST)] = []
     """(epoch, start, stop) ranges of the epoch's order that this push covers; to shard 0."""
-    meta: Figures = {}
-    """Figures of the strategy's worker half; each is finite and below `limits.FIGURE_MOST`."""
+    meta: Figures = {}  # of the strategy's worker half; each is finite and below `limits.FIGURE_MOST`
     held: Natural = 0
     """State of this chunk that the worker holds (`wire/delta.py`); 0: none."""
     shared: bool = False  # as in Reply
@@ -151,6 +150,7 @@ class Exchange(Message):
     """How often the job had gone back when the weights were pulled that it was computed from."""
     settings: list[Figures] = []
     """Of each group of a script's optimizer: the figures that are not those of `Hello.rule`; empty: none is."""
+    scalars: Figures = {}  # what the loss function returns beside the loss; to shard 0
 
 
 class Pull(Message):
@@ -164,8 +164,8 @@ class Pull(Message):
     answer: Name = "fp32"
     held: Natural = 0
     """As in Exchange."""
-    of: Annotated[int, Meta(ge=-1, lt=limits.WORKERS_MOST)] = -1
-    """From Zeno's oracle: the worker whose contribution to the open round is asked for; -1: the weights."""
+    of: Annotated[int, Meta(ge=OF_AVERAGE, lt=limits.WORKERS_MOST)] = -1
+    """-1: the weights; OF_AVERAGE: their moving average; from Zeno's oracle: a worker's contribution to the round."""
     part: Version = 0
     parts: Parts = 1
 
@@ -248,22 +248,21 @@ class Beaten(Message):
     members: dict[int, int] = {}
     """{live worker: incarnation}"""
     stop: str = ""
-    final: bool = False
-    """To the evaluator: training is over, evaluate these weights and leave."""
+    final: bool = False  # to the evaluator: training is over, evaluate these weights and leave
     save: Natural = 0
     """To shards: number of the newest save and at which version it falls due."""
     save_at: Natural = 0
-    saved: Natural = 0
-    """The newest save that is complete."""
+    saved: Natural = 0  # the newest save that is complete
     dataset: int | None = None
     resting: list[Natural] = []
     """Workers without data for now: no clock waits for them."""
-    every_seconds: float = 0.0
-    """To the evaluator: how often to evaluate; 0 only at the end."""
-    given_up: str = ""
-    """Why this process was given up and has to end; nothing else is told then."""
+    every_seconds: float = 0.0  # to the evaluator: how often to evaluate; 0: not by time
+    given_up: str = ""  # why this process was given up and has to end; nothing else is told then
     rollbacks: Natural = 0
     back_to: Natural = 0  # to shards: who has not gone back so often does so, to this save
+    evaluation_due: Natural = (
+        0  # to the evaluator: an evaluation by updates or epochs, by its number; 0: none is due
+    )
 
 
 class Gathered(Message):
@@ -314,17 +313,18 @@ class Judged(Message):
 
 
 class Evaluated(Message):
-    """The evaluator's result on the weights of `version`."""
+    """The evaluator's result on the weights of `version`; the answer's body is their update count."""
 
     version: Version
     samples: Total
     metrics: Figures
     final: bool
-    role: Role = "evaluator"
-    """Who measured: the evaluator, or worker `index` with a loop of its own (`asgd.connect`)."""
+    role: Role = "evaluator"  # who measured; or worker `index` with a loop of its own (`asgd.connect`)
     index: Index = 0
     incarnation: Incarnation = 0
     error: Text = ""  # why there are no metrics
+    best: BestReport | None = None
+    trouble: Text = ""  # why it is not kept
 
 
 class Bye(Message):

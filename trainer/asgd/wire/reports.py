@@ -30,6 +30,16 @@ class Part(Struct, rename="camel"):
     """CRC-32 of the file's header, which holds those of its blocks; None: it has none (an earlier version's)."""
 
 
+class BestReport(Struct, array_like=True):
+    """The best evaluation, whose weights the evaluator has written as `file` of the store."""
+
+    metric: Name
+    value: float
+    updates: Count
+    samples: Count
+    file: Name
+
+
 class WorkerReport(Struct, tag="worker", tag_field="t"):
     """What a worker tells with its sign of life."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
 from asgd.host.say import say
 from asgd.record.worker import WorkerRecorder, recorder
+from asgd.spec.environment import Env
 from asgd.spec.groups import counted
 from asgd.spec.types import JobSpec
 from asgd.task import Task
@@ -157,6 +159,10 @@ def assemble(
     )  # fmt: skip
     meters = Meters(overlapped=overlaps(spec, rule))
     meters.ways = lambda: centre.ways
+    if os.environ.get(Env.PROFILE):
+        from asgd.worker.profiling import profile_as_told  # not needed by others
+
+        profile_as_told(meters)
     if buffers:
         meters.heal = buffers.heal
     noted = told.leaving(leaving)

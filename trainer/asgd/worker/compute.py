@@ -16,12 +16,15 @@ from asgd.worker.parallel.plan import asked, cut, place, stages_of
 from asgd.worker.pieces import pieces_of
 from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.reading.micro import MicroBatches
+from asgd.worker.scalars import Scalars
 
 
 class Computation(Protocol):
     """A model in its place; `flat` holds its weights and, after `gradient`, the batch's gradient."""
 
     flat: Flat
+    scalars: Scalars
+    """What the loss function returns beside the loss."""
 
     @property
     def where(self) -> str:
@@ -39,13 +42,14 @@ class Whole:
 
     def __init__(self, task: Task, flat: Flat, pieces: MicroBatches) -> None:
         self._task, self.flat, self._pieces = task, flat, pieces
+        self.scalars = Scalars()
 
     @property
     def where(self) -> str:
         return str(self.flat.device)
 
     def gradient(self, item: LeasedBatch, early: Early = nobody) -> float:
-        return backward(self._task, self.flat, self.flat.device, item, early, self._pieces)
+        return backward(self._task, self.flat, self.flat.device, item, early, self._pieces, self.scalars)
 
     def close(self) -> None:
         return

@@ -219,7 +219,7 @@ class WorkerCore:
         self.sequence += 1
         return PushHeader(
             sequence=self.sequence, samples=item.samples, steps=1, visits=item.visits, bases=self._versions,
-            by_chunk=True, rollbacks=self.rollbacks,
+            by_chunk=True, rollbacks=self.rollbacks, scalars=self._observer.scalars(),
         )  # fmt: skip
 
     def step(self, samples: int, loss: float | None, visits: Visits = (), *, left: bool = False) -> Life[str]:
@@ -361,7 +361,7 @@ class WorkerCore:
             sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=loss,
             visits=pending.visits, meta=self.rule.meta(), bare=vector is None,
             bases=self._computed_from if self.rule.parts == 1 else (), rollbacks=self.rollbacks,
-            settings=self.settings,
+            settings=self.settings, scalars=self._observer.scalars(),
         )  # fmt: skip
 
     def _land(self) -> Life[None]:

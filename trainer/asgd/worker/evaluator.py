@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -25,10 +26,17 @@ from asgd.host.priority import stand_back
 from asgd.host.say import say
 from asgd.host.warned import tell_warnings
 from asgd.kernel import F32
+from asgd.loggers.beside import Beside
+from asgd.spec.types import AVERAGE_PREFIX
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.limits import TEXT_MOST
-from asgd.wire.messages import Command, Done, Evaluated, Fault
+from asgd.wire.messages import Command, Done, Evaluated, Fault, Message
+from asgd.wire.partition import by_name
+from asgd.worker import left
+from asgd.worker.agenda import Agenda
+from asgd.worker.averaged import Averaged
+from asgd.worker.best_keeper import BestKeeper
 from asgd.worker.device import extras as state
 from asgd.worker.device.accelerator import Staging, choose_device, limit_threads
 from asgd.worker.device.batch_norm import recompute
@@ -42,18 +50,24 @@ from asgd.worker.sending.centre import open_centre
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.patience import Patience
-from asgd.worker.task.agreeing import digest_of_task
+from asgd.worker.task.agreeing import Looked, look
 from asgd.worker.task.build import build_task
+from asgd.worker.task.calling import Calling
+from asgd.worker.task.entrypoint import is_script
+from asgd.worker.task.first_loss import first_loss
 from asgd.worker.task.measuring import measured
+from asgd.worker.told_evaluator import EvaluatorTold
 
 POLL_SECONDS = 0.05
+HEAR_SECONDS = 0.1
+"""Pause between two questions to shard 0, which tells in its answer that an evaluation by updates or epochs is due."""
 TELL_SECONDS = 30.0
 
 
 class Evaluator:
     """Pulls the answer into `task.model` and measures it."""
 
-    def __init__(self, config: ProcessConfig, task: Task, digest: bytes = b"") -> None:
+    def __init__(self, config: ProcessConfig, task: Task, looked: Looked) -> None:
         spec = config.job.spec
         device = choose_device(spec.evaluation.devices.count, config.index)
         self.config, self.task = config, task
@@ -66,7 +80,7 @@ class Evaluator:
             size=self.flat.size,
             layout=self.flat.hash,
             tensors=json.dumps(self.flat.layout).encode(),
-            digest=digest,
+            digest=looked.digest(first_loss(task, spec, self.flat, looked.raw)),
         )
         patience = Patience(config.join_timeout_seconds)
         self.centre = open_centre(
@@ -74,10 +88,17 @@ class Evaluator:
         )
         self._device, self._buffers = device, Buffers(task.model)
         self._staging = Staging(self.flat.size, device)
-        self.heartbeat = Heartbeat(config.servers[0], config.keys, identity)
+        self.heartbeat = Heartbeat(config.servers[0], config.keys, identity, pause_seconds=HEAR_SECONDS)
         self.heartbeat.start()
         self._asker = Asker(config.servers[0], config.keys)
+        self._callbacks = EvaluatorTold(
+            config.job.name, Calling(task, self.flat), self._asker, lambda: self.heartbeat.heard
+        )
+        self.average = Averaged(self.flat.size, device) if spec.evaluation.ema is not None else None
         self.measured = -1
+        self.best: BestKeeper | None = None
+        if config.checkpoint and spec.checkpoint.best and task.evaluate:
+            self.best = BestKeeper(config)
         self.oracle: OracleLink | None = None
         if halves(spec).strategy.oracle:
             oracle = Oracle(spec, task, self.flat, device)
@@ -88,28 +109,78 @@ class Evaluator:
         self.centre.exchange(None, self._staging.host, PushHeader(of=worker))
         return self._staging.host
 
-    def measure(self, final: bool) -> None:
+    def measure(self, final: bool) -> bool:
         """Pulls, evaluates and reports; weights that were measured already are not measured again.
 
-        At the end they are: what workers leave at parting makes no version.
+        At the end they are: what workers leave at parting makes no version. Returns whether they were measured now.
         """
         outcome = self.centre.pull(self._staging.host)
         version = self.centre.channels[0].version
-        if final or version != self.measured:
+        fresh = final or version != self.measured
+        if fresh:
+            averaged = self._measure_average(final) if self.average else None
             self.flat.load(self._staging.on_device())
             self.metrics, self.error = self._evaluated()
+            if averaged:
+                self.metrics, self.error = self.metrics | averaged[0], self.error or averaged[1]
             self.measured = version
         if final and self.config.extras and self.task.evaluate:
             self._save_extras(self.config.extras)
-        self._tell(Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST]))
+        result = Evaluated(version, outcome.samples, self.metrics, final, error=self.error[:TEXT_MOST])
+        if self.best:
+            result = self._keep_best(self.best, result, fresh)
+        failed = self._callbacks.evaluated(result) if fresh else ""
+        if failed:
+            # NB: what was measured counts all the same.
+            self._tell(msgspec.structs.replace(result, final=False))
+            result = msgspec.structs.replace(result, metrics={}, error=failed[:TEXT_MOST])
+        self._tell(result)
+        return fresh
 
-    def _evaluated(self) -> tuple[dict[str, float], str]:
-        """The metrics, or why there are none.
+    def _measure_average(self, final: bool) -> tuple[dict[str, float], str]:
+        """The moving average as of right after the pull: its metrics with their prefix, and why there are none.
+
+        NB: before the weights themselves, whose buffers are the model's in the end.
+        """
+        average = self.average
+        assert average is not None
+        average.pull(self.centre)
+        self.flat.load(average.staging.on_device())
+        found, error = self._evaluated(lambda: recompute(self.task, self.config.job.spec, self._device))
+        average.whole = state.whole_model(self.task.model, by_name(average.staging.host, self.flat.layout))
+        if final and self.config.extras and self.task.evaluate:
+            self._save_extras(left.of_average(self.config.extras))
+        return {AVERAGE_PREFIX + name: value for name, value in found.items()}, error
+
+    def _keep_best(self, best: BestKeeper, result: Evaluated, fresh: bool) -> Evaluated:
+        """Keeps the weights that were measured if they are the best; what is to be told then.
+
+        NB: shard 0 knows what they are called, and waits for no more once it has heard of the final ones.
+        """
+        if fresh:
+            answer = self._tell(msgspec.structs.replace(result, final=False))
+            updates = int(answer.body) if isinstance(answer, Done) and answer.body else result.version
+            best.offer(result.metrics, updates, result.samples, self._whole)
+        return msgspec.structs.replace(result, best=best.report, trouble=best.trouble)
+
+    def _whole(self) -> state.WholeModel:
+        """The model as it was measured: the weights are those that were pulled, to the bit."""
+        if (
+            self.average
+            and self.average.whole
+            and self.best
+            and self.best.rule.metric.startswith(AVERAGE_PREFIX)
+        ):
+            return self.average.whole
+        return state.whole_model(self.task.model, by_name(self._staging.host, self.flat.layout))
+
+    def _evaluated(self, settle: Callable[[], None] | None = None) -> tuple[dict[str, float], str]:
+        """The metrics, or why there are none; `settle` puts the buffers in place, by default as `spec.buffers` says.
 
         NB: the next evaluation may go well; a process that ended would only be started again for it.
         """
         try:
-            return self._evaluate(), ""
+            return self._evaluate(settle or self._settle), ""
         except UserError as error:
             traceback.print_exception(error.__cause__ or error)
             return {}, str(error)
@@ -121,21 +192,27 @@ class Evaluator:
         except (OSError, SafetensorError) as error:
             say(f"{path} cannot be written: {error}")
 
-    def _tell(self, result: Evaluated) -> None:
+    def _tell(self, result: Evaluated) -> Message:
         """Tells shard 0; one that has just been started knows this evaluator by its next heartbeat."""
         deadline = time.monotonic() + TELL_SECONDS
-        while isinstance(self._asker.ask(result, TELL_SECONDS), Fault) and time.monotonic() < deadline:
+        while isinstance(answer := self._asker.ask(result, TELL_SECONDS), Fault):
+            if time.monotonic() >= deadline:
+                break
             time.sleep(POLL_SECONDS)
+        return answer
 
-    def _evaluate(self) -> dict[str, float]:
+    def _evaluate(self, settle: Callable[[], None]) -> dict[str, float]:
         task = self.task
         if task.evaluate is None:
             return {}
-        spec = self.config.job.spec
         with torch.no_grad():
-            if not self._buffers.settle(spec.buffers, self._told()):
-                recompute(task, spec, self._device)
+            settle()
         return measured(task)
+
+    def _settle(self) -> None:
+        spec = self.config.job.spec
+        if not self._buffers.settle(spec.buffers, self._told()):
+            recompute(self.task, spec, self._device)
 
     def _told(self) -> list[bytes]:
         """The buffers that shard 0 has of the workers."""
@@ -146,6 +223,8 @@ class Evaluator:
 
     def rest(self, seconds: float) -> None:
         """Until it is time to look again; an oracle answers meanwhile."""
+        if failed := self._callbacks.look():
+            self._tell(Evaluated(max(self.measured, 0), 0, {}, False, error=failed[:TEXT_MOST]))
         if self.oracle:
             self.oracle.serve(seconds)
         else:
@@ -166,12 +245,17 @@ def main() -> int:
     tell_warnings()
     limit_threads(config.job.spec)
     leaving = catch_term()
+    loggers = Beside.begin(config)
+    if loggers and is_script(config.job.spec.entrypoint):
+        return loggers.alone(lambda: bool(leaving))
     task = build_task(config.job.spec)
     if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
+        if loggers:
+            return loggers.alone(lambda: bool(leaving))
         raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
-    digest = digest_of_task(task)
+    looked = look(task)
     start_training(task.model)
-    evaluator = Evaluator(config, task, digest)
+    evaluator = Evaluator(config, task, looked)
     if not evaluator.oracle:
         # NB: workers may share these cores, as with `asgd run`; for an oracle's answers they wait.
         stand_back()
@@ -181,28 +265,27 @@ def main() -> int:
     final = watch(evaluator, lambda: bool(leaving))
     evaluator.close()
     exporter.close()
+    if loggers:
+        loggers.close()
     # NB: one that was told to leave before the end has to come back, elsewhere perhaps.
     return exitcodes.DONE if final else exitcodes.DRAINED
 
 
 def watch(evaluator: Evaluator, leaving: object) -> bool:
-    """Measures at the pace of `evaluation.everySeconds` until training is over, then the final weights.
+    """Measures when `evaluation` says so until training is over, then the final weights.
 
     Returns whether it came to those.
     """
     assert callable(leaving)
-    due = 0.0
+    agenda = Agenda(evaluator.config.job.spec.evaluation.seconds)
     while not leaving():
         heard = evaluator.heartbeat.heard
         if heard.final:
             evaluator.measure(final=True)
             return True
-        # NB: until shard 0 has answered a heartbeat, `heard` is empty.
-        every = heard.every_seconds if heard.workers else evaluator.config.job.spec.evaluation.every_seconds
-        if every and time.monotonic() >= due and not heard.stop:
-            due = time.monotonic() + every
+        if agenda.due(heard, time.monotonic()):
             try:
-                evaluator.measure(final=False)
+                agenda.measured(heard, evaluator.measure(final=False), time.monotonic())
             except TryAgain:
                 continue
         evaluator.rest(POLL_SECONDS)

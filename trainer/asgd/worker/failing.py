@@ -10,7 +10,7 @@ from asgd.wire.ask import Asker
 from asgd.wire.limits import NAME_MOST
 from asgd.wire.messages import Done, Failed
 from asgd.worker.core import WorkerCore
-from asgd.worker.users_code import place, sentence, what
+from asgd.worker.users_code import place, sentence
 
 TELL_SECONDS = 5.0
 """The worker is ending: a server that is away is not waited for longer."""
@@ -46,7 +46,7 @@ def tell_after_stop(error: BaseException) -> None:
     traceback.print_exception(error)
     file, _, line = place(error).rpartition(":")
     tell_person(
-        f"the script was told to stop, and then raised {what(error)}",
+        f"the script was told to stop, and then raised {sentence(error, placed=False)}",
         file,
         int(line) if line.isdigit() else 0,
     )

@@ -38,6 +38,17 @@ def of_frozen(extras: Path) -> Path:
     return extras.with_name(f"{extras.stem}-frozen{extras.suffix}")
 
 
+def of_average(extras: Path) -> Path:
+    """The evaluator's file for the moving average."""
+    return extras.with_name(f"{extras.stem}-average{extras.suffix}")
+
+
+def of_model(extras: Path, average: bool) -> Tensors:
+    """What the evaluator has left, for the centre or its moving average; nothing where it has not."""
+    path = of_average(extras) if average else extras
+    return _read(path)[0] if path.exists() else {}
+
+
 def sweep(extras: Path) -> None:
     """Removes all of them, half-written ones included."""
     for path in extras.parent.glob(f"{extras.stem}*"):
@@ -52,8 +63,7 @@ def gather(extras: Path, policy: str) -> Left:
         tensors |= _read(of_frozen(extras))[0]
     told = [_read(path) for path in files]
     tensors |= _settled([part for part, _ in told], policy)
-    if extras.exists():
-        tensors |= _read(extras)[0]
+    tensors |= of_model(extras, average=False)
     if not told:
         return Left(tensors, {}, None)
     return Left(tensors, json.loads(told[0][1]["aliases"]), json.loads(told[0][1]["names"]))

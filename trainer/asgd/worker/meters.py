@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -14,6 +14,7 @@ from asgd.host.versions import build_info
 from asgd.spec.durations import Durations
 from asgd.spec.status import WorkerTimes
 from asgd.wire.reports import WorkerReport
+from asgd.worker.scalars import Scalars
 from asgd.worker.sending.headers import Outcome
 from asgd.worker.wishes import Observer
 
@@ -30,6 +31,9 @@ class Meters(Observer):
         self.exchanges = Durations()
         self._blocking = "wait" if overlapped else "exchange"
         self._blocked = 0.0
+        self.beside = Scalars()
+        self.told: dict[str, float] = {}
+        """What the newest push has told of it."""
         self.samples = 0
         self.steps = 0
         self.loss: float | None = None
@@ -44,13 +48,18 @@ class Meters(Observer):
         self.versions: tuple[int, ...] = ()
         self.ways: Callable[[], list[str]] = list
         """What bulk to each shard goes over."""
+        self.stepped: Callable[[], None] = lambda: None
+        """Called after each step, in the thread that computes."""
+        self.mark: Callable[[str], AbstractContextManager[object]] = nullcontext
+        """Around each stage, for a profiler to name it."""
         self._last = time.perf_counter()
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Adds the block's duration to a stage."""
         began = time.perf_counter()
-        yield
+        with self.mark(stage):
+            yield
         took = time.perf_counter() - began
         self.seconds[stage] += took
         if stage == "exchange":
@@ -68,11 +77,19 @@ class Meters(Observer):
         self.samples += samples
         self.steps += 1
         self.loss = loss if loss is not None else self.loss
+        self.stepped()
 
     def dropped(self) -> None:
         """A batch was left out, for its loss or gradient was not finite."""
         self.batches_dropped += 1
+        self.beside.drop()
         self.heal()
+
+    def scalars(self) -> dict[str, float]:
+        """What the loss function has returned beside the loss since the last push, as means."""
+        found = self.beside.take()
+        self.told = found or self.told
+        return found
 
     def exchanged(self, outcome: Outcome) -> None:
         """An exchange came back."""
@@ -100,6 +117,13 @@ class Meters(Observer):
         yield stages
         if self.loss is not None:
             yield GaugeMetricFamily("asgd_worker_loss", "Loss of the newest step.", value=self.loss)
+        beside = GaugeMetricFamily(
+            "asgd_worker_scalar", "What the loss function returns beside the loss, in the newest push.",
+            labels=["name"],
+        )  # fmt: skip
+        for name, value in self.told.items():
+            beside.add_metric([name], value)
+        yield beside
         if self.gradient_norm is not None:
             yield GaugeMetricFamily(
                 "asgd_worker_gradient_norm", "Norm of the newest gradient.", value=self.gradient_norm

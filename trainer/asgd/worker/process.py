@@ -27,10 +27,16 @@ from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_b
 from asgd.worker.replica import Reading, Replica
 from asgd.worker.sending.asked import AskedLeases
 from asgd.worker.sending.leases import Leases
-from asgd.worker.task.agreeing import digest_of_task
+from asgd.worker.task.agreeing import look
 from asgd.worker.task.build import build_task
+from asgd.worker.task.calling import Calling, silent
 from asgd.worker.task.entrypoint import is_script
+from asgd.worker.task.first_loss import first_loss
 from asgd.worker.task.probing import take_probe
+from asgd.worker.told import Told
+
+OWN_STATE_SECONDS = 60.0
+"""How often a worker writes down its own optimizer's state where checkpoints come by updates or epochs."""
 
 
 def main() -> int:
@@ -55,9 +61,12 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
     Raises UserError, TryAgain, and what users' code raises.
     """
     spec = config.job.spec
-    digest = digest_of_task(task)
+    looked = look(task)
     probe = take_probe(task, spec)
+    for line in silent(task) if config.index == 0 else []:
+        say(line)
     computation = prepare(task, spec, config.index)
+    digest = looked.digest(first_loss(task, spec, computation.flat, looked.raw))
     about = About(
         dataset=dataset_size(task, spec.entrypoint), guarantee=guarantee(task),
         evaluates=task.evaluate is not None, digest=digest, announced=True,
@@ -67,6 +76,7 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
         config, computation.flat, about, leaving=lambda: bool(leaving),
         buffers=Buffers(task.model) if told else None, probe=probe, task=task,
     )  # fmt: skip
+    parts.replica.meters.beside = computation.scalars
     exporter = Exporter(config.metrics, Views(collect=parts.replica.meters.collect))
     config.announce_address("worker", exporter.address)
     asker = Asker(config.servers[0], config.keys)
@@ -103,6 +113,9 @@ def _live(
 ) -> str:
     """Joins, trains and leaves; returns why the job is over, '' where it goes on without this worker."""
     replica, index = parts.replica, config.index
+    told = Told(
+        config, Calling(task, computation.flat), replica, dataset_size(task, config.job.spec.entrypoint)
+    )
     reason = replica.join()
     lanes = ", ".join(sorted(set(replica.centre.ways)))
     joined = f"joined, {replica.vectors.size:,} parameters on {computation.where}, lanes {lanes}"
@@ -121,12 +134,14 @@ def _live(
             names = ", ".join(name or "the model" for name in resting[:3])
             more = f" and {len(resting) - 3} more" if len(resting) > 3 else ""
             say(f"worker {index}: stays in evaluation mode, as the entrypoint left it: {names}{more}")
+        told.start()
         reason = replica.live(replica.core.train())
         if keeping:
             keeping.save()
     if reason or not leaving:
         leave_extras(task.model, computation.flat, config.extras, index)
     replica.close("drained" if leaving else reason)
+    told.end("drained" if leaving and not reason else reason)
     return reason
 
 
@@ -139,7 +154,7 @@ def keeping_of(config: ProcessConfig, replica: Replica) -> Keeping | None:
     keeping = None
     if config.state:
         log = config.record / f"worker-{index}-{config.incarnation}.pt" if config.record else None
-        every = config.job.spec.checkpoint.every_seconds
+        every = config.job.spec.checkpoint.seconds or OWN_STATE_SECONDS
         keeping = Keeping(config.state, index, optimizer, replica.vectors.flat, every, log)
         told = keeping.restore()
     say(f"worker {index}: steps by {optimizer}{told and '; '}{told}")

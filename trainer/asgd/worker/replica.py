@@ -60,6 +60,8 @@ class Replica:
         )
         self.reading: Reading | None = None
         self.closing = False
+        self.between: Callable[[], None] = lambda: None
+        """Called before each batch is read: what the step before it has come to may be looked at."""
         self._thread, self.overlap = thread, overlap
         self._asked: tuple[Any, Any, PushHeader] | None = None
         """An exchange that runs when it is waited for."""
@@ -168,6 +170,7 @@ class Replica:
 
     def _next(self, wish: wishes.Next) -> LeasedBatch | Waiting | None:
         assert self.reading is not None
+        self.between()
         with self.meters.timed("data"):
             return next(self.reading.batches, None)
 

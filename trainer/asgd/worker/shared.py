@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
-import numpy.typing as npt
 import torch
 
 from asgd.algorithms.base import WorkerStrategy
@@ -20,7 +19,7 @@ from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.worker.device.backward import backward
 from asgd.worker.device.batch_norm import recompute
-from asgd.worker.device.extras import aliases, extras, rest
+from asgd.worker.device.extras import WholeModel, whole_model
 from asgd.worker.device.flat import Flat, layout_hash, layout_of
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
@@ -30,6 +29,7 @@ from asgd.worker.pieces import pieces_of
 from asgd.worker.reading import data
 from asgd.worker.reading.leased import LeasedBatch, NextLease, Ranges, Waiting
 from asgd.worker.reading.order import epoch_order
+from asgd.worker.scalars import Scalars
 from asgd.worker.task.build import build_task
 from asgd.worker.task.measuring import measured
 from asgd.worker.task.probing import take_probe
@@ -77,14 +77,6 @@ class Work(Protocol):
 
     def losses(self, version: int, points: Iterable[F32]) -> list[float]:
         """What Zeno's oracle finds at each point, on the samples that `version` chooses."""
-
-
-class WholeModel(NamedTuple):
-    """A model as plain PyTorch loads it."""
-
-    tensors: dict[str, npt.NDArray[Any]]
-    lacks: list[str]
-    """Names in its state that no file of tensors holds."""
 
 
 class TorchWork:
@@ -148,9 +140,18 @@ class TorchWork:
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         with self.turn(worker):
             self.flat.weights.copy_(torch.from_numpy(weights))
-            loss = backward(self.task, self.flat, CPU, item, pieces=self._pieces)
+            beside = self._persons[worker].scalars
+            loss = backward(self.task, self.flat, CPU, item, pieces=self._pieces, beside=beside)
             out[:] = self.flat.gather().numpy()
         return loss
+
+    def scalars(self, worker: int) -> dict[str, float]:
+        """What the loss function has returned beside the loss since the last time."""
+        return self._persons[worker].scalars.take()
+
+    def dropped(self, worker: int) -> None:
+        """The newest batch is left out."""
+        self._persons[worker].scalars.drop()
 
     def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
         equip(rule, self.task, self.spec, self.flat, (weights, gradient))
@@ -177,11 +178,7 @@ class TorchWork:
         if self._judge.evaluate is None:
             model = self.task.model
             self._settle()
-        tied, found = aliases(model), extras(model, answer)
-        tensors: dict[str, npt.NDArray[Any]] = {**answer}
-        tensors |= {second: answer[name].copy() for second, name in tied.items() if name in answer}
-        tensors |= {name: value.numpy() for name, value in found.items()}
-        return WholeModel(tensors, sorted(rest(model, answer).keys() - tensors.keys()))
+        return whole_model(model, answer)
 
     def _settle(self) -> None:
         """Nothing was evaluated: the model's buffers are the lowest worker's, or their mean."""
@@ -204,6 +201,7 @@ class _Person:
     def __init__(self, buffers: list[torch.Tensor]) -> None:
         self.buffers = buffers
         self.random = Randomness()
+        self.scalars = Scalars()
 
 
 class _Leased:

@@ -28,10 +28,10 @@ def is_users(file: str) -> bool:
     return file.startswith(_TYPED) or not file.startswith(_NOT_USERS)
 
 
-def sentence(error: BaseException) -> str:
-    """What went wrong in users' code, on one line, with the last line of their own that took part."""
-    where = place(error)
-    return what(error) + (f" ({where})" if where else "")
+def sentence(error: BaseException, *, placed: bool = True) -> str:
+    """What went wrong in users' code, on one line, with the last line of their own that took part if `placed`."""
+    where = place(error) if placed else ""
+    return _what(error) + (f" ({where})" if where else "")
 
 
 def place(error: BaseException) -> str:
@@ -61,8 +61,7 @@ def is_theirs(error: BaseException) -> bool:
     return _in_loader(error) or isinstance(error, SyntaxError) or bool(_users_frames(error))
 
 
-def what(error: BaseException) -> str:
-    """Kind and text of an error, on one line."""
+def _what(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
     if _in_loader(error):

@@ -156,5 +156,9 @@ class Observer:
     def dropped(self) -> None:
         """A batch was left out, for its loss or gradient was not finite."""
 
+    def scalars(self) -> dict[str, float]:
+        """What the loss function has returned beside the loss since the last push, as means."""
+        return {}
+
     def exchanged(self, outcome: Outcome) -> None:
         """An exchange came back."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from asgd.drivers.best_model import export_best
 from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output
 from asgd.errors import TryAgain, UserError
@@ -17,9 +18,10 @@ from asgd.record import run as recording
 from asgd.report import curves, summary
 from asgd.report import history as histories
 from asgd.report.files import write_atomic
+from asgd.server.average import NAME
 from asgd.server.manifest import Manifest
 from asgd.server.saves.choosing import Found, take
-from asgd.server.saves.reading import assemble
+from asgd.server.saves.reading import array_names, assemble
 from asgd.server.saves.store import Store
 from asgd.spec import Job
 from asgd.spec.status import Status
@@ -66,6 +68,8 @@ def leave_files(
         _attempt("curves.png", picture.write, missing)
     # NB: also of a job that diverged: weights that looked ruined were never saved.
     saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
+    if status.best and (trouble := export_best(output, checkpoint_uri)):
+        missing["model-best.safetensors"] = trouble
     shards = job.spec.parameter_server.shards
     obstacle = obstacle or recording.seal(output.recording, shards, saved.save, saved.sha256)
     whole = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
@@ -97,15 +101,15 @@ def _attempt(name: str, write: Callable[[], None], missing: dict[str, str]) -> N
 
 
 def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers: str) -> _Saved:
-    """Writes the newest checkpoint's model, if there is a checkpoint.
+    """Writes the newest checkpoint's model, and the moving average where there is one, if there is a checkpoint.
 
     Parameters stand under all their names, with what processes left of the model's other state; `lacks` in the
     metadata names what nobody left.
     """
     skipped: list[str] = []
 
-    def read(found: Found) -> tuple[Manifest, dict[str, F32]]:
-        return found[2], assemble(*found)
+    def read(found: Found) -> tuple[Manifest, dict[str, F32], dict[str, F32] | None]:
+        return found[2], assemble(*found), assemble(*found, NAME) if NAME in array_names(*found) else None
 
     try:
         taken = take(Store(checkpoint_uri), "Latest", "", read, skipped.append)
@@ -113,19 +117,32 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers
         return _Saved(trouble=str(error))
     if taken is None:
         return _Saved()
-    newest, tensors = taken
+    newest, tensors, average = taken
     sha256 = recording.weights_hash(tensors.values())
     found = left.gather(output.extras, buffers)
-    aliases = findings.aliases | found.aliases
-    tensors |= {second: tensors[name].copy() for second, name in aliases.items() if name in tensors}
-    tensors |= {name: tensor for name, tensor in found.tensors.items() if name not in tensors}
+    models = {"model": (tensors, found.tensors)}
+    if average:
+        models["model-ema"] = average, found.tensors | left.of_model(output.extras, average=True)
     left.sweep(output.extras)
-    lacks = ", ".join(name for name in found.names or findings.extras if name not in tensors)
-    if findings.script and found.names is None:
-        lacks = "buffers and frozen parameters, if the script's model has any"
-    about = {"updates": str(newest.updates), "job": newest.job, "lacks": lacks}
     try:
-        write_model(output.file("model.safetensors"), tensors, about)
+        for name, (parameters, others) in models.items():
+            _write(output, name, newest, parameters, others, findings, found)
     except OSError as error:
         return _Saved(save=newest.save, sha256=sha256, trouble=str(error))
     return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped))
+
+
+def _write(
+    output: Output, name: str, save: Manifest, parameters: dict[str, F32], others: left.Tensors, findings: Findings,
+    found: left.Left,
+) -> None:  # fmt: skip
+    """Writes one model file. Raises OSError."""
+    tensors: left.Tensors = {**parameters}
+    aliases = findings.aliases | found.aliases
+    tensors |= {second: tensors[first].copy() for second, first in aliases.items() if first in tensors}
+    tensors |= {name: tensor for name, tensor in others.items() if name not in tensors}
+    lacks = ", ".join(name for name in found.names or findings.extras if name not in tensors)
+    if findings.script and found.names is None:
+        lacks = "buffers and frozen parameters, if the script's model has any"
+    about = {"updates": str(save.updates), "job": save.job, "lacks": lacks}
+    write_model(output.file(f"{name}.safetensors"), tensors, about)

@@ -22,9 +22,11 @@ from asgd.algorithms.registry import halves
 from asgd.drivers import sent
 from asgd.drivers.display import Display, MakeDisplay
 from asgd.drivers.local import finish
+from asgd.drivers.local.addresses import Ports, endpoints
 from asgd.drivers.local.announcing import announce
 from asgd.drivers.local.children import Children
 from asgd.drivers.local.lasting import Lasting
+from asgd.drivers.local.logged import loggers_of, without_loggers
 from asgd.drivers.local.opening import look_at_code
 from asgd.drivers.local.precheck import (
     check_checkpoint,
@@ -33,6 +35,7 @@ from asgd.drivers.local.precheck import (
     lock_store,
     optimizer_states,
 )
+from asgd.drivers.local.profile import Profile
 from asgd.drivers.local.signals import Interrupts
 from asgd.drivers.local.starter import Starter
 from asgd.drivers.local.watch import Watch
@@ -43,9 +46,10 @@ from asgd.host.private import private_folder
 from asgd.host.ranks import said_of_ranks
 from asgd.host.threads import share, threads_told
 from asgd.host.warned import Warned
+from asgd.loggers.kinds import check_installed
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
-from asgd.spec import Job, advice, dump_job, job_to_json
+from asgd.spec import Job, advice, dump_job
 from asgd.spec.environment import Env
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker
@@ -73,18 +77,21 @@ class LocalRun:
         interrupts: Interrupts,
         transport: str,
         starter: Starter,
+        profile: Profile | None,
     ) -> None:
+        self.profile = profile
         self.job, self.output, self.display = job, output, display
         self._folder = folder
         self._starter = starter
         self.children = Children(output, starter)
         self._private = private_folder()
-        self._servers = _endpoints(job.spec.parameter_server.shards, transport, self._private)
+        self._servers = endpoints(job.spec.parameter_server.shards, transport, self._private)
         self._keys = Keys.make()
         self._keep = shm.Keep()
         self._asker: Asker | None = None
         self.interrupts = interrupts
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
+        self._loggers = loggers_of(job, self._private, output, display.note)
         self._warned = Warned(self._private / "warnings.jsonl", output.file("logs"))
         script = is_script(job.spec.entrypoint)
         told = threads_told(job.spec, os.environ)
@@ -108,7 +115,7 @@ class LocalRun:
 
     def prepare(self) -> Findings:
         """Writes the job down and looks at the user's code, data, checkpoint and ports. Raises UserError."""
-        self._write_private("job.json", job_to_json(self.job))
+        self._write_private("job.json", without_loggers(self.job))
         self._write_private("keys.json", msgspec.json.encode(self._keys))
         left.sweep(self.output.extras)
         findings = look_at_code(
@@ -172,11 +179,12 @@ class LocalRun:
             self.picture = finish.Picture(self.output, self.job.name)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
         self.children.end(("server",), 30.0)
+        self._loggers.finish()
         return self._exit_code()
 
     def _start(self, findings: Findings) -> None:
         spec = self.job.spec
-        ports = _Ports(spec.metrics.port if "metrics.port" in self.job.given else None)
+        ports = Ports(spec.metrics.port if "metrics.port" in self.job.given else None)
         envs = {
             ("server", index): self._env(ports.next()) | {Env.BIND: endpoint}
             for index, endpoint in enumerate(self._servers)
@@ -184,7 +192,10 @@ class LocalRun:
         envs |= {("worker", index): self._env(ports.next()) for index in range(spec.workers.replicas)}
         if findings.evaluates or halves(spec).strategy.oracle:
             envs["evaluator", 0] = self._env(ports.next())
+        for name, more in self.profile.env(self.output).items() if self.profile else ():
+            envs[name] |= more
         self.children.start(envs)
+        self._loggers.start(self.output.folder.absolute().name, {})
         connect = self._env("127.0.0.1:0")
         self.output.file("connect.json").write_text(msgspec.json.encode(connect).decode(), encoding="utf-8")
 
@@ -271,6 +282,7 @@ class LocalRun:
             self.display.note(said)
         for said in self._warned.new():
             self.display.note(said)
+        self._loggers.look()
         self.children.publish()
         self._say_addresses()
         self.watch.look(self.status)
@@ -306,6 +318,7 @@ class LocalRun:
     def close(self) -> None:
         """Ends what still runs and removes sockets and keys."""
         self.children.kill()
+        self._loggers.kill()
         for said in self._warned.new():
             self.display.note(said)
         if self._accepted:
@@ -319,45 +332,21 @@ class LocalRun:
         self.children.publish()
 
 
-class _Ports:
-    """host:port for each process in turn: any free one, or a run of them."""
-
-    def __init__(self, first: int | None) -> None:
-        self._next = first
-
-    def next(self) -> str:
-        if self._next is None:
-            return "127.0.0.1:0"
-        port, self._next = self._next, self._next + 1
-        return f"127.0.0.1:{port}"
-
-
-def _endpoints(shards: int, transport: str, folder: Path) -> list[str]:
-    if transport == "ipc":
-        return [f"ipc://{folder}/server-{index}" for index in range(shards)]
-    ports = []
-    sockets = [socket.socket() for _ in range(shards)]
-    for listener in sockets:
-        listener.bind(("127.0.0.1", 0))
-        ports.append(listener.getsockname()[1])
-    for listener in sockets:
-        listener.close()
-    return [f"tcp://127.0.0.1:{port}" for port in ports]
-
-
 def run(
     job: Job, folder: Path, asked_output: str | None, starter: Starter, make_display: MakeDisplay,
-    *, transport: str,
+    *, transport: str, profile: str | None = None,
 ) -> int:  # fmt: skip
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
     interrupts.watch()
     check_path(folder, "JOB.yaml")
+    check_installed(job.spec.logging)
+    profiled = Profile.parse(profile, job.spec.workers.replicas) if profile else None
     with choose_output(job, asked_output) as output:
         with make_display(output.folder) as display:
             for line in (*advice(job), *said_of_ranks(os.environ)):
                 display.note(f"warning: {line}")
-            local = LocalRun(job, folder, output, display, interrupts, transport, starter)
+            local = LocalRun(job, folder, output, display, interrupts, transport, starter, profiled)
             try:
                 findings = _prepare(local)
                 for line in findings.warnings:
@@ -373,6 +362,8 @@ def run(
         lost = finish.leave_files(
             job, status, output, local.checkpoint_uri, findings, local.picture, local.obstacle
         )
+    if profiled:
+        print(profiled.result(output), flush=True)
     if lost and code in (exitcodes.DONE, exitcodes.NOT_EVALUATED):
         raise TryAgain(lost)
     if lost:

@@ -33,8 +33,9 @@ from asgd.worker.keeping import read
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.reading.leased import LeasedBatch, Waiting
 from asgd.worker.sending.headers import Outcome, PeerIdentity
-from asgd.worker.task.agreeing import samples
+from asgd.worker.task.agreeing import look
 from asgd.worker.task.build import build_task
+from asgd.worker.task.first_loss import first_loss
 from asgd.worker.task.probing import take_probe
 from asgd.worker.users_code import sentence
 
@@ -122,10 +123,11 @@ class _Life:
     def __init__(self, job: Job, tape: WorkerTape, mail: Mail) -> None:
         self._spec, (self._index, incarnation) = job.spec, tape.person
         self._task = build_task(job.spec)
-        samples(self._task)  # data that draw from a generator of their own have been read by so much
+        looked = look(self._task)  # data that draw from a generator of their own have been read by so much
         probe = take_probe(self._task, job.spec)
         self._computation: Computation = prepare(self._task, job.spec, self._index)
         flat = self._computation.flat
+        first_loss(self._task, job.spec, flat, looked.raw)  # as for the data
         about = About(
             dataset=dataset_size(self._task, job.spec.entrypoint),
             guarantee=guarantee(self._task),

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asgd import exitcodes
 from asgd.algorithms import attacks
@@ -20,6 +21,7 @@ from asgd.drivers.display import MakeDisplay
 from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output, choose_output
 from asgd.host.ranks import drop_ranks
+from asgd.kernel import F32
 from asgd.report import curves, summary
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
@@ -29,6 +31,10 @@ from asgd.wire.partition import by_name, named_tensors
 from asgd.world import models
 from asgd.world.calibration import calibrate
 from asgd.world.models import World
+
+if TYPE_CHECKING:  # torch takes a second to load
+    from asgd.drivers.virtual.simulation import Simulation
+    from asgd.worker.shared import TorchWork
 
 
 def sets(arguments: argparse.Namespace) -> list[str]:
@@ -79,6 +85,8 @@ def _run(job: Job, folder: Path, described: World, output: Output, make_display:
     with make_display(output.folder) as display, written as history:
         for line in (*advice(job), *drop_ranks()):
             display.note(f"warning: {line}")
+        if job.spec.logging:
+            display.note("spec.logging: a simulation starts no loggers; its series are in history.jsonl")
         output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")
         # Where an entrypoint that is a file is looked for.
         os.environ[Env.JOB_FOLDER] = str(sent.keep(job.spec.entrypoint, folder, output.folder))
@@ -92,14 +100,27 @@ def _run(job: Job, folder: Path, described: World, output: Output, make_display:
         simulation = Simulation(job, work, described, observe, store=store)
         status = simulation.run()
     _leave_files(job, status, output, kinds(work.task.model))
+    _leave_models(simulation, work, output, status)
+    return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
+
+
+def _leave_models(simulation: Simulation, work: TorchWork, output: Output, status: Status) -> None:
+    """As `asgd run` leaves them: the answer, its moving average, and the best evaluated one."""
+    models: dict[str, tuple[F32, int]] = {}
+    if simulation.best:
+        models["model-best"] = simulation.best[1], simulation.best[0].updates
+    if status.stop_reason != "diverged" and simulation.job.spec.evaluation.ema is not None:
+        models["model-ema"] = simulation.cluster.average(), status.updates
     if status.stop_reason != "diverged":
-        named = named_tensors(work.tensors)
-        model = work.whole(by_name(simulation.answer(), named))
-        metadata = {"updates": str(status.updates)}
+        models["model"] = simulation.answer(), status.updates
+    for name, (weights, updates) in models.items():
+        if len(models) > 1:
+            work.evaluate(weights)  # so that the buffers are those of these weights
+        model = work.whole(by_name(weights, named_tensors(work.tensors)))
+        metadata = {"updates": str(updates)}
         # NB: several entries stand in the file in an order of chance, and a simulation gives the same bytes twice.
         metadata |= {"lacks": ", ".join(model.lacks)} if model.lacks else {}
-        write_model(output.file("model.safetensors"), model.tensors, metadata)
-    return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
+        write_model(output.file(f"{name}.safetensors"), model.tensors, metadata)
 
 
 def _leave_files(job: Job, status: Status, output: Output, kinds: Mapping[str, int]) -> None:

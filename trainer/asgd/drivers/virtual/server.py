@@ -278,6 +278,11 @@ class Cluster:
         ]
         return np.concatenate([part for part in parts if part is not None])
 
+    def average(self) -> F32:
+        """The (N,) moving average of the centre (`evaluation.ema`)."""
+        shards = [server.shard for server in self.servers]
+        return np.concatenate([shard.average.read(shard.state.weights, slice(None)) for shard in shards])
+
     def status(self) -> Status:
         """The job at this moment, as shard 0 tells it."""
         core = self.servers[0].core

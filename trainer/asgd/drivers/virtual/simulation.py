@@ -17,8 +17,9 @@ from asgd.drivers.virtual.store import MemoryStore
 from asgd.drivers.virtual.worker import VirtualWorker
 from asgd.kernel import F32
 from asgd.server.core import ServerCore
-from asgd.spec.status import Status
-from asgd.spec.types import Job
+from asgd.server.improving import improves
+from asgd.spec.status import BestView, Status
+from asgd.spec.types import AVERAGE_PREFIX, Job
 from asgd.worker.shared import Work
 from asgd.world.models import Mishap, World
 
@@ -47,6 +48,10 @@ class Simulation:
         self._former = round(1000 * self.clock.now)
         self._observed = -1.0
         self._measured = -1
+        self._due = 0
+        """The newest evaluation by updates or epochs that was made."""
+        self.best: tuple[BestView, F32] | None = None
+        """The best evaluation, and the weights that were evaluated."""
         self.over = False
         """The job has ended."""
         late = {mishap.index for mishap in world.joins}
@@ -148,22 +153,50 @@ class Simulation:
     def _evaluate_often(self) -> None:
         if self.over:
             return
-        every = self.job.spec.evaluation.every_seconds
+        every = self.job.spec.evaluation.seconds
         up = self.cluster.servers[0].core is not None
         if every and up and self.cluster.coordinator.updates and not self.cluster.coordinator.stop_reason:
             self.measure()
         self.clock.after(every or 1.0, self._evaluate_often)
 
+    def _evaluate_at_counts(self) -> None:
+        """By updates or epochs: right after the push that made the multiple full."""
+        if self.over or not self.job.spec.evaluation.counted or self.cluster.servers[0].core is None:
+            return
+        coordinator = self.cluster.coordinator
+        if coordinator.evaluation_due not in (0, self._due) and not coordinator.stop_reason:
+            self._due = coordinator.evaluation_due
+            self.measure()
+
     def measure(self, final: bool = False) -> None:
         """Evaluates the job's answer as it is now; at the end in any case, for what workers leave is no update."""
-        updates = self.cluster.coordinator.updates
-        if updates == self._measured and not final:
+        at = self.cluster.coordinator.counts
+        if at.updates == self._measured and not final:
             return
-        self._measured = updates
-        metrics = self.work.evaluate(self.answer())
+        self._measured = at.updates
+        averaged = {}
+        if self.job.spec.evaluation.ema is not None:
+            found = self.work.evaluate(self.cluster.average())
+            averaged = {AVERAGE_PREFIX + name: value for name, value in found.items()}
+        metrics = self.work.evaluate(self.answer()) | averaged
         if metrics:
-            self.cluster.coordinator.evaluated(updates, metrics, False, self.clock.now)
+            self.cluster.coordinator.evaluated(at.updates, metrics, False, self.clock.now, epochs=at.epochs)
+            self._keep_best(metrics, at.updates)
             self._record()
+
+    def _keep_best(self, metrics: dict[str, float], updates: int) -> None:
+        """As the evaluator does."""
+        rule, coordinator = self.job.spec.checkpoint.best, self.cluster.coordinator
+        value = metrics.get(rule.metric) if rule else None
+        if (
+            rule
+            and value is not None
+            and improves(rule.mode, value, self.best[0].value if self.best else None)
+        ):
+            view = BestView(rule.metric, value, updates, coordinator.samples, "memory:")
+            of_average = rule.metric.startswith(AVERAGE_PREFIX)
+            self.best = view, (self.cluster.average() if of_average else self.answer()).copy()
+            coordinator.best = view
 
     def answer(self) -> F32:
         """The (N,) weights that are the job's answer."""
@@ -172,7 +205,9 @@ class Simulation:
 
     def advance(self) -> bool:
         """Lets the next thing happen; False when nothing is left to happen: the job is over."""
-        return self.clock.step()
+        going = self.clock.step()
+        self._evaluate_at_counts()
+        return going
 
     def run(self) -> Status:
         """The whole job; returns its last status."""

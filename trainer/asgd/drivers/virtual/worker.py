@@ -71,7 +71,8 @@ class VirtualWorker:
         self.shards = Shards.over(lanes, identity, spec.codec, split=split)
         for channel in self.channels:
             self._listen(channel)
-        self.core = WorkerCore(spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack)
+        beside, data = _Beside(work, index), work.dataset
+        self.core = WorkerCore(spec, rule, self.vectors, shards, dataset=data, attack=attack, observer=beside)
         self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds = self._leases.holds
         self.alive = True
@@ -311,3 +312,17 @@ class VirtualWorker:
         read = studied(self._batches.load(item), self.core.attack)
         loss = self.work.gradient(self.index, self.weights, read, self.vectors.gradient)
         self._go_on(wishes.Computed(loss))
+
+
+class _Beside(wishes.Observer):
+    """Asks the work what its loss function has returned beside the loss; made-up problems have nothing of that."""
+
+    def __init__(self, work: Work, index: int) -> None:
+        self._work, self._index = work, index
+
+    def scalars(self) -> dict[str, float]:
+        found: dict[str, float] = getattr(self._work, "scalars", lambda worker: {})(self._index)
+        return found
+
+    def dropped(self) -> None:
+        getattr(self._work, "dropped", lambda worker: None)(self._index)

@@ -217,7 +217,7 @@ def _read_into(file: Any, target: F32) -> None:
         done += count
 
 
-def assemble(fs: Any, folder: str, manifest: Manifest) -> dict[str, F32]:
-    """The whole model of a save, {parameter name: array of its shape}."""
+def assemble(fs: Any, folder: str, manifest: Manifest, name: str = "weights") -> dict[str, F32]:
+    """The whole model of a save, or what else stands for each parameter, {parameter name: array of its shape}."""
     arrays, _ = read_range(fs, folder, manifest, Range(0, manifest.size))
-    return by_name(arrays["weights"], manifest.tensors)
+    return by_name(arrays[name], manifest.tensors)

@@ -16,7 +16,7 @@ import json
 import os
 import posixpath
 import zlib
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 import fsspec
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from msgspec.structs import replace
 
 from asgd.errors import Damaged, Fenced, FencedByOther, TryAgain, UserError
@@ -35,6 +36,11 @@ from asgd.server.saves.reading import read_manifest
 from asgd.wire.reports import Part
 
 _BLOCK = 1 << 22
+_TYPES = {
+    "float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL", "complex64": "C64",
+}  # fmt: skip
+"""NumPy's names of what safetensors calls otherwise."""
 
 
 class Store:
@@ -58,14 +64,14 @@ class Store:
 
     # -- terms -------------------------------------------------------------------------------------
 
-    def claim_term(self, shard: int, run: str = "") -> int:
-        """Claims the next term of a shard for `run`: whoever started last may write.
+    def claim_term(self, shard: int | str, run: str = "") -> int:
+        """Claims the next term of a shard, or of another role by its name, for `run`: who started last may write.
 
         Raises TryAgain when the store refuses.
         """
         self._run = run
         term = self.newest_term(shard) + 1
-        folder = self.path("terms", f"shard-{shard}")
+        folder = self.path("terms", _seat(shard))
         try:
             self.fs.makedirs(folder, exist_ok=True)
             while not self._create(f"{folder}/{term:06d}", run.encode()):
@@ -74,12 +80,12 @@ class Store:
             raise TryAgain(f"checkpoint store {self.uri} cannot be written: {error}") from error
         return term
 
-    def newest_term(self, shard: int) -> int:
+    def newest_term(self, shard: int | str) -> int:
         """The highest term claimed for a shard; 0 if none was."""
-        names = self._names("terms", f"shard-{shard}")
+        names = self._names("terms", _seat(shard))
         return max((int(name) for name in names if name.isdigit()), default=0)
 
-    def check_term(self, shard: int, term: int) -> None:
+    def check_term(self, shard: int | str, term: int) -> None:
         """Raises Fenced when a newer server of this shard has started (FencedByOther: of another run).
 
         Raises TryAgain when the store does not tell.
@@ -87,12 +93,12 @@ class Store:
         try:
             newest = self.newest_term(shard)
             name = f"{newest:06d}"
-            run = self.fs.cat_file(self.path("terms", f"shard-{shard}", name)) if newest > term else b""
+            run = self.fs.cat_file(self.path("terms", _seat(shard), name)) if newest > term else b""
         except OSError as error:
             raise TryAgain(f"checkpoint store {self.uri} cannot be read: {error}") from error
         if newest > term:
             other = bool(run) and run != self._run.encode()
-            text = f"shard {shard} of term {term} was replaced by term {newest}"
+            text = f"{_seat(shard).replace('-', ' ')} of term {term} was replaced by term {newest}"
             raise FencedByOther(f"{text}, of another run") if other else Fenced(text)
 
     def _create(self, path: str, data: bytes) -> bool:
@@ -197,16 +203,23 @@ class Store:
 
     def _replace(self, path: str, arrays: dict[str, F32], meta: dict[str, Any]) -> tuple[int, bytes]:
         """How many bytes were written, and the header among them."""
-        head = _header(arrays, {"asgd": json.dumps(meta), KEY: pack(block_sums(arrays))})
-        partial = path + ".partial"
+        head = header(arrays, {"asgd": json.dumps(meta), KEY: pack(block_sums(arrays))})
+        return self.replace(path, head, [array.view(np.uint8).data for array in arrays.values()]), head
+
+    def replace(self, path: str, head: bytes, parts: Iterable[memoryview]) -> int:
+        """Writes a file whole or not at all, in a way that lasts: `head`, then `parts` (bytes). Returns its size.
+
+        Raises OSError.
+        """
+        partial, written = path + ".partial", len(head)
         with self.fs.open(partial, "wb") as file:
             file.write(head)
-            for array in arrays.values():
-                data = array.view(np.uint8).data
+            for data in parts:
                 for start in range(0, len(data), _BLOCK):
                     file.write(data[start : start + _BLOCK])
+                written += len(data)
         self._move(partial, path)
-        return len(head) + sum(array.nbytes for array in arrays.values()), head
+        return written
 
     def _move(self, source: str, target: str) -> None:
         if self.local:
@@ -259,13 +272,13 @@ class Store:
         return [posixpath.basename(entry.rstrip("/")) for entry in self.fs.ls(path, detail=False)]
 
 
-def _header(arrays: dict[str, F32], metadata: dict[str, str]) -> bytes:
-    """The safetensors header: 8 bytes of length, then JSON padded to 8 bytes."""
-    entries: dict[str, Any] = {"__metadata__": metadata}
+def header(arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+    """The safetensors header: 8 bytes of length, then JSON padded to 8 bytes. Raises KeyError for a foreign type."""
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
     offset = 0
     for name, array in arrays.items():
         entries[name] = {
-            "dtype": "F32",
+            "dtype": _TYPES[array.dtype.name],
             "shape": list(array.shape),
             "data_offsets": [offset, offset + array.nbytes],
         }
@@ -273,6 +286,11 @@ def _header(arrays: dict[str, F32], metadata: dict[str, str]) -> bytes:
     text = json.dumps(entries).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
+
+
+def _seat(shard: int | str) -> str:
+    """The folder of claims."""
+    return f"shard-{shard}" if isinstance(shard, int) else shard
 
 
 def _own_name(shard: int) -> str:

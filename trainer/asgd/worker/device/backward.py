@@ -12,11 +12,13 @@ from torch import Tensor
 
 from asgd.algorithms.attacks import Attack
 from asgd.task import Task
+from asgd.worker import scalars
 from asgd.worker.device.accelerator import to_device
 from asgd.worker.device.draws import dealt
 from asgd.worker.device.flat import Flat
 from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.reading.micro import MicroBatches
+from asgd.worker.scalars import Scalars
 
 Early = Callable[[LeasedBatch, Tensor, float, float], AbstractContextManager[None]]
 """Told of a batch's last backward pass, which runs in it: the batch, its last loss, the loss of the micro-batches
@@ -35,33 +37,36 @@ def nobody(item: LeasedBatch, loss: Tensor, before: float, share: float) -> Abst
 
 def backward(
     task: Task, flat: Flat, device: torch.device, item: LeasedBatch, early: Early = nobody,
-    pieces: MicroBatches | None = None,
+    pieces: MicroBatches | None = None, beside: Scalars | None = None,
 ) -> float:  # fmt: skip
     """The gradient of the batch's mean loss, accumulated over micro-batches; returns the loss.
 
-    `pieces` cuts the batch; if not given, into `task.accumulate`.
+    `beside` is told what else the loss function returns. `pieces` cuts the batch; if not given, into `task.accumulate`.
     """
     flat.zero()
     flat.scatter()
+    beside = beside or Scalars()
+    beside.begin()
     batch: Any = to_device(item.batch, device)
     parts = (pieces or MicroBatches(task.accumulate)).of(batch, item.samples)
     if len(parts) == 1:
-        return _add(task, *parts[0], partial(early, item))
+        return _add(task, *parts[0], beside, partial(early, item))
     total = 0.0
     with dealt(len(parts), device) as draws:
         for number, ((part, share), own) in enumerate(zip(parts, draws, strict=True), 1):
             with own.on(device):
                 last = number == len(parts)
-                total = _add(task, part, share, partial(early if last else nobody, item), total)
+                total = _add(task, part, share, beside, partial(early if last else nobody, item), total)
     return total
 
 
 def _add(
-    task: Task, part: Any, share: float,
+    task: Task, part: Any, share: float, beside: Scalars,
     early: Callable[[Tensor, float, float], AbstractContextManager[None]], before: float = 0.0,
 ) -> float:  # fmt: skip
     """Adds a micro-batch's share to the gradients; returns `before` + its share of the loss."""
     loss: Tensor = task.loss(task.model, part)
+    beside.add(scalars.of(loss), share)
     with early(loss, before, share):
         (loss if share == 1.0 else loss * share).backward()  # type: ignore[no-untyped-call]
     return before + float(loss.detach()) * share

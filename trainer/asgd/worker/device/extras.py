@@ -7,10 +7,11 @@ and `asgd run` puts all together in model.safetensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -44,6 +45,22 @@ def extras(model: nn.Module, trained: Collection[str]) -> dict[str, torch.Tensor
     """The tensors among them, as a file can hold them: on the CPU, none a view of another."""
     found = rest(model, trained).items()
     return {name: _common(value) for name, value in found if _storable(value)}
+
+
+class WholeModel(NamedTuple):
+    """A model as plain PyTorch loads it."""
+
+    tensors: dict[str, npt.NDArray[Any]]
+    lacks: list[str]
+    """Names in its state that no file of tensors holds."""
+
+
+def whole_model(model: nn.Module, answer: Mapping[str, npt.NDArray[Any]]) -> WholeModel:
+    """`model` with the parameters `answer`, under all their names, and with the buffers that it has now."""
+    tensors: dict[str, npt.NDArray[Any]] = {**answer}
+    tensors |= {second: answer[name].copy() for second, name in aliases(model).items() if name in answer}
+    tensors |= {name: value.numpy() for name, value in extras(model, answer.keys()).items()}
+    return WholeModel(tensors, sorted(rest(model, answer.keys()).keys() - tensors.keys()))
 
 
 def save_extras(model: nn.Module, trained: Collection[str], path: Path) -> None:

@@ -18,6 +18,14 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def seed_everywhere(seed: int, *generators: torch.Generator) -> None:
+    """`random`, numpy, torch on the CPU and these generators of devices; no other device, which may not be in use."""
+    random.seed(seed)
+    np.random.seed(seed)
+    for one in (torch.default_generator, *generators):
+        one.manual_seed(seed)
+
+
 def random_state() -> Any:
     """The state of `random`, numpy and torch."""
     return random.getstate(), np.random.get_state(), torch.get_rng_state()

@@ -18,6 +18,7 @@ from asgd.host.say import say
 from asgd.spec.types import JobSpec
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Evaluated
+from asgd.worker import scalars
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.flat import Flat
 from asgd.worker.failing import tell, tell_after_stop
@@ -199,10 +200,10 @@ class Connection(Groups):
     ) -> Any:
         """Hands the gradient over to the servers and takes their weights, as often as the job says.
 
-        `loss`, a number or scalar tensor, is shown and recorded. `samples` behind this gradient default to what was
-        dealt since the step before, else to spec.batchSize. With `closure` its result is the loss and is returned.
-        Raises Stopped, which ends the script, when the job was over before; UserError when the script has done
-        something to the model that would be lost.
+        `loss`, a number or scalar tensor, is shown and recorded, or a dict of them, of which "loss" is the loss.
+        `samples` behind this gradient default to what was dealt since the step before, else to spec.batchSize. With
+        `closure` its result is the loss and is returned. Raises Stopped, which ends the script, when the job was over
+        before; UserError when the script has done something to the model that would be lost.
         """
         self._begin()
         if self.stopped:
@@ -214,9 +215,7 @@ class Connection(Groups):
         self._look_at_rate()
         self._say_settings()
         self._changes.check_gradients()
-        figure = (
-            float(loss.detach() if isinstance(loss, torch.Tensor) else loss) if loss is not None else None
-        )
+        figure = scalars.loss_of(loss, self._replica.meters.beside)
         visits = self._take_visits()
         dealt = sum(stop - start for _, start, stop in visits)
         samples = max(dealt, samples or 0) or self._spec.batch_size
@@ -381,6 +380,12 @@ def _undone(name: str, spec: JobSpec) -> UserError:
 
 def _refuse_epochs(spec: JobSpec) -> None:
     """Epochs can be counted only over data that is dealt out."""
+    for name, rhythm in (("evaluation", spec.evaluation), ("checkpoint", spec.checkpoint)):
+        if rhythm.every_epochs is not None:
+            raise UserError(
+                f"spec.{name}.everyEpochs: {rhythm.every_epochs:g} needs batches that are dealt out by"
+                " optimizer.until_stopped(loader); allowed without: everyUpdates, everySeconds"
+            )
     if spec.stop_after.epochs is not None:
         raise UserError(
             f"spec.stopAfter.epochs: {spec.stop_after.epochs:g}, which is also what an absent stopAfter means, needs"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from asgd.errors import UserError
+from asgd.worker import scalars
 from asgd.worker.device.draws import Draws
 from asgd.worker.parallel.carry import receive
 from asgd.worker.parallel.mail import Box, Office
@@ -89,7 +90,7 @@ class Conversation:
             stand.check()
         (value if self.share == 1.0 else value * self.share).backward()  # type: ignore[no-untyped-call]
         self.gradients.put(leaves[0].gradients())
-        return value.detach()
+        return scalars.hang(value.detach(), scalars.of(value))  # type: ignore[no-any-return]
 
 
 def autocast_of_now() -> Callable[[], AbstractContextManager[Any]]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from asgd.task import Task
+from asgd.worker import scalars
 from asgd.worker.device.accelerator import to_device
 from asgd.worker.device.draws import Draws, dealt
 from asgd.worker.device.flat import Flat
@@ -25,6 +26,7 @@ from asgd.worker.parallel.schedule import Action, one_forward_one_backward
 from asgd.worker.parallel.stage import Passed, Stage
 from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.reading.micro import MicroBatches
+from asgd.worker.scalars import Scalars
 
 Watch = Callable[[int, Action, bool], None]
 """Told (stage, action, whether it is over) in that stage's thread."""
@@ -45,6 +47,7 @@ class Pipeline:
             ThreadPoolExecutor(1, f"stage-{stage.number}", _ready, (threads, stage.device))
             for stage in stages
         ]
+        self.scalars = Scalars()
         self._losses = ThreadPoolExecutor(len(stages), "loss", _ready, (threads, stages[-1].device))
 
     @property
@@ -66,8 +69,10 @@ class Pipeline:
                 self._threads, self._losses
             )
         total = 0.0
+        self.scalars.begin()
         for loss, (_, share) in zip(losses, parts, strict=True):
             total += float(loss) * share
+            self.scalars.add(scalars.of(loss), share)
         return total
 
     def close(self) -> None:

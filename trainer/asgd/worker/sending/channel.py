@@ -316,6 +316,7 @@ class Channel:
             samples=meta.samples, steps=meta.steps, pull=self._asks, finite=finite, codec=codec.push,
             answer=codec.pull, loss=meta.loss, visits=visits, meta=meta.meta, held=held, bare=meta.bare,
             part=meta.part, parts=meta.parts, run=run, rollbacks=meta.rollbacks, settings=meta.settings,
+            scalars=meta.scalars if chunk == 0 and self.shard == 0 else {},
         )  # fmt: skip
         self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not meta.bare else None)
 
@@ -387,7 +388,7 @@ class Channel:
             if split and self._pull is not None and not self.stop:
                 self._begin(now)
                 return
-        if self._pull is not None and self._meta.of < 0:
+        if self._pull is not None and self._meta.of == -1:
             self.version = self._first_version
             self.reached.pull(self.version, self._meta.part, self._meta.parts)
         if self._undone:

@@ -41,6 +41,8 @@ class PushHeader:
     steps: int = 0
     finite: bool = True
     loss: float | None = None
+    scalars: dict[str, float] = field(default_factory=dict)
+    """What the loss function returns beside the loss."""
     visits: Sequence[Lease] = ()
     meta: dict[str, float] = field(default_factory=dict)
     bare: bool = False

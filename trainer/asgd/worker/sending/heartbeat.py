@@ -48,9 +48,10 @@ class Heartbeat:
     def __init__(
         self, endpoint: str, keys: control.Keys | None, identity: PeerIdentity,
         report: Callable[[], WorkerReport | None] = lambda: None,
-        given_up: Callable[[str], None] = end_hung,
+        given_up: Callable[[str], None] = end_hung, pause_seconds: float = BEAT_SECONDS,
     ) -> None:  # fmt: skip
         self.heard = Beaten()
+        self._pause = pause_seconds
         self._given_up = given_up
         self.report = report
         self._endpoint, self._keys, self._identity = endpoint, keys, identity
@@ -72,7 +73,7 @@ class Heartbeat:
         socket = control.dealer(context, self._endpoint, self._keys)
         # NB: while the server is away only the newest beat is worth keeping.
         socket.sndhwm = 2
-        while not self._ended.wait(LAST_BEAT_SECONDS if self.heard.stop else BEAT_SECONDS):
+        while not self._ended.wait(LAST_BEAT_SECONDS if self.heard.stop else self._pause):
             self._beat(socket)
         self._beat(socket)
         context.destroy(linger=0)

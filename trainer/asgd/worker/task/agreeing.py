@@ -7,9 +7,9 @@ through the data, so that the first few are compared in any case. Afterwards ran
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from asgd.task import Task
 from asgd.wire import agreement
 from asgd.wire.agreement import Part, describe, pack, unlike
 from asgd.worker.device.flat import plain
-from asgd.worker.device.randomness import random_state, set_random_state
+from asgd.worker.device.randomness import random_state, seed_everywhere, set_random_state
 from asgd.worker.reading.data import dataset_size
 
 SAMPLES = 8
@@ -31,9 +31,25 @@ READ_SECONDS = 0.4
 READ_SEED = 0x5EED
 
 
-def digest_of_task(task: Task) -> bytes:
-    """As `Hello.digest`. To be called right after the task was built, before anything trains."""
-    return pack([*samples(task), *tensors(task.model)])
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a process has read of its task."""
+
+    samples: list[Part]
+    raw: list[Any]
+    """The samples themselves, for the loss (`first_loss.py`)."""
+    tensors: list[Part]
+
+    def digest(self, loss: Sequence[Part] = ()) -> bytes:
+        """As `Hello.digest`."""
+        return pack([*self.samples, *loss, *self.tensors])
+
+
+def look(task: Task) -> Looked:
+    """To be called right after the task was built, before anything trains. Of a stream no samples are read."""
+    size = dataset_size(task)
+    found, raw = ([], []) if size is None else _looked(task.data, range(size))
+    return Looked(found, raw, list(tensors(task.model)))
 
 
 def digest_of_model(model: nn.Module) -> bytes:
@@ -44,20 +60,18 @@ def digest_of_model(model: nn.Module) -> bytes:
 # -- data ------------------------------------------------------------------------------------------
 
 
-def samples(task: Task) -> list[Part]:
-    """Of a map-style dataset, else none."""
-    size = dataset_size(task)
-    return [] if size is None else samples_of(task.data, range(size))
-
-
 def samples_of(data: Any, indices: Sequence[int]) -> list[Part]:
     """A few of `data[indices[place]]`, called by their places. What can't be read is told later by who trains on it."""
+    return _looked(data, indices)[0]
+
+
+def _looked(data: Any, indices: Sequence[int]) -> tuple[list[Part], list[Any]]:
     before = random_state()
     try:
         return _read(data, indices)
     except Exception:
         # Users' data may raise anything.
-        return []
+        return [], []
     finally:
         set_random_state(before)
 
@@ -69,33 +83,35 @@ def spread(size: int, count: int) -> list[int]:
     return list(dict.fromkeys(ends[place] for place in order))
 
 
-def _read(data: Any, indices: Sequence[int]) -> list[Part]:
+def _read(data: Any, indices: Sequence[int]) -> tuple[list[Part], list[Any]]:
     found: list[Part] = []
+    raw: list[Any] = []
     places = spread(len(indices), SAMPLES)
-    first = _sample(data, indices, places[0])  # opens what is opened late
+    first, _ = _sample(data, indices, places[0])  # opens what is opened late
     began = time.monotonic()
     for place in places:
-        one = _sample(data, indices, place) if found else first
-        if how := unlike(one, _sample(data, indices, place)):
+        one = _sample(data, indices, place)[0] if found else first
+        again, value = _sample(data, indices, place)
+        if how := unlike(one, again):
             say(
                 f"the data are random by themselves: sample {place}, read twice under one seed, differs {how};"
                 " samples are not compared with those of other processes"
             )
-            return []
+            return [], []
         found.append(one)
+        raw.append(value)
         spent = time.monotonic() - began
         if spent * (len(found) + 1) / len(found) > READ_SECONDS:
             break
-    return found
+    return found, raw
 
 
-def _sample(data: Any, indices: Sequence[int], place: int) -> Part:
+def _sample(data: Any, indices: Sequence[int], place: int) -> tuple[Part, Any]:
     index = indices[place]
-    random.seed(READ_SEED)
-    np.random.seed(READ_SEED)
-    torch.default_generator.manual_seed(READ_SEED)  # NB: not those of devices, which nobody could put back
+    seed_everywhere(READ_SEED)  # NB: not devices, which nobody could put back
     batched = getattr(data, "__getitems__", None)
-    return describe(f"sample {place}", batched([index])[0] if batched else data[index], _array)
+    value = batched([index])[0] if batched else data[index]
+    return describe(f"sample {place}", value, _array), value
 
 
 # -- tensors ---------------------------------------------------------------------------------------

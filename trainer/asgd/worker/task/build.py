@@ -11,7 +11,9 @@ from torch import nn
 from asgd.errors import AsgdError, UserError
 from asgd.spec.types import JobSpec
 from asgd.task import Task
+from asgd.worker import scalars
 from asgd.worker.device.randomness import seed_everything
+from asgd.worker.task.calling import check_callbacks
 from asgd.worker.task.entrypoint import load_entrypoint
 from asgd.worker.users_code import sentence
 
@@ -36,6 +38,8 @@ def build_task(spec: JobSpec) -> Task:
         raise UserError(
             f"spec.entrypoint: {spec.entrypoint}: Task.model is {type(task.model).__name__}; allowed: a torch.nn.Module"
         )
+    check_callbacks(task.callbacks, spec.entrypoint)
+    task.loss = scalars.plain(task.loss)
     return task
 
 

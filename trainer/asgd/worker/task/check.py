@@ -74,12 +74,14 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     if is_script(spec.entrypoint):
         refuse_stages_of_script(spec)
         return _look_at_script(spec)
+    from asgd.server.evaluations import wanted_metrics
     from asgd.worker.device.extras import aliases, rest
     from asgd.worker.device.flat import kinds, layout_hash, layout_of
     from asgd.worker.device.stepping import refuse_optimizer
     from asgd.worker.device.tables import warnings
     from asgd.worker.reading.data import dataset_size, guarantee
     from asgd.worker.task.build import build_task
+    from asgd.worker.task.calling import silent
     from asgd.worker.task.probing import take_probe
     from asgd.worker.task.trial import refuse_empty, try_out
 
@@ -92,8 +94,10 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     dataset = dataset_size(task, spec.entrypoint)
     if dataset is None:
         _refuse_epochs(spec, "this entrypoint's data is a stream")
-    if spec.stop_after.metric is not None and task.evaluate is None:
-        raise UserError(f"spec.stopAfter.metric: {spec.entrypoint} returns a Task without `evaluate`")
+    if task.evaluate is None:
+        for field in wanted_metrics(spec):
+            name = field.rpartition(".")[0]
+            raise UserError(f"spec.{name}: {spec.entrypoint} returns a Task without `evaluate`")
     findings = Findings(
         layout=layout_hash(layout),
         tensors=layout,
@@ -105,7 +109,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
         evaluates=task.evaluate is not None,
         extras=sorted(rest(task.model, {name for name, _ in layout})),
         aliases=aliases(task.model),
-        warnings=warnings(task.model),
+        warnings=[*warnings(task.model), *silent(task)],
     )
 
     def let_go(what: str) -> NoReturn:
@@ -138,6 +142,12 @@ def _look_at_script(spec: JobSpec) -> Findings:
 def _refuse_epochs(spec: JobSpec, why: str) -> None:
     """Epochs can be counted only over data of a known size."""
     schedule = spec.optimizer.schedule
+    for name, rhythm in (("evaluation", spec.evaluation), ("checkpoint", spec.checkpoint)):
+        if rhythm.every_epochs is not None:
+            raise UserError(
+                f"spec.{name}.everyEpochs: {rhythm.every_epochs:g} needs data of a known size, and {why}; allowed here:"
+                " everyUpdates, everySeconds"
+            )
     if spec.stop_after.epochs is not None:
         raise UserError(
             f"spec.stopAfter.epochs: {spec.stop_after.epochs:g}, which is also what an absent stopAfter means, needs"

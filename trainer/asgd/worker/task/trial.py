@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from asgd.algorithms.registry import halves
 from asgd.errors import AsgdError, UserError
-from asgd.spec.types import JobSpec
+from asgd.server.evaluations import wanted_metrics
+from asgd.spec.types import AVERAGE_PREFIX, JobSpec
 from asgd.task import Task
 from asgd.worker.compute import Computation, prepare
 from asgd.worker.device.accelerator import choose_device
@@ -153,12 +154,14 @@ def _evaluate(task: Task, spec: JobSpec) -> None:
             metrics = measured(task)
         except UserError as error:
             raise UserError(f"spec.entrypoint: {spec.entrypoint}: {error}") from error
-    rule = spec.stop_after.metric
-    if rule is not None and rule.name not in metrics:
-        raise UserError(
-            f"spec.stopAfter.metric.name: {rule.name} is nothing that `evaluate` of {spec.entrypoint} gives; allowed:"
-            f" {', '.join(sorted(metrics)) or 'nothing'}"
-        )
+    if spec.evaluation.ema is not None:
+        metrics |= {AVERAGE_PREFIX + name: value for name, value in metrics.items()}
+    for field, name in wanted_metrics(spec).items():
+        if name not in metrics:
+            raise UserError(
+                f"spec.{field}: {name} is nothing that `evaluate` of {spec.entrypoint} gives; allowed:"
+                f" {', '.join(sorted(metrics)) or 'nothing'}"
+            )
 
 
 @contextmanager

@@ -1,0 +1,93 @@
+"""The loss of the samples that a task's process reads first, as all processes of the job must compute it.
+
+It is tried on the device where the process computes, on up to eight samples, in evaluation mode, at the weights that
+the task was built with. Twice, under two seeds: a loss that draws random numbers differs then and is compared with
+nobody's, for other devices draw otherwise. Nothing of the model changes by it; what raises here is told by who trains.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asgd.host.say import say
+from asgd.spec.types import JobSpec
+from asgd.task import Task
+from asgd.wire.agreement import TOLERANCE, Part, describe, factors
+from asgd.wire.first_loss import loss_part, unlike_loss
+from asgd.worker.device.accelerator import to_device
+from asgd.worker.device.draws import generator
+from asgd.worker.device.flat import Flat
+from asgd.worker.device.modes import evaluating
+from asgd.worker.device.randomness import seed_everywhere
+from asgd.worker.device.untouched import uncompiled, untouched
+from asgd.worker.parallel.plan import stages_of
+
+SECONDS_MOST = 5.0
+"""A loss that takes longer is not computed twice, and not compared."""
+SEEDS = 0x10551, 0x10552
+ROW = 1 << 12
+"""Large vectors are added up to so many numbers."""
+
+
+def first_loss(task: Task, spec: JobSpec, flat: Flat, samples: Sequence[Any]) -> list[Part]:
+    """Of some of `samples`, as the task's data give them; none where it can't be compared: with stages, or for chance.
+
+    `flat`: the weights of `task.model`, which nobody has changed.
+    """
+    count = _count(len(samples), spec.batch_size // max(1, task.accumulate))
+    if not count or stages_of(spec) > 1:
+        return []
+    try:
+        return _tried(task, flat, samples[:count])
+    except (Exception, SystemExit):
+        # Users' code may raise anything. It did not in the check, and will again in training.
+        return []
+
+
+def _count(samples: int, most: int) -> int:
+    """A power of two: who read one more before its time was over has the same."""
+    room = min(samples, max(1, most))
+    return 1 << (room.bit_length() - 1) if room else 0
+
+
+def _tried(task: Task, flat: Flat, samples: Sequence[Any]) -> list[Part]:
+    began = time.monotonic()
+    found: list[Part] = []
+    for seed in SEEDS:
+        if time.monotonic() - began > SECONDS_MOST:
+            return []
+        with untouched(task.model, flat), evaluating(task.model), uncompiled():
+            seed_everywhere(seed, generator(flat.device))
+            found.append(_computed(task, flat, samples))
+    if unlike_loss(found[0], found[1], TOLERANCE):
+        say("the loss draws random numbers: it is not compared with that of other processes")
+        return []
+    return found[:1]
+
+
+def _computed(task: Task, flat: Flat, samples: Sequence[Any]) -> Part:
+    batch = (task.collate or torch.utils.data.default_collate)(list(samples))
+    flat.zero()
+    flat.scatter()
+    weights = _figures(flat.weights)
+    loss = task.loss(task.model, to_device(batch, flat.device))
+    loss.backward()
+    value, gradient = _figures(loss.detach().reshape(1)), _figures(flat.gather())
+    return loss_part(len(samples), flat.device.type, weights, value, gradient)
+
+
+def _figures(vector: Tensor) -> list[float]:
+    """Those of (N,), of which each element counts: its rows are added up with factors that look like chance."""
+    rows = vector.numel() // ROW
+    folded = vector.float()
+    if rows > 1:
+        shares = torch.as_tensor(factors(rows)[0], dtype=torch.float32, device=vector.device)
+        folded = shares @ folded[: rows * ROW].view(rows, ROW)
+        rest = vector[rows * ROW :]
+        folded[: rest.numel()] += rest
+    return describe("", folded.cpu().numpy()).floats
