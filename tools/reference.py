@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from asgd.spec.environment import Env
+from asgd.spec.environment import LAUNCHERS, LAUNCHERS_PREFIX, Env
 
 Schema = dict[str, Any]
 
@@ -30,6 +30,12 @@ ENVIRONMENT_HEAD = """\
 |---|---|
 """
 
+ENVIRONMENT_END = """
+What torchrun tells its own processes means nothing among the workers of a job: {}. `asgd run`, `asgd simulate`,
+`asgd replay` and `asgd worker --join` keep those of the caller's shell from users' code, and say so. What a pod
+template sets stays.
+"""
+
 COLUMNS = "| field | type | default | allowed | meaning |\n|---|---|---|---|---|\n"
 
 
@@ -48,7 +54,9 @@ def page(crd: Schema) -> str:
 
 def environment() -> str:
     """The page of environment variables as Markdown."""
-    return ENVIRONMENT_HEAD + "".join(f"| `{name}` | {name.meaning} |\n" for name in Env)
+    ours = "".join(f"| `{name}` | {name.meaning} |\n" for name in Env)
+    theirs = ", ".join(f"`{name}`" for name in (*LAUNCHERS, f"{LAUNCHERS_PREFIX}*"))
+    return f"{ENVIRONMENT_HEAD}{ours}{ENVIRONMENT_END.format(theirs)}"
 
 
 def _fields(schema: Schema, prefix: str) -> Iterator[tuple[str, Schema]]:

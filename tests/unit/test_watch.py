@@ -99,6 +99,19 @@ def test_a_worker_that_starts_again_after_an_error_is_noted_with_its_last_words(
     assert note.startswith("worker-1 ended with exit code 1") and "ValueError: the loss is broken" in note
 
 
+def test_the_last_words_of_a_process_are_a_sentence_also_where_a_stack_was_written_after_it(
+    scene: Scene,
+) -> None:
+    log = scene.children.log("worker", 1)
+    stack = 'Thread 0x00007f9b43be4b80 (most recent call first):\n  File "<frozen runpy>", line 198 in _run_module\n'
+    log.write_text(
+        f'Timeout (0:00:05)!\n{stack}\nCurrent thread 0x0 (most recent call first):\n  File "a.py"\n'
+    )
+    assert scene.children.last_words(scene.children.all["worker-1"]) == "Timeout (0:00:05)!"
+    log.write_text(stack)
+    assert scene.children.last_words(scene.children.all["worker-1"]) == "no message"
+
+
 @pytest.mark.parametrize("state", ["hung", "lost"])
 def test_a_worker_that_was_given_up_and_does_not_end_by_itself_is_killed(scene: Scene, state: str) -> None:
     scene.look("running", "running")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asgd.server.core import ServerCore
-from asgd.wire.messages import Done, Exchange, Failed, Hello, Init
+from asgd.wire.messages import Command, Done, Exchange, Failed, Hello, Init
 from tests.checks.virtual import job
 
 
@@ -113,3 +113,9 @@ def test_a_worker_beyond_the_jobs_replicas_counts_too() -> None:
 @pytest.mark.parametrize("index", [70, 1000])
 def test_who_cannot_be_a_worker_is_refused(index: int) -> None:
     assert joined().say(Failed(index, 1, "train.py:1")).code == "refused:index"
+
+
+def test_what_workers_raise_after_the_job_was_told_to_stop_is_not_held_against_it() -> None:
+    server = joined()
+    server.say(Command("stop", "interrupted"))
+    assert not server.fails(0) and not server.fails(1)

@@ -142,3 +142,15 @@ def test_a_job_that_ends_at_once_after_a_restart_hears_every_worker_of_the_earli
     assert coordinator.phase == "stopping"
     later.tick(RETURN_SECONDS + 0.1)
     assert coordinator.phase == "saving"
+
+
+@pytest.mark.parametrize(("run", "counted"), [("", 1), ("another", 0)])
+def test_only_a_server_that_comes_back_within_its_run_counts_as_a_restart(run: str, counted: int) -> None:
+    members = Members()
+    members.push(0, 1), members.push(1, 1)
+    shard = members.core.shard
+    meta, state = json.loads(json.dumps([shard.meta(), members.core.job_state(0.0)]))
+    later = ServerCore(members.core.job, 0, 2, run=run, store=StoreFacts("memory:"))
+    later.restore(Restored(1, BOTH, "layout", shard.arrays(), meta, state), 0.0)
+    assert later.primary is not None
+    assert later.primary.status(0.0).restarts["server"] == counted

@@ -101,6 +101,19 @@ def test_a_running_job_says_who_waits_for_whom_when_no_push_comes() -> None:
     assert waits(chief, 43.0) == "no push has come for 40 s: no worker is there"
 
 
+def test_who_has_no_samples_left_is_not_named_as_the_one_who_is_waited_for() -> None:
+    chief = job(seats=2, stopAfter={"epochs": 1})
+    chief.describe_data(8, "", b"")
+    push(chief, 1.0)
+    assert not chief.lease(1, 1, 20.0).wait
+    assert chief.lease(0, 1, 20.0).wait
+    tick(chief, 42.0)
+    assert waits(chief, 42.0) == "no push has come for 40 s from worker 1"
+    chief.bye(1, 1, True, 42.0)
+    # It has not asked again yet.
+    assert waits(chief, 42.5) == "no push has come for 40 s: worker 0 waits for samples"
+
+
 def test_an_evaluator_that_hangs_is_told_to_end_so_that_another_one_can_start() -> None:
     chief = job(evaluation={"everySeconds": 10})
     chief.meet_evaluator(0.0, 5)

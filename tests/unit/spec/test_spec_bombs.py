@@ -124,3 +124,40 @@ def test_the_bounds_count_what_is_there_and_no_more() -> None:
     assert bounds.beyond(json.loads("[" * 102 + "]" * 102)) == bounds.TOO_DEEP
     assert bounds.beyond([0] * (bounds.VALUES - 1)) == ""
     assert bounds.beyond([0] * bounds.VALUES) == bounds.beyond({str(i): 0 for i in range(30_000)}) == MANY
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("010", '010 is 8 to kubectl, since a 0 in front makes a number octal; write 10, 8 or "010"'),
+        ("-0_17", '-0_17 is -15 to kubectl, since a 0 in front makes a number octal; write -17, -15 or "-0_17"'),
+        ("7" * 5_000, f"{'7' * 40}... (5,000 characters) is no number to kubectl, which has none so large, but text"),
+        ("1e999", "1e999 is no number to kubectl, which has none so large, but text"),
+        ("0xFFFFFFFFFFFFFFFFF", "0xFFFFFFFFFFFFFFFFF is no number to kubectl, which has none so large, but text"),
+        ("18446744073709551617",
+         "18446744073709551617 is 1.8446744073709552e+19 to kubectl, whose integers have 64 bits"),
+    ],
+)  # fmt: skip
+def test_a_number_that_kubectl_reads_as_another_value_earns_a_hint(
+    tmp_path: Path, text: str, hint: str
+) -> None:
+    (tmp_path / "job.yaml").write_text(f"{HEAD}  args: {{a: [{text}]}}\n")
+    assert advice(load_job(tmp_path / "job.yaml")) == [f"spec.args.a[0]: {hint}"]
+    (tmp_path / "job.yaml").write_text(f"{HEAD}  args: {{a: 1}}\n")
+    assert advice(load_job(tmp_path / "job.yaml", [f"args.a={text}"])) == [f"spec.args.a: {hint}"]
+    (tmp_path / "job.yaml").write_text(f'{HEAD}  args: {{a: {text}, b: "{text}"}}\n')
+    assert advice(load_job(tmp_path / "job.yaml", ["args.a=1"])) == [], "what is written over earns none"
+
+
+@pytest.mark.parametrize(
+    "text", ["07", "00", "09", "0x10", "1_000", "1e22", "0.10", "1:30", "9223372036854775807"]
+)
+def test_a_number_that_is_what_it_looks_like_earns_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "job.yaml").write_text(f"{HEAD}  args: {{a: {text}}}\n")
+    assert advice(load_job(tmp_path / "job.yaml")) == []
+
+
+def test_very_many_such_numbers_are_told_in_a_few_lines(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(f"{HEAD}  args: {{a: [{', '.join(['010'] * 500)}]}}\n")
+    *_, last = hints = advice(load_job(tmp_path / "job.yaml"))
+    assert len(hints) == 11 and last == "490 more numbers are like this"

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from asgd.errors import UserError
+from asgd.host.ranks import without_ranks
 from asgd.spec import Job, job_to_json
 from asgd.spec.environment import Env
 from asgd.spec.groups import counted
@@ -39,7 +40,7 @@ def _layout(job: Job, folder: Path, private: Path) -> list[tuple[str, list[int]]
     """[(name, shape)] of the task's parameters. Raises UserError."""
     asked, answer = private / "job.json", private / "layout.json"
     asked.write_bytes(job_to_json(job))
-    env = {**os.environ, Env.JOB_FOLDER: str(folder), Env.SOURCE: str(private / "source")}
+    env = {**without_ranks(os.environ), Env.JOB_FOLDER: str(folder), Env.SOURCE: str(private / "source")}
     command, most = (
         [sys.executable, "-m", "asgd.worker.task.layout", str(asked), str(answer)],
         job.spec.run_policy,

@@ -76,6 +76,12 @@ def tell_warnings() -> None:
 _teller: _Teller | None = None
 
 
+def tell_person(text: str, file: str, line: int) -> None:
+    """Tells something about line `line` of `file` as a warning is told; outside a run, nobody."""
+    if _teller:
+        _teller.tell(text, file, line)
+
+
 class Warned:
     """What processes have told in `path`."""
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asgd.host.forking import kill_group
+from asgd.host.ranks import without_ranks
 from asgd.loggers.kept import Kept
 from asgd.loggers.kinds import kind_of
 from asgd.spec.environment import Env
@@ -84,7 +85,7 @@ class Loggers:
                     stdin=subprocess.PIPE,
                     stdout=out,
                     stderr=out,
-                    env={**os.environ, **env, **own},
+                    env={**without_ranks(os.environ), **env, **own},
                     start_new_session=True,
                 )
             self._running.append(_Running(kind, process, log, keeps))

@@ -82,12 +82,12 @@ class Primary:
         coordinator.last_save = now
         saved = found.manifest.updates if found.manifest else coordinator.updates
         coordinator.saved_at = Counts(saved, coordinator.epochs)
-        if state["run"] == coordinator.run:
+        if returns := state["run"] == coordinator.run:  # another start resumes the job, and restarts nothing
             coordinator.returning_until = now + RETURN_SECONDS
         self.shard.state.dataset, self.shard.tensors = coordinator.dataset, coordinator.tensors
         self._rolled_back = self.shard.losses.samples
         if self.collecting:
-            if state["stopReason"] == "" and not found.back:
+            if returns and state["stopReason"] == "" and not found.back:
                 coordinator.restarts["server"] += 1
             self.collecting.newest, self.collecting.newest_at = found.manifest, now - found.age
         if found.back:
@@ -299,7 +299,7 @@ class Primary:
         everybody = self._failures.failed(
             message.index, message.incarnation, message.place, seats, coordinator.seen
         )
-        return Done(b"everybody" if everybody else b"")
+        return Done(b"everybody" if everybody and not self.stop else b"")
 
     def _command(self, message: Command, now: float) -> Message:
         if message.verb == "status":

@@ -72,9 +72,14 @@ class Owing(Protocol):
     def times(self) -> WorkerTimes: ...
 
 
+def without_data(member: Owing, held: int) -> bool:
+    """Whether `member` has pushed all that it had, and waits for its next lease."""
+    return member.resting and not held
+
+
 def idle(member: Owing, held: int, now: float) -> float:
     """Seconds for which `member` has owed progress without making any; `held`: samples leased to it, not pushed."""
-    waits = member.debt.parked or (member.resting and not held)
+    waits = member.debt.parked or without_data(member, held)
     return 0.0 if waits else max(0.0, now - member.debt.since)
 
 

@@ -78,11 +78,18 @@ def _running(coordinator: Coordinator, now: float) -> str:
         return f"no push has come for {rounded(quiet)}: shard {away[0]} does not report"
     if not coordinator.members:
         return f"no push has come for {rounded(quiet)}: no worker is there"
-    parked = [member for member in coordinator.members.values() if member.debt.parked]
-    others = [member for member in coordinator.members.values() if not member.debt.parked]
-    if parked and others:
-        return f"no push has come for {rounded(quiet)}: the others wait for {_names(others)}"
-    return f"no push has come for {rounded(quiet)} from {_names(coordinator.members.values())}"
+    return f"no push has come for {rounded(quiet)}{_from_whom(coordinator)}"
+
+
+def _from_whom(coordinator: Coordinator) -> str:
+    """NB: who has no samples, since others have them all, is not who is waited for."""
+    members = coordinator.members.values()
+    busy = [each for each in members if not progress.without_data(each, coordinator.held(each.index))]
+    if not busy:
+        return f": {_names(members)} {'waits' if len(members) == 1 else 'wait'} for samples"
+    parked = [member for member in busy if member.debt.parked]
+    others = [member for member in busy if not member.debt.parked]
+    return f": the others wait for {_names(others)}" if parked and others else f" from {_names(busy)}"
 
 
 def _stopping(coordinator: Coordinator, now: float) -> str:

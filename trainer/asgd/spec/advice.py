@@ -18,6 +18,7 @@ _RESTARTING = ("local-sgd", "diloco", "async-diloco", "entropy")
 def advice(job: Job) -> list[str]:
     """Warnings for the user, none of them an error."""
     return [
+        *job.hints,
         *_momentum(job),
         *_chaos(job),
         *_others(job),

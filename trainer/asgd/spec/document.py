@@ -12,7 +12,7 @@ import yaml
 
 from asgd.spec import bounds
 from asgd.spec.problems import JobError, Path, Problem
-from asgd.spec.scalars import PLAIN, BadScalar, resolve
+from asgd.spec.scalars import PLAIN, BadScalar, resolve, surprise
 
 _MERGE = "<<"
 _Base: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -33,6 +33,8 @@ class Document:
     def __init__(self, node: yaml.Node, place: str) -> None:
         self.lines: dict[Path, int] = {}
         self.problems: list[Problem] = []
+        self.hints: list[Problem] = []
+        """Numbers that hardly mean what was written."""
         self._place = place
         self._open: set[int] = set()
         self._values = 0
@@ -65,7 +67,10 @@ class Document:
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         try:
-            return resolve(node.value, node.tag)
+            value = resolve(node.value, node.tag)
+            if node.tag == PLAIN and (hint := surprise(node.value, value)):
+                self.hints.append(Problem(path, hint))
+            return value
         except BadScalar as bad:
             self._refuse(node, path, str(bad))
             return None

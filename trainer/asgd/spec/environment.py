@@ -13,6 +13,13 @@ HASH_SEED = {"PYTHONHASHSEED": "0"}
 """Of every process that runs users' code, whatever its shell says: sets of strings have one order in all of them, and
 so have classes and vocabularies that are numbered by a set (decision 020)."""
 
+LAUNCHERS = (
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK",
+    "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+)  # fmt: skip
+LAUNCHERS_PREFIX = "TORCHELASTIC_"
+"""What torchrun tells its processes: kept from those of a job on this machine (`host/ranks.py`)."""
+
 
 class Env(StrEnum):
     """Name and meaning of each variable."""

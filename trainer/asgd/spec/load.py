@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from asgd.spec.document import Document
 
 _SET = "--set"
+_MOST_HINTS = 10
 
 
 def load_job(
@@ -38,7 +39,8 @@ def load_job(
     Raises JobError (a UserError) with every problem as `FILE:LINE: field: why`.
     """
     source = _the_job(_read(path), str(path))
-    overridden = [_override(source.value, assignment) for assignment in sets]
+    hints: list[Problem] = [*source.hints]
+    overridden = [_override(source.value, assignment, hints) for assignment in sets]
     put = [_put(source.value, at, value) for at, value in values]
 
     def where(at: Path) -> tuple[str, int]:
@@ -49,7 +51,10 @@ def load_job(
             at = at[:-1]
         return f"{path}:{source.lines[at]}", source.lines[at]
 
-    return _checked(source.value, where)
+    job = _checked(source.value, where)
+    said = list(dict.fromkeys(map(str, hints)))
+    more = [f"{len(said) - _MOST_HINTS:,} more numbers are like this"] if len(said) > _MOST_HINTS else []
+    return msgspec.structs.replace(job, hints=(*said[:_MOST_HINTS], *more))
 
 
 def job_of(document: dict[str, Any], values: Sequence[tuple[tuple[str, ...], Any]] = ()) -> Job:
@@ -146,17 +151,20 @@ def _kind(found: Document) -> Any:
     return found.value.get("kind") if isinstance(found.value, dict) else None
 
 
-def _override(document: dict[str, Any], assignment: str) -> Path:
-    """Write one `path=value` into the document; returns the path that it wrote."""
+def _override(document: dict[str, Any], assignment: str, hints: list[Problem]) -> Path:
+    """Write one `path=value` into the document; returns the path that it wrote. `hints`: of what stands in it."""
     name, equals, text = assignment.partition("=")
     steps = [step.replace("\\.", ".") for step in re.split(r"(?<!\\)\.", name.strip())]
     if not equals or not all(steps):
         raise JobError([Problem((), f"{assignment!r} must be path=value, as workers.replicas=8", _SET)])
     at = tuple(steps) if steps[0] in ("metadata", "spec") else ("spec", *steps)
-    return _put(document, at, _value(text, at), _SET)
+    value, told = _value(text, at)
+    hints[:] = [hint for hint in hints if hint.path[: len(at)] != at] + told
+    return _put(document, at, value, _SET)
 
 
-def _value(text: str, at: Path) -> Any:
+def _value(text: str, at: Path) -> tuple[Any, list[Problem]]:
+    """What `text` means, and hints about it."""
     from asgd.spec.document import parse
 
     try:
@@ -168,7 +176,9 @@ def _value(text: str, at: Path) -> Any:
         problems.append("takes one value, not several documents")
     if problems:
         raise JobError([Problem(at, problem, _SET) for problem in problems])
-    return values[0].value if values else None
+    if not values:
+        return None, []
+    return values[0].value, [Problem((*at, *hint.path), hint.text) for hint in values[0].hints]
 
 
 def _put(document: dict[str, Any], at: tuple[str, ...], value: Any, place: str = "") -> Path:

@@ -31,6 +31,9 @@ _DOT_FLOAT = re.compile(r"\.[0-9]+(_[0-9]+)*([eE][-+]?[0-9]+(_[0-9]+)*)?")
 _LEGACY_OCTAL = re.compile(r"[-+]?0[0-7]+")
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _BASED = re.compile(r"[-+]?0([xX][0-9a-fA-F]+|[oO][0-7]+|[bB][01]+)")
+_NUMBER = re.compile(f"{_FLOAT.pattern}|{_BASED.pattern}")
+_SHOWN = 40
+"""Characters of a number in a hint."""
 _LONGEST = 21
 """Characters of an integer of 64 bits with its sign; Python refuses to read very long ones."""
 _TAGS = "tag:yaml.org,2002:"
@@ -56,6 +59,22 @@ def resolve(text: str, tag: str = PLAIN) -> Scalar:
         case "int" | "float" | "bool" | "null" as kind:
             return _tagged(text, kind)
     raise BadScalar(f"the tag {tag!r} has no meaning here")
+
+
+def surprise(text: str, value: Scalar) -> str:
+    """What the plain scalar `text`, which means `value`, hardly means to its writer: a hint, or ''."""
+    digits = text.replace("_", "")
+    if not _NUMBER.fullmatch(digits):
+        return ""
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
+    if isinstance(value, str):
+        return f"{shown} is no number to kubectl, which has none so large, but text"
+    if isinstance(value, float) and _DECIMAL.fullmatch(digits) and int(digits) != value:
+        return f"{shown} is {value!r} to kubectl, whose integers have 64 bits"
+    if _LEGACY_OCTAL.fullmatch(digits) and len(digits) <= _LONGEST and int(digits) != value:
+        why = "since a 0 in front makes a number octal"
+        return f'{shown} is {value} to kubectl, {why}; write {int(digits)}, {value} or "{text}"'
+    return ""
 
 
 def _untagged(text: str) -> Scalar:

@@ -377,3 +377,5 @@ class Job(Struct, frozen=True):
     """Dotted paths below `spec` that stood in the file or in `--set`, as `checkpoint.restore`."""
     files: dict[str, str] = {}
     """Of `spec.sourceFrom`, when they have been put into `source`."""
+    hints: tuple[str, ...] = ()
+    """Numbers of the user's file, or of `--set`, that hardly mean what was written."""

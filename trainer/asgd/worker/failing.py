@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 
 from asgd.errors import TryAgain, UserError
+from asgd.host.warned import tell_person
 from asgd.wire.ask import Asker
 from asgd.wire.limits import NAME_MOST
 from asgd.wire.messages import Done, Failed
@@ -35,6 +36,20 @@ def tell(
         raise UserError(
             f"spec.entrypoint: {entrypoint} failed in every worker before its first push: {sentence(error)}"
         ) from error
+
+
+def tell_after_stop(error: BaseException) -> None:
+    """A script has raised after it was told to stop: no fault of the job. It may need what its loop would have made.
+
+    It stands in the log, and is told to the person once.
+    """
+    traceback.print_exception(error)
+    file, _, line = place(error).rpartition(":")
+    tell_person(
+        f"the script was told to stop, and then raised {sentence(error, placed=False)}",
+        file,
+        int(line) if line.isdigit() else 0,
+    )
 
 
 def _refuse_lone_sample(error: BaseException, entrypoint: str) -> None:

@@ -12,7 +12,7 @@ class Joined(Protocol):
     def exit_code(self) -> int:
         """What the worker process ends with."""
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> bool:
         """The script has raised."""
 
     def close(self, *, failed: bool = False) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import site
+import sys
 import sysconfig
+import threading
 import traceback
 from pathlib import Path
 
@@ -41,6 +43,17 @@ def place(error: BaseException) -> str:
         return f"{Path(told[-1][0]).name}:{told[-1][1]}"
     frames = _users_frames(error) or traceback.extract_tb(error.__traceback__)
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def standing() -> str:
+    """Where the main thread is now: the innermost line of the user's own, as `train.py:12`; else of anybody's.
+
+    NB: no file is read, since reading may be what hangs.
+    """
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    lines = [(inner.f_code.co_filename, line) for inner, line in traceback.walk_stack(frame)] if frame else []
+    file, line = next((at for at in lines if is_users(at[0])), lines[0] if lines else ("", 0))
+    return f"{Path(file).name}:{line}" if file else ""
 
 
 def is_theirs(error: BaseException) -> bool:

@@ -23,6 +23,8 @@ from asgd.drivers.output import Output
 from asgd.host.forking import Process, kill_group, reap
 from asgd.spec.environment import Env
 
+_OF_A_STACK = ('File "', "Thread 0x", "Current thread ", "Extension modules: ")
+"""How lines begin that `faulthandler` writes after what has happened."""
 _COMMANDS = {"server": "server", "worker": "worker", "evaluator": "evaluate"}
 
 
@@ -115,13 +117,13 @@ class Children:
         return self._output.file(f"logs/{role}-{index}.log")
 
     def last_words(self, child: Child) -> str:
-        """The last line of a child's log."""
+        """The last line of a child's log that says something: a stack that was written down is passed over."""
         try:
             text = self.log(child.role, child.index).read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             return f"none ({error.strerror})"
-        lines = text.splitlines()
-        return next((line.strip() for line in reversed(lines) if line.strip()), "no message")
+        lines = map(str.strip, reversed(text.splitlines()))
+        return next((line for line in lines if line and not line.startswith(_OF_A_STACK)), "no message")
 
     def ended(self) -> list[tuple[Child, int]]:
         """Children whose process has ended since the last call, with its exit status (-N: killed by signal N)."""

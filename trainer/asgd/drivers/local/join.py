@@ -12,6 +12,8 @@ from itertools import count
 from pathlib import Path
 
 from asgd.errors import UserError
+from asgd.host.ranks import drop_ranks
+from asgd.host.say import say
 from asgd.spec.environment import Env
 
 
@@ -26,6 +28,8 @@ def join(folder: Path, index: int | None) -> None:
             )
     except (OSError, ValueError) as error:
         raise UserError(f"--join: no run of `asgd run` is going on in {folder}") from error
+    for line in drop_ranks():
+        say(f"warning: {line}")
     os.environ.update(told)
     os.environ[Env.INDEX] = str(index)
     os.environ[Env.ANNOUNCE] = str(_announcement(folder, index))

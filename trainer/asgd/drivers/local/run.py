@@ -43,6 +43,7 @@ from asgd.drivers.output import Output, check_path, choose_output
 from asgd.errors import TryAgain, UserError
 from asgd.host.available import available_cores
 from asgd.host.private import private_folder
+from asgd.host.ranks import said_of_ranks
 from asgd.host.threads import share, threads_told
 from asgd.host.warned import Warned
 from asgd.loggers.kinds import check_installed
@@ -343,7 +344,7 @@ def run(
     profiled = Profile.parse(profile, job.spec.workers.replicas) if profile else None
     with choose_output(job, asked_output) as output:
         with make_display(output.folder) as display:
-            for line in advice(job):
+            for line in (*advice(job), *said_of_ranks(os.environ)):
                 display.note(f"warning: {line}")
             local = LocalRun(job, folder, output, display, interrupts, transport, starter, profiled)
             try:

@@ -24,6 +24,7 @@ from asgd.drivers.local.ways import Standing, way
 from asgd.host.forking import ForkServer, Process, can_fork
 from asgd.host.forkserver import Part
 from asgd.host.private import private_folder
+from asgd.host.ranks import without_ranks
 from asgd.report import units
 from asgd.spec.environment import HASH_SEED, Env
 from asgd.worker.task.traces import Traces, obstacle
@@ -55,8 +56,8 @@ class Starter:
 
     def __init__(self, folder: Path) -> None:
         self._environment = {
-            **ALL_ALIKE, **os.environ, **HASH_SEED, "PYTHONUNBUFFERED": "1", Env.PARENT: str(os.getpid()),
-            Env.JOB_FOLDER: str(folder),
+            **ALL_ALIKE, **without_ranks(os.environ), **HASH_SEED, "PYTHONUNBUFFERED": "1",
+            Env.PARENT: str(os.getpid()), Env.JOB_FOLDER: str(folder),
         }  # fmt: skip
         self._private = private_folder()
         self.log = self._private / "forkserver.log"

@@ -17,6 +17,7 @@ from asgd import exitcodes
 from asgd.drivers.replay.server import Differs
 from asgd.drivers.replay.stage import Ending, Stage
 from asgd.errors import UserError
+from asgd.host.ranks import drop_ranks
 from asgd.kernel import F32
 from asgd.record import run as recording
 from asgd.record.reading import Recording, load
@@ -55,6 +56,7 @@ def replay(folder: Path, until: int | None, dump: str | None) -> tuple[Result, s
     if until is not None and until < 1:
         raise UserError(f"--until: {until} is no update; allowed: 1 and more")
     recorded = load(folder)
+    drop_ranks()
     os.environ[Env.JOB_FOLDER] = str(folder.absolute() / recorded.run.job_folder)
     try:
         ending = Stage(recorded, until).run()

@@ -20,6 +20,7 @@ from asgd.drivers import sent
 from asgd.drivers.display import MakeDisplay
 from asgd.drivers.model_file import write_model
 from asgd.drivers.output import Output, choose_output
+from asgd.host.ranks import drop_ranks
 from asgd.kernel import F32
 from asgd.report import curves, summary
 from asgd.report.history import HistoryWriter
@@ -82,7 +83,7 @@ def _run(job: Job, folder: Path, described: World, output: Output, make_display:
 
     written = HistoryWriter(output.file("history.jsonl"), simulated=True)
     with make_display(output.folder) as display, written as history:
-        for line in advice(job):
+        for line in (*advice(job), *drop_ranks()):
             display.note(f"warning: {line}")
         if job.spec.logging:
             display.note("spec.logging: a simulation starts no loggers; its series are in history.jsonl")

@@ -21,7 +21,7 @@ from asgd.wire.messages import Evaluated
 from asgd.worker import scalars
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.flat import Flat
-from asgd.worker.failing import tell
+from asgd.worker.failing import tell, tell_after_stop
 from asgd.worker.own.changes import Changes
 from asgd.worker.own.comparing import Comparing
 from asgd.worker.own.dealing import Dealing
@@ -332,15 +332,21 @@ class Connection(Groups):
             self._joining.asker.close()
             self._joining.exporter.close()
 
-    def fail(self, error: BaseException) -> None:
-        """The script has raised. Raises UserError when every worker's has, at the same place before its first push."""
-        who = self._joining
+    def fail(self, error: BaseException) -> bool:
+        """The script has raised. True: after it was told to stop, so that it ends as if it had not.
+
+        Raises UserError when every worker's has raised, at the same place before its first push.
+        """
+        who, afterwards = self._joining, self.stopped and not isinstance(error, AsgdError)
         try:
-            if not isinstance(error, AsgdError) and not self._closed:
+            if afterwards:
+                tell_after_stop(error)
+            elif not isinstance(error, AsgdError) and not self._closed:
                 core = self._replica.core
                 tell(error, self._spec.entrypoint, who.index, who.incarnation, core, who.asker)
         finally:
             self.close(failed=True)
+        return afterwards
 
     @property
     def exit_code(self) -> int:

@@ -21,15 +21,21 @@ from asgd.wire import control
 from asgd.wire.messages import Beat, Beaten, Message, decode, encode
 from asgd.wire.reports import WorkerReport
 from asgd.worker.sending.headers import BEAT_SECONDS, PeerIdentity
+from asgd.worker.users_code import standing
 
 LAST_BEAT_SECONDS = 0.1
 """Once training is over: what comes then (the final evaluation) is not to be heard of late."""
 
 
 def end_hung(why: str) -> None:
-    """Ends this process although its other threads hang: their stacks go to the log first. Exit code 75."""
+    """Ends this process although its other threads hang: their stacks go to the log first. Exit code 75.
+
+    The last line is a sentence, for whoever quotes the end of a log.
+    """
     say(f"this process was given up: {why}; where its threads stand:")
     faulthandler.dump_traceback(all_threads=True)
+    # NB: not by `print`, whose lock a thread that hangs may hold.
+    os.write(2, f"asgd: given up as hung, at {standing() or 'no known line'}\n".encode(errors="replace"))
     os._exit(exitcodes.TRY_AGAIN)
 
 

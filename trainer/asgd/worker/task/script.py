@@ -37,12 +37,12 @@ def run_script(config: ProcessConfig) -> int:
     try:
         runpy.run_path(str(path), run_name="__main__")
     except SystemExit as error:
-        if error.code not in (None, 0):
-            _fail(error)
+        if error.code not in (None, 0) and not _fail(error):
             raise
     except Exception as error:
         # A user's script may raise anything.
-        _fail(error)
+        if joined.connection is not None and _fail(error):
+            return joined.connection.exit_code
         if joined.connection is not None or isinstance(error, AsgdError):
             raise
         traceback.print_exception(error)
@@ -57,9 +57,9 @@ def run_script(config: ProcessConfig) -> int:
     return joined.connection.exit_code
 
 
-def _fail(error: BaseException) -> None:
-    if joined.connection is not None:
-        joined.connection.fail(error)
+def _fail(error: BaseException) -> bool:
+    """Whether it matters no more, for the script was told to stop before."""
+    return joined.connection is not None and joined.connection.fail(error)
 
 
 def arguments(args: Mapping[str, Any]) -> list[str]:
