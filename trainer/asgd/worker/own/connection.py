@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from asgd.errors import AsgdError, TryAgain, UserError
+from asgd.errors import AsgdError, TryAgain
 from asgd.host.exporter import Exporter
 from asgd.host.say import say
 from asgd.spec.types import JobSpec
@@ -29,6 +29,7 @@ from asgd.worker.own.groups import Groups
 from asgd.worker.own.handed import Handed
 from asgd.worker.own.order import order_of
 from asgd.worker.own.pacing import Pace, follow, watch
+from asgd.worker.own.refusals import refuse_epochs, undone
 from asgd.worker.own.sharing import is_count, share
 from asgd.worker.own.start import FirstUse
 from asgd.worker.process import exit_code
@@ -247,7 +248,7 @@ class Connection(Groups):
 
     def _take_visits(self) -> list[tuple[int, int, int]]:
         if self._dealing is None:
-            _refuse_epochs(self._spec)
+            refuse_epochs(self._spec)
             return []
         visits, self._dealing.left = self._dealing.left, []
         return visits
@@ -261,7 +262,7 @@ class Connection(Groups):
             # NB: what was pulled is what the weights are only where each step pulls and none is made here.
             servers = self._replica.vectors.landed() if core.rule.raw and not core.overlapped else None
             if name := self._changes.written(servers):
-                raise _undone(name, self._spec)
+                raise undone(name, self._spec)
         optimizer = self._spec.optimizer
         if self._handed is not None and not self._handed.on_servers:
             return
@@ -373,35 +374,3 @@ class Pass(Generic[Item]):
         whole = len(self._items)  # type: ignore[arg-type]  # raises TypeError where there is none, as it should
         data = isinstance(self._items, DataLoader) and self._deal
         return math.ceil(whole / self._connection.readers) if data else whole
-
-
-def _undone(name: str, spec: JobSpec) -> UserError:
-    algorithm = spec.algorithm["name"]
-    way = "spec.algorithm.mode: delta" if algorithm == "asgd" else "spec.algorithm: {name: asgd, mode: delta}"
-    return UserError(
-        f"the script has written into parameter {name} between two steps, which the next pull undoes, for algorithm"
-        f" {algorithm} takes its weights from the servers; allowed: {way}, where such changes are pushed, or a"
-        " torch.nn.utils.parametrize parametrization, or a change before the model's first use"
-    )
-
-
-def _refuse_epochs(spec: JobSpec) -> None:
-    """Epochs can be counted only over data that is dealt out."""
-    for name, rhythm in (("evaluation", spec.evaluation), ("checkpoint", spec.checkpoint)):
-        if rhythm.every_epochs is not None:
-            raise UserError(
-                f"spec.{name}.everyEpochs: {rhythm.every_epochs:g} needs batches that are dealt out by"
-                " optimizer.until_stopped(loader); allowed without: everyUpdates, everySeconds"
-            )
-    if spec.stop_after.epochs is not None:
-        raise UserError(
-            f"spec.stopAfter.epochs: {spec.stop_after.epochs:g}, which is also what an absent stopAfter means, needs"
-            " batches that are dealt out: optimizer.until_stopped(loader) with a map-style DataLoader and PyTorch's"
-            " own samplers; allowed without: updates, samples, seconds, metric"
-        )
-    schedule = spec.optimizer.schedule
-    if schedule.unit == "epochs" and (schedule.name != "constant" or schedule.warmup):
-        raise UserError(
-            "spec.optimizer.schedule.unit: epochs needs batches that are dealt out by"
-            " optimizer.until_stopped(loader); allowed without: samples"
-        )
