@@ -74,7 +74,9 @@ def task_of(bench: Bench, happens: Callable[[int], None] = lambda step: None) ->
     loss = task.loss
 
     def watched(model: torch.nn.Module, batch: Any) -> torch.Tensor:
-        happens(next(steps))
+        # NB: a worker computes one loss in evaluation mode before it joins.
+        if model.training:
+            happens(next(steps))
         return loss(model, batch)
 
     task.loss = watched

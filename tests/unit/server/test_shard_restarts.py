@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,8 @@ def test_what_is_saved_of_a_strategy_s_memory_does_not_change_while_it_is_writte
 
 
 def test_what_adagrad_sums_is_not_taken_for_what_rmsprop_and_adadelta_average() -> None:
-    arrays, meta = snapshot(ready_shard(4, asgd_spec(0.5, optimizer={"name": "adagrad"})))
+    arrays, saved = snapshot(ready_shard(4, asgd_spec(0.5, optimizer={"name": "adagrad"})))
+    meta = json.loads(saved)
     for name in ("rmsprop", "adadelta"):
         shard = make_shard(asgd_spec(0.5, optimizer={"name": name}))
         with pytest.raises(ProtocolError, match="no meanSquares"):
