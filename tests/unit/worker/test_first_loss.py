@@ -19,11 +19,17 @@ from asgd.wire.agreement import Part
 from asgd.wire.first_loss import unlike_loss
 from asgd.worker.device.flat import Flat
 from asgd.worker.task.agreeing import look
-from asgd.worker.task.first_loss import first_loss
+from asgd.worker.task.first_loss import first_loss, tried_here
 from tests.checks.virtual import job
 
 CPU = torch.device("cpu")
 Loss = Callable[[nn.Module, Any], Tensor]
+
+
+@pytest.fixture(autouse=True, params=["in a copy", "here, as on a device"])
+def where(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param != "in a copy":
+        monkeypatch.setattr("asgd.worker.task.first_loss._apart", tried_here)
 
 
 def network() -> nn.Module:

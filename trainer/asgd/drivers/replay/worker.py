@@ -127,7 +127,8 @@ class _Life:
         probe = take_probe(self._task, job.spec)
         self._computation: Computation = prepare(self._task, job.spec, self._index)
         flat = self._computation.flat
-        first_loss(self._task, job.spec, flat, looked.raw)  # as for the data
+        if flat.device.type != "cpu":
+            first_loss(self._task, job.spec, flat, looked.raw)  # as for the data; on processors it leaves no trace
         about = About(
             dataset=dataset_size(self._task, job.spec.entrypoint),
             guarantee=guarantee(self._task),

@@ -2,18 +2,21 @@
 
 It is tried on the device where the process computes, on up to eight samples, in evaluation mode, at the weights that
 the task was built with. Twice, under two seeds: a loss that draws random numbers differs then and is compared with
-nobody's, for other devices draw otherwise. Nothing of the model changes by it; what raises here is told by who trains.
+nobody's, for other devices draw otherwise. On processors it is tried in a copy of the process, so that nothing changes
+by it; elsewhere nothing of the model does. What raises here is told by who trains.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import torch
 from torch import Tensor
 
+from asgd.host.apart import apart
 from asgd.host.say import say
 from asgd.spec.types import JobSpec
 from asgd.task import Task
@@ -29,9 +32,18 @@ from asgd.worker.parallel.plan import stages_of
 
 SECONDS_MOST = 5.0
 """A loss that takes longer is not computed twice, and not compared."""
+COPY_SECONDS = 10.0
+"""The copy of the process has so long for both."""
 SEEDS = 0x10551, 0x10552
 ROW = 1 << 12
 """Large vectors are added up to so many numbers."""
+
+
+class Tried(NamedTuple):
+    """The loss as others are told it, if it can be compared, and whether it draws random numbers."""
+
+    parts: list[Part]
+    draws: bool = False
 
 
 def first_loss(task: Task, spec: JobSpec, flat: Flat, samples: Sequence[Any]) -> list[Part]:
@@ -42,11 +54,33 @@ def first_loss(task: Task, spec: JobSpec, flat: Flat, samples: Sequence[Any]) ->
     count = _count(len(samples), spec.batch_size // max(1, task.accumulate))
     if not count or stages_of(spec) > 1:
         return []
+    tried = (
+        _apart(task, flat, samples[:count])
+        if flat.device.type == "cpu"
+        else tried_here(task, flat, samples[:count])
+    )
+    if tried.draws:
+        say("the loss draws random numbers: it is not compared with that of other processes")
+    return tried.parts
+
+
+def _apart(task: Task, flat: Flat, samples: Sequence[Any]) -> Tried:
+    def compute() -> bytes:
+        # NB: threads of the process that is copied are not in the copy.
+        torch.set_num_threads(1)
+        return msgspec.msgpack.encode(tried_here(task, flat, samples))
+
+    answer = apart(compute, COPY_SECONDS)
+    return msgspec.msgpack.decode(answer, type=Tried) if answer else Tried([])
+
+
+def tried_here(task: Task, flat: Flat, samples: Sequence[Any]) -> Tried:
+    """The same in this process."""
     try:
-        return _tried(task, flat, samples[:count])
+        return _tried(task, flat, samples)
     except (Exception, SystemExit):
         # Users' code may raise anything. It did not in the check, and will again in training.
-        return []
+        return Tried([])
 
 
 def _count(samples: int, most: int) -> int:
@@ -55,19 +89,18 @@ def _count(samples: int, most: int) -> int:
     return 1 << (room.bit_length() - 1) if room else 0
 
 
-def _tried(task: Task, flat: Flat, samples: Sequence[Any]) -> list[Part]:
+def _tried(task: Task, flat: Flat, samples: Sequence[Any]) -> Tried:
     began = time.monotonic()
     found: list[Part] = []
     for seed in SEEDS:
         if time.monotonic() - began > SECONDS_MOST:
-            return []
+            return Tried([])
         with untouched(task.model, flat), evaluating(task.model), uncompiled():
             seed_everywhere(seed, generator(flat.device))
             found.append(_computed(task, flat, samples))
     if unlike_loss(found[0], found[1], TOLERANCE):
-        say("the loss draws random numbers: it is not compared with that of other processes")
-        return []
-    return found[:1]
+        return Tried([], draws=True)
+    return Tried(found[:1])
 
 
 def _computed(task: Task, flat: Flat, samples: Sequence[Any]) -> Part:
