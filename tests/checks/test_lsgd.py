@@ -195,6 +195,7 @@ def test_asynchronous_workers_do_not_wait_for_a_slow_one_nor_for_a_leader_that_i
     assert leaders["0"][0] in (0, 2)
 
 
+@pytest.mark.slow
 def test_asynchronous_digits() -> None:
     accuracy, _, run = digits(
         algorithm={"name": "lsgd", "period": 10, "asynchronous": True}, stopAfter={"updates": 800},

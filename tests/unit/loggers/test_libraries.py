@@ -78,6 +78,7 @@ def test_mlflow_goes_on_with_the_same_run_and_knows_how_far_it_is(
     assert run.data.metrics["evaluation/acc ___"] == 50.0
 
 
+@pytest.mark.slow
 def test_wandb_leaves_offline_files_that_it_can_sync_and_that_hold_the_series(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
