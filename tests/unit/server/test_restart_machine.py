@@ -31,7 +31,7 @@ from tests.unit.server.ledger import MARKS, Ledger, Witness
 
 WORKERS = 3
 DATASET = 120
-PATIENCE_SECONDS = 400.0
+PATIENCE_SECONDS = 900.0
 """Virtual time in which every job must have ended once nothing goes wrong any more."""
 STEPS = st.integers(1, 150)
 
