@@ -128,7 +128,9 @@ class _Life:
         self._computation: Computation = prepare(self._task, job.spec, self._index)
         flat = self._computation.flat
         if flat.device.type != "cpu":
-            first_loss(self._task, job.spec, flat, looked.raw)  # as for the data; on processors it leaves no trace
+            first_loss(
+                self._task, job.spec, flat, looked.raw
+            )  # as for the data; on processors it leaves no trace
         about = About(
             dataset=dataset_size(self._task, job.spec.entrypoint),
             guarantee=guarantee(self._task),
