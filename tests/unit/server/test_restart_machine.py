@@ -31,7 +31,7 @@ from tests.unit.server.ledger import MARKS, Ledger, Witness
 
 WORKERS = 3
 DATASET = 120
-PATIENCE_SECONDS = 900.0
+PATIENCE_SECONDS = 400.0
 """Virtual time in which every job must have ended once nothing goes wrong any more."""
 STEPS = st.integers(1, 150)
 
@@ -43,6 +43,7 @@ class Restarts(RuleBasedStateMachine):
     lossy = True
     """Messages may be lost: on their way, and those to a server that is down."""
     stop: ClassVar[dict[str, Any]] = {"epochs": 2}
+    patience = PATIENCE_SECONDS
 
     @initialize(
         shards=st.integers(1, 3),
@@ -156,7 +157,7 @@ class Restarts(RuleBasedStateMachine):
             self.what_was_acknowledged_is_there_or_counted_as_lost()
 
     def the_job_ends(self) -> None:
-        until = self.run.clock.now + PATIENCE_SECONDS
+        until = self.run.clock.now + self.patience
         while self.run.advance():
             assert self.run.clock.now < until, f"it waits for ever: {self.run.cluster.status()}"
         self.no_push_is_applied_twice()
@@ -194,6 +195,8 @@ class OwnLoops(Restarts):
     dataset = None
     lossy = False  # a goodbye is said once
     stop: ClassVar[dict[str, Any]] = {"updates": 100_000}
+    patience = PATIENCE_SECONDS + 1800
+    """A goodbye that a crash has lost is waited for as long as the status says: the deadline of a start."""
 
     def before_a_crash(self) -> None:
         """A goodbye is said once: what is in no save yet is lost with the server that heard it."""
