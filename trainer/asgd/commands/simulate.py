@@ -79,7 +79,7 @@ def run(job: Job, folder: Path, described: World, asked_output: str | None, make
 
 def _run(job: Job, described: World, output: Output, make_display: MakeDisplay) -> int:
     from asgd.drivers.virtual.simulation import Simulation
-    from asgd.drivers.virtual.store import MemoryStore
+    from asgd.server.saves.in_process import MemoryStore
     from asgd.worker.device.flat import kinds
     from asgd.worker.shared import TorchWork  # torch takes a second to load
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.network import Network
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
 from asgd.server.answers import PRIMARY, Answer, Sender
 from asgd.server.coordinator import Coordinator
 from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.rollback import Rollback
+from asgd.server.saves.in_process import MemoryStore
 from asgd.server.saves.saver import carry_out
 from asgd.server.saving import Outcome, StoreFacts, WritePart
 from asgd.server.shard import Shard

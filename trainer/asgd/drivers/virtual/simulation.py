@@ -13,11 +13,11 @@ from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.server import TICK_SECONDS, Cluster
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.drivers.virtual.worker import VirtualWorker
 from asgd.kernel import F32
 from asgd.server.core import ServerCore
 from asgd.server.improving import improves
+from asgd.server.saves.in_process import MemoryStore
 from asgd.spec.status import BestView, Status
 from asgd.spec.types import AVERAGE_PREFIX, Job
 from asgd.worker.shared import Work
