@@ -52,7 +52,7 @@ class About:
     digest: bytes = b""
     """What data and model are like (`task/agreeing.py`)."""
     announced: bool = False
-    """`Replica.pushing` is told of the backward passes."""
+    """`Granting.pushing` is told of the backward passes."""
     own_loop: bool = False
     """The worker is a script with a loop of its own, which may tell `dataset` later."""
     rule: bytes = b""

@@ -14,25 +14,24 @@ from asgd.host.say import say
 from asgd.host.warned import tell_warnings
 from asgd.task import Task
 from asgd.wire.ask import Asker
-from asgd.worker.assemble import About, Assembled, assemble
-from asgd.worker.compute import Computation, prepare, refuse_stages_of_script
+from asgd.worker.assemble import Assembled, assemble
+from asgd.worker.compute import Computation, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.stepping import TaskOptimizer
 from asgd.worker.failing import tell
+from asgd.worker.granting import Reading
 from asgd.worker.keeping import Keeping
-from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
-from asgd.worker.replica import Reading, Replica
+from asgd.worker.prepared import prepared
+from asgd.worker.reading.data import dataset_size, next_lease, open_batches, worker_environment
+from asgd.worker.replica import Replica
 from asgd.worker.sending.asked import AskedLeases
 from asgd.worker.sending.leases import Leases
-from asgd.worker.task.agreeing import look
 from asgd.worker.task.build import build_task
 from asgd.worker.task.calling import Calling, silent
 from asgd.worker.task.entrypoint import is_script
-from asgd.worker.task.first_loss import first_loss
-from asgd.worker.task.probing import take_probe
 from asgd.worker.told import Told
 
 OWN_STATE_SECONDS = 60.0
@@ -61,16 +60,9 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
     Raises UserError, TryAgain, and what users' code raises.
     """
     spec = config.job.spec
-    looked = look(task)
-    probe = take_probe(task, spec)
     for line in silent(task) if config.index == 0 else []:
         say(line)
-    computation = prepare(task, spec, config.index)
-    digest = looked.digest(first_loss(task, spec, computation.flat, looked.raw))
-    about = About(
-        dataset=dataset_size(task, spec.entrypoint), guarantee=guarantee(task),
-        evaluates=task.evaluate is not None, digest=digest, announced=True,
-    )  # fmt: skip
+    computation, about, probe = prepared(task, spec, config.index)
     told = task.evaluate is not None and spec.buffers != "recompute"
     parts = assemble(
         config, computation.flat, about, leaving=lambda: bool(leaving),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.rollback import Rollback
 from asgd.server.saves.in_process import MemoryStore
 from asgd.server.saves.saver import carry_out
-from asgd.server.saving import Outcome, StoreFacts, WritePart
+from asgd.server.saving import StoreFacts, WritePart
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
 from asgd.spec.status import Status
@@ -34,12 +35,10 @@ from asgd.wire.messages import (
     Exchange,
     Hello,
     Init,
-    Judged,
     Message,
     Pull,
-    Question,
 )
-from asgd.worker.oracle import trials
+from asgd.worker.oracle import Judge
 from asgd.world.models import World
 
 __all__ = ["TICK_SECONDS", "Cluster", "VirtualServer"]
@@ -190,16 +189,12 @@ class VirtualServer:
         wish = core.wish(clock.now) if store else None
         if store is None or wish is None:
             return
-        work: Any = wish
+        work = wish
         if isinstance(wish, WritePart):
-            work = WritePart(
-                wish.number, wish.shard, wish.shards, wish.term, wish.span,
-                {name: array.copy() for name, array in wish.arrays.items()}, wish.meta,
-            )  # fmt: skip
+            work = replace(wish, arrays={name: array.copy() for name, array in wish.arrays.items()})
 
         def written() -> None:
-            found = carry_out(store, work, lambda: clock.now)
-            outcome = Outcome(wish, found.done, found.error, found.part, found.time, found.fenced)
+            outcome = replace(carry_out(store, work, lambda: clock.now), wish=wish)
             if outcome.fenced:
                 self.crash()
                 return
@@ -297,25 +292,23 @@ class VirtualOracle:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._answer = Judged(0, 0)
+        self._judge = Judge(self._losses, cluster.contribution)
+
+    def _losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        assert self._cluster.oracle
+        return self._cluster.oracle(version, points)
 
     def beat(self) -> None:
         """Its sign of life."""
         first = self._cluster.servers[0]
         if self._cluster.oracle and first.core and first.core.rounds and first.core.rounds.inquiry:
             first.receive(self, Beat("evaluator", 0, 1), None)
-            first.receive(self, self._answer, None)
+            first.receive(self, self._judge.answer, None)
 
     def arrived(self, message: AnyMessage, payload: Any) -> None:
         """Shard 0 asks something."""
-        losses = self._cluster.oracle
-        if not isinstance(message, Question) or losses is None:
-            return
-        if (message.number, message.term) != (self._answer.number, self._answer.term):
-            points = trials(self._cluster.contribution, message.members, message.rate)
-            found = losses(message.version, points)
-            self._answer = Judged(message.number, message.term, found)
-        self._cluster.servers[0].receive(self, self._answer, None)
+        if self._cluster.oracle and self._judge.hear(message):
+            self._cluster.servers[0].receive(self, self._judge.answer, None)
 
 
 def _bytes(payload: Any) -> Any:

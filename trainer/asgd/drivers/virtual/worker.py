@@ -25,8 +25,8 @@ from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
 from asgd.worker.device.vectors import ArrayVectors
-from asgd.worker.reading.leased import WAIT, LeasedBatch, Waiting
 from asgd.worker.reading.leased import Lease as Range
+from asgd.worker.reading.leased import LeasedBatch, Waiting, range_of
 from asgd.worker.sending.channel import HELLO_SECONDS, RETRY_SECONDS, Channel
 from asgd.worker.sending.headers import BEAT_SECONDS, PeerIdentity
 from asgd.worker.sending.leases import Asking, Leases
@@ -71,8 +71,11 @@ class VirtualWorker:
         self.shards = Shards.over(lanes, identity, spec.codec, split=split)
         for channel in self.channels:
             self._listen(channel)
-        beside, data = _Beside(work, index), work.dataset
-        self.core = WorkerCore(spec, rule, self.vectors, shards, dataset=data, attack=attack, observer=beside)
+        # Made-up problems have nothing to tell beside the loss.
+        observer = getattr(work, "observer", lambda worker: None)(index)
+        self.core = WorkerCore(
+            spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack, observer=observer
+        )
         self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds = self._leases.holds
         self.alive = True
@@ -98,7 +101,7 @@ class VirtualWorker:
             wishes.Sleep: self._sleep,
             wishes.Leave: self._leave,
         }
-        self._beats.hear = self._beaten
+        self._beats.arrived = self._beaten
         self._ended = ended
 
     def _lane(self, shard: int) -> VirtualLane:
@@ -107,7 +110,7 @@ class VirtualWorker:
     def _listen(self, channel: Channel) -> None:
         lane = channel.lane
         assert isinstance(lane, VirtualLane)
-        lane.hear = lambda message, payload: self._arrived(channel, message, payload)
+        lane.arrived = lambda message, payload: self._arrived(channel, message, payload)
 
     @property
     def weights(self) -> F32:
@@ -265,11 +268,7 @@ class VirtualWorker:
 
     def _lease(self) -> Range | Waiting | None:
         granted, self._granted = self._granted, None
-        if granted is None:
-            return Waiting.ASK
-        if granted.over:
-            return None
-        return WAIT if granted.wait else (granted.epoch, granted.start, granted.stop)
+        return range_of(granted) if granted else Waiting.ASK
 
     def _ask(self, asking: Asking, question: Lease | Hello) -> None:
         """Asks shard 0, again and again until it answers; the same answer twice is heard once."""
@@ -286,7 +285,7 @@ class VirtualWorker:
                 lane.send(question)
                 self._after(ASK_AGAIN_SECONDS, again)
 
-        lane.hear = hear
+        lane.arrived = hear
         again()
 
     def _told(self, asking: Asking, answer: AnyMessage) -> None:
@@ -312,17 +311,3 @@ class VirtualWorker:
         read = studied(self._batches.load(item), self.core.attack)
         loss = self.work.gradient(self.index, self.weights, read, self.vectors.gradient)
         self._go_on(wishes.Computed(loss))
-
-
-class _Beside(wishes.Observer):
-    """Asks the work what its loss function has returned beside the loss; made-up problems have nothing of that."""
-
-    def __init__(self, work: Work, index: int) -> None:
-        self._work, self._index = work, index
-
-    def scalars(self) -> dict[str, float]:
-        found: dict[str, float] = getattr(self._work, "scalars", lambda worker: {})(self._index)
-        return found
-
-    def dropped(self) -> None:
-        getattr(self._work, "dropped", lambda worker: None)(self._index)
