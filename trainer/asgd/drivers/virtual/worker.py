@@ -48,11 +48,7 @@ class VirtualWorker:
         self.cluster, self.work, self.index, self.incarnation = cluster, work, index, incarnation
         self._clock, spec = cluster.clock, cluster.job.spec
         chosen = halves(spec)
-        rule = chosen.worker()
-        if rule.hyper.grouped:
-            rule.hyper.lay_out(named_sizes(work.tensors))
-        rule.judge = lambda weights: work.judge(index, weights)
-        rule.describe(named_tensors(work.tensors or b"[]"))
+        rule = _described(chosen.worker(), work, index)
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )
@@ -311,3 +307,12 @@ class VirtualWorker:
         read = studied(self._batches.load(item), self.core.attack)
         loss = self.work.gradient(self.index, self.weights, read, self.vectors.gradient)
         self._go_on(wishes.Computed(loss))
+
+
+def _described(rule: WorkerStrategy, work: Work, index: int) -> WorkerStrategy:
+    """The strategy's half of worker `index`, told of the model that it will step."""
+    if rule.hyper.grouped:
+        rule.hyper.lay_out(named_sizes(work.tensors))
+    rule.judge = lambda weights: work.judge(index, weights)
+    rule.describe(named_tensors(work.tensors or b"[]"))
+    return rule
