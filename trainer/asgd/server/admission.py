@@ -371,7 +371,7 @@ def _failed(message: Failed, known: Known) -> Found:
 
 
 def _command(message: Command, known: Known) -> Found:
-    if message.verb not in ("status", "buffers") and (found := _not_theirs(known, message.verb)):
+    if message.verb not in ("status", "buffers", "saves") and (found := _not_theirs(known, message.verb)):
         return found
     if not _REASON.fullmatch(message.argument):
         return "reason", "a reason is one word of small letters"

@@ -14,6 +14,7 @@ from asgd.errors import ProtocolError, UserError
 from asgd.server import kept, outliers
 from asgd.server.beaten import beaten
 from asgd.server.collecting import Collecting
+from asgd.server.commands import Commands
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
 from asgd.server.facts import JobFacts, serving, shard_report
 from asgd.server.failures import Failures
@@ -62,8 +63,7 @@ class Primary:
         self.status_json = b"{}"
         self.remembers = False
         """A restart finds what was lost before in memory."""
-        self._buffers: dict[int, bytes] = {}
-        """{worker: its newest float buffers}, for the evaluator."""
+        self._commands = Commands(self.coordinator, self.collecting)
         self._failures = Failures()
         self._status_due = 0.0
         self._ticked: float | None = None
@@ -89,7 +89,7 @@ class Primary:
         if self.collecting:
             if returns and state["stopReason"] == "" and not found.back:
                 coordinator.restarts["server"] += 1
-            self.collecting.newest, self.collecting.newest_at = found.manifest, now - found.age
+            self.collecting.restored(found.manifest, now - found.age)
         if found.back:
             kept.pass_on(coordinator, found.back.job or {})
             coordinator.gone_back(found.back)
@@ -215,7 +215,7 @@ class Primary:
             case Failed():
                 return self._failed(message)
             case Command():
-                return self._command(message, now)
+                return self._commands.serve(message, self.status_json, now)
 
     def _lease(self, message: Lease, now: float) -> Message:
         member = self.coordinator.members.get(message.index)
@@ -262,7 +262,7 @@ class Primary:
         if member := self.coordinator.members.get(index):
             member.times = report.times
         if report.buffers:
-            self._buffers[index] = report.buffers
+            self._commands.buffers[index] = report.buffers
 
     def tell_skipped(self, text: str) -> None:
         """A shard has passed over saves that are not whole: told once, although all shards may say so."""
@@ -300,26 +300,6 @@ class Primary:
             message.index, message.incarnation, message.place, seats, coordinator.seen
         )
         return Done(b"everybody" if everybody and not self.stop else b"")
-
-    def _command(self, message: Command, now: float) -> Message:
-        if message.verb == "status":
-            return Done(self.status_json)
-        if message.verb == "stop":
-            self.coordinator.stop(message.argument or "stopped", now)
-        elif message.verb == "save":
-            if self.collecting:
-                self.collecting.ask(now)
-        elif message.verb == "buffers":
-            return Done(msgspec.msgpack.encode(self._told_buffers()))
-        else:
-            return Fault("protocol", f"unknown command {message.verb!r}; known: status, stop, save, buffers")
-        return Done()
-
-    def _told_buffers(self) -> list[bytes]:
-        """Buffers of the live workers, lowest first; of those that were, when none is left."""
-        told = sorted(self._buffers.items())
-        live = [buffers for index, buffers in told if index in self.coordinator.members]
-        return live or [buffers for _, buffers in told]
 
     # -- time --------------------------------------------------------------------------------------
 

@@ -349,15 +349,15 @@ class Failed(Message):
 
 
 class Command(Message):
-    """From `asgd run`, the operator or a person: status | stop | save; from the evaluator: buffers."""
+    """From `asgd run`, the operator or a person: status | stop | save; from the evaluator: buffers | saves."""
 
     verb: Name
     argument: Name = ""
 
 
 class Done(Message):
-    """Plain acknowledgement; `body` is JSON for `status`, a msgpack list of float32 vectors for `buffers`,
-    and not empty to the worker whose failure was everybody's."""
+    """Plain acknowledgement; `body` is JSON for `status`, a msgpack list of float32 vectors for `buffers`
+    and of `SaveReport` for `saves`, and not empty to the worker whose failure was everybody's."""
 
     body: bytes = b""
 

@@ -40,6 +40,18 @@ class BestReport(Struct, array_like=True):
     file: Name
 
 
+class SaveReport(Struct, array_like=True):
+    """A complete save of the job that is still in the store."""
+
+    number: Count
+    updates: Count
+    """That it holds."""
+    uri: str
+    """Where it lies."""
+    bytes: Count
+    """Its size."""
+
+
 class WorkerReport(Struct, tag="worker", tag_field="t"):
     """What a worker tells with its sign of life."""
 

@@ -52,10 +52,10 @@ from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
 from asgd.spec.environment import Env
 from asgd.spec.status import Status
-from asgd.wire.ask import Asker
+from asgd.wire.ask import Asker, status_of
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
-from asgd.wire.messages import Bye, Command, Done
+from asgd.wire.messages import Bye, Command
 from asgd.worker import left
 from asgd.worker.task.check import Findings
 from asgd.worker.task.entrypoint import is_script
@@ -230,12 +230,9 @@ class LocalRun:
         assert self._asker is not None
         try:
             with self.children.deaths() as deaths:
-                answer = self._asker.ask(Command("status"), 1.0, deaths)
+                return status_of(self._asker.ask(Command("status"), 1.0, deaths))
         except TryAgain:
             return None
-        if not isinstance(answer, Done) or len(answer.body) <= len(b"{}"):
-            return None
-        return msgspec.json.decode(answer.body, type=Status)
 
     def _tell(self, message: Command | Bye) -> bool:
         assert self._asker is not None
