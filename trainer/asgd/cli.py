@@ -129,7 +129,7 @@ def _add_report(commands: _Commands) -> None:
         "--output",
         default="report",
         metavar="FOLDER",
-        help="where report.html and report.png go (default: report)",
+        help="where report.html and report.png go, and page.html of a single run (default: report)",
     )
     report.add_argument(
         "--target",
@@ -207,9 +207,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return replay.main(folder, arguments.until, arguments.dump, as_json=arguments.json)
     if arguments.command == "report":
+        from asgd.page import file as page_file
         from asgd.report import compare
 
-        return compare.run(arguments.folders, arguments.output, arguments.target)
+        code = compare.run(arguments.folders, arguments.output, arguments.target)
+        return code or page_file.run(arguments.folders, arguments.output)
     if arguments.command == "open":
         from asgd.page import command as page
 
