@@ -59,7 +59,9 @@ class Tab:
             raise RuntimeError(f"{method}: {told['error']}")
         return told["result"]
 
-    async def open(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False, scale: float = 1.0) -> None:
+    async def open(
+        self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False, scale: float = 1.0
+    ) -> None:
         """Shows `url` in a window of this size."""
         for domain in ("Page", "Runtime", "Log"):
             await self.ask(f"{domain}.enable")
@@ -122,7 +124,9 @@ async def browser() -> AsyncIterator[Tab]:
     ]  # fmt: skip
     if os.geteuid() == 0:
         words.insert(1, "--no-sandbox")
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         port = await _port(profile, process)
         async with aiohttp.ClientSession() as session:

@@ -12,7 +12,11 @@ import tempfile
 from pathlib import Path
 
 TARGET = Path(__file__).resolve().parent.parent / "trainer" / "asgd" / "page" / "assets" / "uplot"
-FILES = {"dist/uPlot.iife.min.js": "uPlot.iife.min.js", "dist/uPlot.min.css": "uPlot.min.css", "LICENSE": "LICENSE"}
+FILES = {
+    "dist/uPlot.iife.min.js": "uPlot.iife.min.js",
+    "dist/uPlot.min.css": "uPlot.min.css",
+    "LICENSE": "LICENSE",
+}
 VERSION = "1.6.32"
 
 

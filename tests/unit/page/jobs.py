@@ -150,13 +150,17 @@ class Pretended:
 
     def _live(self, worker: int, incarnation: int, t: float, *, silent: bool) -> None:
         while self.told[worker] < t / SLOT_SECONDS:
-            self.letters[worker] = (self.letters[worker] + self._slot(worker, self.told[worker], silent))[-16:]
+            self.letters[worker] = (self.letters[worker] + self._slot(worker, self.told[worker], silent))[
+                -16:
+            ]
             self.told[worker] += 1
         if silent:
             return
         slow = 3 if worker == 2 and self.workers > 2 else 1
         for _ in range(self.random.randint(8, 12) // slow):
-            stale = max(0, min(self.bound or 99, round(self.random.gauss(self.workers - 1 + 2 * (slow > 1), 1.2))))
+            stale = max(
+                0, min(self.bound or 99, round(self.random.gauss(self.workers - 1 + 2 * (slow > 1), 1.2)))
+            )
             self.histogram[stale] += 1
             self.pushes[worker] += 1
             self.staleness[worker] += stale
@@ -169,11 +173,17 @@ class Pretended:
         if silent:
             return letter((1, 0, 0, 0))
         seconds = slot * SLOT_SECONDS
-        data = 0.12 + 0.1 * math.sin(seconds / 9 + worker) + (0.5 if worker == 4 and int(seconds) % 20 < 5 else 0)
+        data = (
+            0.12
+            + 0.1 * math.sin(seconds / 9 + worker)
+            + (0.5 if worker == 4 and int(seconds) % 20 < 5 else 0)
+        )
         wait = (0.0 if worker == 2 else 0.45) if self.rounds else 0.03
         push = 0.18 + 0.08 * math.sin(seconds / 5 + 2 * worker)
         jitter = self.random.random() * 0.15
-        return letter((max(0.05, 1 - data - wait - push + jitter), max(0.0, data - jitter), max(0.0, push), wait))
+        return letter(
+            (max(0.05, 1 - data - wait - push + jitter), max(0.0, data - jitter), max(0.0, push), wait)
+        )
 
     def _view(
         self, worker: int, incarnation: int, state: str, joined: float, ended: float | None, t: float

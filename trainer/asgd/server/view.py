@@ -119,8 +119,8 @@ def _data(pool: Pool) -> DataView:
 
 def _shard(report: ShardReport, term: int) -> ShardView:
     return ShardView(
-        report.version, term, report.ready, report.sent, report.received, report.requests, report.busy_microseconds / 1e6,
-        report.held_back, report.lost,
+        report.version, term, report.ready, report.sent, report.received, report.requests,
+        report.busy_microseconds / 1e6, report.held_back, report.lost,
     )  # fmt: skip
 
 
