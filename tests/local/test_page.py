@@ -22,14 +22,19 @@ pytestmark = [
     ),
 ]
 SEEN = "document.querySelector('{}').textContent"
-COLOURS = """(() => { const c = document.getElementById('{}'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
-  const seen = {{}}; for (let at = 0; at < d.length; at += 4) if (d[at + 3] > 250) {{ const key = [d[at], d[at + 1], d[at + 2]].join();
-  seen[key] = (seen[key] || 0) + 1; }} return Object.entries(seen).filter(([, n]) => n > 30).length; })()"""
+COLOURS = """(() => {
+  const c = document.getElementById('{}'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, seen = {};
+  for (let at = 0; at < d.length; at += 4) if (d[at + 3] > 250) {
+    const key = [d[at], d[at + 1], d[at + 2]].join();
+    seen[key] = (seen[key] || 0) + 1;
+  }
+  return Object.values(seen).filter((count) => count > 30).length;
+})()"""
 HAPPENINGS = {1: (30.0, "dies"), 3: (60.0, "hangs"), 5: (20.0, "wanders")}
 
 
 def colours(name: str) -> str:
-    return COLOURS.replace("{{", "{").replace("}}", "}").replace("{}", name)
+    return COLOURS.replace("{}'", name + "'")
 
 
 def written(folder: Path, name: str, job: Pretended, until: float | None, *, over: bool) -> str:

@@ -102,17 +102,23 @@ class Pretended:
             terms=[1 + (self._server_back(t) and shard == 1) for shard in range(self.shards)],
             restarts={"worker": sum(v.incarnation > 1 for v in views), "server": int(self._server_back(t))},
             lost_updates=12 if self._server_back(t) else 0,
-            checkpoint=CheckpointView(1000 * int(t // 20), "runs/digits/checkpoints", t % 20, 81_240) if t > 20 else None,
+            checkpoint=self._checkpoint(t),
             progress=min(1.0, trained / (self.seconds - 2)), eta_seconds=max(0.0, self.seconds - t),
             stop_after=StopAfter(epochs=60), stop_reason="epochs" if over else "",
             guarantee="every sample once an epoch", workers_seen=self.workers,
-            rejected_workers=[w for w, (at, what) in self.happenings.items() if what == "wanders" and at < t < at + self.away],
-            ever_rejected=[w for w, (at, what) in self.happenings.items() if what == "wanders" and at < t],
+            rejected_workers=self._wandered(t, self.away), ever_rejected=self._wandered(t, math.inf),
             notices=[Notice(1, "worker 3 has pushed nothing for 300 s: it has to end")] if self._hung(t) else [],
             serving=ServingView(2 * self.updates, 0.0002 * self.updates),
             shards=[self._shard(shard, t) for shard in range(self.shards)],
             data=DataView(1437, 32 * self.updates, 64 * sum(v.alive for v in views), 32 if self.happenings else 0),
         )  # fmt: skip
+
+    def _checkpoint(self, t: float) -> CheckpointView | None:
+        made = 1000 * int(t // 20)
+        return CheckpointView(made, "runs/digits/checkpoints", t % 20, 81_240) if made else None
+
+    def _wandered(self, t: float, away: float) -> list[int]:
+        return [w for w, (at, what) in self.happenings.items() if what == "wanders" and at < t < at + away]
 
     def _shard(self, shard: int, t: float) -> ShardView:
         return ShardView(

@@ -362,7 +362,11 @@ def run(
         with make_display(output.folder) as display:
             for line in (*advice(job), *said_of_ranks(os.environ)):
                 display.note(f"warning: {line}")
-            local = LocalRun(job, folder, output, display, interrupts, transport, starter, profiled, page)
+            try:
+                local = LocalRun(job, folder, output, display, interrupts, transport, starter, profiled, page)
+            except UserError:
+                output.discard()
+                raise
             try:
                 findings = _prepare(local)
                 for line in findings.warnings:
