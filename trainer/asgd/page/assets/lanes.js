@@ -42,7 +42,8 @@ class Lanes {
       const rows = state.rowsOfLanes.get(worker);
       if (rows) this.letters(c, rows, x, from, to, y, each, tones);
       if (each >= 7 || at % Math.ceil(14 / (each + gap)) === 0) {
-        c.fillStyle = colour("muted"); c.textAlign = "right"; c.textBaseline = "middle";
+        const ill = ["stalled", "hung", "lost"].includes((state.byWorker.get(worker) || [])[1]);
+        c.fillStyle = colour(ill ? "bad" : "muted"); c.textAlign = "right"; c.textBaseline = "middle";
         c.fillText(each >= 14 ? "worker " + worker : worker, left - 7, y + each / 2);
       }
     });

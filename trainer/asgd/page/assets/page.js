@@ -36,7 +36,10 @@ async function begin() {
   if (BOOT.events && !state.over) listen();
   else link(ended());
 }
-function ended() { return state && state.now && state.now.phase === "running" && state.over ? "this run ended without a word, or goes on elsewhere" : "over; this is what it left"; }
+function ended() {
+  if (state && !state.over && BOOT.state) return `as it was at ${clock(state.t)}`;
+  return state && state.now && state.now.phase === "running" && state.over ? "this run ended without a word, or goes on elsewhere" : "over; this is what it left";
+}
 function listen() {
   source = new EventSource(`${BOOT.events}?after=${encodeURIComponent(last)}`);
   source.addEventListener("open", () => link("live"));

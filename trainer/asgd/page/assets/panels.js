@@ -71,7 +71,7 @@ function showWorkers(state) {
     rows.slice(0, 600).map((row) => {
       const get = (name) => state.field(row, name);
       return [`${get("index")}`, el("span", { class: "state " + get("state") }, get("state")),
-        el("span", {}, el("span", { class: "meter", "aria-hidden": "true" }, el("i", { style: `width: ${(100 * (get("rate") || 0)) / fast}%` })), number(get("rate"), 3)),
+        el("span", {}, el("span", { class: "meter", "aria-hidden": "true" }, el("i", { style: `width: ${(100 * (get("rate") || 0)) / fast}%` })), get("rate") < 0.05 ? "0" : number(get("rate"), 3)),
         whole(get("samples")), number(get("loss"), 3), number(get("staleness"), 3), whole(get("held")), get("idle") >= 1 ? seconds(get("idle")) : "–",
         get("waits") || "–", whole(get("starts")), whole(get("refused")), get("lane") || "–", get("node") || "–"];
     }), "no worker has joined");
