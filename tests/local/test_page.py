@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asgd.page import address
+from asgd.page import DEFAULT, address
 from asgd.page.html import document
 from tests.chromium import Tab, binary, browser
 from tests.local.run import ASGD, Run
@@ -89,7 +89,7 @@ def test_a_run_serves_its_page_and_leaves_it(tmp_path: Path) -> None:
         "entrypoint": "asgd.examples.digits:task", "stopAfter": {"seconds": 12}, "evaluation": {"everySeconds": 2},
         "workers": {"replicas": 2},
     }  # fmt: skip
-    with Run(tmp_path, spec, "--page", address.DEFAULT) as run:
+    with Run(tmp_path, spec, "--page", DEFAULT) as run:
         run.start()
         url = run.until("its address", lambda: _text(run.output / address.FILE))
 

@@ -14,7 +14,7 @@ from asgd.drivers.replay import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
 from asgd.host import commands as others
-from asgd.page.address import DEFAULT as PAGE
+from asgd.page import DEFAULT as PAGE
 
 if TYPE_CHECKING:
     from asgd.drivers.display import MakeDisplay

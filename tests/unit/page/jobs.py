@@ -103,7 +103,7 @@ class Pretended:
             restarts={"worker": sum(v.incarnation > 1 for v in views), "server": int(self._server_back(t))},
             lost_updates=12 if self._server_back(t) else 0,
             checkpoint=self._checkpoint(t),
-            progress=min(1.0, trained / (self.seconds - 2)), eta_seconds=max(0.0, self.seconds - t),
+            progress=min(1.0, t / self.seconds), eta_seconds=max(0.0, self.seconds - t),
             stop_after=StopAfter(epochs=60), stop_reason="epochs" if over else "",
             guarantee="every sample once an epoch", workers_seen=self.workers,
             rejected_workers=self._wandered(t, self.away), ever_rejected=self._wandered(t, math.inf),

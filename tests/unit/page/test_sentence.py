@@ -20,7 +20,7 @@ SEEN = Seen(losses=FALLING)
 def test_the_line_says_whether_it_learns_how_fast_and_until_when() -> None:
     status = Pretended(seconds=100).status(40.0)
     assert headline(status, SEEN).startswith("It is learning: the loss falls, ")
-    assert "samples/s; 39% done, about 1m00s left." in headline(status, SEEN)
+    assert "samples/s; 40% done, about 1m00s left." in headline(status, SEEN)
     assert headline(status, replace(SEEN, losses=FLAT)).startswith("The loss is flat at ")
     assert headline(status, replace(SEEN, losses=RISING)).startswith(
         "It is not learning now: the loss rises, "

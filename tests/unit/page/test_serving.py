@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from asgd.errors import UserError
-from asgd.page import address, file, record
+from asgd.page import DEFAULT, address, file, record
 from asgd.page.listing import Listing
 from asgd.page.past import state_of
 from asgd.page.serving import Serving
@@ -32,7 +32,7 @@ def get(url: str, host: str = "", accept: str = "") -> tuple[int, str]:
 
 def test_a_page_is_served_live_on_loopback_and_stays_when_the_run_ends(tmp_path: Path) -> None:
     job, said = Pretended(4, seconds=30), list[str]()
-    serving = Serving(job.about, tmp_path, address.DEFAULT, said.append)
+    serving = Serving(job.about, tmp_path, DEFAULT, said.append)
     serving.start()
     try:
         url = (tmp_path / address.FILE).read_text().strip()
@@ -84,7 +84,7 @@ def test_off_loopback_a_token_is_asked_for(tmp_path: Path) -> None:
 
 def test_without_a_visitor_nothing_is_imported_for_the_page(tmp_path: Path) -> None:
     sys.modules.pop("asgd.page.live", None)
-    serving = Serving(Pretended().about, tmp_path, address.DEFAULT, lambda line: None)
+    serving = Serving(Pretended().about, tmp_path, DEFAULT, lambda line: None)
     serving.start()
     serving.tell(Pretended().status(2.0))
     time.sleep(0.1)
@@ -100,18 +100,20 @@ def test_an_address_that_is_none_is_refused_in_one_sentence(given: str) -> None:
 
 
 def test_a_run_without_a_page_is_shown_from_its_history(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
     job = Pretended(3, seconds=20, happenings={1: (8.0, "dies")}, away=6.0)
-    with HistoryWriter(tmp_path / "history.jsonl") as history:
+    with HistoryWriter(run / "history.jsonl") as history:
         for _, status in job.statuses():
             history.record(status)
-    told = state_of(tmp_path)
+    told = state_of(run)
     assert told["over"]
     assert len(told["columns"]["loss"]) > 10
     assert [life[3] for life in told["lives"]["1"]] == ["lost", "left"]
     assert any(moment["kind"] == "lost" for moment in told["moments"])
-    written = file.write(tmp_path, tmp_path)
+    written = file.write(run, tmp_path)
     assert written.stat().st_size < 400_000
-    assert [run.name for run in Listing(tmp_path.parent).runs()] == [tmp_path.name]
+    assert [found.name for found in Listing(tmp_path).runs()] == ["run"]
 
 
 def test_what_a_job_is_called_is_never_markup(tmp_path: Path) -> None:

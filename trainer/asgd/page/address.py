@@ -7,9 +7,8 @@ import secrets
 import socket
 
 from asgd.errors import UserError
+from asgd.page import DEFAULT, OFF
 
-DEFAULT = "127.0.0.1:0"
-OFF = "off"
 FILE = "page.address"
 """In a run's folder while its page is served: the address, with the token if there is one."""
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from asgd import exitcodes
 from asgd.errors import UserError
+from asgd.page import DEFAULT, OFF
 from asgd.page import address as addresses
 from asgd.page.listing import Listing, holds_run
 
@@ -36,8 +37,8 @@ def run(place: str, where: str, browser: bool) -> int:
         return exitcodes.DONE
     if find_spec("aiohttp") is None:
         raise UserError("open: aiohttp is not installed here; `pip install asgd-operator[page]` brings it")
-    if where == addresses.OFF:
-        raise UserError(f"--page: {where!r} must be HOST:PORT, as {addresses.DEFAULT}")
+    if where == OFF:
+        raise UserError(f"--page: {where!r} must be HOST:PORT, as {DEFAULT}")
     listener, url, token = addresses.listen(where)
     from asgd.page.past_server import serve
 

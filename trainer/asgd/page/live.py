@@ -19,6 +19,11 @@ GOODBYE_SECONDS = 1.0
 """So long those who look may take the last delta."""
 
 
+def run(serving: Serving, listener: socket.socket, token: str) -> None:
+    """Until the run is over; in the page's thread."""
+    asyncio.run(serve(serving, listener, token))
+
+
 async def serve(serving: Serving, listener: socket.socket, token: str) -> None:
     """Until the run is over."""
     title = f"{serving.model.about.job} · asgd"

@@ -6,7 +6,6 @@ the first one who connects. What goes wrong here is said once and hurts no train
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import socket
@@ -18,8 +17,8 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from asgd.page import OFF, record
 from asgd.page import address as addresses
-from asgd.page import record
 from asgd.page.feed import Feed
 from asgd.page.model import About, Model
 from asgd.spec.status import Status
@@ -28,8 +27,6 @@ SECONDS = 1.0
 KEEP_SECONDS = 60.0
 """How often page.json is written while the run goes on."""
 FRESH_SECONDS = 3.0
-GOODBYE_SECONDS = 1.0
-"""So long those who look may take the last delta."""
 
 
 class Serving:
@@ -41,9 +38,9 @@ class Serving:
         self._began = time.monotonic()
         self.url, self.lacks = "", ""
         self._listener: socket.socket | None = None
-        if where != addresses.OFF and find_spec("aiohttp") is None:
+        if where != OFF and find_spec("aiohttp") is None:
             self.lacks = "the page is not served: `pip install asgd-operator[page]` brings it"
-        elif where != addresses.OFF:
+        elif where != OFF:
             self._listener, self.url, self._token = addresses.listen(where)
         self._status: Status | None = None
         self._told_at = 0.0
@@ -86,9 +83,9 @@ class Serving:
         try:
             listening = self._alone()
             if listening and self._listener:
-                from asgd.page.live import serve  # for the first one who looks
+                from asgd.page.live import run  # for the first one who looks
 
-                asyncio.run(serve(self, self._listener, self._token))
+                run(self, self._listener, self._token)
         except Exception:
             self._note(f"warning: the page has ended, training goes on without it: {traceback.format_exc()}")
         finally:

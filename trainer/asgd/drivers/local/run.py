@@ -47,8 +47,8 @@ from asgd.host.ranks import said_of_ranks
 from asgd.host.threads import share, threads_told
 from asgd.host.warned import Warned
 from asgd.loggers.kinds import check_installed
+from asgd.page import OFF
 from asgd.page.about import about_run
-from asgd.page.address import OFF
 from asgd.page.serving import Serving
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
