@@ -17,7 +17,7 @@ import msgspec
 from asgd.page import events
 from asgd.page.columns import Columns
 from asgd.page.heat import Heat
-from asgd.page.lanes import Lanes
+from asgd.page.lanes import LATE_SECONDS, Lanes
 from asgd.page.rates import Rates
 from asgd.page.sentence import Seen, findings, headline
 from asgd.page.waits import held_open
@@ -83,7 +83,8 @@ class Model:
             self.rates.tell(status, t)
         waits = held_open(status.workers)
         staleness = self._tell_workers(status, t)
-        slot, letters = self.lanes.settle(t)
+        # NB: at the end nothing comes late any more.
+        slot, letters = self.lanes.settle(t + LATE_SECONDS * self.over)
         row = self._row(status, t, staleness)
         self.columns.add(row)
         rows = [self._worker(worker) for worker in _newest(status.workers)]
