@@ -147,7 +147,8 @@ class Model:
 
     def _note_lives(self, status: Status, t: float) -> set[int]:
         """[incarnation, from, to or None, state] of each life of each worker; returns whose have changed."""
-        offset, turned = t - status.seconds, set()
+        offset = t - status.seconds
+        turned: set[int] = set()
         for worker in status.workers:
             lives = self.lives.setdefault(worker.index, [])
             ended = None if worker.ended is None else _short(min(t, worker.ended + offset))
