@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from asgd.algorithms.followed import Settings, unusable
 from asgd.errors import ProtocolError
+from asgd.spec.phases import plausible
 from asgd.wire import limits, rule
 from asgd.wire.agreement import readable
 from asgd.wire.messages import (
@@ -292,6 +293,9 @@ def _beat(message: Beat, known: Known) -> Found:
     for spread in (times.own, times.exchange) if times else ():
         if not _plausible(spread.counts, spread.seconds):
             return "report", "durations that nobody can have measured"
+    told = getattr(message.report, "phases", None)
+    if told and not plausible(told.number, told.seconds_ago, told.letters):
+        return "report", "phases that nobody can have gone through"
     return None
 
 

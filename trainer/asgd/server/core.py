@@ -295,6 +295,7 @@ class ServerCore:
     def tick(self, now: float) -> Answers:
         """Moves time on."""
         self.traffic.only(self.shard.members)
+        self.traffic.held_back = len(self.parked)
         if self.saving:
             self.saving.tick(now)
             self._let_train(self.saving, now)

@@ -59,6 +59,8 @@ class Parameters:
         """{worker: incarnation} that said hello and is not known to be gone."""
         self.seen: dict[int, Seen] = {}
         self.histogram: Counter[int] = Counter()
+        self.staleness_of: dict[int, tuple[int, int]] = {}
+        """{worker: its accepted pushes, and the sum of their staleness}, of this start."""
         self.refused: Counter[str] = Counter()
         self.outliers = Outliers(spec.outliers)
         self.rule = b""
@@ -83,6 +85,12 @@ class Parameters:
         """Makes the memory of the weights, all zero."""
         self._bringer: tuple[int, int] | None = None
         self._brought = 0
+
+    def note_staleness(self, worker: int, staleness: int) -> None:
+        """A push of `worker` was accepted."""
+        self.histogram[staleness] += 1
+        pushes, total = self.staleness_of.get(worker, (0, 0))
+        self.staleness_of[worker] = pushes + 1, total + staleness
 
     def take_rule(self, rule: bytes, spec: JobSpec, strategy: ServerStrategy) -> None:
         """From now on this is a job of `spec`, for the first worker's script has handed an optimizer over.

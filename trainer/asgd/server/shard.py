@@ -265,7 +265,7 @@ class Shard(Parameters):
         if push.steps:
             state.version += not self.strategy.rounds
             state.samples += message.samples
-            self.histogram[push.staleness] += 1
+            self.note_staleness(message.index, push.staleness)
         return seen
 
     def _apply(

@@ -101,7 +101,7 @@ class Channel:
         A chunk of the push leaves when it is `ready`; who says so calls `advance` when one may have become it.
         """
         self._meta, self._pull = meta, pull
-        self._pushing = push is not None or meta.bare
+        self.pushing = push is not None or meta.bare
         self._count = self.chunks
         self._base = meta.bases[self.shard] if meta.bases else self.version
         if meta.parts > 1:
@@ -248,7 +248,7 @@ class Channel:
 
     def _fill(self, now: float) -> None:
         while self._next < self._messages and self._next - self._done < self._window:
-            if self._pushing and not self._ready(self._next):
+            if self.pushing and not self._ready(self._next):
                 break
             run = self._run() if self._joins_chunks else 1
             self._send_chunk(self._next, run)
@@ -258,13 +258,13 @@ class Channel:
     @property
     def _window(self) -> int:
         """Chunks under way; few of those that travel, on a lane by which most do not."""
-        travels = self._packed or not self._pushing or self._meta.parts > 1
+        travels = self._packed or not self.pushing or self._meta.parts > 1
         return self.lane.window if travels else self.lane.announced
 
     def _run(self) -> int:
         """How many chunks the next message is about: those that may leave now, where the lane takes more than one."""
         meta, first, run = self._meta, self._next, 1
-        if not self._pushing or meta.bare or not meta.finite or meta.parts > 1:
+        if not self.pushing or meta.bare or not meta.finite or meta.parts > 1:
             return 1
         if meta.by_chunk and not self.outgoing.is_sound(first):
             return 1
@@ -277,14 +277,14 @@ class Channel:
 
     def advance(self, now: float) -> None:
         """Sends what has become ready since."""
-        under_way = self.busy and self.joined and self._pushing and self._next < self._messages
+        under_way = self.busy and self.joined and self.pushing and self._next < self._messages
         if under_way and self._ready(self._next):
             self._fill(now)
 
     @property
     def _starved(self) -> bool:
         """All that was sent is answered, and the next chunk is still computed."""
-        return self.busy and self._pushing and self._next == self._done and not self._ready(self._next)
+        return self.busy and self.pushing and self._next == self._done and not self._ready(self._next)
 
     @property
     def _messages(self) -> int:
@@ -292,17 +292,17 @@ class Channel:
 
     @property
     def _bare(self) -> bool:
-        return self._pushing and self._meta.bare
+        return self.pushing and self._meta.bare
 
     @property
     def _asks(self) -> bool:
         """What is sent now asks for weights."""
-        return self._pull is not None and not (self._pushing and (self.split or self._bare))
+        return self._pull is not None and not (self.pushing and (self.split or self._bare))
 
     def _send_chunk(self, chunk: int, run: int) -> None:
         who, meta, codec = self.identity, self._meta, self.codec
         held = self._mirror.state(chunk) if self._mirror else 0
-        if not self._pushing:
+        if not self.pushing:
             pull = Pull(
                 role=who.role, index=who.index, incarnation=who.incarnation, chunk=chunk, request=self._requests,
                 answer=codec.pull, held=held, of=meta.of, part=meta.part, parts=meta.parts,
@@ -333,10 +333,10 @@ class Channel:
         """Whether this is the reply that comes next."""
         if message.term < self.term or not self.joined or not self.busy:
             return False
-        expected = self._meta.sequence if self._pushing else self._requests
+        expected = self._meta.sequence if self.pushing else self._requests
         # NB: pushes and pulls are numbered apart; a late answer to one may bear the other's number.
         next_one = message.sequence == expected and message.chunk == self._done
-        return next_one and (message.verdict == "pulled") != self._pushing
+        return next_one and (message.verdict == "pulled") != self.pushing
 
     def _span(self, chunk: int, run: int = 1) -> slice:
         return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts, run)
@@ -360,7 +360,7 @@ class Channel:
         if message.chunk == 0:
             self._first_version = message.version
         self.taken += (message.term, message.chunk, message.stamp)
-        if self._pushing and (message.chunk == 0 or message.verdict.startswith("refused")):
+        if self.pushing and (message.chunk == 0 or message.verdict.startswith("refused")):
             self.verdict = message.verdict
         if self._asks and payload is None:
             self.empty = True
@@ -380,11 +380,11 @@ class Channel:
         return True
 
     def _complete(self, now: float) -> None:
-        if self._pushing:
+        if self.pushing:
             self.acknowledged = self._meta.sequence
             self.outgoing.through()
             split = self.split or self._bare
-            self._pushing = False
+            self.pushing = False
             if split and self._pull is not None and not self.stop:
                 self._begin(now)
                 return
