@@ -12,7 +12,9 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
 from asgd.algorithms.base import ServerStrategy, Strategy, WorkerStrategy
+from asgd.algorithms.models import ServerOfModels, WorkerOfModels
 from asgd.errors import UserError
+from asgd.spec.models import JobOfModels
 from asgd.spec.types import JobSpec
 
 GROUP = "asgd.algorithms"
@@ -80,11 +82,15 @@ class Halves:
     spec: JobSpec
 
     def server(self) -> ServerStrategy:
-        """The half of one shard."""
+        """The half of one shard. Raises UserError where the job has several models, and it trains one."""
+        if isinstance(self.spec, JobOfModels):
+            return ServerOfModels(self.spec, self.strategy)
         return self.strategy.server(self.spec)
 
     def worker(self) -> WorkerStrategy:
-        """The half of one worker."""
+        """The half of one worker. Raises as `server` does."""
+        if isinstance(self.spec, JobOfModels):
+            return WorkerOfModels(self.spec, self.strategy)
         return self.strategy.worker(self.spec)
 
     @property

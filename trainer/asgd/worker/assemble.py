@@ -23,13 +23,14 @@ from asgd.spec.groups import counted
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.wire.reports import WorkerReport
-from asgd.worker.core import WorkerCore, overlaps
+from asgd.worker.core import WorkerCore
 from asgd.worker.device.accelerator import Staging
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.stepping import equip
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
+from asgd.worker.of_model import overlaps
 from asgd.worker.parallel.plan import stages_of
 from asgd.worker.replica import Replica
 from asgd.worker.sending.centre import Centre, open_centre
