@@ -191,6 +191,11 @@ class WorkerOfModels(WorkerStrategy):
         return None
 
 
+def each_half(rule: WorkerStrategy) -> Sequence[WorkerStrategy]:
+    """One of each model."""
+    return rule.each if isinstance(rule, WorkerOfModels) else (rule,)
+
+
 def divided(tensors: Iterable[tuple[str, int]], edges: Sequence[int]) -> list[list[tuple[str, int]]]:
     """(name, elements) in flat order, by model."""
     found: list[list[tuple[str, int]]] = [[] for _ in edges[1:]]

@@ -22,7 +22,7 @@ from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.wire.partition import part_slices
-from asgd.worker.of_model import Own, each_of, overlaps
+from asgd.worker.of_model import Own, Settings, each_of, overlaps
 from asgd.worker.reading.leased import LeasedBatch, Visits, Waiting
 from asgd.worker.sending.headers import Outcome, Pending, PushHeader
 from asgd.worker.wishes import (
@@ -69,7 +69,6 @@ class WorkerCore:
         """Why the job is over."""
         self.rollbacks = 0
         """How often the job had gone back to a checkpoint when the weights of this moment were pulled."""
-        self.settings: list[dict[str, float]] = []  # figures of a script's own optimizer that have moved
         self._undone = False
         """It has gone back since."""
         self._each = each_of(spec, rule)
@@ -98,6 +97,10 @@ class WorkerCore:
     def _own(self) -> Own:
         """Of the model that this step is of."""
         return self._each[self.rule.part if self.rule.edges else 0]
+
+    def settle(self, settings: Settings) -> None:
+        """Figures of the script's own optimizer of this model that have moved, for what it pushes from here on."""
+        self._own.settings = settings
 
     # -- a life ------------------------------------------------------------------------------------
 
@@ -354,7 +357,7 @@ class WorkerCore:
         return PushHeader(
             sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=pending.loss,
             visits=pending.visits, meta=self.rule.meta(), bare=vector is None, bases=own.bases(self.rule),
-            rollbacks=self.rollbacks, settings=self.settings, scalars=self._observer.scalars(),
+            rollbacks=self.rollbacks, settings=own.settings, scalars=self._observer.scalars(),
         )  # fmt: skip
 
     def _land(self) -> Life[None]:

@@ -11,6 +11,8 @@ from asgd.spec.types import JobSpec, Optimizer
 from asgd.worker.reading.leased import Visits
 from asgd.worker.sending.headers import Outcome, Pending
 
+Settings = list[dict[str, float]]
+
 
 @dataclass(slots=True)
 class Own:
@@ -26,6 +28,8 @@ class Own:
     """Versions of the shards in the weights of this moment, of one of several models its updates there."""
     computed_from: tuple[int, ...] = ()
     """The same of the newest gradient."""
+    settings: Settings = field(default_factory=list)
+    """Figures of a script's own optimizer that have moved."""
 
     def select(self, rule: WorkerStrategy) -> None:
         """What comes next is of this model, where there are several."""
