@@ -124,7 +124,11 @@ def _join(config: ProcessConfig, given: Any, optimizer: Any, unfreezes: Sequence
     device = next((p.device for p in model.parameters()), None)
     spec, leaving = config.job.spec, catch_term()
     optimizers = (
-        list(optimizer.values()) if isinstance(optimizer, Mapping) else [optimizer] if optimizer is not None else []
+        list(optimizer.values())
+        if isinstance(optimizer, Mapping)
+        else [optimizer]
+        if optimizer is not None
+        else []
     )
     later = named(model, unfreezes, decay_of_frozen(spec.optimizer, model, optimizers))
     flat = Flat(model, device or choose_device(spec.workers.devices.count, config.index), later)

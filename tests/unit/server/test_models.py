@@ -288,7 +288,7 @@ def test_strategies_that_need_one_model_refuse_several_in_a_sentence(name: str) 
     message = Hello("check", "worker", 0, 1, 8, "a", tensors=tensors, rule=BOTH, own_loop=True)
     [(_, answer, _)] = core.receive(b"worker 0", message, None, 1.0)
     assert isinstance(answer, Fault)
-    assert f"{name} can't train generator and critic by steps of their own" in answer.text
+    assert f"{name} trains one model a job, and the script connects generator and critic" in answer.text
 
 
 def test_a_pull_may_be_about_a_model_or_about_all() -> None:

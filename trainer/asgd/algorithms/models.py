@@ -201,7 +201,7 @@ def divided(tensors: Iterable[tuple[str, int]], edges: Sequence[int]) -> list[li
     found: list[list[tuple[str, int]]] = [[] for _ in edges[1:]]
     model = place = 0
     for name, size in tensors:
-        while place >= edges[model + 1]:
+        while place >= edges[model + 1] and model + 2 < len(edges):
             model += 1
         found[model].append((name, size))
         place += size

@@ -120,8 +120,8 @@ def refuse_models(spec: JobSpec, names: Sequence[str]) -> None:
     if not found.models or found.server(spec).rounds:
         allowed = ", ".join(known for known in sorted(_OURS) if strategy(known).models)
         raise UserError(
-            f"spec.algorithm.name: {name} can't train {named_together(names)} by steps of their own, for its workers"
-            f" wait for each other or lead each other with one model; allowed: {allowed} (not synchronous)"
+            f"spec.algorithm.name: {name} trains one model a job, and the script connects {named_together(names)}, each"
+            f" with steps of its own; allowed: {allowed} (none of them synchronous)"
         )
 
 

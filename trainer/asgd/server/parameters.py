@@ -90,10 +90,10 @@ class Parameters:
 
         What a checkpoint has given stays; raises ProtocolError where it lacks what this optimizer needs.
         """
-        if self.ready and (lacks := set(strategy.slots) - self.state.slots.keys()):
-            raise ProtocolError(f"the checkpoint has no {', '.join(sorted(lacks))}")
         if self.ready and tuple(strategy.edges) != tuple(self.strategy.edges):
             raise ProtocolError("the checkpoint is of other models")
+        if self.ready and (lacks := set(strategy.slots) - self.state.slots.keys()):
+            raise ProtocolError(f"the checkpoint has no {', '.join(sorted(lacks))}")
         self.rule, self.spec, self.strategy = rule, spec, strategy
         self.settings.clear()
         if self.size is not None and not self.ready:
