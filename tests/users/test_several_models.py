@@ -175,7 +175,7 @@ REFUSED: dict[str, tuple[Callable[[], dict[Any, Any]], Any, dict[str, Any]]] = {
     ),
     "features has no parameter that requires a gradient": (_frozen, None, {}),
     "'a b' is no name": (lambda: {"a b": nn.Linear(1, 1), "c": nn.Linear(1, 1)}, None, {}),
-    "1 models": (lambda: {"a": nn.Linear(1, 1)}, None, {}),
+    "1 of two models or more": (lambda: {"a": nn.Linear(1, 1)}, None, {}),
     "sync trains one model a job": (_two, None, {"algorithm": {"name": "sync"}}),
     "easgd trains one model a job": (_two, None, {"algorithm": {"name": "easgd", "synchronous": True}}),
     "spec.exchange.readInPlace: true": (_two, None, {"exchange": {"readInPlace": True}}),
