@@ -170,7 +170,7 @@ def _rules(
 
 
 def decay_of_frozen(
-    of_job: Optimizer, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+    of_job: Optimizer, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer] | None
 ) -> float:
     """The largest weight decay that frozen parameters would get once they are part of what is trained."""
     if not optimizers:
