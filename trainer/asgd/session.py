@@ -137,9 +137,10 @@ def _join(config: ProcessConfig, given: Any, optimizer: Any, unfreezes: Sequence
     spec = with_rule(spec, rule)
     config = replace(config, job=structs.replace(config.job, spec=spec))
     about = About(dataset=None, guarantee=GUARANTEE, own_loop=True, digest=digest_of_model(model), rule=rule)
+    spans = [share.span for share in shares.values()] or [slice(None)]
     steppings = [
-        Stepping(own.optimizer, flat.grads[share.span] if share else flat.grads)
-        for own, share in zip(handed, shares.values() or [None], strict=False)
+        Stepping(own.optimizer, flat.grads[span] if several else flat.grads)
+        for own, span in zip(handed, spans, strict=False)
         if not own.on_servers
     ]
     parts = assemble(config, flat, about, leaving=lambda: bool(leaving), local=steppings)

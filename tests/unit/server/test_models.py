@@ -82,7 +82,7 @@ class Servers:
                 worker, 1, self.sequence, 0, more.get("base", base), 8, 1, True, True, part=part, parts=parts,
                 meta=FIGURES.get(str(core.job.spec.algorithm["name"]), {}), settings=more.get("settings", []),
             )  # fmt: skip
-            answers.append(self.say(core, message, vector[first : first + own.size]))
+            answers.append(self.say(core, message, vector[first : first + own.size] if own.size else None))
         if all(isinstance(answer, Reply) for answer in answers):
             counts = [answer.models[part] if answer.models else answer.version for answer in answers]
             self.bases[worker, part] = counts
@@ -298,6 +298,16 @@ def test_a_pull_may_be_about_a_model_or_about_all() -> None:
             assert isinstance(servers.say(core, Pull("worker", 0, 1, 0, 1, part=part, parts=parts)), Reply)
     answer = servers.say(servers.cores[0], Pull("worker", 0, 1, 0, 1, part=2, parts=3))
     assert isinstance(answer, Fault)
+
+
+@pytest.mark.parametrize("codec", ["fp32", "bf16", "int8", "topk", "onebit"])
+def test_a_shard_that_holds_nothing_of_a_model_counts_its_steps_without_a_payload(codec: str) -> None:
+    servers = both(shards=3, codec={"push": codec})
+    last = servers.cores[2]  # elements 5 to 8, which are the critic's
+    message = Exchange(0, 1, 1, 0, 0, 8, 1, True, True, codec=codec, part=0, parts=2)
+    [(_, answer, body)] = last.receive(b"worker 0", message, None, 1.0)
+    assert isinstance(answer, Reply) and answer.verdict == "applied"
+    assert body is None and answer.models == [1, 0]
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 5, 8])

@@ -134,7 +134,7 @@ class WorkerOfModels(WorkerStrategy):
         self._steps = [0] * self.parts
 
     @property
-    def span(self) -> slice:
+    def span(self) -> slice:  # type: ignore[override]
         return self.models[self.part]
 
     @property

@@ -37,7 +37,9 @@ def check_models(models: Mapping[Any, Any], optimizers: Any, spec: JobSpec) -> N
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise _refused(f"{name} has no parameter that requires a gradient; leave it out")
     if len(models) < 2:
-        raise _refused(f"{len(models)} of two models or more; one alone is connected by asgd.connect(model, optimizer)")
+        raise _refused(
+            f"{len(models)} of two models or more; one alone is connected by asgd.connect(model, optimizer)"
+        )
     _refuse_shared(models)
     if optimizers is not None:
         _check_optimizers(list(models), optimizers)

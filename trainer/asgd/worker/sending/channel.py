@@ -79,7 +79,7 @@ class Channel:
         self.bring: Callable[[], F32] | None = None
         self.taken: list[int] = []
         """Term, chunk and stamp of each answer that the newest exchange took, one after the other."""
-        self._first_version, self._first_models = 0, list[int]()
+        self._first_version, self._first_models, self._nothing = 0, list[int](), False
         self._count = self.chunks
         """Chunks of the exchange under way."""
         self._ready: Callable[[int], bool] = at_once
@@ -108,6 +108,7 @@ class Channel:
         if meta.parts > 1:
             self._count = self._cuts.count(meta.part, meta.parts)
             self._base = meta.bases[self.shard] if meta.bases else self.reached.base(meta.part)
+        self._nothing = bool(self._cuts.edges) and not self._cuts.part(meta.part, meta.parts).size
         self._next, self._done = 0, 0
         self._ready = ready
         self.outgoing.start(push, meta.part, meta.parts, self._count)
@@ -319,7 +320,8 @@ class Channel:
             part=meta.part, parts=meta.parts, run=run, rollbacks=meta.rollbacks, settings=meta.settings,
             scalars=meta.scalars if chunk == 0 and self.shard == 0 else {},
         )  # fmt: skip
-        self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not meta.bare else None)
+        bare = meta.bare or self._nothing
+        self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not bare else None)
 
     def place(self, message: AnyMessage, size: int) -> memoryview | None:
         """Where a lane may receive a reply's payload of `size` bytes: the chunk itself, when it is wanted as it is."""
@@ -363,7 +365,7 @@ class Channel:
         self.taken += (message.term, message.chunk, message.stamp)
         if self._pushing and (message.chunk == 0 or message.verdict.startswith("refused")):
             self.verdict = message.verdict
-        if self._asks and payload is None:
+        if self._asks and payload is None and not self._nothing:
             self.empty = True
         self._done += message.run
         if self._done < self._messages:
