@@ -25,11 +25,10 @@ EPOCHS, BATCHES = 2, 5
 
 
 def gan() -> tuple[nn.Module, nn.Module]:
-    """NB: a bias before batch norm has no gradient but rounding, of which Adam makes whole steps."""
+    """NB: batch norm takes away what a bias before it adds; of a gradient that is rounding Adam makes whole steps."""
     torch.manual_seed(0)
-    first = nn.Linear(3, 8, bias=False), nn.Linear(2, 8, bias=False)
-    generator = nn.Sequential(first[0], nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
-    return generator, nn.Sequential(first[1], nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
+    generator = nn.Sequential(nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    return generator, nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.BatchNorm1d(8), nn.Linear(8, 1))
 
 
 def adams(g: nn.Module, c: nn.Module) -> tuple[Optimizer, Optimizer]:
