@@ -228,7 +228,8 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     strategy_figures: dict[str, float] = {}
     """{name: figure} that the strategy tells of itself. safeguard: `gradientLength`, the running length of gradients;
     in units that follow it `shortFloor`, `shortScore` (the median worker's now), `shortLimit` (who is further from the
-    median is rejected) and `largestShort` (of the run), the same for the long window; `calibrationRoundsLeft`."""
+    median is rejected) and `largestShort` (of the run), the same for the long window; `calibrationRoundsLeft`. Of a
+    script with several models the updates of each, as `generatorUpdates`."""
     versions: list[int] = []
     """Of each shard: updates applied to it."""
     restarts: dict[str, int] = {}

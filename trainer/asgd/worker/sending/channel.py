@@ -19,7 +19,7 @@ from asgd.wire import codec as wire_codec
 from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
+from asgd.wire.partition import CHUNK, Cuts, Range, chunk_slice
 from asgd.worker.sending.faults import error_of
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.outgoing import Outgoing
@@ -47,11 +47,12 @@ class Channel:
         self.lane, self.identity, self.codec, self.shard, self.part = lane, identity, codec, shard, part
         self.split = split
         """Push first, pull in a message of its own: the strategy may hold pulls back."""
-        self.chunks = chunk_count(part.size)
+        self._cuts = Cuts(part, identity.edges)
+        self.chunks = self._cuts.count(0, 1)
         self._packed = codec.push != "fp32" or codec.pull != "fp32"
         self._joins_chunks = joins_chunks and not self._packed
         """One message may be about several chunks, where the lane can do that."""
-        self.outgoing = Outgoing(codec, part.size)
+        self.outgoing = Outgoing(codec, self._cuts)
         differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
         self._mirror = Mirror(codec, part.size) if differences else None
         self.term = 0
@@ -78,7 +79,7 @@ class Channel:
         self.bring: Callable[[], F32] | None = None
         self.taken: list[int] = []
         """Term, chunk and stamp of each answer that the newest exchange took, one after the other."""
-        self._first_version = 0
+        self._first_version, self._first_models, self._nothing = 0, list[int](), False
         self._count = self.chunks
         """Chunks of the exchange under way."""
         self._ready: Callable[[int], bool] = at_once
@@ -105,8 +106,9 @@ class Channel:
         self._count = self.chunks
         self._base = meta.bases[self.shard] if meta.bases else self.version
         if meta.parts > 1:
-            self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
-            self._base = self.reached.base(meta.part)
+            self._count = self._cuts.count(meta.part, meta.parts)
+            self._base = meta.bases[self.shard] if meta.bases else self.reached.base(meta.part)
+        self._nothing = bool(self._cuts.edges) and not self._cuts.part(meta.part, meta.parts).size
         self._next, self._done = 0, 0
         self._ready = ready
         self.outgoing.start(push, meta.part, meta.parts, self._count)
@@ -318,7 +320,8 @@ class Channel:
             part=meta.part, parts=meta.parts, run=run, rollbacks=meta.rollbacks, settings=meta.settings,
             scalars=meta.scalars if chunk == 0 and self.shard == 0 else {},
         )  # fmt: skip
-        self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not meta.bare else None)
+        bare = meta.bare or self._nothing
+        self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not bare else None)
 
     def place(self, message: AnyMessage, size: int) -> memoryview | None:
         """Where a lane may receive a reply's payload of `size` bytes: the chunk itself, when it is wanted as it is."""
@@ -339,7 +342,7 @@ class Channel:
         return next_one and (message.verdict == "pulled") != self.pushing
 
     def _span(self, chunk: int, run: int = 1) -> slice:
-        return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts, run)
+        return self._cuts.chunk(chunk, self._meta.part, self._meta.parts, run)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
         if message.term > self.term > 0 and self.joined:
@@ -358,11 +361,11 @@ class Channel:
         self.notes = message.notes
         self.reached.see(message.version, message.samples)
         if message.chunk == 0:
-            self._first_version = message.version
+            self._first_version, self._first_models = message.version, message.models
         self.taken += (message.term, message.chunk, message.stamp)
         if self.pushing and (message.chunk == 0 or message.verdict.startswith("refused")):
             self.verdict = message.verdict
-        if self._asks and payload is None:
+        if self._asks and payload is None and not self._nothing:
             self.empty = True
         self._done += message.run
         if self._done < self._messages:
@@ -390,7 +393,7 @@ class Channel:
                 return
         if self._pull is not None and self._meta.of == -1:
             self.version = self._first_version
-            self.reached.pull(self.version, self._meta.part, self._meta.parts)
+            self.reached.pull(self.version, self._meta.part, self._meta.parts, self._first_models)
         if self._undone:
             self._undone = False
             self.outgoing.forget()

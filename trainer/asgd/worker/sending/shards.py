@@ -99,7 +99,9 @@ class Shards:
         return Outcome(
             stop=self.stop, verdicts=tuple(channel.verdict for channel in self.channels), samples=first.samples,
             workers=first.workers, notes=first.notes, empty=any(channel.empty for channel in self.channels),
-            versions=self.versions, rollbacks=tuple(channel.rollbacks for channel in self.channels),
+            versions=self.versions,
+            models=tuple(tuple(channel.reached.models) for channel in self.channels),
+            rollbacks=tuple(channel.rollbacks for channel in self.channels),
         )  # fmt: skip
 
     @property
