@@ -7,7 +7,6 @@ whoever has begun it resumes it with how the exchange went. A thread, if there i
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
@@ -64,8 +63,7 @@ class Granting:
 
     def __init__(
         self, core: WorkerCore, vectors: FlatVectors, centre: Exchanges, meters: Meters, *,
-        thread: Executor | None = None, overlap: Overlap | None = None,
-        pause: Callable[[float], None] = time.sleep,
+        thread: Executor | None = None, overlap: Overlap | None = None, pause: Callable[[float], None],
     ) -> None:  # fmt: skip
         self.core, self.vectors, self.meters, self.overlap = core, vectors, meters, overlap
         self.reading: Reading | None = None
@@ -124,7 +122,7 @@ class Granting:
         elif self._thread:
             self._flying = self._thread.submit(self._timed, *asked)
         else:
-            self._flying = _over(self._timed(*asked))
+            self._flying = _at_once(self._timed, *asked)
 
     def _timed(self, push: Any, into: Any, meta: PushHeader) -> Outcome | Later:
         with self.meters.timed("exchange"):
@@ -165,7 +163,7 @@ class Granting:
         with overlap.computing():
             yield
         if pushed and not self._thread:
-            self.early = _over(self._push_early(*pushed))
+            self.early = _at_once(self._push_early, *pushed)
 
     def _push_early(
         self, overlap: Overlap, meta: PushHeader, loss: Callable[[], float]
@@ -177,7 +175,11 @@ class Granting:
         return self._shards.exchange(overlap.vector, self.vectors.into, meta, overlap)
 
 
-def _over(result: Result) -> Future[Result]:
+def _at_once(act: Callable[..., Result], *given: Any) -> Future[Result]:
+    """As a thread would do it, but here: what it raises is raised to whoever waits for it."""
     future: Future[Result] = Future()
-    future.set_result(result)
+    try:
+        future.set_result(act(*given))
+    except Exception as error:
+        future.set_exception(error)
     return future

@@ -6,10 +6,13 @@ run in a thread while the next step computes. `assemble.py` puts one together.
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
+from asgd.spec.phases import WAIT
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.vectors import FlatVectors
@@ -31,9 +34,11 @@ class Replica(Granting):
         self, core: WorkerCore, vectors: FlatVectors, centre: Centre, heartbeat: Heartbeat, meters: Meters, *,
         thread: Executor | None = None, overlap: Overlap | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(core, vectors, centre, meters, thread=thread, overlap=overlap)
+        super().__init__(core, vectors, centre, meters, thread=thread, overlap=overlap, pause=self._pause)
         self.centre, self.heartbeat = centre, heartbeat
         self.closing = False
+        if thread is None:
+            centre.waits = partial(meters.phases.turn, WAIT)
 
     @property
     def stop(self) -> str:
@@ -95,9 +100,14 @@ class Replica(Granting):
     # -- wishes ------------------------------------------------------------------------------------
 
     def _join(self) -> str:
-        stop = super()._join()
+        with self.meters.phases.during(WAIT):
+            stop = super()._join()
         self.heartbeat.start()
         return stop
+
+    def _pause(self, seconds: float) -> None:
+        with self.meters.phases.during(WAIT):
+            time.sleep(seconds)
 
     def _leave(self, reason: str) -> None:
         self.closing = True
