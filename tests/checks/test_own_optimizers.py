@@ -15,7 +15,7 @@ from asgd.errors import UserError
 from asgd.kernel import F32
 from asgd.task import Task
 from asgd.worker.device.flat import Flat
-from asgd.worker.device.stepping import equip
+from asgd.worker.optimizing.of_task import equip
 from asgd.world.models import ComputeTime, World
 from tests.checks.crossings import (
     NOISE_FACTOR,

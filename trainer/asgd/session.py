@@ -39,8 +39,8 @@ from asgd.worker import joined
 from asgd.worker.assemble import About, assemble
 from asgd.worker.device.accelerator import choose_device, limit_threads
 from asgd.worker.device.flat import Flat, plain
+from asgd.worker.optimizing.handed import Stepping, of_script, take_over
 from asgd.worker.own.connection import Connection, Joining, Stopped
-from asgd.worker.own.handed import Stepping, of_script, take_over
 from asgd.worker.own.start import has_been_trained
 from asgd.worker.process import catch_term
 from asgd.worker.reading.data import seed_worker, worker_environment

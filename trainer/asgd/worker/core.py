@@ -31,6 +31,7 @@ from asgd.worker.wishes import (
     Compute,
     Computed,
     Exchange,
+    Following,
     Leave,
     Life,
     Observer,
@@ -64,35 +65,28 @@ class WorkerCore:
         rule.dataset = dataset
         self.holds: Callable[[Visits], bool] = lambda visits: True
         self.overlapped = overlaps(spec, rule)
-        self.sequence = 0
-        """Of the newest push."""
+        self.sequence = 0  # of the newest push
         self.steps = 0
-        self.samples = 0
-        """Samples of the whole job, as far as this worker knows."""
-        self.stop = ""
-        """Why the job is over."""
+        self.samples = 0  # of the whole job, as far as this worker knows
+        self.stop = ""  # why the job is over
         self.rollbacks = 0
         """How often the job had gone back to a checkpoint when the weights of this moment were pulled."""
         self.settings: list[dict[str, float]] = []  # figures of a script's own optimizer that have moved
-        self._undone = False
-        """It has gone back since."""
+        self._undone = False  # it has gone back since
+        self.following: Following = lambda samples, job, rollbacks: self.settings
         self._optimizer = self.spec.optimizer
         self._shards, self._dataset = shards, dataset
         self._observer = observer or Observer()
         self._leaving = leaving
         self._pending = Pending()
-        self._versions: tuple[int, ...] = ()
+        self._versions, self._computed_from = tuple[int, ...](), tuple[int, ...]()
         """Versions of the shards in the weights of this moment, and in those of the newest gradient."""
-        self._computed_from: tuple[int, ...] = ()
         self._under_way = self._pulling = False
-        self.leaves_early = True
-        """No gradient has turned out not to be finite after a part of it had left."""
-        self._dropped = 0
-        """Batches in a row."""
+        self.leaves_early = True  # no gradient has turned out not to be finite after a part of it had left
+        self._dropped = 0  # batches in a row
         self._ruined = False
         """What was pushed last is not finite though its gradients were: so are the weights or what belongs to them."""
-        self._land_at = 0
-        """The step after which the exchange under way is waited for, where the strategy lets it take some."""
+        self._land_at = 0  # the step after which the exchange under way is waited for, if that may take some
 
     def declare(self, dataset: int) -> None:
         """A loop of its own has told that an epoch has `dataset` samples."""
@@ -134,6 +128,7 @@ class WorkerCore:
             self._versions, self._undone = outcome.versions, False
             self.rollbacks = max(outcome.rollbacks, default=0)
             self._optimizer = slowed(self.spec, self.rollbacks).optimizer
+            self.settings = self.following(0, self.samples, self.rollbacks)
         return self.stop
 
     def _go_back(self) -> Life[None]:
@@ -219,11 +214,17 @@ class WorkerCore:
         self.sequence += 1
         return PushHeader(
             sequence=self.sequence, samples=item.samples, steps=1, visits=item.visits, bases=self._versions,
-            by_chunk=True, rollbacks=self.rollbacks, scalars=self._observer.scalars(),
+            by_chunk=True, rollbacks=self.rollbacks, settings=self.settings, scalars=self._observer.scalars(),
         )  # fmt: skip
 
     def step(self, samples: int, loss: float | None, visits: Visits = (), *, left: bool = False) -> Life[str]:
         """After a backward pass over `samples` samples; returns why the job stops, or ''."""
+        before = self.steps
+        yield from self._step(samples, loss, visits, left)
+        self.settings = self.following(samples * (self.steps > before), self.samples, self.rollbacks)
+        return self.stop
+
+    def _step(self, samples: int, loss: float | None, visits: Visits, left: bool) -> Life[str]:
         if left and (yield from self._left_early(samples, loss)):
             return self.stop
         gradient = self.vectors.gather()
