@@ -55,7 +55,12 @@ BERT = """
 
 def test_two_workers_train_a_lightning_module(tmp_path: Path) -> None:
     write(tmp_path, lit=LIT)
-    spec = {"entrypoint": "lit.py:task", "batchSize": 16, "stopAfter": {"epochs": 15}, "workers": {"replicas": 2}}
+    spec = {
+        "entrypoint": "lit.py:task",
+        "batchSize": 16,
+        "stopAfter": {"epochs": 15},
+        "workers": {"replicas": 2},
+    }
     ran = run_spec(tmp_path, spec)
     assert ran.code == 0, ran.said
     assert ran.summary["metrics"]["val_acc"] > 0.9

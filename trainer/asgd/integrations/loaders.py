@@ -33,8 +33,8 @@ def dealt(loader: Any, place: str) -> Dealt:
     for part in (sampler, loader.batch_sampler, loader):
         if part is not None and hasattr(part, "state_dict"):
             raise UserError(
-                f"{place}: {type(part).__name__} has a state that is saved and loaded, which a job that deals samples out"
-                " does not keep; allowed: a DataLoader with shuffle=True, or a sampler without one"
+                f"{place}: {type(part).__name__} has a state that is saved and loaded, which a job that deals samples"
+                " out does not keep; allowed: a DataLoader with shuffle=True, or a sampler without one"
             )
     if hasattr(sampler, "num_replicas"):
         raise UserError(
@@ -47,7 +47,8 @@ def dealt(loader: Any, place: str) -> Dealt:
         return Dealt(loader)
     if loader.worker_init_fn is not None:
         raise UserError(
-            f"{place}: worker_init_fn is not called where the job deals the samples out; allowed: a DataLoader without it"
+            f"{place}: worker_init_fn is not called where the job deals the samples out; allowed: a DataLoader"
+            " without it"
         )
     if isinstance(sampler, SequentialSampler):
         warnings.warn(f"{place} reads in order (shuffle=False); the job shuffles each epoch", stacklevel=3)

@@ -79,8 +79,7 @@ class VirtualWorker:
         self.core.holds = self._leases.holds
         self.core.following = following or self.core.following
         self.alive = True
-        self.failed = False
-        """Gone because it could not go on: whoever started it starts it again."""
+        self.failed = False  # gone because it could not go on: whoever started it starts it again
         self.ended = False
         """Gone because its life was through."""
         self._hangs = False

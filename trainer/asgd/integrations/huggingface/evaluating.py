@@ -21,7 +21,8 @@ class Evaluating:
 
     def __init__(
         self, data: Any, collate: Callable[[list[Any]], Any], batch: int, labels: list[str],
-        compute_metrics: Callable[[Any], Mapping[str, float]] | None, precision: Callable[[str], AbstractContextManager[Any]],
+        compute_metrics: Callable[[Any], Mapping[str, float]] | None,
+        precision: Callable[[str], AbstractContextManager[Any]],
     ) -> None:  # fmt: skip
         self._data, self._collate, self._batch, self._labels = data, collate, batch, labels
         self._compute, self._precision = compute_metrics, precision
@@ -31,7 +32,9 @@ class Evaluating:
         device = next(model.parameters()).device
         losses, weights, predictions, labels = [], [], [], []
         for batch in self._batches():
-            moved = {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
+            moved = {
+                name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()
+            }
             with torch.no_grad(), self._precision(device.type):
                 outputs = model(**moved)
             told = _named(outputs)

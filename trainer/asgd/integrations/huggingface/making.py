@@ -36,7 +36,7 @@ def task(
     """A task of a Hugging Face model, to be given to `asgd.run` or to be named as a job's entrypoint.
 
     model, model_init  the model, also one of peft's; or a function that makes it
-    train_dataset, eval_dataset  of `datasets`, or any map-style dataset; columns that the model does not take are dropped
+    train_dataset, eval_dataset  of `datasets`, or any map-style; columns that the model does not take are dropped
     args               `TrainingArguments`; without it the job's own optimizer trains
     data_collator, processing_class, compute_metrics  as `Trainer` takes them
     fields             more of `asgd.Task`: callbacks, optimizer and schedulers (without args)

@@ -55,7 +55,9 @@ def check(args: Any) -> None:
         if known or not field.init or _same(value, usual):
             continue
         way = f"; say {NOT_YET[name]}" if name in NOT_YET else ""
-        raise UserError(f"TrainingArguments({name}={value!r}) is not honoured by a job; allowed: {usual!r}{way}")
+        raise UserError(
+            f"TrainingArguments({name}={value!r}) is not honoured by a job; allowed: {usual!r}{way}"
+        )
     schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
     if schedule in WITHOUT_STEPS:
         raise UserError(

@@ -95,7 +95,7 @@ def _check(thing: Any, place: str, base: type, hooks: Iterable[str], called: set
 
 
 OURS = {
-    "ModelCheckpoint": 'checkpoint: {best: {metric: val_loss, mode: min}}',
+    "ModelCheckpoint": "checkpoint: {best: {metric: val_loss, mode: min}}",
     "EarlyStopping": "stopAfter: {patience: {metric: val_loss, mode: min, evaluations: 3}}",
     "ProgressBar": "nothing: asgd run shows the run",
     "ModelSummary": "nothing: asgd run says the number of parameters",

@@ -44,8 +44,8 @@ class Learning:
             for skip in self.call("on_train_batch_start", batch, number):
                 if skip == -1:
                     raise UserError(
-                        f"{type(model).__name__}.on_train_batch_start returned -1, which leaves out the rest of an epoch;"
-                        " a job's epoch is all workers'"
+                        f"{type(model).__name__}.on_train_batch_start returned -1, which leaves out the rest of an"
+                        " epoch; a job's epoch is all workers'"
                     )
             outputs = model.training_step(*_given(model.training_step, batch, number))
             loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs

@@ -50,7 +50,9 @@ class Logged:
         if name == OURS:
             if self._training:
                 return  # it is shown as the loss already
-            raise UserError("self.log('loss') in an evaluation is the training loss's name; allowed: as 'val_loss'")
+            raise UserError(
+                "self.log('loss') in an evaluation is the training loss's name; allowed: as 'val_loss'"
+            )
         weight = float(batch_size or (self._size() if self.batch_wise else 1))
         self._add(name + (self.suffix if add_dataloader_idx else ""), value, weight, how)
 

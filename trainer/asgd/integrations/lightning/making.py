@@ -47,10 +47,14 @@ def task(
     accumulate = int(fields.pop("accumulate", settings.accumulate))
     _prepare(module, datamodule)
     if "dataloader_iter" in inspect.signature(module.training_step).parameters:
-        raise UserError(f"{type(module).__name__}.training_step reads dataloader_iter itself; allowed: a batch")
+        raise UserError(
+            f"{type(module).__name__}.training_step reads dataloader_iter itself; allowed: a batch"
+        )
     loader = _loader("train", train_dataloaders, datamodule, module)
     if loader is None:
-        raise UserError("lightning.task: there are no training data; allowed: train_dataloaders=, datamodule=")
+        raise UserError(
+            "lightning.task: there are no training data; allowed: train_dataloaders=, datamodule="
+        )
     train = dealt(loader, "the training DataLoader")
     batches = None if train.size is None or not train.batch else -(-train.size // train.batch)
     found = StandIn(settings.max_epochs, settings.max_steps, batches, accumulate)

@@ -29,7 +29,9 @@ def settings_of(trainer: Any, max_epochs: int | None) -> Settings:
     if trainer is None:
         return Settings(max_epochs, fields={} if max_epochs is None else {"stopAfter.epochs": max_epochs})
     if base_of(trainer, "Trainer") is None:
-        raise UserError(f"lightning.task: trainer is {type(trainer).__name__}; allowed: a Trainer of Lightning's")
+        raise UserError(
+            f"lightning.task: trainer is {type(trainer).__name__}; allowed: a Trainer of Lightning's"
+        )
     _refuse(trainer)
     fields: dict[str, Any] = {}
     limit, how = trainer.gradient_clip_val, trainer.gradient_clip_algorithm
@@ -76,4 +78,6 @@ def _refuse(trainer: Any) -> None:
     }  # fmt: skip
     for name, (value, wanted, way) in wrong.items():
         if value != wanted:
-            raise UserError(f"Trainer({name}={value!r}) is not honoured by a job; allowed: {wanted!r}; say {way}")
+            raise UserError(
+                f"Trainer({name}={value!r}) is not honoured by a job; allowed: {wanted!r}; say {way}"
+            )

@@ -44,7 +44,9 @@ class StandIn:
     def num_training_batches(self) -> int:
         """Of an epoch of all workers together."""
         if self._batches is None:
-            raise Missing("self.trainer.num_training_batches is not known, for the training data are a stream")
+            raise Missing(
+                "self.trainer.num_training_batches is not known, for the training data are a stream"
+            )
         return self._batches
 
     @property

@@ -90,18 +90,19 @@ def equip(
     weights, gradient = vectors or (flat.weights, flat.grads)
     optimizer = made(task, spec, flat.parameters, shared=vectors is not None or on_servers)
     schedules = schedules_of(task, optimizer, spec.entrypoint)
-    dataset = dataset_size(task, spec.entrypoint)
     if told is not None and on_servers:
         if not schedules:
             return None
         handed = _as_brought(task, told, optimizer, flat, spec.entrypoint)
-        return Following(schedules, dataset, spec.batch_size, handed)
+        return Following(schedules, dataset_size(task, spec.entrypoint), spec.batch_size, handed)
     if told is None:
         _refuse_beside(task, spec)
     refuse_optimizer(task, spec, rule)
     adopt(optimizer, flat.parameters, masters(flat, torch.as_tensor(weights), torch.as_tensor(gradient)))
     rule.optimizer = TaskOptimizer(optimizer, gradient, scheduled=bool(schedules))
-    return Following(schedules, dataset, spec.batch_size) if schedules else None
+    if not schedules:
+        return None
+    return Following(schedules, dataset_size(task, spec.entrypoint), spec.batch_size)
 
 
 def _as_brought(

@@ -83,6 +83,8 @@ class TaskOptimizer:
         """Until the first step, to begin anew is to go on from `state`. Raises ValueError where that does not fit."""
         self._load(state)
         self._first = copy.deepcopy(self._optimizer.state_dict())
+        if self._scheduled:
+            return
         for saved, group, rate in zip(
             self._first["param_groups"], self._optimizer.param_groups, self._rates, strict=True
         ):

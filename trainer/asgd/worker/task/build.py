@@ -54,8 +54,8 @@ def _check_fields(task: Task, spec: JobSpec) -> None:
             found = found.get(step) if isinstance(found, dict) else None
         if found != wanted and not path.startswith("stopAfter."):
             raise UserError(
-                f"spec.{path}: {found}, and the task of {spec.entrypoint} is made for {wanted}; allowed: {wanted}, which"
-                " asgd.run(task) fills in by itself"
+                f"spec.{path}: {found}, and the task of {spec.entrypoint} is made for {wanted}; allowed: {wanted},"
+                " which asgd.run(task) fills in by itself"
             )
 
 

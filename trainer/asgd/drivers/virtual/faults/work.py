@@ -41,7 +41,7 @@ class Bowl:
         return float(weights @ weights) / 2
 
     def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
-        return None
+        return
 
     def judge(self, worker: int, weights: F32) -> float:
         return self._loss(weights)
