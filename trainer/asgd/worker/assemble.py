@@ -170,7 +170,7 @@ def assemble(
     noted = told.leaving(leaving)
     push, pulled = _staging(flat, centre)
     parts = parts_of(spec, config.index, flat, about, rule, push, pulled, observer=meters, leaving=noted)
-    parts.core.following = following or parts.core.following
+    parts.core.following = following
     thread = ThreadPoolExecutor(1, "exchange") if parts.core.overlapped or parts.overlap else None
     heartbeat = Heartbeat(config.servers[0], config.keys, identity)
     replica = Replica(

@@ -73,7 +73,7 @@ class WorkerCore:
         """How often the job had gone back to a checkpoint when the weights of this moment were pulled."""
         self.settings: list[dict[str, float]] = []  # figures of a script's own optimizer that have moved
         self._undone = False  # it has gone back since
-        self.following: Following = lambda samples, job, rollbacks: self.settings
+        self.following: Following | None = None
         self._optimizer = self.spec.optimizer
         self._shards, self._dataset = shards, dataset
         self._observer = observer or Observer()
@@ -128,7 +128,7 @@ class WorkerCore:
             self._versions, self._undone = outcome.versions, False
             self.rollbacks = max(outcome.rollbacks, default=0)
             self._optimizer = slowed(self.spec, self.rollbacks).optimizer
-            self.settings = self.following(0, self.samples, self.rollbacks)
+            self._stepped(0)
         return self.stop
 
     def _go_back(self) -> Life[None]:
@@ -219,14 +219,8 @@ class WorkerCore:
 
     def step(self, samples: int, loss: float | None, visits: Visits = (), *, left: bool = False) -> Life[str]:
         """After a backward pass over `samples` samples; returns why the job stops, or ''."""
-        before = self.steps
-        yield from self._step(samples, loss, visits, left)
-        self.settings = self.following(samples * (self.steps > before), self.samples, self.rollbacks)
-        return self.stop
-
-    def _step(self, samples: int, loss: float | None, visits: Visits, left: bool) -> Life[str]:
         if left and (yield from self._left_early(samples, loss)):
-            return self.stop
+            return self._stepped(samples)
         gradient = self.vectors.gather()
         if not (math.isfinite(loss or 0.0) and self.vectors.finite(gradient)):
             yield from self._drop(samples, visits)
@@ -246,12 +240,17 @@ class WorkerCore:
         if self.steps >= self._land_at:
             yield from self._land()
         if self.rollbacks != rollbacks:
-            return self.stop
+            return self._stepped(samples)
         turn = self.rule.turn(self.steps)
         if turn.push or turn.pull:
             yield self._begin(turn)
             if not self.overlapped:
                 yield from self._land()
+        return self.stop if self.following is None else self._stepped(samples)
+
+    def _stepped(self, samples: int) -> str:
+        if self.following is not None:
+            self.settings = self.following(samples, self.samples, self.rollbacks)
         return self.stop
 
     def _left_early(self, samples: int, loss: float | None) -> Life[bool]:

@@ -157,7 +157,7 @@ class _Life:
         )
         self._core, self._vectors = self._parts.core, self._parts.vectors
         self._core.holds = self._leases.holds
-        self._core.following = following or self._core.following
+        self._core.following = following
         self._batches: Iterator[LeasedBatch | Waiting] | None = None
         self._life = self._core.life(lambda: self._leases.left)
         self._begun = False

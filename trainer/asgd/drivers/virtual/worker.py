@@ -77,7 +77,7 @@ class VirtualWorker:
         self.core = WorkerCore(spec, rule, self.vectors, shards, dataset=data, attack=attack, observer=beside)
         self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds = self._leases.holds
-        self.core.following = following or self.core.following
+        self.core.following = following
         self.alive = True
         self.failed = False  # gone because it could not go on: whoever started it starts it again
         self.ended = False
