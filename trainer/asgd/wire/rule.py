@@ -32,8 +32,13 @@ class Rule(Struct, frozen=True, rename="camel"):
     """What the servers run; None: each worker steps by itself."""
     why: str = ""
     """Why each worker does, as `the servers have no rule for Adafactor`."""
-    owner: str = "script"
-    """Who has made it: a script, or a task."""
+    owner: str | msgspec.UnsetType = msgspec.UNSET
+    """`task`; of a script's nothing is said, as it ever was."""
+
+    @property
+    def whose(self) -> str:
+        """Who has made it, for people."""
+        return "script" if isinstance(self.owner, msgspec.UnsetType) else self.owner
 
 
 def pack(rule: Rule) -> bytes:
@@ -85,8 +90,8 @@ def sentence(data: bytes) -> str:
         return ""
     count = f"{len(rule.groups)} group{'s' if len(rule.groups) != 1 else ''}"
     if rule.optimizer is not None:
-        return f"{rule.kind} of the {rule.owner}, run on the servers ({count})"
-    return f"{rule.kind} of the {rule.owner}, run in each worker ({count}): {rule.why}"
+        return f"{rule.kind} of the {rule.whose}, run on the servers ({count})"
+    return f"{rule.kind} of the {rule.whose}, run in each worker ({count}): {rule.why}"
 
 
 def rule_difference(ours: bytes, theirs: bytes) -> str:

@@ -101,7 +101,7 @@ def _inside(model: nn.Module) -> Any:
 
 
 def _labels(model: nn.Module, args: Any) -> list[str]:
-    from transformers.utils.generic import find_labels
+    from transformers.utils import find_labels
 
     told = None if args is None else args.label_names
     return list(told) if told is not None else list(find_labels(type(_inside(model))))

@@ -11,7 +11,7 @@ import asgd
 from asgd.errors import UserError
 from asgd.integrations.lightning.hooks import base_of, check_callback, check_module, overridden
 from asgd.integrations.lightning.learning import Learning, Telling
-from asgd.integrations.lightning.settings import Settings, settings_of
+from asgd.integrations.lightning.settings import settings_of
 from asgd.integrations.lightning.standin import StandIn
 from asgd.integrations.loaders import Dealt, dealt
 
@@ -37,6 +37,8 @@ def task(
 
     Raises UserError for what a job can't honour.
     """
+    if hasattr(train_dataloaders, "train_dataloader"):
+        train_dataloaders, datamodule = None, train_dataloaders
     base = base_of(module, "LightningModule")
     if base is None:
         raise UserError(
@@ -94,9 +96,9 @@ def _loader(which: str, given: Any, datamodule: Any, module: Any) -> Any:
         raise UserError(
             f"lightning.task: {which}_dataloaders and datamodule are both given; allowed: one of them"
         )
-    if given is not None and not hasattr(given, f"{which}_dataloader"):
+    if given is not None:
         return given
-    for each in (given, datamodule, module):
+    for each in (datamodule, module):
         hook = getattr(each, f"{which}_dataloader", None)
         if each is not None and hook is not None and _is_own(hook):
             return hook()
@@ -128,6 +130,3 @@ def _callbacks(module: Any, given: list[Any]) -> list[Any]:
         if overridden(callback, "setup", base):
             warnings.warn(f"callbacks: {type(callback).__name__}.setup is not called", stacklevel=3)
     return every
-
-
-__all__ = ["Settings", "task"]

@@ -51,7 +51,7 @@ class Handed:
             now = rules.figures(self.optimizer, group)
             if name := rules.resting(group, self.optimizer):
                 raise UserError(
-                    f"the {self.rule.owner} has changed {name} of {self.rule.kind} since it was handed over, which the"
+                    f"the {self.rule.whose} has changed {name} of {self.rule.kind} since it was handed over, which the"
                     " servers can't follow; allowed: rates, momentum, betas, weight decay and epsilon"
                 )
             if now.get("momentum") and not before.get("momentum"):

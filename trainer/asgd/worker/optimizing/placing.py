@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import torch
 from msgspec.structs import replace
 
@@ -40,10 +41,12 @@ class Whose:
     owner: str
     without: str
     """What is written where it is not to count."""
+    told: str | msgspec.UnsetType = msgspec.UNSET
+    """As `Rule.owner`."""
 
 
 SCRIPT = Whose("asgd.connect(model, optimizer)", "script", "asgd.connect(model)")
-TASK = Whose("Task.optimizer", "task", "a Task without an optimizer")
+TASK = Whose("Task.optimizer", "task", "a Task without an optimizer", "task")
 
 
 def place(
@@ -66,9 +69,9 @@ def place(
         del told[0]["params"]
     why = without_rule(optimizer, groups)
     if name == "asgd" and not sends_gradients(spec):
-        return Rule(kind, told, why="algorithm asgd pushes differences in this job", owner=whose.owner)
+        return Rule(kind, told, why="algorithm asgd pushes differences in this job", owner=whose.told)
     if name not in ON_SERVERS:
-        return Rule(kind, told, why=_local(spec, kind, whose), owner=whose.owner)
+        return Rule(kind, told, why=_local(spec, kind, whose), owner=whose.told)
     if not why:
         beside = {field: getattr(spec.optimizer, field) for field in BESIDE}
         return Rule(
@@ -77,7 +80,7 @@ def place(
     if name == "asgd" and spec.algorithm.get("mode", "auto") == "auto":
         if document is not None:
             _check_delta(document, kind, why, whose)
-        return Rule(kind, told, why=f"{why} (algorithm.mode: delta)", owner=whose.owner)
+        return Rule(kind, told, why=f"{why} (algorithm.mode: delta)", owner=whose.told)
     ways = "algorithm.mode: auto or delta" if name == "asgd" else "algorithm asgd, local-sgd or diloco"
     raise UserError(f"{whose.place}: {why}, and algorithm {name} needs one; allowed: {ways}")
 
