@@ -211,7 +211,7 @@ def test_without_arguments_the_job_s_own_optimizer_trains(tmp_path: Path) -> Non
         ({"neftune_noise_alpha": 5.0}, "neftune_noise_alpha=5.0"),
         ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy="),
         ({"dataloader_drop_last": True}, "dataloader_drop_last=True"),
-        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "follows a metric"),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "epoch"}, "follows a metric"),
         (
             {"load_best_model_at_end": True, "save_strategy": "epoch", "eval_strategy": "epoch"},
             "say checkpoint: {best:",

@@ -14,6 +14,8 @@ from asgd.errors import UserError
 
 PREFIX = "eval_"
 PADDING = -100
+CACHES = "past_key_values", "cache"
+"""What a model keeps for the next word, which predicts nothing."""
 
 
 class Evaluating:
@@ -75,7 +77,7 @@ def _named(outputs: Any) -> Mapping[str, Any]:
 def _predicted(told: Mapping[str, Any], model: nn.Module) -> tuple[Any, ...]:
     """All but the loss, and what the model itself says is no prediction."""
     left_out = getattr(getattr(model, "config", None), "keys_to_ignore_at_inference", None) or []
-    return tuple(value for name, value in told.items() if name not in {"loss", *left_out})
+    return tuple(value for name, value in told.items() if name not in {"loss", *CACHES, *left_out})
 
 
 def _numbers(values: tuple[Any, ...]) -> Any:

@@ -74,6 +74,8 @@ def _of_args(args: Any, model: nn.Module, size: int | None, fields: dict[str, An
         raise UserError(f"huggingface.task: {both[0]} and args are both given; allowed: one of them")
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)  # type: ignore[operator]  # a model of theirs
+    if getattr(getattr(model, "config", None), "use_cache", None) is not None:
+        model.config.use_cache = args.use_cache  # type: ignore[union-attr]  # as Trainer does
     recipe = Recipe(args, model, size)
     return {
         "data_workers": args.dataloader_num_workers,

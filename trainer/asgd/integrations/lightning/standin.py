@@ -34,7 +34,8 @@ class StandIn:
     def max_epochs(self) -> int:
         """Of the whole training."""
         if self._max_epochs is None:
-            raise Missing(
+            # NB: an AttributeError of a property would be told as a missing attribute.
+            raise UserError(
                 "self.trainer.max_epochs is not known; say it: asgd.integrations.lightning.task(module,"
                 " max_epochs=20), and stopAfter: {epochs: 20} in the job"
             )
