@@ -45,7 +45,7 @@ class StandIn:
     def num_training_batches(self) -> int:
         """Of an epoch of all workers together."""
         if self._batches is None:
-            raise Missing(
+            raise UserError(
                 "self.trainer.num_training_batches is not known, for the training data are a stream"
             )
         return self._batches
