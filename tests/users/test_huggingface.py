@@ -143,8 +143,10 @@ def test_columns_that_the_model_does_not_take_are_dropped_and_the_collator_names
 
 def test_padding_and_language_models_come_as_in_trainer(tmp_path: Path) -> None:
     torch.manual_seed(3)
-    config = transformers.GPT2Config(vocab_size=WORDS, n_embd=16, n_layer=1, n_head=2, n_positions=16)
-    gpt = transformers.GPT2LMHeadModel(config).eval()
+    config = transformers.LlamaConfig(
+        vocab_size=WORDS, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    gpt = transformers.LlamaForCausalLM(config).eval()
     ids = [[1, 2, 3, 4], [5, 6, 7, 8], [2, 3, 4, 5]]
     held = datasets.Dataset.from_dict({"input_ids": ids, "labels": ids})
     seen: list[Any] = []

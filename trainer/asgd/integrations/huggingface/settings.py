@@ -48,6 +48,12 @@ WITHOUT_STEPS = ("reduce_lr_on_plateau", "greedy")
 
 def check(args: Any) -> None:
     """Raises UserError for a setting that would change the training, and can't be honoured."""
+    schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+    if schedule in WITHOUT_STEPS:
+        raise UserError(
+            f"TrainingArguments(lr_scheduler_type={schedule!r}) follows a metric, and metrics are measured beside the"
+            " training; allowed: a schedule by steps, as 'linear' or 'cosine'"
+        )
     plain = type(args)(output_dir=args.output_dir)
     for field in dataclasses.fields(args):
         name, value, usual = field.name, getattr(args, field.name), getattr(plain, field.name)
@@ -57,12 +63,6 @@ def check(args: Any) -> None:
         way = f"; say {NOT_YET[name]}" if name in NOT_YET else ""
         raise UserError(
             f"TrainingArguments({name}={value!r}) is not honoured by a job; allowed: {usual!r}{way}"
-        )
-    schedule = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
-    if schedule in WITHOUT_STEPS:
-        raise UserError(
-            f"TrainingArguments(lr_scheduler_type={schedule!r}) follows a metric, and metrics are measured beside the"
-            " training; allowed: a schedule by steps, as 'linear' or 'cosine'"
         )
 
 
