@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +61,6 @@ class OwnSquares(Squares):
         spec = job(**fields).spec
         self.brought = rule_of(self.task, spec)
         self.spec, self.flat = with_rule(spec, self.brought), Flat(self.model, torch.device("cpu"))
-        self.tensors = json.dumps(self.flat.layout).encode()
 
     def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> Following | None:
         return equip(rule, self.task, self.spec, self.flat, (weights, gradient), brought=self.brought)
