@@ -78,9 +78,9 @@ class Group:
 
 def groups_of(
     optimizer: torch.optim.Optimizer, model: nn.Module, trained: Mapping[int, str],
-    place: str = "asgd.connect(model, optimizer)",
+    source: str = "asgd.connect(model, optimizer)",
 ) -> list[Group]:  # fmt: skip
-    """The optimizer's groups, less what is not trained; `trained`: {id(parameter): name}; `place`: where it came from.
+    """The optimizer's groups, less what is not trained; `trained`: {id(parameter): name}; `source`: where it came from.
 
     Raises UserError when it holds a tensor that is no parameter of the model, or none that is trained.
     """
@@ -90,7 +90,7 @@ def groups_of(
         for place, parameter in enumerate(group["params"]):
             if id(parameter) not in known:
                 raise UserError(
-                    f"{place}: {kind}'s param_groups[{number}]['params'][{place}], of shape"
+                    f"{source}: {kind}'s param_groups[{number}]['params'][{place}], of shape"
                     f" {list(parameter.shape)}, is no parameter of the model; make it a part of the model, or take it"
                     " out of the optimizer"
                 )
@@ -102,7 +102,7 @@ def groups_of(
             found.append(Group(number, options, names))
     if not found:
         raise UserError(
-            f"{place}: {kind} holds no parameter that is trained; allowed: at least one with requires_grad"
+            f"{source}: {kind} holds no parameter that is trained; allowed: at least one with requires_grad"
         )
     return found
 
