@@ -191,8 +191,9 @@ class Telling(asgd.Callback):
 def _reset(module: nn.Module) -> None:
     """Metrics (torchmetrics) begin anew with each epoch."""
     for each in module.modules():
-        if hasattr(each, "_forward_cache") and hasattr(each, "reset"):
-            each.reset()
+        reset: Any = getattr(each, "reset", None)
+        if reset is not None and hasattr(each, "_forward_cache"):
+            reset()
 
 
 def _own(data: Any, name: str) -> bool:
