@@ -243,6 +243,9 @@ def test_a_step_is_tried_before_the_start() -> None:
     assert look(entry("adamw", algorithm=LOCAL)).size
 
 
+MOMENTUM = {"momentum": 0.5}
+
+
 def nadam() -> asgd.Task:
     return task_of(torch.optim.NAdam)
 
@@ -271,5 +274,5 @@ def test_what_a_strategy_can_t_step_by_is_refused_before_the_start(
     name: str, algorithm: str, said: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        look(entry(name, algorithm={"name": algorithm}))
+        look(entry(name, algorithm={"name": algorithm}, optimizer=MOMENTUM if algorithm == "eamsgd" else {}))
     assert str(caught.value).startswith(said) and "allowed: " in str(caught.value)

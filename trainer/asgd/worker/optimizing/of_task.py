@@ -47,16 +47,16 @@ def rule_of(task: Task, spec: JobSpec, document: Mapping[str, Any] | None = None
                 " both, or spec.optimizer.schedule"
             )
         return b""
-    _refuse_beside(task, spec)
     rule = halves(spec).worker()
-    if rule.optimizer is not None:
-        return b""
     if rule.own_rule:
         raise UserError(
             f"spec.algorithm.name: {spec.algorithm['name']} can't step by Task.optimizer, for its step is"
             f" {rule.own_rule}; allowed: an algorithm that takes any optimizer (asgd, sync, local-sgd, diloco), or"
             " spec.optimizer in the place of Task.optimizer"
         )
+    _refuse_beside(task, spec)
+    if rule.optimizer is not None:
+        return b""
     named = trainable(task.model)
     optimizer = made(task, spec, [parameter for _, parameter in named], shared=True)
     schedules_of(task, optimizer, spec.entrypoint)
