@@ -108,7 +108,11 @@ class Callback:
         """In the evaluator, after each evaluation that gave metrics."""
 
     def on_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """In the evaluator, after a checkpoint. Of several between two looks, a second apart, the newest is told."""
+        """In the evaluator, after each checkpoint, the job's last one included; it looks once a second.
+
+        What `checkpoint.keep` has removed before the evaluator could look is not told. One that is started again is
+        told again what the store holds then.
+        """
 
     def on_end(self, end: End) -> None:
         """In each worker and in the evaluator, when it leaves in order; not when it fails."""

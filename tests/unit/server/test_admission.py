@@ -173,6 +173,7 @@ GOOD: list[tuple[str, Any, AnyMessage, type[AnyMessage]]] = [
     ("the same on a new connection", "new", Bye("worker", 1, STARTED), Done),
     ("the end of the job by who started it", "new", Command("stop", "interrupted"), Done),
     ("a status for anybody", 0, Command("status"), Done),
+    ("the saves for an evaluator", "new", Command("saves"), Done),
     ("a result of a worker's own loop", "new", Evaluated(1, 8, {"accuracy": 0.5}, False, "worker", 0, STARTED), Done),
 ]  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -26,7 +27,8 @@ from asgd.server.saving import (
     WritePart,
     patience,
 )
-from asgd.wire.messages import Beat, Beaten, Exchange, Fault, Hello, Init
+from asgd.wire.messages import Beat, Beaten, Bye, Command, Done, Exchange, Fault, Hello, Init
+from asgd.wire.reports import SaveReport
 from tests.checks.harness import as_frame
 from tests.checks.virtual import job
 
@@ -291,3 +293,35 @@ def test_whatever_a_stores_library_raises_costs_a_save_and_not_the_server() -> N
     one.save()
     assert one.core.primary is not None
     assert "a library's own surprise" in one.core.primary.status(one.now).checkpoint_error
+
+
+def test_who_asks_is_told_the_saves_that_the_store_holds_and_the_final_one_before_the_final_evaluation() -> (
+    None
+):
+    one = server(checkpoint={"keep": 2}, stopAfter={"updates": 3})
+    told: list[list[int]] = []
+    for _ in range(3):
+        one.push()
+        one.core.receive("run", Command("save"), None, one.now)
+        one.save()
+        told.append([save.updates for save in saves(one)])
+    assert told[:2] == [[1], [1, 2]]
+    one.core.receive("worker", Bye("worker", 0, 1), None, one.now)
+    while not (beaten := heard(one)).final:
+        assert one.now < 60
+        one.save()
+    assert [save.number for save in saves(one)] == sorted(one.store.manifests)[-2:]
+    assert beaten.saved == saves(one)[-1].number and saves(one)[-1].updates == 3
+    assert saves(one)[-1].uri == f"memory:/{beaten.saved:06d}" and saves(one)[-1].bytes > 0
+
+
+def saves(one: Server) -> list[SaveReport]:
+    answer = one.core.receive("asker", Command("saves"), None, one.now)[-1][1]
+    assert isinstance(answer, Done)
+    return msgspec.msgpack.decode(answer.body, type=list[SaveReport])
+
+
+def heard(one: Server) -> Beaten:
+    answer = one.core.receive("heart", Beat("evaluator", 0, 1), None, one.now)[-1][1]
+    assert isinstance(answer, Beaten)
+    return answer

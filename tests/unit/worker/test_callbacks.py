@@ -16,9 +16,9 @@ from torch.utils.data import TensorDataset
 
 import asgd
 from asgd.callbacks import METHODS, Checkpoint, End, Evaluation, Start, Step
-from asgd.errors import UserError
-from asgd.spec.status import CheckpointView, Status
+from asgd.errors import TryAgain, UserError
 from asgd.wire.messages import Beaten, Command, Done, Evaluated
+from asgd.wire.reports import SaveReport
 from asgd.worker.device.flat import Flat
 from asgd.worker.failing import tell
 from asgd.worker.task.calling import CallbackFailed, Calling, check_callbacks, silent
@@ -222,40 +222,68 @@ def test_a_worker_s_callback_that_raises_at_the_end_is_a_warning_and_no_crash() 
 
 
 class Shard:
-    """Answers its status; the checkpoint is `saved`."""
+    """Has some saves in its store, and perhaps does not answer."""
 
     def __init__(self) -> None:
-        self.saved: CheckpointView | None = None
-        self.asked = 0
+        self.saves: list[SaveReport] = []
+        self.asked, self.deaf = 0, False
 
     def ask(self, message: Command, patience_seconds: float) -> Done:
+        assert message.verb == "saves"
         self.asked += 1
-        return Done(msgspec.json.encode(Status(algorithm="asgd", phase="running", checkpoint=self.saved)))
+        if self.deaf:
+            raise TryAgain("shard 0 has not answered")
+        return Done(msgspec.msgpack.encode(self.saves))
+
+    def save(self, number: int, updates: int) -> None:
+        self.saves.append(SaveReport(number, updates, f"store/{number:06d}", 99))
 
 
 def an_evaluator(told: Calling, shard: Shard, clock: list[float]) -> EvaluatorTold:
-    heard = Beaten(workers=2, stop="updates", dataset=8)
-    return EvaluatorTold("j", told, cast(Any, shard), lambda: heard, lambda: clock[0])
+    def heard() -> Beaten:
+        return Beaten(
+            workers=2, stop="updates", dataset=8, saved=max((s.number for s in shard.saves), default=0)
+        )
+
+    return EvaluatorTold("j", told, cast(Any, shard), heard, lambda: clock[0])
 
 
-def test_the_evaluator_tells_evaluations_new_checkpoints_and_the_end() -> None:
+def test_the_evaluator_tells_evaluations_each_new_checkpoint_and_the_end() -> None:
     notes, shard, clock = Notes(), Shard(), [0.0]
     evaluator = an_evaluator(calling(notes)[0], shard, clock)
     assert evaluator.evaluated(Evaluated(4, 16, {"accuracy": 0.5}, False)) == ""
-    shard.saved = CheckpointView(3, "store/000001", 0.0, 99)
-    for clock[0] in (2.0, 2.5, 4.0):
+    shard.save(1, 3)
+    shard.save(2, 5)
+    for clock[0] in (2.0, 4.0):
+        assert evaluator.look() == ""
+    assert shard.asked == 1, "only when there is a new one"
+    shard.save(3, 6)
+    clock[0] = 4.5
+    assert evaluator.look() == ""
+    shard.save(4, 7)
+    for clock[0] in (4.6, 5.0):
         assert evaluator.look() == ""
     assert shard.asked == 2, "once a second"
-    shard.saved = CheckpointView(8, "store/000002", 0.0, 99)
+    shard.save(5, 8)
     assert evaluator.evaluated(Evaluated(8, 32, {"accuracy": 0.75}, True)) == ""
-    first, saved, last_saved, last, end = notes.seen
+    first, *saved, last, end = notes.seen
     assert (first.worker, first.updates, first.epochs, first.metrics, first.final) == (
         None, 4, 2.0, {"accuracy": 0.5}, False,
     )  # fmt: skip
-    assert (saved.uri, saved.saved_updates, saved.bytes) == ("store/000001", 3, 99)
-    assert (last_saved.uri, last.metrics, last.final, end.reason) == (
-        "store/000002", {"accuracy": 0.75}, True, "updates",
-    )  # fmt: skip
+    assert [one.saved_updates for one in saved] == [3, 5, 6, 7, 8]
+    assert (saved[-1].uri, saved[-1].bytes, saved[-1].epochs) == ("store/000005", 99, 4.0)
+    assert (last.metrics, last.final, end.reason) == ({"accuracy": 0.75}, True, "updates")
+
+
+def test_an_evaluator_that_is_not_told_the_last_save_comes_back_instead_of_ending_without() -> None:
+    notes, shard = Notes(), Shard()
+    evaluator = an_evaluator(calling(notes)[0], shard, [0.0])
+    shard.save(1, 8)
+    shard.deaf = True
+    assert evaluator.look() == "", "later, perhaps"
+    with pytest.raises(TryAgain):
+        evaluator.evaluated(Evaluated(8, 32, {"accuracy": 0.75}, True))
+    assert notes.seen == []
 
 
 def test_an_evaluation_that_failed_is_told_to_no_callback_and_one_that_raises_is_told_as_a_failed_evaluation() -> (

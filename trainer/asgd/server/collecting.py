@@ -15,7 +15,10 @@ from asgd.server.manifest import Manifest
 from asgd.server.saving import Outcome, Publish, Saving, patience
 from asgd.server.shard import Shard
 from asgd.spec.types import Job
-from asgd.wire.reports import Part, ShardReport
+from asgd.wire.reports import Part, SaveReport, ShardReport
+
+SAVES_MOST = 100
+"""So many saves are told of at once."""
 
 
 class Collecting:
@@ -30,6 +33,8 @@ class Collecting:
         """When it was written, on the core's own clock."""
         self.complete_saves = dict(saving.facts.complete)
         """{number: updates} of those that a job may go back to."""
+        self._told: dict[int, SaveReport] = {}
+        """{number: what is told of it} of what this start has written, and of the save that it goes on from."""
         self.error = ""
         """Why the newest attempt failed; empty when it did not."""
         self._number = 0
@@ -40,6 +45,12 @@ class Collecting:
         self._counts = (0, 0)
         """(updates, samples) of the job in shard 0's newest part."""
         coordinator.save_round = coordinator.saved_round = saving.facts.newest_begun
+
+    def restored(self, manifest: Manifest | None, at: float) -> None:
+        """The job goes on where the store's newest complete save, or none, was written `at` this time."""
+        self.newest, self.newest_at = manifest, at
+        if manifest:
+            self._told[manifest.save] = self._report(manifest)
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -100,9 +111,18 @@ class Collecting:
         """What is told of the newest complete save."""
         if self.newest is None:
             return None
-        uri = f"{self._saving.facts.uri.rstrip('/')}/{self.newest.save:06d}"
-        size = sum(part.bytes for part in self.newest.parts)
-        return SaveFacts(self.newest.updates, uri, max(0.0, now - self.newest_at), size)
+        told = self._report(self.newest)
+        return SaveFacts(told.updates, told.uri, max(0.0, now - self.newest_at), told.bytes)
+
+    def saves(self) -> list[SaveReport]:
+        """The newest `checkpoint.keep` complete saves, oldest first, at most `SAVES_MOST`."""
+        keep = min(self._coordinator.spec.checkpoint.keep, SAVES_MOST)
+        return [self._told[number] for number in sorted(self._told)[-keep:]]
+
+    def _report(self, manifest: Manifest) -> SaveReport:
+        uri = f"{self._saving.facts.uri.rstrip('/')}/{manifest.save:06d}"
+        size = sum(part.bytes for part in manifest.parts)
+        return SaveReport(manifest.save, manifest.updates, uri, size)
 
     @property
     def under_way(self) -> int:
@@ -166,6 +186,8 @@ class Collecting:
         if outcome.done:
             self.newest, self.newest_at = manifest, now
             self.complete_saves[manifest.save] = manifest.updates
+            self._told[manifest.save] = self._report(manifest)
+            self._told = {save.number: save for save in self.saves()}
             keep, spared = self._coordinator.spec.checkpoint.keep, self._spared
             for old in set(sorted(self.complete_saves)[:-keep]) - spared:
                 del self.complete_saves[old]

@@ -14,8 +14,9 @@ from asgd.errors import ProtocolError, UserError
 from asgd.server import kept, outliers
 from asgd.server.beaten import beaten
 from asgd.server.collecting import Collecting
+from asgd.server.commands import Commands
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
-from asgd.server.facts import JobFacts, serving, shard_report
+from asgd.server.facts import JobFacts, save_error, serving, shard_report
 from asgd.server.failures import Failures
 from asgd.server.pool import Wanted
 from asgd.server.rhythm import Counts, needs_size
@@ -62,8 +63,7 @@ class Primary:
         self.status_json = b"{}"
         self.remembers = False
         """A restart finds what was lost before in memory."""
-        self._buffers: dict[int, bytes] = {}
-        """{worker: its newest float buffers}, for the evaluator."""
+        self._commands = Commands(self.coordinator, self.collecting)
         self._failures = Failures()
         self._status_due = 0.0
         self._ticked: float | None = None
@@ -89,7 +89,7 @@ class Primary:
         if self.collecting:
             if returns and state["stopReason"] == "" and not found.back:
                 coordinator.restarts["server"] += 1
-            self.collecting.newest, self.collecting.newest_at = found.manifest, now - found.age
+            self.collecting.restored(found.manifest, now - found.age)
         if found.back:
             kept.pass_on(coordinator, found.back.job or {})
             coordinator.gone_back(found.back)
@@ -215,7 +215,7 @@ class Primary:
             case Failed():
                 return self._failed(message)
             case Command():
-                return self._command(message, now)
+                return self._commands.serve(message, self.status_json, now)
 
     def _lease(self, message: Lease, now: float) -> Message:
         member = self.coordinator.members.get(message.index)
@@ -241,7 +241,7 @@ class Primary:
             if not member and not coordinator.stop_reason:
                 return Fault("hello", "say hello first", self.shard.term)
             if isinstance(report, WorkerReport):
-                self._worker_report(message.index, report)
+                self._worker_report(message.index, report, now)
         elif message.role == "evaluator":
             coordinator.meet_evaluator(now, message.incarnation)
             if why := coordinator.evaluator.given_up:
@@ -258,11 +258,12 @@ class Primary:
             return
         self.coordinator.keeps_best(message.best, self._saving.facts.uri, message.trouble)
 
-    def _worker_report(self, index: int, report: WorkerReport) -> None:
+    def _worker_report(self, index: int, report: WorkerReport, now: float) -> None:
         if member := self.coordinator.members.get(index):
-            member.times = report.times
+            member.times, member.phases = report.times, report.phases
+            member.lane, member.phases_at = report.lane, now
         if report.buffers:
-            self._buffers[index] = report.buffers
+            self._commands.buffers[index] = report.buffers
 
     def tell_skipped(self, text: str) -> None:
         """A shard has passed over saves that are not whole: told once, although all shards may say so."""
@@ -300,26 +301,6 @@ class Primary:
             message.index, message.incarnation, message.place, seats, coordinator.seen
         )
         return Done(b"everybody" if everybody and not self.stop else b"")
-
-    def _command(self, message: Command, now: float) -> Message:
-        if message.verb == "status":
-            return Done(self.status_json)
-        if message.verb == "stop":
-            self.coordinator.stop(message.argument or "stopped", now)
-        elif message.verb == "save":
-            if self.collecting:
-                self.collecting.ask(now)
-        elif message.verb == "buffers":
-            return Done(msgspec.msgpack.encode(self._told_buffers()))
-        else:
-            return Fault("protocol", f"unknown command {message.verb!r}; known: status, stop, save, buffers")
-        return Done()
-
-    def _told_buffers(self) -> list[bytes]:
-        """Buffers of the live workers, lowest first; of those that were, when none is left."""
-        told = sorted(self._buffers.items())
-        live = [buffers for index, buffers in told if index in self.coordinator.members]
-        return live or [buffers for _, buffers in told]
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -389,12 +370,10 @@ class Primary:
             save=self.collecting.facts(now) if self.collecting else None,
             save_error=self._save_error(now),
             serving=serving(self.traffic),
+            staleness_of=self.shard.staleness_of,
         )
 
     def _save_error(self, now: float) -> str:
         if self._saving is None or self.collecting is None:
             return ""
-        troubles = [self._saving.trouble(now)]
-        for index, report in sorted(self.reports.items()):
-            troubles.append(report.store_trouble and f"shard {index}: {report.store_trouble}")
-        return next(filter(None, troubles), self.collecting.error)
+        return save_error(self._saving.trouble(now), self.reports, self.collecting.error)

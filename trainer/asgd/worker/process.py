@@ -26,6 +26,7 @@ from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
 from asgd.worker.failing import tell
 from asgd.worker.keeping import Keeping
+from asgd.worker.kept_afar import Afar, object_store
 from asgd.worker.optimizing.of_task import rule_of
 from asgd.worker.optimizing.stepping import TaskOptimizer
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
@@ -148,6 +149,8 @@ def _live(
     if reason or not leaving:
         leave_extras(task.model, computation.flat, config.extras, index)
     replica.close("drained" if leaving else reason)
+    if keeping:
+        keeping.close(config.job.spec.workers.drain_seconds / 10 if leaving else None)
     told.end("drained" if leaving and not reason else reason)
     return reason
 
@@ -157,12 +160,13 @@ def keeping_of(config: ProcessConfig, replica: Replica) -> Keeping | None:
     optimizer = replica.core.rule.optimizer
     if not isinstance(optimizer, TaskOptimizer):
         return None
-    index, told = config.index, ""
+    index, told, uri = config.index, "", config.job.spec.checkpoint.uri
     keeping = None
-    if config.state:
+    afar = Afar(uri, index) if not config.state and object_store(uri) else None
+    if folder := afar.folder if afar else config.state:
         log = config.record / f"worker-{index}-{config.incarnation}.pt" if config.record else None
         every = config.job.spec.checkpoint.seconds or OWN_STATE_SECONDS
-        keeping = Keeping(config.state, index, optimizer, replica.vectors.flat, every, log)
+        keeping = Keeping(folder, index, optimizer, replica.vectors.flat, every, log, afar)
         told = keeping.restore()
     say(f"worker {index}: steps by {optimizer}{told and '; '}{told}")
     return keeping

@@ -14,14 +14,16 @@ import msgspec
 
 from asgd.callbacks import ON_CHECKPOINT, ON_END, ON_EVALUATE, Checkpoint, End, Evaluation
 from asgd.errors import AsgdError, TryAgain
-from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.messages import Beaten, Command, Done, Evaluated
+from asgd.wire.reports import SaveReport
 from asgd.worker.task.calling import CallbackFailed, Calling
 from asgd.worker.users_code import sentence
 
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
+LAST_SECONDS = 30.0
+"""So long shard 0 is asked for the job's last saves: who ends without them can't tell of them any more."""
 
 
 class EvaluatorTold:
@@ -33,19 +35,22 @@ class EvaluatorTold:
     ) -> None:  # fmt: skip
         self._job, self._calling, self._asker, self._heard, self._clock = job, calling, asker, heard, clock
         self._due = 0.0
-        self._uri = ""
+        self._told = 0
+        """Number of the newest save that was told."""
         self._measured = 0, 0
         """Version and samples of the weights."""
 
     def evaluated(self, result: Evaluated) -> str:
         """`result` was measured just now, for the last time if it is final.
 
-        Returns what of the callbacks has failed, a sentence; '' for nothing.
+        Returns what of the callbacks has failed, a sentence; '' for nothing. Raises TryAgain when shard 0 doesn't
+        tell the job's last saves.
         """
         self._measured = result.version, result.samples
         troubles = []
         if result.final:
-            troubles.append(self.look(at_once=True))
+            # NB: training is over for an evaluator only when the job's last save is complete, or given up.
+            troubles.append(self.look(last=True))
         if not result.error and result.metrics:
             troubles.append(self._call(ON_EVALUATE, lambda: self._evaluation(result)))
         if result.final:
@@ -55,26 +60,30 @@ class EvaluatorTold:
     def _evaluation(self, result: Evaluated) -> Evaluation:
         return Evaluation(**self._common(), metrics=dict(result.metrics), final=result.final)
 
-    def look(self, *, at_once: bool = False) -> str:
-        """Whether there is a new checkpoint, once a second or `at_once`. Returns as `evaluated`."""
-        if not self._calling.wanted(ON_CHECKPOINT) or (self._clock() < self._due and not at_once):
+    def look(self, *, last: bool = False) -> str:
+        """Tells the saves that are new in the store: once a second, or at once where no other look follows (`last`).
+
+        Returns as `evaluated`. Raises TryAgain with `last` alone.
+        """
+        wanted = self._calling.wanted(ON_CHECKPOINT) and self._heard().saved > self._told
+        if not wanted or (self._clock() < self._due and not last):
             return ""
         self._due = self._clock() + LOOK_SECONDS
         try:
-            answer = self._asker.ask(Command("status"), ANSWER_SECONDS)
+            answer = self._asker.ask(Command("saves"), LAST_SECONDS if last else ANSWER_SECONDS)
         except TryAgain:
+            if last:
+                raise
             return ""
-        if not isinstance(answer, Done) or len(answer.body) <= len(b"{}"):
-            return ""
-        newest = msgspec.json.decode(answer.body, type=Status).checkpoint
-        if newest is None or newest.uri == self._uri:
-            return ""
-        self._uri = newest.uri
+        saves = msgspec.msgpack.decode(answer.body, type=list[SaveReport]) if isinstance(answer, Done) else []
+        troubles = [self._saved(save) for save in saves if save.number > self._told]
+        return next(filter(None, troubles), "")
+
+    def _saved(self, save: SaveReport) -> str:
+        self._told = save.number
         return self._call(
             ON_CHECKPOINT,
-            lambda: Checkpoint(
-                **self._common(), uri=newest.uri, saved_updates=newest.updates, bytes=newest.bytes
-            ),
+            lambda: Checkpoint(**self._common(), uri=save.uri, saved_updates=save.updates, bytes=save.bytes),
         )
 
     def _call(self, method: str, moment: Callable[[], Any]) -> str:

@@ -17,7 +17,7 @@ from asgd.algorithms.base import Vector
 from asgd.errors import UserError
 from asgd.spec.types import Job
 from asgd.wire.rule import Rule
-from asgd.worker.device.flat import Flat
+from asgd.worker.device.flat import Flat, Share
 from asgd.worker.optimizing import rules
 from asgd.worker.optimizing.placing import place
 from asgd.worker.optimizing.rules import Group
@@ -132,15 +132,27 @@ def of_script(optimizer: Any) -> torch.optim.Optimizer:
 
 def take_over(optimizer: torch.optim.Optimizer, model: nn.Module, flat: Flat, job: Job) -> Handed:
     """The script's optimizer in this job. Raises UserError where it does not fit model or job."""
+    groups, rule = placed(optimizer, model, flat, job)
+    return settled(optimizer, groups, rule, flat)
+
+
+def placed(
+    optimizer: torch.optim.Optimizer, model: nn.Module, flat: Flat | Share, job: Job
+) -> tuple[list[Group], Rule]:
+    """Its groups of what `flat` has of `model`, and its rule in this job. Raises as `take_over`."""
     trained = {id(p): name for p, (name, _) in zip(flat.parameters, flat.layout, strict=True)}
     groups = rules.groups_of(of_script(optimizer), model, trained)
-    rule = place(job.spec, optimizer, groups, left_out(groups, trained), document=job.document)
+    return groups, place(job.spec, optimizer, groups, left_out(groups, trained), document=job.document)
+
+
+def settled(optimizer: torch.optim.Optimizer, groups: Sequence[Group], rule: Rule, flat: Flat) -> Handed:
+    """The optimizer where `rule` has its steps made."""
     stepped = any(float(state.get("step", 1)) > 0 for state in optimizer.state.values())
     if rule.optimizer and stepped:
         warnings.warn(
             f"asgd.connect(model, optimizer): what {rule.kind} has in its state already (momentum) is not taken over,"
             " for the servers keep it and begin anew",
-            stacklevel=3,
+            stacklevel=4,
         )
     if rule.optimizer is None and flat.rounded:
         adopt(optimizer, flat.parameters, masters(flat, flat.weights, flat.grads))

@@ -1,0 +1,44 @@
+"""What people, `asgd run`, the operator and the evaluator ask of shard 0 by one word. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from asgd.server.collecting import Collecting
+from asgd.server.coordinator import Coordinator
+from asgd.wire.messages import Command, Done, Fault
+
+KNOWN = ("status", "stop", "save", "buffers", "saves")
+
+
+class Commands:
+    """Of one job; `collecting` is None where there is no checkpoint store."""
+
+    def __init__(self, coordinator: Coordinator, collecting: Collecting | None) -> None:
+        self._coordinator, self._collecting = coordinator, collecting
+        self.buffers: dict[int, bytes] = {}
+        """{worker: its newest float buffers}, for the evaluator."""
+
+    def serve(self, message: Command, status: bytes, now: float) -> Done | Fault:
+        """The answer to a command; `status`: the job's newest one, as JSON."""
+        match message.verb:
+            case "status":
+                return Done(status)
+            case "stop":
+                self._coordinator.stop(message.argument or "stopped", now)
+            case "save":
+                if self._collecting:
+                    self._collecting.ask(now)
+            case "buffers":
+                return Done(msgspec.msgpack.encode(self._told_buffers()))
+            case "saves":
+                return Done(msgspec.msgpack.encode(self._collecting.saves() if self._collecting else []))
+            case unknown:
+                return Fault("protocol", f"unknown command {unknown!r}; known: {', '.join(KNOWN)}")
+        return Done()
+
+    def _told_buffers(self) -> list[bytes]:
+        """Buffers of the live workers, lowest first; of those that were, when none is left."""
+        told = sorted(self.buffers.items())
+        live = [buffers for index, buffers in told if index in self._coordinator.members]
+        return live or [buffers for _, buffers in told]
