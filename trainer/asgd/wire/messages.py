@@ -197,9 +197,7 @@ class Reply(Message):
     """False: it is about one part of the shard, whose chunks have no place in the segment."""
     run: Parts = 1
     rollbacks: Natural = 0  # how often the job has gone back to a checkpoint, as far as this shard is
-    models: list[
-        Natural
-    ] = []  # of several with steps of their own: the updates of each, as far as this shard is
+    models: list[Natural] = []  # of several with own steps: the updates of each, as far as this shard is
 
 
 class Lease(Message):

@@ -49,7 +49,7 @@ class Centre:
     ) -> None:  # fmt: skip
         self._context, self.lanes, self.shards, self.identity = context, list(lanes), shards, identity
         self.segment, self.patience, self._recorder = segment, patience, recorder
-        self.waits: Callable[[], None] = lambda: None
+        self.waits: Callable[[], object] = lambda: None
         """Called while all that is missing of an exchange are weights, again and again."""
 
     @property
