@@ -58,12 +58,16 @@ def test_a_missing_base_model_ends_the_run_with_one_sentence(tmp_path: Path) -> 
 
 def test_two_models_draw_and_leave_a_picture(tmp_path: Path) -> None:
     ran = run(
-        EXAMPLES / "dcgan.yaml", tmp_path, *sets(f"args.folder={write_clothes(tmp_path)}", "workers.replicas=2")
+        EXAMPLES / "dcgan.yaml",
+        tmp_path,
+        *sets(f"args.folder={write_clothes(tmp_path)}", "workers.replicas=2"),
     )
     assert ran.summary["stopReason"] == "epochs"
     found = load_file(ran.output / "model.safetensors")
     for name, model in (("generator", dcgan.generator()), ("critic", dcgan.critic())):
-        own = {key.removeprefix(f"{name}."): value for key, value in found.items() if key.startswith(f"{name}.")}
+        own = {
+            key.removeprefix(f"{name}."): value for key, value in found.items() if key.startswith(f"{name}.")
+        }
         model.load_state_dict(own, strict=True)
     assert (tmp_path / "dcgan.png").stat().st_size > 1000
 
