@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from asgd.examples import charlm
 
 EPOCHS, WARMUP, BATCH_SIZE, LEARNING_RATE = 10, 0.3, 8, 0.002
-BETAS, WEIGHT_DECAY, NO_DECAY = (0, 0.99), 0.1, ("*bias", "*norm*", "*perceptron.0*", "positions")
+BETAS, WEIGHT_DECAY, NO_DECAY = (0.0, 0.99), 0.1, ("*bias", "*norm*", "*perceptron.0*", "positions")
 parser = argparse.ArgumentParser()
 parser.add_argument("--seed", type=int, default=0)
 torch.manual_seed(parser.parse_args().seed)

@@ -17,7 +17,7 @@ from asgd.examples import fashion
 from asgd.examples.parts import Rows, as_it_is
 
 WIDTH, EPOCHS, WARMUP, BATCH_SIZE, LEARNING_RATE = 12, 2, 0.1, 32, 0.005
-BETAS, WEIGHT_DECAY, NO_DECAY = (0, 0.99), 0.05, ("*bias", "stem.1*", "*inner.1*", "*inner.4*", "*around.1*")
+BETAS, WEIGHT_DECAY, NO_DECAY = (0.0, 0.99), 0.05, ("*bias", "stem.1*", "*inner.1*", "*inner.4*", "*around.1*")
 parser = argparse.ArgumentParser()
 parser.add_argument("--seed", type=int, default=0)
 torch.manual_seed(parser.parse_args().seed)
