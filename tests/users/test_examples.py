@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from asgd.examples import lora
+from asgd.examples import dcgan, lora
 from tests.clothes import write_clothes
 from tests.users.jobs import ROOT, run
 
@@ -52,3 +54,29 @@ def test_a_missing_base_model_ends_the_run_with_one_sentence(tmp_path: Path) -> 
     ran = run(EXAMPLES / "lora.yaml", tmp_path, *sets("workers.replicas=1"))
     assert ran.code == 2, ran.said
     assert "there is no base model in" in ran.said and "Traceback" not in ran.said
+
+
+def test_two_models_draw_and_leave_a_picture(tmp_path: Path) -> None:
+    ran = run(
+        EXAMPLES / "dcgan.yaml",
+        tmp_path,
+        *sets(f"args.folder={write_clothes(tmp_path)}", "workers.replicas=2"),
+    )
+    assert ran.summary["stopReason"] == "epochs"
+    found = load_file(ran.output / "model.safetensors")
+    for name, model in (("generator", dcgan.generator()), ("critic", dcgan.critic())):
+        own = {
+            key.removeprefix(f"{name}."): value for key, value in found.items() if key.startswith(f"{name}.")
+        }
+        model.load_state_dict(own, strict=True)
+    assert (tmp_path / "dcgan.png").stat().st_size > 1000
+
+
+def test_plain_scripts_are_scripts_that_run(tmp_path: Path) -> None:
+    """The one that a shrunken data set can shorten; the others differ from it in their model and data."""
+    folder = str(write_clothes(tmp_path))
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "scripts" / "dcgan_plain.py", "--folder", folder, "--epochs", "1"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert "Fréchet distance" in done.stdout, done.stderr

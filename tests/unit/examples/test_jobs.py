@@ -17,7 +17,7 @@ from tests.clothes import write_clothes
 
 FOLDER = Path(__file__).parents[3] / "examples"
 TASKS = ["charlm", "charlm-adamw", "digits", "fashion", "mnist", "pipeline"]
-LOOPS = ["lora", "script"]
+LOOPS = ["dcgan", "lora", "script"]
 OURS = [*TASKS, *LOOPS]
 
 
@@ -76,6 +76,18 @@ def test_adapters_learn_asynchronously_by_four_changed_lines() -> None:
     lines = list(difflib.ndiff(plain("lora").splitlines(), asynchronous("lora").splitlines()))
     assert sum(line[0] == "+" for line in lines) == 4
     assert sum(line[0] == "-" for line in lines) == 2
+
+
+def test_two_models_learn_asynchronously_with_their_loop_as_it_was() -> None:
+    lines = [
+        line[2:].strip()
+        for line in difflib.ndiff(plain("dcgan").splitlines(), asynchronous("dcgan").splitlines())
+        if line[0] == "-"
+    ]
+    assert lines == [
+        "for (real,) in loader:", "of_critic.step()", "of_generator.step()",
+        "dcgan.save_grid(args.picture, dcgan.drawn(generator, 60))",
+    ]  # fmt: skip
 
 
 def asynchronous(name: str) -> str:
