@@ -62,7 +62,7 @@ def taken_for(real: bool, logits: Tensor) -> Tensor:
 def drawn(generator: nn.Module, number: int) -> Tensor:
     """As many drawings, always of the same noise."""
     noise = torch.randn(number, NOISE, generator=torch.Generator().manual_seed(0))
-    return torch.cat([generator(part) for part in noise.split(500)])
+    return torch.cat([generator(part) for part in torch.split(noise, 500)])
 
 
 def distance(ours: Tensor, theirs: Tensor) -> float:
@@ -77,7 +77,7 @@ def save_grid(path: str, pictures: Tensor, columns: int = 10) -> None:
     """Writes them as one PNG, row by row."""
     from matplotlib.image import imsave
 
-    rows: Iterable[Tensor] = pictures[:, 0].split(columns)
+    rows: Iterable[Tensor] = torch.split(pictures[:, 0], columns)
     imsave(path, torch.cat([torch.cat(list(row), 1) for row in rows]).numpy(), cmap="gray_r", vmin=-1, vmax=1)
 
 
@@ -88,4 +88,5 @@ def _normal(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 def _root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
+    found: Tensor = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
+    return found

@@ -85,6 +85,6 @@ def bits_per_character(model: nn.Module, text: Tensor) -> float:
     """What `model` needs for `text`, without dropout."""
     was_training = model.training
     model.eval()
-    losses = [float(next_character(model, part)) * len(part) for part in text.split(256)]
+    losses = [float(next_character(model, part)) * len(part) for part in torch.split(text, 256)]
     model.train(was_training)
     return sum(losses) / len(text) / math.log(2)

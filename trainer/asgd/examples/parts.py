@@ -98,7 +98,7 @@ def tested_on(images: Tensor, labels: Tensor) -> Callable[[nn.Module], dict[str,
     @torch.no_grad()
     def evaluate(model: nn.Module) -> dict[str, float]:
         device = next(model.parameters()).device
-        answers = torch.cat([model(part.to(device)) for part in images.split(EVALUATED_AT_ONCE)])
+        answers = torch.cat([model(part.to(device)) for part in torch.split(images, EVALUATED_AT_ONCE)])
         truth = labels.to(device)
         accuracy = (answers.argmax(1) == truth).float().mean()
         return {"accuracy": float(accuracy), "test_loss": float(F.cross_entropy(answers, truth))}

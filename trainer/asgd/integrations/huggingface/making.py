@@ -103,10 +103,11 @@ def _inside(model: nn.Module) -> Any:
 
 
 def _labels(model: nn.Module, args: Any) -> list[str]:
-    from transformers.utils import find_labels
+    from transformers import utils
 
+    finder: Any = vars(utils)["find_labels"]
     told = None if args is None else args.label_names
-    return list(told) if told is not None else list(find_labels(type(_inside(model))))
+    return list(told) if told is not None else list(finder(type(_inside(model))))
 
 
 def _collator(processing_class: Any) -> Callable[[list[Any]], Any]:

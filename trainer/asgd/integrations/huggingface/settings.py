@@ -103,21 +103,22 @@ class Recipe:
             raise UserError(
                 "TrainingArguments: max_steps is needed with streams, which have no epochs; allowed: max_steps above 0"
             )
-        batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
-        return math.ceil(args.num_train_epochs * math.ceil(self.size / batch))
+        batch: int = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        return math.ceil(float(args.num_train_epochs) * math.ceil(self.size / batch))
 
     def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """`Task.optimizer`, as `Trainer.create_optimizer` makes it: no decay of biases and norms."""
         from transformers import Trainer
 
+        model: Any = self.model
         # NB: the method looks at nothing of a trainer's own.
-        decays = set(Trainer.get_decay_parameter_names(None, self.model))  # type: ignore[arg-type, unused-ignore]
+        decays = set(Trainer.get_decay_parameter_names(None, model))  # type: ignore[arg-type, unused-ignore]
         trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": [p for name, p in trained if name in decays], "weight_decay": self.args.weight_decay},
             {"params": [p for name, p in trained if name not in decays], "weight_decay": 0.0},
         ]
-        kind, settings = Trainer.get_optimizer_cls_and_kwargs(self.args, self.model)
+        kind, settings = Trainer.get_optimizer_cls_and_kwargs(self.args, model)
         if strange := sorted({"params", "model", "optimizer_dict"} & settings.keys()):
             raise UserError(
                 f"TrainingArguments(optim={str(self.args.optim)!r}) makes groups of its own ({strange[0]}); allowed:"

@@ -19,7 +19,7 @@ from asgd.algorithms.registry import halves
 from asgd.errors import AsgdError, UserError
 from asgd.spec.types import JobSpec, Optimizer
 from asgd.task import Task
-from asgd.wire.rule import Rule, pack, unpack
+from asgd.wire.rule import Rule, Rules, pack, unpack
 from asgd.worker.device.flat import Flat, trainable
 from asgd.worker.optimizing.following import Following
 from asgd.worker.optimizing.handed import Handed, left_out
@@ -86,6 +86,7 @@ def equip(
     if task.optimizer is None:
         return None
     told = unpack(brought)
+    assert not isinstance(told, Rules), "a task has one model"
     on_servers = told is not None and told.optimizer is not None
     weights, gradient = vectors or (flat.weights, flat.grads)
     optimizer = made(task, spec, flat.parameters, shared=vectors is not None or on_servers)
