@@ -12,8 +12,9 @@ import pytest
 from asgd.page import DEFAULT, address
 from asgd.page.html import document
 from tests.chromium import Tab, binary, browser
-from tests.local.run import ASGD, Run
+from tests.local.run import Run
 from tests.unit.page.jobs import Pretended
+from tests.warm import ASGD
 
 pytestmark = [
     pytest.mark.slow,

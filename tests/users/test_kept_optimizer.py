@@ -14,8 +14,8 @@ from torch import nn
 
 from asgd.cli import main
 from asgd.worker.device.flat import Flat
-from asgd.worker.device.stepping import TaskOptimizer
 from asgd.worker.keeping import Keeping
+from asgd.worker.optimizing.stepping import TaskOptimizer
 from tests.users.jobs import run_spec, write, write_job
 from tests.users.test_own_optimizer import OPTIMIZERS, rule_of
 from tests.users.toys import net

@@ -40,8 +40,8 @@ from asgd.worker import joined
 from asgd.worker.assemble import About, assemble
 from asgd.worker.device.accelerator import choose_device, limit_threads
 from asgd.worker.device.flat import Flat, Share, plain
+from asgd.worker.optimizing.handed import Handed, Stepping, of_script, take_over
 from asgd.worker.own.connection import Connection, Joining, Stopped
-from asgd.worker.own.handed import Handed, Stepping, of_script, take_over
 from asgd.worker.own.models import Joint, Models, Together
 from asgd.worker.own.several import check_models, handed_over, rules_of_job, together
 from asgd.worker.own.start import has_been_trained

@@ -120,7 +120,8 @@ OPTIONS = {
     "shrunk": {"exchange": {"staleness": {"max": 1, "policy": "Scale"}}},
     "ahead": {"algorithm": {"name": "dc-asgd"}, "exchange": {"ahead": 1}},
 }
-JOBS = {name: {"algorithm": {"name": name}} for name in TRAINED} | OPTIONS
+NEEDED = {"eamsgd": {"optimizer": {"momentum": 0.9}}}
+JOBS = {name: {"algorithm": {"name": name}} | NEEDED.get(name, {}) for name in TRAINED} | OPTIONS
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -283,7 +284,8 @@ def test_a_checkpoint_of_one_model_is_none_of_several() -> None:
 
 @pytest.mark.parametrize("name", [name for name in names() if name not in TRAINED])
 def test_strategies_that_need_one_model_refuse_several_in_a_sentence(name: str) -> None:
-    core = ServerCore(job(algorithm={"name": name}, stopAfter={"updates": 9}, optimizer={}), 0, 1)
+    spec = job(algorithm={"name": name}, stopAfter={"updates": 9}, optimizer={}, workers={"replicas": 6})
+    core = ServerCore(spec, 0, 1)
     tensors = json.dumps([*TENSORS["generator"], *TENSORS["critic"]]).encode()
     message = Hello("check", "worker", 0, 1, 8, "a", tensors=tensors, rule=BOTH, own_loop=True)
     [(_, answer, _)] = core.receive(b"worker 0", message, None, 1.0)

@@ -13,9 +13,9 @@ from torch import nn
 
 from asgd.server.saves.store import Store
 from asgd.worker import kept_afar
-from asgd.worker.device.stepping import TaskOptimizer
 from asgd.worker.keeping import Keeping
 from asgd.worker.kept_afar import Afar, object_store
+from asgd.worker.optimizing.stepping import TaskOptimizer
 from tests.users.test_own_optimizer import rule_of
 
 URI = "memory://asgd-kept-afar/job"

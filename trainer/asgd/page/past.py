@@ -90,8 +90,9 @@ def _status(history: History, folder: Path) -> Status:
     if (folder / "summary.json").exists():
         told = summary.read(folder / "summary.json")
         return taken(
-            Status, told, phase="finished", staleness_histogram=histogram, ever_rejected=told.rejected_workers
-        )
+            Status, told, phase="finished", staleness_histogram=histogram, ever_rejected=told.rejected_workers,
+            workers=[], shards=[],
+        )  # fmt: skip
     run = histories.last_run(history)
     progress = [line for line in history.lines if isinstance(line, Progress)]
     evaluations = [line for line in history.lines if isinstance(line, Evaluation)]

@@ -120,10 +120,6 @@ class Parameters:
         """What is usual of pushes about `part`: of each model by itself where there are several."""
         return self.outliers.of(part) if self.state.models else self.outliers
 
-    def nothing(self, span: slice) -> bool:
-        """This shard holds nothing of the model: such a chunk has no payload, either way."""
-        return bool(self.cuts.edges) and span.start == span.stop
-
     def moved_by(self, push: Push) -> slice:
         """Elements that a push is about, where it is a step of one of several models; else all."""
         if not self.cuts.edges:

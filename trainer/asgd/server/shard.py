@@ -188,7 +188,7 @@ class Shard(Parameters):
                 name = self.spec.algorithm["name"]
                 raise ProtocolError(f"push {message.sequence} has no payload, which {name} cannot use")
             return 0.0
-        if self.nothing(span):
+        if span.start == span.stop and self.cuts.edges:  # of this model nothing is held here
             return 0.0
         return codec.largest(message.codec, frame, span.stop - span.start, self.spec.codec)
 
@@ -310,7 +310,7 @@ class Shard(Parameters):
         weights, factor = state.weights[span], self.strategy.factor(state, push)
         if not message.finite:
             return math.inf
-        if self.nothing(span):
+        if span.start == span.stop and self.cuts.edges:
             return 0.0
         if factor is None or factor >= 0:
             looked = self._largest(message, span, frame) if looked is None else looked
@@ -389,7 +389,7 @@ class Shard(Parameters):
             # NB: the next record after the reply's stamp; strategies and shadows may keep what they tell.
             self.recorder.told(worker, message)
         weights = self.weights(message, worker, reply.run)
-        if weights is None or self.nothing(self._span(message, reply.run)):
+        if weights is None or (not weights.size and self.cuts.edges):
             return None
         reply.whole = message.parts == 1
         if self.shadows and worker >= 0 and reply.whole:

@@ -104,7 +104,6 @@ def block_edges(tensors: bytes, size: int) -> list[int]:
     return edges if edges[-1] == size else [0, size]
 
 
-@dataclass(frozen=True, slots=True)
 class Cuts:
     """How a shard that holds elements `whole` is cut where an exchange is about a part of it: evenly, or by models.
 
@@ -112,25 +111,26 @@ class Cuts:
     shard may hold nothing: such a part is one chunk without elements, so that all shards count alike.
     """
 
-    whole: Range
-    edges: Sequence[int] = ()
+    def __init__(self, whole: Range, edges: Sequence[int] = ()) -> None:
+        self.whole, self.edges = whole, edges
+        self._size = whole.size  # asked for at each chunk
 
     def part(self, part: int, parts: int) -> Range:
         """Part number `part` of `parts`, counted from the shard's first element."""
         if parts == 1:
-            return Range(0, self.whole.size)
+            return Range(0, self._size)
         if not self.edges:
-            return part_range(self.whole.size, part, parts)
+            return part_range(self._size, part, parts)
         return Range(*within(self.edges, part, self.whole.start, self.whole.stop))
 
     def count(self, part: int, parts: int) -> int:
         """Chunks of it."""
-        return chunk_count(self.part(part, parts).size)
+        return chunk_count(self._size if parts == 1 else self.part(part, parts).size)
 
     def chunk(self, index: int, part: int, parts: int, run: int = 1) -> slice:
         """Elements of `run` chunks of it; those of a part that is exchanged alone are counted from its end."""
         if parts == 1:
-            return chunk_slice(self.whole.size, index, run=run)
+            return chunk_slice(self._size, index, run=run)
         own = self.part(part, parts)
         span = chunk_slice(own.size, index)
         return slice(own.start + span.start, own.start + span.stop)

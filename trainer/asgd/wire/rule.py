@@ -1,4 +1,5 @@
-"""The optimizer that a script has handed over (`asgd.connect(model, optimizer)`): brought by the first worker to join.
+"""The optimizer of a script (`asgd.connect(model, optimizer)`) or a task (`Task.optimizer`): the first worker to join
+brings it.
 
 The servers begin with `spec.optimizer`, and take this in its place before there are any weights. It is part of what all
 workers agree on, is kept with each shard's state, and says where the steps are made. Pure.
@@ -32,6 +33,13 @@ class Rule(Struct, frozen=True, rename="camel"):
     """What the servers run; None: each worker steps by itself."""
     why: str = ""
     """Why each worker does, as `the servers have no rule for Adafactor`."""
+    owner: str | msgspec.UnsetType = msgspec.UNSET
+    """`task`; of a script's nothing is said, as it ever was."""
+
+    @property
+    def whose(self) -> str:
+        """Who has made it, for people."""
+        return "script" if isinstance(self.owner, msgspec.UnsetType) else self.owner
 
 
 class Rules(Struct, frozen=True):
@@ -129,8 +137,8 @@ def _sentence(rule: Rule) -> str:
         return "spec.optimizer"
     count = f"{len(rule.groups)} group{'s' if len(rule.groups) != 1 else ''}"
     if rule.optimizer is not None:
-        return f"{rule.kind} of the script, run on the servers ({count})"
-    return f"{rule.kind} of the script, run in each worker ({count}): {rule.why}"
+        return f"{rule.kind} of the {rule.whose}, run on the servers ({count})"
+    return f"{rule.kind} of the {rule.whose}, run in each worker ({count}): {rule.why}"
 
 
 def rule_difference(ours: bytes, theirs: bytes) -> str:
@@ -168,7 +176,7 @@ def _difference(known: Rule | None, told: Rule | None) -> str:
         known, told = (known if known.kind else None), (told if told.kind else None)
     if known is None or told is None:
         has = "no optimizer" if told is None else told.kind
-        return f"its script hands {has} to asgd.connect(), and the job has {known.kind if known else 'spec.optimizer'}"
+        return f"its code hands over {has}, and the job has {known.kind if known else 'spec.optimizer'}"
     if known.kind != told.kind:
         return f"the optimizer is {told.kind}, and {known.kind} in this job"
     if len(known.groups) != len(told.groups):

@@ -28,10 +28,11 @@ from asgd.worker.core import WorkerCore
 from asgd.worker.device.accelerator import Staging
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
-from asgd.worker.device.stepping import equip
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
 from asgd.worker.of_model import overlaps
+from asgd.worker.optimizing.following import Following
+from asgd.worker.optimizing.of_task import equip
 from asgd.worker.parallel.plan import stages_of
 from asgd.worker.replica import Replica
 from asgd.worker.sending.centre import Centre, open_centre
@@ -58,7 +59,7 @@ class About:
     own_loop: bool = False
     """The worker is a script with a loop of its own, which may tell `dataset` later."""
     rule: bytes = b""
-    """The script's own optimizer (`wire/rule.py`)."""
+    """The script's or the task's own optimizer (`wire/rule.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +73,21 @@ class Assembled:
     """Whether it was told to leave, as its log tells it."""
 
 
-def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | None = None) -> WorkerStrategy:
-    """The strategy's worker half, which steps by the task's own optimizer if there is one.
+def worker_rule(
+    spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | None = None, brought: bytes = b""
+) -> tuple[WorkerStrategy, Following | None]:
+    """The strategy's worker half, which steps by the task's own optimizer if there is one, and who moves its figures.
 
     Raises UserError when a parameter group fits no parameter, when it compares weights and the task gives nothing to
     do so, or when it can't step by that optimizer.
     """
     rule = halves(spec).worker()
     rule.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
-    if task is not None:
-        equip(rule, task, spec, flat)
+    following = equip(rule, task, spec, flat, brought=brought) if task is not None else None
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     rule.describe(flat.layout)
-    return rule
+    return rule, following
 
 
 def _judge_by(spec: JobSpec, flat: Flat, probe: Probe | None) -> Callable[[Tensor], float]:
@@ -143,7 +145,7 @@ def assemble(
     if spec.optimizer.groups and about.own_loop and config.index == 0:
         sizes = [(name, math.prod(shape)) for name, shape in flat.layout]
         say(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
-    rule = worker_rule(spec, flat, probe, task)
+    rule, following = worker_rule(spec, flat, probe, task, about.rule)
     for half, stepping in zip(each_half(rule), local, strict=False):
         half.optimizer = stepping
     told = recorder(config.record, config.index, config.incarnation)
@@ -170,6 +172,7 @@ def assemble(
     noted = told.leaving(leaving)
     push, pulled = _staging(flat, centre)
     parts = parts_of(spec, config.index, flat, about, rule, push, pulled, observer=meters, leaving=noted)
+    parts.core.following = following
     thread = ThreadPoolExecutor(1, "exchange") if parts.core.overlapped or parts.overlap else None
     heartbeat = Heartbeat(config.servers[0], config.keys, identity)
     replica = Replica(

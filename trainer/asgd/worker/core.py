@@ -32,6 +32,7 @@ from asgd.worker.wishes import (
     Compute,
     Computed,
     Exchange,
+    Following,
     Leave,
     Life,
     Observer,
@@ -60,29 +61,22 @@ class WorkerCore:
         rule.dataset = dataset
         self.holds: Callable[[Visits], bool] = lambda visits: True
         self.overlapped = overlaps(spec, rule)
-        self.sequence = 0
-        """Of the newest push."""
-        self.steps = 0
-        self.samples = 0
-        """Samples of the whole job, as far as this worker knows."""
-        self.stop = ""
-        """Why the job is over."""
+        self.sequence = self.steps = 0  # the newest push's number, and steps made
+        self.samples = 0  # of the whole job, as far as this worker knows
+        self.stop = ""  # why the job is over
         self.rollbacks = 0
         """How often the job had gone back to a checkpoint when the weights of this moment were pulled."""
-        self._undone = False
-        """It has gone back since."""
+        self._undone = False  # it has gone back since
+        self.following: Following | None = None
         self._each = each_of(spec, rule)
-        self._shards, self._dataset = shards, dataset
+        self._shards, self._dataset, self._leaving = shards, dataset, leaving
         self._observer = observer or Observer()
-        self._leaving = leaving
         self._flying = self._each[0]  # the model that the exchange under way is about
         self._under_way = self._pulling = False
-        self.leaves_early = True
-        """No gradient has turned out not to be finite after a part of it had left."""
+        self.leaves_early = True  # no gradient has turned out not to be finite after a part of it had left
         self._ruined = False
         """What was pushed last is not finite though its gradients were: so are the weights or what belongs to them."""
-        self._land_at = 0
-        """The step after which the exchange under way is waited for, where the strategy lets it take some."""
+        self._land_at = 0  # the step after which the exchange under way is waited for, if that may take some
 
     def declare(self, dataset: int) -> None:
         """A loop of its own has told that an epoch has `dataset` samples."""
@@ -135,6 +129,7 @@ class WorkerCore:
             for own, fresh in zip(self._each, each_of(self.spec, self.rule, self.rollbacks), strict=True):
                 own.pulled(outcome)
                 own.optimizer = fresh.optimizer
+            self._stepped(0)
         return self.stop
 
     def _go_back(self) -> Life[None]:
@@ -220,13 +215,13 @@ class WorkerCore:
         self.sequence += 1
         return PushHeader(
             sequence=self.sequence, samples=item.samples, steps=1, visits=item.visits, bases=self._own.versions,
-            by_chunk=True, rollbacks=self.rollbacks, scalars=self._observer.scalars(),
+            by_chunk=True, rollbacks=self.rollbacks, settings=self._own.settings, scalars=self._observer.scalars(),
         )  # fmt: skip
 
     def step(self, samples: int, loss: float | None, visits: Visits = (), *, left: bool = False) -> Life[str]:
         """After a backward pass over `samples` samples; returns why the job stops, or ''."""
         if left and (yield from self._left_early(samples, loss)):
-            return self.stop
+            return self._stepped(samples)
         gradient, own = self.vectors.gather(), self._own
         # NB: the loss of one model leaves gradients in others, which say nothing and go nowhere.
         moving = gradient[self.rule.span] if self.rule.edges else gradient
@@ -249,12 +244,17 @@ class WorkerCore:
         if self.steps >= self._land_at:
             yield from self._land()
         if self.rollbacks != rollbacks:
-            return self.stop
+            return self._stepped(samples)
         turn = self.rule.turn(self.steps)
         if turn.push or turn.pull:
             yield self._begin(turn)
             if not self.overlapped:
                 yield from self._land()
+        return self.stop if self.following is None else self._stepped(samples)
+
+    def _stepped(self, samples: int) -> str:
+        if self.following is not None:
+            self.settle(self.following(samples, self.samples, self.rollbacks))
         return self.stop
 
     def _left_early(self, samples: int, loss: float | None) -> Life[bool]:

@@ -27,10 +27,11 @@ class Prepared(NamedTuple):
     """What weights are compared on."""
 
 
-def prepared(task: Task, spec: JobSpec, index: int, *, compared: bool = True) -> Prepared:
-    """For worker `index`, right after the task was built; `compared`: with what other processes tell of theirs.
+def prepared(task: Task, spec: JobSpec, index: int, rule: bytes, *, compared: bool = True) -> Prepared:
+    """For worker `index`, right after the task was built; `rule`: what the servers are told of its own optimizer.
 
-    Raises UserError where the task can't be trained as the job says.
+    `compared`: with what other processes tell of theirs. Raises UserError where the task can't be trained as the job
+    says.
     """
     looked = look(task)
     probe = take_probe(task, spec)
@@ -42,6 +43,6 @@ def prepared(task: Task, spec: JobSpec, index: int, *, compared: bool = True) ->
         digest = b""
     about = About(
         dataset=dataset_size(task, spec.entrypoint), guarantee=guarantee(task),
-        evaluates=task.evaluate is not None, digest=digest, announced=True,
+        evaluates=task.evaluate is not None, digest=digest, announced=True, rule=rule,
     )  # fmt: skip
     return Prepared(computation, about, probe)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
+
+from msgspec import structs
 
 from asgd import exitcodes
 from asgd.errors import AsgdError, TryAgain
@@ -14,17 +17,19 @@ from asgd.host.say import say
 from asgd.host.warned import tell_warnings
 from asgd.task import Task
 from asgd.wire.ask import Asker
+from asgd.wire.rule import with_rule
 from asgd.worker.assemble import Assembled, assemble
 from asgd.worker.compute import Computation, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
-from asgd.worker.device.stepping import TaskOptimizer
 from asgd.worker.failing import tell
 from asgd.worker.granting import Reading
 from asgd.worker.keeping import Keeping
 from asgd.worker.kept_afar import Afar, object_store
+from asgd.worker.optimizing.of_task import rule_of
+from asgd.worker.optimizing.stepping import TaskOptimizer
 from asgd.worker.prepared import prepared
 from asgd.worker.reading.data import dataset_size, next_lease, open_batches, worker_environment
 from asgd.worker.replica import Replica
@@ -60,10 +65,12 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
 
     Raises UserError, TryAgain, and what users' code raises.
     """
-    spec = config.job.spec
+    rule = rule_of(task, config.job.spec, config.job.document)
+    spec = with_rule(config.job.spec, rule)
+    config = replace(config, job=structs.replace(config.job, spec=spec))
     for line in silent(task) if config.index == 0 else []:
         say(line)
-    computation, about, probe = prepared(task, spec, config.index)
+    computation, about, probe = prepared(task, spec, config.index, rule)
     told = task.evaluate is not None and spec.buffers != "recompute"
     parts = assemble(
         config, computation.flat, about, leaving=lambda: bool(leaving),

@@ -17,14 +17,16 @@ from asgd.record.reading import WorkerTape
 from asgd.spec.types import Job, JobSpec
 from asgd.task import Task
 from asgd.wire.messages import Granted
+from asgd.wire.rule import with_rule
 from asgd.worker.assemble import parts_of, worker_rule
 from asgd.worker.device.accelerator import Staging, limit_threads
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness
-from asgd.worker.device.stepping import TaskOptimizer
 from asgd.worker.granting import Granting, Reading
 from asgd.worker.keeping import read
 from asgd.worker.meters import Meters
+from asgd.worker.optimizing.of_task import rule_of
+from asgd.worker.optimizing.stepping import TaskOptimizer
 from asgd.worker.prepared import prepared
 from asgd.worker.reading.data import next_lease, open_batches, worker_environment
 from asgd.worker.reading.leased import LeasedBatch, NextLease, Waiting
@@ -115,15 +117,17 @@ class _Life:
     """The worker's core between the recorded shards and the user's model."""
 
     def __init__(self, job: Job, tape: WorkerTape, mail: Mail) -> None:
-        spec, (index, incarnation) = job.spec, tape.person
-        task = build_task(spec)
-        self._computation, about, probe = prepared(task, spec, index, compared=False)
+        index, incarnation = tape.person
+        task = build_task(job.spec)
+        brought = rule_of(task, job.spec, job.document)
+        spec = with_rule(job.spec, brought)
+        self._computation, about, probe = prepared(task, spec, index, brought, compared=False)
         flat, leases = self._computation.flat, TapeLeases(tape)
         identity = PeerIdentity(
             job=job.name, role="worker", index=index, incarnation=incarnation, size=flat.size, layout=flat.hash
         )  # fmt: skip
         self.centre = TapeCentre(spec, identity, halves(spec).pulls_wait, tape, mail)
-        rule = worker_rule(spec, flat, probe, task)
+        rule, following = worker_rule(spec, flat, probe, task, brought)
         if tape.state and isinstance(rule.optimizer, TaskOptimizer):
             rule.optimizer.resume(read(tape.state))
         push, pulled = (Staging(flat.size, flat.device) for _ in range(2))
@@ -133,6 +137,7 @@ class _Life:
         self._grants = Granting(
             core, parts.vectors, self.centre, Meters(), overlap=parts.overlap, pause=lambda seconds: None
         )
+        core.following = following
         asks = next_lease(leases, lambda: bool(core.stop) or leases.leaving())
         self._grants.reading = Reading(_batches(task, spec, index, asks), self._computation.gradient)
         self._life = core.life(lambda: leases.left)

@@ -18,7 +18,7 @@ from asgd.spec.groups import assigned, kinds, multiple
 from asgd.spec.optimizers import FIELDS
 from asgd.spec.types import Optimizer
 from asgd.worker.device.flat import Flat, Share, plain
-from asgd.worker.own.handed import Handed
+from asgd.worker.optimizing.handed import Handed
 
 
 class Groups(torch.optim.Optimizer):

@@ -25,11 +25,11 @@ from asgd.worker import scalars
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.flat import Flat
 from asgd.worker.failing import tell, tell_after_stop
+from asgd.worker.optimizing.handed import Handed
 from asgd.worker.own.changes import Changes
 from asgd.worker.own.comparing import Comparing
 from asgd.worker.own.dealing import Dealing
 from asgd.worker.own.groups import Groups
-from asgd.worker.own.handed import Handed
 from asgd.worker.own.order import order_of
 from asgd.worker.own.pacing import Pace, follow, watch
 from asgd.worker.own.refusals import refuse_epochs, undone

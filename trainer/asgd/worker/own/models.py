@@ -14,8 +14,8 @@ from torch import nn
 
 from asgd.spec.models import JobOfModels
 from asgd.worker.device.flat import Flat, Share
+from asgd.worker.optimizing.handed import Handed
 from asgd.worker.own.groups import Groups
-from asgd.worker.own.handed import Handed
 from asgd.worker.own.loop import Joining, Loop
 from asgd.worker.reading.leased import Leasing
 from asgd.worker.replica import Replica

@@ -21,7 +21,7 @@ from asgd.spec.models import named_together
 from asgd.spec.types import Job, JobSpec, Optimizer
 from asgd.wire.rule import Rule, Rules
 from asgd.worker.device.flat import Flat, Share, plain
-from asgd.worker.own.handed import Handed, of_script, placed, settled
+from asgd.worker.optimizing.handed import Handed, of_script, placed, settled
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 Optimizers = Mapping[str, torch.optim.Optimizer]
