@@ -104,6 +104,18 @@ def test_alternating_steps_of_two_models_are_those_of_plain_pytorch(
         assert models.job_samples == EPOCHS * BATCHES * 8
 
 
+def test_what_a_script_does_after_its_passes_is_done_though_a_models_step_ends_the_job_amid_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_worker(tmp_path, monkeypatch, optimizer={}, stopAfter={"epochs": EPOCHS}) as asgd:
+        # NB: the critic's step on the last batch completes the epochs, and the generator's comes after it.
+        losses, _, models = trained(asgd, adams, n_critic=1)
+        assert models.stopped and len(losses) == 2 * EPOCHS * BATCHES
+        assert models.job_samples == EPOCHS * BATCHES * 8
+        with pytest.raises(SystemExit):
+            models["generator"].step()
+
+
 def test_the_job_files_optimizer_and_groups_hold_for_each_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
