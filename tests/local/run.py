@@ -37,8 +37,6 @@ from tests.warm import AnyProcess
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 100.0
-GOING_SECONDS = 2.0
-"""What a worker had started is killed with it, which takes a moment; torch's own loaders would go after 5 s."""
 Found = TypeVar("Found")
 
 
@@ -75,10 +73,6 @@ class Run:
             self.process.kill()
             self.process.wait()
         left = self.orphans()
-        until = time.monotonic() + GOING_SECONDS
-        while ended and left and time.monotonic() < until:
-            time.sleep(0.05)
-            left = self.orphans()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         if ended and kind is None:
