@@ -116,6 +116,23 @@ def test_what_a_script_does_after_its_passes_is_done_though_a_models_step_ends_t
             models["generator"].step()
 
 
+def test_a_closure_is_still_asked_for_its_loss_after_another_models_step_has_ended_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_worker(tmp_path, monkeypatch, optimizer={}, stopAfter={"epochs": 1}) as asgd:
+        g, c = gan()
+        og, oc = adams(g, c)
+        models = asgd.connect({"generator": g, "critic": c}, {"generator": og, "critic": oc})
+        told = []
+        for (real,) in models.until_stopped(DataLoader(TensorDataset(torch.ones(8, 2)), batch_size=8)):
+            loss = c(real).mean()
+            loss.backward()
+            models["critic"].step(loss=loss)
+            assert models.stopped
+            told.append(models["generator"].step(lambda: g(torch.ones(8, 3)).mean()))
+        assert len(told) == 1 and told[0].requires_grad
+
+
 def test_the_job_files_optimizer_and_groups_hold_for_each_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

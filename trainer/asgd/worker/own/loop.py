@@ -209,11 +209,12 @@ class Loop:
         As `Connection.step`.
         """
         self._begin()
-        if self.stopped and face.name and self._within:
-            # NB: the step of another model on this batch was the job's last one; what comes after the pass is to run.
-            return None
         if self.stopped:
-            raise Stopped
+            if not (face.name and self._within):
+                raise Stopped
+            # NB: the step of another model on this batch was the job's last one; what comes after the pass is to run.
+            with torch.enable_grad():
+                return closure() if closure is not None else None
         if face.name:
             self._replica.core.rule.part = face.number
         self._look_at_model(face)
