@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from multiprocessing import util
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -178,9 +179,13 @@ def _server() -> _Server:
     return _servers[0]
 
 
+_AT_FIRST = dict(os.environ)
+"""Before any test has changed it: what one test sets is not to be another one's."""
+
+
 def _environment() -> dict[str, str]:
     """Of the warm process: what tests' processes have in common."""
-    ours = {name: value for name, value in os.environ.items() if not _of_one_process(name)}
+    ours = {name: value for name, value in _AT_FIRST.items() if not _of_one_process(name)}
     return {**ours, "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1", MARK: "-" * ROOM}
 
 
@@ -283,7 +288,9 @@ def _start_fork_server(
 
 
 def _become_fork_server(channel: int, modules: Sequence[str], env: Mapping[str, str], log: Path) -> NoReturn:
+    # NB: what the launcher does at its exit is not its fork servers'; that loader processes are ended is everybody's.
     atexit._clear()
+    atexit.register(util._exit_function)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.setsid()

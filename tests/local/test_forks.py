@@ -271,22 +271,35 @@ def test_what_a_killed_worker_had_started_does_not_stay_as_a_zombie(tmp_path: Pa
         run.until_updates(10)
         assert run.process is not None
         launcher = run.process.pid
+        started = children(run.pid("worker-0"))
+        assert started
         run.signal("worker-0", signal.SIGKILL)
         run.until("worker 0 is back", lambda: run.log("worker-0").count("joined") == 2)
-        run.until("what it had started is gone", lambda: not zombies(launcher))
+        # torch's loader processes look each 5 s whether who started them is there.
+        run.until("what it had started has ended", lambda: not any(alive(pid) for pid in started))
+        run.until("and is gone", lambda: not zombies(launcher))
         assert run.finish() == 0, run.words()
         run.visited(4)
 
 
 def zombies(parent: int) -> list[int]:
     """Children of `parent` that have ended and were not waited for."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                state, ppid = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
-            except OSError:
-                continue
-            if state == "Z" and int(ppid) == parent:
-                found.append(int(entry.name))
-    return found
+    return [pid for pid in children(parent) if _state(pid)[0] == "Z"]
+
+
+def children(parent: int) -> list[int]:
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [pid for pid in pids if _state(pid)[1] == parent]
+
+
+def alive(pid: int) -> bool:
+    return _state(pid)[0] not in ("", "Z")
+
+
+def _state(pid: int) -> tuple[str, int]:
+    """Its state and who started it; ("", 0) where there is no such process."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
+    except OSError:
+        return "", 0
+    return state, int(parent)

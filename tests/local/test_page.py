@@ -92,7 +92,6 @@ def test_a_run_serves_its_page_and_leaves_it(tmp_path: Path) -> None:
         "workers": {"replicas": 2},
     }  # fmt: skip
     with Run(tmp_path, spec, "--page", DEFAULT) as run:
-        run.start()
         url = run.until("its address", lambda: _text(run.output / address.FILE))
 
         async def look() -> None:

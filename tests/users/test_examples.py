@@ -60,7 +60,7 @@ def test_two_models_draw_and_leave_a_picture(tmp_path: Path) -> None:
     ran = run(
         EXAMPLES / "dcgan.yaml",
         tmp_path,
-        *sets(f"args.folder={write_clothes(tmp_path)}", "workers.replicas=2"),
+        *sets(f"args.folder={write_clothes(tmp_path)}", "workers.replicas=1"),
     )
     assert ran.summary["stopReason"] == "epochs"
     found = load_file(ran.output / "model.safetensors")

@@ -104,6 +104,35 @@ def test_alternating_steps_of_two_models_are_those_of_plain_pytorch(
         assert models.job_samples == EPOCHS * BATCHES * 8
 
 
+def test_what_a_script_does_after_its_passes_is_done_though_a_models_step_ends_the_job_amid_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_worker(tmp_path, monkeypatch, optimizer={}, stopAfter={"epochs": EPOCHS}) as asgd:
+        # NB: the critic's step on the last batch completes the epochs, and the generator's comes after it.
+        losses, _, models = trained(asgd, adams, n_critic=1)
+        assert models.stopped and len(losses) == 2 * EPOCHS * BATCHES
+        assert models.job_samples == EPOCHS * BATCHES * 8
+        with pytest.raises(SystemExit):
+            models["generator"].step()
+
+
+def test_a_closure_is_still_asked_for_its_loss_after_another_models_step_has_ended_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_worker(tmp_path, monkeypatch, optimizer={}, stopAfter={"epochs": 1}) as asgd:
+        g, c = gan()
+        og, oc = adams(g, c)
+        models = asgd.connect({"generator": g, "critic": c}, {"generator": og, "critic": oc})
+        told = []
+        for (real,) in models.until_stopped(DataLoader(TensorDataset(torch.ones(8, 2)), batch_size=8)):
+            loss = c(real).mean()
+            loss.backward()
+            models["critic"].step(loss=loss)
+            assert models.stopped
+            told.append(models["generator"].step(lambda: g(torch.ones(8, 3)).mean()))
+        assert len(told) == 1 and told[0].requires_grad
+
+
 def test_the_job_files_optimizer_and_groups_hold_for_each_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

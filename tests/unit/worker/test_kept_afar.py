@@ -90,7 +90,12 @@ def test_a_store_that_hangs_is_waited_for_only_so_long_and_holds_up_no_step(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hangs = threading.Event()
-    monkeypatch.setattr(kept_afar, "Store", lambda *_, **__: hangs.wait(60))
+
+    def slow(*given: Any, **named: Any) -> Store:
+        hangs.wait(60)
+        return Store(*given, **named)
+
+    monkeypatch.setattr(kept_afar, "Store", slow)
     keeping, optimizer, afar = worker()
     assert afar.fetch(0.05) == f"{URI} has not answered for 0 s"
     train(optimizer)
@@ -98,6 +103,7 @@ def test_a_store_that_hangs_is_waited_for_only_so_long_and_holds_up_no_step(
     keeping.close(0.05)
     assert "the last state of this worker's optimizer is not in it after 0 s" in capsys.readouterr().out
     hangs.set()
+    assert afar._idle.wait(30), "it goes on once the store does"
 
 
 def test_a_store_that_refuses_is_said_once_and_ends_nobody(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """What this worker does with its time: the phase of each moment, added up in slots of a quarter of a second.
 
-The thread that computes tells each turn, which costs less than a microsecond; the heartbeat's thread takes the newest
+The thread that computes tells each turn, which costs about two microseconds; the heartbeat's thread takes the newest
 slots along and changes nothing, so there is no lock. A phase that goes on is told as far as it has come.
 """
 

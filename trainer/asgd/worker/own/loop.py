@@ -83,6 +83,7 @@ class Loop:
         self._joined = self._begun = self._closed = self._warned_of_rest = False
         self._steps = 0
         self._items = False  # data of another batch have come since the step before
+        self._within = False  # a batch of `until_stopped` is in hand, so the pass ends after it
         self._pace = follow(*optimizers) if optimizers else Pace()
 
     @property
@@ -146,6 +147,15 @@ class Loop:
 
     def over(self, items: Iterable[Any], deal: bool) -> Iterator[Any]:
         """What a `Pass` goes over."""
+        try:
+            for item in self._read(items, deal):
+                self._within = True
+                yield item
+                self._within = False
+        finally:
+            self._within = False
+
+    def _read(self, items: Iterable[Any], deal: bool) -> Iterator[Any]:
         if self.stopped:
             return
         order = order_of(items, self._spec.seed) if deal and isinstance(items, DataLoader) else None
@@ -200,7 +210,11 @@ class Loop:
         """
         self._begin()
         if self.stopped:
-            raise Stopped
+            if not (face.name and self._within):
+                raise Stopped
+            # NB: the step of another model on this batch was the job's last one; what comes after the pass is to run.
+            with torch.enable_grad():
+                return closure() if closure is not None else None
         if face.name:
             self._replica.core.rule.part = face.number
         self._look_at_model(face)
