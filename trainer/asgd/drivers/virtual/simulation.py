@@ -13,10 +13,10 @@ from functools import partial
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.network import Network
-from asgd.drivers.virtual.server import TICK_SECONDS, Cluster
+from asgd.drivers.virtual.server import Cluster
 from asgd.drivers.virtual.worker import VirtualWorker
 from asgd.kernel import F32
-from asgd.server.core import ServerCore
+from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.improving import improves
 from asgd.server.saves.in_process import MemoryStore
 from asgd.spec.status import BestView, Status
@@ -186,8 +186,7 @@ class Simulation:
 
     def answer(self) -> F32:
         """The (N,) weights that are the job's answer."""
-        answer: F32 = self.cluster.answer()
-        return answer
+        return self.cluster.pull()
 
     def advance(self) -> bool:
         """Lets the next thing happen; False when nothing is left to happen: the job is over."""
