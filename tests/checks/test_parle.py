@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from asgd.algorithms.parle import ElasticWorker, EntropyWorker, ParleWorker
-from asgd.drivers.virtual.store import MemoryStore
+from asgd.server.saves.in_process import MemoryStore
 from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import Problem, digits, job, simulation, train
 from tests.effort import first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def test_the_same_job_ends_with_the_same_bits_twice(job_file: Path, tmp_path: Pa
     other = [*options, "--seed", "1"]
     assert main(["simulate", str(job_file), "--output", str(tmp_path / "three"), *other]) == 0
     assert (one / "model.safetensors").read_bytes() != (tmp_path / "three" / "model.safetensors").read_bytes()
+
+
+def test_after_a_simulation_this_process_is_none_of_a_run(job_file: Path, tmp_path: Path) -> None:
+    before = dict(os.environ)
+    job_file.write_text(JOB + "  source: {parts.py: 'x = 1'}\n")
+    assert main(["simulate", str(job_file), "--output", str(tmp_path / "o"), "--quiet"]) == 0
+    assert dict(os.environ) == before
 
 
 def test_it_leaves_the_files_of_a_run(job_file: Path, tmp_path: Path) -> None:

@@ -62,12 +62,6 @@ def start(folder: Path, *command: str, stdin: str | None = None) -> subprocess.P
     return process
 
 
-@pytest.fixture(autouse=True)
-def no_process_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a simulation in this process has left in the environment."""
-    monkeypatch.delenv("ASGD_JOB_FOLDER", raising=False)
-
-
 def said_by(process: subprocess.Popen[str]) -> str:
     """What it has printed until its end, which must be a good one."""
     said, _ = process.communicate(timeout=PATIENCE_SECONDS)
