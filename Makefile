@@ -6,6 +6,9 @@ PYTEST := $(PY) -m pytest -n 2 --dist worksteal
 SOURCES := trainer operator bench tests
 TESTS := tests/unit tests/checks tests/local tests/users
 
+# NB: tests are compiled with their asserts rewritten, for 10 s in each process of pytest; the next ones find it.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help run test fast test-all test-python e2e cluster matrix crossings pictures lint format generate cluster-api clean
 help: ## say what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -3,7 +3,9 @@
 `make test` answers within minutes, so it takes some cases and some examples of each thing that is proved;
 `make test-all` runs the rest. A plain `pytest` runs every case, with as many examples of a property as `make test`.
 
-Properties have no deadline under either profile of hypothesis: it would measure the machine.
+Properties have no deadline under either profile of hypothesis: it would measure the machine. Their examples come from
+their seed alone: hypothesis would mix in constants from the source of each module that happens to be loaded, so what a
+property without randomness tries would depend on the tests that ran before it in the same process.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture.providers import Constants, HypothesisProvider
 
 USUAL_EXAMPLES = 100
 FACTORS = {"fast": 0.4, "thorough": 3.0}
@@ -24,6 +27,8 @@ def load() -> None:
     for name, factor in FACTORS.items():
         settings.register_profile(name, max_examples=round(factor * USUAL_EXAMPLES), deadline=None)
     settings.load_profile(_profile())
+    # NB: no setting does so; `tests/unit/test_effort.py` notices when the name is another one.
+    HypothesisProvider._local_constants = Constants()
 
 
 def examples(usual: int) -> int:

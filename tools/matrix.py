@@ -32,7 +32,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from asgd.spec.status import Status  # noqa: E402
-from tests.local.run import ASGD, HERE, Run  # noqa: E402  (tests are no installed package)
+from tests.local.run import HERE, Run  # noqa: E402  (tests are no installed package)
+from tests.warm import ASGD  # noqa: E402
 
 EXAMPLES, PAGE = ROOT / "examples" / "strategies", ROOT / "docs" / "reference" / "matrix.md"
 COLUMNS = ("accuracy", "worker killed", "shard killed", "resumed", "replay, 1 shard", "2 shards", "3 shards")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +24,8 @@ from asgd.wire.messages import Command, Done
 from asgd.worker.sending.centre import Centre, open_centre
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.patience import Patience
+from tests import warm
+from tests.warm import AnyProcess
 
 PATIENCE_SECONDS = 150.0
 """For machines that have much else to do."""
@@ -42,7 +42,7 @@ class Processes:
         self.job = self._write(spec)
         shards = self.job.spec.parameter_server.shards
         self._endpoints = [f"ipc://{folder}/{index}.sock" for index in range(shards)]
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._children: list[AnyProcess] = []
         self.servers = [self.start("server", i, ASGD_BIND=self._endpoints[i]) for i in range(shards)]
         self._asker = Asker(self._endpoints[0], None)
 
@@ -70,12 +70,9 @@ class Processes:
         """For a worker inside the test's own process."""
         return read_config(self.environment(index))
 
-    def start(self, role: str, index: int, **extra: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "asgd.cli", role]
+    def start(self, role: str, index: int, **extra: str) -> AnyProcess:
         with (self.folder / f"{role}-{index}.log").open("ab") as log:
-            child = subprocess.Popen(
-                command, env=os.environ | self.environment(index) | extra, stdout=log, stderr=log
-            )
+            child = warm.start([role], log, log, env=os.environ | self.environment(index) | extra)
         self._children.append(child)
         return child
 

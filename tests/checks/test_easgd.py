@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.spec.types import Job
 from tests.checks.virtual import Problem, digits, job, simulation, train
-from tests.effort import first
 
 
 def easgd(workers: int, beta: float, **spec: Any) -> Job:
@@ -119,7 +118,8 @@ def test_e3_without_gradients_the_distance_shrinks_by_1_minus_2_alpha_and_the_su
     assert all(total == pytest.approx(6.0, rel=1e-5) for _, total in moved)
 
 
-@pytest.mark.parametrize("period", first([10, 1, 64]))
+@pytest.mark.slow
+@pytest.mark.parametrize("period", [10, 1, 64])
 def test_e4_digits_at_every_period(period: int) -> None:
     accuracy, _, _ = digits(
         algorithm={"name": "easgd", "period": period},

@@ -55,12 +55,12 @@ def test_a_seed_fails_again_to_the_same_bits() -> None:
 
 def test_a_seed_comes_out_alike_in_another_process() -> None:
     told = "from tools.faults import Case; from asgd.drivers.virtual.faults.rehearsal import rehearse;"
-    told += "print([rehearse(Case('safeguard', 3).job(), seed) for seed in (9, 21, 33)])"
+    told += "print([rehearse(Case('safeguard', 3).job(), seed) for seed in (9, 21)])"
     there = subprocess.run(
         [sys.executable, "-c", told], capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONHASHSEED": "1"},
     )  # fmt: skip
-    assert there.stdout.strip() == str([rehearse(Case("safeguard", 3).job(), seed) for seed in (9, 21, 33)])
+    assert there.stdout.strip() == str([rehearse(Case("safeguard", 3).job(), seed) for seed in (9, 21)])
 
 
 def test_the_command_says_what_came_of_a_seed(capsys: pytest.CaptureFixture[str]) -> None:

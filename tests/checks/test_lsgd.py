@@ -16,7 +16,6 @@ from asgd.algorithms.lsgd import LsgdServer
 from asgd.drivers.virtual.simulation import Simulation
 from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import CONSTANT, Problem, digits, job, simulation, train
-from tests.effort import first
 
 QUIET = {"everySeconds": 100_000}
 """Nobody asks for the answer before the end."""
@@ -82,7 +81,7 @@ def double_well() -> Problem:
     ("algorithm", "end"),
     [
         ({"name": "lsgd", "prox": 0}, -1.03558),
-        ({"name": "lsgd"}, -1.03558),
+        pytest.param({"name": "lsgd"}, -1.03558, marks=pytest.mark.slow),
         ({"name": "easgd", "beta": 0.9}, 0.96015),
     ],
     ids=["lsgd", "lsgd-prox", "easgd"],
@@ -152,7 +151,8 @@ def test_l4_groups_exchange_nothing_with_each_other_between_global_rounds(
     assert again[:8] == [(2, 2), (2, 2), (2, 2), wide] * 2
 
 
-@pytest.mark.parametrize("period", first([16, 4, 64]))
+@pytest.mark.slow
+@pytest.mark.parametrize("period", [16, 4, 64])
 def test_l5_digits(period: int) -> None:
     accuracy, _, _ = digits(
         algorithm={"name": "lsgd", "period": period}, stopAfter={"updates": 8000 // period},

@@ -10,12 +10,14 @@ import torch
 from torch import nn
 
 from asgd.algorithms.base import WorkerStrategy
-from asgd.algorithms.registry import halves, names
+from asgd.algorithms.registry import names
 from asgd.errors import UserError
 from asgd.kernel import F32
 from asgd.task import Task
+from asgd.wire.rule import with_rule
 from asgd.worker.device.flat import Flat
-from asgd.worker.device.stepping import equip
+from asgd.worker.optimizing.following import Following
+from asgd.worker.optimizing.of_task import equip, rule_of
 from asgd.world.models import ComputeTime, World
 from tests.checks.crossings import (
     NOISE_FACTOR,
@@ -35,7 +37,10 @@ GRADIENTS = {
     "geometric-median", "zeno",
 }  # fmt: skip
 """Servers step."""
-LOCAL = [name for name in STRATEGIES if name not in GRADIENTS | {"eamsgd"}]
+OWN = {"downpour", "fasgd", "eamsgd"}
+"""Their rule is their own."""
+LOCAL = [name for name in STRATEGIES if name not in GRADIENTS | OWN]
+SERVERS = sorted(GRADIENTS - OWN)
 
 
 class Parts(nn.Module):
@@ -53,10 +58,12 @@ class OwnSquares(Squares):
         super().__init__()
         self.model = Parts()
         self.task = Task(model=self.model, loss=lambda *_: torch.zeros(()), data=[], optimizer=optimizer)
-        self.spec, self.flat = job(**fields).spec, Flat(self.model, torch.device("cpu"))
+        spec = job(**fields).spec
+        self.brought = rule_of(self.task, spec)
+        self.spec, self.flat = with_rule(spec, self.brought), Flat(self.model, torch.device("cpu"))
 
-    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
-        equip(rule, self.task, self.spec, self.flat, (weights, gradient))
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> Following | None:
+        return equip(rule, self.task, self.spec, self.flat, (weights, gradient), brought=self.brought)
 
 
 def fields_of(strategy: str, **optimizer: Any) -> tuple[Fields, float]:
@@ -76,10 +83,10 @@ def left(fields: Fields, optimizer: Callable[[Any], torch.optim.Optimizer]) -> f
 
 
 def test_each_strategy_either_steps_locally_or_is_refused() -> None:
-    assert {name.split(",")[0] for name in [*LOCAL, *GRADIENTS, "eamsgd"]} == set(names())
+    assert {name.split(",")[0] for name in [*LOCAL, *SERVERS, *OWN]} == set(names())
 
 
-@pytest.mark.parametrize("strategy", LOCAL)
+@pytest.mark.parametrize("strategy", [*LOCAL, *SERVERS])
 def test_torch_s_sgd_as_the_task_s_own_trains_as_the_job_s_sgd_does(strategy: str) -> None:
     fields, rate = fields_of(strategy)
     found = left(fields, lambda params: torch.optim.SGD(params, lr=rate))
@@ -101,13 +108,21 @@ def test_adamw_with_groups_and_a_schedule_trains(strategy: str, rate: float) -> 
     assert left(fields, optimizer) < max(0.05, NOISE_LEFT, NOISE_FACTOR * plain(strategy, 0))
 
 
-@pytest.mark.parametrize("strategy", sorted(GRADIENTS | {"eamsgd"}))
-def test_where_no_worker_makes_a_plain_step_a_sentence_names_the_way_out(strategy: str) -> None:
-    fields = spec(Cell(strategy))
+@pytest.mark.parametrize("strategy", sorted(OWN))
+def test_where_the_rule_is_the_strategy_s_own_a_sentence_names_the_way_out(strategy: str) -> None:
     with pytest.raises(UserError) as caught:
-        left(fields, torch.optim.AdamW)
-    said = str(caught.value)
-    assert said.startswith(f"spec.algorithm.name: {strategy} can't step by Task.optimizer, for ")
-    assert "mode: delta" in said and "spec.optimizer in the place of Task.optimizer" in said
-    assert ("exchange.pushEvery" in said) == (strategy == "asgd")
-    assert halves(job(**fields).spec).worker().optimizer is None
+        left(spec(Cell(strategy)) if strategy == "eamsgd" else fields_of(strategy)[0], torch.optim.AdamW)
+    assert f"{strategy} can't step by " in str(caught.value)
+    assert "allowed: " in str(caught.value)
+
+
+@pytest.mark.parametrize("strategy", sorted(set(SERVERS) - {"asgd"}))
+def test_servers_without_its_rule_refuse_it_where_gradients_are_needed(strategy: str) -> None:
+    fields, _ = fields_of(strategy)
+    with pytest.raises(UserError, match=f"no rule for NAdam, and algorithm {strategy} needs one; allowed: "):
+        left(fields, torch.optim.NAdam)
+
+
+def test_the_default_algorithm_steps_in_the_workers_by_what_the_servers_lack() -> None:
+    fields, _ = fields_of("asgd")
+    assert left(fields, lambda params: torch.optim.NAdam(params, lr=0.05)) < 0.2

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -20,6 +18,7 @@ import pytest
 from asgd.algorithms.easgd import EasgdWorker
 from asgd.algorithms.leader import LeaderWorker
 from asgd.worker.sending.heartbeat import Heartbeat
+from tests import warm
 from tests.checks.processes import PATIENCE_SECONDS, SIZE, Processes, centre_of, push_of
 from tests.effort import first
 
@@ -95,7 +94,7 @@ def updates(output: Path) -> int:
     return max((line.get("updates", 0) for line in lines), default=0)
 
 
-def wait_for(output: Path, count: int, run: subprocess.Popen[bytes]) -> None:
+def wait_for(output: Path, count: int, run: warm.AnyProcess) -> None:
     while updates(output) < count:
         assert run.poll() is None
         time.sleep(0.1)
@@ -152,17 +151,10 @@ def test_rounds_go_on_when_a_worker_and_both_shards_are_killed(
 ) -> None:
     output = tmp_path / "run"
     settings = ["parameterServer.shards=2", "checkpoint.everySeconds=1"]
-    command = [
-        sys.executable,
-        "-m",
-        "asgd.cli",
-        "run",
-        str(ROOT / f"examples/strategies/{name}.yaml"),
-        "--quiet",
-    ]
+    command = ["run", str(ROOT / f"examples/strategies/{name}.yaml"), "--quiet", "--output", str(output)]
     for setting in settings:
         command += ["--set", setting]
-    with subprocess.Popen([*command, "--output", str(output)]) as run:
+    with (tmp_path / "said").open("wb") as said, warm.start(command, said, said) as run:
         victims = (("worker", 1), ("server", 1), ("server", 0))
         for count, (role, index) in zip(counts, victims, strict=True):
             wait_for(output, count, run)

@@ -19,6 +19,8 @@ from tests.cluster.layout import HERE, SERVICE_DNS, STARTUP_SECONDS, Node
 from tests.cluster.processes import Processes, owned_by
 from tests.cluster.shell import ClusterError, run, succeeds, wait_until
 
+_CONTROL_PLANE = 1024
+"""MiB that half of the control plane, the node's own processes and the tests use."""
 _CONTAINERD = f"""\
 version = 2
 [plugins."io.containerd.grpc.v1.cri"]
@@ -134,6 +136,12 @@ def _pod_network(node: Node) -> dict[str, object]:
     return {"cniVersion": "0.4.0", "name": "pods", "plugins": plugins}
 
 
+def _memory_of_others() -> int:
+    """Of this machine's memory in MiB, what this node does not offer: the other one's half, and the control plane's."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    return total // 2 + _CONTROL_PLANE
+
+
 def _kubelet(node: Node) -> dict[str, object]:
     """Settings of the kubelet: open to the cluster, no eviction for a full disk, no image removal."""
     return {
@@ -150,6 +158,7 @@ def _kubelet(node: Node) -> dict[str, object]:
         "clusterDomain": "cluster.local",
         "resolvConf": str(node.disk / "resolv.conf"),
         "evictionHard": {"memory.available": "100Mi"},
+        "systemReserved": {"memory": f"{_memory_of_others()}Mi"},
         "imageGCHighThresholdPercent": 100,
         "localStorageCapacityIsolation": False,
         "nodeStatusUpdateFrequency": "5s",

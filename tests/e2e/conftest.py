@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,7 @@ from tests.e2e.release import SYSTEM, Release, load_images, values, words
 
 @pytest.fixture(scope="session")
 def release(cluster: Cluster) -> Iterator[Release]:
-    """The chart, installed with its monitors; uninstalled at the end with all jobs gone."""
+    """The chart, installed with its monitors; uninstalled at the end with all jobs gone, but for $ASGD_E2E_KEEP."""
     load_images(cluster)
     prometheus.install_kinds(cluster.kubectl)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -24,5 +25,7 @@ def release(cluster: Cluster) -> Iterator[Release]:
     found = Release(cluster)
     found.rollout()
     yield found
+    if os.environ.get("ASGD_E2E_KEEP"):
+        return
     cluster.kubectl("delete", "asgdjobs", "--all", "--all-namespaces")
     helm("uninstall", "asgd", "-n", SYSTEM, "--kubeconfig", cluster.kubeconfig)

@@ -25,7 +25,11 @@ COUNTER = "asgd_operator_kube_requests_total"
 
 def test_many_jobs_applied_at_once_all_complete_and_those_that_wait_say_for_what(release: Release) -> None:
     job = release.job("many")
-    small = {"parameterServer": {"shards": 1}, "workers": {"replicas": 1}, "stopAfter": {"epochs": 1}}
+    small = {
+        "parameterServer": {"shards": 1, "resources": _memory("160Mi")},
+        "workers": {"replicas": 1, "resources": _memory("384Mi")},
+        "stopAfter": {"epochs": 1},
+    }
     document = digits(**small, args={"model": "mlp"})
     items = [document | {"metadata": {"name": f"job-{number:02}"}} for number in range(JOBS)]
     before, began = _requests(release), time.monotonic()
@@ -46,6 +50,11 @@ def test_many_jobs_applied_at_once_all_complete_and_those_that_wait_say_for_what
     requests = (after - before) / JOBS
     print(f"{JOBS} jobs in {took:.0f} s; {requests:.0f} requests a job")
     job.run("delete", "asgdjobs", "--all", "--wait=false")
+
+
+def _memory(requested: str) -> dict[str, Any]:
+    """What its pod really uses, so that the scheduler lets wait those for whom no node has room."""
+    return {"requests": {"memory": requested}}
 
 
 def _speechless(item: dict[str, Any]) -> str:

@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -33,9 +32,10 @@ from asgd.spec.status import Status
 from asgd.wire.ask import Asker
 from asgd.wire.control import Keys
 from asgd.wire.messages import AnyMessage, Command, Done
+from tests import warm
+from tests.warm import AnyProcess
 
 HERE = Path(__file__).parent
-ASGD = str(Path(sys.executable).with_name("asgd"))
 PATIENCE_SECONDS = 100.0
 Found = TypeVar("Found")
 
@@ -53,15 +53,13 @@ class Run:
             "apiVersion": "asgd.dev/v1alpha1", "kind": "AsgdJob", "metadata": {"name": "faults"}, "spec": spec
         }  # fmt: skip
         self.job.write_text(json.dumps(document), encoding="utf-8")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: AnyProcess | None = None
 
     def start(self, *more: str) -> Self:
         """Starts the command; `more` stands behind its options."""
-        command = [ASGD, "run", str(self.job), "--output", str(self.output), *self.options, *more]
+        words = ["run", str(self.job), "--output", str(self.output), *self.options, *more]
         with (self.folder / "stdout").open("ab") as out, (self.folder / "stderr").open("ab") as err:
-            self.process = subprocess.Popen(
-                command, cwd=HERE, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
+            self.process = warm.start(words, out, err, cwd=HERE, mark=self.folder)
         return self
 
     def __enter__(self) -> Self:
@@ -224,17 +222,11 @@ class Run:
         """A process's log."""
         return (self.output / "logs" / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
-    def process_by_hand(self, command: str, index: int, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    def process_by_hand(self, command: str, index: int, env: dict[str, str]) -> AnyProcess:
         """`asgd worker` or `asgd server` as a person would start it beside the run."""
         own = {"ASGD_INDEX": str(index), "ASGD_METRICS": "", "ASGD_RUN_FOLDER": str(self.output)}
         with (self.folder / "by-hand.log").open("ab") as log:
-            return subprocess.Popen(
-                [ASGD, command],
-                cwd=HERE,
-                env=os.environ | self.connection() | own | env,
-                stdout=log,
-                stderr=log,
-            )
+            return warm.start([command], log, log, cwd=HERE, env=os.environ | self.connection() | own | env)
 
     # -- what hurts --------------------------------------------------------------------------------
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
+from tests.local.run import Counting
 from tests.local.test_odd_places import EXAMPLE, asgd
 from tests.unit.server.test_whole_saves import flip
 
@@ -42,26 +40,17 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_what_it_skipped
 def test_a_second_run_in_the_folder_of_one_that_goes_on_is_refused_and_the_first_is_unharmed(
     tmp_path: Path,
 ) -> None:
-    output = tmp_path / "out"
-    command = [sys.executable, "-m", "asgd.cli", "run", str(EXAMPLE), "--quiet", "--output", str(output)]
-    first = subprocess.Popen([*command, "--set", "stopAfter.epochs=5000"], stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while not (output / "checkpoints" / "000001" / "manifest.json").exists():
-            assert time.monotonic() < deadline and first.poll() is None
-            time.sleep(0.1)
+    with Counting(tmp_path, workers=1, checkpoint={"everySeconds": 0.3}) as run:
+        run.until("there is a checkpoint", run.manifests)
         for more in ((), ("checkpoint.restore=Latest",)):
-            second = digits(output, *more)
+            second = digits(run.output, *more)
             assert second.returncode == 2
-            assert second.stderr.startswith(f"asgd: --output: {output}: a run is going on there")
-            assert f"process {first.pid})" in second.stderr
-        store = f"checkpoint.uri={output / 'checkpoints'}"
-        other = digits(tmp_path / "other", store)
+            assert second.stderr.startswith(f"asgd: --output: {run.output}: a run is going on there")
+            assert run.process is not None and f"process {run.process.pid})" in second.stderr
+        other = digits(tmp_path / "other", f"checkpoint.uri={run.output / 'checkpoints'}")
         assert other.returncode == 2 and "spec.checkpoint.uri" in other.stderr
-        assert first.poll() is None
-    finally:
-        first.send_signal(signal.SIGINT)
-        assert first.wait(60) == 130
-    assert "server-0 ended" not in (output / "logs" / "server-0.log").read_text()
-    done = digits(output, "checkpoint.restore=Latest", "stopAfter.epochs=1")
-    assert done.returncode == 0, "the folder is free again"
+        assert run.process.poll() is None
+        assert run.interrupt() == 130
+        assert "server-0 ended" not in run.log("server-0")
+        run.start("--set", "checkpoint.restore=Latest", "--set", "stopAfter.epochs=0.001")
+        assert run.finish() == 0, "the folder is free again"

@@ -57,6 +57,7 @@ def test_a_learning_rate_far_too_high_ends_as_diverged(tmp_path: Path, case: str
             assert np.isfinite(load_file(part)["weights"]).all(), part
 
 
+@pytest.mark.slow
 def test_a_job_that_may_go_back_trains_to_its_end_and_can_be_replayed(tmp_path: Path) -> None:
     spec = {
         "entrypoint": "asgd.examples.digits:task",

@@ -11,6 +11,7 @@ import pytest
 from tests.local.run import Counting
 
 
+@pytest.mark.slow
 def test_ahead_of_time_the_weights_of_a_step_are_one_version_older(tmp_path: Path) -> None:
     ahead = {"ahead": 1}
     with Counting(tmp_path, 2, workers=1, shards=3, size=300, pace=0, exchange=ahead) as run:

@@ -89,11 +89,13 @@ class Forked(Run):
         assert np.array_equal(self.model()["first"], np.full(512, epochs))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def hooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's command is started anew (`tests/warm.py`), and torch's imports are written down."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
 
 
+@pytest.mark.usefixtures("hooked")
 def test_torch_and_the_users_code_are_imported_once_for_all_processes_of_a_run(tmp_path: Path) -> None:
     with Forked(tmp_path) as run:
         run.until_updates(5)
@@ -112,6 +114,8 @@ def test_torch_and_the_users_code_are_imported_once_for_all_processes_of_a_run(t
         run.visited(4)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("hooked")
 def test_a_killed_worker_comes_back_by_a_fork(tmp_path: Path) -> None:
     with Forked(tmp_path) as run:
         run.until_updates(10)
@@ -123,6 +127,8 @@ def test_a_killed_worker_comes_back_by_a_fork(tmp_path: Path) -> None:
         run.visited(4)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("hooked")
 def test_the_run_goes_on_without_its_fork_servers_and_starts_them_again(tmp_path: Path) -> None:
     with Forked(tmp_path) as run:
         run.until_updates(10)
@@ -140,6 +146,7 @@ def test_the_run_goes_on_without_its_fork_servers_and_starts_them_again(tmp_path
         assert run.finish() == 0, run.words()
 
 
+@pytest.mark.usefixtures("hooked")
 def test_code_that_starts_a_thread_when_it_is_imported_is_imported_by_each_process_and_the_run_says_so(
     tmp_path: Path,
 ) -> None:
@@ -155,6 +162,8 @@ def test_code_that_starts_a_thread_when_it_is_imported_is_imported_by_each_proce
         run.visited(4)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("hooked")
 def test_where_nothing_can_be_forked_each_process_is_started_anew(tmp_path: Path) -> None:
     everywhere = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
     run = Forked(tmp_path, pace=0)
@@ -197,6 +206,7 @@ def test_an_import_that_hangs_is_shown_while_it_lasts_and_can_be_interrupted(tmp
         assert not run.orphans()
 
 
+@pytest.mark.slow
 def test_an_import_that_hangs_ends_the_run_at_the_deadline_of_its_start(tmp_path: Path) -> None:
     policy = {"startupDeadlineSeconds": 30}
     with Forked(tmp_path, "time.sleep(3600)", runPolicy=policy) as run:
@@ -206,6 +216,8 @@ def test_an_import_that_hangs_ends_the_run_at_the_deadline_of_its_start(tmp_path
         assert not run.orphans()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("hooked")
 def test_a_script_runs_from_its_beginning_in_each_worker_and_what_it_imports_first_is_imported_once(
     tmp_path: Path,
 ) -> None:
@@ -246,6 +258,7 @@ def test_exit_handlers_of_the_users_code_run_in_each_process_that_imports_it(tmp
         )
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_had_started_does_not_stay_as_a_zombie(tmp_path: Path) -> None:
     loading = """
     from dataclasses import replace
@@ -258,22 +271,35 @@ def test_what_a_killed_worker_had_started_does_not_stay_as_a_zombie(tmp_path: Pa
         run.until_updates(10)
         assert run.process is not None
         launcher = run.process.pid
+        started = children(run.pid("worker-0"))
+        assert started
         run.signal("worker-0", signal.SIGKILL)
         run.until("worker 0 is back", lambda: run.log("worker-0").count("joined") == 2)
-        run.until("what it had started is gone", lambda: not zombies(launcher))
+        # torch's loader processes look each 5 s whether who started them is there.
+        run.until("what it had started has ended", lambda: not any(alive(pid) for pid in started))
+        run.until("and is gone", lambda: not zombies(launcher))
         assert run.finish() == 0, run.words()
         run.visited(4)
 
 
 def zombies(parent: int) -> list[int]:
     """Children of `parent` that have ended and were not waited for."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                state, ppid = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
-            except OSError:
-                continue
-            if state == "Z" and int(ppid) == parent:
-                found.append(int(entry.name))
-    return found
+    return [pid for pid in children(parent) if _state(pid)[0] == "Z"]
+
+
+def children(parent: int) -> list[int]:
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [pid for pid in pids if _state(pid)[1] == parent]
+
+
+def alive(pid: int) -> bool:
+    return _state(pid)[0] not in ("", "Z")
+
+
+def _state(pid: int) -> tuple[str, int]:
+    """Its state and who started it; ("", 0) where there is no such process."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[:2]
+    except OSError:
+        return "", 0
+    return state, int(parent)

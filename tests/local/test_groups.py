@@ -22,6 +22,7 @@ SPEC: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_with_groups_says_them_once_and_is_replayed_to_the_bit(tmp_path: Path) -> None:
     with Run(tmp_path, SPEC).start() as run:
         assert run.wait() == 0, run.words()

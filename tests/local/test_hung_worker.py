@@ -13,7 +13,8 @@ from tests.local.run import Counting
 DEADLINE = 6
 
 
-@pytest.mark.parametrize("algorithm", ["asgd", pytest.param("sync", marks=pytest.mark.slow)])
+@pytest.mark.slow  # `make test` has it in virtual time: tests/checks/test_hung_workers.py
+@pytest.mark.parametrize("algorithm", ["asgd", "sync"])
 def test_a_worker_that_hangs_in_its_20th_batch_is_replaced_and_every_sample_is_visited_once_an_epoch(
     tmp_path: Path, algorithm: str
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_second_signal_ends_everything_at_once(tmp_path: Path) -> None:
         assert run.rows() == {}
 
 
+@pytest.mark.slow
 def test_a_signal_before_training_has_begun_ends_the_command(tmp_path: Path) -> None:
     with Counting(tmp_path) as run:
         run.until("it looks at the job", (run.output / "logs").exists)

@@ -9,6 +9,7 @@ import pytest
 from tests.local.run import Counting
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_in_its_event_files_and_a_logger_that_fails_is_said_once(
     tmp_path: Path,
 ) -> None:

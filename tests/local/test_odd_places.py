@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.yaml"
 
 
 def asgd(*words: str | bytes, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "asgd.cli", *words]
-    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
+    return warm.run([os.fsdecode(word) for word in words], env={**os.environ, **env})
 
 
 def test_a_run_works_with_a_long_tmpdir_odd_names_no_home_and_a_c_locale(tmp_path: Path) -> None:

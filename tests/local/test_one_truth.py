@@ -6,7 +6,6 @@ add nothing of their own.
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import numpy as np
 import pytest
 
 from asgd.report.summary import read
-from tests.local.run import ASGD, HERE, Run
+from tests import warm
+from tests.local.run import HERE, Run
 
 AHEAD: dict[str, Any] = {"exchange": {"ahead": 1}}
 DELAYED: dict[str, Any] = {"algorithm": {"name": "streaming-diloco", "period": 8, "fragments": 2, "delay": 2}}
@@ -35,9 +35,9 @@ def test_the_three_commands_tell_the_same_of_a_job_of_one_worker(how: dict[str, 
     with Run(tmp_path, spec | how) as run:
         assert run.wait() == 0, run.words()
     output = tmp_path / "simulated"
-    simulated = [ASGD, "simulate", str(run.job), "--output", str(output), "--quiet"]
-    for command in (simulated, [ASGD, "replay", str(run.output)]):
-        done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
+    simulated = ["simulate", str(run.job), "--output", str(output), "--quiet"]
+    for words in (simulated, ["replay", str(run.output)]):
+        done = warm.run(words, cwd=HERE)
         assert done.returncode == 0, done.stdout + done.stderr
     real, virtual = run.summary(), read(output / "summary.json")
     assert real.staleness == virtual.staleness and real.updates == virtual.updates

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.local.run import Counting
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_trace_and_the_table_of_the_steps_of_one_worker(tmp_path: Path) -> None:
     with Counting(tmp_path, 2, "--profile", "worker=0,steps=3:5", workers=1, pace=0) as run:
         assert run.wait() == 0, run.words()

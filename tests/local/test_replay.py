@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.local.run import ASGD, HERE, Run
+from tests import warm
+from tests.local.run import HERE, Run
 from tests.local.test_worker_faults import guest
 
 
@@ -47,9 +48,7 @@ def go(run: Run) -> None:
 
 
 def replay(run: Run, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ASGD, "replay", str(run.output), *options], cwd=HERE, capture_output=True, text=True, env=os.environ | env
-    )  # fmt: skip
+    return warm.run(["replay", str(run.output), *options], cwd=HERE, env=os.environ | env)
 
 
 def assert_equal(run: Run) -> dict[str, Any]:
@@ -175,7 +174,7 @@ def test_logs_that_were_changed_are_refused_in_one_sentence(small: Run, tmp_path
     shutil.copytree(small.output, changed)
     log = changed / "replay" / "shard-0-1.log"
     log.write_bytes(log.read_bytes()[:-30] + bytes(30))
-    done = subprocess.run([ASGD, "replay", str(changed)], cwd=HERE, capture_output=True, text=True)
+    done = warm.run(["replay", str(changed)], cwd=HERE)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert f"{log} is not as the run left it" in done.stderr
@@ -204,7 +203,7 @@ def test_what_does_not_compute_the_same_is_found_where_it_first_differs(
     job = (changed / "job.yaml").read_text(encoding="utf-8")
     assert job.count(old) == 1
     (changed / "job.yaml").write_text(job.replace(old, new), encoding="utf-8")
-    done = subprocess.run([ASGD, "replay", str(changed)], cwd=HERE, capture_output=True, text=True)
+    done = warm.run(["replay", str(changed)], cwd=HERE)
     assert done.returncode == 1, done.stderr
     assert re.match("different  " + said, done.stdout)
 
@@ -220,7 +219,7 @@ def test_runs_that_cannot_be_replayed_say_why(tmp_path: Path) -> None:
     done = replay(run)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert summary.not_replayable in done.stderr
-    nothing = subprocess.run([ASGD, "replay", str(tmp_path / "none")], capture_output=True, text=True)
+    nothing = warm.run(["replay", str(tmp_path / "none")])
     assert (nothing.returncode, len(nothing.stderr.splitlines())) == (2, 1)
 
 

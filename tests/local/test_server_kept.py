@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import numpy as np
 import pytest
 
 from asgd.server.saves.in_memory import read
-from tests.local.run import ASGD, Counting
+from tests import warm
+from tests.local.run import Counting
 from tests.local.test_server_faults import acknowledged, until_term
 
 
@@ -104,7 +104,5 @@ def test_a_run_that_went_on_from_memory_is_replayed_to_the_same_bits(tmp_path: P
         kill(run, kept, 1)
         until_term(run, 1, 2)
         assert run.finish() == 0, run.words()
-        done = subprocess.run(
-            [ASGD, "replay", str(run.output)], capture_output=True, text=True, cwd=Path(__file__).parent
-        )
+        done = warm.run(["replay", str(run.output)], cwd=Path(__file__).parent)
         assert done.returncode == 0, done.stdout + done.stderr

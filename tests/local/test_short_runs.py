@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.local.run import Run
 
 JOB = {
@@ -14,6 +16,7 @@ JOB = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_of_three_updates_is_evaluated(tmp_path: Path) -> None:
     with Run(tmp_path, JOB) as run:
         assert run.wait() == 0, run.words()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.local.run import ASGD, HERE, Counting, Run
+from tests import warm
+from tests.local.run import HERE, Counting, Run
 
 
 def test_when_a_worker_is_killed_every_sample_is_still_visited_exactly_once_an_epoch(tmp_path: Path) -> None:
@@ -37,6 +37,7 @@ def test_when_a_worker_is_killed_every_sample_is_still_visited_exactly_once_an_e
         assert between == sorted(set(between)), "the other worker went on all the time"
 
 
+@pytest.mark.slow
 def test_restarts_of_a_worker_that_dies_before_it_joins_are_counted_too(tmp_path: Path) -> None:
     args = {"stillborn": 2}
     with Counting(tmp_path, 8, args=args) as run:
@@ -83,12 +84,11 @@ def test_workers_join_and_leave_while_updates_keep_coming(tmp_path: Path) -> Non
         assert model["first"].sum() == summary.samples
 
 
-def guest(run: Counting) -> subprocess.Popen[bytes]:
+def guest(run: Counting) -> warm.AnyProcess:
     """One more worker, as a person would start it."""
     environ = os.environ | {"ASGD_RUN_FOLDER": str(run.output)}
     with (run.folder / "guests.log").open("ab") as log:
-        command = [ASGD, "worker", "--join", str(run.output)]
-        return subprocess.Popen(command, cwd=HERE, env=environ, stdout=log, stderr=log)
+        return warm.start(["worker", "--join", str(run.output)], log, log, cwd=HERE, env=environ)
 
 
 @pytest.mark.slow
@@ -131,6 +131,6 @@ def _restarts(run: Run) -> int:
     return status.restarts["worker"] if status else 0
 
 
-def _ended(processes: list[subprocess.Popen[bytes]]) -> bool:
+def _ended(processes: list[warm.AnyProcess]) -> bool:
     """Whether any has; each is asked, for that lets it go."""
     return sum(process.poll() is not None for process in processes) > 0

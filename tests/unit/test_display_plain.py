@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from asgd.drivers.display import Display, plain_line
 from asgd.spec.status import Notice
@@ -29,6 +30,11 @@ def test_a_plain_line_says_all_a_person_asks_for() -> None:
         "12.3s  updates 1,240  samples 39,680 (epoch 27.6/40)  8,412 samples/s  loss 0.084  accuracy 0.981"
         "  staleness 3.0 (p99 5)  workers 4"
     )
+
+
+def test_a_plain_line_says_the_updates_of_each_of_several_models() -> None:
+    told = replace(status(), strategy_figures={"generatorUpdates": 240.0, "criticUpdates": 1000.0})
+    assert "  updates 1,240 (generator 240, critic 1,000)  samples " in plain_line(told)
 
 
 def test_a_plain_line_names_troubles_only_when_there_are_any() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 ASGD = str(Path(sys.executable).with_name("asgd"))
@@ -48,24 +52,20 @@ def write(folder: Path, **files: str) -> None:
 
 def run(job: Path, cwd: Path, *options: str) -> Ran:
     """`asgd run` of a job's file in the directory `cwd`, into cwd/out."""
-    process = subprocess.Popen(
-        [ASGD, "run", str(job), "--output", "out", *options],
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:
-        for _ in range(2):  # the second one ends every process at once
+    words = ["run", str(job), "--output", "out", *options]
+    with tempfile.TemporaryFile() as out:
+        process = warm.start(words, out, out, cwd=cwd, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE_SECONDS)
+        ended = process.poll() is not None
+        for _ in range(0 if ended else 2):  # the second one ends every process at once
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)
-        said, _ = process.communicate()
+        out.seek(0)
+        said = out.read().decode(errors="replace")
+    if not ended:
         pytest.fail(f"the run did not end: {said}", pytrace=False)
-    return Ran(process.returncode, said, cwd / "out")
+    return Ran(process.wait(), said, cwd / "out")
 
 
 def write_job(folder: Path, spec: dict[str, Any]) -> Path:

@@ -135,6 +135,7 @@ def test_an_interpreter_without_a_file_trains_and_its_runs_folder_alone_is_enoug
     assert "equal      sha256" in said_by(start(there, "-m", "asgd.cli", "replay", str(there / "moved")))
 
 
+@pytest.mark.slow
 def test_a_notebook_trains_what_its_cells_define_and_stays_small(tmp_path: Path) -> None:
     import nbformat
     from nbclient import NotebookClient
@@ -157,6 +158,7 @@ def test_a_notebook_trains_what_its_cells_define_and_stays_small(tmp_path: Path)
     assert outputs["asgd.replay"][0].data["text/plain"] == "True"
 
 
+@pytest.mark.slow
 def test_a_guarded_script_runs_in_the_background_stops_and_simulates(tmp_path: Path) -> None:
     (tmp_path / "apart.py").write_text(TASK)
     (tmp_path / "careless.py").write_text(

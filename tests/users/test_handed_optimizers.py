@@ -211,7 +211,7 @@ def test_momentum_that_comes_after_the_servers_have_made_room_is_refused(
     with only_worker(tmp_path, monkeypatch, optimizer={}) as asgd:
         optimizer = asgd.connect(model, sgd(model))
         one_cycle(optimizer)
-        with pytest.raises(UserError, match=r"the momentum of SGD is 0.95 now and was 0 in asgd.connect\(\)"):
+        with pytest.raises(UserError, match=r"the momentum of SGD is 0.95 now and was 0 when it was handed"):
             optimizer.step()
 
 

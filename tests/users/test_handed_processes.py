@@ -50,6 +50,7 @@ def test_two_workers_go_through_one_schedule_together_and_the_run_says_whose_opt
     assert len(found) == 2 and all(150 <= at <= 200 for at in found)
 
 
+@pytest.mark.slow
 def test_a_worker_that_builds_another_optimizer_ends_the_job_with_its_name(tmp_path: Path) -> None:
     write(tmp_path, train=SCRIPT.replace("DECAY", '0.01 * (1 + int(os.environ["ASGD_INDEX"]))'))
     ran = run_spec(

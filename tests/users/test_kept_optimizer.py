@@ -14,8 +14,8 @@ from torch import nn
 
 from asgd.cli import main
 from asgd.worker.device.flat import Flat
-from asgd.worker.device.stepping import TaskOptimizer
 from asgd.worker.keeping import Keeping
+from asgd.worker.optimizing.stepping import TaskOptimizer
 from tests.users.jobs import run_spec, write, write_job
 from tests.users.test_own_optimizer import OPTIMIZERS, rule_of
 from tests.users.toys import net
@@ -63,6 +63,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_resumed_job_goes_on_as_if_it_had_not_ended_and_its_bf16_model_loads(in_folder: Path) -> None:
     write(in_folder, mine=OWN)
     first = run_spec(in_folder, SPEC | {"stopAfter": {"updates": 30}})

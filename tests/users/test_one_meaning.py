@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import first
 from tests.users.jobs import ASGD, run, run_spec, write, write_job
 
 BY_SET = """
@@ -113,7 +114,7 @@ def lines(out: Path, mark: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith(mark)]
 
 
-@pytest.mark.parametrize("shell", ["random", "7"])
+@pytest.mark.parametrize("shell", first(["random", "7"]))
 def test_classes_numbered_by_a_set_are_the_same_in_all_processes_a_restart_and_a_replay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str
 ) -> None:
@@ -163,12 +164,15 @@ def test_a_split_at_module_level_is_one_split_for_workers_and_evaluator(tmp_path
 
 @pytest.mark.parametrize(
     ("what", "named"),
-    [
-        ("data", "sample 0 differs from what worker"),
-        ("frozen", "parameter 0.weight differs from what worker"),
-        ("buffer", "buffer mean differs from what worker"),
-        ("loss", "the loss of the first 8 samples on cpu differs from what worker"),
-    ],
+    first(
+        [
+            ("data", "sample 0 differs from what worker"),
+            ("frozen", "parameter 0.weight differs from what worker"),
+            ("buffer", "buffer mean differs from what worker"),
+            ("loss", "the loss of the first 8 samples on cpu differs from what worker"),
+        ],
+        count=2,
+    ),
 )
 def test_what_differs_by_process_is_refused_by_name(tmp_path: Path, what: str, named: str) -> None:
     write(tmp_path, differs=DIFFERS)
@@ -179,6 +183,7 @@ def test_what_differs_by_process_is_refused_by_name(tmp_path: Path, what: str, n
     assert named in last and "seed what is drawn" in last and "Traceback" not in ran.said
 
 
+@pytest.mark.slow
 def test_data_that_are_random_by_themselves_train_and_are_said_to_be_that(tmp_path: Path) -> None:
     write(tmp_path, chance=RANDOM_BY_ITSELF)
     spec = {"entrypoint": "chance.py:task", "workers": {"replicas": 2}, "stopAfter": {"updates": 1000}}
@@ -220,6 +225,7 @@ def test_a_job_that_is_resumed_with_other_data_says_so_and_goes_on(tmp_path: Pat
     )
 
 
+@pytest.mark.slow
 def test_own_loops_whose_data_differ_are_refused_by_the_name_of_the_sample(tmp_path: Path) -> None:
     write(tmp_path, train=OWN_LOOP)
     spec = {"entrypoint": "train.py", "args": {"shift": 0}, "workers": {"replicas": 2}}
@@ -244,6 +250,7 @@ def test_an_own_loop_that_is_resumed_with_other_data_says_so_and_goes_on(tmp_pat
     )
 
 
+@pytest.mark.slow
 def test_a_worker_started_by_hand_has_the_jobs_hash_seed(tmp_path: Path) -> None:
     (tmp_path / "tell.py").write_text("def task():\n    raise ValueError(sorted([hash('asgd')]))\n")
     (tmp_path / "job.json").write_text(

@@ -17,7 +17,8 @@ from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.spec.types import JobSpec
 from asgd.worker.device.flat import Flat
-from asgd.worker.device.stepping import TaskOptimizer, equip
+from asgd.worker.optimizing.of_task import equip
+from asgd.worker.optimizing.stepping import TaskOptimizer
 from asgd.worker.task.check import look
 from tests.checks.harness import job_spec
 from tests.users.alone import work_alone
@@ -242,10 +243,36 @@ def test_a_step_is_tried_before_the_start() -> None:
     assert look(entry("adamw", algorithm=LOCAL)).size
 
 
-def test_gradient_mode_is_refused_before_the_start_and_the_way_out_is_named() -> None:
+MOMENTUM = {"momentum": 0.5}
+
+
+def nadam() -> asgd.Task:
+    return task_of(torch.optim.NAdam)
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm", "said"),
+    [
+        (
+            "adamw",
+            "downpour",
+            "Task.optimizer: algorithm downpour can't step by the task's AdamW, for its rule is",
+        ),
+        (
+            "adamw",
+            "eamsgd",
+            "spec.algorithm.name: eamsgd can't step by Task.optimizer, for its step is Nesterov",
+        ),
+        (
+            "nadam",
+            "sync",
+            "Task.optimizer: the servers have no rule for NAdam, and algorithm sync needs one; allowed:",
+        ),
+    ],
+)
+def test_what_a_strategy_can_t_step_by_is_refused_before_the_start(
+    name: str, algorithm: str, said: str
+) -> None:
     with pytest.raises(UserError) as caught:
-        look(entry("adamw"))
-    assert str(caught.value) == (
-        "spec.algorithm.name: asgd can't step by Task.optimizer, for it sends gradients, which servers apply; allowed:"
-        " algorithm.mode: delta or exchange.pushEvery above 1, or spec.optimizer in the place of Task.optimizer"
-    )
+        look(entry(name, algorithm={"name": algorithm}, optimizer=MOMENTUM if algorithm == "eamsgd" else {}))
+    assert str(caught.value).startswith(said) and "allowed: " in str(caught.value)

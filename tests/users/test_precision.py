@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import asgd
 from asgd.errors import UserError
 from asgd.worker.device.flat import Flat, kinds, layout_of
-from asgd.worker.device.stepping import adopt, masters
+from asgd.worker.optimizing.stepping import adopt, masters
 from tests.users.alone import RATE, only_worker, work_alone
 from tests.users.toys import net, points
 

@@ -116,6 +116,7 @@ def test_a_script_that_goes_on_after_the_end_of_the_job_is_ended_by_its_next_ste
     )
 
 
+@pytest.mark.slow
 def test_warnings_of_imports_loops_and_torch_are_said_on_the_terminal_once_for_all_workers(
     tmp_path: Path,
 ) -> None:
@@ -145,6 +146,7 @@ def test_warnings_of_imports_loops_and_torch_are_said_on_the_terminal_once_for_a
     assert "a row was left out" in ran.log("worker-0") and "a row was left out" in ran.log("worker-1")
 
 
+@pytest.mark.slow
 def test_a_script_that_never_connects_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
     write(tmp_path, plain="import asgd\nprint('trained alone')\n")
     ran = run_spec(tmp_path, {"entrypoint": "plain.py"})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from tests.users.jobs import ASGD, run
+from tests import warm
+from tests.users.jobs import run
 
 TRAIN = """
 import json, pathlib, torch, asgd
@@ -42,7 +42,7 @@ def test_the_configmap_beside_the_job_is_its_code_and_what_the_run_leaves_is_rep
     job.write_text(f"{json.dumps(CONFIG_MAP)}\n---\n{json.dumps(JOB)}\n")
     ran = run(job, tmp_path)
     assert ran.summary["stopReason"] == "updates"
-    replayed = subprocess.run([ASGD, "replay", str(ran.output)], capture_output=True, text=True)
+    replayed = warm.run(["replay", str(ran.output)])
     assert replayed.returncode == 0 and "equal" in replayed.stdout, replayed.stderr
 
 

@@ -14,6 +14,7 @@ from asgd.drivers.replay import options as replay_options
 from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
 from asgd.errors import AsgdError
 from asgd.host import commands as others
+from asgd.page import DEFAULT as PAGE
 
 if TYPE_CHECKING:
     from asgd.drivers.display import MakeDisplay
@@ -35,6 +36,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_replay(commands)
     _add_report(commands)
+    _add_open(commands)
     validate = commands.add_parser("validate", help="check job files as the API server would")
     validate.add_argument("jobs", nargs="+", metavar="JOB.yaml")
     validate.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
@@ -71,12 +73,26 @@ def _add_run(commands: _Commands) -> None:
         help="torch's profiler over these steps of one worker (default: 10 to 14), into profile/ of the results",
     )
     run.add_argument("--quiet", action="store_true", help="only what matters, and the end")
+    _add_page(run, f"where to serve the run's page, or off (default: {PAGE}, a free port)")
     run.add_argument(
         "--transport",
         choices=("ipc", "tcp"),
         default="ipc",
         help="between the processes: ipc, or tcp with encryption as between pods (default: ipc)",
     )
+
+
+def _add_page(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--page", metavar="HOST:PORT", default=PAGE, help=what)
+
+
+def _add_open(commands: _Commands) -> None:
+    opens = commands.add_parser("open", help="look at a run, going on or over, or at all runs in a folder")
+    opens.add_argument(
+        "place", metavar="DIR", help="what asgd run or asgd simulate wrote to, or a folder of such"
+    )
+    _add_page(opens, f"where to serve what is over (default: {PAGE}, a free port)")
+    opens.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
 def _add_source_from(command: argparse.ArgumentParser) -> None:
@@ -113,7 +129,7 @@ def _add_report(commands: _Commands) -> None:
         "--output",
         default="report",
         metavar="FOLDER",
-        help="where report.html and report.png go (default: report)",
+        help="where report.html and report.png go, and page.html of a single run (default: report)",
     )
     report.add_argument(
         "--target",
@@ -169,7 +185,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
             job = with_files(load_job(arguments.job, arguments.set), arguments.job, arguments.source_from)
             show = _display(arguments)
-            how = {"transport": arguments.transport, "profile": arguments.profile}
+            how = {"transport": arguments.transport, "profile": arguments.profile, "page": arguments.page}
             return local.run(job, folder, arguments.output, starter, show, **how)
     if arguments.command == "simulate":
         from asgd.drivers.virtual import command as simulate
@@ -191,9 +207,15 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return replay.main(folder, arguments.until, arguments.dump, as_json=arguments.json)
     if arguments.command == "report":
+        from asgd.page import file as page_file
         from asgd.report import compare
 
-        return compare.run(arguments.folders, arguments.output, arguments.target)
+        code = compare.run(arguments.folders, arguments.output, arguments.target)
+        return code or page_file.run(arguments.folders, arguments.output)
+    if arguments.command == "open":
+        from asgd.page import command as page
+
+        return page.run(arguments.place, arguments.page, browser=not arguments.no_browser)
     if arguments.command == "check":
         from asgd.drivers import check
 

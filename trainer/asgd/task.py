@@ -7,7 +7,7 @@ task is built in every worker and in the evaluator, each time under the job's se
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,8 +29,13 @@ class Task:
     accumulate: micro-batches that make one gradient; `spec.batchSize` is the whole batch.
     data_workers: DataLoader processes for a map-style dataset in each worker; 0 loads in the training process.
     callbacks: objects that are told how training goes (`asgd.Callback`, or any object with some of its methods).
-    optimizer: `lambda params: torch.optim.AdamW(params, lr=1e-3)`: what steps in the worker, for strategies with local
-               steps; `params` are the model's trained parameters. Or an optimizer made of them.
+    optimizer: `lambda params: torch.optim.AdamW(params, lr=1e-3)`, in the place of `spec.optimizer`; `params` are the
+               model's trained parameters. Or an optimizer made of them. Servers run its rule where they apply
+               gradients and have it; else it steps in each worker.
+    schedulers: `lambda optimizer: OneCycleLR(optimizer, 0.1, total_steps=...)`: what moves that optimizer's figures, by
+               the job's steps. Or a list; each alone, or with its rhythm: {"scheduler": ..., "interval": "epoch"}.
+    fields:    {"batchSize": 16}: fields of the job's spec that this task is made for. `asgd.run(task)` fills them in; a
+               job file that says otherwise is refused.
     stages:    modules that make up the model's forward one after the other, for `spec.workers.stages` above 1: as
                many as there are stages, or more, to be put together evenly. Needless for a plain `nn.Sequential`.
     """
@@ -45,3 +50,5 @@ class Task:
     callbacks: Sequence[Any] = ()
     stages: Sequence[nn.Module] | None = None
     optimizer: torch.optim.Optimizer | Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None
+    schedulers: Callable[[torch.optim.Optimizer], Any] | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)

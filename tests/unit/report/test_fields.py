@@ -14,7 +14,8 @@ from asgd.report.summary import Summary
 from asgd.spec.status import Status
 
 OTHERS = {
-    (Summary, Status): {"workers", "rejected_workers"},
+    (Summary, Status): {"workers", "shards", "rejected_workers"},
+    (Status, Summary): {"workers", "shards", "rejected_workers"},
     (Progress, Status): {"workers", "refused"},
     (Run, Status): set(),
     (Compared, Summary): set(),

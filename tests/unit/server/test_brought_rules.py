@@ -186,7 +186,7 @@ def test_figures_without_a_rule_and_a_rule_that_is_none_are_refused() -> None:
         (rule(rate="0.1"), "AdamW, group 0: lr is 0.1, and 0.5 in this job"),
         (rule(kind="Adam"), "the optimizer is Adam, and AdamW in this job"),
         (GROUPED, "the optimizer is SGD, and AdamW in this job"),
-        (b"", "its script hands no optimizer to asgd.connect(), and the job has AdamW"),
+        (b"", "its code hands over no optimizer, and the job has AdamW"),
     ],
 )
 def test_a_worker_whose_optimizer_differs_is_refused_by_name(other: bytes, how: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -27,6 +28,7 @@ from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
 from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import job
+from tests.effort import examples
 from tests.unit.server.ledger import MARKS, Ledger, Witness
 
 WORKERS = 3
@@ -219,7 +221,7 @@ class OwnLoops(Restarts):
 
 
 RUNS = settings(
-    max_examples=200,
+    max_examples=examples(150),
     stateful_step_count=20,
     deadline=None,
     derandomize=True,
@@ -228,9 +230,11 @@ RUNS = settings(
 )
 
 
+@pytest.mark.hypothesis
 def test_a_job_survives_restarts_of_any_server_between_any_two_steps() -> None:
     run_state_machine_as_test(Restarts, settings=RUNS)
 
 
+@pytest.mark.hypothesis
 def test_a_job_of_own_loops_ends_whatever_server_is_started_again() -> None:
     run_state_machine_as_test(OwnLoops, settings=RUNS)

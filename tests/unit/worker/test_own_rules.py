@@ -13,8 +13,8 @@ from asgd.algorithms.registry import names
 from asgd.errors import UserError
 from asgd.spec.types import Group, Optimizer
 from asgd.wire.rule import Rule, pack, unpack
-from asgd.worker.own.placing import ON_SERVERS, OWN, place
-from asgd.worker.own.rules import groups_of
+from asgd.worker.optimizing.placing import ON_SERVERS, OWN, place
+from asgd.worker.optimizing.rules import groups_of
 from tests.checks.virtual import job
 
 O = torch.optim  # noqa: E741
@@ -35,9 +35,8 @@ def placed(make: Make, net: nn.Module | None = None, **spec: Any) -> Rule:
     trained = {id(p): name for name, p in net.named_parameters() if p.requires_grad}
     groups = groups_of(optimizer, net, trained)
     held = {name for group in groups for name in group.parameters}
-    rule = place(
-        job(**{"optimizer": {}, **spec}), optimizer, groups, [n for n in trained.values() if n not in held]
-    )
+    made, out = job(**{"optimizer": {}, **spec}), [n for n in trained.values() if n not in held]
+    rule = place(made.spec, optimizer, groups, out, document=made.document)
     assert unpack(pack(rule)) == rule
     return rule
 

@@ -21,7 +21,7 @@ The life of one push, in time order; each step names the method that is called:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -102,6 +102,8 @@ class ShardState:
     """{live worker: name of its machine, '' where unknown}"""
     dataset: int | None = None
     """Samples in one epoch; None for streams."""
+    models: list[int] = field(default_factory=list)
+    """Updates of each model where several have steps of their own (`models.py`); empty: there is one model."""
     blocks: list[int] = field(default_factory=list)
     """Where the model's blocks (a module's own parameters) begin in the whole vector, and where the last one ends."""
     kept: dict[int, F32] = field(default_factory=dict)
@@ -141,6 +143,9 @@ class ServerStrategy(ABC):
     parts: int = 1
     """Into how many equal parts the shard is cut when a push is about one part only; as in `WorkerStrategy`."""
 
+    edges: Sequence[int] = ()
+    """Where the parts begin in the flat vector, and the last one ends, if they are several models (`models.py`)."""
+
     rounds: bool = False
     """True for strategies that work in rounds (`rounds.py`): a push waits until every live worker has pushed."""
 
@@ -149,11 +154,29 @@ class ServerStrategy(ABC):
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
+        self._brought = spec.optimizer
         self.hyper = HyperParameters(spec.optimizer)
         """What holds where; laid out before the first push."""
 
+    @property
+    def laid_out(self) -> bool:
+        """Whether `hyper` knows what holds where."""
+        return self.hyper.laid_out
+
+    def lay_out(self, tensors: Iterable[tuple[str, int]]) -> None:
+        """The whole model has `tensors`, (name, elements) in flat order. Raises UserError where a group has none."""
+        self.hyper.lay_out(tensors)
+
     def allocated(self, state: ShardState) -> None:  # noqa: B027  (zeros suit most)
         """The arrays of `state` have just been made, all zero. The weights come later."""
+
+    def brought(self, part: int) -> Optimizer:
+        """The optimizer of what a push of `part` moves, as it was before any `follow`."""
+        return self._brought
+
+    def follow_in(self, part: int, rule: Optimizer) -> None:
+        """`follow` for what a push of `part` moves."""
+        self.follow(rule)
 
     def follow(self, rule: Optimizer) -> None:
         """From now on `spec.optimizer` is `rule`: the same one with other figures, as a script's scheduler sets them.
@@ -244,6 +267,9 @@ class WorkerStrategy(ABC):
     parts: int = 1
     """Into how many equal parts each shard's slice is cut; an exchange is about part number `part`."""
     part: int = 0
+    edges: Sequence[int] = ()
+    """As in `ServerStrategy`: `part` is then the number of the model that the step is of, and `span` its elements."""
+    span: slice = slice(None)
     raw: bool = False
     """True when every step pushes the gradient as it is and pulls, without figures, and `step` does nothing. Such a
     push may leave while its gradient is still computed; `step`, `turn`, `outgoing` and `meta` are then not called."""
@@ -266,6 +292,10 @@ class WorkerStrategy(ABC):
         """What the server's half said in its newest reply."""
         self.spans: list[slice] = []
         """The elements of `part`, one slice a shard. Set before `incoming` is called."""
+
+    def lay_out(self, tensors: Iterable[tuple[str, int]]) -> None:
+        """As in `ServerStrategy`."""
+        self.hyper.lay_out(tensors)
 
     def describe(self, tensors: Sequence[tuple[str, Sequence[int]]]) -> None:
         """The model's tensors, (name, shape) in flat order. Called once, before `joined`."""
@@ -326,3 +356,6 @@ class Strategy:
     """Names of its own fields beside `algorithm.name`."""
     groups: bool = False
     """Of others' packages: its halves go by `hyper`, so that jobs may have `optimizer.groups`. Ours all do."""
+    models: bool = False
+    """Its halves may serve each of several models of a job by itself (`models.py`): they work in no rounds, tell
+    workers the weights, and no figures that are of one of the models."""

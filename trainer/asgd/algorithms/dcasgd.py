@@ -96,4 +96,4 @@ class DcServer(GradientServer):
         self._unused.discard(worker)
 
 
-STRATEGY = Strategy("dc-asgd", DcServer, GradientWorker, fields=("adaptive", "lambda", "decay"))
+STRATEGY = Strategy("dc-asgd", DcServer, GradientWorker, fields=("adaptive", "lambda", "decay"), models=True)

@@ -55,4 +55,4 @@ class FasgdServer(GradientServer):
         weights += step
 
 
-STRATEGY = Strategy("fasgd", FasgdServer, GradientWorker, fields=("decay",))
+STRATEGY = Strategy("fasgd", FasgdServer, GradientWorker, fields=("decay",), models=True)

@@ -7,12 +7,15 @@ Our own are named here; anybody's package adds one by an entry point of the grou
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
 from asgd.algorithms.base import ServerStrategy, Strategy, WorkerStrategy
+from asgd.algorithms.models import ServerOfModels, WorkerOfModels
 from asgd.errors import UserError
+from asgd.spec.models import JobOfModels, named_together
 from asgd.spec.types import JobSpec
 
 GROUP = "asgd.algorithms"
@@ -80,11 +83,17 @@ class Halves:
     spec: JobSpec
 
     def server(self) -> ServerStrategy:
-        """The half of one shard."""
+        """The half of one shard. Raises UserError where the job has several models, and it trains one."""
+        if isinstance(self.spec, JobOfModels):
+            refuse_models(self.spec, self.spec.names)
+            return ServerOfModels(self.spec, self.strategy)
         return self.strategy.server(self.spec)
 
     def worker(self) -> WorkerStrategy:
-        """The half of one worker."""
+        """The half of one worker. Raises as `server` does."""
+        if isinstance(self.spec, JobOfModels):
+            refuse_models(self.spec, self.spec.names)
+            return WorkerOfModels(self.spec, self.strategy)
         return self.strategy.worker(self.spec)
 
     @property
@@ -102,6 +111,18 @@ def halves(spec: JobSpec) -> Halves:
             f"spec.optimizer.groups: {name} does not say that it goes by them (Strategy.groups); allowed: none"
         )
     return Halves(found, spec)
+
+
+def refuse_models(spec: JobSpec, names: Sequence[str]) -> None:
+    """Raises UserError where the job's strategy can't train several models, called `names`, by steps of their own."""
+    name = str(spec.algorithm["name"])
+    found = strategy(name)
+    if not found.models or found.server(spec).rounds:
+        allowed = ", ".join(known for known in sorted(_OURS) if strategy(known).models)
+        raise UserError(
+            f"spec.algorithm.name: {name} trains one model a job, and the script connects {named_together(names)}, each"
+            f" with steps of its own; allowed: {allowed} (none of them synchronous)"
+        )
 
 
 def _full(point: EntryPoint) -> str:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from asgd.algorithms.base import WorkerStrategy
 from asgd.errors import UserError
+from asgd.spec.models import JobOfModels
 from asgd.spec.types import JobSpec, Optimizer, Schedule
 
 
@@ -35,7 +36,14 @@ def slowed(spec: JobSpec, rollbacks: int) -> JobSpec:
     """`spec` with the learning rate that is left after so many rollbacks."""
     if not rollbacks:
         return spec
-    factor, optimizer = rate_factor(spec, rollbacks), spec.optimizer
+    factor = rate_factor(spec, rollbacks)
+    if isinstance(spec, JobOfModels):
+        models = (replace(own, optimizer=_slower(own.optimizer, factor)) for own in spec.models)
+        spec = replace(spec, models=tuple(models))
+    return replace(spec, optimizer=_slower(spec.optimizer, factor))
+
+
+def _slower(optimizer: Optimizer, factor: float) -> Optimizer:
     groups = tuple(
         # Multiples follow the optimizer's rate.
         replace(group, learning_rate=group.learning_rate * factor)
@@ -43,14 +51,16 @@ def slowed(spec: JobSpec, rollbacks: int) -> JobSpec:
         else group
         for group in optimizer.groups
     )
-    rate = optimizer.learning_rate * factor
-    return replace(spec, optimizer=replace(optimizer, learning_rate=rate, groups=groups))
+    return replace(optimizer, learning_rate=optimizer.learning_rate * factor, groups=groups)
 
 
 def of_rule(spec: JobSpec, rule: WorkerStrategy) -> JobSpec:
     """`spec` as `rule` steps by it: with learning rate 1 where its optimizer has rates of its own."""
     if rule.optimizer is None or not rule.optimizer.relative:
         return spec
+    if isinstance(spec, JobOfModels):
+        models = (replace(own, optimizer=replace(own.optimizer, learning_rate=1.0)) for own in spec.models)
+        spec = replace(spec, models=tuple(models))
     return replace(spec, optimizer=replace(spec.optimizer, learning_rate=1.0))
 
 

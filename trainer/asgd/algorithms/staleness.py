@@ -56,4 +56,4 @@ class StalenessServer(GradientServer):
             gathered[:] = 0
 
 
-STRATEGY = Strategy("staleness-aware", StalenessServer, GradientWorker, fields=("softsync",))
+STRATEGY = Strategy("staleness-aware", StalenessServer, GradientWorker, fields=("softsync",), models=True)

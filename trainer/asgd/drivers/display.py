@@ -198,7 +198,7 @@ def _figures(status: Status) -> Iterator[str]:
     rule = status.stop_after
     if status.phase != "running":
         yield f"{status.phase} ({status.stop_reason})" if status.stop_reason else status.phase
-    yield f"updates {status.updates:,}{_goal(rule.updates)}"
+    yield f"updates {status.updates:,}{_goal(rule.updates)}{_models(status)}"
     yield f"samples {status.samples:,}{_goal(rule.samples)}{_epoch(status)}"
     yield f"{units.rate(status.samples_per_second)} samples/s"
     if status.loss is not None:
@@ -216,6 +216,13 @@ def _figures(status: Status) -> Iterator[str]:
 
 def _goal(goal: int | None) -> str:
     return "" if goal is None else f"/{goal:,}"
+
+
+def _models(status: Status) -> str:
+    """` (generator 120, critic 600)` where several have steps of their own."""
+    counts = {name: value for name, value in status.strategy_figures.items() if name.endswith("Updates")}
+    named = ", ".join(f"{name.removesuffix('Updates')} {value:,.0f}" for name, value in counts.items())
+    return f" ({named})" if named else ""
 
 
 def _epoch(status: Status) -> str:

@@ -23,6 +23,9 @@ from torch.utils.data import Dataset
 from asgd.errors import UserError
 from asgd.task import Task
 
+EVALUATED_AT_ONCE = 2000
+"""Images in one forward pass of an evaluation: what a layer gives for more does not stay in a processor's cache."""
+
 
 class Rows(Dataset[Any]):
     """Sample i is row i of each tensor; whole batches come out as a tuple of tensors, one gather each."""
@@ -84,16 +87,19 @@ def classification(model: nn.Module, images: Tensor, labels: Tensor, test_size: 
         model=model,
         loss=lambda model, batch: F.cross_entropy(model(batch[0]), batch[1]),
         data=Rows(images[train], labels[train]),
-        evaluate=_tested_on(images[test], labels[test]),
+        evaluate=tested_on(images[test], labels[test]),
         collate=as_it_is,
     )
 
 
-def _tested_on(images: Tensor, labels: Tensor) -> Callable[[nn.Module], dict[str, float]]:
+def tested_on(images: Tensor, labels: Tensor) -> Callable[[nn.Module], dict[str, float]]:
+    """Measures accuracy and test_loss of a classifier on these images."""
+
     @torch.no_grad()
     def evaluate(model: nn.Module) -> dict[str, float]:
         device = next(model.parameters()).device
-        answers, truth = model(images.to(device)), labels.to(device)
+        answers = torch.cat([model(part.to(device)) for part in torch.split(images, EVALUATED_AT_ONCE)])
+        truth = labels.to(device)
         accuracy = (answers.argmax(1) == truth).float().mean()
         return {"accuracy": float(accuracy), "test_loss": float(F.cross_entropy(answers, truth))}
 

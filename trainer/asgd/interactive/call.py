@@ -132,8 +132,12 @@ def replay(
     cannot be replayed.
     """
     refuse_inside_a_run()
-    run = run_or_folder if isinstance(run_or_folder, Run) else None
-    folder = run.output if run is not None else Path(run_or_folder)  # type: ignore[arg-type]  # no Run
+    run: Run | None = None
+    folder: Path | None
+    if isinstance(run_or_folder, Run):
+        run, folder = run_or_folder, run_or_folder.output
+    else:
+        folder = Path(run_or_folder)
     if folder is None:
         raise UserError(f"{run!r} has no folder: it has not begun")
     launched = Launched(

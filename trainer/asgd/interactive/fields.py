@@ -52,6 +52,18 @@ def values_of(keywords: Mapping[str, Any], sets: Mapping[str, Any] | None) -> Va
     return whole + single
 
 
+def filled_in(values: Values, fields: Mapping[str, Any]) -> Values:
+    """`values`, and before them what a Task is made for (`Task.fields`) and nobody has said otherwise."""
+    found = Values()
+    for path, value in fields.items():
+        steps = ("spec", *path.split("."))
+        # NB: rules to stop by are said together.
+        asked = steps[:2] if steps[1] == "stopAfter" else steps
+        if not any(at[: len(asked)] == asked or asked[: len(at)] == at for at, _ in values):
+            found.append((steps, plain(value, steps)))
+    return found + values
+
+
 def document_of(value: Mapping[str, Any]) -> dict[str, Any]:
     """A whole AsgdJob from a mapping that is one, or its spec. Raises JobError for what JSON can't hold."""
     whole = "spec" in value or "kind" in value

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from asgd.errors import UserError
 from asgd.host.private import private_folder
-from asgd.interactive.fields import Values, document_of, values_of
+from asgd.interactive.fields import Values, document_of, filled_in, values_of
 from asgd.interactive.protocol import Order
 from asgd.interactive.sending import Entrypoint, entrypoint_of
 from asgd.spec import Job, job_of, load_job, with_files
@@ -43,6 +43,7 @@ def order_of(
             job, folder = job_of(document_of(task_or_job), values), Path.cwd()
         else:
             entrypoint = _entrypoint(task_or_job, staging)
+            values = filled_in(values, getattr(task_or_job, "fields", {}))
             job, folder = job_of(document_of({"entrypoint": entrypoint.text}), values), entrypoint.folder
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-import msgspec
-
 from asgd import exitcodes
 from asgd.errors import TryAgain
 from asgd.host.env import ProcessConfig
@@ -26,8 +24,8 @@ from asgd.loggers.starting import Loggers, Paths
 from asgd.report.history import HistoryWriter
 from asgd.spec.environment import Env
 from asgd.spec.status import Status
-from asgd.wire.ask import Asker
-from asgd.wire.messages import Command, Done
+from asgd.wire.ask import Asker, status_of
+from asgd.wire.messages import Command
 
 ASK_SECONDS = 1.0
 SOON_SECONDS = 0.1
@@ -110,9 +108,6 @@ def identity_of(config: ProcessConfig) -> str:
 
 def _status(asker: Asker) -> Status | None:
     try:
-        answer = asker.ask(Command("status"), ASK_SECONDS)
+        return status_of(asker.ask(Command("status"), ASK_SECONDS))
     except TryAgain:
         return None
-    if not isinstance(answer, Done) or len(answer.body) <= len(b"{}"):
-        return None
-    return msgspec.json.decode(answer.body, type=Status)

@@ -74,6 +74,7 @@ class Joined(Record, tag=3, frozen=True):
     sequence: int
     node: str = ""
     tensors: bytes = b""
+    rule: bytes = b""
 
 
 class Brought(Record, tag=4, frozen=True):

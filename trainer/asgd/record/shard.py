@@ -66,6 +66,7 @@ class ShardRecorder(Recorder):
                 sequence=who.sequence,
                 node=who.node,
                 tensors=who.tensors,
+                rule=who.rule,
             )
         )
 

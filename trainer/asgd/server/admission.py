@@ -20,8 +20,9 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from asgd.algorithms.followed import Settings, unusable
+from asgd.algorithms.followed import unusable
 from asgd.errors import ProtocolError
+from asgd.spec.phases import plausible
 from asgd.wire import limits, rule
 from asgd.wire.agreement import readable
 from asgd.wire.messages import (
@@ -153,7 +154,7 @@ def _hello(message: Hello, known: Known) -> Found:
         return "dataset", f"this job's data has {known.dataset} samples, not {message.dataset}"
     if not readable(message.digest):
         return "digest", "no description of data and model"
-    if not rule.readable(message.rule):
+    if not rule.readable(message.rule, message.size):
         return "rule", "no description of an optimizer"
     return _another(known, message.role, message.index) or _past(message, known) or _model(message, known)
 
@@ -211,7 +212,7 @@ def _exchange(message: Exchange, known: Known) -> Found:
         return "codec", f"{message.codec!r} and {message.answer!r}: codecs are {', '.join(CODECS)}"
     if message.visits and (found := _visits(message, known)):
         return found
-    if message.settings and (found := _settings(message.settings, known)):
+    if message.settings and (found := _settings(message, known)):
         return found
     if message.meta or known.figures:
         # NB: a batch that was dropped comes without a vector, and nothing is done with it.
@@ -220,8 +221,8 @@ def _exchange(message: Exchange, known: Known) -> Found:
     return None
 
 
-def _settings(settings: Settings, known: Known) -> Found:
-    told = rule.unpack(known.rule)
+def _settings(message: Exchange, known: Known) -> Found:
+    settings, told = message.settings, rule.part_of(known.rule, message.part)
     if told is None or told.optimizer is None or len(settings) != len(told.groups):
         return "settings", f"figures of {len(settings)} groups, which no optimizer of the servers has"
     bad = unusable(told.optimizer, settings)
@@ -292,6 +293,9 @@ def _beat(message: Beat, known: Known) -> Found:
     for spread in (times.own, times.exchange) if times else ():
         if not _plausible(spread.counts, spread.seconds):
             return "report", "durations that nobody can have measured"
+    told = getattr(message.report, "phases", None)
+    if told and not plausible(told.number, told.seconds_ago, told.letters):
+        return "report", "phases that nobody can have gone through"
     return None
 
 

@@ -14,6 +14,7 @@ from asgd.kernel import F32
 
 NAME = "ema"
 """Of the array in checkpoints."""
+ALL = slice(None)
 _BLOCK = 1 << 16
 """Elements that are worked on at once: the difference stays in the processor's cache."""
 
@@ -47,24 +48,25 @@ class Average:
             # NB: a shard with other borders is told no number, and has an average all the same.
             self.updates = 1 if updates is None else updates
 
-    def pushed(self, weights: F32) -> None:
-        """A push is in the weights (n,)."""
+    def pushed(self, weights: F32, span: slice = ALL) -> None:
+        """A push is in the weights (n,); one of a single model of several has moved the elements `span` alone."""
         if not self._by_rounds:
-            self._step(weights)
+            self._step(weights, span)
 
     def closed(self, weights: F32) -> None:
         """A round is in the weights (n,)."""
-        self._step(weights)
+        self._step(weights, ALL)
 
-    def _step(self, weights: F32) -> None:
+    def _step(self, weights: F32, span: slice) -> None:
         if self.vector is None or self._decay is None:
             return
         self.updates += 1
         if self.updates == 1:
             np.copyto(self.vector, weights)
             return
+        weights, vector = weights[span], self.vector[span]
         for start in range(0, weights.size, _BLOCK):
-            part = self.vector[start : start + _BLOCK]
+            part = vector[start : start + _BLOCK]
             rest = self._scratch[: part.size]
             np.subtract(weights[start : start + _BLOCK], part, out=rest)
             kernel.axpy(part, rest, 1.0 - self._decay)

@@ -14,7 +14,7 @@ from asgd.algorithms.base import ServerStrategy
 from asgd.algorithms.registry import halves
 from asgd.algorithms.rounds import RoundServer
 from asgd.algorithms.schedule import slowed
-from asgd.errors import ProtocolError
+from asgd.errors import ProtocolError, UserError
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
 from asgd.server.answers import PRIMARY, Answer, Answers, Sender
@@ -183,7 +183,7 @@ class ServerCore:
                 )
             try:
                 self._take_rule(message.rule)
-            except ProtocolError as error:
+            except (ProtocolError, UserError) as error:
                 return Fault("layout", f"{how}, and {error}; allowed: the same optimizer", shard.term)
         shard.rule_earlier = False
         return None
@@ -295,6 +295,7 @@ class ServerCore:
     def tick(self, now: float) -> Answers:
         """Moves time on."""
         self.traffic.only(self.shard.members)
+        self.traffic.held_back = len(self.parked)
         if self.saving:
             self.saving.tick(now)
             self._let_train(self.saving, now)

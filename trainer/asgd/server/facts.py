@@ -5,6 +5,7 @@ Made from the live objects at one moment; whoever reads them knows nothing of wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from asgd.server.shard import Shard
@@ -45,6 +46,8 @@ class JobFacts:
     save_error: str = ""
     """Why the newest save failed, or what keeps the one under way; empty if nothing is wrong."""
     serving: ServingView = field(default_factory=ServingView)
+    staleness_of: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """{worker: its accepted pushes, and the sum of their staleness on shard 0}, of this start."""
 
     @property
     def lost_updates(self) -> int:
@@ -64,8 +67,23 @@ def shard_report(shard: Shard, traffic: Traffic) -> ShardReport:
         rollbacks=shard.rollbacks,
         sent=traffic.sent,
         received=traffic.received,
+        requests=sum(map(sum, traffic.counts.values())),
+        busy_microseconds=round(1e6 * sum(traffic.seconds.values())),
+        held_back=traffic.held_back,
         codec_saved=shard.saved,
     )
+
+
+def save_error(own: str | None, reports: Mapping[int, ShardReport], newest: str) -> str:
+    """The first trouble of a save: shard 0's `own` (None: there is no store), another shard's, that of the newest."""
+    if own is None:
+        return ""
+    others = (
+        f"shard {index}: {report.store_trouble}"
+        for index, report in sorted(reports.items())
+        if report.store_trouble
+    )
+    return own or next(others, newest)
 
 
 def serving(traffic: Traffic) -> ServingView:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from asgd.server.mean import Mean
 from asgd.server.progress import Debt
-from asgd.spec.status import WorkerTimes
+from asgd.spec.status import PhasesView, WorkerTimes
 from asgd.wire.messages import Granted
 
 PAST_MOST = 256
@@ -37,6 +37,11 @@ class Member:
     own_loop: bool = False
     """It runs a loop of its own, which may do other things between two steps."""
     times: WorkerTimes = field(default_factory=WorkerTimes)
+    phases: PhasesView = field(default_factory=PhasesView)
+    phases_at: float = 0.0
+    """When it told them."""
+    lane: str = ""
+    """What its exchanges go over, as it says."""
     number: int = 0
     """Memberships are numbered within a term of shard 0: a worker that was given up begins another."""
     asked: int = 0

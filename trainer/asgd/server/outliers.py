@@ -28,12 +28,23 @@ class Outliers:
 
     def __init__(self, rule: OutlierRule) -> None:
         self.rule = rule
+        self._others: dict[int, Outliers] = {}
+        """Of the models after the first one: what is usual for one says nothing of another."""
         self.usual = 0.0
         self.seen = 0
         """Pushes that were not all zero."""
         self.workers: Counter[int] = Counter()
         """{worker: its pushes that were refused}"""
         self.limit = math.inf
+
+    def of(self, part: int) -> Outliers:
+        """Those of model number `part` of several."""
+        if not part:
+            return self
+        if part not in self._others:
+            self._others[part] = Outliers(self.rule)
+            self._others[part].workers = self.workers
+        return self._others[part]
 
     def judge(self, largest: float) -> str:
         """Why a push with an element of this size is refused, inf for what is not finite; '' if it is not."""
@@ -63,7 +74,9 @@ class Outliers:
     def state(self) -> dict[str, Any]:
         """What a save keeps."""
         counts = {str(worker): count for worker, count in sorted(self.workers.items())}
-        return {"usual": self.usual, "seen": self.seen, "workers": counts}
+        own = {"usual": self.usual, "seen": self.seen, "workers": counts}
+        others = {str(part): [other.usual, other.seen] for part, other in sorted(self._others.items())}
+        return own | ({"others": others} if others else {})
 
     def load(self, state: dict[str, Any]) -> None:
         """Takes over what `state` returned."""
@@ -72,3 +85,8 @@ class Outliers:
         counts = named if isinstance(named, dict) else dict.fromkeys(named, 1)
         self.workers = Counter({int(worker): int(count) for worker, count in counts.items()})
         self._bound()
+        self._others = {}
+        for part, (usual, seen) in state.get("others", {}).items():
+            other = self.of(int(part))
+            other.usual, other.seen = usual, seen
+            other._bound()

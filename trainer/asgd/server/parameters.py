@@ -5,7 +5,7 @@ Its full-sized arrays and the rest as JSON-able values are what a checkpoint has
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -27,7 +27,7 @@ from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
 from asgd.wire.messages import Exchange
-from asgd.wire.partition import CHUNK, block_edges, chunk_count, named_sizes, shard_range
+from asgd.wire.partition import CHUNK, Cuts, Range, block_edges, chunk_count, named_sizes, shard_range
 
 
 class Seen(Struct):
@@ -59,14 +59,17 @@ class Parameters:
         """{worker: incarnation} that said hello and is not known to be gone."""
         self.seen: dict[int, Seen] = {}
         self.histogram: Counter[int] = Counter()
+        self.staleness_of: dict[int, tuple[int, int]] = {}
+        """{worker: its accepted pushes, and the sum of their staleness}, of this start."""
         self.refused: Counter[str] = Counter()
         self.outliers = Outliers(spec.outliers)
         self.rule = b""
         """The optimizer that the workers' scripts have handed over, as in `Hello`; empty: `spec.optimizer`."""
         self.rule_earlier = False
         """It is of an earlier start of the job, whose script may have had another one."""
-        self.settings: Settings = []
-        """As the newest push told them."""
+        self.settings: defaultdict[int, Settings] = defaultdict(list)
+        """As the newest push told them; of each model where there are several."""
+        self.cuts = Cuts(Range(0, 0))
         self.unsaved = False
         """Nobody trains yet: the initial weights are still to be saved, for the job may have to go back to them."""
         self.spoils = 0
@@ -84,30 +87,52 @@ class Parameters:
         self._bringer: tuple[int, int] | None = None
         self._brought = 0
 
+    def note_staleness(self, worker: int, staleness: int) -> None:
+        """A push of `worker` was accepted."""
+        self.histogram[staleness] += 1
+        pushes, total = self.staleness_of.get(worker, (0, 0))
+        self.staleness_of[worker] = pushes + 1, total + staleness
+
     def take_rule(self, rule: bytes, spec: JobSpec, strategy: ServerStrategy) -> None:
         """From now on this is a job of `spec`, for the first worker's script has handed an optimizer over.
 
         What a checkpoint has given stays; raises ProtocolError where it lacks what this optimizer needs.
         """
+        if self.ready and tuple(strategy.edges) != tuple(self.strategy.edges):
+            raise ProtocolError("the checkpoint is of other models")
         if self.ready and (lacks := set(strategy.slots) - self.state.slots.keys()):
             raise ProtocolError(f"the checkpoint has no {', '.join(sorted(lacks))}")
-        self.rule, self.spec, self.strategy, self.settings = rule, spec, strategy, []
+        self.rule, self.spec, self.strategy = rule, spec, strategy
+        self.settings.clear()
         if self.size is not None and not self.ready:
             self.allocate(self.size, self.layout)
 
     def follow(self, message: Exchange) -> None:
         """What a push brings is applied with its own figures of the script's optimizer."""
-        settings = message.settings
-        if settings == self.settings or message.bare:
+        settings, part = message.settings, message.part
+        if settings == self.settings[part] or message.bare:
             return
-        self.settings = settings
+        self.settings[part] = settings
         told = slower(settings, rate_factor(self.spec, self.rollbacks))
-        self.strategy.follow(moved(self.spec.optimizer, told))
+        self.strategy.follow_in(part, moved(self.strategy.brought(part), told))
+
+    def usual(self, part: int) -> Outliers:
+        """What is usual of pushes about `part`: of each model by itself where there are several."""
+        return self.outliers.of(part) if self.state.models else self.outliers
+
+    def moved_by(self, push: Push) -> slice:
+        """Elements that a push is about, where it is a step of one of several models; else all."""
+        if not self.cuts.edges:
+            return slice(None)
+        own = self.cuts.part(push.part, push.parts)
+        return slice(own.start, own.stop)
 
     def allocate(self, size: int, layout: str) -> None:
         """Makes the arrays for a model of `size` parameters."""
         self.size, self.layout = size, layout
         part = shard_range(size, self.index, self.shards)
+        self.cuts = Cuts(part, self.strategy.edges)
+        self.state.models = [0] * (len(self.strategy.edges) and self.strategy.parts)
         self.state.start, self.state.blocks = part.start, [0, size]
         self.state.weights = self.memory(part.size)
         self.state.slots = {name: np.zeros(part.size, np.float32) for name in self.strategy.slots}
@@ -123,11 +148,10 @@ class Parameters:
         if tensors:
             self.tensors = self.tensors or tensors
             self.state.blocks = block_edges(tensors, self.size or 0)
-        hyper = self.strategy.hyper
-        if hyper.laid_out:
+        if self.strategy.laid_out:
             return ""
         try:
-            hyper.lay_out(named_sizes(self.tensors or b"[]"))
+            self.strategy.lay_out(named_sizes(self.tensors or b"[]"))
         except UserError as error:
             return str(error)
         return ""
@@ -183,6 +207,7 @@ class Parameters:
             "rule": self.rule.decode(),
             # NB: it is written while the strategy goes on.
             "facts": deepcopy(self.state.facts),
+            **({"models": list(self.state.models)} if self.state.models else {}),
         }
 
     def start_over(self) -> None:
@@ -191,6 +216,8 @@ class Parameters:
 
     def restore(self, size: int, layout: str, arrays: dict[str, F32], meta: dict[str, Any]) -> None:
         """Takes over a checkpoint; `meta` without `seen` (another shard count) forgets old pushes."""
+        if self.strategy.edges and len(meta.get("models", [])) != self.strategy.parts:
+            raise ProtocolError("the checkpoint does not tell the updates of each model")
         self.allocate(size, layout)
         self.average.restore(arrays, meta.get("averaged"))
         for name, array in {"weights": self.state.weights, **self.state.slots}.items():
@@ -204,6 +231,8 @@ class Parameters:
             name: array for name, array in arrays.items() if grown and name.startswith(grown)
         }
         self.state.version, self.state.samples = meta["version"], meta["samples"]
+        if self.strategy.edges:
+            self.state.models = list(meta["models"])
         self.seen = {int(k): msgspec.convert(v, Seen) for k, v in meta.get("seen", {}).items()}
         self.histogram = Counter({int(k): v for k, v in meta.get("histogram", {}).items()})
         self.refused = Counter(meta.get("refused", {}))

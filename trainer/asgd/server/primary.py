@@ -16,7 +16,7 @@ from asgd.server.beaten import beaten
 from asgd.server.collecting import Collecting
 from asgd.server.commands import Commands
 from asgd.server.coordinator import PAUSE_SECONDS, RETURN_SECONDS, Coordinator
-from asgd.server.facts import JobFacts, serving, shard_report
+from asgd.server.facts import JobFacts, save_error, serving, shard_report
 from asgd.server.failures import Failures
 from asgd.server.pool import Wanted
 from asgd.server.rhythm import Counts, needs_size
@@ -241,7 +241,7 @@ class Primary:
             if not member and not coordinator.stop_reason:
                 return Fault("hello", "say hello first", self.shard.term)
             if isinstance(report, WorkerReport):
-                self._worker_report(message.index, report)
+                self._worker_report(message.index, report, now)
         elif message.role == "evaluator":
             coordinator.meet_evaluator(now, message.incarnation)
             if why := coordinator.evaluator.given_up:
@@ -258,9 +258,10 @@ class Primary:
             return
         self.coordinator.keeps_best(message.best, self._saving.facts.uri, message.trouble)
 
-    def _worker_report(self, index: int, report: WorkerReport) -> None:
+    def _worker_report(self, index: int, report: WorkerReport, now: float) -> None:
         if member := self.coordinator.members.get(index):
-            member.times = report.times
+            member.times, member.phases = report.times, report.phases
+            member.lane, member.phases_at = report.lane, now
         if report.buffers:
             self._commands.buffers[index] = report.buffers
 
@@ -369,12 +370,10 @@ class Primary:
             save=self.collecting.facts(now) if self.collecting else None,
             save_error=self._save_error(now),
             serving=serving(self.traffic),
+            staleness_of=self.shard.staleness_of,
         )
 
     def _save_error(self, now: float) -> str:
         if self._saving is None or self.collecting is None:
             return ""
-        troubles = [self._saving.trouble(now)]
-        for index, report in sorted(self.reports.items()):
-            troubles.append(report.store_trouble and f"shard {index}: {report.store_trouble}")
-        return next(filter(None, troubles), self.collecting.error)
+        return save_error(self._saving.trouble(now), self.reports, self.collecting.error)

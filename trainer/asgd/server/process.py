@@ -50,6 +50,8 @@ def open_service(
     store = open_store(config.checkpoint) if config.checkpoint else None
     term = store.claim_term(config.index, config.run) if store else 1
     found = _find(config, store, back)
+    if store and not (found or config.index or store.local):
+        store.drop_optimizers()
     facts = _facts(store, goes_back=spec.on_divergence == "Rollback" and not config.index) if store else None
     ports = _open_ports(config)
     rule = halves(spec).server()

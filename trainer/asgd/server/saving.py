@@ -261,7 +261,9 @@ class Saving:
 
     def trouble(self, now: float) -> str:
         """What is wrong with the store at this moment, in a sentence; empty if nothing is."""
-        waited = now - self._since if self._at_work is not None else 0.0
+        if self._at_work is None:
+            return ""
+        waited = now - self._since
         if waited <= SLOW_SECONDS + self._size / SLOW_BYTES:
             return ""
         return f"the checkpoint store has not answered for {waited:.0f} s"

@@ -20,14 +20,7 @@ from asgd.server.parameters import Parameters, Seen
 from asgd.wire import codec
 from asgd.wire.agreement import layout_difference
 from asgd.wire.messages import OF_AVERAGE, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import (
-    CHUNK,
-    chunk_count,
-    chunk_slice,
-    part_chunk,
-    part_range,
-    shard_range,
-)
+from asgd.wire.partition import CHUNK, chunk_slice, shard_range
 
 Piece = tuple[slice, Any]
 """A chunk: its elements within the shard, and its frame."""
@@ -163,7 +156,7 @@ class Shard(Parameters):
                 "order", f"chunk {message.chunk} of push {message.sequence} is out of order", self.term
             )
         pieces, looked = self._pieces(message, payload), None
-        if message.settings != self.settings:
+        if message.settings != self.settings[message.part]:
             self.follow(message)
         if fresh:
             looked = self._largest(message, *pieces[0])
@@ -195,6 +188,8 @@ class Shard(Parameters):
                 name = self.spec.algorithm["name"]
                 raise ProtocolError(f"push {message.sequence} has no payload, which {name} cannot use")
             return 0.0
+        if span.start == span.stop and self.cuts.edges:  # of this model nothing is held here
+            return 0.0
         return codec.largest(message.codec, frame, span.stop - span.start, self.spec.codec)
 
     def _stranger(self, index: int, incarnation: int) -> Fault | None:
@@ -225,31 +220,33 @@ class Shard(Parameters):
         return next_one or (message.sequence > seen.sequence and message.chunk == 0)
 
     def _beyond(self, message: Exchange | Pull, run: int) -> Fault | None:
-        if message.part < message.parts and message.chunk + run <= self._chunks_of(message):
+        known = not self.cuts.edges or message.parts in (1, self.strategy.parts)
+        if known and message.part < message.parts and message.chunk + run <= self._chunks_of(message):
             return None
         text = f"chunk {message.chunk} of part {message.part} of {message.parts}: this shard has {self.chunks} chunks"
         return Fault("protocol", text, self.term)
 
     def _chunks_of(self, message: Exchange | Pull) -> int:
-        return chunk_count(part_range(self.state.weights.size, message.part, message.parts).size)
+        return self.cuts.count(message.part, message.parts)
 
     def _span(self, message: Exchange | Pull, run: int) -> slice:
-        return part_chunk(self.state.weights.size, message.chunk, message.part, message.parts, run)
+        return self.cuts.chunk(message.chunk, message.part, message.parts, run)
 
     def _begin(self, message: Exchange, largest: float) -> Seen:
         """The first chunk of a new push: it gets its verdict, and if accepted its version."""
-        state = self.state
+        state, outliers = self.state, self.usual(message.part)
+        version = state.models[message.part] if state.models else state.version
         push = Push(
-            message.index, message.sequence, message.base, max(0, state.version - message.base),
-            state.version + 1, message.samples, message.steps, message.loss, meta=message.meta, bare=message.bare,
+            message.index, message.sequence, message.base, max(0, version - message.base),
+            version + 1, message.samples, message.steps, message.loss, meta=message.meta, bare=message.bare,
             part=message.part, parts=message.parts,
         )  # fmt: skip
         # NB: what was computed from weights that are undone, or are still to be, says nothing of anybody.
         undone = message.rollbacks != self.rollbacks
-        reason = "rollback" if undone else self.outliers.judge(largest)
+        reason = "rollback" if undone else outliers.judge(largest)
         if reason == "outlier":
-            self.outliers.refused(message.index, largest)
-        if not reason and message.base > state.version:
+            outliers.refused(message.index, largest)
+        if not reason and message.base > version:
             reason = "rollback"
         reason = reason or self.strategy.admit(push, state)
         seen = self.seen[message.index] = Seen(message.incarnation, message.sequence)
@@ -264,34 +261,37 @@ class Shard(Parameters):
         seen.push = push
         if push.steps:
             state.version += not self.strategy.rounds
+            if state.models:
+                state.models[message.part] += 1
             state.samples += message.samples
-            self.histogram[push.staleness] += 1
+            self.note_staleness(message.index, push.staleness)
         return seen
 
     def _apply(
         self, message: Exchange, pieces: list[Piece], looked: float | None, seen: Seen, push: Push
     ) -> None:
         """Some chunks of an accepted push; the last one of all completes it. `looked`: the first one's largest."""
-        state = self.state
+        state, outliers = self.state, self.usual(push.part)
         for piece in pieces if not push.bare else ():
-            found = self._fold(message, piece, looked, push)
-            if found >= self.outliers.limit:
+            found = self._fold(message, piece, looked, push, outliers.limit)
+            if found >= outliers.limit:
                 self._spoil(message.index, seen, push, found)
                 return
             push.largest, looked = max(push.largest, found), None
         if push.bare or message.chunk + message.run == self._chunks_of(message):
             seen.push = None
-            self.outliers.told(push.largest)
+            outliers.told(push.largest)
             self.strategy.finish(state, push)
             if push.steps:
                 self._advance(message.index)
-                self.average.pushed(state.weights)
+                self.average.pushed(state.weights, self.moved_by(push))
 
     def _spoil(self, index: int, seen: Seen, push: Push, largest: float) -> None:
         """A push that left during backward, or a worker that lies: at most what came before is in."""
-        reason = self.outliers.judge(largest)
+        outliers = self.usual(push.part)
+        reason = outliers.judge(largest)
         if reason == "outlier":
-            self.outliers.refused(index, largest)
+            outliers.refused(index, largest)
         seen.verdict, seen.push = f"refused:{reason}", None
         self.refused[reason] += 1
         self.spoils += 1
@@ -299,10 +299,10 @@ class Shard(Parameters):
         if push.steps:
             self._pass_over(index, reason)
 
-    def _fold(self, message: Exchange, piece: Piece, looked: float | None, push: Push) -> float:
+    def _fold(self, message: Exchange, piece: Piece, looked: float | None, push: Push, limit: float) -> float:
         """Hands a chunk to the strategy, or does it here where that is one addition; returns its largest element.
 
-        What reaches the limit is not handed on.
+        What reaches `limit` is not handed on.
 
         NB: what decides about a whole push is looked at before anything is added; what follows, in the same pass.
         """
@@ -310,17 +310,19 @@ class Shard(Parameters):
         weights, factor = state.weights[span], self.strategy.factor(state, push)
         if not message.finite:
             return math.inf
+        if span.start == span.stop and self.cuts.edges:
+            return 0.0
         if factor is None or factor >= 0:
             looked = self._largest(message, span, frame) if looked is None else looked
-            if looked >= self.outliers.limit:
+            if looked >= limit:
                 return looked
             vector = codec.decode(message.codec, frame, weights.size, how, self._decoded)
             self.strategy.apply(state, span, push, vector)
         elif looked is not None:
             codec.add(message.codec, frame, weights, factor, how)
         else:
-            looked = codec.add_below(message.codec, frame, weights, factor, self.outliers.limit, how)
-            if looked >= self.outliers.limit:
+            looked = codec.add_below(message.codec, frame, weights, factor, limit, how)
+            if looked >= limit:
                 return looked
         push.applied += weights.size
         self.saved += weights.nbytes - memoryview(frame).nbytes
@@ -358,7 +360,7 @@ class Shard(Parameters):
         return Reply(
             self.term, sequence, chunk, state.version, verdict, state.workers, state.samples,
             self.pulled_codec if pull else "", notes=self.strategy.notes(state, worker),
-            stamp=self.recorder.stamp, rollbacks=self.rollbacks,
+            stamp=self.recorder.stamp, rollbacks=self.rollbacks, models=list(state.models),
         )  # fmt: skip
 
     @property
@@ -387,7 +389,7 @@ class Shard(Parameters):
             # NB: the next record after the reply's stamp; strategies and shadows may keep what they tell.
             self.recorder.told(worker, message)
         weights = self.weights(message, worker, reply.run)
-        if weights is None:
+        if weights is None or (not weights.size and self.cuts.edges):
             return None
         reply.whole = message.parts == 1
         if self.shadows and worker >= 0 and reply.whole:

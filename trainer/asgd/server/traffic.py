@@ -26,6 +26,8 @@ class Traffic:
         self.checkpoint_time = 0.0
         self.store_seconds = 0.0
         """How long the checkpoint store has been at work on what it was asked; 0 while it has nothing to do."""
+        self.held_back = 0
+        """Pulls that wait here for other workers."""
         self.refused: Counter[tuple[str, str]] = Counter()
         """{(peer, reason): messages} that were not served."""
 

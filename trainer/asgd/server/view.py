@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from asgd.algorithms.schedule import rate_factor
 from asgd.server.coordinator import Coordinator
 from asgd.server.facts import JobFacts, SaveFacts
 from asgd.server.members import Member
+from asgd.server.pool import Pool
+from asgd.server.progress import without_data
 from asgd.server.waiting import waiting_for
-from asgd.spec.status import CheckpointView, StalenessView, Status, WorkerView
+from asgd.spec.status import (
+    CheckpointView,
+    DataView,
+    PhasesView,
+    ShardView,
+    StalenessView,
+    Status,
+    WorkerView,
+)
+from asgd.wire.reports import ShardReport
 
 LOST_MOST = 256
 """So many indices of lost workers are told."""
@@ -49,7 +61,7 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         job=facts.job,
         phase=coordinator.phase,
         algorithm=str(coordinator.spec.algorithm["name"]),
-        workers=[_worker(coordinator, member, now) for member in members],
+        workers=[_worker(coordinator, member, facts, now) for member in members],
         workers_seen=len(coordinator.seen),
         workers_lost=sorted(coordinator.lost)[:LOST_MOST],
         workers_unlisted=coordinator.roster.unlisted,
@@ -93,7 +105,27 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         guarantee=coordinator.guarantee,
         stop_after=coordinator.spec.stop_after,
         serving=facts.serving,
+        shards=[_shard(report, term) for report, term in zip(shards, facts.terms, strict=True)],
+        data=_data(coordinator.pool) if coordinator.pool else None,
     )
+
+
+def _data(pool: Pool) -> DataView:
+    out = (span for spans in pool.leased.values() for span in spans)
+    return DataView(
+        pool.size, pool.visited, _samples(out), _samples(pool.returned), pool.revisited, pool.skipped
+    )
+
+
+def _shard(report: ShardReport, term: int) -> ShardView:
+    return ShardView(
+        report.version, term, report.ready, report.sent, report.received, report.requests,
+        report.busy_microseconds / 1e6, report.held_back, report.lost,
+    )  # fmt: skip
+
+
+def _samples(spans: Iterable[tuple[int, int, int]]) -> int:
+    return sum(stop - start for _, start, stop in spans)
 
 
 def _rollbacks(coordinator: Coordinator) -> dict[str, Any]:
@@ -122,9 +154,11 @@ def _origin(coordinator: Coordinator, now: float) -> float:
     return start - coordinator.seconds_before
 
 
-def _worker(coordinator: Coordinator, member: Member, now: float) -> WorkerView:
+def _worker(coordinator: Coordinator, member: Member, facts: JobFacts, now: float) -> WorkerView:
     origin, alive = _origin(coordinator, now), member.ended is None
     idle = coordinator.idle(member, now) if alive else 0.0
+    held = coordinator.held(member.index) if alive else 0
+    pushes, staleness_total = facts.staleness_of.get(member.index, (0, 0))
     lived = (member.ended if member.ended is not None else now) - member.joined
     return WorkerView(
         index=member.index,
@@ -138,9 +172,25 @@ def _worker(coordinator: Coordinator, member: Member, now: float) -> WorkerView:
         refused=member.unusable,
         node=member.node,
         times=member.times,
-        samples_held=coordinator.held(member.index) if alive else 0,
+        samples_held=held,
         idle_seconds=idle,
+        waits=_waits(member, held) if alive else "",
+        phases=_phases(member, now) if alive else PhasesView(),
+        lane=member.lane,
+        pushes=pushes,
+        staleness_total=staleness_total,
     )
+
+
+def _waits(member: Member, held: int) -> str:
+    if member.debt.parked:
+        return "others"
+    return "data" if without_data(member, held) else ""
+
+
+def _phases(member: Member, now: float) -> PhasesView:
+    told = member.phases
+    return PhasesView(told.number, told.seconds_ago + max(0.0, now - member.phases_at), told.letters)
 
 
 def _checkpoint(save: SaveFacts | None) -> CheckpointView | None:

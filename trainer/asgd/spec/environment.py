@@ -62,7 +62,8 @@ class Env(StrEnum):
     STATE = (
         "ASGD_STATE",
         "folder in which workers keep what their own optimizers (Task.optimizer) remember, for their successors; not"
-        " set: such a state begins anew with each process",
+        " set: `optimizers/` in the object store that spec.checkpoint.uri names; without one such a state begins anew"
+        " with each process",
     )
     THREADS = (
         "ASGD_THREADS",

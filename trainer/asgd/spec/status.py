@@ -38,6 +38,57 @@ class WorkerTimes(Struct, rename="camel", frozen=True):
     """Of its exchanges with the servers."""
 
 
+class PhasesView(Struct, rename="camel", frozen=True):
+    """What one worker has done in the newest quarters of a second (`spec/phases.py`)."""
+
+    number: int = 0
+    """So many quarters of a second have passed since it started."""
+    seconds_ago: float = 0.0
+    """Since the newest of them ended."""
+    letters: str = ""
+    """One for each of the newest, the last one last: the shares of computing, reading data, pushing and waiting."""
+
+
+class ShardView(Struct, rename="camel", frozen=True):
+    """One parameter server shard, as it reports of itself."""
+
+    version: int = 0
+    """Updates applied to it."""
+    term: int = 0
+    """How often it was started; 0 for one that has not been heard of yet."""
+    ready: bool = True
+    """It has weights."""
+    sent: int = 0
+    """Payload bytes since it started."""
+    received: int = 0
+    """Payload bytes since it started."""
+    requests: int = 0
+    """Chunks of pushes and pulls that it served since it started."""
+    busy_seconds: float = 0.0
+    """What they took together."""
+    held_back: int = 0
+    """Pulls that wait here for other workers."""
+    lost: int = 0
+    """Acknowledged updates that its restarts have lost."""
+
+
+class DataView(Struct, rename="camel", frozen=True):
+    """What becomes of a map-style dataset, in samples."""
+
+    size: int = 0
+    """Of one epoch."""
+    visited: int = 0
+    """In accepted pushes, over all epochs."""
+    leased: int = 0
+    """Out with workers: not pushed yet."""
+    returned: int = 0
+    """Of workers that were lost, or of refused pushes: to be leased again."""
+    revisited: int = 0
+    """Visited twice in an epoch, because the server that had counted them was lost."""
+    skipped: int = 0
+    """Given up after two tries: what they gave was not finite."""
+
+
 class ServingView(Struct, rename="camel", frozen=True):
     """What shard 0 spent on pushes and pulls since it started."""
 
@@ -89,6 +140,16 @@ class WorkerView(Struct, rename="camel", frozen=True):
     """Leased to it and not pushed yet."""
     idle_seconds: float = 0.0
     """Without progress although it owes some; 0 for who waits for others, for data or for a server."""
+    waits: str = ""
+    """others (its pull is held back) | data (nothing to lease for it now); empty while it works."""
+    phases: PhasesView = PhasesView()
+    """What it does, in quarters of a second."""
+    lane: str = ""
+    """What its gradients and weights go over: shm | tcp | zeromq, as a word for all shards together."""
+    pushes: int = 0
+    """Its accepted pushes, as far as this start of shard 0 has counted them."""
+    staleness_total: int = 0
+    """Sum of their staleness on shard 0."""
 
     @property
     def alive(self) -> bool:
@@ -167,7 +228,8 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     strategy_figures: dict[str, float] = {}
     """{name: figure} that the strategy tells of itself. safeguard: `gradientLength`, the running length of gradients;
     in units that follow it `shortFloor`, `shortScore` (the median worker's now), `shortLimit` (who is further from the
-    median is rejected) and `largestShort` (of the run), the same for the long window; `calibrationRoundsLeft`."""
+    median is rejected) and `largestShort` (of the run), the same for the long window; `calibrationRoundsLeft`. Of a
+    script with several models the updates of each, as `generatorUpdates`."""
     versions: list[int] = []
     """Of each shard: updates applied to it."""
     restarts: dict[str, int] = {}
@@ -243,3 +305,7 @@ class Status(Totals, frozen=True, kw_only=True):
     """The stop rule in force; a live field of the job, so it comes with each status."""
     serving: ServingView = field(default_factory=ServingView)
     """What shard 0 spent on pushes and pulls."""
+    shards: list[ShardView] = []
+    """Each shard by itself, in order."""
+    data: DataView | None = None
+    """How far the data is dealt out; null for streams."""

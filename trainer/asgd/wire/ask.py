@@ -10,11 +10,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import zmq
 
 from asgd.errors import TryAgain
+from asgd.spec.status import Status
 from asgd.wire import control
-from asgd.wire.messages import AnyMessage, Message, decode, encode
+from asgd.wire.messages import AnyMessage, Done, Message, decode, encode
 
 ASK_AGAIN_SECONDS = 1.0
 
@@ -47,3 +49,10 @@ class Asker:
     def close(self) -> None:
         """Ends the connection."""
         self._context.destroy(linger=0)
+
+
+def status_of(answer: AnyMessage) -> Status | None:
+    """The job's status in the answer to `Command("status")`; None before shard 0 has anything to say."""
+    if not isinstance(answer, Done) or len(answer.body) <= len(b"{}"):
+        return None
+    return msgspec.json.decode(answer.body, type=Status)

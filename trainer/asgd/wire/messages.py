@@ -142,7 +142,7 @@ class Exchange(Message):
     shared: bool = False  # as in Reply
     bare: bool = False
     """The whole push stands here, for each shard alike, without a payload: for strategies that compare losses first."""
-    part: Version = 0
+    part: Version = 0  # of several models: its number; `base` then counts its own updates
     parts: Parts = 1
     run: Parts = 1
     """How many chunks from `chunk` on it is about; more than one only where they lie in the shared segment."""
@@ -196,8 +196,8 @@ class Reply(Message):
     whole: bool = True
     """False: it is about one part of the shard, whose chunks have no place in the segment."""
     run: Parts = 1
-    rollbacks: Natural = 0
-    """How often the job has gone back to a checkpoint (`server/rollback.py`), as far as this shard is."""
+    rollbacks: Natural = 0  # how often the job has gone back to a checkpoint, as far as this shard is
+    models: list[Natural] = []  # of several with own steps: the updates of each, as far as this shard is
 
 
 class Lease(Message):

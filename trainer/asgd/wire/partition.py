@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from asgd.errors import ProtocolError
 from asgd.kernel import F32
+from asgd.spec.models import within
 
 CHUNK = 1 << 19
 """Elements of a chunk: 2 MiB of float32 (decision 011)."""
@@ -103,10 +104,33 @@ def block_edges(tensors: bytes, size: int) -> list[int]:
     return edges if edges[-1] == size else [0, size]
 
 
-def part_chunk(size: int, index: int, part: int, parts: int, run: int = 1) -> slice:
-    """The same of a part that is exchanged alone, whose chunks are counted from its end; of all if `parts` is 1."""
-    if parts == 1:
-        return chunk_slice(size, index, run=run)
-    own = part_range(size, part, parts)
-    span = chunk_slice(own.size, index)
-    return slice(own.start + span.start, own.start + span.stop)
+class Cuts:
+    """How a shard that holds elements `whole` is cut where an exchange is about a part of it: evenly, or by models.
+
+    `edges`: where the job's models begin in the flat vector, and the last one ends; () for one model. Of some models a
+    shard may hold nothing: such a part is one chunk without elements, so that all shards count alike.
+    """
+
+    def __init__(self, whole: Range, edges: Sequence[int] = ()) -> None:
+        self.whole, self.edges = whole, edges
+        self._size = whole.size  # asked for at each chunk
+
+    def part(self, part: int, parts: int) -> Range:
+        """Part number `part` of `parts`, counted from the shard's first element."""
+        if parts == 1:
+            return Range(0, self._size)
+        if not self.edges:
+            return part_range(self._size, part, parts)
+        return Range(*within(self.edges, part, self.whole.start, self.whole.stop))
+
+    def count(self, part: int, parts: int) -> int:
+        """Chunks of it."""
+        return chunk_count(self._size if parts == 1 else self.part(part, parts).size)
+
+    def chunk(self, index: int, part: int, parts: int, run: int = 1) -> slice:
+        """Elements of `run` chunks of it; those of a part that is exchanged alone are counted from its end."""
+        if parts == 1:
+            return chunk_slice(self._size, index, run=run)
+        own = self.part(part, parts)
+        span = chunk_slice(own.size, index)
+        return slice(own.start + span.start, own.start + span.stop)

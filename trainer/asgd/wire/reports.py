@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from asgd.spec.status import WorkerTimes
+from asgd.spec.status import PhasesView, WorkerTimes
 from asgd.wire import limits
 
 Count = Annotated[int, Meta(ge=0, le=limits.TOTAL_MOST)]
@@ -58,6 +58,10 @@ class WorkerReport(Struct, tag="worker", tag_field="t"):
     times: WorkerTimes = WorkerTimes()
     buffers: Annotated[bytes, Meta(max_length=limits.BUFFERS_MOST)] = b""
     """Its model's float buffers as float32, now and then; empty: not this time."""
+    phases: PhasesView = PhasesView()
+    """What it does."""
+    lane: Name = ""
+    """What its exchanges go over."""
 
 
 class ShardReport(Struct, tag="shard", tag_field="t"):
@@ -89,6 +93,12 @@ class ShardReport(Struct, tag="shard", tag_field="t"):
     """What is wrong with its checkpoint store at this moment, in a sentence."""
     rollbacks: Count = 0
     """How often the job has gone back to a checkpoint, as far as this shard is."""
+    requests: Count = 0
+    """Chunks of pushes and pulls that this start has served."""
+    busy_microseconds: Count = 0
+    """What they took."""
+    held_back: Count = 0
+    """Pulls that wait here for other workers."""
     skipped: Text = ""
     """Which saves this start has passed over because they are not whole, in a sentence."""
 

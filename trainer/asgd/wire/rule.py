@@ -1,4 +1,5 @@
-"""The optimizer that a script has handed over (`asgd.connect(model, optimizer)`): brought by the first worker to join.
+"""The optimizer of a script (`asgd.connect(model, optimizer)`) or a task (`Task.optimizer`): the first worker to join
+brings it.
 
 The servers begin with `spec.optimizer`, and take this in its place before there are any weights. It is part of what all
 workers agree on, is kept with each shard's state, and says where the steps are made. Pure.
@@ -7,13 +8,14 @@ workers agree on, is kept with each shard's state, and says where the steps are 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from asgd.errors import ProtocolError
+from asgd.spec.models import Model, named_together, with_models
 from asgd.spec.types import JobSpec, Optimizer
 
 RULES = ("sgd", "adagrad", "adam", "adamw", "rmsprop", "adadelta")
@@ -31,34 +33,71 @@ class Rule(Struct, frozen=True, rename="camel"):
     """What the servers run; None: each worker steps by itself."""
     why: str = ""
     """Why each worker does, as `the servers have no rule for Adafactor`."""
+    owner: str | msgspec.UnsetType = msgspec.UNSET
+    """`task`; of a script's nothing is said, as it ever was."""
+
+    @property
+    def whose(self) -> str:
+        """Who has made it, for people."""
+        return "script" if isinstance(self.owner, msgspec.UnsetType) else self.owner
 
 
-def pack(rule: Rule) -> bytes:
+class Rules(Struct, frozen=True):
+    """Those of a job with several models, {name: rule} in the flat vector's order.
+
+    A rule without a `kind` is `spec.optimizer` as it is for this model.
+    """
+
+    models: dict[str, Rule]
+    sizes: list[Annotated[int, Meta(gt=0)]]
+    """Elements of each model."""
+
+
+_SEVERAL = b'{"models":'
+
+
+def pack(rule: Rule | Rules) -> bytes:
     """As it stands in `Hello.rule`."""
     return msgspec.json.encode(rule)
 
 
 @functools.lru_cache(maxsize=8)
-def unpack(data: bytes) -> Rule | None:
+def unpack(data: bytes) -> Rule | Rules | None:
     """What `pack` has made; None for nothing. Raises ProtocolError on anything else."""
     if not data:
         return None
+    kind: type[Rule | Rules] = Rules if data.startswith(_SEVERAL) else Rule
     try:
-        rule = msgspec.json.decode(data, type=Rule)
+        rule = msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"no description of a script's optimizer: {error}") from error
-    if rule.optimizer and rule.optimizer.name not in RULES:
-        raise ProtocolError(f"{rule.optimizer.name!r} is no optimizer of the servers")
+    if isinstance(rule, Rules):
+        if len(rule.models) != len(rule.sizes) or len(rule.models) < 2:
+            raise ProtocolError(f"{len(rule.models)} models with {len(rule.sizes)} sizes")
+        if any(not one.kind and one.optimizer is None for one in rule.models.values()):
+            raise ProtocolError("a model without an optimizer")
+    for one in rule.models.values() if isinstance(rule, Rules) else (rule,):
+        if one.kind and one.optimizer and one.optimizer.name not in RULES:
+            raise ProtocolError(f"{one.optimizer.name!r} is no optimizer of the servers")
     return rule
 
 
-def readable(data: bytes) -> bool:
-    """Whether `unpack` can read it."""
+def readable(data: bytes, size: int) -> bool:
+    """Whether `unpack` can read it, and it fits a model of `size` elements."""
     try:
-        unpack(data)
+        rule = unpack(data)
     except ProtocolError:
         return False
-    return True
+    return not isinstance(rule, Rules) or sum(rule.sizes) == size
+
+
+def part_of(data: bytes, part: int) -> Rule | None:
+    """The rule of what a push of `part` is about."""
+    rule = unpack(data)
+    if not isinstance(rule, Rules):
+        return rule
+    rules = [*rule.models.values()]
+    return rules[part] if part < len(rules) else None
 
 
 def with_rule(spec: JobSpec, data: bytes) -> JobSpec:
@@ -66,6 +105,16 @@ def with_rule(spec: JobSpec, data: bytes) -> JobSpec:
     rule = unpack(data)
     if rule is None:
         return spec
+    if isinstance(rule, Rules):
+        each = [_with_rule(spec, one) for one in rule.models.values()]
+        named = zip(rule.models, rule.sizes, each, strict=True)
+        # NB: all of them step in one place (`own/several.py`), so one algorithm holds for all.
+        spec = replace(spec, algorithm=each[0].algorithm)
+        return with_models(spec, [Model(name, size, own.optimizer) for name, size, own in named])
+    return _with_rule(spec, rule)
+
+
+def _with_rule(spec: JobSpec, rule: Rule) -> JobSpec:
     if rule.optimizer is not None:
         return replace(spec, optimizer=rule.optimizer)
     # NB: workers step by rates of their own, and what the job has is a factor on them.
@@ -78,12 +127,18 @@ def with_rule(spec: JobSpec, data: bytes) -> JobSpec:
 def sentence(data: bytes) -> str:
     """What people are told: `AdamW of the script, run on the servers (2 groups)`; '' without a script's optimizer."""
     rule = unpack(data)
-    if rule is None:
-        return ""
+    if isinstance(rule, Rules):
+        return "; ".join(f"{name}: {_sentence(one)}" for name, one in rule.models.items())
+    return _sentence(rule) if rule else ""
+
+
+def _sentence(rule: Rule) -> str:
+    if not rule.kind:
+        return "spec.optimizer"
     count = f"{len(rule.groups)} group{'s' if len(rule.groups) != 1 else ''}"
     if rule.optimizer is not None:
-        return f"{rule.kind} of the script, run on the servers ({count})"
-    return f"{rule.kind} of the script, run in each worker ({count}): {rule.why}"
+        return f"{rule.kind} of the {rule.whose}, run on the servers ({count})"
+    return f"{rule.kind} of the {rule.whose}, run in each worker ({count}): {rule.why}"
 
 
 def rule_difference(ours: bytes, theirs: bytes) -> str:
@@ -91,9 +146,37 @@ def rule_difference(ours: bytes, theirs: bytes) -> str:
     if ours == theirs:
         return ""
     known, told = unpack(ours), unpack(theirs)
+    if isinstance(known, Rules) or isinstance(told, Rules):
+        return _models_difference(known, told)
+    return _difference(known, told)
+
+
+def _models_difference(known: Rule | Rules | None, told: Rule | Rules | None) -> str:
+    ours, theirs = _models(known), _models(told)
+    if ours.keys() != theirs.keys() or not isinstance(known, Rules) or not isinstance(told, Rules):
+        return f"its script connects {_named(theirs)}, and the job has {_named(ours)}"
+    if [*ours] != [*theirs]:
+        return f"its script connects {_named(theirs)} in this order, and the job {_named(ours)}"
+    for name in ours:
+        if ours[name] != theirs[name]:
+            return f"{name}: {_difference(ours[name], theirs[name])}"
+    return f"the sizes of {_named(ours)} are not those of this job"
+
+
+def _models(rule: Rule | Rules | None) -> dict[str, Rule]:
+    return rule.models if isinstance(rule, Rules) else {}
+
+
+def _named(models: dict[str, Rule]) -> str:
+    return f"models {named_together([*models])}" if models else "one model"
+
+
+def _difference(known: Rule | None, told: Rule | None) -> str:
+    if known is not None and told is not None and not (known.kind and told.kind):
+        known, told = (known if known.kind else None), (told if told.kind else None)
     if known is None or told is None:
         has = "no optimizer" if told is None else told.kind
-        return f"its script hands {has} to asgd.connect(), and the job has {known.kind if known else 'spec.optimizer'}"
+        return f"its code hands over {has}, and the job has {known.kind if known else 'spec.optimizer'}"
     if known.kind != told.kind:
         return f"the optimizer is {told.kind}, and {known.kind} in this job"
     if len(known.groups) != len(told.groups):

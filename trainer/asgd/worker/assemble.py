@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.base import LocalRule, WorkerStrategy
+from asgd.algorithms.models import each_half
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.host.env import ProcessConfig
@@ -23,13 +24,15 @@ from asgd.spec.groups import counted
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.wire.reports import WorkerReport
-from asgd.worker.core import WorkerCore, overlaps
+from asgd.worker.core import WorkerCore
 from asgd.worker.device.accelerator import Staging
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
-from asgd.worker.device.stepping import equip
 from asgd.worker.device.vectors import FlatVectors
 from asgd.worker.meters import Meters
+from asgd.worker.of_model import overlaps
+from asgd.worker.optimizing.following import Following
+from asgd.worker.optimizing.of_task import equip
 from asgd.worker.parallel.plan import stages_of
 from asgd.worker.replica import Replica
 from asgd.worker.sending.centre import Centre, open_centre
@@ -56,7 +59,7 @@ class About:
     own_loop: bool = False
     """The worker is a script with a loop of its own, which may tell `dataset` later."""
     rule: bytes = b""
-    """The script's own optimizer (`wire/rule.py`)."""
+    """The script's or the task's own optimizer (`wire/rule.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +73,21 @@ class Assembled:
     """Whether it was told to leave, as its log tells it."""
 
 
-def worker_rule(spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | None = None) -> WorkerStrategy:
-    """The strategy's worker half, which steps by the task's own optimizer if there is one.
+def worker_rule(
+    spec: JobSpec, flat: Flat, probe: Probe | None, task: Task | None = None, brought: bytes = b""
+) -> tuple[WorkerStrategy, Following | None]:
+    """The strategy's worker half, which steps by the task's own optimizer if there is one, and who moves its figures.
 
     Raises UserError when a parameter group fits no parameter, when it compares weights and the task gives nothing to
     do so, or when it can't step by that optimizer.
     """
     rule = halves(spec).worker()
-    rule.hyper.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
-    if task is not None:
-        equip(rule, task, spec, flat)
+    rule.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
+    following = equip(rule, task, spec, flat, brought=brought) if task is not None else None
     if rule.probes:
         rule.judge = _judge_by(spec, flat, probe)
     rule.describe(flat.layout)
-    return rule
+    return rule, following
 
 
 def _judge_by(spec: JobSpec, flat: Flat, probe: Probe | None) -> Callable[[Tensor], float]:
@@ -130,10 +134,10 @@ def parts_of(
 def assemble(
     config: ProcessConfig, flat: Flat, about: About, *, leaving: Callable[[], bool] = lambda: False,
     buffers: Buffers | None = None, probe: Probe | None = None, task: Task | None = None,
-    local: LocalRule | None = None,
+    local: Sequence[LocalRule] = (),
 ) -> Assembled:  # fmt: skip
     """A worker that has not joined yet. `buffers`: told to the evaluator; `probe`: what weights are compared on;
-    `task`: may have an optimizer of its own; `local`: how that of a script steps.
+    `task`: may have an optimizer of its own; `local`: how those of a script step.
 
     Raises UserError when the strategy can't work with this task.
     """
@@ -141,16 +145,16 @@ def assemble(
     if spec.optimizer.groups and about.own_loop and config.index == 0:
         sizes = [(name, math.prod(shape)) for name, shape in flat.layout]
         say(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
-    rule = worker_rule(spec, flat, probe, task)
-    if local is not None:
-        rule.optimizer = local
+    rule, following = worker_rule(spec, flat, probe, task, about.rule)
+    for half, stepping in zip(each_half(rule), local, strict=False):
+        half.optimizer = stepping
     told = recorder(config.record, config.index, config.incarnation)
     patience = Patience(config.join_timeout_seconds, spec.workers.drain_seconds, leaving)
     identity = PeerIdentity(
         job=config.job.name, role="worker", index=config.index, incarnation=config.incarnation, size=flat.size,
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
         tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates, digest=about.digest,
-        own_loop=about.own_loop, rule=about.rule,
+        own_loop=about.own_loop, rule=about.rule, edges=tuple(rule.edges),
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,
@@ -168,6 +172,7 @@ def assemble(
     noted = told.leaving(leaving)
     push, pulled = _staging(flat, centre)
     parts = parts_of(spec, config.index, flat, about, rule, push, pulled, observer=meters, leaving=noted)
+    parts.core.following = following
     thread = ThreadPoolExecutor(1, "exchange") if parts.core.overlapped or parts.overlap else None
     heartbeat = Heartbeat(config.servers[0], config.keys, identity)
     replica = Replica(

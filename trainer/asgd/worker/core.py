@@ -17,11 +17,12 @@ from collections.abc import Callable
 from asgd import kernel
 from asgd.algorithms.attacks import Attack
 from asgd.algorithms.base import Turn, WorkerStrategy
-from asgd.algorithms.schedule import learning_rate, of_rule, slowed
+from asgd.algorithms.schedule import learning_rate, of_rule
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.wire.partition import part_slices
+from asgd.worker.of_model import Own, Settings, each_of, overlaps
 from asgd.worker.reading.leased import LeasedBatch, Visits, Waiting
 from asgd.worker.sending.headers import Outcome, Pending, PushHeader
 from asgd.worker.wishes import (
@@ -31,6 +32,7 @@ from asgd.worker.wishes import (
     Compute,
     Computed,
     Exchange,
+    Following,
     Leave,
     Life,
     Observer,
@@ -42,11 +44,6 @@ WAIT_SECONDS = 0.1
 """Pause before a worker without data asks again."""
 ANEW = 3
 """So many batches in a row that are not finite: it is the worker's own weights that are wrong."""
-
-
-def overlaps(spec: JobSpec, rule: WorkerStrategy) -> bool:
-    """Whether exchanges are under way while the next step computes."""
-    return spec.exchange.ahead > 0 or rule.delay > 0
 
 
 class WorkerCore:
@@ -64,35 +61,22 @@ class WorkerCore:
         rule.dataset = dataset
         self.holds: Callable[[Visits], bool] = lambda visits: True
         self.overlapped = overlaps(spec, rule)
-        self.sequence = 0
-        """Of the newest push."""
-        self.steps = 0
-        self.samples = 0
-        """Samples of the whole job, as far as this worker knows."""
-        self.stop = ""
-        """Why the job is over."""
+        self.sequence = self.steps = 0  # the newest push's number, and steps made
+        self.samples = 0  # of the whole job, as far as this worker knows
+        self.stop = ""  # why the job is over
         self.rollbacks = 0
         """How often the job had gone back to a checkpoint when the weights of this moment were pulled."""
-        self.settings: list[dict[str, float]] = []  # figures of a script's own optimizer that have moved
-        self._undone = False
-        """It has gone back since."""
-        self._optimizer = self.spec.optimizer
-        self._shards, self._dataset = shards, dataset
+        self._undone = False  # it has gone back since
+        self.following: Following | None = None
+        self._each = each_of(spec, rule)
+        self._shards, self._dataset, self._leaving = shards, dataset, leaving
         self._observer = observer or Observer()
-        self._leaving = leaving
-        self._pending = Pending()
-        self._versions: tuple[int, ...] = ()
-        """Versions of the shards in the weights of this moment, and in those of the newest gradient."""
-        self._computed_from: tuple[int, ...] = ()
+        self._flying = self._each[0]  # the model that the exchange under way is about
         self._under_way = self._pulling = False
-        self.leaves_early = True
-        """No gradient has turned out not to be finite after a part of it had left."""
-        self._dropped = 0
-        """Batches in a row."""
+        self.leaves_early = True  # no gradient has turned out not to be finite after a part of it had left
         self._ruined = False
         """What was pushed last is not finite though its gradients were: so are the weights or what belongs to them."""
-        self._land_at = 0
-        """The step after which the exchange under way is waited for, where the strategy lets it take some."""
+        self._land_at = 0  # the step after which the exchange under way is waited for, if that may take some
 
     def declare(self, dataset: int) -> None:
         """A loop of its own has told that an epoch has `dataset` samples."""
@@ -101,7 +85,16 @@ class WorkerCore:
     @property
     def rate(self) -> float:
         """The job's learning rate now. Raises UserError where its schedule needs an epoch's size and there is none."""
-        return learning_rate(self._optimizer, self.samples, self._dataset)
+        return learning_rate(self._own.optimizer, self.samples, self._dataset)
+
+    @property
+    def _own(self) -> Own:
+        """Of the model that this step is of."""
+        return self._each[self.rule.part if self.rule.edges else 0]
+
+    def settle(self, settings: Settings) -> None:
+        """Figures of the script's own optimizer of this model that have moved, for what it pushes from here on."""
+        self._own.settings = settings
 
     # -- a life ------------------------------------------------------------------------------------
 
@@ -131,15 +124,18 @@ class WorkerCore:
         if not self.stop:
             self.vectors.weights[:] = self.vectors.landed()
             self.rule.joined(self.vectors.weights)
-            self._versions, self._undone = outcome.versions, False
+            self._undone = False
             self.rollbacks = max(outcome.rollbacks, default=0)
-            self._optimizer = slowed(self.spec, self.rollbacks).optimizer
+            for own, fresh in zip(self._each, each_of(self.spec, self.rule, self.rollbacks), strict=True):
+                own.pulled(outcome)
+                own.optimizer = fresh.optimizer
+            self._stepped(0)
         return self.stop
 
     def _go_back(self) -> Life[None]:
         """The job has gone back: what this worker holds belongs to what is undone."""
-        pending, self._pending = self._pending, Pending()
-        yield from self._give_back(pending.visits, self.rollbacks)
+        visits = [visit for own in self._each for visit in own.take().visits]
+        yield from self._give_back(visits, self.rollbacks)
         if not self.stop:
             yield from self.refresh()
 
@@ -182,7 +178,7 @@ class WorkerCore:
 
     def wait(self) -> Life[None]:
         """No data now. What is computed and not pushed would never count as visited, so it goes out first."""
-        if self._under_way or self._pending.steps:
+        if self._under_way or any(own.pending.steps for own in self._each):
             yield from self.flush()
         else:
             yield Sleep(WAIT_SECONDS)
@@ -202,7 +198,7 @@ class WorkerCore:
         if vector is None:
             return
         host = self.vectors.leaving(vector)
-        self._pending = Pending()  # steps that were not pushed before the end do not count
+        self._own.take()  # steps that were not pushed before the end do not count
         yield Exchange(host, False, self._meta(host))
         try:
             yield AWAIT
@@ -218,22 +214,24 @@ class WorkerCore:
         """
         self.sequence += 1
         return PushHeader(
-            sequence=self.sequence, samples=item.samples, steps=1, visits=item.visits, bases=self._versions,
-            by_chunk=True, rollbacks=self.rollbacks, scalars=self._observer.scalars(),
+            sequence=self.sequence, samples=item.samples, steps=1, visits=item.visits, bases=self._own.versions,
+            by_chunk=True, rollbacks=self.rollbacks, settings=self._own.settings, scalars=self._observer.scalars(),
         )  # fmt: skip
 
     def step(self, samples: int, loss: float | None, visits: Visits = (), *, left: bool = False) -> Life[str]:
         """After a backward pass over `samples` samples; returns why the job stops, or ''."""
         if left and (yield from self._left_early(samples, loss)):
-            return self.stop
-        gradient = self.vectors.gather()
-        if not (math.isfinite(loss or 0.0) and self.vectors.finite(gradient)):
+            return self._stepped(samples)
+        gradient, own = self.vectors.gather(), self._own
+        # NB: the loss of one model leaves gradients in others, which say nothing and go nowhere.
+        moving = gradient[self.rule.span] if self.rule.edges else gradient
+        if not (math.isfinite(loss or 0.0) and self.vectors.finite(moving)):
             yield from self._drop(samples, visits)
             return self.stop
-        self._dropped = 0
+        own.dropped = 0
         if self.spec.optimizer.clip_norm is not None:
-            self._clip(gradient, self.spec.optimizer.clip_norm)
-        self._computed_from, rollbacks = self._versions, self.rollbacks
+            self._clip(moving, self.spec.optimizer.clip_norm)
+        own.computed_from, rollbacks = own.versions, self.rollbacks
         if not self.rule.delay:
             yield from self._land()
         if self.rollbacks != rollbacks:
@@ -241,16 +239,22 @@ class WorkerCore:
             return self.stop
         self.steps += 1
         self.rule.step(self.vectors.weights, gradient, self.rate)
-        self._note(samples, loss, visits)
+        own.note(samples, loss, visits)
+        self._observer.step(samples, loss)
         if self.steps >= self._land_at:
             yield from self._land()
         if self.rollbacks != rollbacks:
-            return self.stop
+            return self._stepped(samples)
         turn = self.rule.turn(self.steps)
         if turn.push or turn.pull:
             yield self._begin(turn)
             if not self.overlapped:
                 yield from self._land()
+        return self.stop if self.following is None else self._stepped(samples)
+
+    def _stepped(self, samples: int) -> str:
+        if self.following is not None:
+            self.settle(self.following(samples, self.samples, self.rollbacks))
         return self.stop
 
     def _left_early(self, samples: int, loss: float | None) -> Life[bool]:
@@ -284,13 +288,13 @@ class WorkerCore:
             return
         if self.stop:
             return
-        self._dropped += 1
+        own, rule = self._own, self.rule
+        own.dropped += 1
         self._observer.dropped()
-        anew, rule, lost = self._dropped >= ANEW and not self.rule.raw, self.rule, Pending()
-        if anew:
-            lost, self._pending = self._pending, lost
+        anew = own.dropped >= ANEW and not rule.raw
+        lost = own.take() if anew else Pending()
         self.sequence += 1
-        steps, told = lost.steps + (self._dropped > 1), [*lost.visits, *visits]
+        steps, told = lost.steps + (own.dropped > 1), [*lost.visits, *visits]
         meta = self._nothing(samples + lost.samples, steps, told, self.rollbacks)
         # NB: where each batch brings the centre, this one does so too; local steps go on from where they are.
         yield Exchange(None, rule.raw, meta)
@@ -314,18 +318,12 @@ class WorkerCore:
         `changed`: there is more to push than steps, for others have written into the weights.
         """
         yield from self._land()
-        if (self._pending.steps or changed) and not self.stop:
-            yield self._begin(Turn(push=True, pull=True))
-            yield from self._land()
+        for own in self._each:
+            own.select(self.rule)
+            if (own.pending.steps or changed) and not self.stop:
+                yield self._begin(Turn(push=True, pull=True))
+                yield from self._land()
         return self.stop
-
-    def _note(self, samples: int, loss: float | None, visits: Visits) -> None:
-        self._pending.samples += samples
-        self._pending.steps += 1
-        self._pending.visits.extend(visits)
-        if loss is not None:
-            self._pending.losses.append(loss)
-        self._observer.step(samples, loss)
 
     def _clip(self, gradient: F32, limit: float) -> None:
         norm = self.vectors.norm(gradient)
@@ -348,27 +346,27 @@ class WorkerCore:
             self._ruined = not meta.finite and self.attack is None
         meta.part, meta.parts = self.rule.part, self.rule.parts
         self._land_at = self.steps + self.rule.delay
-        self._pulling, self._under_way = turn.pull, True
+        self._pulling, self._under_way, self._flying = turn.pull, True, self._own
         return Exchange(vector, turn.pull, meta)
 
     def _meta(self, vector: F32 | None, *, looked: bool = False) -> PushHeader:
         """`looked`: the vector is known to be finite."""
-        pending, self._pending = self._pending, Pending()
+        own, pending = self._own, self._own.take()
         self.sequence += 1
-        loss = sum(pending.losses) / len(pending.losses) if pending.losses else None
         finite = looked or vector is None or kernel.finite(vector)
         return PushHeader(
-            sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=loss,
-            visits=pending.visits, meta=self.rule.meta(), bare=vector is None,
-            bases=self._computed_from if self.rule.parts == 1 else (), rollbacks=self.rollbacks,
-            settings=self.settings, scalars=self._observer.scalars(),
+            sequence=self.sequence, samples=pending.samples, steps=pending.steps, finite=finite, loss=pending.loss,
+            visits=pending.visits, meta=self.rule.meta(), bare=vector is None, bases=own.bases(self.rule),
+            rollbacks=self.rollbacks, settings=own.settings, scalars=self._observer.scalars(),
         )  # fmt: skip
 
     def _land(self) -> Life[None]:
         """Waits for the exchange under way, and those that follow it, and merges them."""
+        stepping = self._own
         while self._under_way:
             outcome: Outcome = yield AWAIT
             self._under_way = False
+            self._flying.select(self.rule)
             turn = self._merge(outcome)
             if self._undone and not self.stop:
                 yield from self._go_back()
@@ -377,6 +375,7 @@ class WorkerCore:
             self._ruined = False
             if turn.push or turn.pull:
                 yield self._begin(turn)
+        stepping.select(self.rule)
 
     def _merge(self, outcome: Outcome) -> Turn:
         """Takes in what an exchange brought; what follows it at once."""
@@ -386,9 +385,11 @@ class WorkerCore:
         if self._pulling:
             if not outcome.empty and not self._ruined:
                 rule = self.rule
-                rule.spans = part_slices(self.vectors.size, self._shards, rule.part, rule.parts)
+                rule.spans = (
+                    [] if rule.edges else part_slices(self.vectors.size, self._shards, rule.part, rule.parts)
+                )
                 rule.incoming(self.vectors.weights, self.vectors.landed())
-            self._versions = outcome.versions
+            self._own.pulled(outcome)
         return self.rule.follow()
 
     def _take(self, outcome: Outcome) -> None:

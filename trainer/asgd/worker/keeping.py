@@ -1,8 +1,9 @@
 """What a worker's own optimizer remembers, in a file: for a process that takes its place, and for a resumed job.
 
-`asgd run` gives workers a folder for that (ASGD_STATE); each writes `worker-INDEX.pt` every `checkpoint.everySeconds`
-and when it ends, whole or not at all. It is read once, when a worker joins: from its first step on, beginning anew
-means what it always does. Nothing is pickled: tensors and plain values, as `torch.load(weights_only=True)` takes them.
+`asgd run` gives workers a folder for that (ASGD_STATE); a job with an object store has one there (`kept_afar.py`).
+Each writes `worker-INDEX.pt` every `checkpoint.everySeconds` and when it ends, whole or not at all. It is read once,
+when a worker joins: from its first step on, beginning anew means what it always does. Nothing is pickled: tensors and
+plain values, as `torch.load(weights_only=True)` takes them.
 """
 
 from __future__ import annotations
@@ -20,26 +21,33 @@ import torch
 from asgd.host.say import say
 from asgd.worker.device.backward import Early
 from asgd.worker.device.flat import Flat
-from asgd.worker.device.stepping import TaskOptimizer
+from asgd.worker.kept_afar import LAST_SECONDS, Afar
+from asgd.worker.optimizing.stepping import TaskOptimizer
 from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.replica import Gradient
 
 
 class Keeping:
-    """Worker `index`'s file in `folder`. `recording`: what a restarted worker begins with is copied to this path."""
+    """Worker `index`'s file in `folder`. `recording`: what a restarted worker begins with is copied to this path.
+
+    `afar`: where the file comes from and goes to, if `folder` is this process's alone.
+    """
 
     def __init__(
         self, folder: Path, index: int, optimizer: TaskOptimizer, flat: Flat, every_seconds: float,
-        recording: Path | None = None,
+        recording: Path | None = None, afar: Afar | None = None,
     ) -> None:  # fmt: skip
         self.path = folder / f"worker-{index}.pt"
         self._optimizer, self._every, self._recording = optimizer, every_seconds, recording
+        self._afar = afar
         self._of = {"layout": flat.hash, "optimizer": optimizer.name}
         self._due = time.monotonic() + every_seconds
         self._troubled = False
 
     def restore(self) -> str:
         """Takes what a predecessor has left; returns what became of it, in words, or '' where nobody left anything."""
+        if self._afar and (trouble := self._afar.fetch()):
+            return f"{self._of['optimizer']} begins anew: {trouble}"
         try:
             found = read(self.path, self._of)
         except FileNotFoundError:
@@ -72,12 +80,19 @@ class Keeping:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             torch.save({**self._of, "state": self._optimizer.state()}, partial)
             partial.replace(self.path)
+            if self._afar:
+                self._afar.send()
         except (OSError, RuntimeError) as error:
             if not self._troubled:
                 say(
                     f"{self.path} cannot be written, so a restart begins {self._of['optimizer']} anew: {error}"
                 )
             self._troubled = True
+
+    def close(self, leaving_seconds: float | None) -> None:
+        """After the last `save`; `leaving_seconds`: that a worker which was told to leave may still take, else None."""
+        if self._afar:
+            self._afar.close(LAST_SECONDS if leaving_seconds is None else leaving_seconds)
 
 
 def read(path: Path, of: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:

@@ -12,14 +12,18 @@ from prometheus_client.metrics_core import Metric
 
 from asgd.host.versions import build_info
 from asgd.spec.durations import Durations
+from asgd.spec.phases import COMPUTE, DATA, PUSH, WAIT
 from asgd.spec.status import WorkerTimes
+from asgd.wire import limits
 from asgd.wire.reports import WorkerReport
+from asgd.worker.phases import Phases
 from asgd.worker.scalars import Scalars
 from asgd.worker.sending.headers import Outcome
 from asgd.worker.wishes import Observer
 
 _BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STAGES = ("data", "compute", "exchange", "wait")
+_PHASES = {"data": DATA, "compute": COMPUTE, "exchange": PUSH, "wait": WAIT}
 
 
 class Meters(Observer):
@@ -29,6 +33,9 @@ class Meters(Observer):
         self.own = Durations()
         """From one step to the next without waiting for an exchange: what `asgd simulate --calibrate` goes by."""
         self.exchanges = Durations()
+        self.phases = Phases()
+        self._beside = overlapped
+        """Exchanges are timed in a thread of their own, which says nothing of what this worker does."""
         self._blocking = "wait" if overlapped else "exchange"
         self._blocked = 0.0
         self.beside = Scalars()
@@ -58,8 +65,14 @@ class Meters(Observer):
     def timed(self, stage: str) -> Iterator[None]:
         """Adds the block's duration to a stage."""
         began = time.perf_counter()
-        with self.mark(stage):
-            yield
+        told = not (self._beside and stage == "exchange")
+        before = self.phases.turn(_PHASES[stage]) if told else COMPUTE
+        try:
+            with self.mark(stage):
+                yield
+        finally:
+            if told:
+                self.phases.turn(before)
         took = time.perf_counter() - began
         self.seconds[stage] += took
         if stage == "exchange":
@@ -100,7 +113,9 @@ class Meters(Observer):
 
     def report(self) -> WorkerReport:
         """What goes along with a heartbeat."""
-        return WorkerReport(WorkerTimes(own=self.own.told(), exchange=self.exchanges.told()))
+        times = WorkerTimes(own=self.own.told(), exchange=self.exchanges.told())
+        lanes = "+".join(sorted(set(self.ways())))
+        return WorkerReport(times, phases=self.phases.told(), lane=lanes[: limits.NAME_MOST])
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of a worker (prefix asgd_worker_)."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
+
+from msgspec import structs
 
 from asgd import exitcodes
 from asgd.errors import AsgdError, TryAgain
@@ -14,15 +17,18 @@ from asgd.host.say import say
 from asgd.host.warned import tell_warnings
 from asgd.task import Task
 from asgd.wire.ask import Asker
+from asgd.wire.rule import with_rule
 from asgd.worker.assemble import About, Assembled, assemble
 from asgd.worker.compute import Computation, prepare, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
-from asgd.worker.device.stepping import TaskOptimizer
 from asgd.worker.failing import tell
 from asgd.worker.keeping import Keeping
+from asgd.worker.kept_afar import Afar, object_store
+from asgd.worker.optimizing.of_task import rule_of
+from asgd.worker.optimizing.stepping import TaskOptimizer
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.replica import Reading, Replica
 from asgd.worker.sending.asked import AskedLeases
@@ -60,7 +66,9 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
 
     Raises UserError, TryAgain, and what users' code raises.
     """
-    spec = config.job.spec
+    rule = rule_of(task, config.job.spec, config.job.document)
+    spec = with_rule(config.job.spec, rule)
+    config = replace(config, job=structs.replace(config.job, spec=spec))
     looked = look(task)
     probe = take_probe(task, spec)
     for line in silent(task) if config.index == 0 else []:
@@ -69,7 +77,7 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
     digest = looked.digest(first_loss(task, spec, computation.flat, looked.raw))
     about = About(
         dataset=dataset_size(task, spec.entrypoint), guarantee=guarantee(task),
-        evaluates=task.evaluate is not None, digest=digest, announced=True,
+        evaluates=task.evaluate is not None, digest=digest, announced=True, rule=rule,
     )  # fmt: skip
     told = task.evaluate is not None and spec.buffers != "recompute"
     parts = assemble(
@@ -141,6 +149,8 @@ def _live(
     if reason or not leaving:
         leave_extras(task.model, computation.flat, config.extras, index)
     replica.close("drained" if leaving else reason)
+    if keeping:
+        keeping.close(config.job.spec.workers.drain_seconds / 10 if leaving else None)
     told.end("drained" if leaving and not reason else reason)
     return reason
 
@@ -150,12 +160,13 @@ def keeping_of(config: ProcessConfig, replica: Replica) -> Keeping | None:
     optimizer = replica.core.rule.optimizer
     if not isinstance(optimizer, TaskOptimizer):
         return None
-    index, told = config.index, ""
+    index, told, uri = config.index, "", config.job.spec.checkpoint.uri
     keeping = None
-    if config.state:
+    afar = Afar(uri, index) if not config.state and object_store(uri) else None
+    if folder := afar.folder if afar else config.state:
         log = config.record / f"worker-{index}-{config.incarnation}.pt" if config.record else None
         every = config.job.spec.checkpoint.seconds or OWN_STATE_SECONDS
-        keeping = Keeping(config.state, index, optimizer, replica.vectors.flat, every, log)
+        keeping = Keeping(folder, index, optimizer, replica.vectors.flat, every, log, afar)
         told = keeping.restore()
     say(f"worker {index}: steps by {optimizer}{told and '; '}{told}")
     return keeping

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from torch import Tensor
 
+from asgd.spec.phases import WAIT
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import Early, studied
@@ -63,6 +65,8 @@ class Replica:
         self.between: Callable[[], None] = lambda: None
         """Called before each batch is read: what the step before it has come to may be looked at."""
         self._thread, self.overlap = thread, overlap
+        if thread is None:
+            centre.waits = partial(meters.phases.turn, WAIT)
         self._asked: tuple[Any, Any, PushHeader] | None = None
         """An exchange that runs when it is waited for."""
         self._flying: Future[Outcome] | None = None
@@ -74,7 +78,7 @@ class Replica:
             wishes.Await: self._await,
             wishes.Next: self._next,
             wishes.Compute: self._compute,
-            wishes.Sleep: lambda wish: time.sleep(wish.seconds),
+            wishes.Sleep: self._sleep,
             wishes.Leave: self._leave,
         }
 
@@ -139,9 +143,14 @@ class Replica:
     # -- wishes ------------------------------------------------------------------------------------
 
     def _join(self, wish: wishes.Join) -> str:
-        stop = self.centre.join(lambda: self.vectors.push.out(self.vectors.weights))
+        with self.meters.phases.during(WAIT):
+            stop = self.centre.join(lambda: self.vectors.push.out(self.vectors.weights))
         self.heartbeat.start()
         return stop
+
+    def _sleep(self, wish: wishes.Sleep) -> None:
+        with self.meters.phases.during(WAIT):
+            time.sleep(wish.seconds)
 
     def _exchange(self, wish: wishes.Exchange) -> None:
         asked = wish.push, self.vectors.into if wish.pull else None, wish.meta

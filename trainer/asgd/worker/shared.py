@@ -17,13 +17,15 @@ from asgd.algorithms.base import WorkerStrategy
 from asgd.errors import AsgdError, UserError
 from asgd.kernel import F32
 from asgd.spec.types import JobSpec
+from asgd.wire.rule import with_rule
 from asgd.worker.device.backward import backward
 from asgd.worker.device.batch_norm import recompute
 from asgd.worker.device.extras import WholeModel, whole_model
 from asgd.worker.device.flat import Flat, layout_hash, layout_of
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
-from asgd.worker.device.stepping import equip
+from asgd.worker.optimizing.following import Following
+from asgd.worker.optimizing.of_task import equip, rule_of
 from asgd.worker.oracle import Oracle
 from asgd.worker.pieces import pieces_of
 from asgd.worker.reading import data
@@ -66,8 +68,11 @@ class Work(Protocol):
     def gradient(self, worker: int, weights: F32, item: LeasedBatch, out: F32) -> float:
         """Writes the gradient at `weights` into `out`; returns the batch's mean loss."""
 
-    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
-        """A worker with these vectors (size,) steps by `rule`: it is given an optimizer of the task's own, if any."""
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> Following | None:
+        """A worker with these vectors (size,) steps by `rule`: it is given an optimizer of the task's own, if any.
+
+        Returns who moves that one's figures. Where the servers are to run it, the work has `brought` as well.
+        """
 
     def judge(self, worker: int, weights: F32) -> float:
         """Worker `worker`'s loss of `weights` on the probe set, for strategies that want one."""
@@ -84,8 +89,10 @@ class TorchWork:
 
     def __init__(self, spec: JobSpec) -> None:
         torch.set_num_threads(1)
-        self.spec = spec
         self.task = build_task(spec)
+        self.brought = rule_of(self.task, spec)
+        """What the servers are told of the task's own optimizer."""
+        self.spec = spec = with_rule(spec, self.brought)
         self.probe = take_probe(self.task, spec)
         layout = layout_of(self.task.model)
         self.layout, self.tensors = layout_hash(layout), json.dumps(layout).encode()
@@ -153,8 +160,8 @@ class TorchWork:
         """The newest batch is left out."""
         self._persons[worker].scalars.drop()
 
-    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> None:
-        equip(rule, self.task, self.spec, self.flat, (weights, gradient))
+    def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> Following | None:
+        return equip(rule, self.task, self.spec, self.flat, (weights, gradient), brought=self.brought)
 
     def judge(self, worker: int, weights: F32) -> float:
         assert self.probe is not None

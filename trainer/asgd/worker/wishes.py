@@ -17,6 +17,10 @@ from asgd.kernel import F32
 from asgd.worker.reading.leased import LeasedBatch
 from asgd.worker.sending.headers import Outcome, PushHeader
 
+Following = Callable[[int, int, int], list[dict[str, float]]]
+"""Moves the figures of a task's own optimizer; gives what the next push says of them. It is told the samples of this
+worker's step (0: there was none), those of the job, and how often the job has gone back."""
+
 
 @dataclass(slots=True)
 class Join:

@@ -47,15 +47,18 @@ from asgd.host.ranks import said_of_ranks
 from asgd.host.threads import share, threads_told
 from asgd.host.warned import Warned
 from asgd.loggers.kinds import check_installed
+from asgd.page import OFF
+from asgd.page.about import about_run
+from asgd.page.serving import Serving
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
 from asgd.spec.environment import Env
 from asgd.spec.status import Status
-from asgd.wire.ask import Asker
+from asgd.wire.ask import Asker, status_of
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
-from asgd.wire.messages import Bye, Command, Done
+from asgd.wire.messages import Bye, Command
 from asgd.worker import left
 from asgd.worker.task.check import Findings
 from asgd.worker.task.entrypoint import is_script
@@ -78,8 +81,12 @@ class LocalRun:
         transport: str,
         starter: Starter,
         profile: Profile | None,
+        page: str,
     ) -> None:
         self.profile = profile
+        self.page = Serving(
+            about_run(job.spec, job.name, output.folder, dump_job(job)), output.folder, page, display.note
+        )
         self.job, self.output, self.display = job, output, display
         self._folder = folder
         self._starter = starter
@@ -162,6 +169,7 @@ class LocalRun:
         self._asker = Asker(self._servers[0], self._keys)
         self.interrupts.begin_orderly()
         self._start(findings)
+        self._start_page()
         with HistoryWriter(self.output.file("history.jsonl")) as history:
             while not self._over():
                 self._watch()
@@ -169,12 +177,14 @@ class LocalRun:
                     self.status = status
                     self._before = status.restarts if self._before is None else self._before
                     history.record(status)
+                    self.page.tell(status)
                     self.display.update(status)
                     self._store_trouble.look(status.checkpoint_error)
                     self._note_rejected(status)
                 self._disk_trouble.look(history.trouble or self.children.trouble)
                 self.children.wait(POLL_SECONDS)
         self.interrupts.end_orderly()
+        self.page.close()
         if self.status and self.status.updates:
             self.picture = finish.Picture(self.output, self.job.name)
         self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
@@ -198,6 +208,11 @@ class LocalRun:
         self._loggers.start(self.output.folder.absolute().name, {})
         connect = self._env("127.0.0.1:0")
         self.output.file("connect.json").write_text(msgspec.json.encode(connect).decode(), encoding="utf-8")
+
+    def _start_page(self) -> None:
+        self.page.start()
+        if said := self.page.lacks or (self.page.url and f"page at {self.page.url}"):
+            self.display.note(said, matters=False)
 
     @property
     def _places(self) -> dict[str, str]:
@@ -230,12 +245,9 @@ class LocalRun:
         assert self._asker is not None
         try:
             with self.children.deaths() as deaths:
-                answer = self._asker.ask(Command("status"), 1.0, deaths)
+                return status_of(self._asker.ask(Command("status"), 1.0, deaths))
         except TryAgain:
             return None
-        if not isinstance(answer, Done) or len(answer.body) <= len(b"{}"):
-            return None
-        return msgspec.json.decode(answer.body, type=Status)
 
     def _tell(self, message: Command | Bye) -> bool:
         assert self._asker is not None
@@ -318,6 +330,7 @@ class LocalRun:
     def close(self) -> None:
         """Ends what still runs and removes sockets and keys."""
         self.children.kill()
+        self.page.close()
         self._loggers.kill()
         for said in self._warned.new():
             self.display.note(said)
@@ -334,7 +347,7 @@ class LocalRun:
 
 def run(
     job: Job, folder: Path, asked_output: str | None, starter: Starter, make_display: MakeDisplay,
-    *, transport: str, profile: str | None = None,
+    *, transport: str, profile: str | None = None, page: str = OFF,
 ) -> int:  # fmt: skip
     """Runs `job`, whose file lies in `folder`, here; returns the exit code. Raises UserError, TryAgain."""
     interrupts = Interrupts()
@@ -346,7 +359,11 @@ def run(
         with make_display(output.folder) as display:
             for line in (*advice(job), *said_of_ranks(os.environ)):
                 display.note(f"warning: {line}")
-            local = LocalRun(job, folder, output, display, interrupts, transport, starter, profiled)
+            try:
+                local = LocalRun(job, folder, output, display, interrupts, transport, starter, profiled, page)
+            except UserError:
+                output.discard()
+                raise
             try:
                 findings = _prepare(local)
                 for line in findings.warnings:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from msgspec import structs
 from torch import Tensor
 
 from asgd.algorithms.registry import halves
@@ -21,6 +22,7 @@ from asgd.errors import AsgdError, UserError
 from asgd.record.reading import WorkerTape
 from asgd.spec.types import Job
 from asgd.wire.messages import Granted
+from asgd.wire.rule import with_rule
 from asgd.worker import wishes
 from asgd.worker.assemble import About, parts_of, worker_rule
 from asgd.worker.compute import Computation, prepare
@@ -28,8 +30,9 @@ from asgd.worker.device.accelerator import Staging, limit_threads
 from asgd.worker.device.backward import studied
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness
-from asgd.worker.device.stepping import TaskOptimizer
 from asgd.worker.keeping import read
+from asgd.worker.optimizing.of_task import rule_of
+from asgd.worker.optimizing.stepping import TaskOptimizer
 from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
 from asgd.worker.reading.leased import LeasedBatch, Waiting
 from asgd.worker.sending.headers import Outcome, PeerIdentity
@@ -121,8 +124,11 @@ class _Life:
     """The worker's core between the recorded shards and the user's model."""
 
     def __init__(self, job: Job, tape: WorkerTape, mail: Mail) -> None:
-        self._spec, (self._index, incarnation) = job.spec, tape.person
+        self._index, incarnation = tape.person
         self._task = build_task(job.spec)
+        brought = rule_of(self._task, job.spec, job.document)
+        job = structs.replace(job, spec=with_rule(job.spec, brought))
+        self._spec = job.spec
         looked = look(self._task)  # data that draw from a generator of their own have been read by so much
         probe = take_probe(self._task, job.spec)
         self._computation: Computation = prepare(self._task, job.spec, self._index)
@@ -135,16 +141,15 @@ class _Life:
             dataset=dataset_size(self._task, job.spec.entrypoint),
             guarantee=guarantee(self._task),
             announced=True,
+            rule=brought,
         )
         identity = PeerIdentity(
             job=job.name, role="worker", index=self._index, incarnation=incarnation, size=flat.size, layout=flat.hash
         )  # fmt: skip
         self.centre = TapeCentre(job.spec, identity, halves(job.spec).pulls_wait, tape, mail)
         self._leases = TapeLeases(tape)
-        rule, (push, pulled) = (
-            worker_rule(job.spec, flat, probe, self._task),
-            [Staging(flat.size, flat.device) for _ in range(2)],
-        )
+        rule, following = worker_rule(job.spec, flat, probe, self._task, brought)
+        push, pulled = [Staging(flat.size, flat.device) for _ in range(2)]
         if tape.state and isinstance(rule.optimizer, TaskOptimizer):
             rule.optimizer.resume(read(tape.state))
         self._parts = parts_of(
@@ -152,6 +157,7 @@ class _Life:
         )
         self._core, self._vectors = self._parts.core, self._parts.vectors
         self._core.holds = self._leases.holds
+        self._core.following = following
         self._batches: Iterator[LeasedBatch | Waiting] | None = None
         self._life = self._core.life(lambda: self._leases.left)
         self._begun = False

@@ -21,6 +21,7 @@ from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
 from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Lease
 from asgd.wire.partition import named_sizes, named_tensors
+from asgd.wire.rule import with_rule
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
@@ -46,7 +47,8 @@ class VirtualWorker:
         heard: Eavesdropper, attack: Attack | None = None, ended: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.cluster, self.work, self.index, self.incarnation = cluster, work, index, incarnation
-        self._clock, spec = cluster.clock, cluster.job.spec
+        brought: bytes = getattr(work, "brought", b"")
+        self._clock, spec = cluster.clock, with_rule(cluster.job.spec, brought)
         chosen = halves(spec)
         rule = chosen.worker()
         if rule.hyper.grouped:
@@ -60,12 +62,12 @@ class VirtualWorker:
         identity = PeerIdentity(
             job=cluster.job.name, role="worker", index=index, incarnation=incarnation, size=work.size,
             layout=work.layout, dataset=work.dataset, node=f"node-{index % cluster.world.nodes}",
-            guarantee=work.guarantee, tensors=work.tensors,
+            guarantee=work.guarantee, tensors=work.tensors, rule=brought,
         )  # fmt: skip
         self.vectors = ArrayVectors(
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
-        work.equip(rule, self.vectors.weights, self.vectors.gradient)
+        following = work.equip(rule, self.vectors.weights, self.vectors.gradient)
         split, shards = chosen.pulls_wait, len(cluster.servers)
         lanes = [self._lane(shard) for shard in range(shards)]
         self.shards = Shards.over(lanes, identity, spec.codec, split=split)
@@ -75,9 +77,9 @@ class VirtualWorker:
         self.core = WorkerCore(spec, rule, self.vectors, shards, dataset=data, attack=attack, observer=beside)
         self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds = self._leases.holds
+        self.core.following = following
         self.alive = True
-        self.failed = False
-        """Gone because it could not go on: whoever started it starts it again."""
+        self.failed = False  # gone because it could not go on: whoever started it starts it again
         self.ended = False
         """Gone because its life was through."""
         self._hangs = False

@@ -95,9 +95,10 @@ def read_range(
                     found[name] += max(0, end - begin)
                 if same:
                     meta = header.state
-                elif told := header.state.get("rule"):
+                else:
                     # NB: of the whole job, and what the arrays are.
-                    meta["rule"] = told
+                    told = {name: header.state.get(name) for name in ("rule", "models")}
+                    meta |= {name: value for name, value in told.items() if value}
         except _FAILURE as error:
             raise _unreadable(folder, part, error) from error
     for name, count in found.items():

@@ -4,6 +4,7 @@
     <uri>/000017/shard-0-of-2.safetensors      weights and slots of a shard, its state as JSON in the metadata
     <uri>/000017/manifest.json                 written last: a save without it does not exist
     <uri>/000017/manifest-shard-1.json         where shards share no store (a pod's own volume): shard 1's view of it
+    <uri>/optimizers/worker-0.pt               what a worker's own optimizer remembers, if it has one (`Task.optimizer`)
 
 Files go out under another name and are moved when complete, so a reader never sees half of one. The writer streams
 from the live arrays (the safetensors library's own would copy all of them first). Every file proves itself when it is
@@ -35,6 +36,8 @@ from asgd.server.saves.blocks import KEY, block_sums, pack
 from asgd.server.saves.reading import read_manifest
 from asgd.wire.reports import Part
 
+OPTIMIZERS = "optimizers"
+"""The folder of what workers' own optimizers remember; their states go with no save of their own."""
 _BLOCK = 1 << 22
 _TYPES = {
     "float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
@@ -161,6 +164,18 @@ class Store:
                     self.fs.rm_file(path)
             except OSError as error:
                 raise TryAgain(f"checkpoint {path} was not removed: {error}") from error
+
+    def drop_optimizers(self) -> None:
+        """A job begins anew here, and so does what its workers' own optimizers remember.
+
+        Raises TryAgain when the store refuses.
+        """
+        folder = self.path(OPTIMIZERS)
+        try:
+            if self.fs.exists(folder):
+                self.fs.rm(folder, recursive=True)
+        except OSError as error:
+            raise TryAgain(f"{folder}, of an earlier job, was not removed: {error}") from error
 
     def _own_saves(self, shard: int) -> list[int]:
         name = _own_name(shard)

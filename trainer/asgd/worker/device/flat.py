@@ -114,10 +114,11 @@ class Flat:
             self.spans.append(span)
             offset = span.stop
 
-    def zero(self) -> None:
-        """All gradients are 0 and views again."""
-        self.grads.zero_()
-        for parameter, view in zip(self.parameters, self._views, strict=True):
+    def zero(self, own: Share | None = None) -> None:
+        """All gradients are 0 and views again; or those of a part."""
+        numbers = own.numbers if own else slice(None)
+        self.grads[own.span if own else numbers].zero_()
+        for parameter, view in zip(self.parameters[numbers], self._views[numbers], strict=True):
             parameter.grad = view if parameter.dtype == torch.float32 else None
 
     @property
@@ -162,6 +163,24 @@ class Flat:
         """Nobody is called any more."""
         while self._hooks:
             self._hooks.pop().remove()
+
+
+class Share:
+    """Those of a flat vector's parameters whose names begin with `name`: one model of several."""
+
+    def __init__(self, flat: Flat, name: str) -> None:
+        places = [place for place, (own, _) in enumerate(flat.layout) if own.startswith(f"{name}.")]
+        first, stop = (places[0], places[-1] + 1) if places else (0, 0)
+        self.numbers = slice(first, stop)
+        """Their places among the flat vector's parameters."""
+        self.parameters, self.layout = flat.parameters[self.numbers], flat.layout[self.numbers]
+        spans = flat.spans[self.numbers]
+        self.span = slice(spans[0].start, spans[-1].stop) if spans else slice(0, 0)
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        return int(self.span.stop) - int(self.span.start)
 
 
 def _settle(parameter: Tensor, view: Tensor) -> None:

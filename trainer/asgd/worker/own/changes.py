@@ -7,6 +7,8 @@ whoever asks here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -112,10 +114,11 @@ class Changes:
         new = next(name for name in now if name not in self._every)
         raise _before(f"parameter {new} has come into the model", "build the model")
 
-    def resting(self) -> str:
-        """The name of a parameter that was trained and is frozen now; '' for none."""
+    def resting(self, among: Collection[int]) -> str:
+        """The name of a parameter that was trained and is frozen now; '' for none. `among`: ids of parameters."""
         for name, parameter in zip(self._names, self._flat.parameters, strict=True):
-            if not parameter.requires_grad and id(parameter) not in self._began_frozen:
+            looked = id(parameter) in among and id(parameter) not in self._began_frozen
+            if looked and not parameter.requires_grad:
                 return name
         return ""
 

@@ -17,17 +17,22 @@ from asgd.errors import UserError
 from asgd.spec.groups import assigned, kinds, multiple
 from asgd.spec.optimizers import FIELDS
 from asgd.spec.types import Optimizer
-from asgd.worker.device.flat import Flat, plain
-from asgd.worker.own.handed import Handed
+from asgd.worker.device.flat import Flat, Share, plain
+from asgd.worker.optimizing.handed import Handed
 
 
 class Groups(torch.optim.Optimizer):
-    """`param_groups` over the trained parameters of `model`, as the job's optimizer has them, or `handed`'s."""
+    """`param_groups` over the trained parameters of `model`, as the job's optimizer has them, or `handed`'s.
+
+    `name` and `number`: of the model, where the script has several.
+    """
 
     def __init__(
-        self, optimizer: Optimizer, model: nn.Module, flat: Flat, handed: Handed | None = None
-    ) -> None:
+        self, optimizer: Optimizer, model: nn.Module, flat: Flat | Share, handed: Handed | None = None,
+        name: str = "", number: int = 0,
+    ) -> None:  # fmt: skip
         self._handed: Handed | None = None
+        self.name, self.number, self.rule_name = name, number, optimizer.name
         self._rate = optimizer.learning_rate
         self._kinds = [_settings(own) for own in kinds(optimizer)]
         """{name: value} but for the rate: the optimizer's own, then each of `optimizer.groups`."""
@@ -44,6 +49,13 @@ class Groups(torch.optim.Optimizer):
         super().__init__(given, self._held(members[0]))
         self._handed = handed
         self._share()
+
+    @property
+    def moves(self) -> bool:
+        """Whether the servers move a parameter whose gradient is 0."""
+        if self._handed is not None and not self._handed.on_servers:
+            return False
+        return self.rule_name != "sgd" or any(own["momentum"] or own["weight_decay"] for own in self._kinds)
 
     def _held(self, parameters: list[Any]) -> dict[str, Any]:
         """What the job has for a group of these parameters now; that of the first one."""
@@ -119,7 +131,7 @@ class Groups(torch.optim.Optimizer):
         warnings.warn(
             "the script changed the learning rate of asgd.connect()'s optimizer, which has no effect: the job file"
             " sets it (spec.optimizer.learningRate and spec.optimizer.schedule)",
-            stacklevel=3,
+            stacklevel=4,
         )
 
     def _show_rate(self, rate: float) -> None:

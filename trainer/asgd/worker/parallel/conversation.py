@@ -90,7 +90,8 @@ class Conversation:
             stand.check()
         (value if self.share == 1.0 else value * self.share).backward()  # type: ignore[no-untyped-call]
         self.gradients.put(leaves[0].gradients())
-        return scalars.hang(value.detach(), scalars.of(value))  # type: ignore[no-any-return]
+        hung: Tensor = scalars.hang(value.detach(), scalars.of(value))
+        return hung
 
 
 def autocast_of_now() -> Callable[[], AbstractContextManager[Any]]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from asgd.errors import UserError
-from asgd.worker.device.flat import Flat
+from asgd.worker.device.flat import Flat, Share
 from asgd.worker.parallel.stage import Stage
 
 _HOST = torch.device("cpu")
@@ -51,7 +51,8 @@ class SpreadFlat(Flat):
             self._views[number] = parameter.grad
         return piece
 
-    def zero(self) -> None:
+    def zero(self, own: Share | None = None) -> None:
+        assert own is None, "models of their own steps are whole on one device"
         super().zero()
         for piece in self._pieces:
             piece.grads.zero_()

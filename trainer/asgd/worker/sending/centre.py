@@ -49,6 +49,8 @@ class Centre:
     ) -> None:  # fmt: skip
         self._context, self.lanes, self.shards, self.identity = context, list(lanes), shards, identity
         self.segment, self.patience, self._recorder = segment, patience, recorder
+        self.waits: Callable[[], object] = lambda: None
+        """Called while all that is missing of an exchange are weights, again and again."""
 
     @property
     def channels(self) -> list[Channel]:
@@ -125,6 +127,8 @@ class Centre:
                 self.shards.advance(now)
             if self._receive(now) or computing:
                 heard = now
+            if self.shards.pulls:
+                self.waits()
             self.patience.check(self.shards.silent, heard, now)
             self.shards.tick(now)
 

@@ -19,7 +19,7 @@ from asgd.wire import codec as wire_codec
 from asgd.wire.delta import Mirror
 from asgd.wire.lanes import Lane
 from asgd.wire.messages import AnyMessage, Done, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, Range, chunk_count, chunk_slice, part_chunk, part_range
+from asgd.wire.partition import CHUNK, Cuts, Range, chunk_slice
 from asgd.worker.sending.faults import error_of
 from asgd.worker.sending.headers import PeerIdentity, PushHeader
 from asgd.worker.sending.outgoing import Outgoing
@@ -47,11 +47,12 @@ class Channel:
         self.lane, self.identity, self.codec, self.shard, self.part = lane, identity, codec, shard, part
         self.split = split
         """Push first, pull in a message of its own: the strategy may hold pulls back."""
-        self.chunks = chunk_count(part.size)
+        self._cuts = Cuts(part, identity.edges)
+        self.chunks = self._cuts.count(0, 1)
         self._packed = codec.push != "fp32" or codec.pull != "fp32"
         self._joins_chunks = joins_chunks and not self._packed
         """One message may be about several chunks, where the lane can do that."""
-        self.outgoing = Outgoing(codec, part.size)
+        self.outgoing = Outgoing(codec, self._cuts)
         differences = codec.pull in wire_codec.LOSSY and identity.role == "worker"
         self._mirror = Mirror(codec, part.size) if differences else None
         self.term = 0
@@ -78,7 +79,7 @@ class Channel:
         self.bring: Callable[[], F32] | None = None
         self.taken: list[int] = []
         """Term, chunk and stamp of each answer that the newest exchange took, one after the other."""
-        self._first_version = 0
+        self._first_version, self._first_models, self._nothing = 0, list[int](), False
         self._count = self.chunks
         """Chunks of the exchange under way."""
         self._ready: Callable[[int], bool] = at_once
@@ -101,12 +102,13 @@ class Channel:
         A chunk of the push leaves when it is `ready`; who says so calls `advance` when one may have become it.
         """
         self._meta, self._pull = meta, pull
-        self._pushing = push is not None or meta.bare
+        self.pushing = push is not None or meta.bare
         self._count = self.chunks
         self._base = meta.bases[self.shard] if meta.bases else self.version
         if meta.parts > 1:
-            self._count = chunk_count(part_range(self.part.size, meta.part, meta.parts).size)
-            self._base = self.reached.base(meta.part)
+            self._count = self._cuts.count(meta.part, meta.parts)
+            self._base = meta.bases[self.shard] if meta.bases else self.reached.base(meta.part)
+        self._nothing = bool(self._cuts.edges) and not self._cuts.part(meta.part, meta.parts).size
         self._next, self._done = 0, 0
         self._ready = ready
         self.outgoing.start(push, meta.part, meta.parts, self._count)
@@ -248,7 +250,7 @@ class Channel:
 
     def _fill(self, now: float) -> None:
         while self._next < self._messages and self._next - self._done < self._window:
-            if self._pushing and not self._ready(self._next):
+            if self.pushing and not self._ready(self._next):
                 break
             run = self._run() if self._joins_chunks else 1
             self._send_chunk(self._next, run)
@@ -258,13 +260,13 @@ class Channel:
     @property
     def _window(self) -> int:
         """Chunks under way; few of those that travel, on a lane by which most do not."""
-        travels = self._packed or not self._pushing or self._meta.parts > 1
+        travels = self._packed or not self.pushing or self._meta.parts > 1
         return self.lane.window if travels else self.lane.announced
 
     def _run(self) -> int:
         """How many chunks the next message is about: those that may leave now, where the lane takes more than one."""
         meta, first, run = self._meta, self._next, 1
-        if not self._pushing or meta.bare or not meta.finite or meta.parts > 1:
+        if not self.pushing or meta.bare or not meta.finite or meta.parts > 1:
             return 1
         if meta.by_chunk and not self.outgoing.is_sound(first):
             return 1
@@ -277,14 +279,14 @@ class Channel:
 
     def advance(self, now: float) -> None:
         """Sends what has become ready since."""
-        under_way = self.busy and self.joined and self._pushing and self._next < self._messages
+        under_way = self.busy and self.joined and self.pushing and self._next < self._messages
         if under_way and self._ready(self._next):
             self._fill(now)
 
     @property
     def _starved(self) -> bool:
         """All that was sent is answered, and the next chunk is still computed."""
-        return self.busy and self._pushing and self._next == self._done and not self._ready(self._next)
+        return self.busy and self.pushing and self._next == self._done and not self._ready(self._next)
 
     @property
     def _messages(self) -> int:
@@ -292,17 +294,17 @@ class Channel:
 
     @property
     def _bare(self) -> bool:
-        return self._pushing and self._meta.bare
+        return self.pushing and self._meta.bare
 
     @property
     def _asks(self) -> bool:
         """What is sent now asks for weights."""
-        return self._pull is not None and not (self._pushing and (self.split or self._bare))
+        return self._pull is not None and not (self.pushing and (self.split or self._bare))
 
     def _send_chunk(self, chunk: int, run: int) -> None:
         who, meta, codec = self.identity, self._meta, self.codec
         held = self._mirror.state(chunk) if self._mirror else 0
-        if not self._pushing:
+        if not self.pushing:
             pull = Pull(
                 role=who.role, index=who.index, incarnation=who.incarnation, chunk=chunk, request=self._requests,
                 answer=codec.pull, held=held, of=meta.of, part=meta.part, parts=meta.parts,
@@ -318,7 +320,8 @@ class Channel:
             part=meta.part, parts=meta.parts, run=run, rollbacks=meta.rollbacks, settings=meta.settings,
             scalars=meta.scalars if chunk == 0 and self.shard == 0 else {},
         )  # fmt: skip
-        self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not meta.bare else None)
+        bare = meta.bare or self._nothing
+        self.lane.send(push, self.outgoing.frame(chunk, run) if finite and not bare else None)
 
     def place(self, message: AnyMessage, size: int) -> memoryview | None:
         """Where a lane may receive a reply's payload of `size` bytes: the chunk itself, when it is wanted as it is."""
@@ -333,13 +336,13 @@ class Channel:
         """Whether this is the reply that comes next."""
         if message.term < self.term or not self.joined or not self.busy:
             return False
-        expected = self._meta.sequence if self._pushing else self._requests
+        expected = self._meta.sequence if self.pushing else self._requests
         # NB: pushes and pulls are numbered apart; a late answer to one may bear the other's number.
         next_one = message.sequence == expected and message.chunk == self._done
-        return next_one and (message.verdict == "pulled") != self._pushing
+        return next_one and (message.verdict == "pulled") != self.pushing
 
     def _span(self, chunk: int, run: int = 1) -> slice:
-        return part_chunk(self.part.size, chunk, self._meta.part, self._meta.parts, run)
+        return self._cuts.chunk(chunk, self._meta.part, self._meta.parts, run)
 
     def _reply(self, message: Reply, payload: Any, now: float) -> None:
         if message.term > self.term > 0 and self.joined:
@@ -358,11 +361,11 @@ class Channel:
         self.notes = message.notes
         self.reached.see(message.version, message.samples)
         if message.chunk == 0:
-            self._first_version = message.version
+            self._first_version, self._first_models = message.version, message.models
         self.taken += (message.term, message.chunk, message.stamp)
-        if self._pushing and (message.chunk == 0 or message.verdict.startswith("refused")):
+        if self.pushing and (message.chunk == 0 or message.verdict.startswith("refused")):
             self.verdict = message.verdict
-        if self._asks and payload is None:
+        if self._asks and payload is None and not self._nothing:
             self.empty = True
         self._done += message.run
         if self._done < self._messages:
@@ -380,17 +383,17 @@ class Channel:
         return True
 
     def _complete(self, now: float) -> None:
-        if self._pushing:
+        if self.pushing:
             self.acknowledged = self._meta.sequence
             self.outgoing.through()
             split = self.split or self._bare
-            self._pushing = False
+            self.pushing = False
             if split and self._pull is not None and not self.stop:
                 self._begin(now)
                 return
         if self._pull is not None and self._meta.of == -1:
             self.version = self._first_version
-            self.reached.pull(self.version, self._meta.part, self._meta.parts)
+            self.reached.pull(self.version, self._meta.part, self._meta.parts, self._first_models)
         if self._undone:
             self._undone = False
             self.outgoing.forget()

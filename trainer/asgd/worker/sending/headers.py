@@ -30,6 +30,8 @@ class PeerIdentity:
     own_loop: bool = False
     digest: bytes = b""
     rule: bytes = b""
+    edges: tuple[int, ...] = ()
+    """Where the job's models begin in the flat vector, and the last one ends; () for one model."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,10 +50,11 @@ class PushHeader:
     bare: bool = False
     """Nothing goes with it: one message a shard."""
     bases: Sequence[int] = ()
-    """Versions of all shards that the push was computed from; those of the last pull if not given."""
+    """Versions of all shards that the push was computed from, of one model of several its updates there; those of the
+    last pull if not given."""
     part: int = 0
     parts: int = 1
-    """The exchange is about part number `part` of `parts` equal parts of each shard."""
+    """The exchange is about part number `part` of `parts` of each shard: equal ones, or the job's models."""
     of: int = -1
     """The worker whose contribution to the open round is pulled (Zeno's oracle); -1: the weights."""
     rollbacks: int = 0
@@ -79,6 +82,8 @@ class Outcome:
     """Some shard had nothing new: what was pulled is not whole."""
     versions: tuple[int, ...] = ()
     """What the newest pull brought of each shard."""
+    models: tuple[Sequence[int], ...] = ()
+    """Of each shard: the updates of each model of several in what was pulled of it; none for one model."""
     rollbacks: tuple[int, ...] = ()
     """How often the job has gone back, as far as each shard is."""
 
@@ -91,3 +96,8 @@ class Pending:
     steps: int = 0
     visits: list[Lease] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+
+    @property
+    def loss(self) -> float | None:
+        """The mean of those that were told."""
+        return sum(self.losses) / len(self.losses) if self.losses else None

@@ -12,15 +12,15 @@ from asgd import kernel
 from asgd.kernel import F32
 from asgd.spec.types import Codec
 from asgd.wire.codec import Encoder
-from asgd.wire.partition import part_chunk, part_range
+from asgd.wire.partition import Cuts
 
 
 class Outgoing:
-    """Frames of the pushes to a shard of `size` elements."""
+    """Frames of the pushes to a shard that is cut by `cuts`."""
 
-    def __init__(self, codec: Codec, size: int) -> None:
-        self._codec, self._size = codec, size
-        self.encoder = Encoder(codec, size)
+    def __init__(self, codec: Codec, cuts: Cuts) -> None:
+        self._codec, self._cuts = codec, cuts
+        self.encoder = Encoder(codec, cuts.whole.size)
         self._encoders: dict[tuple[int, int], Encoder] = {(0, 1): self.encoder}
         """By (part, parts): error feedback is of the elements that are sent together."""
         self._frames: dict[int, Any] = {}
@@ -68,10 +68,10 @@ class Outgoing:
             encoder.forget()
 
     def _span(self, chunk: int, run: int = 1) -> slice:
-        return part_chunk(self._size, chunk, self._part, self._parts, run)
+        return self._cuts.chunk(chunk, self._part, self._parts, run)
 
     def _part_encoder(self) -> Encoder:
         key = (self._part, self._parts)
         if key not in self._encoders:
-            self._encoders[key] = Encoder(self._codec, part_range(self._size, *key).size)
+            self._encoders[key] = Encoder(self._codec, self._cuts.part(*key).size)
         return self._encoders[key]

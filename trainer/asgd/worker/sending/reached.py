@@ -15,6 +15,8 @@ class Reached:
         self.term = self.version = self.samples = 0
         self.past: list[tuple[int, int, int]] = []
         """(term, version, samples) of earlier starts, oldest first, the newest of them."""
+        self.models: list[int] = []
+        """Of each model of several: its updates in what was pulled of it."""
         self._parts: dict[int, int] = {}
         """{part: version that its last pull brought}, in this term; the rest came with the last pull of all."""
         self._whole = 0
@@ -37,12 +39,16 @@ class Reached:
         if samples > self.samples:
             self.samples = samples
 
-    def pull(self, version: int, part: int, parts: int) -> None:
-        """A pull of part `part` of `parts` has brought `version`."""
+    def pull(self, version: int, part: int, parts: int, models: list[int]) -> None:
+        """A pull of part `part` of `parts` has brought `version`; `models`: the updates of each model by then."""
         if parts > 1:
             self._parts[part] = version
         else:
             self._parts, self._whole = {}, version
+        if parts > 1 and self.models and models:
+            self.models[part] = models[part]
+        else:
+            self.models = list(models)
 
     def base(self, part: int) -> int:
         """The version that a push of one part builds on."""

@@ -83,6 +83,11 @@ class Shards:
         """Some shard has not answered the exchange yet."""
         return any(channel.busy for channel in self.channels)
 
+    @property
+    def pulls(self) -> bool:
+        """All that is still missing of the exchange are weights: other workers may be waited for."""
+        return all(not (channel.busy and channel.pushing) for channel in self.channels)
+
     def silent(self) -> str:
         """The shards whose answer is missing, in words."""
         missing = [channel.shard for channel in self.channels if channel.busy or not channel.joined]
@@ -94,7 +99,9 @@ class Shards:
         return Outcome(
             stop=self.stop, verdicts=tuple(channel.verdict for channel in self.channels), samples=first.samples,
             workers=first.workers, notes=first.notes, empty=any(channel.empty for channel in self.channels),
-            versions=self.versions, rollbacks=tuple(channel.rollbacks for channel in self.channels),
+            versions=self.versions,
+            models=tuple(tuple(channel.reached.models) for channel in self.channels),
+            rollbacks=tuple(channel.rollbacks for channel in self.channels),
         )  # fmt: skip
 
     @property

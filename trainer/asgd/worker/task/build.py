@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from torch import nn
 
 from asgd.errors import AsgdError, UserError
@@ -39,8 +40,23 @@ def build_task(spec: JobSpec) -> Task:
             f"spec.entrypoint: {spec.entrypoint}: Task.model is {type(task.model).__name__}; allowed: a torch.nn.Module"
         )
     check_callbacks(task.callbacks, spec.entrypoint)
+    _check_fields(task, spec)
     task.loss = scalars.plain(task.loss)
     return task
+
+
+def _check_fields(task: Task, spec: JobSpec) -> None:
+    """The job is the one that the task is made for. When it stops may be said otherwise, and changed while it runs."""
+    known = msgspec.to_builtins(spec)
+    for path, wanted in task.fields.items():
+        found: Any = known
+        for step in path.split("."):
+            found = found.get(step) if isinstance(found, dict) else None
+        if found != wanted and not path.startswith("stopAfter."):
+            raise UserError(
+                f"spec.{path}: {found}, and the task of {spec.entrypoint} is made for {wanted}; allowed: {wanted},"
+                " which asgd.run(task) fills in by itself"
+            )
 
 
 def _check_args(function: Callable[..., Any], spec: JobSpec) -> None:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -59,10 +59,12 @@ def findings_of(code: int, answer: Path, log: Path) -> Findings:
     raise UserError(f"spec.entrypoint: looking at it ended with {code}: {said}")
 
 
-def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None) -> Findings:
+def look(
+    spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None, document: Any = None
+) -> Findings:
     """Builds the task here, tries and describes it, or reads the script. Raises UserError.
 
-    When a trial takes too long, `tell` gets what was found, and this process ends.
+    When a trial takes too long, `tell` gets what was found, and this process ends. `document`: the job's.
     """
     from asgd.algorithms.registry import halves
     from asgd.worker.compute import refuse_stages_of_script
@@ -77,8 +79,8 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     from asgd.server.evaluations import wanted_metrics
     from asgd.worker.device.extras import aliases, rest
     from asgd.worker.device.flat import kinds, layout_hash, layout_of
-    from asgd.worker.device.stepping import refuse_optimizer
     from asgd.worker.device.tables import warnings
+    from asgd.worker.optimizing.of_task import rule_of
     from asgd.worker.reading.data import dataset_size, guarantee
     from asgd.worker.task.build import build_task
     from asgd.worker.task.calling import silent
@@ -86,7 +88,7 @@ def look(spec: JobSpec, tell: Callable[[Findings], None] = lambda findings: None
     from asgd.worker.task.trial import refuse_empty, try_out
 
     task = build_task(spec)
-    refuse_optimizer(task, spec, halves(spec).worker())
+    rule_of(task, spec, document)
     refuse_empty(task.model, spec.entrypoint)
     layout = layout_of(task.model)
     assigned(spec.optimizer, [name for name, _ in layout])
@@ -170,7 +172,8 @@ def main() -> int:
         Path(sys.argv[2]).write_bytes(msgspec.json.encode(findings))
 
     try:
-        tell(look(job_from_json(Path(sys.argv[1]).read_bytes()).spec, tell))
+        job = job_from_json(Path(sys.argv[1]).read_bytes())
+        tell(look(job.spec, tell, job.document))
     except UserError as error:
         print(f"asgd: {error}", file=sys.stderr)
         return UserError.exit_code

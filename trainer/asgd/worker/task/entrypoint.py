@@ -1,4 +1,4 @@
-"""Finds and imports what `spec.entrypoint` names: a module's callable, a file's callable, or a script.
+"""Finds and imports what `spec.entrypoint` names: a callable (or a Task) of a module or a file, or a script.
 
 A file is looked for in `spec.source`, in the current directory and then in the job file's folder (`asgd run`
 tells it by ASGD_JOB_FOLDER; pods have none). The same three places stand on the import path, so that users'
@@ -7,6 +7,7 @@ files find each other.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import operator
@@ -43,9 +44,34 @@ def load_entrypoint(spec: JobSpec) -> Callable[..., Any]:
         function = operator.attrgetter(name)(module)
     except AttributeError as error:
         raise UserError(f"spec.entrypoint: {place} has no {name!r}; it has {_callables(module)}") from error
+    from asgd.task import Task
+
+    if isinstance(function, Task):
+        return _copies(function, spec.entrypoint)
     if not callable(function):
-        raise UserError(f"spec.entrypoint: {spec.entrypoint} is {type(function).__name__}, not a callable")
+        raise UserError(
+            f"spec.entrypoint: {spec.entrypoint} is {type(function).__name__}, not a callable or an asgd.Task"
+        )
     return function  # type: ignore[no-any-return]  # checked above as far as Python can
+
+
+def _copies(task: Any, entrypoint: str) -> Callable[[], Any]:
+    """A Task that was made at module level: each build gets a copy, with the same data.
+
+    NB: one that has been trained would not be what a restart, or the judge of a simulation, begins with.
+    """
+
+    def build() -> Any:
+        try:
+            return copy.deepcopy(task, {id(task.data): task.data})
+        except (Exception, SystemExit) as error:
+            # What users' objects raise when they are copied is theirs.
+            raise UserError(
+                f"spec.entrypoint: {entrypoint} is a Task that can't be copied: {sentence(error)}; allowed: a function"
+                " that returns it"
+            ) from error
+
+    return build
 
 
 def _import(place: str, folders: list[Path]) -> ModuleType:

@@ -9,7 +9,7 @@ by it; elsewhere nothing of the model does. What raises here is told by who trai
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -49,6 +49,8 @@ class Tried(NamedTuple):
 def first_loss(task: Task, spec: JobSpec, flat: Flat, samples: Sequence[Any]) -> list[Part]:
     """Of some of `samples`, as the task's data give them; none where it can't be compared: with stages, or for chance.
 
+    The part of the most samples stands first, those of a half, a quarter and so on of them behind it.
+
     `flat`: the weights of `task.model`, which nobody has changed.
     """
     count = _count(len(samples), spec.batch_size // max(1, task.accumulate))
@@ -84,7 +86,7 @@ def tried_here(task: Task, flat: Flat, samples: Sequence[Any]) -> Tried:
 
 
 def _count(samples: int, most: int) -> int:
-    """A power of two: who read one more before its time was over has the same."""
+    """A power of two, as its halves are: two processes of which one had time to read less have some in common."""
     room = min(samples, max(1, most))
     return 1 << (room.bit_length() - 1) if room else 0
 
@@ -95,12 +97,23 @@ def _tried(task: Task, flat: Flat, samples: Sequence[Any]) -> Tried:
     for seed in SEEDS:
         if time.monotonic() - began > SECONDS_MOST:
             return Tried([])
-        with untouched(task.model, flat), evaluating(task.model), uncompiled():
-            seed_everywhere(seed, generator(flat.device))
-            found.append(_computed(task, flat, samples))
+        found.append(_once(task, flat, samples, seed))
     if unlike_loss(found[0], found[1], TOLERANCE):
         return Tried([], draws=True)
-    return Tried(found[:1])
+    return Tried([found[0], *_of_fewer(task, flat, samples, began)])
+
+
+def _of_fewer(task: Task, flat: Flat, samples: Sequence[Any], began: float) -> Iterator[Part]:
+    """For who had no time to read as many: of a half of `samples`, a quarter and so on, while there is time."""
+    while len(samples) > 1 and time.monotonic() - began <= SECONDS_MOST:
+        samples = samples[: len(samples) // 2]
+        yield _once(task, flat, samples, SEEDS[0])
+
+
+def _once(task: Task, flat: Flat, samples: Sequence[Any], seed: int) -> Part:
+    with untouched(task.model, flat), evaluating(task.model), uncompiled():
+        seed_everywhere(seed, generator(flat.device))
+        return _computed(task, flat, samples)
 
 
 def _computed(task: Task, flat: Flat, samples: Sequence[Any]) -> Part:

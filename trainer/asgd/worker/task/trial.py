@@ -21,11 +21,12 @@ from asgd.errors import AsgdError, UserError
 from asgd.server.evaluations import wanted_metrics
 from asgd.spec.types import AVERAGE_PREFIX, JobSpec
 from asgd.task import Task
+from asgd.wire.rule import with_rule
 from asgd.worker.compute import Computation, prepare
 from asgd.worker.device.accelerator import choose_device
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.modes import start_training
-from asgd.worker.device.stepping import equip
+from asgd.worker.optimizing.of_task import equip, rule_of
 from asgd.worker.parallel.plan import check, stages_of
 from asgd.worker.reading.data import dataset_size, open_batches
 from asgd.worker.reading.leased import LeasedBatch
@@ -103,8 +104,12 @@ def _compute(task: Task, spec: JobSpec, item: LeasedBatch) -> None:
 
 def _try_step(computation: Computation, task: Task, spec: JobSpec) -> None:
     """A step by the task's own optimizer, if it has one; the weights are as before then."""
-    flat, rule = computation.flat, halves(spec).worker()
-    equip(rule, task, spec, flat)
+    flat, brought = computation.flat, rule_of(task, spec)
+    spec = with_rule(spec, brought)
+    rule = halves(spec).worker()
+    following = equip(rule, task, spec, flat, brought=brought)
+    if following is not None:
+        following(0, 0, 0)
     if rule.optimizer is None or task.optimizer is None:
         return
     before = flat.weights.clone()

@@ -76,8 +76,11 @@ class Group:
     """Names, in the order of the group."""
 
 
-def groups_of(optimizer: torch.optim.Optimizer, model: nn.Module, trained: Mapping[int, str]) -> list[Group]:
-    """The optimizer's groups, less what is not trained; `trained`: {id(parameter): name}.
+def groups_of(
+    optimizer: torch.optim.Optimizer, model: nn.Module, trained: Mapping[int, str],
+    source: str = "asgd.connect(model, optimizer)",
+) -> list[Group]:  # fmt: skip
+    """The optimizer's groups, less what is not trained; `trained`: {id(parameter): name}; `source`: where it came from.
 
     Raises UserError when it holds a tensor that is no parameter of the model, or none that is trained.
     """
@@ -87,7 +90,7 @@ def groups_of(optimizer: torch.optim.Optimizer, model: nn.Module, trained: Mappi
         for place, parameter in enumerate(group["params"]):
             if id(parameter) not in known:
                 raise UserError(
-                    f"asgd.connect(model, optimizer): {kind}'s param_groups[{number}]['params'][{place}], of shape"
+                    f"{source}: {kind}'s param_groups[{number}]['params'][{place}], of shape"
                     f" {list(parameter.shape)}, is no parameter of the model; make it a part of the model, or take it"
                     " out of the optimizer"
                 )
@@ -99,8 +102,7 @@ def groups_of(optimizer: torch.optim.Optimizer, model: nn.Module, trained: Mappi
             found.append(Group(number, options, names))
     if not found:
         raise UserError(
-            f"asgd.connect(model, optimizer): {kind} holds no parameter that is trained; allowed: at least one with"
-            " requires_grad"
+            f"{source}: {kind} holds no parameter that is trained; allowed: at least one with requires_grad"
         )
     return found
 

@@ -7,7 +7,7 @@ they do not, the strategy's worker half steps by it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,11 +17,11 @@ from asgd.algorithms.base import Vector
 from asgd.errors import UserError
 from asgd.spec.types import Job
 from asgd.wire.rule import Rule
-from asgd.worker.device.flat import Flat
-from asgd.worker.device.stepping import adopt, masters
-from asgd.worker.own import rules
-from asgd.worker.own.placing import place
-from asgd.worker.own.rules import Group
+from asgd.worker.device.flat import Flat, Share
+from asgd.worker.optimizing import rules
+from asgd.worker.optimizing.placing import place
+from asgd.worker.optimizing.rules import Group
+from asgd.worker.optimizing.stepping import adopt, masters
 
 
 class Handed:
@@ -51,14 +51,14 @@ class Handed:
             now = rules.figures(self.optimizer, group)
             if name := rules.resting(group, self.optimizer):
                 raise UserError(
-                    f"the script has changed {name} of {self.rule.kind} since asgd.connect(model, optimizer), which the"
+                    f"the {self.rule.whose} has changed {name} of {self.rule.kind} since it was handed over, which the"
                     " servers can't follow; allowed: rates, momentum, betas, weight decay and epsilon"
                 )
             if now.get("momentum") and not before.get("momentum"):
                 raise UserError(
-                    f"the momentum of {self.rule.kind} is {now['momentum']:g} now and was 0 in asgd.connect(), where"
-                    " the servers have made no room for it; allowed: momentum above 0 from the start, or a scheduler"
-                    " with cycle_momentum=False"
+                    f"the momentum of {self.rule.kind} is {now['momentum']:g} now and was 0 when it was handed over,"
+                    " where the servers have made no room for it; allowed: momentum above 0 from the start, or a"
+                    " scheduler with cycle_momentum=False"
                 )
             found.append({name: value for name, value in now.items() if value != before[name]})
         return found if any(found) else []
@@ -132,17 +132,34 @@ def of_script(optimizer: Any) -> torch.optim.Optimizer:
 
 def take_over(optimizer: torch.optim.Optimizer, model: nn.Module, flat: Flat, job: Job) -> Handed:
     """The script's optimizer in this job. Raises UserError where it does not fit model or job."""
+    groups, rule = placed(optimizer, model, flat, job)
+    return settled(optimizer, groups, rule, flat)
+
+
+def placed(
+    optimizer: torch.optim.Optimizer, model: nn.Module, flat: Flat | Share, job: Job
+) -> tuple[list[Group], Rule]:
+    """Its groups of what `flat` has of `model`, and its rule in this job. Raises as `take_over`."""
     trained = {id(p): name for p, (name, _) in zip(flat.parameters, flat.layout, strict=True)}
     groups = rules.groups_of(of_script(optimizer), model, trained)
-    held = {name for group in groups for name in group.parameters}
-    rule = place(job, optimizer, groups, [name for name in trained.values() if name not in held])
+    return groups, place(job.spec, optimizer, groups, left_out(groups, trained), document=job.document)
+
+
+def settled(optimizer: torch.optim.Optimizer, groups: Sequence[Group], rule: Rule, flat: Flat) -> Handed:
+    """The optimizer where `rule` has its steps made."""
     stepped = any(float(state.get("step", 1)) > 0 for state in optimizer.state.values())
     if rule.optimizer and stepped:
         warnings.warn(
             f"asgd.connect(model, optimizer): what {rule.kind} has in its state already (momentum) is not taken over,"
             " for the servers keep it and begin anew",
-            stacklevel=3,
+            stacklevel=4,
         )
     if rule.optimizer is None and flat.rounded:
         adopt(optimizer, flat.parameters, masters(flat, flat.weights, flat.grads))
     return Handed(optimizer, groups, rule)
+
+
+def left_out(groups: Sequence[Group], trained: Mapping[int, str]) -> list[str]:
+    """Names of what is trained and in none of the groups."""
+    held = {name for group in groups for name in group.parameters}
+    return [name for name in trained.values() if name not in held]

@@ -1,0 +1,121 @@
+"""The page as people see it: in a real Chromium, of a run that goes on, of one that is over, and as a file."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asgd.page import DEFAULT, address
+from asgd.page.html import document
+from tests.chromium import Tab, binary, browser
+from tests.local.run import Run
+from tests.unit.page.jobs import Pretended
+from tests.warm import ASGD
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        binary() is None, reason="no Chromium here: apt-get install -y --no-install-recommends chromium"
+    ),
+]
+SEEN = "document.querySelector('{}').textContent"
+COLOURS = """(() => {
+  const c = document.getElementById('{}'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data, seen = {};
+  for (let at = 0; at < d.length; at += 4) if (d[at + 3] > 250) {
+    const key = [d[at], d[at + 1], d[at + 2]].join();
+    seen[key] = (seen[key] || 0) + 1;
+  }
+  return Object.values(seen).filter((count) => count > 30).length;
+})()"""
+HAPPENINGS = {1: (30.0, "dies"), 3: (60.0, "hangs"), 5: (20.0, "wanders")}
+
+
+def colours(name: str) -> str:
+    return COLOURS.replace("{}'", name + "'")
+
+
+def written(folder: Path, name: str, job: Pretended, until: float | None, *, over: bool) -> str:
+    path = folder / f"{name}.html"
+    path.write_text(document(name, {"state": job.model(until, over).snapshot()}), encoding="utf-8")
+    return path.as_uri()
+
+
+async def looked_at(tab: Tab, url: str, **how: Any) -> None:
+    await tab.open(url, **how)
+    assert tab.problems == []
+    assert await tab.run("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+
+
+def test_states_of_a_job_in_light_dark_and_on_a_phone(tmp_path: Path) -> None:
+    running = written(tmp_path, "running", Pretended(seconds=90), 60.0, over=False)
+    troubled = written(
+        tmp_path, "troubled", Pretended(seconds=120, happenings=HAPPENINGS, bound=12), 80.0, over=False
+    )
+    finished = written(tmp_path, "finished", Pretended(seconds=60), None, over=True)
+
+    async def look() -> None:
+        async with browser() as tab:
+            await looked_at(tab, running)
+            assert (await tab.run(SEEN.format("#line"))).startswith("It is learning: the loss falls")
+            assert await tab.run("document.querySelectorAll('#findings li').length") == 0
+            light = await tab.run("getComputedStyle(document.body).backgroundColor")
+            assert await tab.run(colours("lanes")) >= 4
+            assert await tab.run(colours("heat")) >= 2
+            await looked_at(tab, running, dark=True)
+            assert await tab.run("getComputedStyle(document.body).backgroundColor") != light
+            await looked_at(tab, troubled, width=390)
+            assert "Worker 3 makes no progress" in await tab.run(SEEN.format("#findings"))
+            assert "worker-3.log" in await tab.run(SEEN.format("#findings code"))
+            await looked_at(tab, finished)
+            assert (await tab.run(SEEN.format("#line"))).startswith("It is done after ")
+            await tab.run("document.getElementById('lanes-plot').focus()")
+            await tab.key("ArrowDown")
+            for _ in range(5):
+                await tab.key("ArrowLeft")
+            assert "worker 1: compute" in await tab.run(SEEN.format("#lanes-said"))
+            await tab.run(
+                "[...document.querySelectorAll('#against button')].find(b => b.textContent === 'updates').click()"
+            )
+            assert await tab.run("charts.x") == "updates"
+            assert tab.problems == []
+
+    asyncio.run(look())
+
+
+def test_a_run_serves_its_page_and_leaves_it(tmp_path: Path) -> None:
+    spec = {
+        "entrypoint": "asgd.examples.digits:task", "stopAfter": {"seconds": 12}, "evaluation": {"everySeconds": 2},
+        "workers": {"replicas": 2},
+    }  # fmt: skip
+    with Run(tmp_path, spec, "--page", DEFAULT) as run:
+        url = run.until("its address", lambda: _text(run.output / address.FILE))
+
+        async def look() -> None:
+            async with browser() as tab:
+                await looked_at(tab, url)
+                await tab.until("document.getElementById('link').textContent === 'live'")
+                await tab.until("state && state.columns.t.length > 2 && state.rowsOfLanes.size === 2")
+                await tab.until("state.over")
+                assert (await tab.run(SEEN.format("#line"))).startswith("It is done after ")
+
+        asyncio.run(look())
+        assert run.wait() == 0
+    assert not (run.output / address.FILE).exists()
+    report = tmp_path / "report"
+    subprocess.run([ASGD, "report", str(run.output), "--output", str(report)], check=True, timeout=200)
+
+    async def look_again() -> None:
+        async with browser() as tab:
+            await looked_at(tab, (report / "page.html").as_uri())
+            assert await tab.run("state.byWorker.size") == 2
+            assert await tab.run("state.evaluations.length") > 1
+
+    asyncio.run(look_again())
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""

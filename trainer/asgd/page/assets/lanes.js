@@ -1,0 +1,133 @@
+// The lanes: a row a worker, coloured by what it does; flags for what happened to it; a line for what happened to all.
+const WINDOWS = [[60, "1 min"], [300, "5 min"], [900, "15 min"], [0, "all"]];
+const FLAGS = {
+  joined: ["up", "flag-good", "joined"], left: ["ring", "flag-good", "left"], lost: ["cross", "flag-bad", "died or lost"],
+  hung: ["diamond", "flag-bad", "hung"], rejected: ["down", "flag-bad", "rejected"], term: ["square", "mark", "new term of a server"],
+};
+const ORDER = [0, 2, 1, 3];  // in a row from the bottom: compute, push, data, wait
+
+class Lanes {
+  constructor() {
+    this.span = 60; this.cursor = null;
+    this.choose = chooser("window", WINDOWS, 60, (value) => { this.span = value; this.draw(this.state); });
+    const names = { compute: "compute", data: "read data", push: "push (and pull at once)", wait: "pull or wait" };
+    put("phases", ...PHASES.map((phase) => el("span", {}, el("i", { style: `background: var(--${phase})` }), names[phase])),
+      el("span", {}, el("i", { style: "border-color: var(--line)" }), "away"),
+      ...Object.values(FLAGS).map(([kind, tone, name]) => el("span", {}, glyph(kind, tone), name)));
+    const plot = $("lanes-plot");
+    plot.addEventListener("pointermove", (event) => this.point(event));
+    plot.addEventListener("pointerdown", (event) => this.point(event));
+    plot.addEventListener("pointerleave", () => { this.cursor = null; this.draw(this.state); });
+    plot.addEventListener("keydown", (event) => this.key(event));
+  }
+  height(count) { return count <= 24 ? 24 : count <= 60 ? 14 : count <= 150 ? 7 : count <= 320 ? 3 : 2; }
+  range() {
+    const state = this.state, newest = state.over ? state.t : Math.max(state.lanes.settled, state.t - 3);
+    const span = this.span || Math.max(10, newest);
+    return [Math.max(this.span ? newest - span : 0, newest < span ? 0 : newest - span), newest < span && this.span ? Math.min(span, Math.max(20, newest)) : newest];
+  }
+  draw(state) {
+    this.state = state;
+    if (!state) return;
+    const workers = (this.workers = state.workersShown), each = (this.each = this.height(workers.length)), gap = each >= 7 ? 3 : each > 2 ? 1 : 0;
+    const top = (this.top = 20), height = top + Math.max(1, workers.length) * (each + gap) + 22;
+    const [c, width] = canvas("lanes", height), left = (this.left = workers.length > 150 ? 34 : 62);
+    const [from, to] = this.range(), scale = (width - left - 6) / Math.max(1e-9, to - from);
+    Object.assign(this, { from, to, scale, gap, width });
+    const tones = PHASES.map(colour), x = (t) => left + (t - from) * scale;
+    this.axis(c, x, from, to, top, height, width);
+    workers.forEach((worker, at) => {
+      const y = top + at * (each + gap);
+      this.lives(c, state.livesOf.get(worker) || [], x, from, to, y, each);
+      const rows = state.rowsOfLanes.get(worker);
+      if (rows) this.letters(c, rows, x, from, to, y, each, tones);
+      if (each >= 7 || at % Math.ceil(14 / (each + gap)) === 0) {
+        const ill = ["stalled", "hung", "lost"].includes((state.byWorker.get(worker) || [])[1]);
+        c.fillStyle = colour(ill ? "bad" : "muted"); c.textAlign = "right"; c.textBaseline = "middle";
+        c.fillText(each >= 14 ? "worker " + worker : worker, left - 7, y + each / 2);
+      }
+    });
+    this.flags(c, state, x, from, to, top, height);
+    if (this.cursor) this.showCursor(c, x, y0(this), height);
+  }
+  axis(c, x, from, to, top, height, width) {
+    const step = timeStep(to - from, width);
+    c.textAlign = "center"; c.textBaseline = "alphabetic";
+    for (let t = Math.ceil(from / step) * step; t <= to; t += step) {
+      c.fillStyle = colour("line"); c.fillRect(Math.round(x(t)), top - 4, 1, height - top - 14);
+      c.fillStyle = colour("muted"); if (x(t) < width - 14) c.fillText(clock(t), x(t), height - 4);
+    }
+  }
+  lives(c, lives, x, from, to, y, each) {
+    c.fillStyle = colour("alive");
+    for (const [, joined, ended] of lives) {
+      const begin = Math.max(from, joined), end = Math.min(to, ended ?? to);
+      if (end > begin) c.fillRect(x(begin), y + each * 0.42, (end - begin) * this.scale, Math.max(1, each * 0.16));
+    }
+  }
+  letters(c, rows, x, from, to, y, each, tones) {
+    const row = to - from <= 121 && rows.fine.letters ? rows.fine : to - from <= 901 && rows.second.letters ? rows.second : rows.coarse;
+    const step = row.seconds, wide = Math.max(1, step * this.scale), merge = Math.max(1, Math.round(1 / (step * this.scale)));
+    for (let slot = Math.max(row.start, Math.floor(from / step)); slot < Math.min(row.stop, to / step); slot += merge) {
+      const letter = merge > 1 ? together(row.letters.slice(slot - row.start, slot - row.start + merge)) : row.at(slot), mix = MIXES[letter];
+      if (!mix) continue;
+      const begin = Math.max(x(from), x(slot * step)), width = Math.max(1, wide * merge - (begin - x(slot * step))) + 0.4;
+      if (each < 5) {
+        c.fillStyle = tones[mix.indexOf(Math.max(...mix))];
+        c.fillRect(begin, y, width, each);
+        continue;
+      }
+      let bottom = y + each;
+      for (const phase of ORDER) {
+        if (!mix[phase]) continue;
+        const part = (each * mix[phase]) / LEVELS;
+        bottom -= part; c.fillStyle = tones[phase]; c.fillRect(begin, bottom, width, part + 0.3);
+      }
+    }
+  }
+  flags(c, state, x, from, to, top, height) {
+    for (const moment of state.moments) {
+      const flag = FLAGS[moment.kind];
+      if (!flag || moment.t < from || moment.t > to) continue;
+      c.fillStyle = c.strokeStyle = colour(flag[1]);
+      if (moment.worker === undefined) {
+        c.fillRect(Math.round(x(moment.t)), top - 8, 1.5, height - top - 12);
+        shape(c, flag[0], x(moment.t), top - 10, 4); c.textAlign = "left"; c.fillText(moment.kind === "term" ? "shard " + moment.shard : "", x(moment.t) + 7, top - 7);
+        continue;
+      }
+      const at = this.workers.indexOf(moment.worker), y = top + at * (this.each + this.gap) + this.each / 2, r = Math.min(5, Math.max(2.5, this.each / 3.4));
+      c.save(); c.strokeStyle = c.fillStyle = colour("card"); c.beginPath(); c.arc(x(moment.t), y, r + 2.5, 0, 7); c.fill(); c.restore();
+      shape(c, flag[0], x(moment.t), y, r);
+    }
+  }
+  point(event) {
+    if (!this.state) return;
+    const box = $("lanes").getBoundingClientRect(), t = this.from + (event.clientX - box.left - this.left) / this.scale;
+    const at = Math.floor((event.clientY - box.top - this.top) / (this.each + this.gap));
+    this.cursor = at >= 0 && at < this.workers.length && t >= this.from ? { at, back: this.to - t } : null;
+    this.draw(this.state);
+  }
+  key(event) {
+    const step = { ArrowLeft: [0, 1], ArrowRight: [0, -1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+    if (!step || !this.state) return;
+    event.preventDefault();
+    const cursor = this.cursor || { at: 0, back: 0 }, jump = (this.to - this.from) / 60;
+    this.cursor = { at: Math.min(this.workers.length - 1, Math.max(0, cursor.at + step[0])), back: Math.min(this.to - this.from, Math.max(0, cursor.back + step[1] * jump)) };
+    this.draw(this.state);
+  }
+  showCursor(c, x, y, height) {
+    const t = this.to - this.cursor.back, worker = this.workers[this.cursor.at];
+    c.strokeStyle = colour("ink"); c.lineWidth = 1; c.strokeRect(x(t), y - 1, 0.5, this.each + 2);
+    c.globalAlpha = 0.35; c.fillStyle = colour("ink"); c.fillRect(x(t), this.top, 1, height - this.top - 18); c.globalAlpha = 1;
+    text("lanes-said", `${clock(t)}, worker ${worker}: ${this.words(worker, t)}`);
+  }
+  words(worker, t) {
+    const rows = this.state.rowsOfLanes.get(worker), moments = this.state.moments.filter((each) => each.worker === worker && Math.abs(each.t - t) < 8 / this.scale).map((each) => each.text);
+    let mix;
+    for (const row of rows ? [rows.fine, rows.second, rows.coarse] : []) { mix = MIXES[row.at(Math.floor(t / row.seconds))]; if (mix) break; }
+    const parts = mix ? PHASES.map((phase, at) => [mix[at], phase]).filter(([part]) => part).sort((a, b) => b[0] - a[0]).map(([part, phase]) => `${phase} ${Math.round((100 * part) / LEVELS)} %`) : [];
+    const alive = (this.state.livesOf.get(worker) || []).some(([, joined, ended]) => joined <= t && (ended === null || ended >= t));
+    return [...(parts.length ? parts : [alive ? "a member, its phases are not known" : "away"]), ...moments].join(", ");
+  }
+}
+function y0(lanes) { return lanes.top + lanes.cursor.at * (lanes.each + lanes.gap); }
