@@ -20,8 +20,7 @@ from asgd.host.env import ProcessConfig
 from asgd.host.say import say
 from asgd.record.worker import WorkerRecorder, recorder
 from asgd.spec.environment import Env
-from asgd.spec.groups import counted
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer
 from asgd.task import Task
 from asgd.wire.reports import WorkerReport
 from asgd.worker.core import WorkerCore
@@ -33,6 +32,7 @@ from asgd.worker.meters import Meters
 from asgd.worker.of_model import overlaps
 from asgd.worker.optimizing.following import Following
 from asgd.worker.optimizing.of_task import equip
+from asgd.worker.optimizing.telling import group_lines
 from asgd.worker.parallel.plan import stages_of
 from asgd.worker.replica import Replica
 from asgd.worker.sending.centre import Centre, open_centre
@@ -142,10 +142,12 @@ def assemble(
     Raises UserError when the strategy can't work with this task.
     """
     spec = config.job.spec
-    if spec.optimizer.groups and about.own_loop and config.index == 0:
-        sizes = [(name, math.prod(shape)) for name, shape in flat.layout]
-        say(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
     rule, following = worker_rule(spec, flat, probe, task, about.rule)
+    if config.index == 0:
+        # NB: those of the job file are said at the start, where a task has told its parameters.
+        of_job = spec.optimizer if about.own_loop else Optimizer()
+        for line in group_lines(of_job, about.rule, flat.layout, rule.optimizer):
+            say(line)
     for half, stepping in zip(each_half(rule), local, strict=False):
         half.optimizer = stepping
     told = recorder(config.record, config.index, config.incarnation)
