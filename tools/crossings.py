@@ -107,6 +107,7 @@ def page(found: dict[Cell, Outcome]) -> str:
     doubles = {cell: outcome for cell, outcome in found.items() if len(cell.options) == 2}
     sentences: dict[str, int] = {}
     text = f"**{len(found)} cells: {counted(found.values())}.**\n"
+    text += "" if doubles else "Pairs of options are left out of this page (`--singles`).\n"
     for title, options in (("Options", GENERAL), ("Optimizers", OPTIMIZERS)):
         columns = ["plain", *(option.name.removeprefix("optimizer ") for option in options)]
         columns += ["pairs"] if doubles else []

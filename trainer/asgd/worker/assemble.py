@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.base import LocalRule, WorkerStrategy
+from asgd.algorithms.gathering import shard_cuts
 from asgd.algorithms.models import each_half
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
@@ -101,6 +102,8 @@ def _judge_by(spec: JobSpec, flat: Flat, probe: Probe | None) -> Callable[[Tenso
 
 def overlapped(spec: JobSpec, rule: WorkerStrategy, flat: Flat, shards: int, *, attacks: bool) -> bool:
     """Whether pushes may leave during backward: they are the raw gradient, and nothing else has to wait for it."""
+    if halves(spec).server().whole:  # of which nothing is applied before the last chunk
+        return False
     plain = spec.exchange.overlap and spec.optimizer.clip_norm is None and not attacks
     if not plain or not rule.raw or overlaps(spec, rule) or stages_of(spec) > 1:
         return False
@@ -157,6 +160,7 @@ def assemble(
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
         tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates, digest=about.digest,
         own_loop=about.own_loop, rule=about.rule, edges=tuple(rule.edges),
+        cuts=shard_cuts(spec, flat.layout, len(config.servers)),
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,

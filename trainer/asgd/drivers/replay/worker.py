@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import structs
 from torch import Tensor
 
+from asgd.algorithms.gathering import shard_cuts
 from asgd.algorithms.registry import halves
 from asgd.drivers.replay.centre import Gone, TapeCentre
 from asgd.drivers.replay.lane import Mail
@@ -144,7 +145,8 @@ class _Life:
             rule=brought,
         )
         identity = PeerIdentity(
-            job=job.name, role="worker", index=self._index, incarnation=incarnation, size=flat.size, layout=flat.hash
+            job=job.name, role="worker", index=self._index, incarnation=incarnation, size=flat.size, layout=flat.hash,
+            cuts=shard_cuts(job.spec, flat.layout, job.spec.parameter_server.shards),
         )  # fmt: skip
         self.centre = TapeCentre(job.spec, identity, halves(job.spec).pulls_wait, tape, mail)
         self._leases = TapeLeases(tape)

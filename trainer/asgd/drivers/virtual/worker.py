@@ -13,6 +13,7 @@ import numpy as np
 
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.algorithms.base import WorkerStrategy
+from asgd.algorithms.gathering import shard_cuts
 from asgd.algorithms.registry import halves
 from asgd.drivers.virtual.lane import VirtualLane
 from asgd.drivers.virtual.server import Cluster
@@ -49,12 +50,12 @@ class VirtualWorker:
         self.cluster, self.work, self.index, self.incarnation = cluster, work, index, incarnation
         brought: bytes = getattr(work, "brought", b"")
         self._clock, spec = cluster.clock, with_rule(cluster.job.spec, brought)
-        chosen = halves(spec)
-        rule = chosen.worker()
+        rule = (chosen := halves(spec)).worker()
         if rule.hyper.grouped:
             rule.hyper.lay_out(named_sizes(work.tensors))
         rule.judge = lambda weights: work.judge(index, weights)
-        rule.describe(named_tensors(work.tensors or b"[]"))
+        tensors, shards = named_tensors(work.tensors or b"[]"), len(cluster.servers)
+        rule.describe(tensors)
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )
@@ -63,14 +64,14 @@ class VirtualWorker:
             job=cluster.job.name, role="worker", index=index, incarnation=incarnation, size=work.size,
             layout=work.layout, dataset=work.dataset, node=f"node-{index % cluster.world.nodes}",
             guarantee=work.guarantee, tensors=work.tensors, rule=brought,
+            cuts=shard_cuts(spec, tensors, shards, work.size),
         )  # fmt: skip
         self.vectors = ArrayVectors(
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
         following = work.equip(rule, self.vectors.weights, self.vectors.gradient)
-        split, shards = chosen.pulls_wait, len(cluster.servers)
-        lanes = [self._lane(shard) for shard in range(shards)]
-        self.shards = Shards.over(lanes, identity, spec.codec, split=split)
+        lanes = [*map(self._lane, range(shards))]
+        self.shards = Shards.over(lanes, identity, spec.codec, split=chosen.pulls_wait)
         for channel in self.channels:
             self._listen(channel)
         beside, data = _Beside(work, index), work.dataset

@@ -39,7 +39,6 @@ def of_script(spec: JobSpec) -> Layout:
     import asgd
     from asgd.worker.device.flat import layout_of
     from asgd.worker.device.randomness import seed_everything
-    from asgd.worker.own.models import Together
     from asgd.worker.task.entrypoint import expose, find_file
     from asgd.worker.task.script import arguments
     from asgd.worker.users_code import sentence
@@ -47,7 +46,8 @@ def of_script(spec: JobSpec) -> Layout:
     found: Layout = []
 
     def connect(model: Any, *_: Any, **__: Any) -> Any:
-        found.extend(layout_of(Together(model) if isinstance(model, Mapping) else model))
+        models = model.items() if isinstance(model, Mapping) else [("", model)]
+        found.extend((f"{name}.{own}", shape) for name, one in models for own, shape in layout_of(one))
         raise Reached
 
     path = find_file(spec.entrypoint, expose(spec))
