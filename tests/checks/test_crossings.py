@@ -43,6 +43,7 @@ def test_every_strategy_stands_in_the_matrix() -> None:
     assert {name.split(",")[0] for name in STRATEGIES} == set(names())
 
 
+@pytest.mark.slow
 def test_a_twelfth_of_the_options_and_optimizers_train_under_their_strategies_or_are_refused() -> None:
     assert wrong(few()) == []
 

@@ -113,7 +113,8 @@ def test_p3_without_gradients_the_spread_shrinks_by_a_tenth_an_exchange_and_the_
             ({"name": "parle"}, {"learningRate": 0.1}, 4, 600, 0.96),
             ({"name": "parle"}, {"learningRate": 0.02, "momentum": 0.9, "nesterov": True}, 4, 600, 0.965),
             ({"name": "elastic"}, {"learningRate": 0.1}, 4, 8000, 0.96),
-        ]
+        ],
+        0,
     ),
     ids=["parle-3", "entropy", "parle-4", "parle-nesterov", "elastic"],
 )

@@ -81,6 +81,7 @@ def test_it_leaves_the_files_of_a_run(job_file: Path, tmp_path: Path) -> None:
         assert (tmp_path / "o" / name).stat().st_size > 100
 
 
+@pytest.mark.slow
 def test_hundreds_of_workers_train_in_one_process_with_the_same_bits_twice(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(

@@ -105,6 +105,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_an_interpreter_without_a_file_trains_and_its_runs_folder_alone_is_enough_to_replay_it(
     tmp_path: Path,
 ) -> None:
