@@ -118,11 +118,12 @@ def refuse_models(spec: JobSpec, names: Sequence[str]) -> None:
     name = str(spec.algorithm["name"])
     found = strategy(name)
     if found.server(spec).whole:
-        rule = (spec.outer_optimizer if spec.outer_optimizer else spec.optimizer).name
+        field = "optimizer" if spec.outer_optimizer is None else "outerOptimizer"
+        rule = (spec.outer_optimizer or spec.optimizer).name
         raise UserError(
-            f"spec.optimizer.name: {rule} steps on the servers by the whole model, and the script connects"
-            f" {named_together(names)}, each with steps of its own; allowed: adamw, or algorithm.mode: delta without an"
-            " outerOptimizer of that name"
+            f"spec.{field}.name: {rule} steps on the servers by the whole model, and the script connects"
+            f" {named_together(names)}, each with steps of its own; allowed: another rule, or algorithm.mode: delta"
+            " without an outerOptimizer of that name"
         )
     if not found.models or found.server(spec).rounds:
         allowed = ", ".join(known for known in sorted(_OURS) if strategy(known).models)
