@@ -26,7 +26,7 @@ def group_lines(
     if isinstance(told, Rules):
         names, start = list(sizes), 0
         for (model, rule), size in zip(told.models.items(), told.sizes, strict=True):
-            own = {}
+            own: dict[str, int] = {}
             while sum(own.values()) < size:
                 own[names[start]] = sizes[names[start]]
                 start += 1

@@ -90,7 +90,7 @@ def _items(value: ast.expr | None, values: Mapping[str, ast.expr]) -> dict[str, 
         return {given.arg: given.value for given in value.keywords if given.arg}
     if not isinstance(value, ast.Dict):
         return None
-    found = {}
+    found: dict[str, ast.expr] = {}
     for key, own in zip(value.keys, value.values, strict=True):
         if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
             return None
@@ -107,5 +107,5 @@ def _class(value: ast.expr, values: Mapping[str, ast.expr]) -> str:
     made = _resolved(value, values)
     if not isinstance(made, ast.Call):
         return ""
-    name = made.func.attr if isinstance(made.func, ast.Attribute) else getattr(made.func, "id", "")
+    name: str = made.func.attr if isinstance(made.func, ast.Attribute) else getattr(made.func, "id", "")
     return name if name[:1].isupper() else ""

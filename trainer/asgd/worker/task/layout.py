@@ -46,12 +46,12 @@ def of_script(spec: JobSpec) -> Layout:
     found: Layout = []
 
     def connect(model: Any, *_: Any, **__: Any) -> Any:
-        models = model.items() if isinstance(model, Mapping) else [("", model)]
+        models: list[tuple[str, Any]] = [*model.items()] if isinstance(model, Mapping) else [("", model)]
         found.extend((f"{name}.{own}", shape) for name, one in models for own, shape in layout_of(one))
         raise Reached
 
     path = find_file(spec.entrypoint, expose(spec))
-    asgd.connect = connect  # type: ignore[assignment]
+    vars(asgd)["connect"] = connect
     sys.argv = [str(path), *arguments(spec.args)]
     seed_everything(spec.seed)
     try:
