@@ -22,15 +22,19 @@ from tests.checks.crossings import (  # noqa: E402  (tests are no installed pack
     BATCH,
     DECAY,
     EPOCHS,
+    GENERAL,
+    MET_BY_OPTIMIZERS,
     MOST_REFUSED,
     NOISE_FACTOR,
     NOISE_LEFT,
-    OPTIONS,
+    OPTIMIZERS,
+    OPTIMIZERS_LEFT,
     SAMPLES,
     SIZE,
     STRATEGIES,
     WORKERS,
     Cell,
+    Option,
     Outcome,
     pairs,
     run,
@@ -38,12 +42,13 @@ from tests.checks.crossings import (  # noqa: E402  (tests are no installed pack
 )
 
 PAGE = ROOT / "docs" / "reference" / "crossings.md"
+MET = " and ".join([", ".join(MET_BY_OPTIMIZERS[:-1]), MET_BY_OPTIMIZERS[-1]])
 HEAD = f"""\
 # Options across strategies
 
-Made by `make crossings` (`tools/crossings.py`); do not edit. Every option of a job against every strategy, and every
-two options against every strategy: each cell trains as its plain twin does, or the API server and `asgd validate`
-refuse it.
+Made by `make crossings` (`tools/crossings.py`); do not edit. Every option of a job and every optimizer against every
+strategy, and every two options against every strategy: each cell trains as its plain twin does, or the API server and
+`asgd validate` refuse it.
 
 A cell is a job in virtual time: {WORKERS} workers (krum: 5), least squares of {SAMPLES} rows by {SIZE} weights, batches
 of {BATCH}, {EPOCHS} epochs. Its figure is the part of the first excess loss that is left at the end, against the
@@ -51,6 +56,9 @@ minimum that the job asks for (weight decay {DECAY:g} moves it). It may be {NOIS
 has left, or {100 * NOISE_LEFT:g} %, and servers may refuse {MOST_REFUSED:g} times the pushes that they take.
 *resume*: all processes end half-way, and others go on from the checkpoint.
 *late join*: worker 1 comes when half is done. *one NaN*: one gradient is nan. *topk* sends a quarter of the entries.
+*groups*: half the rate for one tensor, no decay for another. *average*: `evaluation.ema` 0.9; the worse of centre and
+average is shown. A cell with another optimizer may have {100 * OPTIMIZERS_LEFT:g} % left: it shows that the rule
+trains there, not how well it was tuned. In pairs optimizers meet {MET}; all other options meet each other.
 The problem is small and convex: it shows rules that are wrong, not how much a codec costs a large network
 ([performance](../performance.md)).
 
@@ -95,20 +103,30 @@ def counted(outcomes: Iterable[Outcome]) -> str:
 
 
 def page(found: dict[Cell, Outcome]) -> str:
-    """The table, the count and the sentences of refusals."""
+    """The tables, the count and the sentences of refusals."""
     doubles = {cell: outcome for cell, outcome in found.items() if len(cell.options) == 2}
-    columns = ["plain", *(option.name for option in OPTIONS), *(["pairs of options"] if doubles else [])]
-    text = f"**{len(found)} cells: {counted(found.values())}.**\n\n"
-    text += f"| strategy | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}\n"
     sentences: dict[str, int] = {}
-    for strategy in [name for name in STRATEGIES if Cell(name) in found]:
-        cells = [Cell(strategy), *(Cell(strategy, (option,)) for option in OPTIONS)]
-        texts = [shown(found[cell], sentences) for cell in cells]
-        if doubles:
-            texts.append(counted(one for cell, one in doubles.items() if cell.strategy == strategy))
-        text += f"| `{strategy}` | {' | '.join(texts)} |\n"
-    text += "\nRefused:\n\n"
+    text = f"**{len(found)} cells: {counted(found.values())}.**\n"
+    text += "" if doubles else "Pairs of options are left out of this page (`--singles`).\n"
+    for title, options in (("Options", GENERAL), ("Optimizers", OPTIMIZERS)):
+        columns = ["plain", *(option.name.removeprefix("optimizer ") for option in options)]
+        columns += ["pairs"] if doubles else []
+        text += f"\n## {title}\n\n| strategy | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}\n"
+        for strategy in [name for name in STRATEGIES if Cell(name) in found]:
+            cells = [Cell(strategy), *(Cell(strategy, (option,)) for option in options)]
+            texts = [shown(found[cell], sentences) for cell in cells]
+            if doubles:
+                texts.append(
+                    counted(doubles[cell] for cell in doubles if strategy_s(cell, strategy, options))
+                )
+            text += f"| `{strategy}` | {' | '.join(texts)} |\n"
+    text += "\n## Refused\n\n"
     return text + "".join(f"{number}. `{sentence}`\n" for sentence, number in sentences.items())
+
+
+def strategy_s(cell: Cell, strategy: str, options: Sequence[Option]) -> bool:
+    """Whether a pair is one of `strategy`, and the last of its options is among `options`."""
+    return cell.strategy == strategy and cell.options[-1] in options
 
 
 def shown(outcome: Outcome, sentences: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ that is within the noise of its twin, and servers took its pushes. What the API 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations
 from typing import Any
@@ -88,19 +88,21 @@ class Squares:
         start = version * 16 % SAMPLES
         return [self.loss(point, slice(start, start + 16)) for point in points]
 
-    def loss(self, weights: F32, span: slice, decay: float = 0.0) -> float:
-        """The mean loss of some samples."""
+    def loss(self, weights: F32, span: slice, decay: F32 | float = 0.0) -> float:
+        """The mean loss of some samples, and `decay` (SIZE,) / 2 times the square of each weight."""
         rest = self.rows[span] @ weights - self.aims[span]
-        return float(rest @ rest) / 2 / len(rest) + decay / 2 * float(weights @ weights)
+        return float(rest @ rest) / 2 / len(rest) + float(np.sum(decay * weights * weights)) / 2
 
-    def left(self, weights: F32, decay: float) -> float:
-        """The part of the excess loss at the start that is still there at `weights`; inf for what is no number."""
+    def left(self, weights: F32, decay: F32) -> float:
+        """The part of the excess loss at the start that is still there at `weights`; inf for what is no number.
+
+        `decay`: as `loss` has it.
+        """
         if not np.isfinite(weights).all():
             return float("inf")
         rows = self.rows.astype(np.float64)
-        best = np.linalg.solve(
-            rows.T @ rows / SAMPLES + decay * np.eye(SIZE), rows.T @ self.aims / SAMPLES
-        ).astype(np.float32)
+        curvature = rows.T @ rows / SAMPLES + np.diag(decay)
+        best = np.linalg.solve(curvature, rows.T @ self.aims / SAMPLES).astype(np.float32)
         least, everything = self.loss(best, slice(None), decay), slice(None)
         first = self.loss(self.initial(), everything, decay)
         return (self.loss(weights, everything, decay) - least) / (first - least)
@@ -174,7 +176,7 @@ class Option:
     """One thing that a job may have: fields of its spec, or something that happens to it."""
 
     name: str
-    fields: tuple[tuple[str, Any], ...] = ()
+    fields: tuple[tuple[str, Any], ...] = field(default=(), hash=False)
     """(dotted path, value)"""
     late: bool = False
     """Worker 1 joins when the job is half done."""
@@ -188,9 +190,16 @@ class Option:
         """Two options of a kind exclude each other."""
         return self.name.split()[0]
 
+    @property
+    def rule(self) -> bool:
+        """Another optimizer."""
+        return self.kind == "optimizer"
 
-PLAIN = Option("plain")
-OPTIONS = [
+
+GROUPS = [{"match": "a.*", "learningRate": "0.5x"}, {"match": "*.weight", "weightDecay": 0}]
+UNDECAYED = slice(16, SIZE)
+"""The elements of the second group: what no earlier group has."""
+GENERAL = [
     Option("codec bf16", (("codec.push", "bf16"),)),
     Option("codec fp16", (("codec.push", "fp16"),)),
     Option("codec int8", (("codec.push", "int8"),)),
@@ -211,6 +220,8 @@ OPTIONS = [
     Option("late join", late=True),
     Option("shards 3", (("parameterServer.shards", 3),)),
     Option("one NaN", poisoned=True),
+    Option("groups", (("optimizer.groups", GROUPS),)),
+    Option("average", (("evaluation.ema", 0.9),)),
 ]
 
 
@@ -234,6 +245,11 @@ OPTIMIZERS = [
     _optimizer("lamb", 0.05, weightDecay=0),
     _optimizer("muon", 0.05, weightDecay=0),
 ]
+OPTIONS = [*GENERAL, *OPTIMIZERS]
+MET_BY_OPTIMIZERS = ("groups", "resume", "shards 3")
+"""What goes about with what a rule remembers: each optimizer meets these too."""
+DECOUPLED = ("adamw", "lion", "lamb", "muon")
+"""Their weight decay is no part of the loss that they minimise."""
 OPTIMIZERS_LEFT = 0.35
 """What a cell with another optimizer may have left: it shows that the rule trains there, not how well it was tuned."""
 AMPLIFYING = 4.0
@@ -276,7 +292,8 @@ def spec(cell: Cell) -> Fields:
     }  # fmt: skip
     fields |= STRATEGIES[cell.strategy]
     fields["algorithm"] = {"name": name} | fields.get("algorithm", {})
-    for option in cell.options:
+    # NB: an optimizer brings a decay and a schedule of its own, which other options may change.
+    for option in sorted(cell.options, key=lambda option: not option.rule):
         for path, value in option.fields:
             *parents, last = path.split(".")
             inside = fields
@@ -284,7 +301,19 @@ def spec(cell: Cell) -> Fields:
                 inside[parent] = dict(inside.get(parent, {}))
                 inside = inside[parent]
             inside[last] = value
+        if option.rule:
+            fields["optimizer"]["learningRate"] *= _fitting(name, option)
     return fields
+
+
+def _fitting(strategy: str, rule: Option) -> float:
+    """The factor on the rate of `rule` that a strategy needs."""
+    if strategy in ("diloco", "async-diloco"):
+        return 1 / AMPLIFYING
+    if strategy in ("entropy", "parle") and rule.name == "optimizer lamb":
+        # A step is as long as its tensor, which grows from zero, and their averages lag behind that.
+        return LAGGING
+    return 1.0
 
 
 def run(cell: Cell, seed: int = 0) -> Outcome:
@@ -293,6 +322,8 @@ def run(cell: Cell, seed: int = 0) -> Outcome:
         left = trained(cell, seed)
     except JobError as error:
         return Outcome(refused=str(error))
+    if any(option.rule for option in cell.options):
+        return Outcome(left, OPTIMIZERS_LEFT)
     return Outcome(left, max(NOISE_LEFT, NOISE_FACTOR * plain(cell.strategy, seed)))
 
 
@@ -324,7 +355,20 @@ def trained(cell: Cell, seed: int) -> float:
     # NB: work that servers throw away leaves the same weights behind as none would.
     if status.stop_reason != "epochs" or sum(status.refused.values()) > MOST_REFUSED * status.updates:
         return float("inf")
-    return work.left(simulation.answer(), fields["optimizer"].get("weightDecay", 0.0))
+    left = work.left(simulation.answer(), _decay(fields))
+    if fields["evaluation"].get("ema"):
+        left = max(left, work.left(simulation.cluster.average(), _decay(fields)))
+    return left
+
+
+def _decay(fields: Fields) -> F32:
+    """(SIZE,) what weight decay adds to the curvature of the loss that the job minimises."""
+    optimizer = fields["optimizer"]
+    coupled = optimizer.get("name", "sgd") not in DECOUPLED
+    decay = np.full(SIZE, optimizer.get("weightDecay", 0.0) if coupled else 0.0, np.float32)
+    if optimizer.get("groups"):
+        decay[UNDECAYED] = 0
+    return decay
 
 
 def singles() -> Iterator[Cell]:
@@ -333,27 +377,18 @@ def singles() -> Iterator[Cell]:
 
 
 def pairs(strategy: str) -> Iterator[Cell]:
-    """Each two options that do not exclude each other, against one strategy."""
-    for both in combinations(OPTIONS, 2):
+    """Each two options that do not exclude each other, against one strategy; of optimizers see MET_BY_OPTIMIZERS."""
+    for both in combinations(GENERAL, 2):
         if both[0].kind != both[1].kind:
             yield Cell(strategy, both)
-
-
-def rules() -> Iterator[Cell]:
-    """Each optimizer against each strategy."""
-    for strategy in STRATEGIES:
-        for rule in OPTIMIZERS:
-            fields = dict(rule.fields)
-            if strategy in ("diloco", "async-diloco"):
-                fields["optimizer.learningRate"] /= AMPLIFYING
-            if strategy in ("entropy", "parle") and rule.name == "optimizer lamb":
-                # A step is as long as its tensor, which grows from zero, and their averages lag behind that.
-                fields["optimizer.learningRate"] *= LAGGING
-            yield Cell(strategy, (Option(rule.name, tuple(fields.items())),))
+    for rule in OPTIMIZERS:
+        for option in GENERAL:
+            if option.name in MET_BY_OPTIMIZERS:
+                yield Cell(strategy, (option, rule))
 
 
 def few() -> Iterator[Cell]:
-    """An eighth of `singles`: each option meets an eighth of the strategies, each strategy an eighth of the options."""
+    """Each twelfth of `singles`, shifted from strategy to strategy, so that each option meets some of them."""
     yield from (
-        cell for place, cell in enumerate(singles()) if (place + 2 * (place // len(OPTIONS))) % 8 == 0
+        cell for place, cell in enumerate(singles()) if (place + 5 * (place // len(OPTIONS))) % 12 == 0
     )

@@ -51,7 +51,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 LAYERWISE = ("lamb", "muon")
-"""They look at whole tensors, and so they run in workers only."""
+"""They look at whole tensors."""
 TENSORS = [
     ("a.weight", [4, 6]),
     ("a.bias", [5]),

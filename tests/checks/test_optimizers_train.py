@@ -27,8 +27,12 @@ FEW = (
     "sgd with decay", "nesterov with decay", "adagrad with decay", "adam", "adamw with decay", "lion with decay",
     "rmsprop with decay", "rmsprop with all", "adadelta with decay",
 )  # fmt: skip
-"""Of each rule that servers run the one that uses most of it."""
-IN_WORKERS = (*FEW, "lamb", "lamb with decay", "muon", "muon with all")
+"""Of each rule that looks at single elements the one that uses most of it."""
+WHOLE = ("lamb", "lamb with decay", "muon", "muon with all")
+"""They look at whole tensors."""
+ALL = (*FEW, *(pytest.param(kind, marks=pytest.mark.slow) for kind in WHOLE))
+ON_SERVERS = {"parameterServer": {"shards": 3}}
+ROUNDS = {"algorithm": {"name": "local-sgd", "period": 4}, "stopAfter": {"updates": STEPS // 4}}
 _RANDOM = np.random.default_rng(14)
 SCALES = np.geomspace(0.1, 2.0, SIZE).astype(np.float32)
 START = _RANDOM.standard_normal(SIZE).astype(np.float32)
@@ -81,14 +85,14 @@ def close(found: F32, kind: str) -> None:
     np.testing.assert_allclose(found, wanted(kind), rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", FEW)
+@pytest.mark.parametrize("kind", [*FEW, "lamb with decay", "muon with all"])
 def test_one_worker_takes_200_steps_as_pytorchs_optimizer_does_with_1_and_3_shards(kind: str) -> None:
     one, three = (trained(kind, parameterServer={"shards": shards}) for shards in (1, 3))
     close(one, kind)
     assert np.array_equal(one.view(np.uint32), three.view(np.uint32))
 
 
-@pytest.mark.parametrize("kind", IN_WORKERS)
+@pytest.mark.parametrize("kind", ALL)
 def test_in_delta_mode_the_workers_own_optimizer_takes_them(kind: str) -> None:
     """Four steps a push: the server adds what the worker moved by. Shards cut some of the tensors."""
     more = {"exchange": {"fetchEvery": 4, "pushEvery": 4}, "stopAfter": {"updates": STEPS // 4}}
@@ -100,19 +104,16 @@ def test_in_delta_mode_the_workers_own_optimizer_takes_them(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["lamb with decay", "muon"])
 def test_what_looks_at_tensors_trains_in_rounds_of_local_steps(kind: str) -> None:
     """Of one worker, whose mean is its own."""
-    rounds = {"algorithm": {"name": "local-sgd", "period": 4}, "stopAfter": {"updates": STEPS // 4}}
-    close(trained(kind, **rounds), kind)
+    close(trained(kind, **ROUNDS), kind)
 
 
+@pytest.mark.parametrize("where", [ROUNDS, ON_SERVERS], ids=["in the worker", "on the servers"])
 @pytest.mark.parametrize("kind", ["lamb with decay", "muon"])
-def test_what_looks_at_tensors_does_so_in_each_group(kind: str) -> None:
+def test_what_looks_at_tensors_does_so_in_each_group(kind: str, where: dict[str, Any]) -> None:
     """A vector of one rule for each tensor, with the figures of its group."""
     own, plain = {"weightDecay": 0.0, "betas": [0.7, 0.9]}, KINDS[kind]
     groups = [{"match": ["*.bias", "b.*"], "learningRate": "2x", **own}]
-    found = trained(
-        kind, optimizer={**plain, "groups": groups}, algorithm={"name": "local-sgd", "period": 4},
-        stopAfter={"updates": STEPS // 4},
-    )  # fmt: skip
+    found = trained(kind, optimizer={**plain, "groups": groups}, **where)
     inside = {**plain, **own, "learningRate": 2 * plain["learningRate"]}
     parts = {}
     for (name, shape), (span, _) in zip(tensors(SIZE), places(SIZE), strict=True):
@@ -127,20 +128,44 @@ def test_what_looks_at_tensors_does_so_in_each_group(kind: str) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", FEW)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lamb with decay", "muon"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        *({"name": name} for name in ("dc-asgd", "geometric-median", "median", "safeguard", "ssp")),
+        {"name": "staleness-aware"},
+        {"name": "staleness-aware", "softsync": 1},
+    ],
+    ids=lambda algorithm: " ".join(map(str, algorithm.values())),
+)
+def test_what_looks_at_tensors_steps_on_the_servers_of_every_strategy_that_pushes_gradients(
+    algorithm: dict[str, Any], kind: str
+) -> None:
+    close(trained(kind, algorithm=algorithm, **ON_SERVERS), kind)
+
+
+def test_muon_is_an_outer_optimizer_of_whole_matrices() -> None:
+    """Workers push their gradient as a difference, and it steps by that."""
+    outer = KINDS["muon with all"]
+    more = {"algorithm": {"mode": "delta"}, "optimizer": {"learningRate": 1.0}, "outerOptimizer": outer}
+    close(trained("muon with all", parameterServer={"shards": 3}, **more), "muon with all")
+
+
+@pytest.mark.parametrize("kind", ALL)
 def test_a_round_of_one_worker_is_one_of_them(kind: str) -> None:
     close(trained(kind, algorithm={"name": "sync"}, parameterServer={"shards": 3}), kind)
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-@pytest.mark.parametrize("kind", FEW)
+@pytest.mark.parametrize("kind", ALL)
 def test_a_job_that_others_resume_comes_to_the_same_bits(kind: str, shards: int) -> None:
     made = job(**fields(kind, checkpoint={"everySeconds": 7}, parameterServer={"shards": shards}))
     store, clock = MemoryStore(), Clock()
-    half = Simulation(made, Problem(START, slope), CONSTANT, clock=clock, store=store)
+    half = Simulation(made, Shaped(START, slope), CONSTANT, clock=clock, store=store)
     while clock.now < STEPS / 2:
         half.advance()
-    other = Simulation(made, Problem(START, slope), CONSTANT, clock=Clock(clock.now), store=store)
+    other = Simulation(made, Shaped(START, slope), CONSTANT, clock=Clock(clock.now), store=store)
     other.run()
     plain = trained(kind, parameterServer={"shards": shards})
     assert np.array_equal(other.answer().view(np.uint32), plain.view(np.uint32))

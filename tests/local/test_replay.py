@@ -130,6 +130,16 @@ def test_chunks_of_a_large_model_that_arrive_among_each_other(tmp_path: Path, ah
 
 
 @pytest.mark.slow
+def test_muon_on_servers_whose_shards_end_where_tensors_do_and_have_several_chunks(tmp_path: Path) -> None:
+    """Of 1,430,003 parameters 1,040,000 are one matrix, which equal shards would cut."""
+    muon = {"name": "muon", "learningRate": 0.002}
+    with noisy(tmp_path, epochs=1, args={"width": 65_000}, size=400, optimizer=muon) as run:
+        assert run.wait() == 0, run.words()
+        assert run.summary().updates == 50
+        assert_equal(run)
+
+
+@pytest.mark.slow
 def test_gradients_that_turned_nan_while_the_push_was_on_its_way(tmp_path: Path) -> None:
     more = {"entrypoint": "tasks:rooted", "args": {"width": 65_000}}
     with noisy(tmp_path, workers=2, epochs=1, size=400, **more) as run:

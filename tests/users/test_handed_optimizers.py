@@ -147,6 +147,20 @@ def test_one_worker_has_the_losses_of_plain_pytorch(
     assert ours == pytest.approx(plain, abs=CLOSE)
 
 
+def test_a_scripts_groups_are_one_line_of_the_workers_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with only_worker(tmp_path, monkeypatch, optimizer={}, stopAfter={"updates": 1}) as asgd:
+        model = net()
+        asgd.connect(model, torch.optim.AdamW(groups(model), lr=0.01))
+    lines = [line for line in capfd.readouterr().out.splitlines() if "0.weight" in line]
+    assert [line.partition(" ")[2] for line in lines] == [
+        "parameter groups: group 0 (betas (0.9, 0.999), lr 0.01, weight_decay 0.1): 1 tensor, 128 parameters, 0.weight;"
+        " group 1 (betas (0.9, 0.999), lr 0.01, weight_decay 0.0): 4 tensors, 49 parameters, 0.bias, 1.weight, 1.bias"
+        " and 1 more; group 2 (betas (0.8, 0.99), lr 0.03, weight_decay 0.01): 1 tensor, 16 parameters, 3.weight"
+    ]
+
+
 def refused(make: Make, folder: Path, patch: pytest.MonkeyPatch, **spec: Any) -> str:
     """The sentence that the script ends with."""
     with only_worker(folder, patch, **{"optimizer": {}, **spec}) as asgd, pytest.raises(UserError) as error:

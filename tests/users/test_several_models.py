@@ -14,10 +14,12 @@ from torch.optim import SGD, Adam, AdamW, NAdam, Optimizer
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
+from asgd.drivers.counting import parameter_lines
 from asgd.errors import UserError
+from asgd.spec import load_job
 from asgd.worker.reading.data import seed_worker
 from tests.users.alone import only_worker
-from tests.users.jobs import run_spec, write
+from tests.users.jobs import run_spec, write, write_job
 
 Make = Callable[[nn.Module, nn.Module], tuple[Optimizer, Optimizer]]
 CLOSE = 1e-6
@@ -254,6 +256,32 @@ SCRIPT = """
                 loss.backward()
                 og.step(loss=loss)
 """
+
+
+def validated(folder: Path, **spec: Any) -> list[str]:
+    """What `asgd validate` says of the parameters of a job whose file lies in `folder`."""
+    return parameter_lines(load_job(write_job(folder, {"entrypoint": "train.py", **spec})), folder)
+
+
+def test_validate_names_the_models_their_optimizers_and_parameters_without_training(tmp_path: Path) -> None:
+    write(tmp_path, train=SCRIPT)
+    assert validated(tmp_path) == ["models: generator (Adam, 58 parameters), critic (Adam, 33 parameters)"]
+
+
+def test_validate_says_why_models_can_not_be_counted_and_who_steps(tmp_path: Path) -> None:
+    write(tmp_path, train="import asgd\nimport no_such_module\nasgd.connect({'a': g, 'b': c})")
+    (line,) = validated(tmp_path, optimizer={"name": "adamw"})
+    assert line.startswith(
+        "models: a, b, all by spec.optimizer (adamw); not counted, for the script can't be run"
+    )
+    assert line.endswith(
+        "up to asgd.connect(): ModuleNotFoundError: No module named 'no_such_module' (train.py:2)"
+    )
+
+
+def test_validate_says_of_a_script_with_one_model_that_it_is_known_when_it_runs(tmp_path: Path) -> None:
+    write(tmp_path, train="import asgd\nasgd.connect(model, optimizer)")
+    assert validated(tmp_path) == ["model and parameters: known when the script runs"]
 
 
 @pytest.mark.slow

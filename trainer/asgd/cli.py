@@ -220,10 +220,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return check.run(arguments.place)
     if arguments.command == "validate":
-        from asgd.drivers.counting import group_lines
+        from asgd.drivers.counting import parameter_lines
         from asgd.spec import validate
 
-        return validate.main(arguments.jobs, arguments.set, group_lines)
+        return validate.main(arguments.jobs, arguments.set, parameter_lines)
     if arguments.command == "bench":
         return others.run(arguments)
     return _process(arguments)

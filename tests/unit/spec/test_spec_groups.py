@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from asgd.errors import UserError
-from asgd.spec.groups import assigned, counted, largest_decay, multiple, settings
+from asgd.spec.groups import assigned, counted, in_short, largest_decay, multiple, settings
 from asgd.spec.types import Optimizer
 
 NAMES = ["body.0.weight", "body.0.bias", "norm.weight", "head.weight", "head.bias"]
@@ -66,6 +66,18 @@ def test_each_group_is_counted_and_so_is_what_has_none() -> None:
         "head.* (learningRate 10x): 1 tensor, 1 parameters",
         "all others: 1 tensor, 4,000 parameters",
     ]
+
+
+def test_of_many_patterns_is_told_what_they_have_in_common_else_the_first_ones() -> None:
+    layers = [f"model.layers.{number}.{name}.lora_A.weight" for number in range(2) for name in ("q", "v")]
+    assert in_short(layers[:3]) == ", ".join(layers[:3])
+    assert in_short(layers) == "model.layers…lora_A.weight"
+    assert in_short([f"{number}.bias" for number in range(4)]) == "…bias"
+    assert in_short([f"head.{number}" for number in range(4)]) == "head…"
+    assert in_short(["a", "a.b", "a.c", "a.d"]) == "a, a.b, a.c and 1 more"
+    assert in_short(["*.bias", "*norm*", "embed.*", "head.*"]) == "*.bias, *norm*, embed.* and 1 more"
+    counts = counted(spec_of({"match": layers, "weightDecay": 0}), [(name, 8) for name in layers])
+    assert counts[0] == "model.layers…lora_A.weight (weightDecay 0): 4 tensors, 32 parameters"
 
 
 def test_the_decay_of_frozen_parameters_is_that_of_their_groups() -> None:

@@ -9,7 +9,10 @@ too far ahead (SSP, Ho et al. 2013).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from asgd.algorithms.base import Push, ServerStrategy, ShardState, Strategy, Turn, Vector, WorkerStrategy
+from asgd.algorithms.gathering import gather, gathered
 from asgd.algorithms.grouped import local_optimizer, optimizer_of
 from asgd.algorithms.optimizers import add_scaled, make_optimizer
 from asgd.algorithms.schedule import learning_rate
@@ -35,9 +38,15 @@ class AsgdServer(ServerStrategy):
         outer = make_optimizer(self.rule) if self.rule else None
         self.optimizer = optimizer_of(self.hyper) if self.gradients else outer
         self.slots = self.optimizer.slots if self.optimizer else ()
+        self.whole = self.optimizer is not None and self.optimizer.whole
         self.bound = spec.exchange.staleness
         self.mean = spec.algorithm.get("deltaScale", "sum") == "mean"
-        self.pulls_wait = self.bound.max is not None and self.bound.policy == "Wait"
+        self._bounded = self.bound.max is not None and self.bound.policy == "Wait"
+        self.pulls_wait = self._bounded or self.whole
+
+    def describe(self, tensors: Sequence[tuple[str, Sequence[int]]]) -> None:
+        if self.optimizer is not None:
+            self.optimizer.lay_out(tensors)
 
     def follow(self, rule: Optimizer) -> None:
         super().follow(rule)
@@ -57,7 +66,19 @@ class AsgdServer(ServerStrategy):
         return ""
 
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
-        weights, scratch = state.weights[span], state.scratch[: vector.size]
+        if self.whole:
+            gather(state, span, push, vector)
+        else:
+            self._move(state, span, push, vector, state.scratch[: vector.size])
+
+    def finish(self, state: ShardState, push: Push) -> None:
+        vector = gathered(state, push) if self.whole else None
+        if vector is not None:
+            # NB: nobody reads it any more, so that it serves as scratch as well.
+            self._move(state, slice(0, vector.size), push, vector, vector)
+
+    def _move(self, state: ShardState, span: slice, push: Push, vector: F32, scratch: F32) -> None:
+        weights = state.weights[span]
         if self.optimizer is None:
             add_scaled(weights, vector, self._scale(state, push), scratch)
             return
@@ -80,7 +101,7 @@ class AsgdServer(ServerStrategy):
         return push.rate * scale if self.gradients else -push.rate * scale
 
     def may_pull(self, state: ShardState, worker: int) -> bool:
-        if not self.pulls_wait or worker not in state.clocks:
+        if not self._bounded or worker not in state.clocks:
             return True
         return state.clocks[worker] - min(state.clocks.values()) <= (self.bound.max or 0)
 

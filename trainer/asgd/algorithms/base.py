@@ -152,6 +152,9 @@ class ServerStrategy(ABC):
     bare: bool = False
     """True when it accepts pushes without a vector."""
 
+    whole: bool = False
+    """True when it moves whole tensors: shards are then cut where tensors end (`gathering.py`)."""
+
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
         self._brought = spec.optimizer
@@ -166,6 +169,9 @@ class ServerStrategy(ABC):
     def lay_out(self, tensors: Iterable[tuple[str, int]]) -> None:
         """The whole model has `tensors`, (name, elements) in flat order. Raises UserError where a group has none."""
         self.hyper.lay_out(tensors)
+
+    def describe(self, tensors: Sequence[tuple[str, Sequence[int]]]) -> None:  # noqa: B027  (few look at tensors)
+        """The whole model's tensors, (name, shape) in flat order; told before the first push."""
 
     def allocated(self, state: ShardState) -> None:  # noqa: B027  (zeros suit most)
         """The arrays of `state` have just been made, all zero. The weights come later."""

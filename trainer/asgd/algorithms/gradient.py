@@ -4,7 +4,10 @@ the server's half that hands each gradient to the job's optimizer at a rate of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from asgd.algorithms.base import Push, ServerStrategy, ShardState, Turn, Vector, WorkerStrategy
+from asgd.algorithms.gathering import gather, gathered
 from asgd.algorithms.grouped import optimizer_of
 from asgd.algorithms.schedule import learning_rate
 from asgd.kernel import F32
@@ -18,6 +21,11 @@ class GradientServer(ServerStrategy):
         super().__init__(spec)
         self.optimizer = optimizer_of(self.hyper)
         self.slots = self.optimizer.slots
+        self.whole = self.optimizer.whole
+        self.pulls_wait = self.pulls_wait or self.whole
+
+    def describe(self, tensors: Sequence[tuple[str, Sequence[int]]]) -> None:
+        self.optimizer.lay_out(tensors)
 
     def follow(self, rule: Optimizer) -> None:
         super().follow(rule)
@@ -33,10 +41,28 @@ class GradientServer(ServerStrategy):
         return ""
 
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
-        weights, scratch = state.weights[span], state.scratch[: vector.size]
+        if self.whole:
+            gather(state, span, push, vector)
+        else:
+            self.move(state, span, push, vector, state.scratch[: vector.size])
+
+    def finish(self, state: ShardState, push: Push) -> None:
+        vector = gathered(state, push) if self.whole else None
+        if vector is not None:
+            # NB: nobody reads it any more, so that it serves as scratch as well.
+            self.move(state, slice(0, vector.size), push, vector, vector)
+
+    def move(self, state: ShardState, span: slice, push: Push, vector: F32, scratch: F32) -> None:
+        """One step of `spec.optimizer` by the gradient of the elements `span`; may overwrite scratch, shaped alike."""
         slots = {name: state.slots[name][span] for name in self.optimizer.slots}
         self.optimizer.at(state.start + span.start).update(
-            weights, vector, push.rate, slots=slots, scratch=scratch, count=state.version, scale=push.scale
+            state.weights[span],
+            vector,
+            push.rate,
+            slots=slots,
+            scratch=scratch,
+            count=state.version,
+            scale=push.scale,
         )
 
 

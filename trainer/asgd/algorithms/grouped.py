@@ -35,10 +35,11 @@ class Grouped(Optimizer):
         self._tensors: list[tuple[int, str, Sequence[int]]] = []
         """(where it begins, name, shape), where a rule looks at tensors."""
         self.slots = tuple(dict.fromkeys(name for each in self._optimizers.values() for name in each.slots))
+        self.whole = any(optimizer.whole for optimizer in self._optimizers.values())
 
     def lay_out(self, tensors: Iterable[tuple[str, Sequence[int]]]) -> None:
         start = 0
-        if any(optimizer.whole for optimizer in self._optimizers.values()):
+        if self.whole:
             self._tensors.clear()
             for name, shape in tensors:
                 self._tensors.append((start, name, shape))
@@ -57,7 +58,7 @@ class Grouped(Optimizer):
             own = {name: slots[name][span] for name in optimizer.slots}
             part = g[span]
             if optimizer.whole:
-                # NB: groups are of whole tensors, and so are the pieces of a whole vector.
+                # NB: groups are of whole tensors, and so are the pieces of a vector that cuts none.
                 begin, end = self._place + (span.start or 0), self._place + (span.stop or len(w))
                 optimizer.lay_out((name, shape) for at, name, shape in self._tensors if begin <= at < end)
             optimizer.update(

@@ -117,6 +117,14 @@ def refuse_models(spec: JobSpec, names: Sequence[str]) -> None:
     """Raises UserError where the job's strategy can't train several models, called `names`, by steps of their own."""
     name = str(spec.algorithm["name"])
     found = strategy(name)
+    if found.server(spec).whole:
+        field = "optimizer" if spec.outer_optimizer is None else "outerOptimizer"
+        rule = (spec.outer_optimizer or spec.optimizer).name
+        raise UserError(
+            f"spec.{field}.name: {rule} steps on the servers by the whole model, and the script connects"
+            f" {named_together(names)}, each with steps of its own; allowed: another rule, or algorithm.mode: delta"
+            " without an outerOptimizer of that name"
+        )
     if not found.models or found.server(spec).rounds:
         allowed = ", ".join(known for known in sorted(_OURS) if strategy(known).models)
         raise UserError(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asgd.algorithms.base import Contribution, Push, ServerStrategy, ShardState
+from asgd.algorithms.gathering import gather
 from asgd.kernel import F32
 
 Measures = dict[str, npt.NDArray[np.float64]]
@@ -40,14 +41,7 @@ class RoundServer(ServerStrategy):
     alone, from a process with data and a model. Not there while that process is away. Needs `measures`."""
 
     def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
-        first = state.weights.size * push.part // push.parts
-        if not push.applied:
-            size = state.weights.size * (push.part + 1) // push.parts - first
-            state.inbox[push.worker] = Contribution(push, np.empty(size, np.float32))
-        part = state.inbox.get(push.worker)
-        # NB: after a restart in the middle of a push its first chunks are gone, and so it never counts.
-        if part and part.push.sequence == push.sequence:
-            part.vector[span.start - first : span.stop - first] = vector
+        gather(state, span, push, vector)
 
     def finish(self, state: ShardState, push: Push) -> None:
         if push.bare:

@@ -40,11 +40,11 @@ class StalenessServer(GradientServer):
             push.meta = {"share": 1.0 / count, "last": float(last), "applied": float(state.facts["applied"])}
         return reason
 
-    def apply(self, state: ShardState, span: slice, push: Push, vector: F32) -> None:
+    def move(self, state: ShardState, span: slice, push: Push, vector: F32, scratch: F32) -> None:
         if not self.softsync:
-            super().apply(state, span, push, vector)
+            super().move(state, span, push, vector, scratch)
             return
-        gathered, scratch = state.slots["gathered"][span], state.scratch[: vector.size]
+        gathered = state.slots["gathered"][span]
         np.multiply(vector, np.float32(push.scale * push.meta["share"]), out=scratch)
         gathered += scratch
         if push.meta["last"]:

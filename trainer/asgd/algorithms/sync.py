@@ -30,6 +30,10 @@ class SyncServer(RoundServer):
         self.optimizer = optimizer_of(self.hyper)
         self.slots = self.optimizer.slots
         self._decays = any(own.weight_decay for own in self.hyper.kinds)
+        self.whole = self.optimizer.whole
+
+    def describe(self, tensors: Sequence[tuple[str, Sequence[int]]]) -> None:
+        self.optimizer.lay_out(tensors)
 
     def follow(self, rule: Optimizer) -> None:
         super().follow(rule)

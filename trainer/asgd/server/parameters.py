@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from asgd.algorithms.base import Push, ServerStrategy, ShardState
 from asgd.algorithms.followed import Settings, moved, slower
+from asgd.algorithms.gathering import shard_cuts
 from asgd.algorithms.schedule import rate_factor
 from asgd.errors import ProtocolError, UserError
 from asgd.kernel import F32
@@ -27,7 +28,16 @@ from asgd.spec.types import JobSpec
 from asgd.wire import codec
 from asgd.wire.delta import Shadows
 from asgd.wire.messages import Exchange
-from asgd.wire.partition import CHUNK, Cuts, Range, block_edges, chunk_count, named_sizes, shard_range
+from asgd.wire.partition import (
+    CHUNK,
+    Cuts,
+    Range,
+    block_edges,
+    chunk_count,
+    named_sizes,
+    named_tensors,
+    shard_range,
+)
 
 
 class Seen(Struct):
@@ -84,6 +94,8 @@ class Parameters:
         """Payload bytes that codecs saved of what fp32 would have taken, both ways."""
         self.memory: Callable[[int], F32] = lambda size: np.zeros(size, np.float32)
         """Makes the memory of the weights, all zero."""
+        self._described: ServerStrategy | None = None
+        """It knows the model's tensors."""
         self._bringer: tuple[int, int] | None = None
         self._brought = 0
 
@@ -127,10 +139,11 @@ class Parameters:
         own = self.cuts.part(push.part, push.parts)
         return slice(own.start, own.stop)
 
-    def allocate(self, size: int, layout: str) -> None:
-        """Makes the arrays for a model of `size` parameters."""
-        self.size, self.layout = size, layout
-        part = shard_range(size, self.index, self.shards)
+    def allocate(self, size: int, layout: str, tensors: bytes = b"") -> None:
+        """Makes the arrays for a model of `size` parameters; `tensors` as in `Hello`, where they are told."""
+        self.size, self.layout, self.tensors = size, layout, self.tensors or tensors
+        cuts = shard_cuts(self.spec, named_tensors(self.tensors or b"[]"), self.shards, size)
+        part = shard_range(size, self.index, self.shards, cuts)
         self.cuts = Cuts(part, self.strategy.edges)
         self.state.models = [0] * (len(self.strategy.edges) and self.strategy.parts)
         self.state.start, self.state.blocks = part.start, [0, size]
@@ -148,6 +161,9 @@ class Parameters:
         if tensors:
             self.tensors = self.tensors or tensors
             self.state.blocks = block_edges(tensors, self.size or 0)
+        if self._described is not self.strategy:
+            self.strategy.describe(named_tensors(self.tensors or b"[]"))
+            self._described = self.strategy
         if self.strategy.laid_out:
             return ""
         try:
@@ -208,6 +224,7 @@ class Parameters:
             # NB: it is written while the strategy goes on.
             "facts": deepcopy(self.state.facts),
             **({"models": list(self.state.models)} if self.state.models else {}),
+            **({"tensors": self.tensors.decode()} if self.strategy.whole else {}),
         }
 
     def start_over(self) -> None:
@@ -218,7 +235,7 @@ class Parameters:
         """Takes over a checkpoint; `meta` without `seen` (another shard count) forgets old pushes."""
         if self.strategy.edges and len(meta.get("models", [])) != self.strategy.parts:
             raise ProtocolError("the checkpoint does not tell the updates of each model")
-        self.allocate(size, layout)
+        self.allocate(size, layout, str(meta.get("tensors", "")).encode())
         self.average.restore(arrays, meta.get("averaged"))
         for name, array in {"weights": self.state.weights, **self.state.slots}.items():
             if name not in arrays:

@@ -14,6 +14,7 @@ from asgd.server.traffic import Traffic
 from asgd.spec.types import Job
 from asgd.wire.limits import TEXT_MOST
 from asgd.wire.messages import Beat, Beaten
+from asgd.wire.partition import named_tensors
 
 GRACE_SECONDS = 3.0
 """A worker that said hello here is not dropped at once when shard 0 does not list it yet."""
@@ -103,7 +104,7 @@ class Participant:
             term=shard.term,
             size=shard.size or 0,
             layout=shard.layout,
-            tensors=[],
+            tensors=named_tensors(shard.tensors) if shard.strategy.whole and shard.tensors else [],
             algorithm=str(self._job.spec.algorithm["name"]),
             updates=part.version,
             samples=shard.state.samples,

@@ -16,7 +16,7 @@ from asgd.server.manifest import Manifest
 from asgd.server.rollback import Rollback
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
-from asgd.wire.partition import Range, shard_range
+from asgd.wire.partition import Range
 from asgd.wire.reports import Part
 
 OVERDUE_SECONDS = 2.0
@@ -207,8 +207,8 @@ class Saving:
         self._taken = order.number
         shard.recorder.saved(order.number)
         meta = shard.meta() | ({"job": job} if job is not None else {})
-        span = shard_range(shard.size or 0, shard.index, shard.shards)
-        return WritePart(order.number, shard.index, shard.shards, shard.term, span, shard.arrays(), meta)
+        whole, arrays = shard.cuts.whole, shard.arrays()
+        return WritePart(order.number, shard.index, shard.shards, shard.term, whole, arrays, meta)
 
     # -- what becomes of it ------------------------------------------------------------------------
 

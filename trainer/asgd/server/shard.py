@@ -20,7 +20,7 @@ from asgd.server.parameters import Parameters, Seen
 from asgd.wire import codec
 from asgd.wire.agreement import layout_difference
 from asgd.wire.messages import OF_AVERAGE, Exchange, Fault, Hello, Init, Pull, Reply, Welcome
-from asgd.wire.partition import CHUNK, chunk_slice, shard_range
+from asgd.wire.partition import CHUNK, chunk_slice
 
 Piece = tuple[slice, Any]
 """A chunk: its elements within the shard, and its frame."""
@@ -49,7 +49,7 @@ class Shard(Parameters):
         """Admits a worker or evaluator; the first worker is asked to bring the initial weights."""
         first = self.size is None
         if self.size is None:
-            self.allocate(message.size, message.layout)
+            self.allocate(message.size, message.layout, message.tensors)
         elif unlike := self.unlike(message):
             return unlike
         worker = message.role == "worker"
@@ -64,7 +64,7 @@ class Shard(Parameters):
             self._bringer, self._brought = (message.index, message.incarnation), 0
         if worker or first:
             self.recorder.joined(message)
-        part = shard_range(self.size or 0, self.index, self.shards)
+        part = self.cuts.whole
         return Welcome(
             self.term, self.index, self.shards, self.state.version, part.start, part.stop, CHUNK, self.ready, bring,
             self.state.samples,

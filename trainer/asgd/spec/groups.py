@@ -7,7 +7,7 @@ and patterns only; kinds are checked here, and again by whoever reads a checked 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -95,16 +95,46 @@ def counted(optimizer: Optimizer, sizes: Sequence[tuple[str, int]]) -> list[str]
     lines = []
     for number in [*range(len(optimizer.groups)), -1]:
         own = [size for found, (_, size) in zip(groups, sizes, strict=True) if found == number]
-        count = f"{len(own)} {'tensor' if len(own) == 1 else 'tensors'}, {sum(own):,} parameters"
-        lines.append(f"{_named(optimizer.groups[number]) if number >= 0 else 'all others'}: {count}")
+        lines.append(f"{_named(optimizer.groups[number]) if number >= 0 else 'all others'}: {amount(own)}")
     return lines
+
+
+def amount(sizes: Sequence[int]) -> str:
+    """`2 tensors, 74 parameters`."""
+    return f"{len(sizes)} {'tensor' if len(sizes) == 1 else 'tensors'}, {sum(sizes):,} parameters"
 
 
 def _named(group: Group) -> str:
     given = {field: value for field, value in msgspec.to_builtins(group).items() if value is not None}
     del given["match"]
-    shown = ", ".join(f"{field} {_short(value)}" for field, value in given.items())
-    return f"{', '.join(patterns(group))} ({shown or 'as all others'})"
+    return f"{in_short(patterns(group))} ({listed(given) or 'as all others'})"
+
+
+def listed(settings: Mapping[str, Any]) -> str:
+    """`lr 0.01, betas (0.9, 0.95)`."""
+    return ", ".join(f"{name} {_short(value)}" for name, value in settings.items())
+
+
+def in_short(names: Sequence[str]) -> str:
+    """Few names as they are; of many what they have in common, as `layers…lora_A.weight`, or the first of them."""
+    if len(names) <= NEAR:
+        return ", ".join(names)
+    words = [name.split(".") for name in names]
+    first = _alike(words)
+    last = _alike([own[first:][::-1] for own in words])
+    if not first and not last:
+        return _some(names)
+    return f"{'.'.join(words[0][:first])}…{'.'.join(words[0][len(words[0]) - last :])}"
+
+
+def _alike(words: Sequence[Sequence[str]]) -> int:
+    """How many words all begin with; at least one word of each is left over."""
+    count = 0
+    for each in list(zip(*words, strict=False))[:-1]:
+        if len(set(each)) > 1:
+            break
+        count += 1
+    return count
 
 
 def _short(value: Any) -> str:

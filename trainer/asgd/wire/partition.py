@@ -1,6 +1,7 @@
 """How the flat vector is cut: into equal contiguous shards, and each shard into equal chunks.
 
-Workers and servers compute the same cuts from N and the shard count; nothing is negotiated.
+Workers and servers compute the same cuts from N and the shard count (and from the model's tensors, where shards may cut
+none of them); nothing is negotiated.
 """
 
 from __future__ import annotations
@@ -34,8 +35,13 @@ class Range:
         return self.stop - self.start
 
 
-def shard_range(size: int, shard: int, shards: int) -> Range:
-    """The slice of a vector of `size` elements that shard number `shard` of `shards` holds."""
+def shard_range(size: int, shard: int, shards: int, cuts: Sequence[int] = ()) -> Range:
+    """The slice of a vector of `size` elements that shard number `shard` of `shards` holds.
+
+    `cuts`: where the shards begin, and the last one ends, if they are not equal (`algorithms/gathering.py`).
+    """
+    if cuts:
+        return Range(cuts[shard], cuts[shard + 1])
     return Range(size * shard // shards, size * (shard + 1) // shards)
 
 

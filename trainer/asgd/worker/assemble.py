@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asgd.algorithms.attacks import attack_of
 from asgd.algorithms.base import LocalRule, WorkerStrategy
+from asgd.algorithms.gathering import shard_cuts
 from asgd.algorithms.models import each_half
 from asgd.algorithms.registry import halves
 from asgd.errors import UserError
@@ -20,8 +21,7 @@ from asgd.host.env import ProcessConfig
 from asgd.host.say import say
 from asgd.record.worker import WorkerRecorder, recorder
 from asgd.spec.environment import Env
-from asgd.spec.groups import counted
-from asgd.spec.types import JobSpec
+from asgd.spec.types import JobSpec, Optimizer
 from asgd.task import Task
 from asgd.wire.reports import WorkerReport
 from asgd.worker.core import WorkerCore
@@ -33,6 +33,7 @@ from asgd.worker.fitted import fitted
 from asgd.worker.meters import Meters
 from asgd.worker.of_model import overlaps
 from asgd.worker.optimizing.of_task import equip
+from asgd.worker.optimizing.telling import group_lines
 from asgd.worker.parallel.plan import stages_of
 from asgd.worker.replica import Replica
 from asgd.worker.sending.centre import Centre, open_centre
@@ -99,6 +100,8 @@ def _judge_by(spec: JobSpec, flat: Flat, probe: Probe | None) -> Callable[[Tenso
 
 def overlapped(spec: JobSpec, rule: WorkerStrategy, flat: Flat, shards: int, *, attacks: bool) -> bool:
     """Whether pushes may leave during backward: they are the raw gradient, and nothing else has to wait for it."""
+    if halves(spec).server().whole:  # of which nothing is applied before the last chunk
+        return False
     plain = spec.exchange.overlap and spec.optimizer.clip_norm is None and not attacks
     if not plain or not rule.raw or overlaps(spec, rule) or stages_of(spec) > 1:
         return False
@@ -140,10 +143,12 @@ def assemble(
     Raises UserError when the strategy can't work with this task.
     """
     spec = config.job.spec
-    if spec.optimizer.groups and about.own_loop and config.index == 0:
-        sizes = [(name, math.prod(shape)) for name, shape in flat.layout]
-        say(f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}")
     rule, following = worker_rule(spec, flat, probe, task, about.rule)
+    if config.index == 0:
+        # NB: those of the job file are said at the start, where a task has told its parameters.
+        of_job = spec.optimizer if about.own_loop else Optimizer()
+        for line in group_lines(of_job, about.rule, flat.layout, rule.optimizer):
+            say(line)
     for half, stepping in zip(each_half(rule), local, strict=False):
         half.optimizer = stepping
     told = recorder(config.record, config.index, config.incarnation)
@@ -153,6 +158,7 @@ def assemble(
         layout=flat.hash, dataset=about.dataset, node=config.node, guarantee=about.guarantee,
         tensors=json.dumps(flat.layout).encode(), evaluates=about.evaluates, digest=about.digest,
         own_loop=about.own_loop, rule=about.rule, edges=tuple(rule.edges),
+        cuts=shard_cuts(spec, flat.layout, len(config.servers)),
     )  # fmt: skip
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 from asgd import exitcodes
+from asgd.algorithms.gathering import shard_cuts
 from asgd.algorithms.registry import halves
 from asgd.errors import TryAgain, UserError
 from asgd.host.env import ProcessConfig, read_config
@@ -81,6 +82,7 @@ class Evaluator:
             layout=self.flat.hash,
             tensors=json.dumps(self.flat.layout).encode(),
             digest=looked.digest(first_loss(task, spec, self.flat, looked.raw)),
+            cuts=shard_cuts(spec, self.flat.layout, len(config.servers)),
         )
         patience = Patience(config.join_timeout_seconds)
         self.centre = open_centre(

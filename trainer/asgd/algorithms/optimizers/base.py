@@ -39,7 +39,7 @@ class Optimizer(ABC):
     """Weight decay shrinks the weights by a part of the rate (`shrink`); else it is a part of the gradient."""
 
     whole: bool = False
-    """It looks at whole tensors, and takes whole vectors only (`lay_out`)."""
+    """It looks at whole tensors, and takes vectors that cut none of them (`lay_out`)."""
 
     def __init__(self, spec: OptimizerSpec) -> None:
         self.spec = spec

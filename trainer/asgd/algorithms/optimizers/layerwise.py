@@ -1,13 +1,15 @@
 """Rules that look at whole tensors: LAMB scales each one's step, Muon makes it orthogonal.
 
-They run where the whole vector and the model's layout are at hand: in workers that make local steps. Norms are taken in
-double precision; what numpy and torch sum in another order may differ in the last bit.
+They run where whole tensors and the model's layout are at hand: in workers that make local steps, and on servers, which
+gather a push first and whose shards cut no tensor (`gathering.py`). Norms are taken in double precision; what numpy and
+torch sum in another order may differ in the last bit.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,8 @@ class Layerwise(Optimizer):
     whole = True
 
     _places: tuple[tuple[slice, Sequence[int]], ...] = ()
+    _start = 0
+    """Where the vector begins that it moves."""
 
     def lay_out(self, tensors: Tensors) -> None:
         found, start = [], 0
@@ -37,9 +41,21 @@ class Layerwise(Optimizer):
             start = stop
         self._places = tuple(found)
 
+    def at(self, place: int) -> Optimizer:
+        placed = copy(self)
+        placed._start = place
+        return placed
+
     def places(self, w: Any) -> Sequence[tuple[slice, Sequence[int]]]:
         """The elements and the shape of each tensor in w (n,)."""
-        return self._places or ((slice(0, len(w)), (len(w),)),)
+        if not self._places:
+            return ((slice(0, len(w)), (len(w),)),)
+        start, stop = self._start, self._start + len(w)
+        return [
+            (slice(span.start - start, span.stop - start), shape)
+            for span, shape in self._places
+            if start <= span.start and span.stop <= stop
+        ]
 
 
 class Lamb(Layerwise):

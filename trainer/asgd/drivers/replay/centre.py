@@ -35,7 +35,8 @@ class TapeCentre:
     ) -> None:
         self._tape = tape
         count = spec.parameter_server.shards
-        self.lanes = [TapeLane(shard_range(identity.size, shard, count).size) for shard in range(count)]
+        parts = [shard_range(identity.size, shard, count, identity.cuts) for shard in range(count)]
+        self.lanes = [TapeLane(part.size) for part in parts]
         mail.lanes |= {(tape.person, shard): lane for shard, lane in enumerate(self.lanes)}
         self.shards = Shards.over(self.lanes, identity, spec.codec, split=split)
         self._bring: Callable[[], F32] | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from asgd.algorithms.gathering import shard_cuts
 from asgd.algorithms.registry import halves
 from asgd.drivers.replay.centre import Gone, TapeCentre
 from asgd.drivers.replay.lane import Mail
@@ -124,7 +125,8 @@ class _Life:
         self._computation, about, probe = prepared(task, spec, index, brought, compared=False)
         flat, leases = self._computation.flat, TapeLeases(tape)
         identity = PeerIdentity(
-            job=job.name, role="worker", index=index, incarnation=incarnation, size=flat.size, layout=flat.hash
+            job=job.name, role="worker", index=index, incarnation=incarnation, size=flat.size, layout=flat.hash,
+            cuts=shard_cuts(spec, flat.layout, spec.parameter_server.shards),
         )  # fmt: skip
         self.centre = TapeCentre(spec, identity, halves(spec).pulls_wait, tape, mail)
         rule, following = worker_rule(spec, flat, probe, task, brought)

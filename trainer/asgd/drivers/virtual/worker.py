@@ -13,6 +13,7 @@ import numpy as np
 
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.algorithms.base import WorkerStrategy
+from asgd.algorithms.gathering import shard_cuts
 from asgd.algorithms.registry import halves
 from asgd.drivers.virtual.lane import VirtualLane
 from asgd.drivers.virtual.server import Cluster
@@ -50,6 +51,7 @@ class VirtualWorker:
         self.cluster, self.work, self.index, self.incarnation = cluster, work, index, incarnation
         brought: bytes = getattr(work, "brought", b"")
         self._clock, spec = cluster.clock, with_rule(cluster.job.spec, brought)
+        tensors, shards = named_tensors(work.tensors or b"[]"), len(cluster.servers)
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )
@@ -58,23 +60,24 @@ class VirtualWorker:
             job=cluster.job.name, role="worker", index=index, incarnation=incarnation, size=work.size,
             layout=work.layout, dataset=work.dataset, node=f"node-{index % cluster.world.nodes}",
             guarantee=work.guarantee, tensors=work.tensors, rule=brought,
+            cuts=shard_cuts(spec, tensors, shards, work.size),
         )  # fmt: skip
         self.vectors = ArrayVectors(
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
         rule, following = fitted(
-            spec, named_tensors(work.tensors or b"[]"),
+            spec, tensors,
             equip=lambda rule: work.equip(rule, self.vectors.weights, self.vectors.gradient),
             judge=lambda: lambda weights: work.judge(index, weights),
         )  # fmt: skip
-        lanes = [self._lane(shard) for shard in range(len(cluster.servers))]
+        lanes = [*map(self._lane, range(shards))]
         self.shards = Shards.over(lanes, identity, spec.codec, split=halves(spec).pulls_wait)
         for channel in self.channels:
             self._listen(channel)
         # Made-up problems have nothing to tell beside the loss.
         observer = getattr(work, "observer", lambda worker: None)(index)
         self.core = WorkerCore(
-            spec, rule, self.vectors, len(lanes), dataset=work.dataset, attack=attack, observer=observer
+            spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack, observer=observer
         )
         self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds = self._leases.holds

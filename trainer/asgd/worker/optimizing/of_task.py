@@ -24,7 +24,8 @@ from asgd.worker.device.flat import Flat, trainable
 from asgd.worker.optimizing.following import Following
 from asgd.worker.optimizing.handed import Handed, left_out
 from asgd.worker.optimizing.placing import TASK, place
-from asgd.worker.optimizing.rules import groups_of
+from asgd.worker.optimizing.rules import Group, groups_of
+from asgd.worker.optimizing.rules import told as as_told
 from asgd.worker.optimizing.schedules import schedules_of
 from asgd.worker.optimizing.stepping import TaskOptimizer, adopt, masters
 from asgd.worker.reading.data import dataset_size
@@ -99,8 +100,9 @@ def equip(
     if told is None:
         _refuse_beside(task, spec)
     refuse_optimizer(task, spec, rule)
+    groups = as_told(_groups(task, optimizer, flat, spec.entrypoint))
     adopt(optimizer, flat.parameters, masters(flat, torch.as_tensor(weights), torch.as_tensor(gradient)))
-    rule.optimizer = TaskOptimizer(optimizer, gradient, scheduled=bool(schedules))
+    rule.optimizer = TaskOptimizer(optimizer, gradient, scheduled=bool(schedules), groups=groups)
     if not schedules:
         return None
     return Following(schedules, dataset_size(task, spec.entrypoint), spec.batch_size)
@@ -109,9 +111,13 @@ def equip(
 def _as_brought(
     task: Task, told: Rule, optimizer: torch.optim.Optimizer, flat: Flat, entrypoint: str
 ) -> Handed:
+    return Handed(optimizer, _groups(task, optimizer, flat, entrypoint), told)
+
+
+def _groups(task: Task, optimizer: torch.optim.Optimizer, flat: Flat, entrypoint: str) -> list[Group]:
+    """Those of an optimizer over the model's own parameters, less what is not trained."""
     trained = {id(p): name for p, (name, _) in zip(flat.parameters, flat.layout, strict=True)}
-    groups = groups_of(optimizer, task.model, trained, f"spec.entrypoint: {entrypoint}: Task.optimizer")
-    return Handed(optimizer, groups, told)
+    return groups_of(optimizer, task.model, trained, f"spec.entrypoint: {entrypoint}: Task.optimizer")
 
 
 def made(

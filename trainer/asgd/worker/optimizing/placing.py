@@ -17,7 +17,8 @@ from asgd.spec.check import check_document
 from asgd.spec.problems import JobError
 from asgd.spec.types import JobSpec, Optimizer
 from asgd.wire.rule import Rule
-from asgd.worker.optimizing.rules import Group, as_text, unfit, with_groups, without_rule
+from asgd.worker.optimizing.rules import Group, unfit, with_groups, without_rule
+from asgd.worker.optimizing.rules import told as as_told
 
 ON_SERVERS = frozenset(
     ("asgd", "dc-asgd", "geometric-median", "krum", "median", "safeguard", "ssp", "staleness-aware", "sync", "zeno")
@@ -63,7 +64,7 @@ def place(
         raise _own_rule(name, kind, OWN[name], whose)
     if whose is SCRIPT:
         _refuse_two(spec, kind)
-    told = [as_text(group.options) | {"params": group.parameters} for group in groups]
+    told = as_told(groups)
     if len(groups) == 1 and not left_out:
         # NB: they are all, which the layout says already.
         del told[0]["params"]

@@ -188,6 +188,11 @@ def as_text(options: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(_number(value)) for name, value in sorted(options.items())}
 
 
+def told(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Of each group its options and the names of its parameters (`Rule.groups`)."""
+    return [as_text(group.options) | {"params": group.parameters} for group in groups]
+
+
 def _number(value: Any) -> Any:
     """Rates may be tensors."""
     if isinstance(value, Tensor):

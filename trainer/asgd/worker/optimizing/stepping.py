@@ -9,7 +9,7 @@ it. Where a strategy forgets, the optimizer is as it was made.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,16 +22,18 @@ from asgd.worker.device.flat import Flat
 class TaskOptimizer:
     """`optimizer` over parameters whose memory is the worker's vector, and whose gradients are `gradient` (n,).
 
-    `scheduled`: schedulers of its own move its figures, which stay as they leave them. As text `AdamW, lr 0.001`, for
-    people.
+    `scheduled`: schedulers of its own move its figures, which stay as they leave them; `groups`: as `Rule.groups`. As
+    text `AdamW, lr 0.001`, for people.
     """
 
     relative = True
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, gradient: Vector, *, scheduled: bool = False
-    ) -> None:
+        self, optimizer: torch.optim.Optimizer, gradient: Vector, *, scheduled: bool = False,
+        groups: Sequence[Mapping[str, Any]] = (),
+    ) -> None:  # fmt: skip
         self._optimizer, self._gradient, self._scheduled = optimizer, gradient, scheduled
+        self.groups = groups
         self._fresh = self._first = copy.deepcopy(optimizer.state_dict())
         self._rates = [copy.deepcopy(group.get("lr")) for group in optimizer.param_groups]
         self._factor = 1.0

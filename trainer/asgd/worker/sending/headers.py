@@ -32,6 +32,8 @@ class PeerIdentity:
     rule: bytes = b""
     edges: tuple[int, ...] = ()
     """Where the job's models begin in the flat vector, and the last one ends; () for one model."""
+    cuts: tuple[int, ...] = ()
+    """Where the shards begin in it, and the last one ends; () for equal ones."""
 
 
 @dataclass(slots=True, kw_only=True)

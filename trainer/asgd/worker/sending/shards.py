@@ -52,7 +52,8 @@ class Shards:
         cls, lanes: Sequence[Lane], identity: PeerIdentity, codec: Codec, *, split: bool, joins_chunks: bool = False
     ) -> Shards:  # fmt: skip
         """Those of `lanes`, one to each shard in order; see `Channel` for the rest."""
-        parts = [shard_range(identity.size, shard, len(lanes)) for shard in range(len(lanes))]
+        count = len(lanes)
+        parts = [shard_range(identity.size, shard, count, identity.cuts) for shard in range(count)]
         return cls(
             Channel(lane, identity, codec, shard, part, split, joins_chunks)
             for shard, (lane, part) in enumerate(zip(lanes, parts, strict=True))
