@@ -66,8 +66,7 @@ class VirtualWorker:
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
         rule, following = fitted(
-            spec, tensors,
-            equip=lambda rule: work.equip(rule, self.vectors.weights, self.vectors.gradient),
+            spec, tensors, lambda rule: work.equip(rule, self.vectors.weights, self.vectors.gradient),
             judge=lambda: lambda weights: work.judge(index, weights),
         )  # fmt: skip
         lanes = [*map(self._lane, range(shards))]
@@ -80,8 +79,7 @@ class VirtualWorker:
             spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack, observer=observer
         )
         self._leases = Leases(index, incarnation, self.channels[0])
-        self.core.holds = self._leases.holds
-        self.core.following = following
+        self.core.holds, self.core.following = self._leases.holds, following
         self.alive = True
         self.failed = False  # gone because it could not go on: whoever started it starts it again
         self.ended = False
