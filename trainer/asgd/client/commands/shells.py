@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asgd.client.access import Access
 from asgd.client.commands.base import Arguments, Commands, add
-from asgd.client.completion import SCRIPTS
+from asgd.client.scripts import SCRIPTS
 
 _HOW = """\
 kubectl completes `kubectl asgd` by itself: it calls kubectl_complete-asgd, which is installed beside kubectl-asgd.
