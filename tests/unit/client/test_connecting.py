@@ -54,3 +54,24 @@ def test_a_kubeconfig_that_is_missing_or_none_is_one_sentence(tmp_path: Path) ->
     (tmp_path / "odd").write_text("just text")
     with pytest.raises(UserError, match="odd is no usable kubeconfig"):
         connect(str(tmp_path / "odd"), "", {})
+
+
+def test_inside_a_pod_its_own_account_and_namespace_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kubernetes.config import incluster_config
+
+    from asgd.client import connecting
+
+    for name, text in (("token", "secret"), ("ca.crt", "cert"), ("namespace", "team\n")):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setattr(connecting, "_IN_POD", tmp_path / "namespace")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    address = {"KUBERNETES_SERVICE_HOST": "198.51.100.9", "KUBERNETES_SERVICE_PORT": "443"}
+    for name, value in address.items():
+        monkeypatch.setenv(name, value)
+    place = connect(environ=address)
+    assert (place.namespace, place.context) == ("team", "")
+    assert place.configuration.host == "https://198.51.100.9:443"

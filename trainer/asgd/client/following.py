@@ -18,6 +18,7 @@ from asgd.spec.status import Status
 LOOK_SECONDS = 1.0
 _LOST_SECONDS = 60.0
 """For so long an API server that does not answer is waited for."""
+_UNSEEN_SECONDS = 10.0
 _QUIET = ("AsExpected", "FewerThanDesired", "MetricsUnavailable")
 """Reasons of Degraded that pass by themselves while a job starts, grows or ends."""
 WORDS = {
@@ -64,8 +65,7 @@ def waiting_for(job: Document) -> str:
     """What a job that does not train waits for, in one line; empty when it trains or has ended."""
     if ended(job) or part(job, "status", "phase") == "Running":
         return ""
-    message = part(job, "status", "message")
-    return str(message or "waiting for an operator to take the job (is it installed? helm list -A)")
+    return str(part(job, "status", "message") or "")
 
 
 class Follower:
@@ -86,6 +86,7 @@ class Follower:
         self._before: Document | None = None
         self._shard: Shard | None = None
         self._trained = False
+        self._began = clock()
 
     def follow(self, seconds: float | None = None) -> Document | None:
         """The job at its end, or when it is suspended; None when `seconds` are over before.
@@ -124,9 +125,15 @@ class Follower:
             self._trained = bool(told.stop_reason)
             self._view.update(told)
             self._statuses(told)
-        elif text := waiting_for(job):
+        elif text := waiting_for(job) or self._unseen(job):
             self._view.waiting(text)
         return job
+
+    def _unseen(self, job: Document) -> str:
+        """A sentence about a job that no operator has taken for a while; else empty."""
+        if part(job, "status", "phase") or self._clock() < self._began + _UNSEEN_SECONDS:
+            return ""
+        return f"no operator has taken {self._name} yet: is the chart installed? helm list -A tells"
 
     def _over(self, job: Document) -> bool:
         if why := refused(job):
