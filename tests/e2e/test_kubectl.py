@@ -97,7 +97,7 @@ def test_a_script_is_submitted_followed_scaled_stopped_and_its_model_comes_here(
     words = ("train.py", "--workers", "1", "--epochs", "1000", "--checkpoints", "models")
     follow = plugin.start("submit", *words, "--set", "checkpoint.everySeconds=3", *_SMALL, "--follow")
     try:
-        until(lambda: job.status.get("training", {}).get("updates"), "it trains")
+        until(lambda: trained(job), "it trains")
         assert plugin("scale", "train", "2").startswith("asgdjob.asgd.dev/train scaled from 1 to 2 workers")
         until(lambda: job.status["workers"]["ready"] == 2, "both workers take part")
         told = json.loads(plugin("top", "train", "-o", "json"))
@@ -120,6 +120,12 @@ def test_a_script_is_submitted_followed_scaled_stopped_and_its_model_comes_here(
         follow.kill()
         follow.wait()
         job.delete()
+
+
+def trained(job: Job) -> int:
+    """Updates; 0 also before the job is there."""
+    words = ("get", "asgdjob", job.name, "--ignore-not-found", "-o", "jsonpath={.status.training.updates}")
+    return int(job.run(*words) or 0)
 
 
 def updates(path: Path) -> int:

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from asgd.client import fetching
 from asgd.client.commands.getting import download
+from asgd.client.errors import ApiError
 from asgd.client.fetching import _PACK, Way, helper_pod, unpack, way
 from asgd.errors import UserError
 from tests.unit.client.cluster import Cluster, ended, job, pod
@@ -113,3 +115,29 @@ def test_a_model_that_there_cannot_be_is_refused_at_once(tmp_path: Path) -> None
         download(access, job(), tmp_path / "m", "final")
     with pytest.raises(UserError, match=r"digits keeps no best model: that needs spec.checkpoint.best"):
         download(access, ended(), tmp_path / "m", "best")
+
+
+def test_a_helper_pod_that_does_not_start_is_deleted_and_the_scheduler_is_quoted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fetching, "_POD_SECONDS", 0.0)
+    said = {"type": "PodScheduled", "status": "False", "message": "0/2 nodes are available."}
+    template = {"spec": {"template": {"spec": {"containers": [{"name": "asgd", "image": "slim"}]}}}}
+    workers = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "digits-worker"}, **template}
+    cluster = Cluster(workers)
+    create = cluster.call
+
+    def call(method: str, path: str, **options: Any) -> Any:
+        if method == "POST":
+            options["body"]["status"] = {"phase": "Pending", "conditions": [said]}
+        return create(method, path, **options)
+
+    monkeypatch.setattr(cluster, "call", call)
+    place = Way("claim", "/checkpoints", (), "models")
+    with (
+        pytest.raises(ApiError, match=r"which would read the claim, is Pending: 0/2 nodes are available."),
+        fetching.helper(cluster.access(), job(), place),
+    ):
+        pytest.fail("it never runs")
+    assert [method for method, _, _ in cluster.asked if method in ("POST", "DELETE")] == ["POST", "DELETE"]
+    assert not any("/pods/" in place for place in cluster.objects)

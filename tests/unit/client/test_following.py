@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from asgd.client.errors import ApiError
+from asgd.client.errors import ApiError, Unreachable
 from asgd.client.following import Follower, notes
 from asgd.client.waiting import Wait, verdict
 from asgd.spec.status import Status
@@ -111,3 +111,35 @@ def test_a_follower_gives_up_when_its_time_is_over() -> None:
         Cluster(job()).access(), "digits", Screen(), sleep=lambda _: None, clock=lambda: next(times)
     )
     assert follower.follow(5) is None
+
+
+def test_a_cluster_that_does_not_answer_is_waited_for_a_minute() -> None:
+    cluster, screen, time = Cluster(job()), Screen(), [0.0]
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise Unreachable("Unable to connect to the server")
+
+    def sleep(seconds: float) -> None:
+        time[0] += seconds
+
+    cluster.call = away  # type: ignore[method-assign]
+    follower = Follower(cluster.access(), "digits", screen, sleep=sleep, clock=lambda: time[0])
+    with pytest.raises(Unreachable):
+        follower.follow()
+    assert 60 <= time[0] <= 62 and screen.lines[0] == "(Unable to connect to the server)"
+
+
+def test_a_job_that_no_operator_takes_is_said_so_after_ten_seconds() -> None:
+    screen, time = Screen(), [0.0]
+    document = job()
+    document["status"] = {}
+
+    def sleep(seconds: float) -> None:
+        time[0] += seconds
+
+    follower = Follower(Cluster(document).access(), "digits", screen, sleep=sleep, clock=lambda: time[0])
+    assert follower.follow(12) is None
+    assert set(screen.lines) == {
+        "(no operator has taken digits yet: is the chart installed? helm list -A tells)"
+    }
+    assert len(screen.lines) == 3
