@@ -19,22 +19,22 @@ def image(facts: Facts, message: str) -> Found:
     """An image that cannot be pulled."""
     text = clause(message)
     path, name = _image_field(facts, text)
-    named = f"the image {name}" if name else "the image"
+    shown = f"the image {name}" if name else "the image"
     if _ACCESS.search(text):
         pulls = f"{BLOCKS[facts.role(text)]}.podTemplate.spec.imagePullSecrets"
         return Found(
             Kind.IMAGE_ACCESS, text,
-            f"Let the nodes pull {named}: name a Secret for its registry in {pulls}, or jobs.imagePullSecrets in the"
+            f"Let the nodes pull {shown}: name a Secret for its registry in {pulls}, or jobs.imagePullSecrets in the"
             " chart.",
             facts.kubectl("get", "secrets", "--field-selector=type=kubernetes.io/dockerconfigjson"), pulls,
         )  # fmt: skip
     where = named(path) if path else "jobs.trainerImage of the operator's chart"
     command = facts.change(path) if path else "helm list --all-namespaces"
     if _AWAY.search(text):
-        fix = f"Mend {where}, or let the nodes reach the registry of {named}."
+        fix = f"Mend {where}, or let the nodes reach the registry of {shown}."
         return Found(Kind.REGISTRY_AWAY, text, fix, command, path)
     return Found(
-        Kind.NO_IMAGE, text, f"Mend {where}, or push {named} to where the nodes look.", command, path
+        Kind.NO_IMAGE, text, f"Mend {where}, or push {shown} to where the nodes look.", command, path
     )
 
 

@@ -31,7 +31,9 @@ def _quota(facts: Facts, text: str, block: str, match: re.Match[str]) -> Found:
         fix = f"Give {path} what the {which} asks each pod to state."
     else:
         path = "workers.replicas" if block == "workers" else f"{block}.shards"
-        fix = f"Raise the {which} of namespace {facts.namespace}, free some of it, or ask for less ({path}, {block}.resources)."
+        fix = (
+            f"Raise the {which} of namespace {facts.namespace}, or ask for less ({path}, {block}.resources)."
+        )
     return Found(
         Kind.QUOTA, text, fix, facts.kubectl("describe", "resourcequota", *filter(None, [name])), path
     )
@@ -93,7 +95,8 @@ def job(facts: Facts) -> Found:
         name = found[1] if found else "that it names"
         return Found(
             Kind.NO_CLAIM, text,
-            f"Create the PersistentVolumeClaim {name} in namespace {facts.namespace}, or mend {path or 'checkpoint.volume.pvc'}.",
+            f"Create the PersistentVolumeClaim {name} in namespace {facts.namespace}, or mend"
+            f" {path or 'checkpoint.volume.pvc'}.",
             facts.kubectl("get", "persistentvolumeclaims"), path or "checkpoint.volume.pvc",
         )  # fmt: skip
     if reason == "SourceNotFound":
