@@ -32,6 +32,9 @@ _BLOCKS_THE_START = frozenset(
 )
 """Reasons of Degraded that explain why a job does not come up."""
 
+_AILS = frozenset({Kind.PUSHES_REFUSED, Kind.CHECKPOINT_FAILING})
+"""Of the findings of `speed`, those that cost no speed."""
+
 
 def explain(facts: Facts, now: datetime) -> Explanation:
     """The answer for `facts` as they are at `now`, which has a time zone."""
@@ -74,7 +77,7 @@ def _answers(facts: Facts, now: datetime) -> Iterator[Answer]:
     if answer := degraded.degraded(facts):
         yield answer
     for found in speed.findings(facts):
-        yield (Verdict.DEGRADED if found.kind is Kind.PUSHES_REFUSED else Verdict.SLOW), found
+        yield (Verdict.DEGRADED if found.kind in _AILS else Verdict.SLOW), found
     yield Verdict.FINE, well.trains(facts, now)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from asgd.client.explain.degraded import logs
 from asgd.client.explain.facts import Facts
 from asgd.client.explain.kinds import Found, Kind
+from asgd.client.explain.words import line
 from asgd.page.waits import held_open
 from asgd.report import units
 from asgd.spec.phases import DATA, PUSH, WAIT, shares
@@ -30,6 +31,7 @@ def findings(facts: Facts) -> Iterator[Found]:
     if report is None:
         return
     yield from _hung(facts, report)
+    yield from _unsaved(facts, report)
     yield from _busy(facts, report)
     told = [*_waits(facts, report)]
     yield from told or _slow(facts, report)
@@ -48,6 +50,16 @@ def _hung(facts: Facts, report: Status) -> Iterator[Found]:
                 logs(facts, "worker", str(worker.index)), "workers.progressDeadlineSeconds",
             )  # fmt: skip
             return
+
+
+def _unsaved(facts: Facts, report: Status) -> Iterator[Found]:
+    if report.checkpoint_error:
+        path = "checkpoint.uri"
+        yield Found(
+            Kind.CHECKPOINT_FAILING, f"checkpoints fail: {line(report.checkpoint_error)}",
+            f"Make room in the store of {path}, or give the servers the right to write there.",
+            facts.log(f"{facts.name}-server-0"), path,
+        )  # fmt: skip
 
 
 def _busy(facts: Facts, report: Status) -> Iterator[Found]:
