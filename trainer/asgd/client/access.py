@@ -52,6 +52,10 @@ class Access:
         self.namespace, self.context = namespace, context
         self._transport = transport
 
+    def within(self, namespace: str) -> Access:
+        """The same in another namespace."""
+        return Access(self._transport, namespace, self.context)
+
     # -- reading -----------------------------------------------------------------------------------
 
     def get(self, kind: str, name: str) -> Document:
@@ -131,11 +135,12 @@ class Access:
         )
         return made
 
-    def apply(self, document: Document, *, dry_run: bool = False) -> Document:
-        """Server-side apply: makes it or changes it. Raises Conflict where another manager owns a field."""
-        query = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | (
-            {"dryRun": "All"} if dry_run else {}
-        )
+    def apply(self, document: Document, *, dry_run: bool = False, force: bool = False) -> Document:
+        """Server-side apply: makes it or changes it. Raises Conflict where another manager owns a field, but for
+        `force`.
+        """
+        query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+        query |= ({"dryRun": "All"} if dry_run else {}) | ({"force": "true"} if force else {})
         path = self._path(document["kind"], document["metadata"]["name"])
         made: Document = self._transport.call("PATCH", path, query=query, body=document, content=_APPLY)
         return made
