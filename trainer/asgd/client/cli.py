@@ -13,13 +13,13 @@ from typing import NoReturn
 
 from asgd import __version__, exitcodes
 from asgd.client.access import Access, connect_to
-from asgd.client.commands import changing, looking, sending, tell, waits
+from asgd.client.commands import changing, explaining, looking, sending, tell, waits
 from asgd.client.commands.base import common
 from asgd.errors import AsgdError
 
 Connect = Callable[..., Access]
 _PROG = "kubectl asgd"
-_PARTS = (sending, looking, tell, changing, waits)
+_PARTS = (sending, looking, explaining, tell, changing, waits)
 
 
 class _Parser(argparse.ArgumentParser):

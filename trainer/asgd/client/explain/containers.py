@@ -73,13 +73,14 @@ def blocked(facts: Facts, message: str) -> Found:
     template = f"{BLOCKS[facts.role(text)]}.podTemplate"
     if found := re.search(r"""\b(configmap|secret)s? "([^"]+)" not found""", text, re.IGNORECASE):
         return _missing(facts, text, found[1].lower(), found[2], template)
-    if found := re.search(
-        r"couldn't find key (\S+) in (ConfigMap|Secret) \S*?/?([\w.-]+)(?:$|[^\w.-])", text
-    ):
+    if found := re.search(r"couldn't find key (\S+) in (ConfigMap|Secret) (?:[\w.-]+/)?([\w.-]+)", text):
         return _keyless(facts, text, found, template)
     if missing := _no_command(text):
         fix = f"Mend the command in {template}: {missing} is not in the image."
         return Found(Kind.NO_COMMAND, text, fix, facts.change(template), template)
+    if "error mounting" in text and "/checkpoint" in text:
+        fix = f"Choose a path in checkpoint.uri ({facts.at('checkpoint.uri')}) where a volume can be mounted."
+        return Found(Kind.CONTAINER, text, fix, facts.change("checkpoint.uri"), "checkpoint.uri")
     pod = facts.pod(text)
     look = facts.kubectl(
         "describe", "pod", *([pod["metadata"]["name"]] if pod else ["-l", f"asgd.dev/job-name={facts.name}"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from asgd.client.explain import pods, troubles
+from asgd.client.explain import pods, speed, troubles
 from asgd.client.explain.facts import Facts
 from asgd.client.explain.kinds import Found, Kind, Verdict
 from asgd.client.explain.refusals import taken
@@ -52,15 +52,10 @@ def _server_log(kind: Kind, fix: str, path: str = "") -> Callable[[Facts, str], 
     return judge
 
 
-def logs(facts: Facts, role: str, number: str = "") -> str:
-    """The command that shows the log of a worker, or of all pods of a role."""
-    labels = f"asgd.dev/job-name={facts.name},asgd.dev/role={role}"
-    labels += f",batch.kubernetes.io/job-completion-index={number}" if number else ""
-    return facts.kubectl("logs", "-l", labels, "--tail=50")
-
-
 def _evaluation(facts: Facts, text: str) -> Found:
-    return Found(Kind.EVALUATION_FAILING, text, "Mend Task.evaluate.", logs(facts, "evaluator"), "entrypoint")
+    code = facts.at("entrypoint")
+    fix = f"Mend evaluate in the code of spec.entrypoint{f' ({code})' if code else ''}: training goes on meanwhile."
+    return Found(Kind.EVALUATION_FAILING, text, fix, facts.logs_of("evaluator"), "entrypoint")
 
 
 def _worker_log(kind: Kind, fix: str, path: str = "") -> Callable[[Facts, str], Found]:
@@ -69,7 +64,7 @@ def _worker_log(kind: Kind, fix: str, path: str = "") -> Callable[[Facts, str], 
     def judge(facts: Facts, text: str) -> Found:
         number = found[1] if (found := re.search(r"worker (\d+)", text, re.IGNORECASE)) else ""
         who = f"worker {number}" if number else "the workers"
-        return Found(kind, text, fix.format(who), logs(facts, "worker", number), path)
+        return Found(kind, text, fix.format(who), facts.logs_of("worker", number), path)
 
     return judge
 
@@ -87,6 +82,12 @@ def _operator(kind: Kind, fix: str) -> Callable[[Facts, str], Found]:
         return Found(kind, text, fix, command)
 
     return judge
+
+
+def _hung(facts: Facts, text: str) -> Found:
+    """Shard 0 says more of it than the condition, if it is asked in time."""
+    told = _worker_log(Kind.HUNG_WORKER, speed.HUNG, speed.DEADLINE)
+    return next(speed.hung(facts), None) or told(facts, re.sub(r"; see workers\.\S+$", "", text))
 
 
 def _not_ending(facts: Facts, text: str) -> Found:
@@ -124,14 +125,7 @@ _SLOW, _AILING = Verdict.SLOW, Verdict.DEGRADED
 _TABLE: dict[str, _Row] = {
     "FewerThanDesired": (_SLOW, fewer),
     "HighStaleness": (_SLOW, _high_staleness),
-    "WorkerHung": (
-        _SLOW,
-        _worker_log(
-            Kind.HUNG_WORKER,
-            "Read where the log of {} ends: it is given up and started again by itself; mend what it waits for.",
-            "workers.progressDeadlineSeconds",
-        ),
-    ),
+    "WorkerHung": (_SLOW, _hung),
     "WorkerRejected": (_AILING, _worker_log(Kind.WORKER_REJECTED, "Look at the data and the machine of {}.")),
     "PushesRefused": (
         _AILING,
@@ -200,5 +194,5 @@ def stalled(facts: Facts, message: str, beside: Found | None) -> Found:
     return Found(
         Kind.STALLED, text,
         "Read where the logs of the workers end: a worker waits there in your code, or for a server.",
-        logs(facts, "worker"), "runPolicy.progressDeadlineSeconds",
+        facts.logs_of("worker"), "runPolicy.progressDeadlineSeconds",
     )  # fmt: skip

@@ -10,6 +10,7 @@ from asgd.client.explain.facts import BLOCKS, Facts, named
 from asgd.client.explain.kinds import Found, Kind
 from asgd.client.explain.words import clause, line
 
+ANEW = ", and apply the job anew"
 _SIZES = re.compile(r"^(\d+)(Ki|Mi|Gi|Ti|k|M|G|T|)$")
 
 
@@ -19,7 +20,7 @@ def ended(facts: Facts, message: str) -> Found:
     block = BLOCKS[facts.role(text)]
     if "OOMKilled" in text:
         return out_of_memory(facts, text, block)
-    again = " and apply the job anew" if over(facts) else ""
+    again = ANEW if over(facts) else ""
     found = re.search(r"\bspec\.([a-z]\w*(?:\.\w+)*)", text)
     pod, code = _pod(facts, text), _code(text)
     look = (
@@ -58,7 +59,7 @@ def out_of_memory(facts: Facts, text: str, block: str) -> Found:
     now = str(facts.at(path) or "")
     text = re.sub(r"; raise \S+$", "", text)
     more = _twice(now)
-    again = " and apply the job anew" if over(facts) else ""
+    again = ANEW if over(facts) else ""
     fix = f"Raise {path}{f' ({now} now)' if now else ''}{again}."
     command = facts.change(path)
     if more and not over(facts):
@@ -81,7 +82,7 @@ def diverged(facts: Facts, text: str) -> Found:
     return Found(
         Kind.DIVERGED, text,
         f"Lower optimizer.learningRate{f' ({rate} now)' if rate is not None else ''}, clip by optimizer.clipNorm, or"
-        " set onDivergence: Rollback, and apply the job anew.",
+        f" set onDivergence: Rollback{ANEW}.",
         facts.anew, "optimizer.learningRate",
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from asgd.spec.status import Status
 
 Document = Mapping[str, Any]
 JOB_LABEL, ROLE_LABEL = "asgd.dev/job-name", "asgd.dev/role"
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 BLOCKS = {"server": "parameterServer", "worker": "workers", "evaluator": "evaluation"}
 """{role of a pod: the block of the spec that sizes it}"""
 
@@ -105,6 +106,13 @@ class Facts:
     def log(self, pod: str, *, container: str = "") -> str:
         """The command that shows the log of a pod."""
         return self.kubectl("logs", pod, *(("-c", container) if container else ()), "--tail=50")
+
+    def logs_of(self, role: str, number: str = "") -> str:
+        """The command that shows the logs of a role, or of one worker."""
+        labels = f"{JOB_LABEL}={self.name},{ROLE_LABEL}={role}"
+        return self.kubectl(
+            "logs", "-l", labels + (f",{INDEX_LABEL}={number}" if number else ""), "--tail=50"
+        )
 
     def pod(self, text: str) -> Document | None:
         """The newest of the job's pods that `text` names."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol
-
-import msgspec
 
 from asgd.client.errors import ApiError, NotFound, Unreachable
 from asgd.client.explain.facts import ROLE_LABEL, Facts
@@ -22,9 +19,6 @@ PODS_MOST = 2
 """Whose logs are read."""
 APART_SECONDS = 2.0
 """Between two looks at shard 0, whose difference tells how busy servers are now."""
-ANSWER_SECONDS = 5.0
-ANSWER_MOST = 16 * 2**20
-_REFUSED = (ApiError, Unreachable, OSError, http.client.HTTPException, ValueError)
 
 
 class Cluster(Protocol):
@@ -41,11 +35,14 @@ class Cluster(Protocol):
 
     def logs(self, pod: str, *, tail: int | None = None) -> Iterator[str]: ...
 
-    def forward(self, pod: str, port: int) -> Any: ...
+
+Ask = Callable[[Any], Callable[[], Status | None]]
 
 
-def gather(cluster: Cluster, name: str, *, pause: Callable[[float], None] = time.sleep) -> Facts:
-    """Raises what `cluster` raises for the job itself; NotFound is an answer."""
+def gather(
+    cluster: Cluster, name: str, shard_of: Ask, *, pause: Callable[[float], None] = time.sleep
+) -> Facts:
+    """`shard_of` a job answers what asks its shard 0. Raises what `cluster` raises for the job itself, but NotFound."""
     try:
         job = cluster.job(name)
     except NotFound as error:
@@ -57,7 +54,7 @@ def gather(cluster: Cluster, name: str, *, pause: Callable[[float], None] = time
     healthy = facts.holds("Running") and not facts.holds("Degraded")
     events = [] if healthy else _about(_had(cluster.events, []), [name, *_names(pods, name)])
     logs = {pod: _log(cluster, pod) for pod in islice(_silent(facts, pods), PODS_MOST)}
-    earlier, report = _reports(cluster, facts, pods, pause)
+    earlier, report = _reports(facts, pods, shard_of, pause)
     apart = APART_SECONDS if earlier is not None else 0.0
     return Facts(cluster.namespace, name, job, pods, events, logs, report, earlier, apart)
 
@@ -89,7 +86,7 @@ def _log(cluster: Cluster, pod: str) -> str:
 
 
 def _reports(
-    cluster: Cluster, facts: Facts, pods: Sequence[Document], pause: Callable[[float], None]
+    facts: Facts, pods: Sequence[Document], shard_of: Ask, pause: Callable[[float], None]
 ) -> tuple[Status | None, Status | None]:
     """(an earlier status, the newest one) of shard 0; None where it does not answer."""
     shard = f"{facts.name}-server-0"
@@ -99,32 +96,16 @@ def _reports(
     )
     if not runs or not facts.holds("ParameterServersReady"):
         return None, None
-    port = int(facts.at("metrics.port") or 9090)
-    earlier = _status(cluster, shard, port)
+    asked = shard_of(facts.job)
+    earlier = asked()
     if earlier is None:
         return None, None
     pause(APART_SECONDS)
-    newest = _status(cluster, shard, port)
+    newest = asked()
     return (earlier, newest) if newest is not None else (None, earlier)
 
 
-def _status(cluster: Cluster, pod: str, port: int) -> Status | None:
-    """NB: through a tunnel to the pod, for the job's NetworkPolicy lets nobody else in."""
-
-    def ask() -> Status | None:
-        tunnel = cluster.forward(pod, port)
-        connection = http.client.HTTPConnection("localhost", port, timeout=ANSWER_SECONDS)
-        connection.sock = tunnel
-        try:
-            connection.request("GET", "/status", headers={"Connection": "close"})
-            return msgspec.json.decode(connection.getresponse().read(ANSWER_MOST), type=Status)
-        finally:
-            connection.close()
-
-    return _had(ask, None)
-
-
 def _had(ask: Callable[[], Any], otherwise: Any) -> Any:
-    with suppress(*_REFUSED):
+    with suppress(ApiError, Unreachable):
         return ask()
     return otherwise

@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from asgd.client.explain.degraded import logs
-from asgd.client.explain.facts import Facts
+from asgd.client.explain.facts import INDEX_LABEL, ROLE_LABEL, Facts
 from asgd.client.explain.kinds import Found, Kind
 from asgd.client.explain.words import line
 from asgd.page.waits import held_open
@@ -21,6 +20,8 @@ BUSY = 0.9
 """Part of the time in which a shard serves, from which on it is the limit."""
 READS, EXCHANGES, WAITS = 0.4, 0.5, 0.4
 """Parts of the workers' time from which on they are named."""
+HUNG = "Mend what {} waits for, which the end of its log shows: it is given up and started again by itself."
+DEADLINE = "workers.progressDeadlineSeconds"
 REFUSED = 0.02
 """Part of all pushes."""
 
@@ -30,7 +31,7 @@ def findings(facts: Facts) -> Iterator[Found]:
     report = facts.report
     if report is None:
         return
-    yield from _hung(facts, report)
+    yield from hung(facts)
     yield from _unsaved(facts, report)
     yield from _busy(facts, report)
     told = [*_waits(facts, report)]
@@ -40,14 +41,15 @@ def findings(facts: Facts) -> Iterator[Found]:
     yield from _bound(facts, report)
 
 
-def _hung(facts: Facts, report: Status) -> Iterator[Found]:
-    for worker in report.workers:
+def hung(facts: Facts) -> Iterator[Found]:
+    """A worker that lives and makes no progress."""
+    for worker in facts.report.workers if facts.report else ():
         if worker.state == "stalled":
+            idle = units.seconds(worker.idle_seconds)
             yield Found(
-                Kind.HUNG_WORKER,
-                f"{_who(facts, worker)} has made no progress for {units.seconds(worker.idle_seconds)}",
-                f"Read where the log of worker {worker.index} ends: it is given up and started again by itself.",
-                logs(facts, "worker", str(worker.index)), "workers.progressDeadlineSeconds",
+                Kind.HUNG_WORKER, f"{_who(facts, worker)} lives and has made no progress for {idle}",
+                HUNG.format(f"worker {worker.index}"),
+                facts.logs_of("worker", str(worker.index)), DEADLINE,
             )  # fmt: skip
             return
 
@@ -90,7 +92,7 @@ def _waits(facts: Facts, report: Status) -> Iterator[Found]:
         f" and waiting is {_shares(report)[WAIT]:.0%} of the workers' time",
         "Give that worker the hardware of the others, or let the others run ahead by exchange.staleness or an"
         " asynchronous algorithm.",
-        logs(facts, "worker", str(index)), "exchange.staleness",
+        facts.logs_of("worker", str(index)), "exchange.staleness",
     )  # fmt: skip
 
 
@@ -112,7 +114,7 @@ def _slow(facts: Facts, report: Status) -> Iterator[Found]:
         f"a step of {_who(facts, worker)} takes {_short(steps[index])}, {steps[index] / others:.0f} times as long as"
         f" the other workers' ({_short(others)})",
         f"Look at what else runs on the node of worker {index}, at its data, and at workers.resources.",
-        logs(facts, "worker", str(index)), "workers.resources",
+        facts.logs_of("worker", str(index)), "workers.resources",
     )  # fmt: skip
 
 
@@ -122,7 +124,7 @@ def _times(facts: Facts, report: Status) -> Iterator[Found]:
         yield Found(
             Kind.WAITS_FOR_DATA, f"the workers spend {found[DATA]:.0%} of their time on reading data",
             "Give the DataLoader num_workers, or put the data nearer: servers are not the limit.",
-            logs(facts, "worker"), "entrypoint",
+            facts.logs_of("worker"), "entrypoint",
         )  # fmt: skip
     if found[PUSH] > EXCHANGES:
         yield Found(
@@ -173,11 +175,10 @@ def _shares(report: Status) -> list[float]:
 
 def _who(facts: Facts, worker: WorkerView) -> str:
     """`worker 3 (digits-worker-3-abcde on node-2)`"""
-    label = "batch.kubernetes.io/job-completion-index"
     for pod in facts.pods:
         labels = pod["metadata"].get("labels", {})
         runs = pod.get("status", {}).get("phase") == "Running"
-        if runs and labels.get("asgd.dev/role") == "worker" and labels.get(label) == str(worker.index):
+        if runs and labels.get(ROLE_LABEL) == "worker" and labels.get(INDEX_LABEL) == str(worker.index):
             node = pod.get("spec", {}).get("nodeName")
             return f"worker {worker.index} ({pod['metadata']['name']}{f' on {node}' if node else ''})"
     return f"worker {worker.index}"

@@ -29,28 +29,39 @@ def failed(facts: Facts) -> Found:
         return _startup(facts, text)
     if reason == "DeadlineExceeded":
         path = "runPolicy.activeDeadlineSeconds"
-        return _plain(facts, Kind.DEADLINE, text, f"Raise {path} and apply the job anew", path, goes_on=True)
+        return _plain(facts, Kind.DEADLINE, text, f"Raise {path}{ends.ANEW}", path, goes_on=True)
     if reason == "EvaluationFailed":
         return _plain(
-            facts, Kind.EVALUATION_FAILED, text, "Mend Task.evaluate and apply the job anew", "entrypoint"
+            facts,
+            Kind.EVALUATION_FAILED,
+            text,
+            f"Mend evaluate in the code of spec.entrypoint{ends.ANEW}",
+            "entrypoint",
         )
-    return _plain(facts, Kind.UNKNOWN, f"{text} ({reason})", "Mend what it says and apply the job anew", "")
+    return _plain(facts, Kind.UNKNOWN, f"{text} ({reason})", f"Mend what it says{ends.ANEW}", "")
 
 
 def _spent(facts: Facts, reason: str, text: str) -> Found:
     """A budget of restarts is used up: the last end explains it."""
-    role = "worker" if reason == "WorkerBackoffExceeded" else "server"
-    block = facts.status.get("lastFailure", {})
-    last = re.search(r"; the last one: (.*)", text)
-    if last and "OOMKilled" in last[1]:
-        return ends.out_of_memory(facts, text, "workers" if role == "worker" else "parameterServer")
-    if last:
-        found = ends.ended(facts, last[1])
-        kind = found.kind if found.kind is not Kind.CRASH or role == "worker" else Kind.SERVERS_SPENT
-        return Found(kind, text, found.fix, found.command, found.field)
-    command = facts.log(str(block["pod"])) if block.get("role") == role else facts.kubectl("get", "events")
-    fix = "Mend why they fail, which their logs say, and apply the job anew."
-    return Found(Kind.CRASH if role == "worker" else Kind.SERVERS_SPENT, text, fix, command, _BUDGETS[reason])
+    servers = reason == "ParameterServerBackoffExceeded"
+    last = _last(facts, "server" if servers else "worker", text)
+    if not last:
+        fix = "Mend why they end, which their logs say, and apply the job anew."
+        kind = Kind.SERVERS_SPENT if servers else Kind.CRASH
+        return Found(kind, text, fix, facts.own("events"), _BUDGETS[reason])
+    found = ends.ended(facts, last)
+    kind = Kind.SERVERS_SPENT if servers and found.kind is Kind.CRASH else found.kind
+    known = "the last one: " in text
+    told = text if known else f"{text}; the last one: {found.text}"
+    return Found(kind, told, found.fix, found.command, found.field)
+
+
+def _last(facts: Facts, role: str, text: str) -> str:
+    """How the last of this role ended: by the verdict, or by the condition, which stays as it was at the end."""
+    if found := re.search(r"; the last one: (.*)", text):
+        return found[1]
+    condition = "ParameterServersReady" if role == "server" else "WorkersReady"
+    return facts.message(condition) if facts.reason(condition) == "CrashLoop" else ""
 
 
 def _startup(facts: Facts, text: str) -> Found:
@@ -58,18 +69,10 @@ def _startup(facts: Facts, text: str) -> Found:
     found = troubles.quoted(facts, why) if why else None
     if found is None:
         path = "runPolicy.startupDeadlineSeconds"
-        return _plain(
-            facts,
-            Kind.DEADLINE,
-            text,
-            f"Mend what was missing, or raise {path}, and apply the job anew",
-            path,
-        )
-    fix = (
-        found.fix
-        if "apply the job anew" in found.fix
-        else f"{found.fix.rstrip('.')}, and apply the job anew."
-    )
+        fix = f"Mend what was missing, or raise {path}{ends.ANEW}"
+        return _plain(facts, Kind.DEADLINE, text, fix, path)
+    anew = ends.ANEW
+    fix = found.fix if anew in found.fix else f"{found.fix.rstrip('.')}{anew}."
     return Found(found.kind, f"{head} s: {found.text}", fix, found.command, found.field)
 
 
