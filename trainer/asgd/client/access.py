@@ -171,11 +171,10 @@ class Access:
 
     # -- into pods ---------------------------------------------------------------------------------
 
-    def proxied(self, pod: str, port: int, path: str, *, seconds: float = 3.0) -> Any:
-        """The JSON that a pod serves, through the API server's own connection to it."""
-        return self._transport.call(
-            "GET", f"{self._path('Pod', f'{pod}:{port}')}/proxy{path}", seconds=seconds
-        )
+    def proxied(self, pod: str, port: int, path: str, *, seconds: float = 3.0) -> bytes:
+        """What a pod serves, through the API server's own connection to it."""
+        place = f"{self._path('Pod', f'{pod}:{port}')}/proxy{path}"
+        return self._transport.fetch("GET", place, seconds=seconds)
 
     def forward(self, pod: str, port: int) -> Any:
         """A socket to a port of a pod, also of one that listens on its own address alone."""

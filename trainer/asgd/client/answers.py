@@ -39,6 +39,24 @@ def refusal(code: int, text: bytes) -> ApiError:
     return kind(f"Error {who}: {message}", code, reason)
 
 
+def of_command(end: bytes, said: bytes) -> ApiError | None:
+    """The error of a command in a container: `end` is the Status that closes it, `said` what it complained of."""
+    try:
+        status = json.loads(end) if end else {}
+    except ValueError:
+        status = {"message": end.decode(errors="replace")}
+    if status.get("status") == "Success" or not status:
+        return None
+    causes = (status.get("details") or {}).get("causes") or ()
+    code = next((str(each.get("message")) for each in causes if each.get("reason") == "ExitCode"), "")
+    if not code:
+        return ApiError(
+            f"error: {status.get('message')}", int(status.get("code") or 0), str(status.get("reason", ""))
+        )
+    text = " ".join(said.decode(errors="replace").split())
+    return ApiError(f"error: command terminated with exit code {code}" + (f": {text}" if text else ""))
+
+
 def _read(text: bytes) -> tuple[str, str, bool]:
     """(message, reason, whether it is no Status of Kubernetes)"""
     try:

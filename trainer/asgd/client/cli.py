@@ -13,13 +13,15 @@ from typing import NoReturn
 
 from asgd import __version__, exitcodes
 from asgd.client.access import Access, connect_to
-from asgd.client.commands import changing, explaining, looking, sending, tell, waits
+from asgd.client.commands import changing, getting, looking, opening, sending, shells, tell, waits
 from asgd.client.commands.base import common
+from asgd.client.commands.explaining import add_commands as add_explain
 from asgd.errors import AsgdError
 
 Connect = Callable[..., Access]
 _PROG = "kubectl asgd"
-_PARTS = (sending, looking, explaining, tell, changing, waits)
+_COMMON = ("-n", "--namespace", "--context", "--kubeconfig", "--request-timeout")
+_PARTS = (sending, looking, tell, changing, waits, getting, opening, shells)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,13 +42,14 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for part in _PARTS:
         part.add_commands(commands)
+    add_explain(commands)
     return top
 
 
 def main(argv: Sequence[str] | None = None, connect: Connect = connect_to) -> int:
     """Runs one command; returns its exit code. Errors become one line on stderr."""
     try:
-        arguments = parser().parse_args(argv)
+        arguments = parser().parse_args(settled(sys.argv[1:] if argv is None else argv))
         offline = getattr(arguments, "offline", None)
         code: int = offline(arguments) if offline else arguments.run(_access(arguments, connect), arguments)
         return code
@@ -59,6 +62,23 @@ def main(argv: Sequence[str] | None = None, connect: Connect = connect_to) -> in
         # Who reads has enough, as `head`; the interpreter shall not complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exitcodes.DONE
+
+
+def settled(words: Sequence[str]) -> list[str]:
+    """kubectl's own options first: argparse takes no optional word that stands behind an option."""
+    front, taken, rest = list[str](), list[str](), list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, _ = word.partition("=")
+        if word == "--":
+            return [*front, *taken, word, *rest]
+        if name in _COMMON and equals:
+            front.append(word)
+        elif word in _COMMON and rest:
+            front += [word, rest.pop(0)]
+        else:
+            taken.append(word)
+    return [*front, *taken]
 
 
 def _access(arguments: argparse.Namespace, connect: Connect) -> Access:

@@ -73,6 +73,12 @@ def suspended(job: Document) -> bool:
     return bool(part(job, "spec", "runPolicy", "suspend"))
 
 
+def keeps_checkpoints(job: Document) -> bool:
+    """They outlive its pods: on a claim or in a bucket."""
+    volume = part(job, "spec", "checkpoint", "volume") or {}
+    return bool(part(job, "spec", "checkpoint", "uri")) and "emptyDir" not in volume
+
+
 def metrics_port(job: Document) -> int:
     return int(part(job, "spec", "metrics", "port") or _METRICS_PORT)
 

@@ -41,10 +41,11 @@ class View(Protocol):
     def waiting(self, text: str) -> None: ...
 
 
-def notes(before: Document | None, job: Document) -> Iterator[str]:
-    """What is new about a job and worth a line."""
+def notes(before: Document | None, job: Document, *, trained: bool = False) -> Iterator[str]:
+    """What is new about a job and worth a line. `trained`: its stop rule is met, so workers that leave are no news."""
     phase, old = part(job, "status", "phase"), part(before or {}, "status", "phase")
-    if phase != old and phase in WORDS and not (before is None and phase == "Running"):
+    leaving = trained and phase in ("WaitingForWorkers", "Recovering")
+    if phase != old and phase in WORDS and not leaving and not (before is None and phase == "Running"):
         yield f"{job['metadata']['name']} {WORDS[phase]}"
     degraded, was = condition(job, "Degraded"), condition(before or {}, "Degraded")
     new = (degraded.get("reason"), degraded.get("status")) != (was.get("reason"), was.get("status"))
@@ -84,6 +85,7 @@ class Follower:
         self._statuses, self._sleep, self._clock = statuses, sleep, clock
         self._before: Document | None = None
         self._shard: Shard | None = None
+        self._trained = False
 
     def follow(self, seconds: float | None = None) -> Document | None:
         """The job at its end, or when it is suspended; None when `seconds` are over before.
@@ -112,13 +114,14 @@ class Follower:
 
     def _look(self) -> Document:
         job = self._access.job(self._name)
-        for text in notes(self._before, job):
+        for text in notes(self._before, job, trained=self._trained):
             self._view.note(text)
         self._before = job
         self._shard = self._shard or Shard(self._access, job)
         training = part(job, "status", "phase") in ("Running", "Completing", "Stalled", "WaitingForWorkers")
         told = self._shard.ask() if training else None
         if told is not None and told.updates:
+            self._trained = bool(told.stop_reason)
             self._view.update(told)
             self._statuses(told)
         elif text := waiting_for(job):

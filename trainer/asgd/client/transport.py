@@ -10,13 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from asgd.client.answers import refusal
+from asgd.client import answers
 from asgd.client.connecting import Place
 from asgd.client.errors import ApiError, Unreachable
 
 Query = Mapping[str, str | int] | Sequence[tuple[str, str | int]]
 _LONG = 1 << 16
 """Bytes that are asked for at once."""
+_OUT, _ERR, _END = 1, 2, 3
+"""Channels of a command in a container: what it prints, what it complains of, how it ended."""
+_COMPLAINT = 4096
 
 
 class Transport:
@@ -37,20 +40,33 @@ class Transport:
         query: Query = (),
         body: Any = None,
         content: str = "application/json",
-        seconds: float | None = None,
     ) -> Any:
         """The answer's JSON. Raises ApiError and Unreachable."""
-        answer = self._open(method, path, query, body, content, seconds or self._timeout)
-        try:
-            data = answer.read()
-        except Exception as error:
-            raise self._unreachable(error) from error
-        finally:
-            answer.release_conn()
+        data = self.fetch(method, path, query=query, body=body, content=content)
         try:
             return json.loads(data)
         except ValueError as error:
             raise ApiError(f"Error from server: {path} answered with what is no JSON") from error
+
+    def fetch(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: Any = None,
+        content: str = "application/json",
+        seconds: float | None = None,
+    ) -> bytes:
+        """The answer as it is. Raises ApiError and Unreachable."""
+        answer = self._open(method, path, query, body, content, seconds or self._timeout)
+        try:
+            data: bytes = answer.read()
+        except self._broken() as error:
+            raise self._unreachable(error) from error
+        finally:
+            answer.release_conn()
+        return data
 
     def lines(self, path: str, *, query: Query = (), follow: bool = False) -> Iterator[bytes]:
         """The answer's lines without their ends, as they come; for as long as it takes with `follow`."""
@@ -70,25 +86,41 @@ class Transport:
 
     def execute(self, path: str, container: str, command: Sequence[str]) -> Iterator[bytes]:
         """Runs `command` in a container and gives its output in pieces. Raises ApiError with what it complained of."""
-        from kubernetes.stream.ws_client import WSClient
+        from kubernetes.stream.ws_client import create_websocket
 
         words = [("command", word) for word in command]
         query = [("container", container), *words, ("stdout", "true"), ("stderr", "true")]
-        make = self._upgraded(lambda url, headers: WSClient(self._configuration, url, headers, False, True))
-        client, said = make(path, query), b""
+        socket = self._upgraded(lambda url, headers: create_websocket(self._configuration, url, headers))(
+            path, query
+        )
+        said = end = b""
         try:
-            while client.is_open():
-                client.update(timeout=self._timeout)
-                if data := client.read_channel(1):
+            for channel, data in self._frames(socket):
+                if channel == _OUT:
                     yield data
-                said = (said + client.read_channel(2))[-4096:]
-            if data := client.read_channel(1):
-                yield data
-            if code := client.returncode:
-                text = " ".join(said.decode(errors="replace").split())
-                raise ApiError(f"error: command terminated with exit code {code}: {text}", code)
+                elif channel == _ERR:
+                    said = (said + data)[-_COMPLAINT:]
+                elif channel == _END:
+                    end += data
         finally:
-            client.close()
+            socket.close()
+        if trouble := answers.of_command(end, said):
+            raise trouble
+
+    def _frames(self, socket: Any) -> Iterator[tuple[int, bytes]]:
+        """(channel, data) until the other side closes."""
+        import websocket
+
+        socket.settimeout(self._timeout)
+        while True:
+            try:
+                code, frame = socket.recv_data_frame(True)
+            except (websocket.WebSocketException, OSError) as error:
+                raise self._unreachable(error) from error
+            if code == websocket.ABNF.OPCODE_CLOSE:
+                return
+            if code in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT) and frame.data:
+                yield frame.data[0], bytes(frame.data[1:])
 
     def forward(self, path: str, port: int) -> Any:
         """A socket to `port` of a pod, as `kubectl port-forward` makes one for each connection."""
@@ -125,7 +157,7 @@ class Transport:
             if answer.status >= 400:
                 text = answer.read()
                 answer.release_conn()
-                raise refusal(answer.status, text)
+                raise answers.refusal(answer.status, text)
         except self._broken() as error:
             raise self._unreachable(error) from error
         return answer
@@ -139,7 +171,7 @@ class Transport:
             try:
                 return make(url, self._who())
             except websocket.WebSocketBadStatusException as error:
-                raise refusal(error.status_code, error.resp_body or b"") from error
+                raise answers.refusal(error.status_code, error.resp_body or b"") from error
             except (websocket.WebSocketException, OSError) as error:
                 raise self._unreachable(error) from error
 

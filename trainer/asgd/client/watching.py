@@ -13,15 +13,20 @@ from asgd.client.logs import Choice, Following
 from asgd.client.show.closing import closing
 from asgd.drivers.display import Display
 
+_LAST_LINES_SECONDS = 5.0
+
 
 def attend(access: Access, name: str, *, logs: bool = False) -> int:
     """Follows and prints the closing lines; the exit code is that of `asgd run`. Ctrl-C leaves the job as it is."""
-    over = threading.Event()
+    over, teller = threading.Event(), None
     try:
         with Display() as display:
             if logs:
-                _tell_logs(access, name, display, over)
+                teller = _tell_logs(access, name, display, over)
             job = Follower(access, name, display).follow()
+            over.set()
+            if teller:
+                teller.join(_LAST_LINES_SECONDS)
     except KeyboardInterrupt:
         print(f"\n{name} goes on; see it again: kubectl asgd follow {name}; end it: kubectl asgd stop {name}")
         return exitcodes.INTERRUPTED
@@ -39,7 +44,7 @@ def code_of(job: Document) -> int:
     return exit_code(job)
 
 
-def _tell_logs(access: Access, name: str, display: Display, over: threading.Event) -> None:
+def _tell_logs(access: Access, name: str, display: Display, over: threading.Event) -> threading.Thread:
     def tell() -> None:
         try:
             for line in Following(access, name, Choice(role="worker"), over.is_set).lines():
@@ -47,4 +52,6 @@ def _tell_logs(access: Access, name: str, display: Display, over: threading.Even
         except (ApiError, Unreachable) as error:
             display.note(f"warning: no more logs: {error}")
 
-    threading.Thread(target=tell, daemon=True).start()
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    return thread

@@ -7,7 +7,17 @@ import sys
 
 from asgd.client.access import KIND, Access, Document
 from asgd.client.commands.base import Arguments, Commands, add, add_job, count, refuse
-from asgd.client.documents import ROLES, ended, index_of, label_of, name_of, part, role_of, suspended
+from asgd.client.documents import (
+    ROLES,
+    ended,
+    index_of,
+    keeps_checkpoints,
+    label_of,
+    name_of,
+    part,
+    role_of,
+    suspended,
+)
 from asgd.client.shard import Shard
 from asgd.client.show.listing import full_name
 from asgd.client.waiting import Wait, end_of
@@ -99,18 +109,13 @@ def _set_suspended(access: Access, arguments: Arguments, *, suspend: bool) -> in
     else:
         access.patch(KIND, arguments.name, {"spec": {"runPolicy": {"suspend": suspend}}})
         print(f"{full_name(job)} {word}")
-    if suspend and not _keeps_checkpoints(job):
+    if suspend and not keeps_checkpoints(job):
         _warn(
             f"{arguments.name} has no spec.checkpoint.uri: its checkpoints go with its pods, and a resume starts over"
         )
     if arguments.wait:
         return Wait(access, arguments.name).until("Suspended" if suspend else "Running")
     return 0
-
-
-def _keeps_checkpoints(job: Document) -> bool:
-    volume = part(job, "spec", "checkpoint", "volume") or {}
-    return bool(part(job, "spec", "checkpoint", "uri")) and "emptyDir" not in volume
 
 
 def _stop(access: Access, arguments: Arguments) -> int:
@@ -124,7 +129,9 @@ def _stop(access: Access, arguments: Arguments) -> int:
             f" ({part(job, 'status', 'checkpoint', 'lastUri') or 'none yet'}) holds what was reached"
         )
     reached = stop_at(access, job)
-    print(f"{full_name(job)} stops at {reached:,} updates")
+    print(
+        f"{full_name(job)} ends with what it has reached, {reached:,} updates, as soon as its pods hear of it"
+    )
     if arguments.wait:
         return end_of(Wait(access, arguments.name))
     return 0
@@ -145,10 +152,8 @@ def _restart(access: Access, arguments: Arguments) -> int:
     found = [pod for pod in pods if index_of(pod) == arguments.index]
     if not found:
         known = ", ".join(sorted({label_of(pod) for pod in pods}))
-        raise refuse(
-            f"{arguments.name} has no {arguments.role} {arguments.index} that runs"
-            + (f"; it has {known}" if known else f" and no other: it is {part(job, 'status', 'phase')}")
-        )
+        there = f"has {known}" if known else f"is {part(job, 'status', 'phase')}"
+        raise refuse(f"{arguments.name} has no {arguments.role} {arguments.index} that runs; it {there}")
     for pod in found:
         access.delete("Pod", name_of(pod), uid=pod["metadata"]["uid"])
         print(f"{full_name(pod)} deleted: a new {role_of(pod)} takes its place")

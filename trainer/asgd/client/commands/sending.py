@@ -11,6 +11,7 @@ from pathlib import Path
 
 from asgd.client.access import Access
 from asgd.client.commands.base import Arguments, Commands, add, add_format, add_job, count, refuse
+from asgd.client.documents import keeps_checkpoints
 from asgd.client.packing import Packed, pack
 from asgd.client.show import listing
 from asgd.client.submitting import namespace_for, send
@@ -80,6 +81,12 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--learning-rate", type=float, metavar="X", help=f"as --set {_SHORT['learning_rate']}=X"
     )
+    command.add_argument(
+        "--checkpoints",
+        default="",
+        metavar="CLAIM",
+        help="where they and the model outlive the pods: a PersistentVolumeClaim, or a URI as s3://bucket/run",
+    )
     command.add_argument("--image", metavar="IMAGE", help="of workers and evaluator; default: the chart's")
 
 
@@ -87,12 +94,20 @@ def packed(arguments: Arguments) -> Packed:
     """Of the options of `_add_sources`. Raises UserError."""
     short = {field: getattr(arguments, name) for name, field in _SHORT.items()}
     sets = [f"{field}={value}" for field, value in short.items() if value is not None]
+    sets += kept_on(arguments.checkpoints)
     return pack(arguments.path, [*sets, *arguments.set], entrypoint=arguments.entrypoint, name=arguments.name)
+
+
+def kept_on(place: str) -> list[str]:
+    """The settings by which checkpoints are kept on a claim or at a URI; none for ''."""
+    if not place or "://" in place:
+        return [f"checkpoint.uri={place}"] if place else []
+    return ["checkpoint.uri=file:///checkpoints", f"checkpoint.volume={{pvc: {place}}}"]
 
 
 def _submit(access: Access, arguments: Arguments) -> int:
     found = packed(arguments)
-    _warn(found.warnings)
+    _warn([*found.warnings, *_kept_nowhere(found)])
     asked = getattr(arguments, "namespace", "")
     place = access.within(namespace_for(found.document, asked, access.namespace))
     if arguments.dry_run == "client":
@@ -154,6 +169,12 @@ def _render(arguments: Arguments) -> int:
         file.write_text(_with_others(found), encoding="utf-8")
         code: int = operator.main(["render", str(file)])
     return code
+
+
+def _kept_nowhere(found: Packed) -> list[str]:
+    if keeps_checkpoints(found.document):
+        return []
+    return ["its checkpoints and its model go with its pods; --checkpoints CLAIM keeps them"]
 
 
 def _with_others(found: Packed) -> str:

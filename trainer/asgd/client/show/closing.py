@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from asgd.client.documents import Document, condition, ended, name_of, part
+from asgd.client.documents import Document, condition, ended, keeps_checkpoints, name_of, part
 from asgd.report import units
 
 
@@ -31,7 +31,14 @@ def _lines(job: Document) -> Iterator[tuple[str, str]]:
     if end == "Failed":
         yield "why", f"kubectl asgd explain {name}; kubectl asgd logs {name} --tail=30"
     elif end:
-        yield "model", f"kubectl asgd model {name}"
+        yield (
+            "model",
+            (
+                f"kubectl asgd model {name}"
+                if keeps_checkpoints(job)
+                else "gone with its servers; the next time: kubectl asgd submit --checkpoints CLAIM"
+            ),
+        )
 
 
 def _reached(training: Document) -> str:

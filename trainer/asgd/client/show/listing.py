@@ -6,12 +6,11 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-import yaml
-
 from asgd.client.documents import Document, name_of, namespace_of, part
 from asgd.client.show.ages import since
 from asgd.client.show.table import table
 from asgd.report import units
+from asgd.spec import dump
 
 FORMATS = ("wide", "json", "yaml", "name")
 _HEAD = ("NAME", "PHASE", "REASON", "WORKERS", "PROGRESS", "UPDATES", "SAMPLES/S", "LOSS", "AGE")
@@ -78,8 +77,7 @@ def as_json(documents: Sequence[Document], *, many: bool) -> str:
 
 
 def as_yaml(documents: Sequence[Document], *, many: bool) -> str:
-    text: str = yaml.safe_dump(_whole(documents, many=many), sort_keys=False, allow_unicode=True, width=1000)
-    return text.rstrip("\n")
+    return dumped(_whole(documents, many=many))
 
 
 def as_names(documents: Sequence[Document]) -> str:
@@ -108,5 +106,4 @@ def _whole(documents: Sequence[Document], *, many: bool) -> Document:
 
 def dumped(value: object) -> str:
     """YAML of any JSON value."""
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000)
-    return text.rstrip("\n")
+    return dump.as_yaml(value).rstrip("\n")

@@ -11,6 +11,7 @@ from asgd.client.documents import (
     ended,
     in_order,
     is_ready,
+    keeps_checkpoints,
     label_of,
     name_of,
     namespace_of,
@@ -194,7 +195,14 @@ def _next(job: Document) -> Iterator[tuple[str, str]]:
     if end == "Failed":
         yield "why", f"kubectl asgd explain {name}; kubectl asgd logs {name}"
     elif end:
-        yield "model", f"kubectl asgd model {name}"
+        yield (
+            "model",
+            (
+                f"kubectl asgd model {name}"
+                if keeps_checkpoints(job)
+                else "gone with its servers; the next time: kubectl asgd submit --checkpoints CLAIM"
+            ),
+        )
     elif suspended(job):
         yield "go on", f"kubectl asgd resume {name}"
     else:
