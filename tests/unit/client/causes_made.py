@@ -5,19 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from asgd.client.explain import Facts, Kind
-from asgd.spec.phases import letter
 from tests.unit.client.seen import (
-    NOW,
     Row,
     condition,
-    degraded,
     ended,
     facts,
     job,
-    report,
     running,
     servers,
-    worker,
     workers,
 )
 
@@ -31,7 +26,11 @@ def nodes(said: str, **more: object) -> Facts:
 
 
 def pulled(said: str) -> Facts:
-    return workers("ImagePullError", f"The image of digits-worker-0-abcde cannot be pulled: {said}.", spec={"image": "hub/me:1"})
+    return workers(
+        "ImagePullError",
+        f"The image of digits-worker-0-abcde cannot be pulled: {said}.",
+        spec={"image": "hub/me:1"},
+    )
 
 
 def new(created: str) -> Facts:
@@ -42,15 +41,13 @@ def new(created: str) -> Facts:
 
 def edited() -> Facts:
     document = job(condition("Running", "TrainingProgressing"), status={"phase": "Running"})
-    document["metadata"] |= {"generation": 2, "managedFields": [{"manager": "kubectl", "time": "2026-11-30T11:50:00Z"}]}
+    document["metadata"] |= {
+        "generation": 2,
+        "managedFields": [{"manager": "kubectl", "time": "2026-11-30T11:50:00Z"}],
+    }
     return Facts("ml", "digits", document)
 
 
-def busy(seconds: float) -> object:
-    return report(shards=[{"busySeconds": seconds, "term": 1}])
-
-
-COMPUTES, READS, PUSHES, WAITS = (letter([float(i == phase) for i in range(4)]) * 16 for phase in range(4))
 OTHER_VERSION = Facts("ml", "digits", job() | {"apiVersion": "asgd.dev/v1"})
 LOST = "digits-worker-0-abcde is on node-2, which does not answer."
 TAINTS = (
@@ -59,107 +56,180 @@ TAINTS = (
 )
 PROXY = 'failed to pull and unpack image "hub/me:1": unexpected status from HEAD request: 401 Unauthorized'
 GONE = 'rpc error: code = NotFound desc = failed to pull and unpack image "hub/me:1": hub/me:1: not found'
-KEYS = (
-    "Secret digits-keys-x with the job's keys was deleted: running pods go on, but no pod can start. Suspend the job and "
-    "resume it; it gets new keys then and goes on from its checkpoint."
-)
-LATE = (
-    "digits-worker-0-abcde on node-2 should have ended at 2026-11-30T11:00:00Z. See the pod's finalizers and events, and "
-    "the kubelet of its node."
-)
 
 MADE = (
     Row(Facts("ml", "digits", None), N, K.NO_JOB, says=("no AsgdJob digits in namespace ml",), fix=("-n",)),
     Row(Facts("ml", "digits", None, served=False), N, K.NO_KIND, fix=("chart", "--context")),
     Row(OTHER_VERSION, N, K.OTHER_VERSION, says=("asgd.dev/v1,",), fix=("one version",)),
     Row(new("2026-11-30T11:59:57Z"), N, K.JUST_APPLIED, says=("3 s ago",)),
-    Row(new("2026-11-30T11:58:00Z"), N, K.NO_OPERATOR, says=("2m00s", "namespace ml"), fix=("watch.namespaces", "ml")),
+    Row(
+        new("2026-11-30T11:58:00Z"),
+        N,
+        K.NO_OPERATOR,
+        says=("2m00s", "namespace ml"),
+        fix=("watch.namespaces", "ml"),
+    ),
     Row(edited(), N, K.OPERATOR_AWAY, says=("10m00s ago", "(Running)"), fix=("operator",)),
     Row(
-        facts(condition("Accepted", "InvalidSpec", "spec.scheduling.gang: the cluster knows no kind PodGroup; install what defines it.", False)),
-        N, K.INVALID_SPEC, "scheduling.gang", ("no kind PodGroup",), ("scheduling.gang",),
+        facts(
+            condition(
+                "Accepted",
+                "InvalidSpec",
+                "spec.scheduling.gang: the cluster knows no kind PodGroup; install what defines it.",
+                False,
+            )
+        ),
+        N,
+        K.INVALID_SPEC,
+        "scheduling.gang",
+        ("no kind PodGroup",),
+        ("scheduling.gang",),
     ),
     Row(
-        facts(condition("Accepted", "QuotaExceeded", 'spec: configmaps "x" is forbidden: exceeded quota: small, requested: count/configmaps=1.', False)),
-        N, K.QUOTA, "workers.replicas", ("exceeded quota: small",), ("ResourceQuota small", "namespace ml"),
+        facts(
+            condition(
+                "Accepted",
+                "QuotaExceeded",
+                'spec: configmaps "x" is forbidden: exceeded quota: small, requested: count/configmaps=1.',
+                False,
+            )
+        ),
+        N,
+        K.QUOTA,
+        "workers.replicas",
+        ("exceeded quota: small",),
+        ("ResourceQuota small", "namespace ml"),
     ),
     Row(
-        workers("PodsRefused", "Pods of digits-worker cannot be made: admission webhook \"policy\" denied the request: no."),
-        N, K.PODS_REFUSED, "workers.podTemplate", ("admission webhook",),
+        workers(
+            "PodsRefused",
+            'Pods of digits-worker cannot be made: admission webhook "policy" denied the request: no.',
+        ),
+        N,
+        K.PODS_REFUSED,
+        "workers.podTemplate",
+        ("admission webhook",),
     ),
     Row(nodes("0/2 nodes are available: 2 node(s) had volume node affinity conflict."), N, K.CLAIM_ELSEWHERE),
-    Row(nodes(TAINTS), N, K.TAINT, "workers.podTemplate.spec.tolerations", ("spot",), ("taint spot: true in", "tolerations")),
+    Row(
+        nodes(TAINTS),
+        N,
+        K.TAINT,
+        "workers.podTemplate.spec.tolerations",
+        ("spot",),
+        ("taint spot: true in", "tolerations"),
+    ),
     Row(nodes("0/2 nodes are available: 2 node(s) were unschedulable."), N, K.CORDONED, fix=("cordoned",)),
     Row(
-        nodes("0/2 nodes are available: 2 Insufficient cpu.", spec={"workers": {"resources": {"limits": {"cpu": "64"}}}}),
-        N, K.CPU, "workers.resources.limits.cpu", fix=("workers.resources.limits.cpu (64 now)",),
+        nodes(
+            "0/2 nodes are available: 2 Insufficient cpu.",
+            spec={"workers": {"resources": {"limits": {"cpu": "64"}}}},
+        ),
+        N,
+        K.CPU,
+        "workers.resources.limits.cpu",
+        fix=("workers.resources.limits.cpu (64 now)",),
     ),
     Row(
-        nodes("0/2 nodes are available: 2 Insufficient nvidia.com/gpu.", spec={"workers": {"devices": {"count": 1}}}),
-        N, K.DEVICE, "workers.devices", fix=("nvidia.com/gpu", "workers.devices.resourceName", "workers.devices.count"),
+        nodes(
+            "0/2 nodes are available: 2 Insufficient nvidia.com/gpu.",
+            spec={"workers": {"devices": {"count": 1}}},
+        ),
+        N,
+        K.DEVICE,
+        "workers.devices",
+        fix=("nvidia.com/gpu", "workers.devices.resourceName", "workers.devices.count"),
     ),
-    Row(nodes("0/2 nodes are available: 2 Too many pods."), N, K.PODS_FULL, "workers.replicas", fix=("workers.replicas",)),
-    Row(nodes("0/2 nodes are available: 2 node(s) didn't match pod topology spread constraints."), N, K.UNSCHEDULABLE),
-    Row(workers("NotStarted", "Queue team-a has not let the workers start yet.", spec={"scheduling": {"queueName": "team-a"}}),
-        "waiting in a queue", K.QUEUE, "scheduling.queueName", ("queue team-a",), ("team-a",)),
+    Row(
+        nodes("0/2 nodes are available: 2 Too many pods."),
+        N,
+        K.PODS_FULL,
+        "workers.replicas",
+        fix=("workers.replicas",),
+    ),
+    Row(
+        nodes("0/2 nodes are available: 2 node(s) didn't match pod topology spread constraints."),
+        N,
+        K.UNSCHEDULABLE,
+    ),
+    Row(
+        workers(
+            "NotStarted",
+            "Queue team-a has not let the workers start yet.",
+            spec={"scheduling": {"queueName": "team-a"}},
+        ),
+        "waiting in a queue",
+        K.QUEUE,
+        "scheduling.queueName",
+        ("queue team-a",),
+        ("team-a",),
+    ),
     Row(pulled(GONE), N, K.NO_IMAGE, "image", ("not found",), ("Mend spec.image", "push the image hub/me:1")),
-    Row(pulled(PROXY), N, K.IMAGE_ACCESS, "workers.podTemplate.spec.imagePullSecrets", ("401",), ("imagePullSecrets", "hub/me:1")),
-    Row(workers("NodeLost", LOST), N, K.NODE_LOST, says=("node-2, which does not answer",), fix=("node node-2",)),
-    Row(servers("Starting", "0 of 1 parameter servers are ready. Pods are being started."), N, K.STARTING, says=("it is starting: pods are",)),
-    Row(servers("Restoring", "0 of 1 parameter servers are ready. digits-server-0 runs and is not ready yet."), N, K.RESTORING, says=("comes back",)),
+    Row(
+        pulled(PROXY),
+        N,
+        K.IMAGE_ACCESS,
+        "workers.podTemplate.spec.imagePullSecrets",
+        ("401",),
+        ("imagePullSecrets", "hub/me:1"),
+    ),
+    Row(
+        workers("NodeLost", LOST),
+        N,
+        K.NODE_LOST,
+        says=("node-2, which does not answer",),
+        fix=("node node-2",),
+    ),
+    Row(
+        servers("Starting", "0 of 1 parameter servers are ready. Pods are being started."),
+        N,
+        K.STARTING,
+        says=("it is starting: pods are",),
+    ),
+    Row(
+        servers(
+            "Restoring", "0 of 1 parameter servers are ready. digits-server-0 runs and is not ready yet."
+        ),
+        N,
+        K.RESTORING,
+        says=("comes back",),
+    ),
     Row(
         running(condition("Running", "Stalled", "Shard 0 accepted no update for more than 600 s.", False)),
-        N, K.STALLED, "runPolicy.progressDeadlineSeconds", ("600 s",), ("logs of the workers",),
+        N,
+        K.STALLED,
+        "runPolicy.progressDeadlineSeconds",
+        ("600 s",),
+        ("logs of the workers",),
     ),
     Row(
-        running(condition("Running", "Stalled", "Shard 0 accepted no update for more than 600 s.", False),
-                condition("Degraded", "WorkerHung", "Worker 1 has pushed nothing for long; see workers.progressDeadlineSeconds.")),
-        N, K.STALLED, "workers.progressDeadlineSeconds", ("600 s, and worker 1",), ("what worker 1 waits for",),
+        running(
+            condition("Running", "Stalled", "Shard 0 accepted no update for more than 600 s.", False),
+            condition(
+                "Degraded",
+                "WorkerHung",
+                "Worker 1 has pushed nothing for long; see workers.progressDeadlineSeconds.",
+            ),
+        ),
+        N,
+        K.STALLED,
+        "workers.progressDeadlineSeconds",
+        ("600 s, and worker 1",),
+        ("what worker 1 waits for",),
     ),
     Row(
         ended("WorkerBackoffExceeded", "1 of 1 workers failed more often than it may."),
-        F, K.CRASH, "workers.backoffLimitPerIndex", fix=("apply the job anew",),
+        F,
+        K.CRASH,
+        "workers.backoffLimitPerIndex",
+        fix=("apply the job anew",),
     ),
     Row(ended("Unheard", "The moon is full."), F, K.UNKNOWN, says=("the moon is full (Unheard)",)),
     Row(
         ended("FatalExitCode", "digits-server-0 exited with 76, which no retry can mend; see its log."),
-        F, K.CRASH, "checkpoint.uri", fix=("store of its own",),
+        F,
+        K.CRASH,
+        "checkpoint.uri",
+        fix=("store of its own",),
     ),
-    Row(
-        running(report=report(workers=[worker(0, letters=WAITS, waits="others"), worker(1, letters=WAITS, waits="others"), worker(2, letters=COMPUTES)])),
-        S, K.WAITS_FOR_ONE, "exchange.staleness", ("2 workers wait for worker 2", "67%"), ("exchange.staleness",),
-    ),
-    Row(running(report=busy(101.9), earlier=busy(100.0), apart=2.0), S, K.SERVER_BUSY, "parameterServer.shards", ("shard 0", "95%"), ("parameterServer.shards, 1 now",)),
-    Row(running(report=report(workers=[worker(0, letters=READS)])), S, K.WAITS_FOR_DATA, "entrypoint", ("100%",), ("num_workers",)),
-    Row(running(report=report(workers=[worker(0, letters=PUSHES)])), S, K.EXCHANGES, "exchange.ahead", ("100%",), ("exchange.ahead: 1",)),
-    Row(
-        running(report=report(staleness={"p99": 8}), spec={"exchange": {"staleness": {"max": 8, "policy": "Wait"}}}),
-        S, K.STALENESS, "exchange.staleness.max", ("bound of 8", "workers wait"), ("exchange.staleness.max",),
-    ),
-    Row(
-        degraded("HighStaleness", "The 99th percentile of staleness is far above the number of workers.", status={"training": {"stalenessP99": 90}}),
-        S, K.STALENESS, "exchange.staleness.max", ("99th percentile 90 updates, 2 workers",), ("worker that is slow",),
-    ),
-    Row(running(report=report(refused={"stale": 900})), D, K.PUSHES_REFUSED, "exchange.staleness.max", ("47%", "stale"), ("exchange.staleness.max",)),
-    Row(running(report=report(refused={"outlier": 900})), D, K.PUSHES_REFUSED, says=("outlier",), fix=("suspects",)),
-    Row(degraded("WorkerRejected", "Worker 3 is not listened to until the long window ends: what they sent wandered off."), D, K.WORKER_REJECTED, says=("worker 3",), fix=("worker 3",)),
-    Row(degraded("RolledBack", "Worker 1 pushed nan, the job went back to update 40."), D, K.ROLLED_BACK, "optimizer.learningRate", fix=("optimizer.learningRate",)),
-    Row(degraded("CheckpointFailing", "The newest checkpoint is too old; see the log of shard 0."), D, K.CHECKPOINT_FAILING, "checkpoint.uri", fix=("checkpoint.uri",)),
-    Row(running(report=report(checkpointError="No space left on device")), D, K.CHECKPOINT_FAILING, "checkpoint.uri", ("No space left",), ("checkpoint.uri",)),
-    Row(degraded("MetricsUnavailable", "Shard 0 does not answer on its metrics port."), D, K.SILENT_SHARD, fix=("NetworkPolicy",)),
-    Row(degraded("Outdated", "It runs from a former spec; suspend and resume it to apply the edit."), D, K.OUTDATED, fix=("Suspend", "resume")),
-    Row(degraded("OperatorBug", "The operator fails on this job, which is a fault of its own: KeyError. It tries again."), D, K.OPERATOR, says=("KeyError; it tries",), fix=("Report",)),
-    Row(
-        facts(condition("ParameterServersReady", "Starting", "0 of 1 parameter servers are ready.", False),
-              condition("Degraded", "ReconcileFailed", "The operator cannot go on with this job: forbidden. It tries again.")),
-        N, K.OPERATOR, says=("forbidden",), fix=("right",),
-    ),
-    Row(degraded("PodsNotEnding", LATE), D, K.PODS_NOT_ENDING, says=("should have ended",), fix=("finalizer", "digits-worker-0-abcde")),
-    Row(degraded("KeysLost", KEYS), D, K.KEYS_LOST, fix=("Suspend the job and resume it",)),
-    Row(degraded("Drifted", "spec.replicas of Deployment x was changed by kubectl"), D, K.DRIFT, fix=("by hand",)),
-    Row(degraded("Moonlight", "The moon is full."), D, K.UNKNOWN, says=("the moon is full (Moonlight)",)),
-    Row(facts(condition("Suspended", "Suspending", "Workers hand in their work and leave, within 30 s each.", False), spec={"runPolicy": {"suspend": True}}),
-        "suspended", K.SUSPENDING, "runPolicy.suspend", ("workers hand in",)),
-    Row(running(condition("Running", "Completing", "The stop rule is met; workers end and the last state is saved.", False)), G, K.ENDING, says=("the stop rule is met",)),
-)  # fmt: skip
-ALL_WELL = Row(running(status={"training": {"updates": 0}}), G, K.TRAINS, says=("first update",), now=NOW)
+)

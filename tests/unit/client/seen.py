@@ -49,7 +49,7 @@ def real(name: str) -> tuple[Facts, datetime]:
 
 
 def _status(found: Document | None) -> Status | None:
-    return None if found is None else msgspec.convert(found, Status)
+    return None if found is None else msgspec.json.decode(msgspec.json.encode(found), type=Status)
 
 
 def condition(kind: str, reason: str, message: str = "", status: bool = True) -> Document:
@@ -103,7 +103,7 @@ def degraded(reason: str, message: str, **more: Any) -> Facts:
 def report(**changes: Any) -> Status:
     """Of a job in good health."""
     plain: Document = {"algorithm": "asgd", "phase": "running", "updates": 1000, "samples": 32000}
-    return msgspec.convert(plain | changes, Status)
+    return msgspec.json.decode(msgspec.json.encode(plain | changes), type=Status)
 
 
 def worker(index: int, *, letters: str = "", step: int = 20, **more: Any) -> Document:

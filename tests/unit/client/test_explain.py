@@ -10,11 +10,15 @@ from asgd.client.explain import Explanation, Kind, explain
 from asgd.client.explain.degraded import REASONS as EXPLAINED
 from asgd.client.explain.printed import document, lines
 from asgd_operator.constants import REASONS, TROUBLES, Condition
-from tests.unit.client.causes_made import ALL_WELL, MADE
+from tests.unit.client.causes_hampered import ALL_WELL, HAMPERED
+from tests.unit.client.causes_made import MADE
 from tests.unit.client.causes_real import REAL
 from tests.unit.client.seen import Row, condition, degraded, ended, running, workers
 
-ROWS = [*REAL.items(), *((f"{row.kind}-{number}", row) for number, row in enumerate((*MADE, ALL_WELL)))]
+ROWS = [
+    *REAL.items(),
+    *((f"{row.kind}-{number}", row) for number, row in enumerate((*MADE, *HAMPERED, ALL_WELL))),
+]
 
 
 def told(row: Row) -> Explanation:
@@ -57,12 +61,14 @@ def test_every_trouble_of_pods_is_explained_whatever_its_words(reason: str) -> N
 @pytest.mark.parametrize("reason", sorted(REASONS[Condition.FAILED] - {"NotFailed"}))
 def test_every_reason_of_failed_is_explained_whatever_its_words(reason: str) -> None:
     found = told(Row(ended(reason, "The moon is full."), "", ""))
-    assert found.verdict == "failed" and found.kind is not Kind.UNKNOWN and "he moon is full" in found.sentence
+    assert (
+        found.verdict == "failed" and found.kind is not Kind.UNKNOWN and "he moon is full" in found.sentence
+    )
 
 
 def test_the_words_of_others_are_bounded_and_stand_in_one_line() -> None:
     row = REAL["hangs"]
-    long = replace(row.facts, logs={pod: "first\n" + "waiting " * 1000 for pod in row.facts.logs})
+    long = replace(row.facts, logs=dict.fromkeys(row.facts.logs, "first\n" + "waiting " * 1000))
     found = told(replace(row, facts=long))
     assert len(found.sentence) < 700 and "..." in found.sentence and "first" not in found.sentence
 
@@ -72,9 +78,7 @@ def test_what_else_is_wrong_stands_beside_the_first_cause() -> None:
     both = running(condition("Degraded", "EvaluationFailing", "It raised."), report=slow.report)
     found = told(Row(both, "", ""))
     assert found.kind is Kind.EVALUATION_FAILING
-    assert found.also == (
-        "A step of worker 1 takes 447 ms, 8 times as long as the other workers' (56 ms).",
-    )
+    assert found.also == ("A step of worker 1 takes 447 ms, 8 times as long as the other workers' (56 ms).",)
     assert lines(found)[-1] == f"Also: {found.also[0]}"
 
 
@@ -102,9 +106,13 @@ def test_a_worker_that_ran_out_of_memory_gets_a_command_that_doubles_its_limit()
 
 
 def test_without_shard_0_a_job_that_trains_is_told_by_its_status() -> None:
-    row = REAL["fine"]
-    found = told(replace(row, facts=replace(row.facts, report=None, earlier=None)))
-    assert found.kind is Kind.TRAINS and "s ago)" in found.sentence and "100,000 epochs" in found.sentence
+    figures = {"updates": 900, "loss": 0.25, "samplesPerSecond": 1200.0, "progressPercent": 40}
+    seen = {"training": figures | {"observedTime": "2026-11-30T11:59:48Z"}}
+    found = told(Row(running(status=seen, spec={"stopAfter": {"epochs": 20}}), "", ""))
+    assert found.sentence == (
+        "digits is fine: it trains with 2 of 2 workers at 1,200 samples/s, loss 0.25 (12 s ago); "
+        "40% done, until 20 epochs."
+    )
 
 
 def test_missing_workers_are_explained_by_what_their_pods_say() -> None:

@@ -78,7 +78,7 @@ def _again(kind: Kind, fix: str) -> Callable[[Facts, str], Found]:
 
 def _operator(kind: Kind, fix: str) -> Callable[[Facts, str], Found]:
     def judge(facts: Facts, text: str) -> Found:
-        command = "kubectl logs --namespace asgd-system deployment/asgd-asgd-operator --tail=50"
+        command = "kubectl logs -n asgd-system -l app.kubernetes.io/component=operator --tail=50"
         return Found(kind, text, fix, command)
 
     return judge

@@ -108,7 +108,11 @@ def job(facts: Facts) -> Found:
         )  # fmt: skip
     if reason == "NameTaken":
         return taken(facts, text)
-    kind = Kind.INVALID_POD_TEMPLATE if reason == "InvalidPodTemplate" else Kind.INVALID_SPEC
+    kind = Kind.INVALID_SPEC
+    if reason == "InvalidPodTemplate":
+        kind = Kind.INVALID_POD_TEMPLATE
+        within = re.search(r"\bspec\.template\.([a-z]\w*(?:\.\w+)*)", text)
+        path = ".".join(filter(None, (path, "podTemplate", within[1] if within else "")))
     return Found(
         kind, text, f"Mend {named(path) if path else 'the field that is named'}.",
         facts.change(path) if path else facts.kubectl("edit", "asgdjob", facts.name), path,
@@ -117,6 +121,7 @@ def job(facts: Facts) -> Found:
 
 def taken(facts: Facts, text: str) -> Found:
     """An object of somebody else has the name of a child."""
+    text = re.sub(r"; delete or rename that .*", "", text)
     found = re.search(
         r"\b(Secret|ConfigMap|Service|StatefulSet|Job|NetworkPolicy|PodDisruptionBudget)\s+(\S+?)[,;:.]?\s",
         text,

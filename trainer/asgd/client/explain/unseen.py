@@ -12,7 +12,7 @@ OPERATOR = "asgd.dev/asgd-operator"
 VERSION = "asgd.dev/v1alpha1"
 LOOKS_WITHIN = 20.0
 """Seconds in which an operator has looked at a new or edited job, also where many others are new."""
-_OPERATORS = "kubectl get deployments --all-namespaces -l app.kubernetes.io/component=operator"
+_OPERATORS = "kubectl get pods --all-namespaces -l app.kubernetes.io/component=operator"
 
 
 def unseen(facts: Facts, now: datetime) -> Found | None:

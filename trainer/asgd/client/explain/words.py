@@ -10,6 +10,7 @@ _COUNTS = re.compile(
     r"^(\d+ of \d+ parameter servers are ready\.|\d+ workers are ready; workers\.minReplicas is \d+\.)\s*"
 )
 _SCHEDULER = re.compile(r"(\.?\s*(no new claims to deallocate|preemption: )|\.\s+not found\.?$).*", re.DOTALL)
+_KINDS = frozenset({"Secret", "Service", "Job"})
 _JOINTS = re.compile(r"\.\s+(The last one:|A restart of|It tries again|It is made anew)")
 
 
@@ -37,7 +38,7 @@ def scheduled(message: str) -> str:
 def small(text: str) -> str:
     """With a small first letter, unless the first word is a name."""
     first = text.split(" ", 1)[0]
-    name = not first.isalpha() or first[1:] != first[1:].lower()
+    name = not first.isalpha() or first[1:] != first[1:].lower() or first in _KINDS
     return text if not text or name else text[0].lower() + text[1:]
 
 
