@@ -10,18 +10,21 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from asgd.client.access import KIND, PLACES
 from asgd.client.documents import Document
 from asgd.errors import UserError
 from asgd.spec import Job, advice, job_of, load_job
-from asgd.spec.load import documents, job_as_written, put_sets
+from asgd.spec.load import documents, job_as_written, put
 
 API_VERSION = "asgd.dev/v1alpha1"
 _YAML = (".yaml", ".yml", ".json")
 _MAIN = ("task.py", "train.py", "main.py")
 """Files that a folder's job is looked for in, in this order."""
 _TASK = "task"
+Values = Sequence[tuple[tuple[str, ...], Any]]
+"""(steps from the root of the job, what JSON can hold)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +42,28 @@ class Packed:
     warnings: list[str] = field(default_factory=list)
 
 
-def pack(path: Path, sets: Sequence[str] = (), *, entrypoint: str = "", name: str = "") -> Packed:
-    """Of a YAML file, a Python file or a folder. `entrypoint`: the callable of a Python file. Raises UserError."""
+def pack(
+    path: Path, sets: Sequence[str] = (), values: Values = (), *, entrypoint: str = "", name: str = ""
+) -> Packed:
+    """Of a YAML file, a Python file or a folder; `sets` and `values` as for `load_job`.
+
+    `entrypoint`: the callable of a Python file. Raises UserError.
+    """
     if not path.exists():
         raise UserError(f"{path} does not exist; allowed are a job's YAML, a Python file and a folder")
     if path.is_dir():
-        return _of_folder(path, sets, entrypoint, name)
+        return _of_folder(path, sets, values, entrypoint, name)
     if path.suffix in _YAML:
-        return _of_yaml(path, sets, name)
+        return _of_yaml(path, sets, values, name)
     if path.suffix == ".py":
         files = with_imports({path.name: read(path)}, path.parent)
-        return of_code(files, _entrypoint(path.name, files, entrypoint), sets, name)
+        return of_code(files, _entrypoint(path.name, files, entrypoint), sets, values, name)
     raise UserError(f"{path} must be a job's YAML (.yaml, .yml, .json), a Python file (.py) or a folder")
 
 
-def of_code(files: Mapping[str, str], entrypoint: str, sets: Sequence[str] = (), name: str = "") -> Packed:
+def of_code(
+    files: Mapping[str, str], entrypoint: str, sets: Sequence[str] = (), values: Values = (), name: str = ""
+) -> Packed:
     """Of code in hand. Raises UserError."""
     from asgd.interactive.fields import job_name
 
@@ -63,17 +73,22 @@ def of_code(files: Mapping[str, str], entrypoint: str, sets: Sequence[str] = (),
         "metadata": {"name": name or job_name(entrypoint)},
         "spec": {"entrypoint": entrypoint, "source": dict(files)},
     }
-    put_sets(document, sets)
+    put(document, sets, values)
     named = bool(name) or any(each.startswith("metadata.name=") for each in sets)
+    return of_document(document, named=named)
+
+
+def of_document(document: Document, *, named: bool = True) -> Packed:
+    """Of a whole job in hand. Raises UserError."""
     job = job_of(copy.deepcopy(document))
     return Packed(document, job, named, warnings=list(advice(job)))
 
 
-def _of_yaml(path: Path, sets: Sequence[str], name: str) -> Packed:
+def _of_yaml(path: Path, sets: Sequence[str], values: Values, name: str) -> Packed:
     sets = [*sets, *([f"metadata.name={name}"] if name else [])]
-    job = load_job(path, sets)  # says what is wrong with the lines of the file
+    job = load_job(path, sets, values)  # says what is wrong with the lines of the file
     document = job_as_written(path)
-    put_sets(document, sets)
+    put(document, sets, values)
     others = [each for each in documents(path) if isinstance(each, dict) and each.get("kind") != KIND]
     for each in others:
         if each.get("kind") not in PLACES:
@@ -87,14 +102,14 @@ def _of_yaml(path: Path, sets: Sequence[str], name: str) -> Packed:
     return Packed(document, job, True, others, [*job.hints, *advice(job)])
 
 
-def _of_folder(folder: Path, sets: Sequence[str], entrypoint: str, name: str) -> Packed:
+def _of_folder(folder: Path, sets: Sequence[str], values: Values, entrypoint: str, name: str) -> Packed:
     jobs = [each for each in sorted(folder.iterdir()) if each.suffix in _YAML and _holds_job(each)]
     if len(jobs) > 1:
         raise UserError(
             f"{folder} holds {len(jobs)} jobs ({', '.join(each.name for each in jobs)}): name one of them"
         )
     if jobs:
-        return _of_yaml(jobs[0], sets, name)
+        return _of_yaml(jobs[0], sets, values, name)
     files = {each.name: read(each) for each in sorted(folder.glob("*.py"))}
     file = entrypoint.partition(":")[0] if ".py" in entrypoint else ""
     found = [each for each in ([file] if file else _MAIN) if each in files] or (
@@ -106,7 +121,9 @@ def _of_folder(folder: Path, sets: Sequence[str], entrypoint: str, name: str) ->
             " by --entrypoint FILE.py:CALLABLE"
         )
     wanted = entrypoint.partition(":")[2] if file else entrypoint
-    return of_code(files, _entrypoint(found[0], files, wanted), sets, name or _free_of(folder.resolve().name))
+    return of_code(
+        files, _entrypoint(found[0], files, wanted), sets, values, name or _free_of(folder.resolve().name)
+    )
 
 
 def _free_of(name: str) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from asgd import exitcodes
 from asgd.drivers.display import Display
 from asgd.errors import RunFailed, UserError
+from asgd.interactive.base import BaseRun
 from asgd.interactive.notebook import NotebookView, by_cells, in_notebook
-from asgd.interactive.table import rows_of
+from asgd.interactive.table import Row, rows_of
 from asgd.report import summary as summaries
 from asgd.report import units
 from asgd.report.summary import Summary
@@ -30,8 +31,8 @@ _PICTURE_WIDTH = 800
 """Of the curves in a notebook, pixels."""
 
 
-class Run:
-    """One run of a job: going on, finished, failed or interrupted.
+class Run(BaseRun):
+    """One run of a job on this machine: going on, finished, failed or interrupted.
 
     output   folder of its files, None until it is chosen       status   newest `asgd.spec.status.Status`, None before
     done     whether it has ended                               summary  `summary.json` by its fields, None before
@@ -151,20 +152,10 @@ class Run:
         told = self.summary or self.status
         return dict(told.metrics) if told else {}
 
-    @property
-    def history(self) -> Any:
-        """history.jsonl as a pandas DataFrame where pandas is installed, else as a list of dicts.
-
-        A row a second with updates, samples, epochs, loss, rates and workers, and a row an evaluation with its
-        metrics; what a row does not tell is NaN in the frame and missing in the dict. `seconds` count as in the file.
-        """
+    def _rows(self) -> list[Row]:
+        """NB: `seconds` count as in history.jsonl."""
         path = self._file("history.jsonl")
-        rows = rows_of(path) if path and path.exists() else []
-        try:
-            import pandas
-        except ImportError:
-            return rows
-        return pandas.DataFrame(rows)
+        return rows_of(path) if path and path.exists() else []
 
     def model(self) -> nn.Module:
         """The task's model with the trained weights, in evaluation mode; it is built anew by the task's code.

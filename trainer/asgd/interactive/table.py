@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ _SAME = (
 
 def rows_of(path: Path) -> list[Row]:
     """A row for each line of progress and each evaluation, in the file's order. Raises UserError."""
-    return [*_rows(histories.read(path).lines)]
+    return [*rows(histories.read(path).lines)]
 
 
-def _rows(lines: list[Any]) -> Iterator[Row]:
+def rows(lines: Iterable[Any]) -> Iterator[Row]:
+    """Of the lines of progress and evaluation among `lines`."""
     for line in lines:
         if isinstance(line, Progress):
             figures = {name: getattr(line, name) for name in _SAME}

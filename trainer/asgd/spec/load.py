@@ -57,10 +57,14 @@ def load_job(
     return msgspec.structs.replace(job, hints=(*said[:_MOST_HINTS], *more))
 
 
-def put_sets(document: dict[str, Any], sets: Sequence[str]) -> None:
-    """Writes each of `sets` (`path=value`, as for `load_job`) over a document. Raises JobError."""
+def put(
+    document: dict[str, Any], sets: Sequence[str], values: Sequence[tuple[tuple[str, ...], Any]] = ()
+) -> None:
+    """Writes `sets`, then `values`, as for `load_job`, over a document that is not checked. Raises JobError."""
     for assignment in sets:
         _override(document, assignment, [])
+    for at, value in values:
+        _put(document, at, value)
 
 
 def job_of(document: dict[str, Any], values: Sequence[tuple[tuple[str, ...], Any]] = ()) -> Job:

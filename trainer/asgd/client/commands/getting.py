@@ -26,9 +26,7 @@ emptyDir are copied out of the servers' pods, while these run."""
 def add_commands(commands: Commands) -> None:
     model = add(commands, "model", _model, "download a job's weights as a safetensors file", epilog=_HOW)
     add_job(model)
-    model.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE", help="where to write (default: JOB.safetensors)"
-    )
+    model.add_argument("--to", type=Path, metavar="FILE", help="where to write (default: JOB.safetensors)")
     model.add_argument("--which", choices=WHICH, default="latest", help="default: latest")
 
 

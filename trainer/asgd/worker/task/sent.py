@@ -8,6 +8,7 @@ the run's folder, where the user's code lies too, and never travels over the wir
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import pickle
 import sys
@@ -27,6 +28,20 @@ from asgd.worker.task.sent import load
 
 {name} = load(__file__, sha256="{sha256}", python="{python}", paths={paths!r})
 '''
+TEXT_ALONE = '''\
+"""The task of this job had no file: asgd.client.submit() sent it by value."""
+
+from asgd.worker.task.sent import load_text
+
+{name} = load_text(
+    """
+{text}
+""",
+    sha256="{sha256}",
+    python="{python}",
+)
+'''
+"""The same as one file, for where no file beside it may be anything but text."""
 
 
 def version() -> str:
@@ -41,11 +56,7 @@ def load(file: str, *, sha256: str, python: str, paths: Sequence[str]) -> Callab
     another Python.
     """
     path = Path(file).with_name(PICKLE)
-    if python != version():
-        raise UserError(
-            f"{path} was written by Python {python} and this is {version()}: what is sent by value can be read by the"
-            " same minor version alone"
-        )
+    _check_version(python, path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -57,7 +68,25 @@ def load(file: str, *, sha256: str, python: str, paths: Sequence[str]) -> Callab
     return sent if callable(sent) else lambda: _read(data, path)
 
 
-def _read(data: bytes, path: Path) -> Any:
+def load_text(text: str, *, sha256: str, python: str) -> Callable[..., Any]:
+    """As `load`, of a pickle that stands in `text`, as base64."""
+    _check_version(python, FILE)
+    data = base64.b64decode(text)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise UserError(f"{FILE} is not what was sent: the sha256 in it does not match")
+    sent = _read(data, FILE)
+    return sent if callable(sent) else lambda: _read(data, FILE)
+
+
+def _check_version(python: str, place: str | Path) -> None:
+    if python != version():
+        raise UserError(
+            f"{place} was written by Python {python} and this is {version()}: what is sent by value can be read by the"
+            " same minor version alone"
+        )
+
+
+def _read(data: bytes, path: str | Path) -> Any:
     try:
         return pickle.loads(data)
     except AsgdError:
