@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from asgd.client.access import Access, Document
 from asgd.client.commands.base import Arguments, Commands, add, add_format, add_job, now
-from asgd.client.explain import explain
+from asgd.client.explain import Kind, explain
 from asgd.client.explain.gathering import gather
 from asgd.client.explain.printed import document, lines
 from asgd.client.shard import Shard
@@ -32,4 +32,4 @@ def _explain(access: Access, arguments: Arguments) -> int:
 
     found = explain(gather(access, arguments.name, shard_of), now())
     print(json.dumps(document(found), indent=2) if arguments.output else "\n".join(lines(found)))
-    return 0
+    return 1 if found.kind in (Kind.NO_JOB, Kind.NO_KIND) else 0

@@ -53,7 +53,8 @@ def gather(
     pods = _had(lambda: cluster.pods(name), [])
     healthy = facts.holds("Running") and not facts.holds("Degraded")
     events = [] if healthy else _about(_had(cluster.events, []), [name, *_names(pods, name)])
-    logs = {pod: _log(cluster, pod) for pod in islice(_silent(facts, pods), PODS_MOST)}
+    asked = islice(_silent(facts, pods), PODS_MOST)
+    logs = {pod: said for pod in asked if (said := _log(cluster, pod))}
     earlier, report = _reports(facts, pods, shard_of, pause)
     apart = APART_SECONDS if earlier is not None else 0.0
     return Facts(cluster.namespace, name, job, pods, events, logs, report, earlier, apart)
@@ -94,7 +95,8 @@ def _reports(
         pod["metadata"]["name"] == shard and pod["metadata"].get("labels", {}).get(ROLE_LABEL) == "server"
         for pod in pods
     )
-    if not runs or not facts.holds("ParameterServersReady"):
+    # NB: what keeps a job from running stands elsewhere; shard 0 is asked what makes it slow.
+    if not runs or not facts.holds("WorkersReady"):
         return None, None
     asked = shard_of(facts.job)
     earlier = asked()
