@@ -13,7 +13,7 @@ from asgd_operator.constants import REASONS, TROUBLES, Condition
 from tests.unit.client.causes_hampered import ALL_WELL, HAMPERED
 from tests.unit.client.causes_made import MADE
 from tests.unit.client.causes_real import REAL
-from tests.unit.client.seen import Row, condition, degraded, ended, running, workers
+from tests.unit.client.seen import Row, condition, degraded, ended, facts, running, workers
 
 ROWS = [
     *REAL.items(),
@@ -120,6 +120,23 @@ def test_missing_workers_are_explained_by_what_their_pods_say() -> None:
     assert told(row).fix.startswith("Raise the ResourceQuota two of namespace explain-fewer")
     silent = told(replace(row, facts=replace(row.facts, events=[], pods=[])))
     assert silent.kind is Kind.FEWER_WORKERS and "nothing is said against the others" in silent.sentence
+
+
+def test_a_job_that_ends_is_fine_though_its_workers_are_gone() -> None:
+    gone = condition("WorkersReady", "BelowMinimum", "0 workers are ready.", False)
+    saves = condition("Running", "Completing", "The stop rule is met; the last state is saved.", False)
+    assert told(Row(facts(gone, saves), "", "")).verdict == "fine"
+
+
+def test_a_job_that_trains_on_though_its_claim_is_gone_is_degraded() -> None:
+    gone = condition(
+        "Accepted",
+        "StorageNotFound",
+        "spec.checkpoint.volume.pvc: there is no PersistentVolumeClaim a in ml.",
+        False,
+    )
+    found = told(Row(running(gone), "", ""))
+    assert found.verdict == "degraded" and found.kind is Kind.NO_CLAIM
 
 
 def test_as_json_it_has_the_field_with_its_path() -> None:

@@ -116,7 +116,9 @@ def test_the_command_prints_sentence_fix_and_command(capsys: pytest.CaptureFixtu
 def test_a_job_that_is_not_there_ends_the_command_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     cluster: Any = Pretended("raises")
     assert main(["explain", "nothing"], connect=lambda **place: cluster) == 1
-    assert capsys.readouterr().out.startswith("nothing is not running: there is no AsgdJob nothing in namespace")
+    assert capsys.readouterr().out.startswith(
+        "nothing is not running: there is no AsgdJob nothing in namespace"
+    )
 
 
 def test_as_json_it_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:

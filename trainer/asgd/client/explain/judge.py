@@ -22,7 +22,7 @@ _SAYS = {
     Verdict.QUEUED: "{} waits in a queue: {}",
     Verdict.SUSPENDED: "{} is suspended: {}",
     Verdict.FAILED: "{} has failed: {}",
-    Verdict.SLOW: "{} trains, and slower than it could: {}",
+    Verdict.SLOW: "{} trains slower than it could: {}",
     Verdict.DEGRADED: "{} trains, and something is wrong: {}",
     Verdict.FINE: "{} is fine: {}",
 }
@@ -72,8 +72,11 @@ def _answers(facts: Facts, now: datetime) -> Iterator[Answer]:
     if facts.holds("Complete"):
         yield Verdict.FINE, well.done(facts)
     yield from _resting(facts)
+    # NB: while a job ends, pods that are gone are no trouble.
+    if facts.reason("Running") == "Completing":
+        yield Verdict.FINE, well.ending(facts, facts.message("Running"))
     yield from _starting(facts)
-    yield from _running(facts)
+    yield from _stalled(facts)
     if answer := degraded.degraded(facts):
         yield answer
     for found in speed.findings(facts):
@@ -87,7 +90,7 @@ def _resting(facts: Facts) -> Iterator[Answer]:
     if "deletionTimestamp" in (facts.job or {}).get("metadata", {}):
         yield Verdict.NOT_RUNNING, hindered[1] if hindered else well.ending(facts, "it is being deleted")
     if facts.conditions.get("Accepted", {}).get("status") == "False":
-        yield Verdict.NOT_RUNNING, refusals.job(facts)
+        yield Verdict.DEGRADED if facts.holds("Running") else Verdict.NOT_RUNNING, refusals.job(facts)
     if facts.suspended:
         yield Verdict.SUSPENDED, hindered[1] if hindered else well.suspended(facts)
     if facts.reason("WorkersReady") == "NotStarted" and facts.message("WorkersReady").startswith("Queue "):
@@ -136,13 +139,9 @@ def _on_its_way(facts: Facts, kind: str) -> Found:
     )  # fmt: skip
 
 
-def _running(facts: Facts) -> Iterator[Answer]:
-    """All pods are there, and it does not train."""
-    reason, message = facts.reason("Running"), facts.message("Running")
-    if reason == "Stalled":
+def _stalled(facts: Facts) -> Iterator[Answer]:
+    """All pods are there, and no update comes."""
+    if facts.reason("Running") == "Stalled":
         answer = degraded.degraded(facts)
         beside = answer[1] if answer and answer[1].kind is not Kind.STALLED else None
-        found = degraded.stalled(facts, message, beside)
-        yield Verdict.NOT_RUNNING, found
-    elif reason == "Completing":
-        yield Verdict.FINE, well.ending(facts, message)
+        yield Verdict.NOT_RUNNING, degraded.stalled(facts, facts.message("Running"), beside)
