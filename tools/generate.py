@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import commands
 import exposition
 import records
 import yaml
@@ -26,6 +27,7 @@ def outputs() -> dict[Path, str]:
         ROOT / "trainer/asgd/spec/crd.json": json.dumps(crd, separators=(",", ":")) + "\n",
         ROOT / "docs/reference/asgdjob.md": page(crd),
         ROOT / "docs/reference/environment.md": environment(),
+        ROOT / "docs/reference/kubectl.md": commands.page(),
         ROOT / "docs/reference/metrics.md": exposition.page(),
         ROOT / "docs/reference/status.md": records.page(),
         ROOT / "charts/asgd-operator/templates/crd.yaml": chart_crd(CRD.read_text(encoding="utf-8")),

@@ -1,0 +1,129 @@
+"""A user's whole day with `kubectl asgd`, as a plugin of kubectl: submit, follow, top, scale, stop, download."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from tests.cluster.binaries import find
+from tests.e2e.jobs import Job, until
+from tests.e2e.release import Release
+
+pytest_plugins = ["tests.cluster.fixtures"]
+pytestmark = pytest.mark.timeout(300)
+PARAMETERS = 4810
+_TASK = """\
+import time
+
+from asgd.examples import digits
+from pace import SECONDS
+
+def task():
+    found = digits.task(model="mlp")
+    loss = found.loss
+
+    def paced(model, batch):
+        time.sleep(SECONDS)
+        return loss(model, batch)
+
+    found.loss = paced
+    return found
+"""
+_SMALL = (
+    "--set=workers.resources={requests: {cpu: 50m, memory: 384Mi}}",
+    "--set=parameterServer.resources={requests: {cpu: 50m, memory: 160Mi}}",
+)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """kubectl with the plugin on its path, in a folder and a namespace."""
+
+    folder: Path
+    environment: dict[str, str]
+    namespace: str
+
+    def __call__(self, *words: str) -> str:
+        done = subprocess.run(self._command("asgd", *words), **self._options(), capture_output=True)
+        assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return str(done.stdout)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self._command("asgd", *words), **self._options(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def tab(self, *words: str) -> list[str]:
+        """What kubectl offers on Tab."""
+        done = subprocess.run(
+            [find("kubectl"), "__complete", "asgd", *words], **self._options(), capture_output=True
+        )
+        return [line.partition("\t")[0] for line in str(done.stdout).splitlines()]
+
+    def _command(self, *words: str) -> list[str]:
+        return [str(find("kubectl")), *words, "-n", self.namespace]
+
+    def _options(self) -> dict[str, object]:
+        return {"cwd": self.folder, "env": self.environment, "text": True}
+
+
+@pytest.fixture
+def plugin(release: Release, tmp_path: Path) -> Iterator[Plugin]:
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    for name, module in (("kubectl-asgd", "cli"), ("kubectl_complete-asgd", "completion")):
+        (binaries / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m asgd.client.{module} "$@"\n')
+        (binaries / name).chmod(0o755)
+    path = f"{binaries}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "KUBECONFIG": str(release.kubectl.kubeconfig)}
+    yield Plugin(tmp_path, environment, "plugin")
+
+
+def test_a_script_is_submitted_followed_scaled_stopped_and_its_model_comes_here(
+    release: Release, plugin: Plugin
+) -> None:
+    job: Job = release.job("train", "plugin")
+    job.claim()
+    (plugin.folder / "train.py").write_text(_TASK)
+    (plugin.folder / "pace.py").write_text("SECONDS = 0.1\n")
+    words = ("train.py", "--workers", "1", "--epochs", "1000", "--checkpoints", "models")
+    follow = plugin.start("submit", *words, "--set", "checkpoint.everySeconds=3", *_SMALL, "--follow")
+    try:
+        until(lambda: job.status.get("training", {}).get("updates"), "it trains")
+        assert plugin("scale", "train", "2").startswith("asgdjob.asgd.dev/train scaled from 1 to 2 workers")
+        until(lambda: job.status["workers"]["ready"] == 2, "both workers take part")
+        told = json.loads(plugin("top", "train", "-o", "json"))
+        assert [worker["index"] for worker in told["workers"] if worker["state"] == "running"] == [0, 1]
+        assert "worker 1  | " in plugin("logs", "train", "--role", "worker", "--tail", "3")
+        assert "plugin/train  Running" in plugin("status", "train")
+        assert plugin("model", "train", "--to", "early.safetensors").startswith(
+            "from /checkpoints in train-server-0"
+        )
+        assert plugin.tab("status", "-n", "plugin", "tr")[0] == "train"
+
+        assert "train is Complete (TargetReached)" in plugin("stop", "train", "--wait")
+        said, _ = follow.communicate(timeout=60)
+        assert follow.returncode == 0, said
+        assert "train trains" in said and "\nreached    accuracy " in said
+        assert "on claim models, through a pod" in plugin("model", "train", "--which", "final")
+        assert updates(plugin.folder / "early.safetensors") < updates(plugin.folder / "train.safetensors")
+        assert updates(plugin.folder / "train.safetensors") == job.status["training"]["updates"]
+    finally:
+        follow.kill()
+        follow.wait()
+        job.delete()
+
+
+def updates(path: Path) -> int:
+    """Of the weights in a model file, which must be whole."""
+    with safe_open(path, "np") as file:
+        assert sum(file.get_tensor(name).size for name in file.keys()) == PARAMETERS  # noqa: SIM118
+        return int(file.metadata()["updates"])
