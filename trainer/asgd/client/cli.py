@@ -15,6 +15,7 @@ from asgd import __version__, exitcodes
 from asgd.client.access import Access, connect_to
 from asgd.client.commands import changing, getting, looking, opening, sending, shells, tell, waits
 from asgd.client.commands.base import common
+from asgd.client.commands.explaining import add_commands as add_explain
 from asgd.errors import AsgdError
 
 Connect = Callable[..., Access]
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for part in _PARTS:
         part.add_commands(commands)
+    add_explain(commands)
     return top
 
 
