@@ -140,7 +140,7 @@ def test_of_a_job_that_is_over_its_verdict_stays_for_an_hour_and_nothing_else() 
     shown = {s["type"] for s in series(made.collect(), "asgd_operator_job_condition") if s["name"] == "over"}
     assert shown == {"Failed", "Complete"}
     mine = {name for name, job in names(list(made.collect())) if job == "over"}
-    assert mine == {"asgd_operator_job_condition"}
+    assert mine == {"asgd_operator_job_condition", "asgd_operator_job_reason"}
     now[0] += 2
     assert {job for _, job in names(list(made.collect()))} == {"going"}
     assert {s["phase"] for s in series(made.collect(), "asgd_operator_jobs")} == {"Failed", "Running"}

@@ -63,8 +63,8 @@ def learning() -> Row:
         graph("Samples a second", "Computed by workers, and accepted by shard 0; a gap between them is work that was"
               " refused or lost: see What was lost.",
               (f"sum(rate(asgd_worker_samples_total{{{PODS}}}[{RATE}]))", "computed"), (speed, "accepted")),
-        graph("Gradient norm", "It should stay in one order of magnitude; one that climbs comes before divergence:"
-              " lower the learning rate or set optimizer.clipNorm.",
+        graph("Gradient norm", "Where optimizer.clipNorm is set. It should stay in one order of magnitude; one that"
+              " climbs comes before divergence: lower the learning rate.",
               (f"avg(asgd_worker_gradient_norm{{{PODS}}})", "mean"),
               (f"max(asgd_worker_gradient_norm{{{PODS}}})", "highest worker"), log=True),
         graph("Updates a second by shard", "Alike for all shards; one that lags is on a slow node, or was restarted.",
@@ -199,16 +199,11 @@ def safety() -> Row:
 
 def board() -> Json:
     """The document."""
-    term = f"max by (pod) (asgd_server_term{{{PODS}}})"
-    back = f"max(asgd_server_rollbacks_total{{{PODS}}})"
+    term, back = f"asgd_server_term{{{PODS}}}", f"asgd_server_rollbacks_total{{{PODS}}}"
+    again = f"max by (pod) ({term}) > max by (pod) ({term} offset 1m)"
     marks = [
-        mark("Servers started again", "orange", f"{term} > {term} offset 1m", "{{pod}} was started again"),
-        mark(
-            "Went back to a checkpoint",
-            "red",
-            f"{back} > {back} offset 1m",
-            "the job went back to a checkpoint",
-        ),
+        mark("Servers started again", "orange", again, "{{pod}} was started again"),
+        mark("Went back to a checkpoint", "red", f"max({back}) > max({back} offset 1m)", "the job went back"),
     ]
     says = "One AsgdJob: is it learning, how stale, who is slow, are servers the limit, what was lost, is it saved."
     rows = [learning(), staleness(), workers(), servers(), losses(), safety()]

@@ -89,8 +89,8 @@ def process() -> Row:
 
 def board() -> Json:
     """The document."""
-    since = "max(asgd_operator_leader * on (instance) group_left process_start_time_seconds)"
-    began = mark("Operator started", "blue", f"{since} > {since} offset 1m", "an operator started")
+    since = "process_start_time_seconds and on (instance) asgd_operator_build_info"
+    began = mark("Operator started", "blue", f"({since}) > time() - 60", "an operator started")
     says = "The operator: does it lead and keep up, what does it fail on, what does it ask for and need."
     return frame(
         "asgd-operator", "asgd / Operator", says, [], [began], [now(), passes(), server(), process()]
