@@ -38,10 +38,10 @@ Series = dict[str, Any]
 
 
 class Prometheus:
-    """Answers the queries of panels over the last `seconds`."""
+    """Answers the queries of panels over the `seconds` before a time."""
 
-    def __init__(self, url: str, seconds: float, variables: dict[str, str]) -> None:
-        self.url, self.seconds, self.variables, self.now = url, seconds, variables, time.time()
+    def __init__(self, url: str, seconds: float, until: float, variables: dict[str, str]) -> None:
+        self.url, self.seconds, self.variables, self.now = url, seconds, variables, until
 
     def range(self, expr: str) -> list[Series]:
         step = max(1, self.seconds / 200)
@@ -61,7 +61,7 @@ def main() -> int:
     """Writes the picture."""
     options = _options()
     given = {"__rate_interval": "30s", "namespace": ".+"} | dict(item.split("=", 1) for item in options.set)
-    source = Prometheus(options.url, 60 * options.minutes, given)
+    source = Prometheus(options.url, 60 * options.minutes, time.time() - 60 * options.ago, given)
     board = json.loads((FOLDER / f"{options.uid}.json").read_text(encoding="utf-8"))
     shown = [panel for panel in board["panels"] if _in_rows(panel, board, options.rows)]
     top = min(panel["gridPos"]["y"] for panel in shown)
@@ -80,6 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("file")
     parser.add_argument("--set", action="append", default=[], help="name=value of a variable of the board")
     parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--ago", type=float, default=0, help="so many minutes before now it ends")
     parser.add_argument("--rows", type=int, default=99, help="so many rows from the top")
     parser.add_argument("--dpi", type=int, default=100)
     return parser.parse_args()

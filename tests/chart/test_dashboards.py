@@ -73,6 +73,13 @@ def test_panels_fill_their_rows_and_none_lies_on_another(uid: str) -> None:
     assert len(taken) == 24 * bottom, "no hole is left"
 
 
+def test_workers_are_told_from_evaluators_which_have_series_of_the_same_names() -> None:
+    for board in BOARDS.values():
+        for title, query in queries(board, CHOSEN):
+            for chosen in re.findall(r"asgd_worker_\w+\{([^}]*)\}", query):
+                assert 'asgd_dev_role="worker"' in chosen, title
+
+
 def series(kind: str, found: list[Metric]) -> list[dict[str, str]]:
     """Of one process, from an hour ago on: counters grow, all else stands still."""
     pod = {"namespace": "n", "pod": PODS[kind], "instance": f"{kind}:9090"}

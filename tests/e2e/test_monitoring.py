@@ -1,4 +1,4 @@
-"""A real Prometheus, told by the chart's monitors alone, finds every process, agrees with the status and fills the boards."""
+"""A real Prometheus, told by the chart's monitors alone, finds every process, agrees with status and fills boards."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from .panels import BAD, WARN, graph, heat, number, table, timeline
 
 PODS = 'namespace="$namespace", asgd_dev_job_name="$job"'
 """Series of the job's pods; those of the operator about it have `JOB`."""
+WORKERS = f'{PODS}, asgd_dev_role="worker"'
+"""An evaluator has series of the same names."""
 JOB = 'namespace="$namespace", name="$job"'
 RATE = "$__rate_interval"
 BUCKETS = f"sum by (le) (rate(asgd_server_gradient_staleness_updates_bucket{{{PODS}}}[5m]))"
@@ -26,7 +28,8 @@ def by_shard(expr: str) -> str:
 
 def rate(metric: str, more: str = "", over: str = RATE) -> str:
     """A second, of all pods by pod."""
-    return f"sum by (pod) (rate({metric}{{{PODS}{more}}}[{over}]))"
+    chosen = WORKERS if metric.startswith("asgd_worker_") else PODS
+    return f"sum by (pod) (rate({metric}{{{chosen}{more}}}[{over}]))"
 
 
 def board_variables() -> list[Json]:
@@ -56,17 +59,17 @@ def learning() -> Row:
         graph("Training loss", "Mean, and the workers that are lowest and highest; a worker that goes its own way has"
               " other data, or diverges: look at its gradient norm.",
               (f"max(asgd_server_loss{{{PODS}}})", "mean of the job"),
-              (f"min(asgd_worker_loss{{{PODS}}})", "lowest worker"),
-              (f"max(asgd_worker_loss{{{PODS}}})", "highest worker"), least=None),
+              (f"min(asgd_worker_loss{{{WORKERS}}})", "lowest worker"),
+              (f"max(asgd_worker_loss{{{WORKERS}}})", "highest worker"), least=None),
         graph("Evaluations", "The metrics of your evaluate; flat at 0 or gone: see Evaluations that failed below.",
               (f"max by (metric) (asgd_server_evaluation{{{PODS}}})", "{{metric}}"), least=None),
         graph("Samples a second", "Computed by workers, and accepted by shard 0; a gap between them is work that was"
               " refused or lost: see What was lost.",
-              (f"sum(rate(asgd_worker_samples_total{{{PODS}}}[{RATE}]))", "computed"), (speed, "accepted")),
+              (f"sum(rate(asgd_worker_samples_total{{{WORKERS}}}[{RATE}]))", "computed"), (speed, "accepted")),
         graph("Gradient norm", "Where optimizer.clipNorm is set. It should stay in one order of magnitude; one that"
               " climbs comes before divergence: lower the learning rate.",
-              (f"avg(asgd_worker_gradient_norm{{{PODS}}})", "mean"),
-              (f"max(asgd_worker_gradient_norm{{{PODS}}})", "highest worker"), log=True),
+              (f"avg(asgd_worker_gradient_norm{{{WORKERS}}})", "mean"),
+              (f"max(asgd_worker_gradient_norm{{{WORKERS}}})", "highest worker"), log=True),
         graph("Updates a second by shard", "Alike for all shards; one that lags is on a slow node, or was restarted.",
               (by_shard(rate("asgd_server_updates_total")), "shard {{shard}}")),
         graph("Epochs", "Passes over the data; a straight line. It steps back when a checkpoint was restored.",
@@ -92,7 +95,7 @@ def staleness() -> Row:
 
 
 def workers() -> Row:
-    stages = f"sum by (stage) (rate(asgd_worker_stage_duration_seconds_total{{{PODS}}}[{RATE}]))"
+    stages = f"sum by (stage) (rate(asgd_worker_stage_duration_seconds_total{{{WORKERS}}}[{RATE}]))"
     return "Who is slow?", [
         graph("Steps a second by worker", "Alike on equal machines; for a slow one see the table below.",
               (by_worker(rate("asgd_worker_steps_total")), "worker {{worker}}")),
@@ -110,7 +113,7 @@ def workers() -> Row:
                   ("samples/s", by_worker(rate("asgd_worker_samples_total", over="5m")), "short"),
                   *((stage, by_worker(rate("asgd_worker_stage_duration_seconds_total", f', stage="{stage}"', "5m")),
                      "percentunit") for stage in ("compute", "data", "exchange", "wait")),
-                  ("loss", by_worker(f"sum by (pod) (asgd_worker_loss{{{PODS}}})"), "short"),
+                  ("loss", by_worker(f"sum by (pod) (asgd_worker_loss{{{WORKERS}}})"), "short"),
                   ("staleness", f"sum by (worker) (rate(asgd_server_worker_staleness_updates_total{{{PODS}}}[5m]))"
                    f" / sum by (worker) (rate(asgd_server_worker_updates_total{{{PODS}}}[5m]))", "short"),
                   ("without progress", f"max by (worker) (asgd_server_worker_idle_seconds{{{PODS}}})", "s"),
@@ -153,7 +156,7 @@ def losses() -> Row:
         number("Workers under suspicion", "0; a push of theirs was lately not finite or out of all bounds.",
                (f"max(asgd_server_suspect_workers{{{PODS}}})", ""), limits=[(1, WARN)], wide=4),
         number("Batches left out", "0; loss or gradient was not finite: look at data and learning rate.",
-               (f"sum(asgd_worker_batches_dropped_total{{{PODS}}})", ""), limits=[(1, WARN)], wide=4),
+               (f"sum(asgd_worker_batches_dropped_total{{{WORKERS}}})", ""), limits=[(1, WARN)], wide=4),
         number("Went back", "How often the job diverged and went back to a checkpoint; if it repeats, lower the"
                " learning rate.", (f"max(asgd_server_rollbacks_total{{{PODS}}})", ""), limits=[(1, BAD)], wide=4),
         number("Messages not served", "0 in an hour; others speak to this job's servers, or versions differ: the log"
