@@ -170,6 +170,10 @@ def _ticks(axes: Axes) -> None:
 def _heat(axes: Axes, panel: Series, source: Prometheus) -> None:
     by_limit = {float(legend.replace("+Inf", "inf")): dict(zip(at, values, strict=True))
                 for legend, at, values in _lines(panel, source)}  # fmt: skip
+    if not by_limit:
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "No data", color=MUTED, ha="center", transform=axes.transAxes)
+        return
     limits = sorted(by_limit)
     moments = sorted({moment for row in by_limit.values() for moment in row})
     whole = [[by_limit[limit].get(moment, 0.0) for moment in moments] for limit in limits]
