@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from asgd.algorithms.registry import strategy
+from asgd.server import job_metrics
 from asgd.server import metrics as server
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
 from asgd.spec import job_from_json
+from asgd.spec.status import CheckpointView, Status, WorkerView
 from asgd.worker.meters import Meters
 from asgd_operator.metrics import JobFigures, OperatorMetrics
 
@@ -28,13 +31,17 @@ What Prometheus finds at `/metrics`: of the operator at the chart's `port`, of e
 Which job and pod a sample of a server or worker belongs to is told by the labels that the scrape adds: `namespace`,
 `pod`, `asgd_dev_job_name`, `asgd_dev_role` (`metrics.podMonitor` of the chart). The operator's own series of a job
 have `namespace` and `name`, which win over those of the scrape (`honorLabels` of `metrics.serviceMonitor`). They go
-with the job; of a job that is over only its verdict is shown (`Complete`, `Failed`), for an hour. On a server, series
-of a worker end when it leaves, and are counted on as `peer="other"`.
+with the job; of a job that is over only its verdict is shown (`Complete`, `Failed`), for an hour. Shard 0
+alone tells of the whole job: loss, progress, evaluations, workers by state, age of the checkpoint. On a server, series
+of a worker end when it leaves; its refused messages are counted on as `peer="other"`.
 
-`metrics.prometheusRule` of the chart has alerts made of them, `metrics.dashboard` a dashboard for Grafana.
+`metrics.prometheusRule` of the chart has alerts made of them, each with its section in [the runbook](runbook.md);
+`metrics.dashboard` has three dashboards for Grafana: [monitoring](../how-to/monitoring.md).
 
 """
-_JOB = b'{"metadata": {"name": "digits"}, "spec": {"entrypoint": "m:f"}}'
+_JOB = (
+    b'{"metadata": {"name": "digits"}, "spec": {"entrypoint": "m:f", "exchange": {"staleness": {"max": 8}}}}'
+)
 
 
 def families() -> dict[str, list[Metric]]:
@@ -83,8 +90,14 @@ def _operator() -> Iterable[Metric]:
     made.requested("GET", "pods", 200)
     made.unreadable.labels("pods").inc()
     made.last_event.labels("pods").set(1)
-    conditions = [{"type": "Running", "status": "True"}]
-    made.series.jobs["n", "digits"] = JobFigures.of({"phase": "Running", "conditions": conditions})
+    conditions = [
+        {"type": "Running", "status": "True"},
+        {"type": "Degraded", "status": "True", "reason": "WorkerHung"},
+    ]
+    spec = job_from_json(_JOB).spec
+    devices = replace(spec.workers, devices=replace(spec.workers.devices, count=1))
+    status = {"phase": "Running", "conditions": conditions, "workers": {"ready": 1, "desired": 1}}
+    made.series.jobs["n", "digits"] = JobFigures.of(status, replace(spec, workers=devices))
     return made.registry.collect()
 
 
@@ -93,7 +106,17 @@ def _server() -> Iterable[Metric]:
     traffic = Traffic()
     traffic.refuse("worker 3", "bug")
     shard = Shard(spec, strategy("safeguard").server(spec), 0, 1, 1)
-    return server.collect(shard, traffic, 0)
+    told = Status(
+        algorithm="asgd",
+        phase="running",
+        loss=0.5,
+        progress=0.5,
+        eta_seconds=60.0,
+        metrics={"accuracy": 0.9},
+        workers=[WorkerView(index=0, state="running", joined=0.0)],
+        checkpoint=CheckpointView(updates=1),
+    )
+    return (*server.collect(shard, traffic, 0), *job_metrics.collect(told, spec))
 
 
 def _worker() -> Iterable[Metric]:

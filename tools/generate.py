@@ -1,5 +1,5 @@
 """Writes what is made: from the CRD the loader's JSON, the reference and the chart's CRD; from `asgd.spec` its tables;
-from the code that serves metrics theirs.
+from the code that serves metrics theirs; from `dashboards` those for Grafana.
 
 `make generate` writes, `make lint` calls it with `--check` and fails when a committed file is out of date.
 """
@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 
 import commands
+import dashboards
 import exposition
 import records
 import yaml
 from reference import environment, page
 
 ROOT = Path(__file__).resolve().parent.parent
+BOARDS = ROOT / "charts/asgd-operator/files/dashboards"
 CRD = ROOT / "crds" / "asgdjobs.asgd.dev.yaml"
 
 
@@ -31,6 +33,7 @@ def outputs() -> dict[Path, str]:
         ROOT / "docs/reference/metrics.md": exposition.page(),
         ROOT / "docs/reference/status.md": records.page(),
         ROOT / "charts/asgd-operator/templates/crd.yaml": chart_crd(CRD.read_text(encoding="utf-8")),
+        **{BOARDS / name: text for name, text in dashboards.files().items()},
     }
 
 

@@ -28,6 +28,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from asgd.spec import schema
+from asgd.spec.types import JobSpec
 from asgd_operator import __version__
 from asgd_operator.constants import Condition, Role
 from asgd_operator.errors import OperatorError
@@ -40,6 +41,14 @@ FINISHED_SECONDS = 3600.0
 """How long the verdict of a job that is over is shown."""
 _VERDICTS = (Condition.COMPLETE, Condition.FAILED)
 _WORDS = ("true", "false", "unknown")
+_NEEDS_A_LOOK: dict[str, str] = {
+    Condition.ACCEPTED: "False",
+    Condition.RUNNING: "False",
+    Condition.CHECKPOINT_READY: "False",
+    Condition.DEGRADED: "True",
+    Condition.FAILED: "True",
+}
+"""Conditions whose reason has a series while they have this status."""
 Status = Mapping[str, Any]
 
 
@@ -48,16 +57,19 @@ class JobFigures:
     """What the series of one job say; read from its status when that is written, never at a scrape."""
 
     phase: str
-    conditions: tuple[tuple[str, str], ...]
+    conditions: tuple[tuple[str, str, str], ...]
+    """(type, status, reason) of each."""
     workers: Mapping[str, float]
     """By state."""
     restarts: Mapping[tuple[str, str], float]
     """By role and reason."""
+    devices: tuple[str, int] = ("", 0)
+    """Name of the resource that a worker asks for, and how many of it."""
     ended: float | None = None
     """When the job was over, in seconds since the epoch; None while it is not."""
 
     @classmethod
-    def of(cls, status: Status) -> JobFigures:
+    def of(cls, status: Status, spec: JobSpec | None = None) -> JobFigures:
         workers, servers = status.get("workers", {}), status.get("parameterServer", {})
         failures = float(servers.get("failures", 0))
         restarts = {
@@ -65,17 +77,23 @@ class JobFigures:
             (Role.SERVER.value, "disruption"): float(servers.get("restarts", 0)) - failures,
             (Role.WORKER.value, "failure"): float(workers.get("restarts", 0)),
         }
-        ended = times.read(status.get("completionTime"))
+        ended, asked = times.read(status.get("completionTime")), spec.workers.devices if spec else None
         return cls(
             phase=str(status.get("phase", "Unknown")),
-            conditions=tuple((str(item["type"]), str(item["status"])) for item in status["conditions"]),
+            conditions=tuple(
+                (str(item["type"]), str(item["status"]), str(item.get("reason", "")))
+                for item in status["conditions"]
+            ),
             workers={state: float(workers.get(state, 0)) for state in ("desired", "ready")},
             restarts=restarts,
+            devices=(asked.resource_name, asked.count) if asked else ("", 0),
             ended=ended.timestamp() if ended else None,
         )
 
 
 Jobs = Sequence[tuple[tuple[str, str], JobFigures]]
+Shown = Sequence[tuple[tuple[str, str], JobFigures, str, str, str]]
+"""A job with type, status and reason of one condition."""
 
 
 class JobSeries(Collector):
@@ -88,9 +106,17 @@ class JobSeries(Collector):
     def collect(self) -> Iterator[Metric]:
         jobs = list(self.jobs.items())
         going = [(place, job) for place, job in jobs if job.ended is None]
+        shown = [
+            (place, job, kind, status, reason)
+            for place, job in jobs
+            for kind, status, reason in job.conditions
+            if job.ended is None or (kind in _VERDICTS and self._clock() - job.ended < FINISHED_SECONDS)
+        ]
         yield self._phases()
-        yield self._conditions(jobs)
+        yield self._conditions(shown)
+        yield self._reasons(shown)
         yield self._workers(going)
+        yield self._devices(going)
         yield self._restarts(going)
 
     def _phases(self) -> Metric:
@@ -99,15 +125,22 @@ class JobSeries(Collector):
             family.add_metric([phase], count)
         return family
 
-    def _conditions(self, jobs: Jobs) -> Metric:
+    def _conditions(self, shown: Shown) -> Metric:
         labels = ["namespace", "name", "type", "status"]
         says = "Conditions of a job: 1 for the status that one has, 0 for the other two"
         family = GaugeMetricFamily(f"{PREFIX}job_condition", says, labels=labels)
-        for place, job in jobs:
-            for kind, status in job.conditions:
-                if job.ended is None or (kind in _VERDICTS and self._clock() - job.ended < FINISHED_SECONDS):
-                    for word in _WORDS:
-                        family.add_metric([*place, kind, word], float(word == status.lower()))
+        for place, _, kind, status, _ in shown:
+            for word in _WORDS:
+                family.add_metric([*place, kind, word], float(word == status.lower()))
+        return family
+
+    def _reasons(self, shown: Shown) -> Metric:
+        labels = ["namespace", "name", "phase", "type", "reason"]
+        says = "1 for why a condition of a job needs a look: the reason, and the job's phase"
+        family = GaugeMetricFamily(f"{PREFIX}job_reason", says, labels=labels)
+        for place, job, kind, status, reason in shown:
+            if _NEEDS_A_LOOK.get(kind) == status:
+                family.add_metric([*place, job.phase, kind, reason], 1)
         return family
 
     def _workers(self, jobs: Jobs) -> Metric:
@@ -116,6 +149,16 @@ class JobSeries(Collector):
         for place, job in jobs:
             for state, count in job.workers.items():
                 family.add_metric([*place, state], count)
+        return family
+
+    def _devices(self, jobs: Jobs) -> Metric:
+        labels = ["namespace", "name", "resource"]
+        says = "Devices of a job's workers that are ready, by name of the resource"
+        family = GaugeMetricFamily(f"{PREFIX}job_devices", says, labels=labels)
+        for place, job in jobs:
+            resource, each = job.devices
+            if each:
+                family.add_metric([*place, resource], each * job.workers["ready"])
         return family
 
     def _restarts(self, jobs: Jobs) -> Metric:
@@ -191,7 +234,7 @@ class OperatorMetrics:
     def observe_job(self, o: Observed, planned: Plan) -> None:
         if planned.status is None:
             return
-        self.series.jobs[(o.namespace, o.name)] = JobFigures.of(planned.status)
+        self.series.jobs[(o.namespace, o.name)] = JobFigures.of(planned.status, o.spec)
         if "runningTime" in planned.status and "runningTime" not in o.status:
             begun = times.read(planned.status.get("startTime"))
             self.to_running.observe(max(0.0, (o.now - begun).total_seconds()) if begun else 0.0)

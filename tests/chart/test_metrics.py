@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 from tools.exposition import families, text
 
 from asgd.server.traffic import LABELS_MOST, Traffic
+from asgd.spec import job_from_json
 from asgd.worker.meters import Meters
 from asgd_operator.metrics import FINISHED_SECONDS, JobFigures, JobSeries
 from asgd_operator.plan import times
@@ -93,6 +95,40 @@ def test_a_condition_has_a_series_for_each_status_as_kube_state_metrics_has_it()
     assert [value("Degraded", status) for status in ("true", "false", "unknown")] == [0, 0, 1]
 
 
+def reasons(made: JobSeries) -> set[tuple[str, str]]:
+    return {(s["type"], s["reason"]) for s in series(made.collect(), "asgd_operator_job_reason")}
+
+
+def test_only_conditions_that_need_a_look_tell_their_reason() -> None:
+    made = JobSeries()
+    conditions = [
+        {"type": "Accepted", "status": "True", "reason": "Valid"},
+        {"type": "Running", "status": "False", "reason": "WaitingForWorkers"},
+        {"type": "Suspended", "status": "False", "reason": "NotSuspended"},
+        {"type": "Degraded", "status": "True", "reason": "WorkerHung"},
+        {"type": "Failed", "status": "Unknown", "reason": "NotObserved"},
+    ]
+    made.jobs["n", "x"] = JobFigures.of({"phase": "WaitingForWorkers", "conditions": conditions})
+    assert reasons(made) == {("Running", "WaitingForWorkers"), ("Degraded", "WorkerHung")}
+    over = [{"type": "Failed", "status": "True", "reason": "Diverged"}, conditions[3]]
+    now = times.write(datetime.now(UTC))
+    made.jobs["n", "x"] = JobFigures.of({"phase": "Failed", "conditions": over, "completionTime": now})
+    assert reasons(made) == {("Failed", "Diverged")}
+
+
+def test_devices_are_those_of_workers_that_are_ready_and_a_job_without_has_no_series() -> None:
+    spec = job_from_json(
+        b'{"metadata": {"name": "x"}, "spec": {"entrypoint": "m:f", "workers": {"devices": {"count": 2}}}}'
+    ).spec
+    made = JobSeries()
+    status = {"phase": "Running", "conditions": [], "workers": {"ready": 3, "desired": 4}}
+    made.jobs["n", "gpu"], made.jobs["n", "cpu"] = JobFigures.of(status, spec), JobFigures.of(status)
+    (found,) = (family for family in made.collect() if family.name == "asgd_operator_job_devices")
+    assert [(s.labels["name"], s.labels["resource"], s.value) for s in found.samples] == [
+        ("gpu", "nvidia.com/gpu", 6)
+    ]
+
+
 def test_of_a_job_that_is_over_its_verdict_stays_for_an_hour_and_nothing_else() -> None:
     now, ended = [0.0], "2026-11-01T12:00:00Z"
     made = JobSeries(clock=lambda: now[0])
@@ -104,7 +140,7 @@ def test_of_a_job_that_is_over_its_verdict_stays_for_an_hour_and_nothing_else() 
     shown = {s["type"] for s in series(made.collect(), "asgd_operator_job_condition") if s["name"] == "over"}
     assert shown == {"Failed", "Complete"}
     mine = {name for name, job in names(list(made.collect())) if job == "over"}
-    assert mine == {"asgd_operator_job_condition"}
+    assert mine == {"asgd_operator_job_condition", "asgd_operator_job_reason"}
     now[0] += 2
     assert {job for _, job in names(list(made.collect()))} == {"going"}
     assert {s["phase"] for s in series(made.collect(), "asgd_operator_jobs")} == {"Failed", "Running"}

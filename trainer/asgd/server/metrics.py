@@ -9,16 +9,27 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from asgd.host.versions import build_info
+from asgd.server import job_metrics
+from asgd.server.core import ServerCore
 from asgd.server.shard import Shard
 from asgd.server.traffic import SECONDS_BUCKETS, Traffic
 
 _REASONS = ("stale", "nonfinite", "outlier", "rollback", "norm")
 """Shown also while there is none; strategies and rounds have more."""
-STALENESS_BUCKETS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+STALENESS_BUCKETS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+"""Beside the job's own bound: 4 updates a worker (HighStaleness) still lie within for 500 workers."""
+
+
+def of_server(core: ServerCore) -> Iterator[Metric]:
+    """What a scrape of this server finds: its own figures, and on shard 0 the job's."""
+    yield from collect(core.shard, core.traffic, len(core.parked))
+    primary = core.primary
+    if primary and primary.told:
+        yield from job_metrics.collect(primary.told, primary.coordinator.spec)
 
 
 def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
-    """All metrics of a server at this moment."""
+    """All metrics of one shard at this moment."""
     state = shard.state
     yield _counter("updates", "Pushes accepted by this shard.", state.version)
     yield _counter("samples", "Samples in accepted pushes.", state.samples)
@@ -93,10 +104,11 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 def _staleness(shard: Shard) -> Metric:
-    histogram = Counter(shard.histogram)
+    histogram, bound = Counter(shard.histogram), shard.spec.exchange.staleness.max
+    # NB: a quantile is guessed within its bucket, so a bound is told from what is above it only as a limit of its own.
+    limits = sorted({*STALENESS_BUCKETS, *([] if bound is None else [bound])})
     buckets = [
-        (str(float(limit)), float(sum(n for s, n in histogram.items() if s <= limit)))
-        for limit in STALENESS_BUCKETS
+        (str(float(limit)), float(sum(n for s, n in histogram.items() if s <= limit))) for limit in limits
     ]
     buckets.append(("+Inf", float(histogram.total())))
     return HistogramMetricFamily(

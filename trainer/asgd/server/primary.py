@@ -60,6 +60,8 @@ class Primary:
         self.collecting = Collecting(job, run, shard, self.coordinator, saving) if saving else None
         self.reports: dict[int, ShardReport] = {}
         self.terms: dict[int, int] = {0: shard.term}
+        self.told: Status | None = None
+        """The newest status; it is made at intervals and never changed, so every thread may read it."""
         self.status_json = b"{}"
         self.remembers = False
         """A restart finds what was lost before in memory."""
@@ -334,7 +336,8 @@ class Primary:
             coordinator.saved(now)
         if now >= self._status_due:
             self._status_due = now + STATUS_SECONDS
-            self.status_json = msgspec.json.encode(self.status(now))
+            self.told = self.status(now)
+            self.status_json = msgspec.json.encode(self.told)
 
     def _save_losses(self, collecting: Collecting, now: float) -> None:
         """What a restart lost is known to memory alone until the next save: another death would forget it."""

@@ -81,7 +81,7 @@ class Service(Dispatch):
     def _views(self) -> Views:
         core = self.core
         return Views(
-            collect=lambda: metrics.collect(core.shard, core.traffic, len(core.parked)),
+            collect=lambda: metrics.of_server(core),
             status=lambda: core.primary.status_json if core.primary else b"{}",
             ready=lambda: True,
         )
