@@ -54,4 +54,4 @@ class SyncServer(RoundServer):
         )
 
 
-STRATEGY = Strategy("sync", SyncServer, GradientWorker)
+STRATEGY = Strategy("sync", SyncServer, GradientWorker, counts="samples")
