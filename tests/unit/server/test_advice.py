@@ -99,6 +99,11 @@ def test_a_line_that_is_full_shows_once_another_number_of_workers_was_tried() ->
     assert advise(seen([0.5] * 8, [0.28], cycle=8 / 15.5)).workers == 16
 
 
+def test_a_slow_worker_that_was_tried_is_not_asked_for_again() -> None:
+    assert advise(seen([1.0] * 7, [0.1], kind="rounds", tried={8: 2.0})).workers == 7
+    assert advise(seen([1.0] * 7, [0.1], kind="rounds")).workers == 14
+
+
 def told(name: str = "asgd", *, minutes: int = 4, exchanges: float = 1.0, leaves: int = 0) -> list[Any]:
     """What four workers with `exchanges` a second on one shard are advised, each ten seconds."""
     the_spec = JobSpec(entrypoint="a:b", algorithm={"name": name})
