@@ -174,6 +174,8 @@ def _figures(report: Status) -> dict[str, Any]:
         "rejectedWorkers": report.rejected_workers,
         "everRejected": report.ever_rejected,
         "suspects": report.suspects,
+        "advice": report.advice and report.advice.text,
+        "advisedWorkers": report.advice and report.advice.workers,
         "rollbacks": report.rollbacks,
         "rateFactor": _short(report.rate_factor) if report.rollbacks else None,
     }

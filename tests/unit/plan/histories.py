@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from asgd.spec.status import CheckpointView, Notice, StalenessView, Status
+from asgd.spec.status import Advice, CheckpointView, Notice, StalenessView, Status
 from asgd_operator.constants import Role
 from asgd_operator.plan.model import Problem
 from tests.unit.plan.builders import Scene, make_job
@@ -58,6 +58,7 @@ REPORTS = st.builds(
     suspects=maybe(st.lists(COUNTS, max_size=3), []),
     notices=maybe(st.lists(st.builds(Notice, number=COUNTS, text=WORDS), max_size=3), []),
     rejected_workers=maybe(st.lists(COUNTS, max_size=3) | st.just(list(range(5000))), []),
+    advice=st.none() | st.builds(Advice, workers=COUNTS, text=WORDS),
     terms=maybe(st.lists(COUNTS, max_size=3), []),
     progress=st.none() | FIGURES,
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from asgd.spec.status import BestView, CheckpointView, StalenessView
+from asgd.spec.status import Advice, BestView, CheckpointView, StalenessView
 from asgd_operator.constants import REASONS, Condition
 from asgd_operator.plan.conditions import Judgement
 from tests.unit.plan.builders import condition, make_job, told
@@ -59,6 +59,15 @@ def test_training_figures_come_from_shard_0() -> None:
     assert training["loss"] == 0.41235
     assert (training["stalenessP50"], training["stalenessP99"]) == (3, 11)
     assert training["progressPercent"] == 41
+
+
+def test_how_many_workers_help_stands_beside_the_figures_while_it_is_known() -> None:
+    said = Advice(6, "6 workers learn as fast as 8: shard 0 is busy for 96 % of the time; add a shard")
+    scene = make_job().running().with_report(updates=412, advice=said).written()
+    training = scene.seen.status["training"]
+    assert (training["advice"], training["advisedWorkers"]) == (said.text, 6)
+    later = scene.after(60).with_report(updates=500, advice=None).written().seen.status["training"]
+    assert not {"advice", "advisedWorkers"} & set(later)
 
 
 def test_figures_are_written_at_most_every_half_minute() -> None:

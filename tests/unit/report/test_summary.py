@@ -14,7 +14,7 @@ import pytest
 from asgd.errors import UserError
 from asgd.report import summary
 from asgd.report.files import write_atomic
-from asgd.spec.status import Notice, Status
+from asgd.spec.status import Advice, Notice, Status
 from asgd.spec.types import JobSpec, ParameterServer, Workers
 from tests.unit.report.statuses import status, trouble, worker
 
@@ -152,3 +152,12 @@ def test_what_was_given_up_stands_in_the_closing_lines_in_its_own_words() -> Non
     made = summary.summarize(status(notices=[Notice(1, said)]), SPEC)
     assert [notice.text for notice in made.notices] == [said]
     assert f"gave up    {said}" in summary.describe(made)
+
+
+def test_that_fewer_workers_are_as_fast_stands_in_the_closing_lines() -> None:
+    said = Advice(3, "3 workers learn as fast as 4: shard 0 is busy for 96 % of the time; add a shard")
+    made = summary.summarize(status(advice=said), SPEC)
+    assert f"advice     {said.text}" in summary.describe(made)
+    for workers in (4, 8):
+        others = summary.summarize(status(advice=Advice(workers, "more would share this machine")), SPEC)
+        assert not any(line.startswith("advice") for line in summary.describe(others))

@@ -157,4 +157,4 @@ class AsgdWorker(WorkerStrategy):
         self.anchor[:] = pulled
 
 
-STRATEGY = Strategy("asgd", AsgdServer, AsgdWorker, models=True)
+STRATEGY = Strategy("asgd", AsgdServer, AsgdWorker, counts="samples", models=True)

@@ -78,4 +78,5 @@ STRATEGY = Strategy(
     AsyncDilocoServer,
     AsyncDilocoWorker,
     fields=("period", "outerLearningRate", "outerMomentum", "buffer", "dynamicSteps"),
+    counts="samples",
 )

@@ -362,6 +362,10 @@ class Strategy:
     """Names of its own fields beside `algorithm.name`."""
     groups: bool = False
     """Of others' packages: its halves go by `hyper`, so that jobs may have `optimizer.groups`. Ours all do."""
+    counts: str = ""
+    """What more workers bring, for advice on their number. `samples`: each further sample is worth as much. `fewer`:
+    pushes are shrunk by their age, so only fewer can be advised. '': their number is a part of the method, or may be;
+    nothing is advised."""
     models: bool = False
     """Its halves may serve each of several models of a job by itself (`models.py`): they work in no rounds, tell
     workers the weights, and no figures that are of one of the models."""

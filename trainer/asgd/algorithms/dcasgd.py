@@ -96,4 +96,6 @@ class DcServer(GradientServer):
         self._unused.discard(worker)
 
 
-STRATEGY = Strategy("dc-asgd", DcServer, GradientWorker, fields=("adaptive", "lambda", "decay"), models=True)
+STRATEGY = Strategy(
+    "dc-asgd", DcServer, GradientWorker, fields=("adaptive", "lambda", "decay"), counts="samples", models=True
+)

@@ -50,7 +50,11 @@ class DilocoWorker(LocalWorker):
     default_period = 50
 
 
-LOCAL_SGD = Strategy("local-sgd", LocalSgdServer, LocalWorker, fields=("period",))
+LOCAL_SGD = Strategy("local-sgd", LocalSgdServer, LocalWorker, fields=("period",), counts="samples")
 DILOCO = Strategy(
-    "diloco", DilocoServer, DilocoWorker, fields=("period", "outerLearningRate", "outerMomentum")
+    "diloco",
+    DilocoServer,
+    DilocoWorker,
+    fields=("period", "outerLearningRate", "outerMomentum"),
+    counts="samples",
 )

@@ -46,4 +46,4 @@ class DownpourWorker(WorkerStrategy):
         w[:] = pulled
 
 
-STRATEGY = Strategy("downpour", DownpourServer, DownpourWorker, models=True)
+STRATEGY = Strategy("downpour", DownpourServer, DownpourWorker, counts="samples", models=True)

@@ -135,5 +135,5 @@ class EasgdWorker(WorkerStrategy):
 
 
 _FIELDS = ("beta", "period", "synchronous")
-EASGD = Strategy("easgd", make_server, EasgdWorker, fields=_FIELDS, models=True)
-EAMSGD = Strategy("eamsgd", make_server, EasgdWorker, fields=_FIELDS, models=True)
+EASGD = Strategy("easgd", make_server, EasgdWorker, fields=_FIELDS, counts="samples", models=True)
+EAMSGD = Strategy("eamsgd", make_server, EasgdWorker, fields=_FIELDS, counts="samples", models=True)

@@ -55,4 +55,4 @@ class FasgdServer(GradientServer):
         weights += step
 
 
-STRATEGY = Strategy("fasgd", FasgdServer, GradientWorker, fields=("decay",), models=True)
+STRATEGY = Strategy("fasgd", FasgdServer, GradientWorker, fields=("decay",), counts="fewer", models=True)

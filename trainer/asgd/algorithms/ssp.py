@@ -24,4 +24,4 @@ class SspServer(GradientServer):
         return mine is None or mine - min(state.clocks.values()) <= self.bound
 
 
-STRATEGY = Strategy("ssp", SspServer, GradientWorker, fields=("bound",), models=True)
+STRATEGY = Strategy("ssp", SspServer, GradientWorker, fields=("bound",), counts="samples", models=True)

@@ -56,4 +56,6 @@ class StalenessServer(GradientServer):
             gathered[:] = 0
 
 
-STRATEGY = Strategy("staleness-aware", StalenessServer, GradientWorker, fields=("softsync",), models=True)
+STRATEGY = Strategy(
+    "staleness-aware", StalenessServer, GradientWorker, fields=("softsync",), counts="fewer", models=True
+)

@@ -96,4 +96,5 @@ STRATEGY = Strategy(
     StreamingServer,
     StreamingWorker,
     fields=("fragments", "period", "delay", "mix", "outerLearningRate", "outerMomentum"),
+    counts="samples",
 )

@@ -58,4 +58,4 @@ class SyncServer(RoundServer):
         )
 
 
-STRATEGY = Strategy("sync", SyncServer, GradientWorker)
+STRATEGY = Strategy("sync", SyncServer, GradientWorker, counts="samples")

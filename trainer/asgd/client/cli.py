@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from asgd import __version__, exitcodes
 from asgd.client.access import Access, connect_to
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"kubectl asgd {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands: Any = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for part in _PARTS:
         part.add_commands(commands)
     add_explain(commands)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from asgd.client.access import CONTAINER, Access, Document
@@ -194,7 +195,7 @@ def _await(access: Access, name: str) -> None:
         if part(pod, "status", "phase") == "Running":
             return
         if time.monotonic() > deadline or part(pod, "status", "phase") == "Failed":
-            scheduled = next(
+            scheduled: dict[str, Any] = next(
                 (each for each in part(pod, "status", "conditions") or () if each["type"] == "PodScheduled"),
                 {},
             )

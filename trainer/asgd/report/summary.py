@@ -119,6 +119,9 @@ def describe(summary: Summary, output: Path | None = None) -> list[str]:
         lines.append(
             f"evaluation the last one failed ({summary.evaluations_failed} did): {summary.evaluation_error}"
         )
+    # NB: more would share the cores of this machine, whatever they ask for on a cluster.
+    if summary.advice and summary.advice.workers < summary.workers:
+        lines.append(f"advice     {summary.advice.text}")
     if not full(summary.precision):
         lines.append(f"precision  {summary.precision}")
     if bad:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
-from asgd.spec.status import ServingView
+from asgd.spec.status import Advice, ServingView
 from asgd.wire import limits
 from asgd.wire.reports import ShardReport
 
@@ -46,6 +46,8 @@ class JobFacts:
     save_error: str = ""
     """Why the newest save failed, or what keeps the one under way; empty if nothing is wrong."""
     serving: ServingView = field(default_factory=ServingView)
+    advice: Advice | None = None
+    """How many workers help."""
     staleness_of: dict[int, tuple[int, int]] = field(default_factory=dict)
     """{worker: its accepted pushes, and the sum of their staleness on shard 0}, of this start."""
 

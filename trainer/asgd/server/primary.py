@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 
+from asgd.algorithms.registry import strategy
 from asgd.errors import ProtocolError, UserError
 from asgd.server import kept, outliers
+from asgd.server.advising import Advising
 from asgd.server.beaten import beaten
 from asgd.server.collecting import Collecting
 from asgd.server.commands import Commands
@@ -67,6 +69,10 @@ class Primary:
         """A restart finds what was lost before in memory."""
         self._commands = Commands(self.coordinator, self.collecting)
         self._failures = Failures()
+        self._advising = Advising(
+            job.spec, strategy(str(job.spec.algorithm["name"])).counts, rounds=shard.strategy.rounds,
+            waits=shard.strategy.pulls_wait,
+        )  # fmt: skip
         self._status_due = 0.0
         self._ticked: float | None = None
         self._rolled_back = 0
@@ -309,6 +315,7 @@ class Primary:
     def change(self, spec: JobSpec) -> None:
         """Live fields of the spec have changed."""
         self.coordinator.change(spec)
+        self._advising.spec = spec
 
     def back(self, now: float) -> tuple[int, int, str] | None:
         """Number of the rollback that is due, the save that the job goes back to, and why; None: there is none."""
@@ -336,7 +343,10 @@ class Primary:
             coordinator.saved(now)
         if now >= self._status_due:
             self._status_due = now + STATUS_SECONDS
-            self.told = self.status(now)
+            facts = self.facts(now)
+            if coordinator.phase == "running" and not coordinator.stop_reason:
+                self._advising.look(coordinator.members, facts, now)
+            self.told = build_status(coordinator, facts, now)
             self.status_json = msgspec.json.encode(self.told)
 
     def _save_losses(self, collecting: Collecting, now: float) -> None:
@@ -374,6 +384,7 @@ class Primary:
             save_error=self._save_error(now),
             serving=serving(self.traffic),
             staleness_of=self.shard.staleness_of,
+            advice=self._advising.told,
         )
 
     def _save_error(self, now: float) -> str:

@@ -79,13 +79,12 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         loss=coordinator.loss,
         scalars={name: mean.value for name, mean in coordinator.mean_scalars.items()},
         **_evaluation(coordinator),
+        **_taken(facts),
         staleness=staleness(histogram),
         staleness_histogram=dict(first.histogram),
         refused=dict(refused),
-        refused_messages=facts.refused_messages,
         rejected_workers=facts.rejected,
         ever_rejected=facts.ever_rejected,
-        strategy_figures=facts.figures,
         versions=[report.version for report in shards],
         terms=facts.terms,
         restarts=dict(coordinator.restarts),
@@ -101,13 +100,22 @@ def build_status(coordinator: Coordinator, facts: JobFacts, now: float) -> Statu
         **_rollbacks(coordinator),
         suspects=sorted(coordinator.suspects)[:LOST_MOST],
         refused_lately=coordinator.refused_lately(now)[:LOST_MOST],
-        optimizer=facts.optimizer,
         guarantee=coordinator.guarantee,
         stop_after=coordinator.spec.stop_after,
-        serving=facts.serving,
         shards=[_shard(report, term) for report, term in zip(shards, facts.terms, strict=True)],
         data=_data(coordinator.pool) if coordinator.pool else None,
     )
+
+
+def _taken(facts: JobFacts) -> dict[str, Any]:
+    """What stands in the status as shard 0 has it."""
+    return {
+        "advice": facts.advice,
+        "refused_messages": facts.refused_messages,
+        "strategy_figures": facts.figures,
+        "optimizer": facts.optimizer,
+        "serving": facts.serving,
+    }
 
 
 def _data(pool: Pool) -> DataView:

@@ -185,6 +185,15 @@ class BestView(Struct, rename="camel", frozen=True):
     """Their model file in the checkpoint store."""
 
 
+class Advice(Struct, rename="camel", frozen=True):
+    """How many workers help, by what was measured of those that are there."""
+
+    workers: int
+    """So many learn as fast as any more would."""
+    text: str
+    """Why, and what would change it, in one sentence without a full stop."""
+
+
 class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """What a status and the summary of a run have in common. Totals count from the job's first start, restarts of
     servers and resumed runs included. A field that stands here stands in `/status` and in `summary.json`."""
@@ -265,6 +274,8 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """Indices that were lost or hung at least once; the 256 lowest."""
     notices: list[Notice] = []
     """What a person should know of: given up after a wait, or bad; the newest 16, oldest first."""
+    advice: Advice | None = None
+    """How many workers help; null while too little was measured, and where the strategy allows no advice."""
 
 
 class Status(Totals, frozen=True, kw_only=True):

@@ -121,6 +121,7 @@ class VirtualServer(Dispatch):
             cost = self._cost(*self._waiting[0])
             if cost:
                 self._busy = True
+                self.traffic.served("pull" if isinstance(self._waiting[0][1], Pull) else "push", cost)
                 self.cluster.clock.after(cost, self._alive(self._served))
                 return
             self._serve(*self._waiting.popleft())

@@ -16,12 +16,14 @@ from asgd.algorithms.base import WorkerStrategy
 from asgd.algorithms.gathering import shard_cuts
 from asgd.algorithms.registry import halves
 from asgd.drivers.virtual.lane import VirtualLane
+from asgd.drivers.virtual.meters import Meters
 from asgd.drivers.virtual.server import Cluster
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
 from asgd.wire.messages import AnyMessage, Beat, Beaten, Granted, Hello, Lease
 from asgd.wire.partition import named_tensors
+from asgd.wire.reports import WorkerReport
 from asgd.wire.rule import with_rule
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
@@ -84,13 +86,12 @@ class VirtualWorker:
         self.failed = False  # gone because it could not go on: whoever started it starts it again
         self.ended = False
         """Gone because its life was through."""
-        self._hangs = False
+        self._hangs = self._ticking = False
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
         self._batches: Batches | None = None
         self._granted: Granted | None = None
         self._waits_for: type = wishes.Sleep
-        self._ticking = False
         self._beats = self._lane(0)
         self._life = self.core.life()
         self._ways: dict[type[wishes.Wish], Callable[[Any], Any]] = {
@@ -104,6 +105,7 @@ class VirtualWorker:
         }
         self._beats.arrived = self._beaten
         self._ended = ended
+        self._meters = Meters()
 
     def _lane(self, shard: int) -> VirtualLane:
         return VirtualLane(("worker", self.index), self.cluster.servers, shard, self.cluster.network)
@@ -168,7 +170,7 @@ class VirtualWorker:
         if not self.alive:
             return
         if self._clock.now >= self._awake_at and self.shards.joined:
-            self._beats.send(Beat("worker", self.index, self.incarnation))
+            self._beats.send(Beat("worker", self.index, self.incarnation, WorkerReport(self._meters.told())))
         self._clock.after(BEAT_SECONDS, self._beat)
 
     def _beaten(self, message: AnyMessage, payload: Any) -> None:
@@ -196,6 +198,8 @@ class VirtualWorker:
         except TryAgain:
             self._fail()
             return
+        if not self.shards.busy:
+            self._meters.answered(self._clock.now)
         self._awake(self._look)
 
     # -- its life ----------------------------------------------------------------------------------
@@ -213,6 +217,7 @@ class VirtualWorker:
 
     def _exchange(self, wish: wishes.Exchange) -> None:
         pull = self.vectors.pulled if wish.pull else None
+        self._meters.asks(self._clock.now)
         self.shards.start(wish.push, pull, wish.meta, self._clock.now)
 
     def _await(self, wish: wishes.Await) -> Any:
@@ -298,6 +303,7 @@ class VirtualWorker:
 
     def _compute(self, wish: wishes.Compute) -> wishes.Later:
         seconds = self.cluster.world.compute.draw(self._random) * self._factor
+        self._meters.own.add(seconds)
         self._after(seconds, lambda: self._computed(wish.item))
         return LATER
 
