@@ -12,6 +12,8 @@ import pytest
 import yaml
 from tools.exposition import families
 
+from asgd import exitcodes
+from asgd_operator.constants import REASONS
 from tests.chart.helm import CHART, one, template
 from tests.chart.promtool import promtool
 
@@ -120,6 +122,25 @@ def test_the_chart_carries_them_as_they_are_with_the_labels_that_were_asked_for(
     objects = template({"metrics": {"prometheusRule": wanted, "dashboard": wanted}})
     rule = one(objects, "PrometheusRule")
     assert rule["spec"] == yaml.safe_load(ALERTS.read_text())
+    assert rule["spec"]["groups"][0]["rules"][0]["annotations"]["runbook_url"].startswith("runbook.html#")
     board = one(objects, "ConfigMap", "asgd-asgd-operator-dashboard")
     assert board["data"]["asgd.json"] == DASHBOARD.read_text()
     assert {found["metadata"]["labels"]["release"] for found in (rule, board)} == {"prometheus"}
+
+
+def test_every_alert_links_to_its_own_section_of_the_runbook_where_the_docs_are_served() -> None:
+    runbook = (CHART.parents[1] / "docs" / "runbook.md").read_text()
+    wanted = {"enabled": True, "runbook": "https://docs.example/asgd/"}
+    rule = one(template({"metrics": {"prometheusRule": wanted}}), "PrometheusRule")
+    for found in (found for group in rule["spec"]["groups"] for found in group["rules"]):
+        name = found["alert"]
+        assert f"\n### {name}\n" in runbook
+        assert found["annotations"]["runbook_url"] == f"https://docs.example/asgd/runbook.html#{name.lower()}"
+
+
+def test_every_condition_and_exit_code_has_a_section_of_the_runbook() -> None:
+    runbook = (CHART.parents[1] / "docs" / "runbook.md").read_text()
+    codes = {value for name, value in vars(exitcodes).items() if name.isupper()}
+    sections = set(re.findall(r"^### (.+)$", runbook, re.M))
+    assert {f"Exit code {code}" for code in codes} <= sections
+    assert {str(condition) for condition in REASONS} <= sections
