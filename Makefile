@@ -9,7 +9,7 @@ TESTS := tests/unit tests/checks tests/local tests/users
 # NB: tests are compiled with their asserts rewritten, for 10 s in each process of pytest; the next ones find it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test fast test-all test-python e2e cluster matrix crossings pictures docs lint format generate cluster-api clean
+.PHONY: help run test fast test-all test-python e2e cluster matrix crossings pictures docs release lint format generate cluster-api clean
 help: ## say what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -57,6 +57,9 @@ pictures: .venv/.ready ## the pictures of docs/strategies.md, from simulations o
 
 docs: .venv-docs/.ready ## the docs as a site, into site/: readable and searchable without a network; a link to nothing fails
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+release: .venv/.ready ## the newest commit as wheel, sdist, chart, install.yaml, SBOM, images and checksums, into dist/; needs helm
+	UV=$(UV) $(PY) tools/release.py dist $(if $(REGISTRY),--registry $(REGISTRY))
 
 cluster: ## build what the two-node cluster needs: its Go programs, once, into a cache, and both images
 	python3 -m tests.cluster build
