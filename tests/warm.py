@@ -35,7 +35,7 @@ ASGD = str(Path(sys.executable).with_name("asgd"))
 IMPORTED = (
     "torch", "asgd.cli", "asgd.session", "asgd.worker.preload", "asgd.server.process", "asgd.worker.process",
     "asgd.worker.evaluator", "fsspec.implementations.local", "asgd.drivers.local.run", "asgd.drivers.display",
-    "asgd.drivers.virtual.command", "asgd.drivers.replay.command", "asgd.worker.task.check",
+    "asgd.commands.simulate", "asgd.commands.replay", "asgd.worker.task.check",
 )  # fmt: skip
 MARK = "TESTS_MARK_OF_A_RUN"
 """A variable with room for a path: `/proc/PID/environ` of a fork shows what its ancestor was started with."""

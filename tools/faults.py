@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asgd import exitcodes
-from asgd.drivers.virtual.faults.command import failure
+from asgd.commands.faults import failure
 from asgd.drivers.virtual.faults.rehearsal import Finding, rehearse
 from asgd.spec import load_job
 from asgd.spec.types import Job

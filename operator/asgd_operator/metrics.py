@@ -1,4 +1,4 @@
-"""All metrics of the operator, `asgd_operator_*`, in a registry of their own.
+"""All metrics of the operator, `asgd_operator_*` and its process's `process_*`, in a registry of their own.
 
 Series of a job are made at each scrape from the status that was last written, and go with the job: a counter
 that outlives its object counts nothing. Of a job that is over only its verdict is shown, and that for an hour: finished
@@ -20,6 +20,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
@@ -132,6 +133,7 @@ class OperatorMetrics:
     def __init__(self) -> None:
         disable_created_metrics()
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.series = JobSeries()
         self.registry.register(self.series)
         self.reconciles = self._counter("reconcile", "Passes over a job", "result")

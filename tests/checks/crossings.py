@@ -20,8 +20,8 @@ import numpy as np
 from asgd.algorithms.base import WorkerStrategy
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
+from asgd.server.saves.in_process import MemoryStore
 from asgd.spec.problems import JobError
 from asgd.worker.reading.leased import Lease, LeasedBatch, Waiting
 from asgd.worker.reading.order import epoch_order

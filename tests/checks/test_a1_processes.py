@@ -42,7 +42,7 @@ def _batches(spec: JobSpec, epoch: int, size: int) -> list[list[int]]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("lane", first(["shm", "zmq", "tcp"]))
+@pytest.mark.parametrize("lane", first(["shm", "zmq", "tcp"], 0))
 def test_200_steps_of_one_worker_on_1_2_and_3_shards_equal_plain_pytorch_sgd_bit_for_bit(
     tmp_path: Path, lane: str
 ) -> None:

@@ -71,6 +71,7 @@ def test_every_strategy_stands_in_the_matrix() -> None:
     assert {name.split(",")[0] for name in STRATEGIES} == set(names())
 
 
+@pytest.mark.slow
 def test_an_eighth_of_the_options_of_each_strategy_train_as_their_plain_twins_or_are_refused() -> None:
     assert wrong(few()) == []
 

@@ -10,8 +10,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
+from asgd.server.saves.in_process import MemoryStore
 from asgd.spec.problems import JobError
 from asgd.spec.status import Status
 from tests.checks.crossings import STRATEGIES, Cell, Squares, spec

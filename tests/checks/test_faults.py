@@ -17,10 +17,10 @@ from asgd import exitcodes
 from asgd.cli import main
 from asgd.drivers.virtual.faults.plan import make_plan
 from asgd.drivers.virtual.faults.rehearsal import Finding, rehearse
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.server import coordinator, core, primary
 from asgd.server.coordinator import Coordinator
 from asgd.server.pool import Pool
+from asgd.server.saves.in_process import MemoryStore
 from asgd.server.shard import Shard
 
 WITHIN = 200

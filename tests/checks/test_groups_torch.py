@@ -12,8 +12,8 @@ import torch
 
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
+from asgd.server.saves.in_process import MemoryStore
 from asgd.world.models import ComputeTime, World
 from tests.checks.virtual import Problem, job, simulation
 

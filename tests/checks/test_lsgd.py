@@ -86,6 +86,7 @@ def double_well() -> Problem:
     ],
     ids=["lsgd", "lsgd-prox", "easgd"],
 )
+@pytest.mark.slow
 def test_l2_the_leader_draws_all_to_the_global_minimum_and_the_centre_draws_them_away(
     algorithm: Any, end: float
 ) -> None:

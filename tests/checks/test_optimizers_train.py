@@ -15,8 +15,8 @@ import pytest
 
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
+from asgd.server.saves.in_process import MemoryStore
 from asgd.spec.optimizers import FIELDS
 from asgd.spec.types import Optimizer
 from tests.checks.optimizers import KINDS, LAYERWISE, places, reference, spec_of, tensors

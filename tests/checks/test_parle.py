@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from asgd.algorithms.parle import ElasticWorker, EntropyWorker, ParleWorker
-from asgd.drivers.virtual.store import MemoryStore
+from asgd.server.saves.in_process import MemoryStore
 from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import Problem, digits, job, simulation, train
 from tests.effort import first
@@ -113,7 +113,8 @@ def test_p3_without_gradients_the_spread_shrinks_by_a_tenth_an_exchange_and_the_
             ({"name": "parle"}, {"learningRate": 0.1}, 4, 600, 0.96),
             ({"name": "parle"}, {"learningRate": 0.02, "momentum": 0.9, "nesterov": True}, 4, 600, 0.965),
             ({"name": "elastic"}, {"learningRate": 0.1}, 4, 8000, 0.96),
-        ]
+        ],
+        0,
     ),
     ids=["parle-3", "entropy", "parle-4", "parle-nesterov", "elastic"],
 )

@@ -13,8 +13,8 @@ import pytest
 from asgd.algorithms.registry import names
 from asgd.drivers.virtual.faults.work import Bowl
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
+from asgd.server.saves.in_process import MemoryStore
 from asgd.spec.status import Status
 from asgd.worker.reading.leased import LeasedBatch
 from asgd.world.models import ComputeTime, Mishap, World

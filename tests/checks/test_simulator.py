@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def test_the_same_job_ends_with_the_same_bits_twice(job_file: Path, tmp_path: Pa
     assert (one / "model.safetensors").read_bytes() != (tmp_path / "three" / "model.safetensors").read_bytes()
 
 
+def test_after_a_simulation_this_process_is_none_of_a_run(job_file: Path, tmp_path: Path) -> None:
+    before = dict(os.environ)
+    job_file.write_text(JOB + "  source: {parts.py: 'x = 1'}\n")
+    assert main(["simulate", str(job_file), "--output", str(tmp_path / "o"), "--quiet"]) == 0
+    assert dict(os.environ) == before
+
+
 def test_it_leaves_the_files_of_a_run(job_file: Path, tmp_path: Path) -> None:
     assert main(["simulate", str(job_file), "--output", str(tmp_path / "o"), "--quiet"]) == 0
     told = json.loads((tmp_path / "o" / "summary.json").read_text())
@@ -81,6 +89,7 @@ def test_it_leaves_the_files_of_a_run(job_file: Path, tmp_path: Path) -> None:
         assert (tmp_path / "o" / name).stat().st_size > 100
 
 
+@pytest.mark.slow
 def test_hundreds_of_workers_train_in_one_process_with_the_same_bits_twice(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(

@@ -40,6 +40,7 @@ def test_s1_a_gradient_that_is_three_versions_old_moves_the_centre_by_a_third() 
     assert moved == pytest.approx(sum(expected.values()), rel=1e-5) and 3 in expected
 
 
+@pytest.mark.slow
 def test_s1_staleness_aware_trains_digits_where_plain_asgd_diverges() -> None:
     spec = {"optimizer": {"learningRate": 1.0}, "stopAfter": {"updates": 4000}, "workers": {"replicas": 8}}
     plain, _, _ = digits(**spec)

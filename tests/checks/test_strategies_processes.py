@@ -144,7 +144,7 @@ def test_l4_a_round_of_leader_sgd_carries_one_model_up_and_three_down_over_socke
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("name", "counts"),
-    first([("sync", (300, 1000, 2000)), ("lsgd", (80, 250, 450)), ("neuroevolution", (60, 170, 300))]),
+    first([("sync", (300, 1000, 2000)), ("lsgd", (80, 250, 450)), ("neuroevolution", (60, 170, 300))], 0),
 )
 def test_rounds_go_on_when_a_worker_and_both_shards_are_killed(
     tmp_path: Path, name: str, counts: tuple[int, ...]

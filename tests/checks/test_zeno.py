@@ -87,6 +87,7 @@ def test_gradients_turned_round_and_blown_up_are_left_out_while_the_mean_is_lost
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_digits_under_zeros_which_krum_and_the_median_do_not_bear() -> None:
     spec = job(
         algorithm={"name": "zeno", "byzantine": 4}, stopAfter={"updates": 6000}, workers={"replicas": 10},

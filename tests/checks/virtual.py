@@ -13,8 +13,8 @@ import numpy as np
 
 from asgd.algorithms.base import WorkerStrategy
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
+from asgd.server.saves.in_process import MemoryStore
 from asgd.spec.check import check_document
 from asgd.spec.load import _job
 from asgd.spec.types import Job

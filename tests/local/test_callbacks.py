@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.local.run import Run
 
 TASK = """
@@ -65,6 +67,7 @@ def run_of(folder: Path, **args: object) -> Run:
     return Run(folder, spec, "--quiet")
 
 
+@pytest.mark.slow
 def test_workers_tell_their_steps_and_the_evaluator_tells_evaluations_checkpoints_and_its_end(
     tmp_path: Path,
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.local.run import Counting
 from tests.local.test_odd_places import EXAMPLE, asgd
 from tests.unit.server.test_whole_saves import flip
@@ -15,6 +17,7 @@ def digits(output: Path, *sets: str) -> subprocess.CompletedProcess[str]:
     return asgd("run", str(EXAMPLE), "--quiet", "--output", str(output), *words)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_what_it_skipped(tmp_path: Path) -> None:
     output = tmp_path / "out"
     done = digits(output, "stopAfter.epochs=12", "checkpoint.everySeconds=0.3")
@@ -37,6 +40,7 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint_and_says_what_it_skipped
     assert asgd("check", str(output / "checkpoints" / "..")).returncode in (0, 2)
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_folder_of_one_that_goes_on_is_refused_and_the_first_is_unharmed(
     tmp_path: Path,
 ) -> None:

@@ -59,6 +59,7 @@ def test_sigterm_stops_in_order_as_ctrl_c_does(tmp_path: Path) -> None:
         assert run.manifests()[-1]["updates"] == run.summary().updates
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_everything_at_once(tmp_path: Path) -> None:
     with Counting(tmp_path) as run:
         run.until_updates(10)

@@ -140,6 +140,7 @@ def test_a_gibibyte_of_a_stranger_without_keys_is_not_taken_in(
     assert memory.grown < 64
 
 
+@pytest.mark.slow
 def test_what_two_hundred_strangers_without_keys_begin_to_send_is_bounded_for_all_of_them_together(
     sealed: Counting, ports: dict[str, int]
 ) -> None:
@@ -269,6 +270,7 @@ def test_a_member_that_sends_payloads_of_the_wrong_shape_harms_only_itself(seale
     goes_on(sealed)
 
 
+@pytest.mark.slow
 def test_every_process_tells_prometheus_the_figures_of_the_run(sealed: Counting) -> None:
     for shard in (0, 1):
         first = sealed.metrics(f"server-{shard}")

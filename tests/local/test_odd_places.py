@@ -17,6 +17,7 @@ def asgd(*words: str | bytes, **env: str) -> subprocess.CompletedProcess[str]:
     return warm.run([os.fsdecode(word) for word in words], env={**os.environ, **env})
 
 
+@pytest.mark.slow
 def test_a_run_works_with_a_long_tmpdir_odd_names_no_home_and_a_c_locale(tmp_path: Path) -> None:
     temporary = tmp_path / ("x" * 60) / ("y" * 60)
     folder = tmp_path / "größer als 日本"

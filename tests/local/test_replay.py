@@ -67,6 +67,7 @@ def assert_equal(run: Run) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_with_a_killed_worker_killed_shards_and_a_worker_that_joined(tmp_path: Path) -> None:
     with noisy(tmp_path, epochs=25, pace=0.02, checkpoint={"everySeconds": 0.5}) as run:
         run.until_updates(60)

@@ -36,6 +36,7 @@ def until(run: SlowStore, centre: Centre, saves: int) -> None:
         push(centre, 10)
 
 
+@pytest.mark.slow
 def test_pushes_go_on_while_the_store_hangs_and_the_status_says_so(tmp_path: Path) -> None:
     with SlowStore(tmp_path, SPEC) as run:
         centre = centre_of(run, 0)

@@ -46,6 +46,7 @@ def test_restarts_of_a_worker_that_dies_before_it_joins_are_counted_too(tmp_path
         assert run.summary().restarts["worker"] == 2
 
 
+@pytest.mark.slow
 def test_workers_join_and_leave_while_updates_keep_coming(tmp_path: Path) -> None:
     with Counting(tmp_path) as run:
         run.until_updates(30)

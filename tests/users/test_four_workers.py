@@ -72,6 +72,7 @@ def test_four_workers_reach_what_one_does(name: str) -> None:
     assert statistics.fmean(four) < 1.06, "it has learnt something; three classes by chance give 1.1"
 
 
+@pytest.mark.slow
 def test_four_workers_reach_what_one_does_with_the_usual_model() -> None:
     one, four = ([reached("four_lines", workers, seed) for seed in SEEDS[:2]] for workers in (1, 4))
     within_noise(one, four, 0.01)
@@ -187,6 +188,7 @@ def accuracies(folder: Path, workers: int, seed: int, updates: int, **args: Any)
     ]
 
 
+@pytest.mark.slow
 def test_a_script_with_main_guard_loader_processes_and_lists_in_its_arguments_trains_in_two_workers(
     tmp_path: Path,
 ) -> None:

@@ -62,12 +62,6 @@ def start(folder: Path, *command: str, stdin: str | None = None) -> subprocess.P
     return process
 
 
-@pytest.fixture(autouse=True)
-def no_process_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a simulation in this process has left in the environment."""
-    monkeypatch.delenv("ASGD_JOB_FOLDER", raising=False)
-
-
 def said_by(process: subprocess.Popen[str]) -> str:
     """What it has printed until its end, which must be a good one."""
     said, _ = process.communicate(timeout=PATIENCE_SECONDS)
@@ -105,6 +99,7 @@ def processes_of(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_an_interpreter_without_a_file_trains_and_its_runs_folder_alone_is_enough_to_replay_it(
     tmp_path: Path,
 ) -> None:

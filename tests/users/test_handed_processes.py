@@ -34,6 +34,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.slow
 def test_two_workers_go_through_one_schedule_together_and_the_run_says_whose_optimizer_it_is(
     tmp_path: Path,
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_resumed_job_goes_on_as_if_it_had_not_ended_and_its_bf16_model_loads(i
     assert float(told["test_loss"]) == pytest.approx(second.summary["metrics"]["test_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_restarted_worker_goes_on_with_the_state_of_before_and_a_replay_does_so_too(
     in_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_restarted_worker_goes_on_with_the_state_of_before_and_a_replay_does_s
     assert "equal" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_settings_that_stand_beside_the_task_s_own_optimizer_are_refused_before_the_start(
     in_folder: Path,
 ) -> None:

@@ -114,7 +114,7 @@ def lines(out: Path, mark: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith(mark)]
 
 
-@pytest.mark.parametrize("shell", first(["random", "7"]))
+@pytest.mark.parametrize("shell", first(["random", "7"], 0))
 def test_classes_numbered_by_a_set_are_the_same_in_all_processes_a_restart_and_a_replay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str
 ) -> None:
@@ -140,6 +140,7 @@ def test_classes_numbered_by_a_set_are_the_same_in_all_processes_a_restart_and_a
     assert told[0] in again.stdout
 
 
+@pytest.mark.slow
 def test_a_split_at_module_level_is_one_split_for_workers_and_evaluator(tmp_path: Path) -> None:
     write(tmp_path, tasks=SPLIT_AT_IMPORT)
     write(tmp_path, opened="import os\nOWN = os.environ.get('ASGD_WORKER_INDEX')\n")
@@ -192,6 +193,7 @@ def test_data_that_are_random_by_themselves_train_and_are_said_to_be_that(tmp_pa
     assert 1 in [log.count("the data are random by themselves: sample 0") for log in logs]
 
 
+@pytest.mark.slow
 def test_scripts_draw_alike_before_they_connect_and_are_refused_where_a_frozen_layer_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +213,7 @@ def test_scripts_draw_alike_before_they_connect_and_are_refused_where_a_frozen_l
     assert ran.code == 2 and "parameter 0.weight differs from what worker" in ran.said
 
 
+@pytest.mark.slow
 def test_a_job_that_is_resumed_with_other_data_says_so_and_goes_on(tmp_path: Path) -> None:
     write(tmp_path, labels=BY_SET)
     spec = {"entrypoint": "labels.py:task", "stopAfter": {"updates": 20}}

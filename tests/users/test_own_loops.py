@@ -62,6 +62,7 @@ def test_what_a_worker_that_dies_held_is_read_by_others(tmp_path: Path) -> None:
     assert ran.summary["samples"] == 3 * 640
 
 
+@pytest.mark.slow
 def test_weights_loaded_after_connect_count_and_onecyclelr_runs(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -72,6 +72,7 @@ def asgd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=110)
 
 
+@pytest.mark.slow
 def test_the_job_of_the_page_trains_by_asgd_run(tmp_path: Path) -> None:
     install(tmp_path)
     assert "must be installed wherever the job runs" in asgd(tmp_path, "validate", "job.yaml").stderr

@@ -62,6 +62,7 @@ def model_file(folder: Path, stages: int) -> dict[str, bytes]:
     return {name: tensor.tobytes() for name, tensor in tensors.items()}
 
 
+@pytest.mark.slow
 def test_a_whole_run_in_two_stages_leaves_the_model_file_of_one_to_the_bit(tmp_path: Path) -> None:
     """With dropout, noise drawn in the loss, and batch norm's running means, which are in the file too."""
     assert model_file(tmp_path / "two", 2) == model_file(tmp_path / "one", 1)

@@ -130,6 +130,7 @@ def test_a_tasks_model_loads_strictly_after_asgd_run(in_folder: Path, evaluates:
     assert not [*(in_folder / "out").glob("extras*")]
 
 
+@pytest.mark.slow
 def test_a_scripts_model_loads_strictly_after_asgd_run_with_what_its_workers_hold(in_folder: Path) -> None:
     ran = run_spec(in_folder, SPEC | {"entrypoint": "script.py", "buffers": "average"})
     assert ran.summary["stopReason"] == "updates"

@@ -180,6 +180,7 @@ def test_a_script_that_crashes_in_training_is_restarted_and_then_named_with_its_
     assert ran.log("worker-0").count('crash.py", line 7, in <module>') == 2
 
 
+@pytest.mark.slow
 def test_a_script_whose_first_step_fails_in_every_worker_ends_the_run_at_once_with_its_line(
     tmp_path: Path,
 ) -> None:

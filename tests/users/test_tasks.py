@@ -106,6 +106,7 @@ def test_a_compiled_half_precision_model_with_tied_and_frozen_parts_is_saved_who
         assert file.metadata()["lacks"] == ""
 
 
+@pytest.mark.slow
 def test_the_page_on_tasks_trains_and_its_saved_model_loads(
     in_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from asgd import __version__, exitcodes
-from asgd.drivers.replay import options as replay_options
-from asgd.drivers.virtual.options import add_arguments as add_simulate_arguments
+from asgd.commands import options
 from asgd.errors import AsgdError
 from asgd.host import commands as others
 from asgd.page import DEFAULT as PAGE
@@ -112,14 +111,14 @@ def _add_simulate(commands: _Commands) -> None:
     simulate.add_argument("--output", metavar="DIR", help="as for run")
     _add_source_from(simulate)
     simulate.add_argument("--quiet", action="store_true", help="only what matters, and the end")
-    add_simulate_arguments(simulate)
+    options.add_simulate(simulate)
 
 
 def _add_replay(commands: _Commands) -> None:
     replay = commands.add_parser(
         "replay", help="execute a recorded run again, to the same bits, in one process"
     )
-    replay_options.add_arguments(replay)
+    options.add_replay(replay)
 
 
 def _add_report(commands: _Commands) -> None:
@@ -188,13 +187,13 @@ def _dispatch(arguments: argparse.Namespace) -> int:
             how = {"transport": arguments.transport, "profile": arguments.profile, "page": arguments.page}
             return local.run(job, folder, arguments.output, starter, show, **how)
     if arguments.command == "simulate":
-        from asgd.drivers.virtual import command as simulate
+        from asgd.commands import simulate
         from asgd.spec import load_job, with_files
 
         job = load_job(arguments.job, simulate.sets(arguments))
         job = with_files(job, arguments.job, arguments.source_from)
         if arguments.faults is not None:
-            from asgd.drivers.virtual.faults import command as faults
+            from asgd.commands import faults
 
             return faults.run(job, arguments.job, simulate.sets(arguments), arguments.faults)
         described = simulate.world(arguments, job.spec.workers.replicas)
@@ -202,8 +201,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return simulate.run(job, folder, described, arguments.output, _display(arguments))
     if arguments.command == "replay":
         folder = Path(arguments.run)
-        replay_options.set_threads(folder)
-        from asgd.drivers.replay import command as replay
+        options.set_threads(folder)
+        from asgd.commands import replay
 
         return replay.main(folder, arguments.until, arguments.dump, as_json=arguments.json)
     if arguments.command == "report":
@@ -217,7 +216,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         return page.run(arguments.place, arguments.page, browser=not arguments.no_browser)
     if arguments.command == "check":
-        from asgd.drivers import check
+        from asgd.commands import check
 
         return check.run(arguments.place)
     if arguments.command == "validate":

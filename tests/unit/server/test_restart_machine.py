@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.simulation import Simulation
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
+from asgd.server.saves.in_process import MemoryStore
 from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import job
 from tests.effort import examples

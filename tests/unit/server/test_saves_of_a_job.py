@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.errors import TryAgain
 from asgd.server.answers import PRIMARY
 from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.leaving import LEAVE_SECONDS
+from asgd.server.saves.in_process import MemoryStore
 from asgd.server.saves.saver import carry_out
 from asgd.server.saving import (
     CHECK_SECONDS,

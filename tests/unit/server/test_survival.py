@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.server.core import ServerCore
+from asgd.server.saves.in_process import MemoryStore
 from asgd.server.saving import StoreFacts
 from tests.checks.virtual import job
 from tests.unit.server.peers import push, ready_shard, reborn

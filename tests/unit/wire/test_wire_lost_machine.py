@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import suppress
 
+import pytest
 import zmq
 
 from asgd.wire import control
@@ -42,6 +43,7 @@ def pump(source: socket.socket, target: socket.socket, silent: threading.Event) 
                 target.sendall(data)
 
 
+@pytest.mark.slow
 def test_a_connection_to_another_machine_that_falls_silent_is_given_up_in_seconds() -> None:
     silent = threading.Event()
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router, socket.socket() as between:

@@ -184,6 +184,7 @@ def test_a_loop_that_breaks_off_goes_on_where_it_was(options: dict[str, Any]) ->
     assert came == list(range(SIZE))
 
 
+@pytest.mark.slow
 def test_a_range_that_went_to_others_is_left_out() -> None:
     job = Job()
     model = nn.Linear(1, 1)

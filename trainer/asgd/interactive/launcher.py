@@ -128,7 +128,7 @@ def _obey(order: Order, channel: Channel) -> Ended:
 
 def _simulate(order: Order, channel: Channel) -> int:
     from asgd.cli import parser
-    from asgd.drivers.virtual import command as simulate
+    from asgd.commands import simulate
 
     job = _job(order)
     # NB: the options are the command line's, but they are not a person's who would want a usage message.
@@ -139,10 +139,10 @@ def _simulate(order: Order, channel: Channel) -> int:
 
 
 def _replay(order: Order) -> Ended:
-    from asgd.drivers.replay import options
+    from asgd.commands import options
 
     options.set_threads(Path(order.folder))
-    from asgd.drivers.replay import command as replay
+    from asgd.commands import replay
 
     result, said = replay.replay(Path(order.folder), order.until, order.dump)
     code = replay.DIFFERENT if result.equal is False else exitcodes.DONE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,11 +14,10 @@ from torch import Tensor, nn
 from asgd.errors import UserError
 from asgd.record import run as recording
 from asgd.spec import load_job
-from asgd.spec.environment import Env
 from asgd.worker.device.flat import plain
 from asgd.worker.device.randomness import random_state, set_random_state
 from asgd.worker.task.build import build_task
-from asgd.worker.task.entrypoint import is_script
+from asgd.worker.task.entrypoint import code_in, is_script
 from asgd.worker.task.sent import FILE
 
 
@@ -72,13 +70,10 @@ def _code_of(folder: Path, code: Path | None) -> Path:
 @contextmanager
 def _as_in_a_worker(code: Path) -> Iterator[None]:
     """The task's code finds its files, and this process's random numbers and search path are as before afterwards."""
-    before, path, told = random_state(), [*sys.path], os.environ.get(Env.JOB_FOLDER)
-    os.environ[Env.JOB_FOLDER] = str(code)
+    before, path = random_state(), [*sys.path]
     try:
-        yield
+        with code_in(code):
+            yield
     finally:
         set_random_state(before)
         sys.path[:] = path
-        os.environ.pop(Env.JOB_FOLDER)
-        if told is not None:
-            os.environ[Env.JOB_FOLDER] = told

@@ -1,8 +1,9 @@
 """Everything a parameter server decides, without I/O: it is told messages and the time, and answers.
 
 Sockets, threads, files, clocks and signals are the driver's: `service.py` in a process, `drivers/virtual/server.py`
-in virtual time. A driver calls `receive` for each message, then `settle` and `released` for what a batch of messages
-has made possible, `tick` every `TICK_SECONDS`, and carries out what `wish` asks of the checkpoint store.
+in virtual time. For each of them `dispatch.py` calls `receive` for each message, then `settle` and `released` for what
+a batch of messages has made possible, and `tick` every `TICK_SECONDS`; it carries out itself what `wish` asks of the
+checkpoint store.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import signal
 import time
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from asgd.server import metrics
 from asgd.server.answers import PRIMARY, Answers
 from asgd.server.bulk import Bulk, Connection
 from asgd.server.core import TICK_SECONDS, ServerCore
+from asgd.server.dispatch import Dispatch
 from asgd.server.rollback import Rollback
 from asgd.server.saves.in_memory import Memory
 from asgd.server.saves.saver import Saver
@@ -54,8 +56,10 @@ class Ports:
     memory: Memory | None = None
 
 
-class Service:
+class Service(Dispatch):
     """Drives `core` by `ports`. `before`: the service of this process in whose place it serves, which has ended."""
+
+    now = staticmethod(time.monotonic)
 
     def __init__(
         self, config: ProcessConfig, core: ServerCore, ports: Ports, before: Service | None = None
@@ -130,7 +134,7 @@ class Service:
         if self._router in ready:
             self._receive()
         if self.bulk and (unread or self.bulk.fileno() in ready):
-            self.bulk.turn(self._serve)
+            self.bulk.turn(partial(self.serve, self.core))
             self._settle()
         if self._dealer and self._dealer in ready:
             self._hear_primary(self._dealer)
@@ -151,9 +155,9 @@ class Service:
             try:
                 message = decode(header)
             except ProtocolError as error:
-                self._send(sender, self.core.refuse(sender, None, error.code, str(error)), None)
+                self.send(sender, self.core.refuse(sender, None, error.code, str(error)), None)
                 continue
-            self._serve(sender, message, payload)
+            self.serve(self.core, sender, message, payload)
         self._settle()
 
     def _hear_primary(self, dealer: zmq.Socket[bytes]) -> None:
@@ -162,35 +166,29 @@ class Service:
                 message = decode(dealer.recv())
             except ProtocolError:
                 continue
-            self._serve(PRIMARY, message, None)
+            self.serve(self.core, PRIMARY, message, None)
         self._settle()
 
-    def _serve(self, sender: Any, message: AnyMessage, payload: Any) -> None:
+    def serve(self, core: ServerCore, sender: Any, message: AnyMessage, payload: Any) -> None:
         """One message, whatever comes of it. `sender`: a routing identity, a bulk connection or PRIMARY."""
-        started = time.monotonic()
-        core = self.core
+        started = self.now()
         try:
-            answers = core.receive(sender, message, payload, started)
-            if self.bulk and isinstance(message, Hello):
-                self._offer_lane(self.bulk, message, answers)
-            for to, answer, body in answers:
-                self._send(to, answer, body)
-        except ProtocolError as error:
-            self._send(sender, core.refuse(sender, message, "protocol", str(error)), None)
+            super().serve(core, sender, message, payload)
         except Exception as error:
             self._surprised(type(message).__name__, error)
             text = f"shard {core.shard.index} could not serve {type(message).__name__}: {error!r}"
-            self._send(sender, core.refuse(sender, message, "bug", text), None)
+            self.send(sender, core.refuse(sender, message, "bug", text), None)
         if what := _SERVED.get(type(message)):
-            core.traffic.served(what, time.monotonic() - started)
+            core.traffic.served(what, self.now() - started)
 
-    @staticmethod
-    def _offer_lane(bulk: Bulk, message: Hello, answers: Answers) -> None:
-        for _, answer, _ in answers:
-            if isinstance(answer, Welcome):
-                bulk.offer(message, answer)
+    def answering(self, message: AnyMessage, answers: Answers) -> None:
+        """Who is welcomed is offered a faster lane."""
+        if self.bulk and isinstance(message, Hello):
+            for _, answer, _ in answers:
+                if isinstance(answer, Welcome):
+                    self.bulk.offer(message, answer)
 
-    def _send(self, to: Any, message: Message, body: Any) -> None:
+    def send(self, to: Any, message: Message, body: Any) -> None:
         if isinstance(to, Connection):
             to.send(message, body)
         elif isinstance(to, bytes):
@@ -208,13 +206,7 @@ class Service:
             return
 
     def _settle(self) -> None:
-        self._guard("settle", self._settled)
-
-    def _settled(self) -> None:
-        for to, answer, body in self.core.settle(time.monotonic()):
-            self._send(to, answer, body)
-        for sender, message in self.core.released():
-            self._serve(sender, message, None)
+        self._guard("settle", partial(self.settle, self.core))
 
     # -- surprises ---------------------------------------------------------------------------------
 
@@ -261,10 +253,7 @@ class Service:
             self.core.leave(now)
         if self.config.live and self.core.primary:
             self._look_at_live_fields(self.config.live)
-        for to, answer, body in self.core.tick(now):
-            self._send(to, answer, body)
-        for sender, message in self.core.released():
-            self._serve(sender, message, None)
+        self.tick(self.core)
         if self.bulk:
             self.bulk.tick(now, self.core.shard.members)
         for line in self.core.notes:

@@ -29,9 +29,9 @@ from asgd.worker.device.accelerator import Staging
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.vectors import FlatVectors
+from asgd.worker.fitted import fitted
 from asgd.worker.meters import Meters
 from asgd.worker.of_model import overlaps
-from asgd.worker.optimizing.following import Following
 from asgd.worker.optimizing.of_task import equip
 from asgd.worker.parallel.plan import stages_of
 from asgd.worker.replica import Replica
@@ -41,7 +41,7 @@ from asgd.worker.sending.heartbeat import Heartbeat
 from asgd.worker.sending.overlap import Overlap, worthwhile
 from asgd.worker.sending.patience import Patience
 from asgd.worker.task.probing import Probe
-from asgd.worker.wishes import Observer
+from asgd.worker.wishes import Following, Observer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class About:
     digest: bytes = b""
     """What data and model are like (`task/agreeing.py`)."""
     announced: bool = False
-    """`Replica.pushing` is told of the backward passes."""
+    """`Granting.pushing` is told of the backward passes."""
     own_loop: bool = False
     """The worker is a script with a loop of its own, which may tell `dataset` later."""
     rule: bytes = b""
@@ -81,13 +81,11 @@ def worker_rule(
     Raises UserError when a parameter group fits no parameter, when it compares weights and the task gives nothing to
     do so, or when it can't step by that optimizer.
     """
-    rule = halves(spec).worker()
-    rule.lay_out((name, math.prod(shape)) for name, shape in flat.layout)
-    following = equip(rule, task, spec, flat, brought=brought) if task is not None else None
-    if rule.probes:
-        rule.judge = _judge_by(spec, flat, probe)
-    rule.describe(flat.layout)
-    return rule, following
+
+    def own(rule: WorkerStrategy) -> Following | None:
+        return None if task is None else equip(rule, task, spec, flat, brought=brought)
+
+    return fitted(spec, flat.layout, own, lambda: _judge_by(spec, flat, probe))
 
 
 def _judge_by(spec: JobSpec, flat: Flat, probe: Probe | None) -> Callable[[Tensor], float]:

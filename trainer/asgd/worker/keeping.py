@@ -21,10 +21,10 @@ import torch
 from asgd.host.say import say
 from asgd.worker.device.backward import Early
 from asgd.worker.device.flat import Flat
+from asgd.worker.granting import Gradient
 from asgd.worker.kept_afar import LAST_SECONDS, Afar
 from asgd.worker.optimizing.stepping import TaskOptimizer
 from asgd.worker.reading.leased import LeasedBatch
-from asgd.worker.replica import Gradient
 
 
 class Keeping:

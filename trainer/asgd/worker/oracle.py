@@ -20,7 +20,7 @@ from asgd.kernel import F32
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.wire import control
-from asgd.wire.messages import Judged, Question, decode, encode
+from asgd.wire.messages import AnyMessage, Judged, Question, decode, encode
 from asgd.worker.device.accelerator import to_device
 from asgd.worker.device.flat import Flat
 from asgd.worker.device.modes import evaluating
@@ -73,18 +73,40 @@ class Oracle:
         return fetch(self._task.data, indices.tolist(), self._task.collate)
 
 
+class Judge:
+    """What the oracle says to shard 0, without I/O: a question that comes twice is judged once.
+
+    `losses(version, points)` as `Oracle.losses`; `vector(worker)` gives a contribution, -1 the centre.
+    """
+
+    def __init__(
+        self, losses: Callable[[int, Iterable[F32]], list[float]], vector: Callable[[int], F32]
+    ) -> None:
+        self._losses, self._vector = losses, vector
+        self.answer = Judged(0, 0)
+        """The newest, also what is said now and then unasked."""
+
+    def hear(self, message: AnyMessage) -> bool:
+        """Judges what shard 0 asks; whether it has asked something."""
+        if not isinstance(message, Question):
+            return False
+        if (message.number, message.term) != (self.answer.number, self.answer.term):
+            points = trials(self._vector, message.members, message.rate)
+            self.answer = Judged(message.number, message.term, self._losses(message.version, points))
+        return True
+
+
 class OracleLink:
     """Talks with shard 0 at `endpoint`; `vector(worker)` pulls a contribution, -1 the centre."""
 
     def __init__(
         self, endpoint: str, keys: control.Keys | None, oracle: Oracle, vector: Callable[[int], F32]
     ) -> None:
-        self._oracle, self._vector = oracle, vector
+        self._judge = Judge(oracle.losses, vector)
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = control.dealer(self._context, endpoint, keys)
         # NB: while shard 0 is away only the newest report is worth keeping.
         self._socket.sndhwm = 2
-        self._answer = Judged(0, 0)
         self._due = 0.0
 
     def serve(self, seconds: float) -> None:
@@ -99,22 +121,17 @@ class OracleLink:
     def _report(self) -> None:
         self._due = time.monotonic() + REPORT_SECONDS
         try:
-            self._socket.send(encode(self._answer), zmq.NOBLOCK)
+            self._socket.send(encode(self._judge.answer), zmq.NOBLOCK)
         except zmq.Again:
             return
 
     def _hear(self, frame: bytes) -> None:
         try:
-            question = decode(frame)
+            message = decode(frame)
         except ProtocolError:
             return
-        if not isinstance(question, Question):
-            return
-        if (question.number, question.term) != (self._answer.number, self._answer.term):
-            points = trials(self._vector, question.members, question.rate)
-            losses = self._oracle.losses(question.version, points)
-            self._answer = Judged(question.number, question.term, losses)
-        self._report()
+        if self._judge.hear(message):
+            self._report()
 
     def close(self) -> None:
         """Ends the connection."""

@@ -18,27 +18,26 @@ from asgd.host.warned import tell_warnings
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.rule import with_rule
-from asgd.worker.assemble import About, Assembled, assemble
-from asgd.worker.compute import Computation, prepare, refuse_stages_of_script
+from asgd.worker.assemble import Assembled, assemble
+from asgd.worker.compute import Computation, refuse_stages_of_script
 from asgd.worker.device.accelerator import limit_threads
 from asgd.worker.device.buffers import Buffers
 from asgd.worker.device.extras import leave_extras
 from asgd.worker.device.modes import start_training
 from asgd.worker.failing import tell
+from asgd.worker.granting import Reading
 from asgd.worker.keeping import Keeping
 from asgd.worker.kept_afar import Afar, object_store
 from asgd.worker.optimizing.of_task import rule_of
 from asgd.worker.optimizing.stepping import TaskOptimizer
-from asgd.worker.reading.data import dataset_size, guarantee, next_lease, open_batches, worker_environment
-from asgd.worker.replica import Reading, Replica
+from asgd.worker.prepared import prepared
+from asgd.worker.reading.data import dataset_size, next_lease, open_batches, worker_environment
+from asgd.worker.replica import Replica
 from asgd.worker.sending.asked import AskedLeases
 from asgd.worker.sending.leases import Leases
-from asgd.worker.task.agreeing import look
 from asgd.worker.task.build import build_task
 from asgd.worker.task.calling import Calling, silent
 from asgd.worker.task.entrypoint import is_script
-from asgd.worker.task.first_loss import first_loss
-from asgd.worker.task.probing import take_probe
 from asgd.worker.told import Told
 
 OWN_STATE_SECONDS = 60.0
@@ -69,16 +68,9 @@ def work(config: ProcessConfig, task: Task, leaving: list[int]) -> int:
     rule = rule_of(task, config.job.spec, config.job.document)
     spec = with_rule(config.job.spec, rule)
     config = replace(config, job=structs.replace(config.job, spec=spec))
-    looked = look(task)
-    probe = take_probe(task, spec)
     for line in silent(task) if config.index == 0 else []:
         say(line)
-    computation = prepare(task, spec, config.index)
-    digest = looked.digest(first_loss(task, spec, computation.flat, looked.raw))
-    about = About(
-        dataset=dataset_size(task, spec.entrypoint), guarantee=guarantee(task),
-        evaluates=task.evaluate is not None, digest=digest, announced=True, rule=rule,
-    )  # fmt: skip
+    computation, about, probe = prepared(task, spec, config.index, rule)
     told = task.evaluate is not None and spec.buffers != "recompute"
     parts = assemble(
         config, computation.flat, about, leaving=lambda: bool(leaving),

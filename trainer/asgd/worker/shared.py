@@ -36,6 +36,7 @@ from asgd.worker.task.build import build_task
 from asgd.worker.task.measuring import measured
 from asgd.worker.task.probing import take_probe
 from asgd.worker.users_code import is_theirs, sentence
+from asgd.worker.wishes import Observer
 
 CPU = torch.device("cpu")
 
@@ -152,13 +153,9 @@ class TorchWork:
             out[:] = self.flat.gather().numpy()
         return loss
 
-    def scalars(self, worker: int) -> dict[str, float]:
-        """What the loss function has returned beside the loss since the last time."""
-        return self._persons[worker].scalars.take()
-
-    def dropped(self, worker: int) -> None:
-        """The newest batch is left out."""
-        self._persons[worker].scalars.drop()
+    def observer(self, worker: int) -> Observer:
+        """Beside worker `worker`: knows what its loss function returns beside the loss."""
+        return _Beside(self._persons, worker)
 
     def equip(self, rule: WorkerStrategy, weights: F32, gradient: F32) -> Following | None:
         return equip(rule, self.task, self.spec, self.flat, (weights, gradient), brought=self.brought)
@@ -209,6 +206,19 @@ class _Person:
         self.buffers = buffers
         self.random = Randomness()
         self.scalars = Scalars()
+
+
+class _Beside(Observer):
+    """Of whoever is `worker` at the moment it is asked."""
+
+    def __init__(self, persons: Mapping[int, _Person], worker: int) -> None:
+        self._persons, self._worker = persons, worker
+
+    def scalars(self) -> dict[str, float]:
+        return self._persons[self._worker].scalars.take()
+
+    def dropped(self) -> None:
+        self._persons[self._worker].scalars.drop()
 
 
 class _Leased:

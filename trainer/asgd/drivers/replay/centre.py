@@ -20,6 +20,7 @@ from asgd.wire.messages import Fault, Reply, Welcome
 from asgd.wire.partition import CHUNK, shard_range
 from asgd.worker.sending.headers import Outcome, PeerIdentity, PushHeader
 from asgd.worker.sending.shards import Shards
+from asgd.worker.wishes import LATER, Later
 
 
 class Gone(Exception):
@@ -64,16 +65,20 @@ class TapeCentre:
             part = self.shards.channels[record.shard].part
             self.lanes[record.shard].weights = self._bring()[part.start : part.stop].copy()
 
+    def leave(self, reason: str = "") -> None:
+        """Nobody has to hear it."""
+
     # -- an exchange -------------------------------------------------------------------------------
 
-    def start(self, push: F32 | None, pull: F32 | None, meta: PushHeader) -> None:
-        """Begins an exchange: what is pushed lies in the lanes."""
+    def exchange(self, push: F32 | None, pull: F32 | None, meta: PushHeader, source: Any = None) -> Later:
+        """Begins an exchange: what is pushed lies in the lanes. How it went is `outcome`."""
         for lane in self.lanes:
             lane.sent, lane.busy = {}, True
         self.shards.start(push, pull, meta, 0.0)
+        return LATER
 
-    def outcome(self) -> Outcome | None:
-        """How the exchange went; None while a shard has not come so far. Raises Gone where the log ends before."""
+    def outcome(self) -> Outcome | Later:
+        """How it went; LATER while a shard has not come so far. Raises Gone where the log ends before."""
         if self._heard is None:
             heard = self._next()
             assert isinstance(heard, Heard)
@@ -81,7 +86,7 @@ class TapeCentre:
         for shard, (stop, _) in enumerate(self._heard.shards):
             self._feed(shard, stop)
         if any(self._left):
-            return None
+            return LATER
         self._close(self._heard)
         self._heard = None
         return self.shards.outcome()

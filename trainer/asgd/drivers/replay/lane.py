@@ -11,21 +11,21 @@ from typing import Any
 
 from asgd.kernel import F32
 from asgd.record.reading import Person, Recording
-from asgd.wire.messages import AnyMessage, Exchange, Message, Pull, Reply
+from asgd.wire.lanes import Fed
+from asgd.wire.messages import Exchange, Message, Pull, Reply
 from asgd.wire.partition import chunk_count
 
 Taken = tuple[int, int, int]
 """Term, chunk and stamp of an answer."""
 
 
-class TapeLane:
+class TapeLane(Fed):
     """A worker's way to a shard of `size` elements: what it says stays here until the shard's log comes to it.
 
     All chunks go at once: what the run's worker sent before it died is not known to the chunk.
     """
 
     name = "tape"
-    run = 1
 
     def __init__(self, size: int) -> None:
         self.window = self.announced = chunk_count(size)
@@ -44,20 +44,8 @@ class TapeLane:
                 message.meta = dict(message.meta)
             self.sent[message.chunk] = message, None if payload is None else memoryview(payload).cast("B")
 
-    def polls(self) -> list[tuple[Any, int]]:
-        return []
-
-    def returned(self) -> bool:
-        return False
-
     def waits(self, now: float) -> bool:
         return True
-
-    def receive(self) -> tuple[AnyMessage, Any] | None:
-        return None
-
-    def close(self) -> None:
-        return None
 
 
 class Mail:

@@ -35,8 +35,21 @@ from asgd.record.shard import ShardRecorder
 from asgd.server import saving
 from asgd.server.answers import PRIMARY, Sender
 from asgd.server.core import ServerCore
+from asgd.server.dispatch import Dispatch
 from asgd.server.shard import Shard
-from asgd.wire.messages import AnyMessage, Beaten, Bye, Command, Decided, Exchange, Hello, Init, Pull, Reply
+from asgd.wire.messages import (
+    AnyMessage,
+    Beaten,
+    Bye,
+    Command,
+    Decided,
+    Exchange,
+    Hello,
+    Init,
+    Message,
+    Pull,
+    Reply,
+)
 from asgd.wire.partition import chunk_slice
 
 BESIDE: Sender = "beside"
@@ -47,13 +60,13 @@ class Differs(Exception):
     """The replay has left the recorded run."""
 
 
-class ReplayedServer:
+class ReplayedServer(Dispatch):
     """Shard number `index` of `recording`."""
 
     def __init__(self, recording: Recording, index: int, mail: Mail) -> None:
         self.job, self.index, self._mail = recording.job, index, mail
         self._starts = list(recording.shards[index])
-        self._keep = recording.saves_needed()
+        self._saves = recording.saves_needed()
         self.snapshots: dict[int, saving.Restored] = {}
         """By number of the save."""
         self._made: dict[int, int] = {}
@@ -97,11 +110,8 @@ class ReplayedServer:
                 self._start()
                 return True
             return False
-        try:
-            if not self._carry_out(record):
-                return False
-        except ProtocolError as error:
-            raise self.tape.contradiction() from error
+        if not self._carry_out(record):
+            return False
         if self.tape.at == at:
             raise self.tape.contradiction()
         return True
@@ -124,7 +134,7 @@ class ReplayedServer:
             case Closed():
                 self._close(record)
             case Saved():
-                if record.save in self._keep:
+                if record.save in self._saves:
                     self.snapshots[record.save] = self.snapshot(record.save)
                 self.shard.recorder.saved(record.save)
             case Ended():
@@ -184,14 +194,22 @@ class ReplayedServer:
 
     # -- to workers --------------------------------------------------------------------------------
 
-    def _receive(self, sender: Sender, message: AnyMessage, payload: Any = None) -> None:
-        for _, answer, body in self.core.receive(sender, message, payload, 0.0):
-            if isinstance(answer, Reply) and answer.verdict != "waiting":
-                assert isinstance(message, Exchange | Pull)
-                self._answer((message.index, message.incarnation), answer, body)
+    def now(self) -> float:
+        return 0.0
 
-    def _answer(self, person: Person, reply: Reply, body: Any) -> None:
-        """Keeps an answer that the worker took."""
+    def refused(self, core: ServerCore, sender: Sender, message: AnyMessage, error: ProtocolError) -> None:
+        raise self.tape.contradiction() from error
+
+    def _receive(self, sender: Sender, message: AnyMessage, payload: Any = None) -> None:
+        self.serve(self.core, sender, message, payload)
+
+    def send(self, to: Any, message: Message, body: Any) -> None:
+        if isinstance(message, Reply) and message.verdict != "waiting":
+            _, index, incarnation = to
+            self._keep((index, incarnation), message, body)
+
+    def _keep(self, person: Person, reply: Reply, body: Any) -> None:
+        """An answer, if the worker took it."""
         wanted = self._wanted[reply.stamp]
         if (person, reply.chunk) in wanted:
             wanted.remove((person, reply.chunk))
@@ -247,8 +265,7 @@ class ReplayedServer:
             self._receive(BESIDE, Command("stop", "stopped"))
         else:
             self._receive(PRIMARY, Beaten(stop="stopped"))
-        for sender, pull in self.core.released():
-            self._receive(sender, pull)
+        self.release(self.core)
 
     # -- rounds and saves --------------------------------------------------------------------------
 

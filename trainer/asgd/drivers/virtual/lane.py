@@ -9,25 +9,25 @@ import numpy as np
 
 from asgd.drivers.virtual.network import Network
 from asgd.drivers.virtual.server import VirtualServer
-from asgd.wire.lanes import WINDOW
+from asgd.wire.lanes import WINDOW, Fed
 from asgd.wire.messages import AnyMessage, Message
 
 
-class VirtualLane:
-    """One way of a worker, known to the network as `owner`, to one shard; answers come to `hear`.
+class VirtualLane(Fed):
+    """One way of a worker, known to the network as `owner`, to one shard; answers go to `arrived`.
 
     It leads to one server as long as that lives, and then to whichever serves the shard.
     """
 
     name = "virtual"
     window = announced = WINDOW
-    run = 1
 
     def __init__(self, owner: Any, servers: list[VirtualServer], shard: int, network: Network) -> None:
         self.owner, self._servers, self._shard, self._network = owner, servers, shard, network
         self._server = servers[shard]
         self._start = self._server.starts
-        self.hear: Callable[[AnyMessage, Any], None] = lambda message, payload: None
+        self.arrived: Callable[[AnyMessage, Any], None] = lambda message, payload: None
+        """The server's answer is here."""
 
     def send(self, message: Message, payload: Any = None) -> None:
         # What is on its way must not change when its sender goes on.
@@ -42,16 +42,6 @@ class VirtualLane:
             self._server = self._servers[self._shard]
         return self._server
 
-    def arrived(self, message: AnyMessage, payload: Any) -> None:
-        """The server's answer is here."""
-        self.hear(message, payload)
-
-    def receive(self) -> tuple[AnyMessage, Any] | None:
-        return None
-
-    def polls(self) -> list[tuple[Any, int]]:
-        return []
-
     def returned(self) -> bool:
         """The server was started again."""
         before, self._start = self._start, self._look().starts
@@ -60,6 +50,3 @@ class VirtualLane:
     def waits(self, now: float) -> bool:
         """A network that loses nothing need not be given anything twice."""
         return not self._network.loses
-
-    def close(self) -> None:
-        return None

@@ -8,44 +8,32 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.network import Network
-from asgd.drivers.virtual.store import MemoryStore
-from asgd.errors import ProtocolError
 from asgd.kernel import F32
-from asgd.server.answers import PRIMARY, Answer, Sender
+from asgd.server.answers import PRIMARY, Sender
 from asgd.server.coordinator import Coordinator
-from asgd.server.core import TICK_SECONDS, ServerCore
+from asgd.server.core import ServerCore
+from asgd.server.dispatch import Dispatch
 from asgd.server.rollback import Rollback
+from asgd.server.saves.in_process import MemoryStore
 from asgd.server.saves.saver import carry_out
-from asgd.server.saving import Outcome, StoreFacts, WritePart
+from asgd.server.saving import StoreFacts, WritePart
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
 from asgd.spec.status import Status
 from asgd.spec.types import Job
-from asgd.wire.messages import (
-    AnyMessage,
-    Beat,
-    Bye,
-    Exchange,
-    Hello,
-    Init,
-    Judged,
-    Message,
-    Pull,
-    Question,
-)
-from asgd.worker.oracle import trials
+from asgd.wire.messages import OF_AVERAGE, AnyMessage, Beat, Bye, Exchange, Hello, Init, Message, Pull
+from asgd.worker.oracle import Judge
 from asgd.world.models import World
 
-__all__ = ["TICK_SECONDS", "Cluster", "VirtualServer"]
 
-
-class VirtualServer:
+class VirtualServer(Dispatch):
     """Shard `index` of the job. `core` is its process of this moment; None while it is down."""
 
     def __init__(self, cluster: Cluster, index: int, starts: int = 0) -> None:
@@ -91,13 +79,14 @@ class VirtualServer:
         self._waiting.clear()
         self._lives += 1
 
-    def tick(self) -> None:
+    def pass_time(self) -> None:
         """A tenth of a second has passed."""
-        if self.core is None:
+        core = self.core
+        if core is None:
             return
-        self._send_all(self.core.tick(self.cluster.clock.now))
-        self._go_on(self.core)
-        if self.core and (back := self.core.back(self.cluster.clock.now)):
+        self.tick(core)
+        self._save(core)
+        if back := core.back(self.now()):
             self.crash()
             self.start(back)
 
@@ -153,27 +142,18 @@ class VirtualServer:
     def _serve(self, sender: Sender, message: AnyMessage, payload: Any) -> None:
         core = self.core
         assert core is not None
-        self._take(core, sender, message, payload)
+        self.serve(core, sender, message, _bytes(payload))
         self._go_on(core)
-
-    def _take(self, core: ServerCore, sender: Sender, message: AnyMessage, payload: Any) -> None:
-        try:
-            self._send_all(core.receive(sender, message, _bytes(payload), self.cluster.clock.now))
-        except ProtocolError as error:
-            self._send(sender, core.refuse(sender, message, "protocol", str(error)), None)
 
     def _go_on(self, core: ServerCore) -> None:
         """What the core can do now that it could not before."""
-        self._send_all(core.settle(self.cluster.clock.now))
-        for sender, pull in core.released():
-            self._take(core, sender, pull, None)
+        self.settle(core)
         self._save(core)
 
-    def _send_all(self, answers: Iterable[Answer]) -> None:
-        for to, message, body in answers:
-            self._send(to, message, body)
+    def now(self) -> float:
+        return self.cluster.clock.now
 
-    def _send(self, to: Any, message: Message, body: Any) -> None:
+    def send(self, to: Any, message: Message, body: Any) -> None:
         network, body = self.cluster.network, None if body is None else np.array(body)
         if to == PRIMARY:
             first = self.cluster.servers[0]
@@ -190,16 +170,12 @@ class VirtualServer:
         wish = core.wish(clock.now) if store else None
         if store is None or wish is None:
             return
-        work: Any = wish
+        work = wish
         if isinstance(wish, WritePart):
-            work = WritePart(
-                wish.number, wish.shard, wish.shards, wish.term, wish.span,
-                {name: array.copy() for name, array in wish.arrays.items()}, wish.meta,
-            )  # fmt: skip
+            work = replace(wish, arrays={name: array.copy() for name, array in wish.arrays.items()})
 
         def written() -> None:
-            found = carry_out(store, work, lambda: clock.now)
-            outcome = Outcome(wish, found.done, found.error, found.part, found.time, found.fenced)
+            outcome = replace(carry_out(store, work, lambda: clock.now), wish=wish)
             if outcome.fenced:
                 self.crash()
                 return
@@ -242,7 +218,7 @@ class Cluster:
         """What happens every tenth of a second."""
         self._oracle.beat()
         for server in (*self.servers, *self.replaced):
-            server.tick()
+            server.pass_time()
         self.replaced = [server for server in self.replaced if server.core]
 
     def replace(self, index: int) -> None:
@@ -257,31 +233,18 @@ class Cluster:
         for server in self.servers:
             server.ask(Bye("worker", index, incarnation, lost=True))
 
-    def contribution(self, worker: int) -> F32:
-        """What `worker` gave to the open round (N,), -1 for the centre; zeros where a shard does not hold it."""
-        parts = []
-        for server in self.servers:
-            state = server.shard.state
-            given = state.inbox.get(worker)
-            parts.append(
-                given.vector if given else np.zeros_like(state.weights) if worker >= 0 else state.weights
-            )
-        return np.concatenate(parts)
-
     # -- what it looks like ------------------------------------------------------------------------------------
 
-    def answer(self) -> Any:
-        """The job's answer: the (N,) vector that an evaluator pulls."""
+    def pull(self, of: int = -1) -> F32:
+        """What an evaluator pulls: the job's answer (N,), or what else `Pull.of` names."""
+        asked = Pull("evaluator", 0, 1, chunk=0, request=0, of=of)
         shards = [server.shard for server in self.servers]
-        parts = [
-            shard.strategy.answer(shard.state, slice(0, shard.state.weights.size), -1) for shard in shards
-        ]
+        parts = [shard.weights(asked, -1, shard.chunks) for shard in shards]
         return np.concatenate([part for part in parts if part is not None])
 
     def average(self) -> F32:
         """The (N,) moving average of the centre (`evaluation.ema`)."""
-        shards = [server.shard for server in self.servers]
-        return np.concatenate([shard.average.read(shard.state.weights, slice(None)) for shard in shards])
+        return self.pull(OF_AVERAGE)
 
     def status(self) -> Status:
         """The job at this moment, as shard 0 tells it."""
@@ -297,25 +260,23 @@ class VirtualOracle:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._answer = Judged(0, 0)
+        self._judge = Judge(self._losses, cluster.pull)
+
+    def _losses(self, version: int, points: Iterable[F32]) -> list[float]:
+        assert self._cluster.oracle
+        return self._cluster.oracle(version, points)
 
     def beat(self) -> None:
         """Its sign of life."""
         first = self._cluster.servers[0]
         if self._cluster.oracle and first.core and first.core.rounds and first.core.rounds.inquiry:
             first.receive(self, Beat("evaluator", 0, 1), None)
-            first.receive(self, self._answer, None)
+            first.receive(self, self._judge.answer, None)
 
     def arrived(self, message: AnyMessage, payload: Any) -> None:
         """Shard 0 asks something."""
-        losses = self._cluster.oracle
-        if not isinstance(message, Question) or losses is None:
-            return
-        if (message.number, message.term) != (self._answer.number, self._answer.term):
-            points = trials(self._cluster.contribution, message.members, message.rate)
-            found = losses(message.version, points)
-            self._answer = Judged(message.number, message.term, found)
-        self._cluster.servers[0].receive(self, self._answer, None)
+        if self._cluster.oracle and self._judge.hear(message):
+            self._cluster.servers[0].receive(self, self._judge.answer, None)
 
 
 def _bytes(payload: Any) -> Any:

@@ -7,17 +7,18 @@ lose or hold back what it is given, and with a `store` servers may crash and com
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from asgd.algorithms.attacks import Attack, Eavesdropper
 from asgd.drivers.virtual.clock import Clock
 from asgd.drivers.virtual.network import Network
-from asgd.drivers.virtual.server import TICK_SECONDS, Cluster
-from asgd.drivers.virtual.store import MemoryStore
+from asgd.drivers.virtual.server import Cluster
 from asgd.drivers.virtual.worker import VirtualWorker
 from asgd.kernel import F32
-from asgd.server.core import ServerCore
+from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.improving import improves
+from asgd.server.saves.in_process import MemoryStore
 from asgd.spec.status import BestView, Status
 from asgd.spec.types import AVERAGE_PREFIX, Job
 from asgd.worker.shared import Work
@@ -59,20 +60,24 @@ class Simulation:
             if index not in late:
                 self._start(index)
         for mishap in world.joins:
-            self._plan(mishap, self._join)
-        for mishap in world.deaths:
-            self._plan(mishap, self._kill)
-        for mishap in world.pauses:
-            self._plan(mishap, self._pause)
-        for mishap in world.hangs:
-            self._plan(mishap, self._hang)
+            self.clock.after(mishap.at, partial(self._start, mishap.index))
+        self._plan(world.deaths, self._kill)
+        self._plan(world.pauses, lambda worker, mishap: worker.pause(mishap.seconds))
+        self._plan(world.hangs, lambda worker, mishap: worker.hang())
         self._tick()
         self._evaluate_often()
 
     # -- workers -----------------------------------------------------------------------------------------------------
 
-    def _plan(self, mishap: Mishap, action: Callable[[Mishap], None]) -> None:
-        self.clock.after(mishap.at, lambda: action(mishap))
+    def _plan(self, mishaps: Iterable[Mishap], strikes: Callable[[VirtualWorker, Mishap], None]) -> None:
+        """Each strikes its worker, if that has come by then."""
+
+        def strike(mishap: Mishap) -> None:
+            if worker := self.workers.get(mishap.index):
+                strikes(worker, mishap)
+
+        for mishap in mishaps:
+            self.clock.after(mishap.at, partial(strike, mishap))
 
     def _start(self, index: int) -> None:
         self._incarnations[index] = self._incarnations.get(index, self._former) + 1
@@ -80,34 +85,15 @@ class Simulation:
         how = self._liars.get(index)
         attack = Attack(how, index, self._heard) if how else None
         worker = self.workers[index] = VirtualWorker(
-            self.cluster,
-            self.work,
-            index,
-            self._incarnations[index],
-            factor,
-            heard=self._heard,
-            attack=attack,
+            self.cluster, self.work, index, self._incarnations[index], factor, heard=self._heard, attack=attack,
             ended=lambda: self.clock.after(self.world.detect_seconds, lambda: self._start(index)),
-        )
+        )  # fmt: skip
         self.clock.after(0.0, worker.start)
 
-    def _join(self, mishap: Mishap) -> None:
-        self._start(mishap.index)
-
-    def _pause(self, mishap: Mishap) -> None:
-        if worker := self.workers.get(mishap.index):
-            worker.pause(mishap.seconds)
-
-    def _hang(self, mishap: Mishap) -> None:
-        if worker := self.workers.get(mishap.index):
-            worker.hang()
-
-    def _kill(self, mishap: Mishap) -> None:
-        worker = self.workers.get(mishap.index)
-        if worker is None or not worker.alive:
-            return
-        worker.die()
-        self._notice(worker, mishap.seconds)
+    def _kill(self, worker: VirtualWorker, mishap: Mishap) -> None:
+        if worker.alive:
+            worker.die()
+            self._notice(worker, mishap.seconds)
 
     def _notice(self, worker: VirtualWorker, seconds: float) -> None:
         """Whoever has started the worker tells of its end, and starts it again in so many seconds."""
@@ -200,8 +186,7 @@ class Simulation:
 
     def answer(self) -> F32:
         """The (N,) weights that are the job's answer."""
-        answer: F32 = self.cluster.answer()
-        return answer
+        return self.cluster.pull()
 
     def advance(self) -> bool:
         """Lets the next thing happen; False when nothing is left to happen: the job is over."""

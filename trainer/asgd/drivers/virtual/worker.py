@@ -19,15 +19,16 @@ from asgd.drivers.virtual.server import Cluster
 from asgd.errors import TryAgain
 from asgd.kernel import F32
 from asgd.wire.ask import ASK_AGAIN_SECONDS
-from asgd.wire.messages import AnyMessage, Beat, Beaten, Bye, Granted, Hello, Lease
-from asgd.wire.partition import named_sizes, named_tensors
+from asgd.wire.messages import AnyMessage, Beat, Beaten, Granted, Hello, Lease
+from asgd.wire.partition import named_tensors
 from asgd.wire.rule import with_rule
 from asgd.worker import wishes
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.backward import studied
 from asgd.worker.device.vectors import ArrayVectors
-from asgd.worker.reading.leased import WAIT, LeasedBatch, Waiting
+from asgd.worker.fitted import fitted
 from asgd.worker.reading.leased import Lease as Range
+from asgd.worker.reading.leased import LeasedBatch, Waiting, range_of
 from asgd.worker.sending.channel import HELLO_SECONDS, RETRY_SECONDS, Channel
 from asgd.worker.sending.headers import BEAT_SECONDS, PeerIdentity
 from asgd.worker.sending.leases import Asking, Leases
@@ -49,12 +50,6 @@ class VirtualWorker:
         self.cluster, self.work, self.index, self.incarnation = cluster, work, index, incarnation
         brought: bytes = getattr(work, "brought", b"")
         self._clock, spec = cluster.clock, with_rule(cluster.job.spec, brought)
-        chosen = halves(spec)
-        rule = chosen.worker()
-        if rule.hyper.grouped:
-            rule.hyper.lay_out(named_sizes(work.tensors))
-        rule.judge = lambda weights: work.judge(index, weights)
-        rule.describe(named_tensors(work.tensors or b"[]"))
         self._random = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence([0x51, spec.seed, index, incarnation]))
         )
@@ -67,14 +62,20 @@ class VirtualWorker:
         self.vectors = ArrayVectors(
             work.size, lambda vector: None if attack else heard.heard.update({index: vector})
         )
-        following = work.equip(rule, self.vectors.weights, self.vectors.gradient)
-        split, shards = chosen.pulls_wait, len(cluster.servers)
-        lanes = [self._lane(shard) for shard in range(shards)]
-        self.shards = Shards.over(lanes, identity, spec.codec, split=split)
+        rule, following = fitted(
+            spec, named_tensors(work.tensors or b"[]"),
+            equip=lambda rule: work.equip(rule, self.vectors.weights, self.vectors.gradient),
+            judge=lambda: lambda weights: work.judge(index, weights),
+        )  # fmt: skip
+        lanes = [self._lane(shard) for shard in range(len(cluster.servers))]
+        self.shards = Shards.over(lanes, identity, spec.codec, split=halves(spec).pulls_wait)
         for channel in self.channels:
             self._listen(channel)
-        beside, data = _Beside(work, index), work.dataset
-        self.core = WorkerCore(spec, rule, self.vectors, shards, dataset=data, attack=attack, observer=beside)
+        # Made-up problems have nothing to tell beside the loss.
+        observer = getattr(work, "observer", lambda worker: None)(index)
+        self.core = WorkerCore(
+            spec, rule, self.vectors, len(lanes), dataset=work.dataset, attack=attack, observer=observer
+        )
         self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds = self._leases.holds
         self.core.following = following
@@ -98,9 +99,9 @@ class VirtualWorker:
             wishes.Next: lambda wish: self._next(),
             wishes.Compute: self._compute,
             wishes.Sleep: self._sleep,
-            wishes.Leave: self._leave,
+            wishes.Leave: lambda wish: self.shards.leave(wish.reason),
         }
-        self._beats.hear = self._beaten
+        self._beats.arrived = self._beaten
         self._ended = ended
 
     def _lane(self, shard: int) -> VirtualLane:
@@ -109,7 +110,7 @@ class VirtualWorker:
     def _listen(self, channel: Channel) -> None:
         lane = channel.lane
         assert isinstance(lane, VirtualLane)
-        lane.hear = lambda message, payload: self._arrived(channel, message, payload)
+        lane.arrived = lambda message, payload: self._arrived(channel, message, payload)
 
     @property
     def weights(self) -> F32:
@@ -225,10 +226,6 @@ class VirtualWorker:
         self._after(wish.seconds, lambda: self._go_on(None))
         return LATER
 
-    def _leave(self, wish: wishes.Leave) -> None:
-        for channel in self.channels:
-            channel.lane.send(Bye("worker", self.index, self.incarnation, reason=wish.reason))
-
     # -- waiting for servers -----------------------------------------------------------------------
 
     def _wait(self, what: type) -> wishes.Later:
@@ -267,11 +264,7 @@ class VirtualWorker:
 
     def _lease(self) -> Range | Waiting | None:
         granted, self._granted = self._granted, None
-        if granted is None:
-            return Waiting.ASK
-        if granted.over:
-            return None
-        return WAIT if granted.wait else (granted.epoch, granted.start, granted.stop)
+        return range_of(granted) if granted else Waiting.ASK
 
     def _ask(self, asking: Asking, question: Lease | Hello) -> None:
         """Asks shard 0, again and again until it answers; the same answer twice is heard once."""
@@ -288,7 +281,7 @@ class VirtualWorker:
                 lane.send(question)
                 self._after(ASK_AGAIN_SECONDS, again)
 
-        lane.hear = hear
+        lane.arrived = hear
         again()
 
     def _told(self, asking: Asking, answer: AnyMessage) -> None:
@@ -314,17 +307,3 @@ class VirtualWorker:
         read = studied(self._batches.load(item), self.core.attack)
         loss = self.work.gradient(self.index, self.weights, read, self.vectors.gradient)
         self._go_on(wishes.Computed(loss))
-
-
-class _Beside(wishes.Observer):
-    """Asks the work what its loss function has returned beside the loss; made-up problems have nothing of that."""
-
-    def __init__(self, work: Work, index: int) -> None:
-        self._work, self._index = work, index
-
-    def scalars(self) -> dict[str, float]:
-        found: dict[str, float] = getattr(self._work, "scalars", lambda worker: {})(self._index)
-        return found
-
-    def dropped(self) -> None:
-        getattr(self._work, "dropped", lambda worker: None)(self._index)

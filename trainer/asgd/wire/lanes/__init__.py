@@ -56,3 +56,21 @@ class Lane(Protocol):
 
     def close(self) -> None:
         """Ends the connection; what is queued may still go out."""
+
+
+class Fed:
+    """What lanes have in common whose two ends live in one process: what arrives is handed to the worker's channel."""
+
+    run = 1
+
+    def polls(self) -> list[tuple[Any, int]]:
+        return []
+
+    def receive(self) -> tuple[AnyMessage, Any] | None:
+        return None
+
+    def returned(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        return None

@@ -22,7 +22,7 @@ from asgd.worker.scalars import Scalars
 
 Early = Callable[[LeasedBatch, Tensor, float, float], AbstractContextManager[None]]
 """Told of a batch's last backward pass, which runs in it: the batch, its last loss, the loss of the micro-batches
-before it, the last one's share. See `Replica.pushing`."""
+before it, the last one's share. See `Granting.pushing`."""
 
 
 def studied(item: LeasedBatch, attack: Attack | None) -> LeasedBatch:

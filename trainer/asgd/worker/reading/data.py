@@ -26,7 +26,7 @@ from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.reading.batches import LeasedBatches, StreamedBatches
-from asgd.worker.reading.leased import WAIT, Lease, LeasedBatch, Leasing, NextLease, Waiting
+from asgd.worker.reading.leased import Lease, LeasedBatch, Leasing, NextLease, Waiting, range_of
 
 _USERS_FAULTS = (
     ArithmeticError,
@@ -73,12 +73,7 @@ def next_lease(leasing: Leasing, over: Callable[[], bool]) -> NextLease:
     """The ranges of `leasing` as a reader asks for them; none once it is `over`."""
 
     def ask() -> Lease | Waiting | None:
-        if over():
-            return None
-        granted = leasing.next()
-        if granted.over:
-            return None
-        return WAIT if granted.wait else (granted.epoch, granted.start, granted.stop)
+        return None if over() else range_of(leasing.next())
 
     return ask
 

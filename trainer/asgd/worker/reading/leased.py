@@ -35,6 +35,13 @@ the worker can push what it has computed; then it is asked again.
 """
 
 
+def range_of(granted: Granted) -> Lease | Waiting | None:
+    """Shard 0's answer as `NextLease` gives it."""
+    if granted.over:
+        return None
+    return WAIT if granted.wait else (granted.epoch, granted.start, granted.stop)
+
+
 @dataclass(frozen=True, slots=True)
 class LeasedBatch:
     """A batch, how many samples it holds, and the (epoch, start, stop) it visits; no visits for a stream."""

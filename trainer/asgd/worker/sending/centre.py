@@ -21,7 +21,6 @@ from asgd.spec.types import Codec
 from asgd.wire.control import Keys
 from asgd.wire.lanes import shm
 from asgd.wire.lanes.bulk import BulkLane
-from asgd.wire.messages import Bye
 from asgd.worker.sending.channel import Channel
 from asgd.worker.sending.headers import Outcome, PeerIdentity, PushHeader
 from asgd.worker.sending.patience import Patience
@@ -154,11 +153,9 @@ class Centre:
 
     def leave(self, reason: str = "") -> None:
         """Says goodbye to every shard and closes; `failed`: whoever leaves is lost."""
-        who = self.identity
-        for channel in self.channels:
-            lost = reason == "failed"
-            channel.lane.send(Bye(who.role, who.index, who.incarnation, lost=lost, reason=reason))
-            channel.lane.close()
+        self.shards.leave(reason)
+        for lane in self.lanes:
+            lane.close()
         self._context.destroy(linger=500)
         if self.segment:
             self.segment.remove()

@@ -13,6 +13,7 @@ from typing import Protocol
 from asgd.kernel import F32
 from asgd.spec.types import Codec
 from asgd.wire.lanes import Lane
+from asgd.wire.messages import Bye
 from asgd.wire.partition import shard_range
 from asgd.worker.sending.channel import Channel, at_once
 from asgd.worker.sending.headers import Outcome, PeerIdentity, PushHeader
@@ -77,6 +78,12 @@ class Shards:
                 None if push is None else push[part], meta, None if pull is None else pull[part], now,
                 partial(source.ready, channel.shard) if source else at_once,
             )  # fmt: skip
+
+    def leave(self, reason: str) -> None:
+        """Says goodbye to every shard; `failed`: whoever leaves is lost."""
+        for channel in self.channels:
+            who, lost = channel.identity, reason == "failed"
+            channel.lane.send(Bye(who.role, who.index, who.incarnation, lost=lost, reason=reason))
 
     @property
     def busy(self) -> bool:

@@ -14,7 +14,8 @@ import operator
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -82,6 +83,23 @@ def _import(place: str, folders: list[Path]) -> ModuleType:
     except (Exception, SystemExit) as error:
         # Whatever users' code raises while it is imported is theirs to mend; the sentence says where.
         raise UserError(f"spec.entrypoint: importing {place} failed: {sentence(error)}") from error
+
+
+@contextmanager
+def code_in(folder: Path) -> Iterator[None]:
+    """This process looks for entrypoints in `folder` too, as the processes of a run do; then it is none of them again.
+
+    What users' code was told of the job by its environment (`Env`) is as before afterwards.
+    """
+    before = {name: os.environ.get(name) for name in Env}
+    os.environ[Env.JOB_FOLDER] = str(folder)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def expose(spec: JobSpec) -> list[Path]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from asgd.drivers.virtual.faults.invariants import History, Ledger, PushName
-from asgd.drivers.virtual.store import MemoryStore
 from asgd.kernel import F32
 from asgd.record.recorder import Recorder
 from asgd.server.core import ServerCore
+from asgd.server.saves.in_process import MemoryStore
 from asgd.server.shard import Shard
 from asgd.wire.messages import Decided, Exchange, Hello, Pull
 from asgd.wire.reports import Part

@@ -1,4 +1,4 @@
-"""A checkpoint store of the virtual cluster: what `server/saves/store.py` keeps in files is kept in memory here.
+"""A checkpoint store of servers that share this process, in virtual time: what `store.py` keeps in files is kept here.
 
 What is written is a copy, as on a disk: it survives the servers. It may be slow (`seconds` a call to it) or refuse
 (`refusal`); a server that crashes while it waits loses what was under way.

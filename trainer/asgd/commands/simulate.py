@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,9 +24,9 @@ from asgd.kernel import F32
 from asgd.report import curves, summary
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
-from asgd.spec.environment import Env
 from asgd.spec.status import Status
 from asgd.wire.partition import by_name, named_tensors
+from asgd.worker.task.entrypoint import code_in
 from asgd.world import models
 from asgd.world.calibration import calibrate
 from asgd.world.models import World
@@ -71,13 +70,16 @@ def world(arguments: argparse.Namespace, workers: int) -> World:
 
 def run(job: Job, folder: Path, described: World, asked_output: str | None, make_display: MakeDisplay) -> int:
     """Simulates `job`, whose file lies in `folder`; returns the exit code. Raises UserError."""
-    with choose_output(job, asked_output) as output:
-        return _run(job, folder, described, output, make_display)
+    with (
+        choose_output(job, asked_output) as output,
+        code_in(sent.keep(job.spec.entrypoint, folder, output.folder)),
+    ):
+        return _run(job, described, output, make_display)
 
 
-def _run(job: Job, folder: Path, described: World, output: Output, make_display: MakeDisplay) -> int:
+def _run(job: Job, described: World, output: Output, make_display: MakeDisplay) -> int:
     from asgd.drivers.virtual.simulation import Simulation
-    from asgd.drivers.virtual.store import MemoryStore
+    from asgd.server.saves.in_process import MemoryStore
     from asgd.worker.device.flat import kinds
     from asgd.worker.shared import TorchWork  # torch takes a second to load
 
@@ -88,8 +90,6 @@ def _run(job: Job, folder: Path, described: World, output: Output, make_display:
         if job.spec.logging:
             display.note("spec.logging: a simulation starts no loggers; its series are in history.jsonl")
         output.file("job.yaml").write_text(dump_job(job), encoding="utf-8")
-        # Where an entrypoint that is a file is looked for.
-        os.environ[Env.JOB_FOLDER] = str(sent.keep(job.spec.entrypoint, folder, output.folder))
         work = TorchWork(job.spec)
 
         def observe(status: Status) -> None:

@@ -6,7 +6,6 @@ only when the weights are equal, with 1 when they are not: then it says which pu
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -22,10 +21,10 @@ from asgd.kernel import F32
 from asgd.record import run as recording
 from asgd.record.reading import Recording, load
 from asgd.report import units
-from asgd.spec.environment import Env
 from asgd.wire.partition import by_name
 from asgd.worker.device.flat import layout_of
 from asgd.worker.task.build import build_task
+from asgd.worker.task.entrypoint import code_in
 
 DIFFERENT = 1
 
@@ -57,15 +56,15 @@ def replay(folder: Path, until: int | None, dump: str | None) -> tuple[Result, s
         raise UserError(f"--until: {until} is no update; allowed: 1 and more")
     recorded = load(folder)
     drop_ranks()
-    os.environ[Env.JOB_FOLDER] = str(folder.absolute() / recorded.run.job_folder)
-    try:
-        ending = Stage(recorded, until).run()
-    except Differs as error:
-        result = Result(False, 0, [], "", recorded.run.weights, str(error))
-    else:
-        result = _compare(recorded, ending, until)
-        if dump is not None:
-            _dump(Path(dump), ending.weights, recorded)
+    with code_in(folder.absolute() / recorded.run.job_folder):
+        try:
+            ending = Stage(recorded, until).run()
+        except Differs as error:
+            result = Result(False, 0, [], "", recorded.run.weights, str(error))
+        else:
+            result = _compare(recorded, ending, until)
+            if dump is not None:
+                _dump(Path(dump), ending.weights, recorded)
     return result, _say(result, recorded, until)
 
 

@@ -1,13 +1,16 @@
-"""The options of `asgd simulate`; apart from the rest so that the command line starts without it."""
+"""The options of `asgd simulate` and `asgd replay`; apart from both so that the command line starts without them."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_simulate(parser: argparse.ArgumentParser) -> None:
     """The options of `asgd simulate` beside those of `asgd run`."""
     option = parser.add_argument
     option("--workers", type=int, metavar="N", help="as --set workers.replicas=N")
@@ -93,3 +96,20 @@ def _add_mishaps(option: Callable[..., Any]) -> None:
         help="rehearse the job under faults that follow from SEED, with a task that costs nothing; the exit code is 3"
         " if something breaks that must hold",
     )
+
+
+def add_replay(parser: argparse.ArgumentParser) -> None:
+    """The command line of `asgd replay`."""
+    parser.add_argument("run", metavar="DIR", help="where `asgd run` left its results")
+    parser.add_argument("--until", type=int, metavar="UPDATE", help="end after this update")
+    parser.add_argument("--dump", metavar="FILE", help="write the weights to a safetensors file")
+    parser.add_argument("--json", action="store_true", help="say the result as JSON")
+
+
+def set_threads(run: Path) -> None:
+    """As many threads as the run's processes had. NB: libraries read this once, when they are loaded."""
+    try:
+        told = json.loads((run / "replay" / "run.json").read_text(encoding="utf-8"))
+        os.environ["OMP_NUM_THREADS"] = str(told["threads"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # the replay says what is wrong
