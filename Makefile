@@ -9,7 +9,7 @@ TESTS := tests/unit tests/checks tests/local tests/users
 # NB: tests are compiled with their asserts rewritten, for 10 s in each process of pytest; the next ones find it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test fast test-all test-python e2e cluster matrix crossings pictures lint format generate cluster-api clean
+.PHONY: help run test fast test-all test-python e2e cluster matrix crossings pictures docs release lint format generate cluster-api clean
 help: ## say what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -22,6 +22,11 @@ help: ## say what the targets do
 	@$(PY) -m compileall -q trainer operator bench
 	@touch $@
 
+# What only the docs need, beside the project's own environment.
+.venv-docs/.ready: uv.lock | $(filter .tools/bin/uv,$(UV))
+	UV_PROJECT_ENVIRONMENT=.venv-docs $(UV) sync --quiet --frozen --only-group docs
+	@touch $@
+
 run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
 	.venv/bin/asgd run examples/digits.yaml
 
@@ -31,7 +36,7 @@ test: .venv/.ready ## lint, types, units, checks and the promises of the README 
 fast: .venv/.ready
 	$(PYTEST) -m "not slow" --durations=10 --durations-min=5 $(TESTS)
 
-test-all: test test-python cluster-api ## what `make test` leaves out, too: slow cases, more examples, a real API server, charts; needs Go
+test-all: test test-python cluster-api .venv-docs/.ready ## what `make test` leaves out, too: slow cases, more examples, a real API server, charts; needs Go
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "slow or hypothesis" $(TESTS)
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow" tests/api tests/chart tests/cluster tests/gpu --ignore=tests/cluster/test_node_tier.py
 
@@ -49,6 +54,12 @@ crossings: .venv/.ready ## every option x every strategy in virtual time; writes
 
 pictures: .venv/.ready ## the pictures of docs/strategies.md, from simulations of the examples
 	$(PY) tools/strategy_pictures.py
+
+docs: .venv-docs/.ready ## the docs as a site, into site/: readable and searchable without a network; a link to nothing fails
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+release: .venv/.ready ## the newest commit as wheel, sdist, chart, install.yaml, SBOM, images and checksums, into dist/; needs helm
+	UV=$(UV) $(PY) tools/release.py dist $(if $(REGISTRY),--registry $(REGISTRY))
 
 cluster: ## build what the two-node cluster needs: its Go programs, once, into a cache, and both images
 	python3 -m tests.cluster build
@@ -73,4 +84,4 @@ generate: .venv/.ready ## refresh what is made from crds/
 	$(PY) tools/generate.py
 
 clean: ## remove everything that make made
-	rm -rf .venv .tools build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-docs .tools build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,5 +1,6 @@
 """Writes what is made: from the CRD the loader's JSON, the reference and the chart's CRD; from `asgd.spec` its tables;
-from the code that serves metrics theirs; from `dashboards` those for Grafana.
+from the code that serves metrics theirs; from `dashboards` those for Grafana; from pyproject.toml the version wherever
+else it stands.
 
 `make generate` writes, `make lint` calls it with `--check` and fails when a committed file is out of date.
 """
@@ -10,10 +11,14 @@ import json
 import sys
 from pathlib import Path
 
+import chart_values
+import command_line
 import commands
 import dashboards
 import exposition
+import python_api
 import records
+import versions
 import yaml
 from reference import environment, page
 
@@ -34,6 +39,10 @@ def outputs() -> dict[Path, str]:
         ROOT / "docs/reference/status.md": records.page(),
         ROOT / "charts/asgd-operator/templates/crd.yaml": chart_crd(CRD.read_text(encoding="utf-8")),
         **{BOARDS / name: text for name, text in dashboards.files().items()},
+        ROOT / "docs/reference/cli.md": command_line.page(),
+        ROOT / "docs/reference/python.md": python_api.page(),
+        **chart_values.outputs(),
+        **versions.outputs(),
     }
 
 

@@ -31,7 +31,7 @@ DEEPEST = 40_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; answers its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return int(options.command(options))
     except UserError as error:
@@ -76,7 +76,7 @@ def _version(_: argparse.Namespace) -> int:
     return exitcodes.DONE
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="asgd-operator", description="Runs AsgdJobs on Kubernetes.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="watch AsgdJobs and keep them going")

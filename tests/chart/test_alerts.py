@@ -11,6 +11,9 @@ import pytest
 import yaml
 from tools.exposition import families
 
+
+from asgd import exitcodes
+from asgd_operator.constants import REASONS
 from tests.chart.helm import CHART, one, template
 from tests.chart.promtool import promtool
 
@@ -238,3 +241,11 @@ def test_the_chart_carries_the_alerts_with_the_labels_and_the_address_of_the_run
     rule = one(template({"metrics": {"prometheusRule": wanted}}), "PrometheusRule")
     assert rule["spec"] == yaml.safe_load(ALERTS.read_text().replace("RUNBOOK", where))
     assert rule["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_every_condition_and_exit_code_has_a_section_that_says_what_to_do() -> None:
+    runbook = (CHART.parents[1] / "docs" / "runbook.md").read_text()
+    codes = {value for name, value in vars(exitcodes).items() if name.isupper()}
+    sections = set(re.findall(r"^### (.+)$", runbook, re.M))
+    assert {f"Exit code {code}" for code in codes} <= sections
+    assert {str(condition) for condition in REASONS} <= sections
