@@ -36,7 +36,7 @@ def dump_job(job: Job) -> str:
     """
     document: dict[str, Any] = job.document
     if job.spec.source_from is None or not job.files:
-        return _yaml(document)
+        return as_yaml(document)
     # As a user writes it: the ConfigMap beside the job, for `source` has bounds that a ConfigMap's files need not meet.
     own = {name: text for name, text in job.spec.source.items() if job.files.get(name) != text}
     files = {
@@ -45,8 +45,9 @@ def dump_job(job: Job) -> str:
         "metadata": {"name": job.spec.source_from.config_map, "namespace": job.namespace},
         "data": job.files,
     }
-    return f"{_yaml({**document, 'spec': {**document['spec'], 'source': own}})}---\n{_yaml(files)}"
+    return f"{as_yaml({**document, 'spec': {**document['spec'], 'source': own}})}---\n{as_yaml(files)}"
 
 
-def _yaml(document: dict[str, Any]) -> str:
+def as_yaml(document: Any) -> str:
+    """Of any JSON value: text of several lines as lines, fields in their order."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

@@ -57,6 +57,12 @@ def load_job(
     return msgspec.structs.replace(job, hints=(*said[:_MOST_HINTS], *more))
 
 
+def put_sets(document: dict[str, Any], sets: Sequence[str]) -> None:
+    """Writes each of `sets` (`path=value`, as for `load_job`) over a document. Raises JobError."""
+    for assignment in sets:
+        _override(document, assignment, [])
+
+
 def job_of(document: dict[str, Any], values: Sequence[tuple[tuple[str, ...], Any]] = ()) -> Job:
     """The job of a document that was written in Python, with `values` written over it. Raises JobError."""
     for at, value in values:

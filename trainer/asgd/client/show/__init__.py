@@ -1,0 +1,1 @@
+"""What is shown: pure functions of documents and statuses to text."""
