@@ -163,6 +163,8 @@ def test_a_page_of_the_same_job_goes_on_where_it_was(pod: Callable[..., Pod]) ->
     assert any(moment["text"] == asking.AGAIN for moment in told["moments"])
     assert [life[3] for life in told["lives"]["1"]] == [life[3] for life in lives] == ["lost", "running"]
     assert told["lives"]["1"][-1][2] is None
+    again = [moment["text"] for moment in told["moments"]].index(asking.AGAIN)
+    assert not [moment for moment in told["moments"][again:] if moment["kind"] == "joined"]
     assert len(told["columns"]["t"]) > 20
 
 

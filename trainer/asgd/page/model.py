@@ -88,8 +88,8 @@ class Model:
         earliest, self.t = self.t, t
         self._heard = t if fresh else self._heard
         new = events.moments(self.status, status, earliest, t)
-        if self.status is None and not earliest and status.seconds - t > LATE_PAGE_SECONDS:
-            new.append({"t": t, "kind": "notice", "text": LATE_PAGE})
+        if self.status is None:
+            new = self._at_first(status, new, earliest, t)
         turned = self._note_lives(status, t)
         self.moments = events.merged(self.moments, new)
         if fresh:
@@ -118,6 +118,16 @@ class Model:
             "moments": self.moments[-40:] if new else [],
             "evaluations": self._new_evaluation(status, row),
         }
+
+    def _at_first(
+        self, status: Status, new: list[events.Moment], earliest: float, t: float
+    ) -> list[events.Moment]:
+        """Of the first status: who has joined before is no news where an earlier page has told it."""
+        if not earliest and status.seconds - t > LATE_PAGE_SECONDS:
+            return [*new, {"t": t, "kind": "notice", "text": LATE_PAGE}]
+        known = {(worker, lives[-1][0]) for worker, lives in self.lives.items() if lives}
+        told = {worker.index for worker in status.workers if (worker.index, worker.incarnation) in known}
+        return [moment for moment in new if moment["kind"] != "joined" or moment["worker"] not in told]
 
     def _tell_workers(self, status: Status, t: float) -> float | None:
         """Returns the mean staleness of what was pushed since."""
