@@ -82,6 +82,26 @@ def test_off_loopback_a_token_is_asked_for(tmp_path: Path) -> None:
         serving.close()
 
 
+def test_a_browser_that_looks_at_two_jobs_by_one_host_may_read_both(tmp_path: Path) -> None:
+    both = [
+        Serving(Pretended().about, tmp_path, Door("0.0.0.0:0", token), lambda line: None)
+        for token in ("one", "two")
+    ]
+    jar = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    try:
+        ports = []
+        for serving in both:
+            serving.start()
+            plain, _, query = serving.url.partition("?")
+            ports.append(plain.rstrip("/").rpartition(":")[2])
+            assert jar.open(f"http://127.0.0.1:{ports[-1]}/?{query}", timeout=60).status == 200
+        for port in ports:
+            assert jar.open(f"http://127.0.0.1:{port}/state", timeout=60).status == 200
+    finally:
+        for serving in both:
+            serving.close()
+
+
 def test_without_a_visitor_nothing_is_imported_for_the_page(tmp_path: Path) -> None:
     sys.modules.pop("asgd.page.live", None)
     serving = Serving(Pretended().about, tmp_path, Door(DEFAULT), lambda line: None)
