@@ -136,7 +136,7 @@ def _of_the_end(status: Status) -> Iterator[Finding]:
         detail = status.stop_detail or "pushes were not finite, or the loss left all bounds"
         yield Finding(
             "bad", f"It diverged: {detail}",
-            "A smaller optimizer.learningRate may help, or onDivergence: Rollback.", "resume",
+            "A smaller optimizer.learningRate may help, or onDivergence: Rollback, which goes back by itself.", "again",
         )  # fmt: skip
     if status.evaluation_error:
         yield Finding(
