@@ -39,7 +39,7 @@ RUN /uv/bin/uv venv -q /opt/asgd \
 
 FROM builder AS slim-builder
 ARG SSL_CERT_FILE UV_DEFAULT_INDEX
-RUN /uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator \
+RUN /uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator --extra page \
  && find /opt/asgd -type d \( -name tests -o -name bazel-project \) -prune -exec rm -rf {} +
 
 FROM builder AS trainer-builder
@@ -58,6 +58,6 @@ CMD ["asgd", "--help"]
 FROM base AS slim
 COPY --from=slim-builder /opt/asgd /opt/asgd
 COPY --from=project /app /opt/asgd
-RUN python -c 'import asgd.kernel._kernel, numpy, kopf, kubernetes.aio.client, cel_expr_python'
+RUN python -c 'import asgd.kernel._kernel, numpy, aiohttp, kopf, kubernetes.aio.client, cel_expr_python'
 USER 65532:65532
 CMD ["asgd-operator", "run"]

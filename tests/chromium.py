@@ -36,6 +36,7 @@ class Tab:
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self.problems: list[str] = []
+        self._measures = False
         self._reader = asyncio.ensure_future(self._read())
 
     async def _read(self) -> None:
@@ -89,6 +90,14 @@ class Tab:
                 raise TimeoutError(script)
             await asyncio.sleep(0.1)
         return value
+
+    async def seconds_of_work(self) -> float:
+        """CPU seconds that the page's thread has worked since the first call."""
+        if not self._measures:
+            self._measures = True
+            await self.ask("Performance.enable", timeDomain="threadTicks")
+        told = (await self.ask("Performance.getMetrics"))["metrics"]
+        return next(float(each["value"]) for each in told if each["name"] == "TaskDuration")
 
     async def key(self, key: str) -> None:
         """Presses a key."""

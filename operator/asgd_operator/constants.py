@@ -50,6 +50,10 @@ EXCHANGE_PORT_NAME = "exchange"
 BULK_PORT = 7078
 BULK_PORT_NAME = "bulk"
 METRICS_PORT_NAME = "metrics"
+PAGE_PORT = 7079
+PAGE_PORT_NAME = "page"
+PAGE_CONTAINER = "page"
+"""In the pods of servers; it serves the live page. Whether it runs says nothing of the server."""
 
 # Files in the containers.
 CONFIG_DIR = "/etc/asgd"
@@ -59,6 +63,12 @@ LIVE_FILE = "live.json"
 KEYS_PATH = "keys/keys.json"
 SERVER_KEYS = "server.json"
 CLIENT_KEYS = "client.json"
+PAGE_TOKEN = "page.token"
+"""Key of the Secret."""
+PAGE_TOKEN_PATH = "keys/page.token"
+PAGE_DIR = "/var/lib/asgd/page"
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+"""Annotation: the container that `kubectl logs` and `exec` mean."""
 DEFAULT_CHECKPOINT_DIR = "/var/lib/asgd/checkpoints"
 SHARED_MEMORY_DIR = "/var/lib/asgd/shared-memory"
 

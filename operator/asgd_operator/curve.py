@@ -16,10 +16,10 @@ _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?
 
 
 def generate() -> Keys:
-    """Two new key pairs: the servers' and the clients' of one job."""
+    """Two new key pairs, the servers' and the clients' of one job, and the token of its page."""
     server_public, server_secret = pair()
     client_public, client_secret = pair()
-    return Keys(server_public, server_secret, client_public, client_secret)
+    return Keys(server_public, server_secret, client_public, client_secret, secrets.token_urlsafe(18))
 
 
 def pair() -> tuple[str, str]:

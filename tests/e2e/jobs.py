@@ -195,5 +195,5 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 
 def _identity(pod: dict[str, Any]) -> Identity:
-    (container,) = pod["status"]["containerStatuses"]
+    (container,) = (item for item in pod["status"]["containerStatuses"] if item["name"] == "asgd")
     return pod["metadata"]["uid"], container["state"]["running"]["startedAt"]

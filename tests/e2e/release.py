@@ -67,7 +67,8 @@ def values() -> Values:
     scraped = {"enabled": True, "interval": "2s"}
     return {
         "image": {"repository": repository, "tag": tag},
-        "jobs": {"trainerImage": TRAINER_IMAGE},
+        # A page beside each of the many jobs would be too much for the machine; those that are to have one ask for it.
+        "jobs": {"trainerImage": TRAINER_IMAGE, "page": {"enabled": False}},
         "metrics": {"serviceMonitor": scraped, "podMonitor": scraped},
     }
 

@@ -79,5 +79,5 @@ def test_malformed_jobs_are_refused_with_a_sentence_and_the_operator_stays_up(re
 
 
 def _life(pod: dict[str, Any]) -> tuple[str, int]:
-    (container,) = pod["status"]["containerStatuses"]
+    (container,) = (item for item in pod["status"]["containerStatuses"] if item["name"] == "asgd")
     return pod["metadata"]["uid"], container["restartCount"]

@@ -1,8 +1,13 @@
-"""A real Prometheus, told by the chart's monitors alone, finds every process, agrees with status and fills boards."""
+"""What looks at a running job from outside: a real Prometheus, told by the chart's monitors alone, boards, and its page."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,11 +36,11 @@ HAS_NOT_HAPPENED = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def job(release: Release) -> Iterator[Job]:
     found = release.job("measured")
     told = {"exchange": {"staleness": {"max": 64}}, "optimizer": {"learningRate": 0.03, "clipNorm": 10}}
-    found.apply(paced(epochs=200, shards=2, **told)).trains_with(2)
+    found.apply(paced(epochs=200, shards=2, page={}, **told)).trains_with(2)
     yield found
     found.delete()
 
@@ -51,6 +56,33 @@ def value(scraper: Prometheus, promql: str) -> float:
     """The one sample that `promql` gives; -1 while there is none."""
     found = scraper.query(promql)
     return float(found[0]["value"][1]) if found else -1.0
+
+
+def test_kubectl_asgd_open_leads_to_the_page_beside_shard_0_and_only_its_token_opens_it(
+    release: Release, job: Job
+) -> None:
+    words = [sys.executable, "-m", "asgd.client.cli", "open", job.name, "-n", job.namespace, "--no-browser"]
+    environment = os.environ | {"KUBECONFIG": str(release.cluster.kubeconfig)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as opens:
+        try:
+            assert opens.stdout is not None
+            address = opens.stdout.readline().split()[0]
+            plain, _, token = address.partition("?token=")
+            browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+            assert "What each worker does" in browser.open(address, timeout=60).read().decode()
+            for wrong in (plain, f"{plain}state", f"{plain}?token={token[:-1]}"):
+                with pytest.raises(urllib.error.HTTPError, match="403"):
+                    urllib.request.urlopen(wrong, timeout=60)
+
+            def line() -> str:
+                told = json.load(browser.open(f"{plain}state", timeout=60))["state"]
+                return str(told["say"]["line"])
+
+            until(lambda: line().startswith("It "), "the page says how the job is")
+        finally:
+            opens.terminate()
+    idle = job.run("exec", "measured-server-1", "-c", "page", "--", "cat", "/proc/1/cmdline")
+    assert idle.startswith("sh"), "beside shard 1 there is no page"
 
 
 def test_prometheus_finds_all_by_the_chart_s_monitors_and_agrees_with_status(

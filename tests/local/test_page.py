@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from asgd.page import DEFAULT, address
 from asgd.page.html import document
+from asgd.page.serving import Door, Serving
 from tests.chromium import Tab, binary, browser
 from tests.local.run import Run
 from tests.unit.page.jobs import Pretended
@@ -31,6 +34,7 @@ COLOURS = """(() => {
   }
   return Object.values(seen).filter((count) => count > 30).length;
 })()"""
+PRESSED = "document.querySelector('#scale [aria-pressed=true]').textContent"
 HAPPENINGS = {1: (30.0, "dies"), 3: (60.0, "hangs"), 5: (20.0, "wanders")}
 
 
@@ -84,6 +88,90 @@ def test_states_of_a_job_in_light_dark_and_on_a_phone(tmp_path: Path) -> None:
             assert tab.problems == []
 
     asyncio.run(look())
+
+
+def test_a_job_that_diverged_and_one_that_is_about_to(tmp_path: Path) -> None:
+    over = written(tmp_path, "diverged", Pretended(seconds=75, diverges=55.0), None, over=True)
+    going = written(tmp_path, "diverging", Pretended(seconds=120, diverges=55.0), 69.0, over=False)
+
+    async def look() -> None:
+        async with browser() as tab:
+            await looked_at(tab, over, dark=True)
+            assert (await tab.run(SEEN.format("#line"))).startswith("It diverged after ")
+            said = await tab.run(SEEN.format("#findings"))
+            assert "80 pushes in a row were not finite" in said and "onDivergence=Rollback" in said
+            assert await tab.run("charts.log"), "what went beyond all bounds must not hide the rest"
+            assert await tab.run(PRESSED) == "log"
+            assert "the job is finished: diverged" in await tab.run(SEEN.format("#events"))
+            await tab.run("document.querySelector('#scale button').click()")
+            assert await tab.run(PRESSED) == "linear"
+            await looked_at(tab, going)
+            assert (await tab.run(SEEN.format("#line"))).startswith("The loss is not finite")
+            assert await tab.run("getComputedStyle(document.getElementById('dot')).backgroundColor")
+            assert tab.problems == []
+
+    asyncio.run(look())
+
+
+def test_rounds_name_who_is_waited_for_and_by_whom(tmp_path: Path) -> None:
+    rounds = written(tmp_path, "rounds", Pretended(seconds=90, rounds=True, bound=3), 60.0, over=False)
+
+    async def look() -> None:
+        async with browser() as tab:
+            for dark in (False, True):
+                await looked_at(tab, rounds, dark=dark)
+                said = await tab.run(SEEN.format("#waits"))
+                assert "worker 2 holds it open: 5 workers wait for it (0, 1, 3, 4, 5)" in said
+                assert await tab.run(colours("lanes")) >= 5
+            waits = "[...document.querySelectorAll('#workers tbody tr')].map(r => r.children[8].textContent).join()"
+            assert await tab.run(waits) == "others,others,–,others,others,others"
+
+    asyncio.run(look())
+
+
+def test_500_workers_cost_server_and_page_a_part_of_each_second(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = Pretended(500, 4, seconds=200, happenings={17: (3.0, "dies"), 203: (2.0, "hangs")})
+    statuses = [job.status(float(t)) for t in range(32)]
+    serving = Serving(job.about, tmp_path, Door(DEFAULT), lambda line: None)
+    over = threading.Event()
+
+    def tell() -> None:
+        for status in statuses:
+            serving.tell(status)
+            if over.wait(1.0):
+                return
+
+    serving.start()
+    teller = threading.Thread(target=tell)
+    teller.start()
+    clock = time.pthread_getcpuclockid(serving._thread.ident or 0)
+
+    async def look() -> tuple[float, float]:
+        async with browser() as tab:
+            await looked_at(tab, (tmp_path / address.FILE).read_text().strip())
+            await tab.until("state && state.rowsOfLanes.size === 500")
+            page, server = await tab.seconds_of_work(), time.clock_gettime(clock)
+            drawn = int(await tab.run("document.body.dataset.drawn"))
+            await tab.until(f"Number(document.body.dataset.drawn) >= {drawn + 8}")
+            await tab.until(f"{SEEN.format('#findings')}.includes('Worker 203 makes no progress')")
+            first = "document.querySelector('#workers tbody tr th').textContent"
+            assert await tab.run(first) in ("17", "203"), "who is in trouble stands first"
+            assert tab.problems == []
+            spent = await tab.seconds_of_work() - page, time.clock_gettime(clock) - server
+            return spent[0] / 8, spent[1] / 8
+
+    try:
+        page, server = asyncio.run(look())
+    finally:
+        over.set()
+        teller.join()
+        serving.close()
+    with capsys.disabled():
+        print(f" page {1000 * page:.0f} ms, server {1000 * server:.0f} ms of CPU a second", end="")
+    assert page < 0.7
+    assert server < 0.3
 
 
 def test_a_run_serves_its_page_and_leaves_it(tmp_path: Path) -> None:

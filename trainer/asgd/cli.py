@@ -146,6 +146,7 @@ def _add_entry_points(commands: _Commands) -> None:
     )
     commands.add_parser("server", help="one parameter server shard (a container's entry point)")
     commands.add_parser("evaluate", help="the evaluator of a job (a container's entry point)")
+    commands.add_parser("page", help="the page of a job, beside shard 0 (a container's entry point)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -246,6 +247,10 @@ def _process(arguments: argparse.Namespace) -> int:
         from asgd.server import process as server
 
         return server.main()
+    if arguments.command == "page":
+        from asgd.page import beside
+
+        return beside.main()
     if arguments.command == "evaluate":
         from asgd.worker import evaluator
 

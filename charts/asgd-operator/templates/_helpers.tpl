@@ -62,6 +62,7 @@ jobs:
     podLabels:
       {{- include "asgd.selectorLabels" . | nindent 6 }}
   prometheus: {{ toJson .Values.jobs.prometheus }}
+  page: {{ .Values.jobs.page.enabled }}
   podMonitor: {{ .Values.jobs.podMonitor.enabled }}
   podMonitorLabels: {{ toJson .Values.jobs.podMonitor.labels }}
 watch: {{ toJson .Values.watch }}

@@ -65,13 +65,19 @@ def observe(indices: Indices, seen: JobSeen, now: datetime) -> Observed:
         now=now,
         status=seen.status,
         deleting=seen.deleting,
-        servers=servers,
+        servers=servers and _counted(servers, pods),
         workers=named.get(child(seen.name, Role.WORKER)),
         evaluator=named.get(child(seen.name, Role.EVALUATOR)),
         others=tuple(item for index in indices.supports for item in _all(index, seen.uid)),
         pods=tuple(sorted(pods, key=lambda pod: pod.name)),
         nodes=_nodes(indices),
     )
+
+
+def _counted(servers: ServerSet, pods: list[Pod]) -> ServerSet:
+    """With the pods that are ready though the StatefulSet does not count them (`views.pod`)."""
+    ready = sum(pod.role == Role.SERVER and pod.ready and pod.deletion is None for pod in pods)
+    return replace(servers, ready=max(servers.ready, min(ready, servers.replicas)))
 
 
 def _nodes(indices: Indices) -> dict[str, Node] | None:

@@ -157,7 +157,7 @@ def pod(body: Body) -> Pod:
         role=labels.get(c.ROLE_LABEL, ""),
         index=next((int(labels[label]) for label in _INDEX_LABELS if labels.get(label, "").isdigit()), -1),
         phase=status.get("phase", "Pending"),
-        ready=conditions.get("Ready", {}).get("status") == "True",
+        ready=_ready(conditions.get("Ready", {}), status),
         node=body.get("spec", {}).get("nodeName", ""),
         address=status.get("podIP", ""),
         created=times.read(metadata.get("creationTimestamp")),
@@ -169,7 +169,7 @@ def pod(body: Body) -> Pod:
         waiting=str(wait.get("reason", "")),
         waits_for=bounded(str(wait.get("message", ""))),
         init=next(_failing(status.get("initContainerStatuses", ())), None),
-        end=_bad_end([*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]),
+        end=_bad_end([item for item in _containers(status) if item["name"] != c.PAGE_CONTAINER]),
         unschedulable=_reason(conditions, "PodScheduled", "False") == "Unschedulable",
         unscheduled=bounded(str(conditions.get("PodScheduled", {}).get("message", ""))),
         disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True",
@@ -234,6 +234,19 @@ def _ends(containers: list[Body]) -> Iterator[Body]:
         for state in (item.get("state", {}), item.get("lastState", {})):
             if "terminated" in state:
                 yield state["terminated"]
+
+
+def _containers(status: Body) -> list[Body]:
+    return [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+
+
+def _ready(condition: Body, status: Body) -> bool:
+    """NB: the kubelet counts a pod as not ready while its page is away, and the server in it serves all the same."""
+    if condition.get("status") == "True":
+        return True
+    others = [item for item in _containers(status) if item["name"] != c.PAGE_CONTAINER]
+    alone = condition.get("reason") == "ContainersNotReady" and 0 < len(others) < len(_containers(status))
+    return alone and all(item.get("ready") for item in others)
 
 
 def _bad_end(containers: list[Body]) -> End | None:

@@ -49,6 +49,26 @@ def environment(scope: Scope, role: Role) -> list[Manifest]:
     ]
 
 
+def of_page(scope: Scope) -> list[Manifest]:
+    """Environment of the container that serves the page. It asks the server beside it, by the pod's own loopback."""
+    _, *others = names.server_addresses(scope.owner, scope.spec.parameter_server.shards)
+    values = {
+        Env.JOB: f"{c.CONFIG_DIR}/{c.JOB_FILE}",
+        Env.KEYS: f"{c.CONFIG_DIR}/{c.KEYS_PATH}",
+        Env.LIVE: f"{c.LIVE_DIR}/{c.LIVE_FILE}",
+        Env.SERVERS: ",".join([f"tcp://127.0.0.1:{c.EXCHANGE_PORT}", *others]),
+        Env.RUN: scope.owner.uid,
+        Env.PAGE: f"0.0.0.0:{c.PAGE_PORT}",
+        Env.PAGE_TOKEN: f"{c.CONFIG_DIR}/{c.PAGE_TOKEN_PATH}",
+        Env.PAGE_FOLDER: checkpoint_dir(scope) or c.PAGE_DIR,
+    }
+    return [
+        *({"name": key.value, "value": value} for key, value in values.items()),
+        _index(Role.SERVER),
+        {"name": "HOME", "value": c.PAGE_DIR},
+    ]
+
+
 def config_volume(scope: Scope, role: Role) -> Manifest:
     """Job file and keys as one projected volume: a Secret mounted inside a read-only ConfigMap would need a
     directory."""

@@ -1,5 +1,5 @@
 """The Secret with a job's CURVE keys: one file for servers, one for clients, so workers never hold the
-servers' secret.
+servers' secret; and the token of its page.
 
 Rendered only from keys that were just made. When the Secret exists already there is nothing to render: it is
 created once and never overwritten, or running pods and restarted ones would not understand each other.
@@ -32,5 +32,6 @@ def keys(scope: Scope, made: Keys) -> Manifest:
         "stringData": {
             c.SERVER_KEYS: json.dumps(server, sort_keys=True),
             c.CLIENT_KEYS: json.dumps(client, sort_keys=True),
+            c.PAGE_TOKEN: made.page_token,
         },
     }

@@ -32,12 +32,14 @@ class Owner:
 
 @dataclass(frozen=True)
 class Keys:
-    """CURVE keys of one job as Z85 strings. Made once in a job's life; workers never get `server_secret`."""
+    """CURVE keys of one job as Z85 strings, and a token. Made once in its life; workers never get `server_secret`."""
 
     server_public: str
     server_secret: str
     client_public: str
     client_secret: str
+    page_token: str
+    """What the job's page asks for; any text that nobody guesses."""
 
 
 class Peer(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
@@ -60,6 +62,8 @@ class Settings(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     """Names of Secrets in the job's namespace."""
     operator: Peer = Peer(pod_labels={"app.kubernetes.io/name": c.MANAGER})
     prometheus: Peer = Peer(pod_labels={"app.kubernetes.io/name": "prometheus"})
+    page: bool = True
+    """A container beside each job's shard 0 that serves its page, where the job does not say."""
     pod_monitor: bool = False
     """One PodMonitor a job; needs the Prometheus operator's CRDs."""
     pod_monitor_labels: dict[str, str] = {}

@@ -50,14 +50,19 @@ class PodPlan:
     probes: Manifest = field(default_factory=dict)
     extra: Manifest = field(default_factory=dict)
     """Further fields of the pod's spec."""
+    beside: tuple[Manifest, ...] = ()
+    """Further containers, whole."""
+    volumes: tuple[Manifest, ...] = ()
+    """What only these mount."""
 
 
 def template(scope: Scope, plan: PodPlan) -> Manifest:
     """`spec.template` of a role's workload. Raises UserError when the user's template is no pod template."""
     _check(plan)
     labels = object_meta.labels(scope.owner.name, plan.role)
+    annotations = {c.SPEC_HASH: scope.spec_hash} | ({c.DEFAULT_CONTAINER: c.CONTAINER} if plan.beside else {})
     base = {
-        "metadata": {"labels": labels, "annotations": {c.SPEC_HASH: scope.spec_hash}},
+        "metadata": {"labels": labels, "annotations": annotations},
         "spec": _spec(scope, plan),
     }
     merged: Manifest = merge(base, plan.template)
@@ -109,8 +114,8 @@ def _spec(scope: Scope, plan: PodPlan) -> Manifest:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "tolerations": [_node_loss(condition) for condition in ("not-ready", "unreachable")],
-        "containers": [_container(scope, plan)],
-        "volumes": [env.config_volume(scope, plan.role), *volumes],
+        "containers": [_container(scope, plan), *plan.beside],
+        "volumes": [env.config_volume(scope, plan.role), *volumes, *plan.volumes],
         **plan.extra,
     }
     optional = {
@@ -127,7 +132,7 @@ def _container(scope: Scope, plan: PodPlan) -> Manifest:
         own = ((c.EXCHANGE_PORT_NAME, c.EXCHANGE_PORT), (c.BULK_PORT_NAME, c.BULK_PORT))
         ports[:0] = [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in own]
     mounts = [{"name": "config", "mountPath": c.CONFIG_DIR, "readOnly": True}]
-    mounts += [_mount(mount) for mount in plan.mounts]
+    mounts += [mounted(mount) for mount in plan.mounts]
     return {
         "name": c.CONTAINER,
         "image": plan.image,
@@ -136,13 +141,18 @@ def _container(scope: Scope, plan: PodPlan) -> Manifest:
         "env": env.environment(scope, plan.role),
         "ports": ports,
         "resources": _resources(plan),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": security(),
         "volumeMounts": mounts,
         **plan.probes,
+    }
+
+
+def security() -> Manifest:
+    """Of every container."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
     }
 
 
@@ -154,7 +164,8 @@ def _resources(plan: PodPlan) -> Manifest:
     return {**plan.resources, "limits": limits}
 
 
-def _mount(mount: Mount) -> Manifest:
+def mounted(mount: Mount) -> Manifest:
+    """As a container sees it."""
     read_only = {"readOnly": True} if mount.read_only else {}
     return {"name": mount.name, "mountPath": mount.path, **read_only}
 

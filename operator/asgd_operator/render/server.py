@@ -12,7 +12,7 @@ from typing import Any
 
 from asgd_operator import constants as c
 from asgd_operator.constants import Role
-from asgd_operator.render import env, names, object_meta, pod
+from asgd_operator.render import env, names, object_meta, page, pod
 from asgd_operator.render.model import Manifest, Scope
 
 GRACE_SECONDS = 120
@@ -29,6 +29,8 @@ def service(scope: Scope) -> Manifest:
         {"name": c.BULK_PORT_NAME, "port": c.BULK_PORT, "protocol": "TCP"},
         {"name": c.METRICS_PORT_NAME, "port": scope.spec.metrics.port, "protocol": "TCP"},
     ]
+    if page.wanted(scope):
+        ports.append({"name": c.PAGE_PORT_NAME, "port": c.PAGE_PORT, "protocol": "TCP"})
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -63,21 +65,26 @@ def servers(scope: Scope, replicas: int) -> Manifest:
 
 def _plan(scope: Scope) -> pod.PodPlan:
     server = scope.spec.parameter_server
+    resources = server.resources or DEFAULT_RESOURCES
+    mounts = _mounts(scope)
+    shown = page.wanted(scope)
     return pod.PodPlan(
         role=Role.SERVER,
         image=scope.settings.server_image,
-        resources=server.resources or DEFAULT_RESOURCES,
+        resources=resources,
         grace_seconds=GRACE_SECONDS,
         restart_policy="Always",
         template=server.pod_template,
         priority_class=server.priority_class_name,
-        mounts=_mounts(scope) + pod.shared_memory(scope),
+        mounts=mounts + pod.shared_memory(scope),
         probes={
             "startupProbe": pod.probe("/healthz", period=2, failures=150),
             "readinessProbe": pod.probe("/readyz", period=2, failures=2),
             "livenessProbe": pod.probe("/healthz", period=10, failures=6),
         },
         extra={"topologySpreadConstraints": [_spread(scope)]},
+        beside=(page.container(scope, resources, mounts),) if shown else (),
+        volumes=page.volumes(scope) if shown else (),
     )
 
 

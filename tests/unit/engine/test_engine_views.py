@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from asgd_operator.engine import views
+from asgd_operator.engine.observe import Indices, observe
 
 OWNER = {
     "apiVersion": "asgd.dev/v1alpha1",
@@ -68,6 +71,22 @@ def test_a_sidecars_end_is_not_ours() -> None:
     sidecar = container(name="proxy", restartCount=9, state={"terminated": {"exitCode": 2}})
     pod = views.pod(worker_pod(containerStatuses=[sidecar, container()]))
     assert (pod.exit_code, pod.restarts) == (None, 0)
+
+
+def test_a_server_s_pod_is_judged_without_the_container_of_its_page() -> None:
+    def seen(reason: str = "ContainersNotReady", main: bool = True, **page: Any) -> Any:
+        condition = {"type": "Ready", "status": "False", "reason": reason}
+        states = [container(ready=main), container(name="page", ready=False, **page)]
+        return views.pod(worker_pod(conditions=[condition], containerStatuses=states))
+
+    killed = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-01-01T00:00:00Z"}}
+    assert seen(lastState=killed, state={"waiting": {"reason": "CrashLoopBackOff"}}).ready
+    assert (seen(lastState=killed).end, seen(lastState=killed).restarts) == (None, 0)
+    assert seen(state={"waiting": {"reason": "ImagePullBackOff"}}).waiting == ""
+    assert not seen(main=False).ready
+    assert not seen(reason="NodeNotReady").ready
+    only = {"type": "Ready", "status": "False", "reason": "ContainersNotReady"}
+    assert not views.pod(worker_pod(conditions=[only], containerStatuses=[container(ready=True)])).ready
 
 
 def test_why_a_pod_does_not_run_is_seen() -> None:
@@ -190,3 +209,30 @@ def test_a_node_that_said_nothing_yet_is_unknown() -> None:
     lost = {"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-11-01T12:00:00Z"}
     node = views.node({"status": {"conditions": [lost]}})
     assert node is not None and not node.ready
+
+
+def test_servers_whose_pages_alone_are_away_count_as_ready() -> None:
+    body = {"metadata": {"namespace": "n", "name": "x", "uid": "u-job"}}
+    servers = views.server_set(
+        {
+            "kind": "StatefulSet",
+            "metadata": {"name": "x-server", "uid": "u-s"},
+            "spec": {"replicas": 2},
+            "status": {"readyReplicas": 1},
+        }
+    )
+
+    def a_server(index: int, **changes: Any) -> Any:
+        made = views.pod(worker_pod(conditions=[{"type": "Ready", "status": "True"}]))
+        return replace(made, role="server", index=index, name=f"x-server-{index}", **changes)
+
+    def ready(*pods: Any) -> int:
+        indices = Indices(servers={"u-job": [servers]}, pods={"u-s": list(pods)})
+        found = observe(indices, views.job(body), datetime.now(UTC)).servers
+        assert found is not None
+        return found.ready
+
+    assert ready(a_server(0), a_server(1)) == 2
+    assert ready(a_server(0), a_server(1), a_server(2)) == 2, "no more than there are to be"
+    assert ready(a_server(0), a_server(1, deletion=datetime.now(UTC))) == 1
+    assert ready() == 1

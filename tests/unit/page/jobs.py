@@ -48,11 +48,13 @@ class Pretended:
     def __init__(
         self, workers: int = 6, shards: int = 2, *, seconds: float = 180.0, seed: int = 0,
         happenings: dict[int, tuple[float, str]] | None = None, away: float = 25.0, bound: int | None = None,
-        rounds: bool = False, rising: bool = False,
+        rounds: bool = False, rising: bool = False, diverges: float = math.inf,
     ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.workers, self.shards, self.seconds, self.bound = workers, shards, seconds, bound
         self.happenings, self.away, self.rounds, self.rising = happenings or {}, away, rounds, rising
+        self.diverges = diverges
+        """When the loss begins to grow; ten seconds later it is not finite."""
         self.updates = 0
         self.histogram: Counter[int] = Counter()
         self.pushes = [0] * workers
@@ -88,7 +90,10 @@ class Pretended:
         trained = max(0.0, t - 2)
         decay = 2.3 * math.exp(-trained / 45) + 0.08
         loss = (0.4 + 0.01 * trained if self.rising else decay) + 0.03 * self.random.random()
-        measured = math.floor(trained / 10) * 10
+        if t >= self.diverges:
+            loss = math.nan if t >= self.diverges + 10 else loss * math.exp(0.9 * (t - self.diverges))
+            self.refused["nonfinite"] += 20 * (t >= self.diverges + 8)
+        measured = math.floor(min(trained, self.diverges) / 10) * 10
         return Status(
             job="digits", algorithm="ssp" if self.rounds else "asgd", phase="finished" if over else "running",
             workers=views, updates=self.updates, samples=32 * self.updates, epochs=32 * self.updates / 1437,
@@ -104,7 +109,9 @@ class Pretended:
             lost_updates=12 if self._server_back(t) else 0,
             checkpoint=self._checkpoint(t),
             progress=min(1.0, t / self.seconds), eta_seconds=max(0.0, self.seconds - t),
-            stop_after=StopAfter(epochs=60), stop_reason="epochs" if over else "",
+            stop_after=StopAfter(epochs=60),
+            stop_reason="" if not over else "epochs" if self.diverges > t else "diverged",
+            stop_detail="80 pushes in a row were not finite" if over and self.diverges <= t else "",
             guarantee="every sample once an epoch", workers_seen=self.workers,
             rejected_workers=self._wandered(t, self.away), ever_rejected=self._wandered(t, math.inf),
             notices=[Notice(1, "worker 3 has pushed nothing for 300 s: it has to end")] if self._hung(t) else [],

@@ -45,7 +45,7 @@ def test_the_end_is_a_sentence_about_why_and_what_was_reached() -> None:
     assert (finding.tone, finding.text, finding.command) == (
         "bad",
         "It diverged: worker 1 pushed nan",
-        "resume",
+        "again",
     )
 
 

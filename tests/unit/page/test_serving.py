@@ -16,7 +16,7 @@ from asgd.errors import UserError
 from asgd.page import DEFAULT, address, file, record
 from asgd.page.listing import Listing
 from asgd.page.past import state_of
-from asgd.page.serving import Serving
+from asgd.page.serving import Door, Serving
 from asgd.report.history import HistoryWriter
 from tests.unit.page.jobs import Pretended
 
@@ -32,7 +32,7 @@ def get(url: str, host: str = "", accept: str = "") -> tuple[int, str]:
 
 def test_a_page_is_served_live_on_loopback_and_stays_when_the_run_ends(tmp_path: Path) -> None:
     job, said = Pretended(4, seconds=30), list[str]()
-    serving = Serving(job.about, tmp_path, DEFAULT, said.append)
+    serving = Serving(job.about, tmp_path, Door(DEFAULT), said.append)
     serving.start()
     try:
         url = (tmp_path / address.FILE).read_text().strip()
@@ -65,7 +65,7 @@ def test_a_page_is_served_live_on_loopback_and_stays_when_the_run_ends(tmp_path:
 
 
 def test_off_loopback_a_token_is_asked_for(tmp_path: Path) -> None:
-    serving = Serving(Pretended().about, tmp_path, "0.0.0.0:0", lambda line: None)
+    serving = Serving(Pretended().about, tmp_path, Door("0.0.0.0:0"), lambda line: None)
     serving.start()
     try:
         plain, _, query = serving.url.partition("?")
@@ -82,9 +82,29 @@ def test_off_loopback_a_token_is_asked_for(tmp_path: Path) -> None:
         serving.close()
 
 
+def test_a_browser_that_looks_at_two_jobs_by_one_host_may_read_both(tmp_path: Path) -> None:
+    both = [
+        Serving(Pretended().about, tmp_path, Door("0.0.0.0:0", token), lambda line: None)
+        for token in ("one", "two")
+    ]
+    jar = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    try:
+        ports = []
+        for serving in both:
+            serving.start()
+            plain, _, query = serving.url.partition("?")
+            ports.append(plain.rstrip("/").rpartition(":")[2])
+            assert jar.open(f"http://127.0.0.1:{ports[-1]}/?{query}", timeout=60).status == 200
+        for port in ports:
+            assert jar.open(f"http://127.0.0.1:{port}/state", timeout=60).status == 200
+    finally:
+        for serving in both:
+            serving.close()
+
+
 def test_without_a_visitor_nothing_is_imported_for_the_page(tmp_path: Path) -> None:
     sys.modules.pop("asgd.page.live", None)
-    serving = Serving(Pretended().about, tmp_path, DEFAULT, lambda line: None)
+    serving = Serving(Pretended().about, tmp_path, Door(DEFAULT), lambda line: None)
     serving.start()
     serving.tell(Pretended().status(2.0))
     time.sleep(0.1)

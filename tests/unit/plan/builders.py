@@ -25,7 +25,7 @@ from asgd_operator.render import Keys, Owner, Settings, children
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 SETTINGS = Settings(server_image="operator:1", trainer_image="trainer:1")
 NOT_BOOKED = {"apiVersion", "kind", "namespace", "uid", "resourceVersion", "managedFields"}
-KEYS = Keys("a" * 40, "b" * 40, "c" * 40, "d" * 40)
+KEYS = Keys("a" * 40, "b" * 40, "c" * 40, "d" * 40, "e" * 24)
 
 
 def merged(into: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from asgd.spec import Job, load_job
 from asgd_operator.render import Children, Keys, Manifest, Owner, Settings, children
 
 JOBS = Path(__file__).parent / "jobs"
-KEYS = Keys("server-public", "server-secret", "client-public", "client-secret")
+KEYS = Keys("server-public", "server-secret", "client-public", "client-secret", "page-token")
 SETTINGS = Settings(server_image="asgd-operator:test", trainer_image="asgd-trainer:test")
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from asgd.errors import UserError
 from asgd.spec import check_document, job_from_json
-from asgd.spec.live import LIVE, merge, split
+from asgd.spec.live import LIVE, joined, merge, split
 
 ROOT = Path(__file__).parents[3]
 JOB: dict[str, Any] = {
@@ -26,6 +26,20 @@ JOB: dict[str, Any] = {
 def defaulted(**changes: Any) -> dict[str, Any]:
     spec: dict[str, Any] = check_document({**JOB, "spec": {**JOB["spec"], **changes}})["spec"]
     return spec
+
+
+def test_both_parts_together_are_the_spec_again() -> None:
+    for changes in (
+        {},
+        {"workers": {"maxReplicas": 9}, "checkpoint": {"everyUpdates": 5}},
+        {"evaluation": {}},
+    ):
+        spec = defaulted(**changes)
+        assert joined(*split(spec)) == spec
+    frozen, live = split(defaulted())
+    assert joined(frozen, {}) == frozen
+    live["stopAfter"] = {"epochs": 9}
+    assert joined(frozen, live)["stopAfter"] == {"epochs": 9}
 
 
 def as_spec(spec: dict[str, Any]) -> Any:

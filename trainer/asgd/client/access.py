@@ -35,6 +35,7 @@ PLACES = {
     "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
     "Pod": ("api/v1", "pods"),
     "ResourceQuota": ("api/v1", "resourcequotas"),
+    "Secret": ("api/v1", "secrets"),
     "Service": ("api/v1", "services"),
     "StatefulSet": ("apis/apps/v1", "statefulsets"),
 }

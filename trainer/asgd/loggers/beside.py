@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from asgd import exitcodes
-from asgd.errors import TryAgain
+from asgd.errors import ProtocolError
 from asgd.host.env import ProcessConfig
 from asgd.host.say import say
 from asgd.loggers.kinds import missing
@@ -24,8 +24,7 @@ from asgd.loggers.starting import Loggers, Paths
 from asgd.report.history import HistoryWriter
 from asgd.spec.environment import Env
 from asgd.spec.status import Status
-from asgd.wire.ask import Asker, status_of
-from asgd.wire.messages import Command
+from asgd.wire.ask import Asker, ask_status
 
 ASK_SECONDS = 1.0
 SOON_SECONDS = 0.1
@@ -107,7 +106,8 @@ def identity_of(config: ProcessConfig) -> str:
 
 
 def _status(asker: Asker) -> Status | None:
+    """NB: what cannot be read counts as silence; it must not end the history's thread."""
     try:
-        return status_of(asker.ask(Command("status"), ASK_SECONDS))
-    except TryAgain:
+        return ask_status(asker, ASK_SECONDS)
+    except ProtocolError:
         return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from asgd.page.commands import Local
+from asgd.page.commands import Cluster, Local
 from asgd.page.model import About
-from asgd.spec.types import JobSpec
+from asgd.spec.types import Job, JobSpec
 
 
 def bound_of(spec: JobSpec) -> int | None:
@@ -23,6 +23,14 @@ def about_run(spec: JobSpec, job: str, folder: Path, text: str) -> About:
     return About(
         job=job, folder=str(folder), spec=text, bound=bound_of(spec), commands=Local(str(folder)).told(),
         wall=time.time(),
+    )  # fmt: skip
+
+
+def about_pods(job: Job, run: str, text: str) -> About:
+    """An AsgdJob on a cluster; `run`: its UID, `text`: the job as YAML."""
+    return About(
+        job=job.name, where="cluster", spec=text, bound=bound_of(job.spec), wall=time.time(), run=run,
+        commands=Cluster(job.namespace, job.name).told(),
     )  # fmt: skip
 
 

@@ -36,6 +36,10 @@ class Local:
             "resume": words(
                 "asgd", "run", f"{folder}/job.yaml", "--output", folder, "--set", "checkpoint.restore=Latest"
             ),
+            "again": words(
+                *("asgd", "run", f"{folder}/job.yaml", "--output", folder),
+                *("--set", "checkpoint.restore=Latest", "--set", "onDivergence=Rollback"),
+            ),
             "spec": words("kubectl", "apply", "-f", f"{folder}/job.yaml"),
         }
 
@@ -66,5 +70,6 @@ class Cluster:
             "resume": words(
                 *kubectl, "patch", "asgdjob", job, "--type=merge", "-p", '{"spec":{"runPolicy":{"suspend":false}}}'
             ),
+            "again": words(*kubectl, "describe", "asgdjob", job),
             "spec": words(*kubectl, "get", "asgdjob", job, "-o", "yaml"),
         }  # fmt: skip

@@ -1,7 +1,7 @@
 """What happened between two statuses, as moments with a sentence: the flags of the lanes and the marks of the charts.
 
 Pure. A moment is {"t", "kind", "text"} and, where it is about one, "worker" or "shard". Kinds: joined, left, lost,
-hung, rejected, readmitted, term, checkpoint, refused, lostupdates, rollback, notice, edit, phase.
+hung, rejected, readmitted, term, checkpoint, refused, lostupdates, rollback, diverged, notice, edit, phase.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def _of_job(before: Status, now: Status) -> Iterator[Moment]:
         yield {"kind": "edit", "text": f"stopAfter is now {told_rule(now)}"}
     if now.phase != before.phase:
         why = f": {now.stop_reason}" if now.stop_reason and now.phase != "running" else ""
-        yield {"kind": "phase", "text": f"the job is {now.phase}{why}"}
+        kind = "diverged" if now.phase == "finished" and now.stop_reason == "diverged" else "phase"
+        yield {"kind": kind, "text": f"the job is {now.phase}{why}"}
 
 
 def told_rule(status: Status) -> str:

@@ -20,12 +20,12 @@ GOODBYE_SECONDS = 1.0
 
 
 def run(serving: Serving, listener: socket.socket, token: str) -> None:
-    """Until the run is over; in the page's thread."""
+    """Until nothing is served any more; in the page's thread."""
     asyncio.run(serve(serving, listener, token))
 
 
 async def serve(serving: Serving, listener: socket.socket, token: str) -> None:
-    """Until the run is over."""
+    """Until nothing is served any more."""
     title = f"{serving.model.about.job} · asgd"
     shown = Shown(title, lambda: encoded(serving.model.snapshot()), serving.feed, lambda: serving.t)
     runner = web.AppRunner(
@@ -35,13 +35,14 @@ async def serve(serving: Serving, listener: socket.socket, token: str) -> None:
     await web.SockSite(runner, listener).start()
     loop = asyncio.get_running_loop()
     due = loop.time()
-    while not serving.over:
+    while not serving.closed:
         if loop.time() >= due:
             due = max(due + LOOK_SECONDS, loop.time())
             if event := serving.look(looks=bool(shown.listeners)):
                 shown.send(event)
         await asyncio.sleep(min(TICK_SECONDS, max(0.0, due - loop.time())))
-    shown.send(serving.last_look())
+    if event := serving.look():
+        shown.send(event)
     await _goodbye(shown)
     await runner.cleanup()
 

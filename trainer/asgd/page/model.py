@@ -19,7 +19,7 @@ from asgd.page.columns import Columns
 from asgd.page.heat import Heat
 from asgd.page.lanes import LATE_SECONDS, Lanes
 from asgd.page.rates import Rates
-from asgd.page.sentence import Seen, findings, headline
+from asgd.page.sentence import SILENT_SECONDS, Seen, findings, headline, unreadable
 from asgd.page.waits import held_open
 from asgd.spec.phases import shares
 from asgd.spec.status import Status, WorkerView
@@ -27,6 +27,9 @@ from asgd.spec.status import Status, WorkerView
 VERSION = 1
 """Of what is told; a file of another one is not read."""
 EVALUATIONS_MOST = 800
+LATE_PAGE_SECONDS = 30.0
+LATE_PAGE = "the page begins here: what it showed before, if anything, is kept nowhere"
+"""Of a job that has trained for longer when its page begins, from nothing."""
 LATELY_SECONDS = 20
 """Shares of the workers' time are of so long."""
 
@@ -48,6 +51,8 @@ class About:
     commands: Mapping[str, str] = field(default_factory=dict)
     wall: float = 0.0
     """Seconds since 1970 at t = 0."""
+    run: str = ""
+    """Another one is another job, though it has the same name; empty where a folder holds one job alone."""
 
 
 class Model:
@@ -61,8 +66,12 @@ class Model:
         self.status: Status | None = None
         self.over = False
         """Nothing will be told any more."""
+        self.unread = ""
+        """Why what shard 0 answers cannot be read; empty while it can."""
         self.t = 0.0
         self._heard = 0.0
+        self._waits_since: float | None = None
+        self._waits_until = 0.0
         self._rows: list[list[Any]] = []
         self._evaluated: tuple[int, dict[str, Any]] = 0, {}
         self._losses: list[tuple[float, float]] = []
@@ -73,10 +82,14 @@ class Model:
     def tell(self, status: Status | None, t: float, fresh: bool = True) -> Told:
         """The newest status at `t`; returns what is new since the last call. `fresh`: shard 0 has told it just now."""
         if status is None:
+            self._waits_since = t if self._waits_since is None else self._waits_since
+            self._waits_until = t
             return {"t": _short(t), "say": self._say(t)}
         earliest, self.t = self.t, t
         self._heard = t if fresh else self._heard
         new = events.moments(self.status, status, earliest, t)
+        if self.status is None:
+            new = self._at_first(status, new, earliest, t)
         turned = self._note_lives(status, t)
         self.moments = events.merged(self.moments, new)
         if fresh:
@@ -105,6 +118,16 @@ class Model:
             "moments": self.moments[-40:] if new else [],
             "evaluations": self._new_evaluation(status, row),
         }
+
+    def _at_first(
+        self, status: Status, new: list[events.Moment], earliest: float, t: float
+    ) -> list[events.Moment]:
+        """Of the first status: who has joined before is no news where an earlier page has told it."""
+        if not earliest and status.seconds - t > LATE_PAGE_SECONDS:
+            return [*new, {"t": t, "kind": "notice", "text": LATE_PAGE}]
+        known = {(worker, lives[-1][0]) for worker, lives in self.lives.items() if lives}
+        told = {worker.index for worker in status.workers if (worker.index, worker.incarnation) in known}
+        return [moment for moment in new if moment["kind"] != "joined" or moment["worker"] not in told]
 
     def _tell_workers(self, status: Status, t: float) -> float | None:
         """Returns the mean staleness of what was pushed since."""
@@ -176,7 +199,10 @@ class Model:
 
     def _say(self, t: float) -> Told:
         if self.status is None:
-            return {"line": "Nothing is known of the job yet: its servers are starting.", "findings": []}
+            waits = self._waits_until - (self._waits_since or 0.0)
+            silent = f", shard 0 has not answered for {waits:.0f} s" if waits > SILENT_SECONDS else ""
+            line = f"Nothing is known of the job yet: its servers are starting{silent}."
+            return {"line": line, "findings": [asdict(finding) for finding in unreadable(self.unread)]}
         seen = Seen(
             losses=self._losses,
             shares=self._shares(),
@@ -184,6 +210,7 @@ class Model:
             bound=self.about.bound,
             waits=held_open(self.status.workers),
             heard_ago=0.0 if self.over else t - self._heard,
+            unread=self.unread,
         )
         return {
             "line": headline(self.status, seen),

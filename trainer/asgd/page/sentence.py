@@ -15,6 +15,8 @@ from asgd.spec.status import Status
 
 WINDOW_SECONDS = 30.0
 """A trend compares the newest third of so long, or of the whole run, with the third before."""
+SILENT_SECONDS = 5.0
+"""Shard 0 may be silent for so long before that is told."""
 SAME = 0.01
 """A loss that has moved by less is called flat."""
 
@@ -48,6 +50,8 @@ class Seen:
     """{worker that others wait for: those}"""
     heard_ago: float = 0.0
     """Since shard 0 has answered."""
+    unread: str = ""
+    """Why its answer cannot be read."""
 
 
 def trend(losses: Sequence[tuple[float, float]]) -> float | None:
@@ -132,7 +136,7 @@ def _of_the_end(status: Status) -> Iterator[Finding]:
         detail = status.stop_detail or "pushes were not finite, or the loss left all bounds"
         yield Finding(
             "bad", f"It diverged: {detail}",
-            "A smaller optimizer.learningRate may help, or onDivergence: Rollback.", "resume",
+            "A smaller optimizer.learningRate may help, or onDivergence: Rollback, which goes back by itself.", "again",
         )  # fmt: skip
     if status.evaluation_error:
         yield Finding(
@@ -140,8 +144,19 @@ def _of_the_end(status: Status) -> Iterator[Finding]:
         )
 
 
+def unreadable(why: str) -> Iterator[Finding]:
+    """That shard 0 answers and the page cannot read it; nothing where `why` is empty."""
+    if why:
+        yield Finding(
+            "bad", f"What shard 0 answers cannot be read: {why}",
+            "Training goes on without the page; the server's image and the page's may be of two versions.",
+            "status",
+        )  # fmt: skip
+
+
 def _of_going_on(status: Status, seen: Seen) -> Iterator[Finding]:
-    if seen.heard_ago > 5:
+    yield from unreadable(seen.unread)
+    if seen.heard_ago > SILENT_SECONDS and not seen.unread:
         yield Finding(
             "bad", f"Shard 0 has not answered for {seen.heard_ago:.0f} s",
             "It is started again by itself; its log says why it went.", "shard", 0,

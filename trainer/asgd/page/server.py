@@ -8,6 +8,7 @@ then on in a cookie.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,7 +20,6 @@ from aiohttp import web
 from asgd.page.feed import Feed
 from asgd.page.html import document, policy
 
-COOKIE = "asgd-page"
 LISTENERS_MOST = 64
 BEHIND_MOST = 30
 """Events that may wait for one listener; who takes no more is hung up on, and comes back where it was."""
@@ -121,6 +121,9 @@ async def _stream(request: web.Request, job: Shown, feed: Feed) -> web.StreamRes
 
 
 def _guard(token: str) -> Any:
+    # NB: a browser has one set of cookies for all ports of a host, and 127.0.0.1 may lead to the pages of many jobs.
+    cookie = f"asgd-page-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not token:
@@ -132,9 +135,9 @@ def _guard(token: str) -> Any:
         given = request.query.get("token", "")
         if _same(given, token):
             answer = web.HTTPFound(request.path)
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="Strict", path="/")
+            answer.set_cookie(cookie, token, httponly=True, samesite="Strict", path="/")
             raise answer
-        if not _same(request.cookies.get(COOKIE, ""), token):
+        if not _same(request.cookies.get(cookie, ""), token):
             raise web.HTTPForbidden(
                 text="this page asks for a token: open the address that asgd has printed\n"
             )

@@ -103,6 +103,14 @@ class Env(StrEnum):
         "process id of the parent whose end also ends this process (Linux); not set: it lives on its own",
     )
 
+    # What the container beside shard 0 is told that serves the job's page.
+    PAGE = "ASGD_PAGE", "host:port where `asgd page` serves"
+    PAGE_TOKEN = "ASGD_PAGE_TOKEN", "path of the token that the page asks for"
+    PAGE_FOLDER = (
+        "ASGD_PAGE_FOLDER",
+        "folder of page.json, from which a page that was started again goes on",
+    )
+
     # What users' code in a worker is told.
     WORKER_INDEX = "ASGD_WORKER_INDEX", "for users' code: index of this worker"
     WORKERS = "ASGD_WORKERS", "for users' code: how many workers the job wanted when this one started"

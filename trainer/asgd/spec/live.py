@@ -55,6 +55,21 @@ def split(spec: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return frozen, live
 
 
+def joined(frozen: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec of which `split` has made two; without the live fields that nobody has given."""
+    whole: dict[str, Any] = copy.deepcopy(dict(frozen))
+    for *parents, leaf in LIVE:
+        source, target = live, whole
+        for parent in parents:
+            source = source.get(parent) or {}
+        if source.get(leaf) is None:
+            continue
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[leaf] = source[leaf]
+    return whole
+
+
 def merge(spec: JobSpec, live: bytes) -> JobSpec:
     """`spec` with the live part that `split` made, as JSON, in place of its own live fields.
 

@@ -315,6 +315,10 @@ class Metrics(Spec, frozen=True):
     port: int = 9090
 
 
+class Page(Spec, frozen=True):
+    enabled: bool = True
+
+
 class Byzantine(Spec, frozen=True):
     """Workers that lie (`algorithms/attacks.py`)."""
 
@@ -362,6 +366,8 @@ class JobSpec(Spec, frozen=True):
     scheduling: Scheduling = field(default_factory=Scheduling)
     network: Network = field(default_factory=Network)
     metrics: Metrics = field(default_factory=Metrics)
+    page: Page | None = None
+    """None: as the installation has it."""
     chaos: Chaos = field(default_factory=Chaos)
     managed_by: str = "asgd.dev/asgd-operator"
 

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import zmq
 
-from asgd.errors import TryAgain
+from asgd.errors import ProtocolError, TryAgain
 from asgd.spec.status import Status
 from asgd.wire import control
-from asgd.wire.messages import AnyMessage, Done, Message, decode, encode
+from asgd.wire.messages import AnyMessage, Command, Done, Message, decode, encode
 
 ASK_AGAIN_SECONDS = 1.0
 
@@ -52,7 +52,21 @@ class Asker:
 
 
 def status_of(answer: AnyMessage) -> Status | None:
-    """The job's status in the answer to `Command("status")`; None before shard 0 has anything to say."""
+    """The job's status in the answer to `Command("status")`; None before shard 0 has anything to say.
+
+    Raises ProtocolError where this version cannot read it.
+    """
     if not isinstance(answer, Done) or len(answer.body) <= len(b"{}"):
         return None
-    return msgspec.json.decode(answer.body, type=Status)
+    try:
+        return msgspec.json.decode(answer.body, type=Status)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"malformed status: {error}") from error
+
+
+def ask_status(asker: Asker, patience_seconds: float) -> Status | None:
+    """What shard 0 tells of the job; None where it tells nothing in time. Raises ProtocolError."""
+    try:
+        return status_of(asker.ask(Command("status"), patience_seconds))
+    except TryAgain:
+        return None

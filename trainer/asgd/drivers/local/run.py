@@ -49,7 +49,7 @@ from asgd.host.warned import Warned
 from asgd.loggers.kinds import check_installed
 from asgd.page import OFF
 from asgd.page.about import about_run
-from asgd.page.serving import Serving
+from asgd.page.serving import Door, Serving
 from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
@@ -85,7 +85,10 @@ class LocalRun:
     ) -> None:
         self.profile = profile
         self.page = Serving(
-            about_run(job.spec, job.name, output.folder, dump_job(job)), output.folder, page, display.note
+            about_run(job.spec, job.name, output.folder, dump_job(job)),
+            output.folder,
+            Door(page),
+            display.note,
         )
         self.job, self.output, self.display = job, output, display
         self._folder = folder

@@ -1,18 +1,20 @@
 // Curves by uPlot, against time, samples, updates or bytes, with marks for what happened.
 const AGAINST = [["t", "time"], ["samples", "samples"], ["updates", "updates"], ["bytes", "bytes"]];
 const MARKS = { evaluation: ["evaluation", "circle"], checkpoint: ["checkpoint", "square"], trouble: ["death, rejection, refusal or restart", "cross"] };
-const TROUBLES = new Set(["lost", "hung", "rejected", "term", "lostupdates", "rollback"]);
+const TROUBLES = new Set(["lost", "hung", "rejected", "term", "lostupdates", "rollback", "diverged"]);
 
 class Charts {
   constructor() {
     this.x = "t"; this.log = false; this.plots = {}; this.shapes = {};
     chooser("against", AGAINST, "t", (value) => { this.x = value; this.draw(this.state, true); });
-    chooser("scale", [[false, "linear"], [true, "log"]], false, (value) => { this.log = value; this.draw(this.state, true); });
+    this.scale = chooser("scale", [[false, "linear"], [true, "log"]], false, (value) => { this.log = value; this.chosen = true; this.draw(this.state, true); });
     put("marks", el("span", {}, glyph("square"), "checkpoint"), el("span", {}, glyph("cross"), "death, rejection, restart, loss of updates"), el("span", {}, glyph("diamond"), "went back or was started again"));
   }
   draw(state, anew) {
     this.state = state;
     if (!state) return;
+    const now = state.now || {}, lost = now.stopReason === "diverged" || (now.updates > 0 && now.loss === null);
+    if (lost && !this.chosen) { this.scale(true); return; }  // a loss that went beyond all bounds would hide the rest
     const columns = state.columns, xs = columns[this.x] || [], scalars = Object.keys(columns).filter((name) => name.startsWith("scalar."));
     const order = this.monotone(xs);
     const take = (name) => order.map((at) => (columns[name] || [])[at] ?? null);
@@ -77,11 +79,13 @@ class Charts {
   marks(u) {
     const ratio = devicePixelRatio || 1, bottom = u.bbox.top + u.bbox.height, c = u.ctx;
     c.save();
+    let saved = -Infinity;
     for (const moment of this.state.moments) {
       const kind = moment.kind === "checkpoint" ? "square" : TROUBLES.has(moment.kind) ? (moment.kind === "rollback" ? "diamond" : "cross") : "";
       if (!kind) continue;
       const x = u.valToPos(this.at(moment), "x", true);
       if (!(x >= u.bbox.left && x <= u.bbox.left + u.bbox.width)) continue;
+      if (kind === "square") { if (x - saved < 10 * ratio) continue; saved = x; }
       c.globalAlpha = kind === "square" ? 0.5 : 0.8;
       c.strokeStyle = c.fillStyle = kind === "square" ? colour("muted") : colour("flag-bad");
       if (kind !== "square") { c.setLineDash([3 * ratio, 3 * ratio]); c.beginPath(); c.moveTo(x, u.bbox.top); c.lineTo(x, bottom); c.stroke(); c.setLineDash([]); }

@@ -4,6 +4,7 @@ const FLAGS = {
   joined: ["up", "flag-good", "joined"], left: ["ring", "flag-good", "left"], lost: ["cross", "flag-bad", "died or lost"],
   hung: ["diamond", "flag-bad", "hung"], rejected: ["down", "flag-bad", "rejected"], term: ["square", "mark", "new term of a server"],
 };
+const ILL = new Set(["stalled", "hung", "lost"]);
 const ORDER = [0, 2, 1, 3];  // in a row from the bottom: compute, push, data, wait
 
 class Lanes {
@@ -35,15 +36,19 @@ class Lanes {
     const [from, to] = this.range(), scale = (width - left - 6) / Math.max(1e-9, to - from);
     Object.assign(this, { from, to, scale, gap, width });
     const tones = PHASES.map(colour), x = (t) => left + (t - from) * scale;
+    const ill = workers.map((worker) => ILL.has((state.byWorker.get(worker) || [])[1])), apart = Math.ceil(14 / (each + gap));
     this.axis(c, x, from, to, top, height, width);
+    workers.forEach((worker, at) => this.lives(c, state.livesOf.get(worker) || [], x, from, to, top + at * (each + gap), each));
+    if (each < 5) this.thin(c, x, from, to, tones);
     workers.forEach((worker, at) => {
       const y = top + at * (each + gap);
-      this.lives(c, state.livesOf.get(worker) || [], x, from, to, y, each);
       const rows = state.rowsOfLanes.get(worker);
-      if (rows) this.letters(c, rows, x, from, to, y, each, tones);
-      if (each >= 7 || at % Math.ceil(14 / (each + gap)) === 0) {
-        const ill = ["stalled", "hung", "lost"].includes((state.byWorker.get(worker) || [])[1]);
-        c.fillStyle = colour(ill ? "bad" : "muted"); c.textAlign = "right"; c.textBaseline = "middle";
+      if (rows && each >= 5) this.letters(c, rows, x, from, to, y, each, tones);
+      // Who is in trouble has a name among however many; others beside it have none.
+      const named = each >= 7 || (at % apart === 0 && !ill.slice(Math.max(0, at - apart + 1), at + apart).some(Boolean));
+      if (ill[at] && each < 7) { c.fillStyle = colour("bad"); c.fillRect(left - 5, y - 1, 4, each + 2); }
+      if (named || ill[at]) {
+        c.fillStyle = colour(ill[at] ? "bad" : "muted"); c.textAlign = "right"; c.textBaseline = "middle";
         c.fillText(each >= 14 ? "worker " + worker : worker, left - 7, y + each / 2);
       }
     });
@@ -72,11 +77,6 @@ class Lanes {
       const letter = merge > 1 ? together(row.letters.slice(slot - row.start, slot - row.start + merge)) : row.at(slot), mix = MIXES[letter];
       if (!mix) continue;
       const begin = Math.max(x(from), x(slot * step)), width = Math.max(1, wide * merge - (begin - x(slot * step))) + 0.4;
-      if (each < 5) {
-        c.fillStyle = tones[mix.indexOf(Math.max(...mix))];
-        c.fillRect(begin, y, width, each);
-        continue;
-      }
       let bottom = y + each;
       for (const phase of ORDER) {
         if (!mix[phase]) continue;
@@ -84,6 +84,33 @@ class Lanes {
         bottom -= part; c.fillStyle = tones[phase]; c.fillRect(begin, bottom, width, part + 0.3);
       }
     }
+  }
+  thin(c, x, from, to, tones) {  // hundreds of rows, too thin for parts: the mean colour of each slot, painted as one picture
+    const kind = to - from <= 121 ? "fine" : to - from <= 901 ? "second" : "coarse", rows = this.workers.map((worker) => (this.state.rowsOfLanes.get(worker) || {})[kind]);
+    const step = (rows.find(Boolean) || { seconds: 1 }).seconds, merge = Math.max(1, Math.round(1 / (step * this.scale))), tall = this.each + this.gap;
+    const first = Math.floor(from / step / merge) * merge, count = Math.max(1, Math.ceil((to / step - first) / merge));
+    const image = new ImageData(count, Math.max(1, rows.length * tall)), pixels = new Uint32Array(image.data.buffer);
+    rows.forEach((row, at) => {
+      for (let column = 0; row && column < count; column++) {
+        const slot = first + column * merge - row.start;
+        if (slot + merge <= 0 || slot >= row.letters.length) continue;
+        const letter = merge > 1 ? together(row.letters.slice(Math.max(0, slot), slot + merge)) : row.letters[slot];
+        const pixel = MIXES[letter] ? this.blend(letter, tones) : 0;
+        for (let line = 0; pixel && line < this.each; line++) pixels[(at * tall + line) * count + column] = pixel;
+      }
+    });
+    const picture = (this.picture ||= document.createElement("canvas"));
+    picture.width = count; picture.height = image.height;
+    picture.getContext("2d").putImageData(image, 0, 0);
+    c.save(); c.beginPath(); c.rect(this.left, this.top, this.width - this.left - 6, image.height); c.clip();
+    c.imageSmoothingEnabled = false; c.drawImage(picture, x(first * step), this.top, count * merge * step * this.scale, image.height); c.restore();
+  }
+  blend(letter, tones) {  // as a pixel
+    if (this.blended !== tones.join()) { this.blended = tones.join(); this.blends = {}; this.rgb = tones.map(rgb); }
+    return (this.blends[letter] ??= ((mix) => {
+      const [r, g, b] = [0, 1, 2].map((channel) => Math.round(mix.reduce((sum, part, phase) => sum + part * this.rgb[phase][channel], 0) / mix.reduce((sum, part) => sum + part, 0)));
+      return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+    })(MIXES[letter]));
   }
   flags(c, state, x, from, to, top, height) {
     for (const moment of state.moments) {
@@ -96,6 +123,7 @@ class Lanes {
         continue;
       }
       const at = this.workers.indexOf(moment.worker), y = top + at * (this.each + this.gap) + this.each / 2, r = Math.min(5, Math.max(2.5, this.each / 3.4));
+      if (this.each < 5 && flag[1] !== "flag-bad") { c.fillRect(x(moment.t), y - this.each / 2, 2, this.each); continue; }
       c.save(); c.strokeStyle = c.fillStyle = colour("card"); c.beginPath(); c.arc(x(moment.t), y, r + 2.5, 0, 7); c.fill(); c.restore();
       shape(c, flag[0], x(moment.t), y, r);
     }

@@ -6,7 +6,9 @@ function draw(anew) {
   pending = false;
   if (!state) return;
   for (const show of [showHead, showSay, showWaits, showShards, showData, showLosses, showSaves, showEvents, showCommands]) show(state);
-  if (anew || document.querySelector("#workers:hover") === null) showWorkers(state);
+  // A table of hundreds of rows is made every third second.
+  const turn = Number(document.body.dataset.drawn || 0) % 3 === 0 || state.byWorker.size <= 100;
+  if (anew || (turn && document.querySelector("#workers:hover") === null)) showWorkers(state);
   charts.draw(state, anew);
   lanes.draw(state);
   heat.draw(state);

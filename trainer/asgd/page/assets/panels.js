@@ -65,7 +65,8 @@ function table(id, heads, rows, none) {
 }
 
 function showWorkers(state) {
-  const rows = [...state.byWorker.values()].sort((a, b) => a[0] - b[0]);
+  const ill = (row) => ILL.has(state.field(row, "state")), many = state.byWorker.size > 24;
+  const rows = [...state.byWorker.values()].sort((a, b) => (many && ill(b) - ill(a)) || a[0] - b[0]);
   const fast = Math.max(1, ...rows.map((row) => state.field(row, "rate") || 0));
   table("workers", ["worker", "state", "samples/s", "samples", "loss", "staleness", "samples held", "idle", "waits for", "starts", "not finite", "over", "node"],
     rows.slice(0, 600).map((row) => {
@@ -129,7 +130,7 @@ function showEvents(state) {
   const shown = state.moments.filter((moment) => moment.kind !== "checkpoint").slice(-120).reverse(), key = JSON.stringify(shown.slice(0, 3)) + shown.length;
   if ($("events").dataset.shown === key) return;
   $("events").dataset.shown = key;
-  const kinds = { refused: ["down", "data"], phase: ["ring", "flag-good"], notice: ["diamond", "mark"], edit: ["square", "mark"], readmitted: ["up", "flag-good"], lostupdates: ["cross", "flag-bad"], rollback: ["diamond", "flag-bad"] };
+  const kinds = { refused: ["down", "data"], phase: ["ring", "flag-good"], notice: ["diamond", "mark"], edit: ["square", "mark"], readmitted: ["up", "flag-good"], lostupdates: ["cross", "flag-bad"], rollback: ["diamond", "flag-bad"], diverged: ["cross", "flag-bad"] };
   put("events", ...(shown.length ? shown : [{ t: 0, kind: "phase", text: "nothing yet" }]).map((moment) => {
     const [kind, tone] = FLAGS[moment.kind] || kinds[moment.kind] || ["ring", "muted"];
     const wall = state.about.wall ? new Date(1000 * (state.about.wall + moment.t)) : null;
