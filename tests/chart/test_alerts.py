@@ -11,7 +11,6 @@ import pytest
 import yaml
 from tools.exposition import families
 
-
 from asgd import exitcodes
 from asgd_operator.constants import REASONS
 from tests.chart.helm import CHART, one, template

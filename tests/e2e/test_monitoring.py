@@ -1,4 +1,4 @@
-"""What looks at a running job from outside: a real Prometheus, told by the chart's monitors alone, boards, and its page."""
+"""What looks at a running job from outside: a real Prometheus, told by the monitors of the chart, boards, its page."""
 
 from __future__ import annotations
 
