@@ -93,7 +93,7 @@ class Squares:
         rest = self.rows[span] @ weights - self.aims[span]
         return float(rest @ rest) / 2 / len(rest) + float(np.sum(decay * weights * weights)) / 2
 
-    def left(self, weights: F32, decay: F32) -> float:
+    def left(self, weights: F32, decay: F32 | float) -> float:
         """The part of the excess loss at the start that is still there at `weights`; inf for what is no number.
 
         `decay`: as `loss` has it.
@@ -101,7 +101,7 @@ class Squares:
         if not np.isfinite(weights).all():
             return float("inf")
         rows = self.rows.astype(np.float64)
-        curvature = rows.T @ rows / SAMPLES + np.diag(decay)
+        curvature = rows.T @ rows / SAMPLES + np.diag(np.broadcast_to(decay, SIZE))
         best = np.linalg.solve(curvature, rows.T @ self.aims / SAMPLES).astype(np.float32)
         least, everything = self.loss(best, slice(None), decay), slice(None)
         first = self.loss(self.initial(), everything, decay)

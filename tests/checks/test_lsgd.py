@@ -220,7 +220,7 @@ def test_nobody_waits_for_a_leader_that_died_before_it_sent_its_weights() -> Non
     run = simulation(lsgd(60), still(SIZE), CONSTANT)
     apart(run, [3, 1, 2, 4])
     leader = run.workers[1]
-    leader.rule.follow = lambda: run._kill(Mishap(1, 0.0)) or NOTHING
+    leader.rule.follow = lambda: run._kill(leader, Mishap(1, 0.0)) or NOTHING
     run.run()
     status = run.cluster.status()
     assert not leader.alive and status.stop_reason == "updates" and status.updates >= 60

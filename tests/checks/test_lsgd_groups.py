@@ -178,7 +178,7 @@ def test_a_leader_that_dies_before_it_sends_its_weights_costs_its_followers_that
 
     def follow() -> Any:
         if dead.rule.notes.get("wide") or dead.rule.notes.get("more") or dead.rule.notes.get("best"):
-            run._kill(Mishap(victim, 0.0))
+            run._kill(dead, Mishap(victim, 0.0))
         return type(dead.rule).follow(dead.rule)
 
     dead.rule.follow = follow

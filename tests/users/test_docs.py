@@ -63,9 +63,14 @@ NOT_RUN = {
         "docs/release.md",
         "helm upgrade",
     ): "tests/chart/test_guide_commands.py types the same line of operate.md",
-    ("docs/runbook.md", "kubectl -n asgd-system get pods"): CLUSTER,
-    ("docs/runbook.md", "kubectl get asgdjobs -A"): CLUSTER,
     ("docs/runbook.md", "kubectl -n NS"): CLUSTER,
+    ("docs/how-to/explain.md", "kubectl asgd explain"): "tests/e2e/test_causes.py asks on two nodes",
+    ("docs/how-to/kubectl.md", "pip install"): INSTALLS,
+    (
+        "docs/how-to/kubectl.md",
+        "import asgd.client",
+    ): "tests/unit/client/test_client_run.py makes these calls",
+    ("docs/how-to/monitoring.md", "helm upgrade"): CLUSTER,
     ("docs/how-to/from-python.md", "import asgd"): OWN,
     ("docs/how-to/from-python.md", "simulated = "): "tests/users/test_from_python.py makes these calls",
     (

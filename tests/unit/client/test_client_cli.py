@@ -174,7 +174,7 @@ def test_top_falls_back_on_the_operators_figures(capsys: Printed) -> None:
 
 def test_open_needs_a_pod_with_a_port_named_page(capsys: Printed) -> None:
     assert run(Cluster(job(), pod("server")), "open", "digits") == 2
-    assert "none of its pods has a port named page" in capsys.readouterr().err
+    assert "no container of its shard 0 serves a port named page" in capsys.readouterr().err
 
 
 def test_submit_makes_the_job_and_numbers_a_name_that_is_taken(tmp_path: Path, capsys: Printed) -> None:

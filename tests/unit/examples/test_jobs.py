@@ -64,10 +64,12 @@ def test_the_plain_script_has_the_figures_of_the_job(name: str) -> None:
     assert [tuple(group.match) for group in optimizer.groups] == [found["NO_DECAY"]]
     assert [group.weight_decay for group in optimizer.groups] == [0]
     figures = {
-        "EPOCHS": job.spec.stop_after.epochs, "WARMUP": optimizer.schedule.warmup, "BATCH_SIZE": job.spec.batch_size,
+        "WARMUP": optimizer.schedule.warmup, "BATCH_SIZE": job.spec.batch_size,
         "LEARNING_RATE": optimizer.learning_rate, "BETAS": optimizer.betas, "WEIGHT_DECAY": optimizer.weight_decay,
     }  # fmt: skip
     assert {key: found[key] for key in figures} == figures
+    # Staleness costs some: four workers have more epochs, and less time.
+    assert found["EPOCHS"] <= (job.spec.stop_after.epochs or 0) == optimizer.schedule.length
     if name == "fashion":
         assert found["WIDTH"] == job.spec.args["width"]
 
