@@ -33,8 +33,9 @@ run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
 test: .venv/.ready ## lint, types, units, checks and the promises of the README by real processes; no Go, no root, no cluster
 	@$(MAKE) --no-print-directory -j2 lint fast
 
+# NB: three on two cores: many of these tests wait for processes.
 fast: .venv/.ready
-	$(PYTEST) -m "not slow" --durations=10 --durations-min=5 $(TESTS)
+	$(PY) -m pytest -n 3 --dist worksteal -m "not slow" --durations=10 --durations-min=5 $(TESTS)
 
 test-all: test test-python cluster-api .venv-docs/.ready ## what `make test` leaves out, too: slow cases, more examples, a real API server, charts; needs Go
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "slow or hypothesis" $(TESTS)

@@ -133,11 +133,13 @@ def test_one_line_says_that_the_output_holds_a_run(done: Run) -> None:
     says_one_line(again(done), "--output", "holds a run", "checkpoint.restore=Latest")
 
 
+@pytest.mark.slow
 def test_one_line_says_that_the_checkpoint_is_of_another_model(done: Run) -> None:
     run = again(done, "--set", "checkpoint.restore=Latest", args={"size": 65})
     says_one_line(run, "spec.checkpoint.restore", "128 parameters", "130")
 
 
+@pytest.mark.slow
 def test_one_line_says_that_the_checkpoint_is_of_another_optimizer(done: Run) -> None:
     run = again(done, "--set", "checkpoint.restore=Latest", optimizer={"name": "adam"})
     says_one_line(run, "spec.checkpoint.restore", "optimizer")

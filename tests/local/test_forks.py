@@ -147,6 +147,7 @@ def test_the_run_goes_on_without_its_fork_servers_and_starts_them_again(tmp_path
 
 
 @pytest.mark.usefixtures("hooked")
+@pytest.mark.slow
 def test_code_that_starts_a_thread_when_it_is_imported_is_imported_by_each_process_and_the_run_says_so(
     tmp_path: Path,
 ) -> None:
@@ -245,6 +246,7 @@ def test_a_script_runs_from_its_beginning_in_each_worker_and_what_it_imports_fir
         assert all("arguments ['--rate=0.5']" in run.log(f"worker-{index}") for index in (0, 1))
 
 
+@pytest.mark.slow
 def test_exit_handlers_of_the_users_code_run_in_each_process_that_imports_it(tmp_path: Path) -> None:
     handler = """
     import atexit

@@ -46,6 +46,7 @@ def kill(run: Counting, folder: Path, shard: int) -> int:
     return lost
 
 
+@pytest.mark.slow
 def test_a_killed_shard_comes_back_from_memory_and_what_it_lost_is_counted_exactly(
     tmp_path: Path, kept: Path
 ) -> None:

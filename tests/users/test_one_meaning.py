@@ -172,7 +172,7 @@ def test_a_split_at_module_level_is_one_split_for_workers_and_evaluator(tmp_path
             ("buffer", "buffer mean differs from what worker"),
             ("loss", "the loss of the first 8 samples on cpu differs from what worker"),
         ],
-        count=2,
+        count=1,
     ),
 )
 def test_what_differs_by_process_is_refused_by_name(tmp_path: Path, what: str, named: str) -> None:

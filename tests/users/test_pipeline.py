@@ -92,6 +92,7 @@ def test_the_page_on_pipelines_does_what_it_says(tmp_path: Path) -> None:
         ({"cut": False}, 2, "spec.workers.stages: 2, but Task.model is a Net, which cannot be cut by itself"),
     ],
 )
+@pytest.mark.slow
 def test_a_model_that_cannot_be_cut_so_ends_the_command_before_anything_starts(
     tmp_path: Path, args: dict[str, Any], stages: int, words: str
 ) -> None:

@@ -195,6 +195,7 @@ def test_a_range_that_went_to_others_is_left_out() -> None:
     assert [4, 5, 6, 7] not in came
 
 
+@pytest.mark.slow
 def test_what_a_dead_worker_held_is_read_by_others() -> None:
     job = Job(stopAfter={"epochs": 1})
     dying, other = walk(job, 0, loader(), 1), walk(job, 1, loader(), 1)
