@@ -58,6 +58,7 @@ NOT_RUN = {
     ("README.md", "tools/build_images.sh"): "tests/e2e/test_as_a_new_user.py types these on two nodes",
     ("docs/quickstart.md", "make run"): INSTALLS,
     ("docs/quickstart.md", "kubectl create configmap mine-code"): CLUSTER,
+    ("docs/quickstart.md", "kubectl asgd submit"): "tests/e2e/test_kubectl.py types these on two nodes",
     ("docs/performance.md", "asgd bench"): "takes minutes; tests/local/test_bench.py runs it in small",
     (
         "docs/release.md",
