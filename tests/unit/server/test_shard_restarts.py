@@ -66,6 +66,25 @@ def test_a_restart_between_two_chunks_of_a_push_leaves_the_same_bits_as_none(
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("optimizer", LAYERWISE)
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_push_that_a_restart_cut_in_two_is_counted_as_lost_where_the_rule_looks_at_whole_tensors(
+    optimizer: str, after: int
+) -> None:
+    shard = ready_shard(10, asgd_spec(0.5, optimizer={"name": optimizer}))
+    for chunk in range(3):
+        assert verdict(push(shard, 0, 1, ones(10), chunk)) == "applied"
+        if chunk == after:
+            before = shard.state.weights.copy()
+            shard = reborn(shard, shard.term + 1)
+            hello(shard, 0, 1, 10)
+    moved = (shard.state.weights != before).any()
+    assert shard.state.version == 1 and not moved
+    assert shard.losses.updates == (0 if after == 2 else 1)
+    assert verdict(push(shard, 0, 2, ones(10), 0, base=1)) == "applied"
+    assert shard.losses.updates == (0 if after == 2 else 1), "told once"
+
+
 def test_a_restart_keeps_counts_and_knows_how_many_acknowledged_updates_it_lost() -> None:
     shard = ready_shard(4)
     for sequence in range(1, 4):

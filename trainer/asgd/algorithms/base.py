@@ -102,6 +102,8 @@ class ShardState:
     """{live worker: name of its machine, '' where unknown}"""
     dataset: int | None = None
     """Samples in one epoch; None for streams."""
+    missed: int = 0
+    """1 where the push that ends counts and has moved nothing, since its first chunks went with a restart."""
     models: list[int] = field(default_factory=list)
     """Updates of each model where several have steps of their own (`models.py`); empty: there is one model."""
     blocks: list[int] = field(default_factory=list)

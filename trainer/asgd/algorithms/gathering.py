@@ -31,9 +31,15 @@ def gather(state: ShardState, span: slice, push: Push, vector: F32) -> None:
 
 
 def gathered(state: ShardState, push: Push) -> F32 | None:
-    """The vector of a push whose last chunk has come, which is kept no more; None where its first ones are gone."""
+    """The vector of a push whose last chunk has come, which is kept no more; None where it has none.
+
+    One whose first chunks are gone is missed.
+    """
     part = state.inbox.pop(push.worker, None)
-    return part.vector if part and part.push.sequence == push.sequence else None
+    if part and part.push.sequence == push.sequence:
+        return part.vector
+    state.missed = int(state.weights.size > 0 and not push.bare)
+    return None
 
 
 def shard_cuts(

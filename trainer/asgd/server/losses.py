@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from asgd.algorithms.base import ShardState
+
 Amount = tuple[int, int]
 """(updates, samples)"""
 
@@ -54,6 +56,11 @@ class Losses:
         lost = max(known[0], version - begun[0]), max(known[1], samples - begun[1])
         if any(lost):
             self._lost[term] = lost
+
+    def ended(self, state: ShardState, samples: int) -> None:
+        """A push of so many samples has ended, that may have moved nothing."""
+        if state.missed:
+            state.missed, self._older = 0, _sum(self._older, (1, samples))
 
     def state(self) -> dict[str, Any]:
         """What a save keeps."""

@@ -273,8 +273,7 @@ class Shard(Parameters):
         """Some chunks of an accepted push; the last one of all completes it. `looked`: the first one's largest."""
         state, outliers = self.state, self.usual(push.part)
         for piece in pieces if not push.bare else ():
-            found = self._fold(message, piece, looked, push, outliers.limit)
-            if found >= outliers.limit:
+            if (found := self._fold(message, piece, looked, push, outliers.limit)) >= outliers.limit:
                 self._spoil(message.index, seen, push, found)
                 return
             push.largest, looked = max(push.largest, found), None
@@ -282,6 +281,7 @@ class Shard(Parameters):
             seen.push = None
             outliers.told(push.largest)
             self.strategy.finish(state, push)
+            self.losses.ended(state, message.samples)
             if push.steps:
                 self._advance(message.index)
                 self.average.pushed(state.weights, self.moved_by(push))
