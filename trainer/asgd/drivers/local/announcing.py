@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asgd.report.precision import full, precision
+from asgd.report.units import plural
 from asgd.spec import Job
 from asgd.spec.groups import counted
 from asgd.worker.task.check import Findings
@@ -18,7 +19,7 @@ def announce(job: Job, findings: Findings, output: Path) -> Iterator[str]:
     data = f"{findings.dataset:,} samples" if findings.dataset else "a stream"
     what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
     servers, workers = spec.parameter_server.shards, spec.workers.replicas
-    yield f"{job.name}: {what}, {servers} parameter servers, {workers} workers"
+    yield f"{job.name}: {what}, {plural(servers, 'parameter server')}, {plural(workers, 'worker')}"
     if spec.optimizer.groups and not findings.script:
         sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
         yield f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}"
