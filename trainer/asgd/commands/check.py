@@ -38,7 +38,7 @@ class Finding:
     bad: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name:18} {self.state:11} {self.about}"
+        return f"{self.name:18} {self.state:11} {self.about}".rstrip()
 
 
 def run(place: str) -> int:
