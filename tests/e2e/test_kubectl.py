@@ -102,7 +102,7 @@ def test_a_script_is_submitted_followed_scaled_stopped_and_its_model_comes_here(
         until(lambda: job.status["workers"]["ready"] == 2, "both workers take part")
         told = json.loads(plugin("top", "train", "-o", "json"))
         assert [worker["index"] for worker in told["workers"] if worker["state"] == "running"] == [0, 1]
-        assert "worker 1  | " in plugin("logs", "train", "--role", "worker", "--tail", "3")
+        assert "worker 1 | " in plugin("logs", "train", "--role", "worker", "--tail", "3")
         assert "plugin/train  Running" in plugin("status", "train")
         assert plugin("model", "train", "--to", "early.safetensors").startswith(
             "from /checkpoints in train-server-0"

@@ -11,6 +11,11 @@ NICENESS = 10
 
 
 def stand_back() -> None:
-    """Lowers the priority of the calling thread alone, where threads have one of their own (Linux)."""
+    """Lowers the priority of the calling thread alone, where threads have one of their own (Linux).
+
+    One that stands further back already (`nice -n 19 asgd run`) stays there: to raise it is root's.
+    """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        if os.getpriority(os.PRIO_PROCESS, thread) < NICENESS:
+            os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
