@@ -58,7 +58,11 @@ def test_each_cause_stands_on_the_job_in_one_sentence_and_is_explained_with_its_
         PAGE.write_text(page, encoding="utf-8")
         before, _, _ = TRANSCRIPT.read_text(encoding="utf-8").partition(MARK)
         TRANSCRIPT.write_text(f"{before}{MARK}\n" + "\n".join(told), encoding="utf-8")
-    known = [_columns(line) for line in PAGE.read_text(encoding="utf-8").splitlines() if "`" in line]
+    known = [
+        _columns(line)
+        for line in PAGE.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and "`" in line
+    ]
     missing = [row for row in rows if _columns(row) not in known]
     assert not missing, f"{PAGE.name} is out of date (ASGD_WRITE_PAGES=1 writes it anew): {missing}"
 
