@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from asgd.spec.quoted import UNCHECKED
 from asgd_operator.errors import (
     Conflict,
     Forbidden,
@@ -33,9 +34,6 @@ it were the server's fault."""
 _TOO_LARGE = "request is too large"
 """In etcd's words, which come with 500 too."""
 
-_UNCHECKED = re.compile(r", <nil>: Invalid value: [^,\]]* some validation rules were not checked [^\]]*")
-"""What the API server adds to the mistakes that it names; it helps nobody."""
-
 
 def refusal(code: int, text: bytes, retry_after: str | None, request: str) -> OperatorError:
     """The error for an answer with `code` >= 400 to `request`, with the body `text`."""
@@ -54,7 +52,7 @@ def refusal(code: int, text: bytes, retry_after: str | None, request: str) -> Op
 def _read(text: bytes) -> tuple[str, list[Any]]:
     try:
         answer = json.loads(text)
-        said = _UNCHECKED.sub("", str(answer["message"]))
+        said = UNCHECKED.sub("", str(answer["message"]))
         return said, list((answer.get("details") or {}).get("causes") or ())
     except (ValueError, KeyError, TypeError):
         return text.decode(errors="replace")[:200], []

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgd import exitcodes
+from asgd.spec.quoted import newest
 from asgd_operator import constants as c
 from asgd_operator.plan import times
 from asgd_operator.plan.model import BatchJob, Child, End, Init, Node, Pod, ServerSet
@@ -290,15 +291,7 @@ def complaint(events: Iterable[Body]) -> str:
 
     NB: without the name of the pod, which is another with each try of a Job: what moves would be written each time.
     """
-    told = [event for event in events if event.get("reason") in COMPLAINTS]
-    newest = max(
-        told, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), default={}
-    )
-    words = str(newest.get("message", ""))
-    for before in (" is forbidden: ", " failed error: ", "Error creating: "):
-        _, found, after = words.partition(before)
-        words = after if found else words
-    return bounded(words)
+    return bounded(newest(events, COMPLAINTS))
 
 
 def bounded(text: str, *, last: bool = False) -> str:

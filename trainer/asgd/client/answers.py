@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 
 from asgd.client.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
+from asgd.spec.quoted import UNCHECKED
 
 _ERRORS: dict[int, type[ApiError]] = {
     400: Invalid,
@@ -21,8 +21,6 @@ _NO_CRD = (
     'the server doesn\'t have a resource type "asgdjobs": install the chart (helm install asgd ...) or choose'
     " another cluster with --context"
 )
-_UNCHECKED = re.compile(r", <nil>: Invalid value: [^,\]]* some validation rules were not checked [^\]]*")
-"""What the API server adds to the mistakes that it names; it helps nobody."""
 _MOST = 200
 """Letters of an answer that is no Status."""
 
@@ -61,7 +59,7 @@ def _read(text: bytes) -> tuple[str, str, bool]:
     """(message, reason, whether it is no Status of Kubernetes)"""
     try:
         answer = json.loads(text)
-        return _UNCHECKED.sub("", str(answer["message"])), str(answer.get("reason") or ""), False
+        return UNCHECKED.sub("", str(answer["message"])), str(answer.get("reason") or ""), False
     except (ValueError, KeyError, TypeError):
         said = " ".join(text.decode(errors="replace").split())[:_MOST]
         return said or "no reason given", "", True

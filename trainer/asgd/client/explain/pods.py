@@ -9,6 +9,7 @@ from typing import Any
 
 from asgd.client.explain.facts import ROLE_LABEL, Facts
 from asgd.client.explain.words import line
+from asgd.spec.quoted import newest
 
 Document = Mapping[str, Any]
 Trouble = tuple[str, str]
@@ -89,16 +90,5 @@ def _told(who: str, end: Document) -> str:
 
 def _newest(facts: Facts, name: str, reasons: frozenset[str]) -> str:
     """What the newest Event of these reasons says of the object of this name."""
-    told = [
-        event
-        for event in facts.events
-        if event.get("involvedObject", {}).get("name") == name and event.get("reason") in reasons
-    ]
-    newest = max(
-        told, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), default={}
-    )
-    words = str(newest.get("message", ""))
-    for before in (" is forbidden: ", " failed error: ", "Error creating: "):
-        _, found, after = words.partition(before)
-        words = after if found else words
-    return line(words)
+    own = (event for event in facts.events if event.get("involvedObject", {}).get("name") == name)
+    return line(newest(own, reasons))
