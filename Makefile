@@ -2,7 +2,8 @@
 SHELL := bash
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
-PYTEST := $(PY) -m pytest -n 2 --dist worksteal
+# NB: three on two cores: many tests wait for processes.
+PYTEST := $(PY) -m pytest -n 3 --dist worksteal
 SOURCES := trainer operator bench tests
 TESTS := tests/unit tests/checks tests/local tests/users
 
@@ -37,9 +38,8 @@ run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
 test: .venv/.ready ## lint, types, units, checks and the promises of the README by real processes; no Go, no root, no cluster
 	@$(MAKE) --no-print-directory -j2 lint fast
 
-# NB: three on two cores: many of these tests wait for processes.
 fast: .venv/.ready
-	$(PY) -m pytest -n 3 --dist worksteal -m "not slow" --durations=10 --durations-min=5 $(TESTS)
+	$(PYTEST) -m "not slow" --durations=10 --durations-min=5 $(TESTS)
 
 test-all: test test-python cluster-api .venv-docs/.ready ## what `make test` leaves out, too: slow cases, more examples, a real API server, charts; needs Go
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "slow or hypothesis" $(TESTS)
