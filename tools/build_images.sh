@@ -5,7 +5,7 @@
 #
 # Writes $CACHE/images/asgd-operator.tar (slim) and asgd-trainer.tar, docker archives of localhost/NAME:VERSION, and
 # prints a line an image: name, archive, bytes (the archive is not compressed). What earlier builds have left in buildah's
-# store, gigabytes, is removed, as far as this build did not use it.
+# store, gigabytes, is removed, as far as this build did not use it. A slim image of more than SLIM_LIMIT bytes is an error.
 #
 # BASE                 image to build on; not given: Debian trixie made by debootstrap, once, kept in the cache
 # VERSION              tag; default: the project's version
@@ -14,6 +14,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 CACHE=${ASGD_CLUSTER_CACHE:-$HOME/.cache/asgd-cluster}
 LABEL=dev.asgd.image
+SLIM_LIMIT=220000000
+# Of all files and of the image itself, whenever it is built: the first second that also zip archives know.
+EPOCH=315532800
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)}
 SUITE=trixie MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-chroot}
@@ -31,7 +34,9 @@ debian_base() {  # sets BASE to a plain Debian of our own
     # What debian:*-slim leaves out as well; the other exclusions hold for packages that are installed later.
     debootstrap --variant=minbase "$SUITE" "$root" "$MIRROR" >&2
     printf 'path-exclude /usr/share/%s/*\n' doc man info locale > "$root/etc/dpkg/dpkg.cfg.d/slim"
-    rm -rf "$root"/usr/share/{doc,man,info,locale}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*
+    echo 'path-include /usr/share/doc/*/copyright' >> "$root/etc/dpkg/dpkg.cfg.d/slim"
+    find "$root/usr/share/doc" ! -type d ! -name copyright -delete
+    rm -rf "$root"/usr/share/{man,info,locale}/* "$root"/var/cache/{apt,ldconfig}/* "$root"/var/lib/apt/lists/* "$root"/var/log/*
     tar -C "$root" --numeric-owner -cf "$tar.partial" . && mv "$tar.partial" "$tar"
     rm -rf "$root"
   fi
@@ -39,7 +44,7 @@ debian_base() {  # sets BASE to a plain Debian of our own
   local container
   container=$(buildah from scratch)
   buildah add -q "$container" "$tar" / >/dev/null
-  buildah commit -q "$container" "$BASE" >/dev/null
+  buildah commit -q --timestamp "$EPOCH" "$container" "$BASE" >/dev/null
   buildah rm "$container" >/dev/null
 }
 
@@ -64,7 +69,8 @@ build() {  # target name
     [ -z "${!name:-}" ] || extra+=(--build-arg "$name=${!name}")
   done
   log=$(mktemp)
-  buildah build --layers --pull=never --target "$1" --build-arg "BASE=$BASE" "${extra[@]}" --label "$LABEL=$2" -t "$image" . 2>&1 | tee "$log" >&2
+  extra+=(--label "$LABEL=$2" --label "org.opencontainers.image.version=$VERSION")
+  buildah build --layers --pull=never --timestamp "$EPOCH" --target "$1" --build-arg "BASE=$BASE" "${extra[@]}" -t "$image" . 2>&1 | tee "$log" >&2
   forget_older "$2" "$log"
   rm -f "$log"
   mkdir -p "$CACHE/images"
@@ -83,7 +89,7 @@ mkdir -p "$CACHE"
 [ -n "${BASE:-}" ] || debian_base
 for target in "${@:-slim}"; do
   case $target in
-    slim) build slim asgd-operator ;;
+    slim) build slim asgd-operator; python3 tools/image_parts.py "$CACHE/images/asgd-operator.tar" "$SLIM_LIMIT" >&2 ;;
     trainer) build trainer asgd-trainer ;;
     *) sed -n '2,14p' "$0"; exit 2 ;;
   esac

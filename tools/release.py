@@ -2,7 +2,7 @@
 
 Wheel and sdist, chart, install.yaml, an SBOM of each image, notes, both images where buildah is, and checksums. All of
 it is built from the files of the commit, in a folder of their own, so that nothing else of this machine gets in. Two
-builds have the same bytes, the images' archives left aside: they have checksums of their own.
+builds have the same bytes. Images hold packages of Debian as they are on the day, so they have checksums of their own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import image_parts
 import sbom
 from archives import extract, repack
 from versions import version
@@ -108,15 +109,18 @@ class Builder:
             )
 
     def images(self) -> None:
-        """Both images as archives, with checksums of their own; a sentence where buildah is missing."""
+        """Both images as archives, each with its SBOM, and checksums; a sentence where buildah is missing."""
         if shutil.which("buildah") is None:
             print("images are left out: buildah is not installed (apt-get install buildah)")
             return
         folder = self.target / "images"
         folder.mkdir()
-        built = self._run("tools/build_images.sh", "slim", "trainer", stdout=subprocess.PIPE)
-        for _, archive, _ in (line.split() for line in built.splitlines()):
-            shutil.copy(archive, folder)
+        built = self._run("tools/build_images.sh", *sbom.IMAGES, stdout=subprocess.PIPE)
+        for target, line in zip(sbom.IMAGES, built.splitlines(), strict=True):
+            archive = Path(shutil.copy(line.split()[1], folder))
+            packages = (self.target / f"sbom-{target}.cdx.json").read_text()
+            debian = image_parts.text(archive, "var/lib/dpkg/status")
+            archive.with_suffix(".cdx.json").write_text(sbom.with_debian(packages, debian))
         checksums(folder, "SHA256SUMS")
 
     def _run(self, *words: str | Path, stdout: int | None = None, **environ: str) -> str:
@@ -176,8 +180,12 @@ def notes(changelog: str, version: str) -> str:
 def checksums(folder: Path, name: str) -> None:
     """A file for `sha256sum --check` over all files of a folder."""
     paths = sorted(path for path in folder.iterdir() if path.is_file() and path.name != name)
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths]
-    (folder / name).write_text("".join(lines))
+    (folder / name).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in paths))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def uv() -> Path:

@@ -1,4 +1,4 @@
-"""What an image holds, in CycloneDX, from uv's account of uv.lock.
+"""What an image holds, in CycloneDX: Python packages from uv's account of uv.lock, Debian's from the image itself.
 
 The account is of all platforms and says when it was made and by a random number; here it is of the images' platform,
 and the same for the same lock file.
@@ -7,13 +7,18 @@ and the same for the same lock file.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from packaging.markers import Marker
 
-IMAGES = {"slim": ["operator"], "trainer": ["trainer", "examples"]}
+IMAGES = {
+    "slim": ["operator", "page", "s3", "tracing"],
+    "trainer": ["trainer", "examples", "s3", "tracing"],
+}
 """{target of the Dockerfile: extras that it installs}."""
 PLATFORM = {
     "implementation_name": "cpython",
@@ -26,6 +31,7 @@ PLATFORM = {
     "sys_platform": "linux",
 }
 """Debian trixie's Python, on which the images are built."""
+_FIELD = re.compile(r"^(Package|Version|Architecture): (.+)$", re.M)
 
 
 def of_image(account: str, image: str, version: str, epoch: int) -> str:
@@ -41,8 +47,30 @@ def of_image(account: str, image: str, version: str, epoch: int) -> str:
         if found["ref"] in known | {root["bom-ref"]}
     ]
     bom["metadata"]["timestamp"] = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _written(bom)
+
+
+def with_debian(bom_text: str, status: str) -> str:
+    """An SBOM with Debian's packages as well, as an image's /var/lib/dpkg/status lists them."""
+    bom: dict[str, Any] = json.loads(bom_text)
+    bom["components"] += [
+        _debian(dict(_FIELD.findall(entry))) for entry in status.split("\n\n") if entry.strip()
+    ]
+    return _written(bom)
+
+
+def _debian(fields: dict[str, str]) -> dict[str, Any]:
+    name, version = fields["Package"], fields["Version"]
+    purl = f"pkg:deb/debian/{name}@{quote(version, safe='')}?arch={fields['Architecture']}"
+    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+
+
+def _written(bom: dict[str, Any]) -> str:
+    """As text, under an id that follows from what it says."""
+    image = bom["metadata"]["component"]
     content = json.dumps(bom["components"], sort_keys=True)
-    bom["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, f'{image} {version} {content}')}"
+    told = f"{image['name'].rpartition('/')[2]} {image['version']} {content}"
+    bom["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, told)}"
     return json.dumps(bom, indent=2) + "\n"
 
 

@@ -4,6 +4,7 @@ is."""
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from asgd.spec.load import job_of
 from asgd_operator import settings
 from tests.chart.helm import CHART, KUBE, Values, helm, one, template
 
@@ -216,7 +218,30 @@ def _same_keys(values: dict[str, Any], schema: dict[str, Any], path: str) -> Non
             _same_keys(value, properties[key], f"{path}.{key}")
 
 
+def test_every_value_says_what_it_means() -> None:
+    rows = re.findall(r"^\| `([\w.]+)` \|.*\| (.*) \|$", (CHART / "README.md").read_text(), re.M)
+    assert len(rows) > 60
+    assert [value for value, meaning in rows if not meaning.strip()] == []
+
+
 def test_chart_and_project_have_one_version() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert chart["version"] == chart["appVersion"] == project["version"]
+
+
+def test_what_artifact_hub_shows_is_the_crd_of_the_project_and_a_job_that_it_takes() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    shown = {key.removeprefix("artifacthub.io/"): text for key, text in chart["annotations"].items()}
+    assert (shown["license"], shown["operator"]) == ("Apache-2.0", "true")
+    assert shown["operatorCapabilities"] == "Deep Insights"
+    (card,) = yaml.safe_load(shown["crds"])
+    crd = yaml.safe_load((ROOT / "crds" / "asgdjobs.asgd.dev.yaml").read_text())
+    names, versions = crd["spec"]["names"], [version["name"] for version in crd["spec"]["versions"]]
+    assert (card["kind"], card["name"], [card["version"]]) == (
+        names["kind"],
+        crd["metadata"]["name"],
+        versions,
+    )
+    for example in yaml.safe_load(shown["crdsExamples"]):
+        assert job_of(example).name == example["metadata"]["name"]

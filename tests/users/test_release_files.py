@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tools import archives, versions
+from tools import archives, image_parts, sbom, versions
 
 from asgd import __version__
 from tests.chart.helm import helm
@@ -76,7 +78,7 @@ def test_a_release_that_is_built_twice_has_the_same_checksums_and_each_file_is_w
         bom = json.loads((one / f"sbom-{image}.cdx.json").read_text())
         assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.5")
         held[image] = {component["name"] for component in bom["components"]}
-    assert {"kopf", "numpy", "pyzmq"} <= held["slim"] and "torch" not in held["slim"]
+    assert {"kopf", "numpy", "pyzmq", "aiohttp"} <= held["slim"] and "torch" not in held["slim"]
     assert {"torch", "numpy"} <= held["trainer"] and "kopf" not in held["trainer"]
     assert (one / "NOTES.md").read_text().startswith(f"# asgd-operator {__version__}\n\n### New")
 
@@ -113,3 +115,64 @@ def test_the_version_is_written_from_one_place_to_every_other() -> None:
     assert {path: text for path, text in places.items() if path.read_text() != text} == {}
     for path, text in places.items():
         assert __version__ in text, path
+
+
+def test_an_image_s_list_names_the_extras_that_its_dockerfile_installs() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    stages = dict(re.findall(r"^FROM builder AS (\w+)-builder\n(.*?)(?=^FROM)", text, re.M | re.S))
+    assert {image: re.findall(r"--extra (\w+)", stage) for image, stage in stages.items()} == sbom.IMAGES
+
+
+def test_debian_s_packages_join_the_list_of_an_image_and_change_its_number() -> None:
+    root = {"name": "asgd-operator/slim", "version": "1"}
+    before = json.dumps({"components": [{"name": "numpy"}], "metadata": {"component": root}})
+    entry = "Package: libc6\nArchitecture: amd64\nVersion: 2.41-12+deb13u5\nDescription: C\n Version: no\n"
+    after = [json.loads(sbom.with_debian(before, status)) for status in (entry, f"{entry}\n", "")]
+    assert [[found["name"] for found in bom["components"]] for bom in after] == [
+        ["numpy", "libc6"],
+        ["numpy", "libc6"],
+        ["numpy"],
+    ]
+    assert after[0]["components"][1]["purl"] == "pkg:deb/debian/libc6@2.41-12%2Bdeb13u5?arch=amd64"
+    assert after[0]["serialNumber"] == after[1]["serialNumber"] != after[2]["serialNumber"]
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return target.getvalue()
+
+
+def test_an_image_is_what_its_layers_leave_and_more_than_allowed_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages = "opt/asgd/lib/python3.13/site-packages"
+    layers = {
+        "a.tar": packed({"./usr/lib/python3.13/os.py": b"1" * 700, "./old/x": b"2" * 10**7, "./etc/a": b"3"}),
+        "b.tar": packed(
+            {
+                ".wh.old": b"",
+                "etc/a": b"newer",
+                f"{packages}/numpy.libs/blas.so": b"4" * 2_000_000,
+                f"{packages}/numpy-2.5.dist-info/RECORD": b"5" * 500_000,
+                f"{packages}/asgd_operator/run.py": b"6" * 1_100_000,
+            }
+        ),
+    }
+    archive = tmp_path / "image.tar"
+    archive.write_bytes(packed({"manifest.json": json.dumps([{"Layers": [*layers]}]).encode(), **layers}))
+    assert image_parts.text(archive, "etc/a") == "newer"
+    assert image_parts.parts(image_parts.sizes(archive)) == {
+        "numpy": 2_500_000,
+        "this project": 1_100_000,
+        "Python and its standard library": 700,
+        "rest of Debian": 5,
+    }
+    assert image_parts.main(str(archive), "3600705") == 0
+    assert "| numpy | 2.5 |\n| this project | 1.1 |\n| 2 smaller parts | 0.0 |" in capsys.readouterr().out
+    assert image_parts.main(str(archive), "3600704") == 1
+    assert "unpacks to 3.6 MB, at most 4 MB are allowed" in capsys.readouterr().err
