@@ -39,14 +39,16 @@ RUN /uv/bin/uv venv -q /opt/asgd \
 
 FROM builder AS slim-builder
 ARG SSL_CERT_FILE UV_DEFAULT_INDEX
-RUN /uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator --extra page \
- && find /opt/asgd -type d \( -name tests -o -name bazel-project \) -prune -exec rm -rf {} +
+RUN /uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator --extra page --extra s3 \
+ && find /opt/asgd -type d \( -name tests -o -name bazel-project \) -prune -exec rm -rf {} + \
+ && find /opt/asgd/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
+      ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -rf {} +
 
 FROM builder AS trainer-builder
 ARG SSL_CERT_FILE UV_DEFAULT_INDEX
 # With pip inside, for the images that users build on top of this one.
 RUN /uv/bin/uv venv --seed /opt/asgd \
- && /uv/bin/uv sync --frozen --inexact --no-dev --no-install-project --extra trainer --extra examples
+ && /uv/bin/uv sync --frozen --inexact --no-dev --no-install-project --extra trainer --extra examples --extra s3
 
 FROM base AS trainer
 COPY --from=trainer-builder /opt/asgd /opt/asgd
@@ -58,6 +60,6 @@ CMD ["asgd", "--help"]
 FROM base AS slim
 COPY --from=slim-builder /opt/asgd /opt/asgd
 COPY --from=project /app /opt/asgd
-RUN python -c 'import asgd.kernel._kernel, numpy, aiohttp, kopf, kubernetes.aio.client, cel_expr_python'
+RUN python -c 'import asgd.kernel._kernel, numpy, aiohttp, kopf, kubernetes.aio.client, cel_expr_python, s3fs'
 USER 65532:65532
 CMD ["asgd-operator", "run"]
