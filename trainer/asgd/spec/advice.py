@@ -90,7 +90,8 @@ def _lagging(job: Job) -> list[str]:
 
 
 def _momentum(job: Job) -> list[str]:
-    optimizer, workers = job.spec.optimizer, job.spec.workers.replicas
+    optimizer, rule = job.spec.optimizer, job.spec.workers.autoscale
+    workers = rule.max if rule else job.spec.workers.replicas
     # The limit is known for SGD alone.
     momentum = max(own.momentum for own in kinds(optimizer))
     heavy = momentum > 0 and optimizer.name == "sgd"
