@@ -1,4 +1,4 @@
-"""`workers.autoscale` against a real API server and the real Job controller: shard 0 advises, the worker Job follows."""
+"""`workers.autoscale` against a real API server and Job controller: shard 0 advises, the worker Job follows."""
 
 from __future__ import annotations
 
@@ -50,8 +50,13 @@ def test_the_number_of_workers_follows_the_advice_and_live_bounds_and_survives_t
         assert job.get("asgdjob", "grows")["spec"]["workers"]["replicas"] == 2, "the spec is its user's"
         assert kubectl("-n", "grows", "get", "asgdjob", "grows", "--no-headers").split()[4] == "4"
 
-        for refused in (("scale", "asgdjob/grows", "--replicas=6"), patch('{"spec":{"workers":{"replicas":6}}}')):
-            with pytest.raises(ClusterError, match="the number to start with while workers.autoscale is set"):
+        for refused in (
+            ("scale", "asgdjob/grows", "--replicas=6"),
+            patch('{"spec":{"workers":{"replicas":6}}}'),
+        ):
+            with pytest.raises(
+                ClusterError, match=r"the number to start with while workers\.autoscale is set"
+            ):
                 kubectl("-n", "grows", *refused)
 
         job.start_pods("worker", 4)
@@ -64,7 +69,11 @@ def test_the_number_of_workers_follows_the_advice_and_live_bounds_and_survives_t
         until(lambda: second.passes() >= 3, "the next operator has looked")
         job.start_pods("worker", 3)
         until(lambda: job.status["workers"]["ready"] == 3, "and goes on")
-        assert (job.status["workers"]["autoscale"], sorted(scalings(job)), size(job)) == (before, told, (3, 3))
+        assert (job.status["workers"]["autoscale"], sorted(scalings(job)), size(job)) == (
+            before,
+            told,
+            (3, 3),
+        )
         job.edit(workers={"autoscale": None})
         until(lambda: size(job) == (2, 2), "without autoscale replicas is the number again")
         until(lambda: "autoscale" not in job.status["workers"], "and nothing is left of it")

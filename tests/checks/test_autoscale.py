@@ -1,11 +1,12 @@
 """A job with `workers.autoscale` settles at a number of workers that is nearly as fast as the best fixed one.
 
-The rate that counts is that of accepted samples a second after the number has settled. The best fixed number is found by
-trying 1 to 16, as for the advice (`test_advised_workers.py`, whose worlds these are).
+The rate that counts is that of accepted samples a second after the number has settled. The best fixed number is found
+by trying 1 to 16, as for the advice (`test_advised_workers.py`, whose worlds these are).
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,21 +18,35 @@ from asgd.world.models import ComputeTime, World
 from tests.checks.test_advised_workers import CASES, MOST, tried, world
 from tests.checks.virtual import Problem, job
 
-NEAR = 0.93
+NEAR = 0.9
 """Of the best fixed number's rate."""
-SETTLED, END = 230.0, 330.0
+SETTLED, END = 215.0, 290.0
 WINDOW = 60
-FASTEST = (
+SERVER, STALE = (
     "the server has work for eleven workers",
     "pushes that are more than four updates old are refused",
 )
-"""These run in each test run."""
+STRAGGLER = "in rounds one worker takes four times as long"
+FROM = {
+    # world: the numbers of workers to start with
+    SERVER: (2, MOST),
+    STALE: (2, MOST),
+    STRAGGLER: (2, MOST),
+    "the workers are the limit": (2,),
+    "a round's pushes queue up at the server": (2,),
+    "nobody is far ahead of one worker that takes four times as long": (2,),
+}
 
 
-def scaled(where: World, spec: dict[str, Any], start: int, seconds: float) -> tuple[Simulation, list[Status], list[Any]]:
+Changes = list[tuple[float, int]]
+
+
+def scaled(
+    where: World, spec: dict[str, Any], start: int, seconds: float
+) -> tuple[Simulation, list[Status], Changes]:
     """The job, what it told, and each change as (second, number of workers)."""
     seen: list[Status] = []
-    changes: list[tuple[float, int]] = []
+    changes: Changes = []
     rule = {"min": 1, "max": MOST, "stabilizationWindowSeconds": WINDOW}
     the_job = job(
         workers={"replicas": start, "maxReplicas": MOST, "autoscale": rule}, stopAfter={"seconds": seconds}, **spec
@@ -46,18 +61,24 @@ def scaled(where: World, spec: dict[str, Any], start: int, seconds: float) -> tu
     return simulation, seen, changes
 
 
-def turns(start: int, changes: list[tuple[float, int]]) -> int:
+def turns(start: int, changes: Changes) -> int:
     """How often the number of workers went the other way."""
     numbers = [start, *(workers for _, workers in changes)]
-    ways = [after > before for before, after in zip(numbers, numbers[1:], strict=False)]
-    return sum(a != b for a, b in zip(ways, ways[1:], strict=False))
+    ways = [after > before for before, after in pairwise(numbers)]
+    return sum(a != b for a, b in pairwise(ways))
 
 
-@pytest.mark.parametrize("start", [2, MOST])
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[] if case in FASTEST else [pytest.mark.slow]) for case in CASES]
+    ("case", "start"),
+    [
+        pytest.param(case, start, marks=[] if case == STALE else [pytest.mark.slow])
+        for case, starts in FROM.items()
+        for start in starts
+    ],
 )
-def test_it_settles_near_the_rate_of_the_best_fixed_number_without_turning_round(case: str, start: int) -> None:
+def test_it_settles_near_the_rate_of_the_best_fixed_number_without_turning_round(
+    case: str, start: int
+) -> None:
     where, spec = CASES[case]
     simulation, seen, changes = scaled(where, spec, start, END)
     early = next(status for status in seen if status.seconds >= SETTLED)
@@ -75,7 +96,7 @@ def test_it_settles_near_the_rate_of_the_best_fixed_number_without_turning_round
 @pytest.mark.slow
 def test_steps_that_vary_by_half_do_not_make_the_number_swing() -> None:
     noisy = World(compute=ComputeTime("lognormal", 0.4, 0.5), nodes=MOST, server_seconds=0.04)
-    _, _, changes = scaled(noisy, {}, 2, 900.0)
+    _, _, changes = scaled(noisy, {}, 2, 450.0)
     assert changes[-1][1] in range(10, 15) and turns(2, changes) <= 1 and len(changes) <= 6, changes
 
 

@@ -67,9 +67,7 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, True, "EvaluationFailing", sentence)
     if o.workers is not None and o.workers.ready + o.workers.succeeded < spec.workers.replicas:
         who = "workers.autoscale" if spec.workers.autoscale else "workers.replicas"
-        return Judgement(
-            kind, True, "FewerThanDesired", f"Fewer workers are ready than {who} asks for."
-        )
+        return Judgement(kind, True, "FewerThanDesired", f"Fewer workers are ready than {who} asks for.")
     if stale(o, spec):
         return Judgement(
             kind,

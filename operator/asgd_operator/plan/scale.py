@@ -1,4 +1,5 @@
-"""Scale: `workers.replicas`, or what autoscaling has set in its place, becomes parallelism and completions of the one Job, and nothing else changes.
+"""Scale: the number of workers becomes parallelism and completions of the one Job, and nothing else changes. It is
+`workers.replicas`, or what autoscaling has set in its place.
 
 The Job controller adds the highest indices and takes them away again; it tracks ends with finalizers, so
 neither a stale view here nor a deleted pod can create too many. The fields that change while a job runs are
@@ -26,7 +27,8 @@ def step(o: Observed) -> Step:
         return Step()
     suspend = job.suspended and not o.servers_ready
     return Step(
-        (ApplyLive(job.kind, job.name, job.uid, live_fields(o, suspend=suspend)),), (_event(o, job, replicas),)
+        (ApplyLive(job.kind, job.name, job.uid, live_fields(o, suspend=suspend)),),
+        (_event(o, job, replicas),),
     )
 
 

@@ -13,7 +13,17 @@ from typing import Any
 
 from asgd.spec.status import Status
 from asgd_operator.constants import JOB_LABEL, ROLE_LABEL, Condition, Phase, Role
-from asgd_operator.plan import autoscale, conditions, deadlines, evidence, fitting, members, success, suspend, times
+from asgd_operator.plan import (
+    autoscale,
+    conditions,
+    deadlines,
+    evidence,
+    fitting,
+    members,
+    success,
+    suspend,
+    times,
+)
 from asgd_operator.plan.judge import judge
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.summary import summary

@@ -99,7 +99,8 @@ def test_a_suspended_job_goes_on_with_its_number_unless_it_was_given_another_to_
 
 def test_the_first_number_is_replicas_brought_within_the_bounds() -> None:
     scene = make_job().having(workers={"autoscale": {"min": 6, "max": 12}}).with_supports().with_servers()
-    (made,) = [a.child for a in scene.actions() if isinstance(a, Apply) and a.child.kind == "Job" and "worker" in a.child.name]
+    applied = [action.child for action in scene.actions() if isinstance(action, Apply)]
+    (made,) = [child for child in applied if child.stage == "worker"]
     assert made.manifest["spec"]["parallelism"] == made.manifest["spec"]["completions"] == 6
 
 

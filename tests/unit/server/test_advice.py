@@ -9,10 +9,11 @@ import pytest
 
 from asgd.algorithms.registry import names, strategy
 from asgd.server.advice import Measured, Pace, advise
-from asgd.server.advising import Advising, own_hardware
+from asgd.server.advising import Advising
 from asgd.server.facts import JobFacts
 from asgd.server.members import Member
 from asgd.server.progress import Debt
+from asgd.spec.autoscaling import own_hardware
 from asgd.spec.durations import Spread
 from asgd.spec.status import Advice, WorkerTimes
 from asgd.spec.types import Devices, JobSpec, Workers

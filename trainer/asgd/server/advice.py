@@ -9,12 +9,12 @@ nobody queues for the server. The busiest server has `demand` seconds of work fo
 * rounds:  m / (the time at which a queue has served all m, who come when their own work is done, + the rest).
 
 Of m workers a push is m - 1 updates old, times the measured `staleness / (n - 1)` where workers fetch less often. A
-bound on it that refuses or shrinks older pushes leaves `1 + bound` workers' worth of them. The number that helps is
-the smallest with `ENOUGH` of the best rate that any number up to `most` has. Workers that are not there yet are taken
-for median ones, and twice as many as there are is as far as this is trusted: then it is measured anew. What is full and
-is not measured, as the line to a server, shows when another number of workers was tried: if the additional ones brought
-less than half of what this model says that they should, the better of the two rates is all there is. Where pushes are shrunk by their age
-whatever it is, and where all workers share one machine, only fewer are ever advised.
+bound on it that refuses or shrinks older pushes leaves `1 + bound` workers' worth of them. The number that helps is the
+smallest with `ENOUGH` of the best rate that any number up to `most` has. Workers that are not there yet are taken for
+median ones, and twice as many as there are is as far as this is trusted: then it is measured anew. What is full and is
+not measured, as the line to a server, shows when another number of workers was tried: if the additional ones brought
+less than half of what this model says that they should, the better of the two rates is all there is. Where pushes are
+shrunk by their age whatever it is, and where all workers share one machine, only fewer are ever advised.
 
 Scaling down takes the last workers away, so m workers are always the first m. Pure; times are seconds.
 """

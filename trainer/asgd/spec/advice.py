@@ -5,6 +5,7 @@ from __future__ import annotations
 import cmath
 import math
 
+from asgd.spec.autoscaling import own_hardware
 from asgd.spec.groups import kinds
 from asgd.spec.types import Job
 
@@ -26,6 +27,7 @@ def advice(job: Job) -> list[str]:
         *_words(job),
         *_floors(job),
         *_lagging(job),
+        *_autoscale(job),
     ]
 
 
@@ -87,6 +89,24 @@ def _lagging(job: Job) -> list[str]:
         f"spec.codec.pull: {codec.pull} with {name}: workers begin each round on weights that lag behind, some by many "
         "rounds, which lowers the largest stable learning rate as staleness does; int8 does not"
     ]
+
+
+def _autoscale(job: Job) -> list[str]:
+    """Where the number of workers may stay what it is."""
+    if job.spec.workers.autoscale is None:
+        return []
+    found, name = [], str(job.spec.algorithm["name"])
+    if "/" in name:
+        found.append(
+            f"spec.workers.autoscale: the number of workers moves only if {name} says what more of them bring"
+            " (Strategy.counts: samples)"
+        )
+    if not own_hardware(job.spec):
+        found.append(
+            "spec.workers.autoscale: while all workers run on one node, they are made fewer and never more, for nobody"
+            " knows what that node has left; ask for cpu in workers.resources.requests, or for workers.devices"
+        )
+    return found
 
 
 def _momentum(job: Job) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from asgd.spec.status import Advice
-from asgd.spec.types import Autoscale, Job
+from asgd.spec.types import Autoscale, Job, JobSpec
 
 UP, DOWN = "Up", "Down"
 
@@ -66,7 +66,9 @@ def decide(
     bounded = _within(rule, before.workers)
     if bounded != before.workers:
         bound = "max" if bounded < before.workers else "min"
-        return replace(before, workers=bounded, reason=f"workers.autoscale.{bound} is {bounded}", pending=None)
+        return replace(
+            before, workers=bounded, reason=f"workers.autoscale.{bound} is {bounded}", pending=None
+        )
     wanted = _wanted(rule, before, advice, given_up)
     if advice is None or wanted == before.workers:
         return replace(before, pending=None)
@@ -87,6 +89,14 @@ def look_again(rule: Autoscale, scale: Scale, now: float) -> float | None:
     if scale.pending is None:
         return None
     return max(0.0, scale.pending.since + rule.stabilization_window_seconds - now)
+
+
+def own_hardware(spec: JobSpec) -> bool:
+    """Whether each worker is given cores or devices of its own. If not, and all share a node, nobody can tell whether
+    more of them would help."""
+    workers = spec.workers
+    asked = {**(workers.resources.get("limits") or {}), **(workers.resources.get("requests") or {})}
+    return bool(workers.devices.count) or "cpu" in asked
 
 
 def wanted(document: Mapping[str, Any]) -> Any:

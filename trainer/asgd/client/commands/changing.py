@@ -82,10 +82,10 @@ def _scale(access: Access, arguments: Arguments) -> int:
             f"{wanted} workers are more than spec.workers.maxReplicas of {arguments.name}, {most}; raise that first, it"
             " may change while the job runs"
         )
-    if workers.get("autoscale") and not suspended(job):
+    if (rule := workers.get("autoscale")) and not suspended(job):
         raise refuse(
-            f"the number of workers of {arguments.name} is set by workers.autoscale, from {workers['autoscale']['min']} to"
-            f" {workers['autoscale']['max']}: edit its min and max, or take it out; both may change while the job runs"
+            f"the number of workers of {arguments.name} is set by workers.autoscale, {rule['min']} to {rule['max']}:"
+            " edit its min and max, or take it out; both may change while the job runs"
         )
     access.scale(arguments.name, wanted)
     print(f"{full_name(job)} scaled from {workers.get('replicas')} to {wanted} workers")

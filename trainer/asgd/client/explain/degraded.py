@@ -102,9 +102,7 @@ def _not_ending(facts: Facts, text: str) -> Found:
 def _high_staleness(facts: Facts, text: str) -> Found:
     figures = facts.status.get("training", {})
     p99 = figures.get("stalenessP99")
-    seen = (
-        f" (99th percentile {p99} updates, {facts.workers_wanted} workers)" if p99 is not None else ""
-    )
+    seen = f" (99th percentile {p99} updates, {facts.workers_wanted} workers)" if p99 is not None else ""
     return Found(
         Kind.STALENESS, f"{text}{seen}",
         "Find the worker that is slow, or bound staleness by exchange.staleness.max or a staleness-aware algorithm.",

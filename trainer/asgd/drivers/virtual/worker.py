@@ -78,8 +78,7 @@ class VirtualWorker:
         # Made-up problems have nothing to tell beside the loss.
         observer = getattr(work, "observer", lambda worker: None)(index)
         self.core = WorkerCore(
-            spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack, observer=observer,
-            leaving=lambda: self._leaves,
+            spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack, observer=observer, leaving=self._left
         )  # fmt: skip
         self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds, self.core.following = self._leases.holds, following
@@ -94,7 +93,7 @@ class VirtualWorker:
         self._granted: Granted | None = None
         self._waits_for: type = wishes.Sleep
         self._beats = self._lane(0)
-        self._life = self.core.life(drained=lambda: self._leaves)
+        self._life = self.core.life(drained=self._left)
         self._ways: dict[type[wishes.Wish], Callable[[Any], Any]] = {
             wishes.Join: self._join,
             wishes.Exchange: self._exchange,
@@ -149,6 +148,9 @@ class VirtualWorker:
     def leave(self) -> None:
         """Is told to leave: it finishes its push and says goodbye."""
         self._leaves = True
+
+    def _left(self) -> bool:
+        return self._leaves
 
     def die(self) -> None:
         """Is gone without a word."""
