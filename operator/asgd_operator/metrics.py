@@ -77,6 +77,9 @@ class JobFigures:
             (Role.SERVER.value, "disruption"): float(servers.get("restarts", 0)) - failures,
             (Role.WORKER.value, "failure"): float(workers.get("restarts", 0)),
         }
+        counts = {state: workers.get(state, 0) for state in ("desired", "ready")}
+        if advised := status.get("training", {}).get("advisedWorkers"):
+            counts["advised"] = advised
         ended, asked = times.read(status.get("completionTime")), spec.workers.devices if spec else None
         return cls(
             phase=str(status.get("phase", "Unknown")),
@@ -85,7 +88,7 @@ class JobFigures:
                 for item in status["conditions"]
                 if item["type"] not in KSTATUS
             ),
-            workers={state: float(workers.get(state, 0)) for state in ("desired", "ready")},
+            workers={state: float(count) for state, count in counts.items()},
             restarts=restarts,
             devices=(asked.resource_name, asked.count) if asked else ("", 0),
             ended=ended.timestamp() if ended else None,

@@ -129,6 +129,17 @@ def test_devices_are_those_of_workers_that_are_ready_and_a_job_without_has_no_se
     ]
 
 
+def test_the_advised_number_of_workers_stands_beside_those_that_are_there_while_there_is_advice() -> None:
+    made = JobSeries()
+    status = {"phase": "Running", "conditions": [], "workers": {"ready": 3, "desired": 4}}
+    made.jobs["n", "a"] = JobFigures.of(status | {"training": {"advisedWorkers": 8}})
+    made.jobs["n", "b"] = JobFigures.of(status)
+    shown = series(made.collect(), "asgd_operator_job_workers")
+    assert sorted((labels["name"], labels["state"]) for labels in shown) == [
+        ("a", "advised"), ("a", "desired"), ("a", "ready"), ("b", "desired"), ("b", "ready"),
+    ]  # fmt: skip
+
+
 def test_of_a_job_that_is_over_its_verdict_stays_for_an_hour_and_nothing_else() -> None:
     now, ended = [0.0], "2026-11-01T12:00:00Z"
     made = JobSeries(clock=lambda: now[0])

@@ -178,8 +178,12 @@ class Job:
 
     def events(self) -> set[str]:
         """Reasons of the Events about this job."""
+        return {item["reason"] for item in self.told_events()}
+
+    def told_events(self) -> list[dict[str, Any]]:
+        """The Events about this job."""
         items = json.loads(self.run("get", "events", "-o", "json"))["items"]
-        return {item["reason"] for item in items if item["involvedObject"]["kind"] == "AsgdJob"}
+        return [item for item in items if item["involvedObject"]["kind"] == "AsgdJob"]
 
     def delete(self) -> None:
         """Remove it, and wait for its pods: the machine is small."""

@@ -71,6 +71,27 @@ def test_scaling_by_hand_and_by_an_autoscaler_touches_no_other_pod_and_no_sample
     job.delete()
 
 
+def test_the_job_sets_the_number_of_its_workers_by_what_it_has_measured(release: Release) -> None:
+    job = release.job("advised")
+    document = paced(epochs=60)
+    rule = {"min": 1, "max": 2, "stabilizationWindowSeconds": 0}
+    document["spec"]["workers"] = {
+        "replicas": 1, "autoscale": rule, "resources": {"requests": {"cpu": "50m"}},
+    }  # fmt: skip
+    job.apply(document)
+    job.trains_with(1)
+    before = job.identities()
+    job.trains_with(2)
+    others_stay(before, job)
+    (why,) = [item["message"] for item in job.told_events() if item["reason"] == "WorkersScaledUp"]
+    assert why.startswith("Workers: 1 -> 2: 2 workers would train on "), why
+    assert job.document["spec"]["workers"]["replicas"] == 1 and job.status["workers"]["desired"] == 2
+
+    job.edit(workers={"autoscale": {"max": 1}})
+    job.trains_with(1)
+    job.delete()
+
+
 def autoscaler(average: str, least: int, most: int) -> str:
     """An HPA over the job's `scale` subresource; `average`: CPU a worker that it aims at."""
     target = {"apiVersion": "asgd.dev/v1alpha1", "kind": "AsgdJob", "name": "elastic"}

@@ -28,7 +28,7 @@ from asgd_operator.engine.wanted import wanted
 from asgd_operator.engine.writer import Writer
 from asgd_operator.errors import Forbidden, Invalid, OperatorError
 from asgd_operator.metrics import OperatorMetrics
-from asgd_operator.plan import failing, plan, trouble
+from asgd_operator.plan import autoscale, failing, plan, trouble
 from asgd_operator.plan.actions import Event, Plan
 from asgd_operator.plan.keys import unheld
 from asgd_operator.plan.model import Observed, Problem
@@ -126,9 +126,10 @@ class Reconciler:
     async def _observe(self, seen: JobSeen) -> Observed:
         found = observe(self.indices, seen, self.now())
         reading = read(seen, started=found.started)
-        job = reading.job
+        job = autoscale.applied(reading.job, seen.status) if reading.job else None
         found = replace(
             found,
+            start_workers=reading.job.spec.workers.replicas if reading.job else 0,
             failing=self._failing.get(seen.uid),
             healed=self.writer.healing.of(seen.uid),
             spec=job.spec if job else None,

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from asgd_operator.constants import Phase
 from asgd_operator.plan import (
+    autoscale,
     coming,
     deadlines,
     drift,
@@ -96,7 +97,8 @@ def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
     if start.outdated(o):
         return [start.step(o), nodeloss.step(o)]
     # NB: what cannot be put back must not keep the rest from being done.
-    return [start.step(o), scale.step(o), excuse.step(o), nodeloss.step(o), keys.step(o), drift.step(o)]
+    sized = [scale.step(o), autoscale.step(o)]
+    return [start.step(o), *sized, excuse.step(o), nodeloss.step(o), keys.step(o), drift.step(o)]
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:

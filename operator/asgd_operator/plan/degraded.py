@@ -66,9 +66,8 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
     if sentence := spent(o.evaluator):
         return Judgement(kind, True, "EvaluationFailing", sentence)
     if o.workers is not None and o.workers.ready + o.workers.succeeded < spec.workers.replicas:
-        return Judgement(
-            kind, True, "FewerThanDesired", "Fewer workers are ready than workers.replicas asks for."
-        )
+        who = "workers.autoscale" if spec.workers.autoscale else "workers.replicas"
+        return Judgement(kind, True, "FewerThanDesired", f"Fewer workers are ready than {who} asks for.")
     if stale(o, spec):
         return Judgement(
             kind,

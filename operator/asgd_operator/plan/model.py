@@ -193,8 +193,11 @@ class Observed:
     uid: str
     generation: int
     spec: JobSpec | None
-    """None when the document could not be read; `problem` then says why. Where it could be read in part: `unread`."""
+    """None when the document could not be read; `problem` then says why. Where it could be read in part: `unread`.
+    NB: with `workers.autoscale` the number in force stands in the place of `workers.replicas`."""
     now: datetime
+    start_workers: int = 0
+    """`workers.replicas` as its user has written it."""
     status: Mapping[str, Any] = field(default_factory=dict)
     deleting: bool = False
     problem: Problem | None = None

@@ -1,4 +1,5 @@
-"""Scale: `workers.replicas` becomes parallelism and completions of the one Job, and nothing else changes.
+"""Scale: the number of workers becomes parallelism and completions of the one Job, and nothing else changes. It is
+`workers.replicas`, or what autoscaling has set in its place.
 
 The Job controller adds the highest indices and takes them away again; it tracks ends with finalizers, so
 neither a stale view here nor a deleted pod can create too many. The fields that change while a job runs are
@@ -11,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from asgd_operator.constants import EventReason
-from asgd_operator.plan import success
+from asgd_operator.plan import autoscale, success
 from asgd_operator.plan.actions import ApplyLive, Event, Step
 from asgd_operator.plan.model import BatchJob, Observed
 
@@ -26,7 +27,8 @@ def step(o: Observed) -> Step:
         return Step()
     suspend = job.suspended and not o.servers_ready
     return Step(
-        (ApplyLive(job.kind, job.name, job.uid, live_fields(o, suspend=suspend)),), (_event(job, replicas),)
+        (ApplyLive(job.kind, job.name, job.uid, live_fields(o, suspend=suspend)),),
+        (_event(o, job, replicas),),
     )
 
 
@@ -37,6 +39,7 @@ def live_fields(o: Observed, *, suspend: bool) -> dict[str, Any]:
     return size if o.queued else size | {"suspend": suspend}
 
 
-def _event(job: BatchJob, replicas: int) -> Event:
+def _event(o: Observed, job: BatchJob, replicas: int) -> Event:
     reason = EventReason.SCALED_UP if replicas > job.completions else EventReason.SCALED_DOWN
-    return Event(reason, f"Workers: {job.completions} -> {replicas}.")
+    why = autoscale.reason(o)
+    return Event(reason, f"Workers: {job.completions} -> {replicas}{f': {why}' if why else ''}.")

@@ -14,6 +14,7 @@ from typing import Any
 from asgd.spec.status import Status
 from asgd_operator.constants import JOB_LABEL, ROLE_LABEL, Condition, Phase, Role
 from asgd_operator.plan import (
+    autoscale,
     conditions,
     deadlines,
     evidence,
@@ -121,10 +122,14 @@ def _workers(o: Observed) -> dict[str, Any]:
             "succeeded": job.succeeded,
             "failed": job.failed_indexes,
         }
-    wanted = o.spec.workers.replicas if o.spec and not o.spec.run_policy.suspend else 0
+    scaled = autoscale.derive(o)
+    wanted = 0
+    if o.spec and not o.spec.run_policy.suspend:
+        wanted = scaled.get("workers", o.spec.workers.replicas)
     restarts = max(int(before.get("restarts", 0)), seen, job.failed if job else 0)
     kept = o.finished or (o.spec is None and bool(o.unread))
-    return {"desired": before.get("desired", 0) if kept else wanted, **counts, "restarts": restarts}
+    desired = before.get("desired", 0) if kept else wanted
+    return {"desired": desired, **({"autoscale": scaled} if scaled else {}), **counts, "restarts": restarts}
 
 
 def _training(o: Observed) -> dict[str, Any]:

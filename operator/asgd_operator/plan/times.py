@@ -22,6 +22,11 @@ def read(text: object) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def after_epoch(seconds: float) -> datetime:
+    """The moment of a POSIX timestamp."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 def seconds_until(moment: datetime | None, after: float, now: datetime) -> float | None:
     """Seconds from `now` until `after` seconds past `moment`; zero or less when that has passed, None without
     a start.

@@ -96,6 +96,17 @@ def test_scale_goes_through_the_scale_subresource_within_the_jobs_own_bounds(cap
     assert run(cluster, "scale", "digits") == 2
 
 
+def test_scale_is_refused_where_the_job_sets_the_number_of_its_workers_by_itself(capsys: Printed) -> None:
+    document = job()
+    document["spec"]["workers"]["autoscale"] = {"min": 2, "max": 8}
+    cluster = Cluster(document)
+    assert run(cluster, "scale", "digits", "6") == 2 and changes(cluster) == []
+    said = capsys.readouterr().err
+    assert "is set by workers.autoscale, 2 to 8: edit its min and max, or take it out" in said
+    document["spec"]["runPolicy"]["suspend"] = True
+    assert run(Cluster(document), "scale", "digits", "6") == 0, "the number to start with again"
+
+
 def test_suspend_and_resume_change_one_field_and_warn_of_what_would_be_lost(capsys: Printed) -> None:
     cluster = Cluster(job())
     assert run(cluster, "suspend", "digits") == 0

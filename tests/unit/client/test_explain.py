@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -120,6 +121,17 @@ def test_missing_workers_are_explained_by_what_their_pods_say() -> None:
     assert told(row).fix.startswith("Raise the ResourceQuota two of namespace explain-fewer")
     silent = told(replace(row, facts=replace(row.facts, events=[], pods=[])))
     assert silent.kind is Kind.FEWER_WORKERS and "nothing is said against the others" in silent.sentence
+
+
+def test_where_the_number_of_workers_is_set_by_autoscale_its_bound_is_the_field_to_change() -> None:
+    row = REAL["fewer"]
+    document = copy.deepcopy(dict(row.facts.job or {}))
+    document["spec"]["workers"]["autoscale"] = {"min": 1, "max": 8}
+    document["status"]["workers"] |= {"desired": 5, "autoscale": {"workers": 5, "start": 2}}
+    scaled = replace(row, facts=replace(row.facts, job=document))
+    found = told(scaled)
+    assert "1 of 5 workers" in found.sentence and "or ask for less (workers.autoscale.max" in found.fix
+    assert found.field == "workers.autoscale.max"
 
 
 def test_a_job_that_ends_is_fine_though_its_workers_are_gone() -> None:

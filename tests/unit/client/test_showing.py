@@ -126,6 +126,20 @@ def test_status_says_the_trouble_first_and_ends_with_what_to_type_next() -> None
     assert lines[-1] == "watch      kubectl asgd top digits -w; kubectl asgd logs digits -f"
 
 
+def test_the_number_that_autoscaling_has_set_is_shown_with_its_reason_and_what_waits() -> None:
+    found = {"workers": 8, "start": 4, "reason": "8 workers would train on 2.0 times as many samples"}
+    document = job(workers={"ready": 7, "desired": 8, "autoscale": found})
+    document["spec"]["workers"]["autoscale"] = {"min": 2, "max": 8}
+    lines = page.page(document, [], [], None, AT).splitlines()
+    assert "workers    7 of 8 take part" in lines
+    assert "autoscale  2 to 8; 8: 8 workers would train on 2.0 times as many samples" in lines
+    assert "7/8" in listing.listing([document], AT)
+    found["pending"] = {"workers": 6, "since": "2026-01-01T00:09:00Z"}
+    assert page.page(document, [], [], None, AT).count("; 6 advised for 60s") == 1
+    del document["status"]["workers"]["autoscale"]
+    assert "autoscale  2 to 8; no number yet" in page.page(document, [], [], None, AT)
+
+
 def test_status_prefers_what_shard_0_says_now() -> None:
     status = told(progress=0.25, eta_seconds=75.0, metrics={"accuracy": 0.9}, metrics_at_updates=12)
     text = page.page(job(training=TRAINING), [], [], status, AT)

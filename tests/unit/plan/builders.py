@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from asgd.spec import job_from_json
+from asgd.spec import Job, job_from_json
 from asgd.spec.status import Status
 from asgd_operator.constants import Condition, Role
 from asgd_operator.engine.wanted import wanted
-from asgd_operator.plan import plan
+from asgd_operator.plan import autoscale, plan
 from asgd_operator.plan.actions import Action, Plan
 from asgd_operator.plan.model import BatchJob, Child, Node, Observed, Pod, Problem, ServerSet, Wanted
 from asgd_operator.render import Keys, Owner, Settings, children
@@ -183,14 +183,16 @@ class Scene:
     # Questions.
     @property
     def job(self) -> Any:
-        return job_from_json(self._document()).spec
+        """Its spec as the operator goes by it."""
+        return autoscale.applied(self._read(), self.seen.status).spec
 
     def wanted(self) -> tuple[Wanted, ...]:
         owner = Owner("u-job", self.name, "default")
-        return wanted(children(job_from_json(self._document()), owner, SETTINGS, KEYS))
+        return wanted(children(autoscale.applied(self._read(), self.seen.status), owner, SETTINGS, KEYS))
 
     def observed(self) -> Observed:
-        return replace(self.seen, spec=self.job, wanted=self.wanted())
+        given = self._read().spec.workers.replicas
+        return replace(self.seen, spec=self.job, wanted=self.wanted(), start_workers=given)
 
     def plan(self) -> Plan:
         return plan(self.observed())
@@ -200,6 +202,9 @@ class Scene:
 
     def _one(self, stage: str) -> Wanted:
         return next(item for item in self.wanted() if item.stage == stage)
+
+    def _read(self) -> Job:
+        return job_from_json(self._document())
 
     def _document(self) -> bytes:
         metadata = {"name": self.name, "namespace": "default", "uid": "u-job"}

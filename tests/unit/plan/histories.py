@@ -58,7 +58,7 @@ REPORTS = st.builds(
     suspects=maybe(st.lists(COUNTS, max_size=3), []),
     notices=maybe(st.lists(st.builds(Notice, number=COUNTS, text=WORDS), max_size=3), []),
     rejected_workers=maybe(st.lists(COUNTS, max_size=3) | st.just(list(range(5000))), []),
-    advice=st.none() | st.builds(Advice, workers=COUNTS, text=WORDS),
+    advice=st.none() | st.builds(Advice, workers=COUNTS, text=WORDS, measured=COUNTS | st.integers(0, 9)),
     terms=maybe(st.lists(COUNTS, max_size=3), []),
     progress=st.none() | FIGURES,
 )
@@ -96,6 +96,11 @@ def _problem(words: str | None) -> Change:
     return lambda scene: scene.seeing(problem=None if words is None else Problem("InvalidSpec", words))
 
 
+def _autoscaled(least: int, most: int, window: int) -> Change:
+    rule = {"min": least, "max": most, "stabilizationWindowSeconds": window}
+    return lambda scene: scene.having(workers={"autoscale": rule}).edited()
+
+
 CHANGES: st.SearchStrategy[Change] = st.one_of(
     st.builds(lambda report: lambda scene: scene.seeing(report=report), REPORTS),
     st.builds(lambda report: lambda scene: scene.seeing(report=report), REPORTS),
@@ -103,6 +108,7 @@ CHANGES: st.SearchStrategy[Change] = st.one_of(
     pods(),
     st.builds(_sized, st.integers(0, 2), st.integers(0, 4), st.integers(0, 3), maybe(WORDS, None)),
     st.builds(lambda value: lambda scene: scene.suspended(value).edited(), SOME),
+    st.builds(_autoscaled, st.integers(1, 4), st.integers(4, 9), st.sampled_from([0, 60])),
     st.builds(lambda kept: lambda scene: scene.shards(1 + kept).edited().with_servers(), st.integers(0, 2)),
     st.builds(_problem, st.none() | WORDS),
     st.just(lambda scene: scene.seeing(deleting=True)),

@@ -9,10 +9,11 @@ import pytest
 
 from asgd.algorithms.registry import names, strategy
 from asgd.server.advice import Measured, Pace, advise
-from asgd.server.advising import Advising, own_hardware
+from asgd.server.advising import Advising
 from asgd.server.facts import JobFacts
 from asgd.server.members import Member
 from asgd.server.progress import Debt
+from asgd.spec.autoscaling import own_hardware
 from asgd.spec.durations import Spread
 from asgd.spec.status import Advice, WorkerTimes
 from asgd.spec.types import Devices, JobSpec, Workers
@@ -32,6 +33,7 @@ def test_fewer_workers_are_as_fast_where_a_server_is_busy_all_the_time() -> None
     assert found == Advice(
         5,
         "5 workers learn as fast as 8: shard 1 is busy for 96 % of the time; add a shard, or push less often",
+        measured=8,
     )
 
 
@@ -61,7 +63,7 @@ def test_a_bound_on_staleness_leaves_so_many_workers_worth_of_pushes() -> None:
     found = advise(seen([0.95] * 8, [0.1], bound=4, staleness=3.8))
     assert found == Advice(
         5, "5 workers learn as fast as 8: pushes of 8 workers are 7 updates old, and 4 is the bound;"
-        " allow more (exchange.staleness.max)"
+        " allow more (exchange.staleness.max)", measured=8,
     )  # fmt: skip
     fetching_each_fourth = advise(seen([0.95] * 6, [0.1], bound=8, staleness=20.0))
     assert fetching_each_fourth.workers == 3
@@ -97,6 +99,12 @@ def test_a_line_that_is_full_shows_once_another_number_of_workers_was_tried() ->
     # NB: back at eight workers it knows what sixteen have brought.
     assert advise(seen([0.5] * 8, [0.28], cycle=8 / 15.5, tried={16: 16.0})).workers == 8
     assert advise(seen([0.5] * 8, [0.28], cycle=8 / 15.5)).workers == 16
+
+
+def test_a_slow_worker_among_the_additional_ones_is_no_line_that_is_full() -> None:
+    # Of eight workers the last takes four times as long; the first four alone made all their 3.8 rounds' exchanges.
+    found = advise(seen([1.0] * 7 + [4.0], [0.1], cycle=4.05, kind="rounds", tried={2: 1.9, 4: 3.8}))
+    assert found.workers == 7
 
 
 def test_a_slow_worker_that_was_tried_is_not_asked_for_again() -> None:

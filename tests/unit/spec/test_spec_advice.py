@@ -89,3 +89,23 @@ def test_several_slices_or_shares_are_warned_of(name: str, why: str) -> None:
     (line,) = said(evaluation={"devices": {"count": 2, "resourceName": name}})
     assert line.startswith("spec.evaluation.devices.count: 2 of ")
     assert said(workers={"devices": {"count": 2}}) == []
+
+
+def test_autoscale_tells_where_the_number_of_workers_may_stay_what_it_is() -> None:
+    rule = {"autoscale": {"min": 1, "max": 8}}
+    cores = {"resources": {"requests": {"cpu": 1}}}
+    (line,) = said(workers=rule)
+    assert line.startswith("spec.workers.autoscale: while all workers run on one node, they are made fewer")
+    assert said(workers=rule | cores) == said(workers=rule | {"devices": {"count": 1}}) == []
+    lines = said(workers=rule | cores, algorithm={"name": "acme/mine"})
+    assert any(
+        line.startswith("spec.workers.autoscale") and "says what more of them bring" in line for line in lines
+    )
+
+
+def test_momentum_is_judged_by_the_most_workers_that_autoscale_allows() -> None:
+    optimizer = {"learningRate": 0.1, "momentum": 0.9}
+    workers = {"replicas": 1, "resources": {"requests": {"cpu": 1}}}
+    assert said(optimizer=optimizer, workers=workers) == []
+    (line,) = said(optimizer=optimizer, workers=workers | {"autoscale": {"min": 1, "max": 9}})
+    assert "0.9 with 9 asynchronous workers" in line

@@ -68,6 +68,7 @@ LIVE: dict[str, Any] = {
     "workers.replicas": 5,
     "workers.minReplicas": 2,
     "workers.maxReplicas": 9,
+    "workers.autoscale": {"min": 2, "max": 9},
     "workers.progressDeadlineSeconds": 90,
     "runPolicy.cleanPodPolicy": "All",
     "runPolicy.ttlSecondsAfterFinished": 5,
@@ -124,6 +125,17 @@ def test_a_frozen_field_moves_while_suspended_by_the_suspending_and_by_the_resum
 @pytest.mark.parametrize("path", LIVE)
 def test_a_live_field_moves_while_the_job_runs(path: str) -> None:
     assert check_document(edited(JOB, path, LIVE[path]), old=JOB)
+
+
+def test_replicas_is_refused_while_autoscale_sets_the_number_and_moves_with_the_edit_that_ends_that() -> None:
+    scaled = edited(JOB, "workers.autoscale", {"min": 2, "max": 9})
+    more = edited(scaled, "workers.replicas", 6)
+    with pytest.raises(JobError, match=r"6 is the number to start with while workers\.autoscale is set"):
+        check_document(more, old=scaled)
+    check_document(more, old=JOB)
+    check_document(edited(JOB, "workers.replicas", 6), old=scaled)
+    check_document(more, old=suspended(scaled))
+    check_document(edited(scaled, "workers.autoscale.max", 3), old=scaled)
 
 
 def test_suspending_is_an_edit_that_is_always_allowed() -> None:

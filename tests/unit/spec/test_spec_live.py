@@ -53,8 +53,12 @@ def schema() -> dict[str, Any]:
 
 
 def freezing_rules() -> dict[tuple[str, ...], str]:
-    """{path: the rule that compares it with its old value}."""
-    rules = [rule for rule in schema()["x-kubernetes-validations"] if "oldSelf" in rule["rule"]]
+    """{path: the rule that compares it with its old value, whatever else the job says}."""
+    rules = [
+        rule
+        for rule in schema()["x-kubernetes-validations"]
+        if "oldSelf" in rule["rule"] and "has(self.workers.autoscale)" not in rule["rule"]
+    ]
     return {tuple(rule["fieldPath"].strip(".").split(".")): rule["rule"] for rule in rules}
 
 

@@ -97,9 +97,10 @@ def _run(job: Job, described: World, output: Output, make_display: MakeDisplay) 
             display.update(status)
 
         store = MemoryStore() if job.spec.on_divergence == "Rollback" else None
-        simulation = Simulation(job, work, described, observe, store=store)
+        simulation = Simulation(job, work, described, observe, store=store, scaled=display.note)
         status = simulation.run()
-    _leave_files(job, status, output, kinds(work.task.model))
+    # NB: with the number of workers that it has come to.
+    _leave_files(simulation.cluster.job, status, output, kinds(work.task.model))
     _leave_models(simulation, work, output, status)
     return exitcodes.DIVERGED if status.stop_reason == "diverged" else exitcodes.DONE
 

@@ -9,12 +9,12 @@ nobody queues for the server. The busiest server has `demand` seconds of work fo
 * rounds:  m / (the time at which a queue has served all m, who come when their own work is done, + the rest).
 
 Of m workers a push is m - 1 updates old, times the measured `staleness / (n - 1)` where workers fetch less often. A
-bound on it that refuses or shrinks older pushes leaves `1 + bound` workers' worth of them. The number that helps is
-the smallest with `ENOUGH` of the best rate that any number up to `most` has. Workers that are not there yet are taken
-for median ones, and twice as many as there are is as far as this is trusted: then it is measured anew. What is full and
-is not measured, as the line to a server, shows when another number of workers was tried: if the additional ones brought
-less than half of what they should, the better of the two rates is all there is. Where pushes are shrunk by their age
-whatever it is, and where all workers share one machine, only fewer are ever advised.
+bound on it that refuses or shrinks older pushes leaves `1 + bound` workers' worth of them. The number that helps is the
+smallest with `ENOUGH` of the best rate that any number up to `most` has. Workers that are not there yet are taken for
+median ones, and twice as many as there are is as far as this is trusted: then it is measured anew. What is full and is
+not measured, as the line to a server, shows when another number of workers was tried: if the additional ones brought
+less than half of what this model says that they should, the better of the two rates is all there is. Where pushes are
+shrunk by their age whatever it is, and where all workers share one machine, only fewer are ever advised.
 
 Scaling down takes the last workers away, so m workers are always the first m. Pure; times are seconds.
 """
@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from asgd.spec.status import Advice
@@ -35,6 +35,8 @@ FURTHER = 2
 """A model of n workers is believed for so many times as many."""
 HALF = 0.5
 """Of what additional workers should have brought: with less, something that is not measured is full."""
+MISSED = 0.1
+"""Of the rate that all together should have had: with less missing, it is noise."""
 CALM = 0.7
 """Below this load of the busiest server, exchanges are taken to be free of queueing."""
 SLOW = 1.5
@@ -106,16 +108,20 @@ class Model:
         known = [pace.own for pace in self.seen.paces]
         return [*known, *[statistics.median(known)] * (workers - len(known))][:workers]
 
-    def speed(self, workers: int) -> float:
-        """Exchanges a second of so many workers."""
+    def foreseen(self, workers: int) -> float:
+        """Exchanges a second of so many workers, as if no other number had been tried."""
         own = self.own(workers)
         if self.seen.kind == "rounds":
-            return min(self.most, workers / (served(own, self.demand) + self.exchange))
+            return workers / max(1e-9, served(own, self.demand) + self.exchange)
         free = [max(1e-9, each + self.exchange) for each in own]
         wanted = sum(1 / each for each in free) if self.seen.kind == "free" else workers / max(free)
-        foreseen = min(wanted, 1 / self.demand if self.demand > 0 else math.inf)
+        return min(wanted, 1 / self.demand if self.demand > 0 else math.inf)
+
+    def speed(self, workers: int) -> float:
+        """Exchanges a second of so many workers."""
         # NB: what fewer have made, more make too, unless a slow one keeps them back.
         known = [rate for tried, rate in self.seen.tried.items() if tried <= workers]
+        foreseen = self.foreseen(workers)
         return min(self.most, max([foreseen, *known] if self.seen.kind == "free" else [foreseen]))
 
     def rate(self, workers: int) -> float:
@@ -152,16 +158,19 @@ def made(seen: Measured) -> float:
 def model(seen: Measured) -> Model:
     """Fits the model to what was measured."""
     demand = max(seen.busy, default=0.0) / made(seen)
-    return Model(seen, demand, unqueued(seen, demand), _most(seen))
+    fitted = Model(seen, demand, unqueued(seen, demand))
+    return replace(fitted, most=_most(fitted))
 
 
-def _most(seen: Measured) -> float:
+def _most(fitted: Model) -> float:
     """The most exchanges a second that this and other numbers of workers leave to be hoped for."""
-    now, there = made(seen), len(seen.paces)
+    now, there = made(fitted.seen), len(fitted.seen.paces)
     found = math.inf
-    for other, rate in seen.tried.items():
+    for other, rate in fitted.seen.tried.items():
         (few, less), (many, more) = sorted([(there, now), (other, rate)])
-        if more < less * (1 + HALF * (many / few - 1)):
+        gain = fitted.foreseen(many) / fitted.foreseen(few) - 1
+        # NB: where the model foresees no gain, as where one of the additional workers is slow, nothing is hidden.
+        if gain > 0 and more < min(less * (1 + HALF * gain), (1 - MISSED) * less * (1 + gain)):
             found = min(found, max(less, more))
     return found
 
@@ -175,7 +184,7 @@ def advise(seen: Measured) -> Advice:
     number = next(m for m, rate in enumerate(rates, 1) if rate >= ENOUGH * best)
     if 0 <= there - number <= max(1, there // 10) and rates[there - 1] >= ENOUGH * best:
         number = there  # one worker more or less is no reason to change anything
-    return Advice(number, _sentence(fitted, number))
+    return Advice(number, _sentence(fitted, number), measured=there)
 
 
 def _sentence(fitted: Model, number: int) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from asgd.server.advice import CALM, Kind, Measured, Pace, advise, made, model
 from asgd.server.facts import JobFacts
 from asgd.server.members import Member
+from asgd.spec.autoscaling import own_hardware
 from asgd.spec.status import Advice
 from asgd.spec.types import JobSpec
 
@@ -118,13 +119,6 @@ class Advising:
 
 def _way(difference: int) -> int:
     return (difference > 0) - (difference < 0)
-
-
-def own_hardware(spec: JobSpec) -> bool:
-    """Whether each worker is given cores or devices of its own."""
-    workers = spec.workers
-    asked = {**(workers.resources.get("limits") or {}), **(workers.resources.get("requests") or {})}
-    return bool(workers.devices.count) or "cpu" in asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import cmath
 import math
 
 from asgd.spec import devices
+from asgd.spec.autoscaling import own_hardware
 from asgd.spec.groups import kinds
 from asgd.spec.types import Job
 
@@ -28,6 +29,7 @@ def advice(job: Job) -> list[str]:
         *_floors(job),
         *_lagging(job),
         *devices.warnings(job),
+        *_autoscale(job),
     ]
 
 
@@ -91,8 +93,27 @@ def _lagging(job: Job) -> list[str]:
     ]
 
 
+def _autoscale(job: Job) -> list[str]:
+    """Where the number of workers may stay what it is."""
+    if job.spec.workers.autoscale is None:
+        return []
+    found, name = [], str(job.spec.algorithm["name"])
+    if "/" in name:
+        found.append(
+            f"spec.workers.autoscale: the number of workers moves only if {name} says what more of them bring"
+            " (Strategy.counts: samples)"
+        )
+    if not own_hardware(job.spec):
+        found.append(
+            "spec.workers.autoscale: while all workers run on one node, they are made fewer and never more, for nobody"
+            " knows what that node has left; ask for cpu in workers.resources.requests, or for workers.devices"
+        )
+    return found
+
+
 def _momentum(job: Job) -> list[str]:
-    optimizer, workers = job.spec.optimizer, job.spec.workers.replicas
+    optimizer, rule = job.spec.optimizer, job.spec.workers.autoscale
+    workers = rule.max if rule else job.spec.workers.replicas
     # The limit is known for SGD alone.
     momentum = max(own.momentum for own in kinds(optimizer))
     heavy = momentum > 0 and optimizer.name == "sgd"

@@ -20,6 +20,7 @@ LIVE: tuple[tuple[str, ...], ...] = (
     ("workers", "replicas"),
     ("workers", "minReplicas"),
     ("workers", "maxReplicas"),
+    ("workers", "autoscale"),
     ("workers", "progressDeadlineSeconds"),
     ("runPolicy",),
     ("stopAfter",),

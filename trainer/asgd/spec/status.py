@@ -192,6 +192,8 @@ class Advice(Struct, rename="camel", frozen=True):
     """So many learn as fast as any more would."""
     text: str
     """Why, and what would change it, in one sentence without a full stop."""
+    measured: int = 0
+    """How many workers there were when this was measured; 0: a server of an older version does not tell."""
 
 
 class Totals(Struct, rename="camel", frozen=True, kw_only=True):

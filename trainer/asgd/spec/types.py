@@ -239,10 +239,19 @@ class ParameterServer(Spec, frozen=True):
     pod_template: dict[str, Any] = {}
 
 
+class Autoscale(Spec, frozen=True):
+    """Bounds of the number of workers that is set by advice (`autoscaling.py`)."""
+
+    min: int
+    max: int
+    stabilization_window_seconds: int = 300
+
+
 class Workers(Spec, frozen=True):
     replicas: int = 4
     min_replicas: int = 1
     max_replicas: int = 64
+    autoscale: Autoscale | None = None
     devices: Devices = field(default_factory=Devices)
     stages: int | None = None
     threads: int | None = None

@@ -82,6 +82,11 @@ def _scale(access: Access, arguments: Arguments) -> int:
             f"{wanted} workers are more than spec.workers.maxReplicas of {arguments.name}, {most}; raise that first, it"
             " may change while the job runs"
         )
+    if (rule := workers.get("autoscale")) and not suspended(job):
+        raise refuse(
+            f"the number of workers of {arguments.name} is set by workers.autoscale, {rule['min']} to {rule['max']}:"
+            " edit its min and max, or take it out; both may change while the job runs"
+        )
     access.scale(arguments.name, wanted)
     print(f"{full_name(job)} scaled from {workers.get('replicas')} to {wanted} workers")
     if ended(job):

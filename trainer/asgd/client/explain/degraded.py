@@ -31,16 +31,16 @@ def degraded(facts: Facts) -> Answer | None:
 
 def fewer(facts: Facts, text: str) -> Found:
     """Fewer workers than asked for: the pods of the others say why."""
-    ready, wanted = facts.status.get("workers", {}).get("ready", 0), facts.at("workers.replicas")
+    ready, wanted = facts.status.get("workers", {}).get("ready", 0), facts.workers_wanted
     counts = f"{ready} of {wanted} workers train"
     found = pods.trouble(facts, "worker")
     cause = troubles.explained(facts, *found) if found else None
     if cause is None:
         return Found(
             Kind.FEWER_WORKERS, f"{counts}, and nothing is said against the others: their pods are on their way",
-            "Wait for them, or lower workers.replicas.",
+            f"Wait for them, or lower {facts.workers_field}.",
             facts.kubectl("get", "pods", "-l", f"asgd.dev/job-name={facts.name}"),
-            "workers.replicas",
+            facts.workers_field,
         )  # fmt: skip
     return Found(Kind.FEWER_WORKERS, f"{counts}: {cause.text}", cause.fix, cause.command, cause.field)
 
@@ -102,9 +102,7 @@ def _not_ending(facts: Facts, text: str) -> Found:
 def _high_staleness(facts: Facts, text: str) -> Found:
     figures = facts.status.get("training", {})
     p99 = figures.get("stalenessP99")
-    seen = (
-        f" (99th percentile {p99} updates, {facts.at('workers.replicas')} workers)" if p99 is not None else ""
-    )
+    seen = f" (99th percentile {p99} updates, {facts.workers_wanted} workers)" if p99 is not None else ""
     return Found(
         Kind.STALENESS, f"{text}{seen}",
         "Find the worker that is slow, or bound staleness by exchange.staleness.max or a staleness-aware algorithm.",

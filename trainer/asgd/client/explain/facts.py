@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from asgd.spec.autoscaling import wanted
 from asgd.spec.live import LIVE
 from asgd.spec.status import Status
 
@@ -71,6 +72,16 @@ class Facts:
         for key in path.split("."):
             found = found.get(key) if isinstance(found, Mapping) else None
         return found
+
+    @property
+    def workers_wanted(self) -> Any:
+        """By `workers.replicas`, or by what autoscaling has set in its place."""
+        return wanted(self.job or {})
+
+    @property
+    def workers_field(self) -> str:
+        """The field to lower for fewer workers."""
+        return "workers.autoscale.max" if self.at("workers.autoscale") else "workers.replicas"
 
     def kubectl(self, *words: str) -> str:
         """A command line in the job's namespace."""

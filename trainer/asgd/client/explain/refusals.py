@@ -30,7 +30,7 @@ def _quota(facts: Facts, text: str, block: str, match: re.Match[str]) -> Found:
         path = f"{block}.resources"
         fix = f"Give {path} what the {which} asks each pod to state."
     else:
-        path = "workers.replicas" if block == "workers" else f"{block}.shards"
+        path = facts.workers_field if block == "workers" else f"{block}.shards"
         fix = (
             f"Raise the {which} of namespace {facts.namespace}, or ask for less ({path}, {block}.resources)."
         )

@@ -123,8 +123,8 @@ def _short(facts: Facts, text: str, role: str, match: re.Match[str]) -> Found:
 
 def _full(facts: Facts, text: str, role: str, match: re.Match[str]) -> Found:
     return Found(
-        Kind.PODS_FULL, text, "Add nodes, or lower workers.replicas: each node runs as many pods as it may.",
-        "kubectl get nodes -o 'custom-columns=NODE:.metadata.name,PODS:.status.allocatable.pods'", "workers.replicas",
+        Kind.PODS_FULL, text, f"Add nodes, or lower {facts.workers_field}: each node runs as many pods as it may.",
+        "kubectl get nodes -o 'custom-columns=NODE:.metadata.name,PODS:.status.allocatable.pods'", facts.workers_field,
     )  # fmt: skip
 
 

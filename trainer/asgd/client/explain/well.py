@@ -17,7 +17,7 @@ from asgd.spec.types import StopAfter
 def trains(facts: Facts, now: datetime) -> Found:
     """How fast, how far, until when."""
     workers = facts.status.get("workers", {})
-    many = f"{workers.get('ready', 0)} of {facts.at('workers.replicas')} workers"
+    many = f"{workers.get('ready', 0)} of {facts.workers_wanted} workers"
     report, told = facts.report, facts.status.get("training", {})
     updates = report.updates if report else told.get("updates", 0)
     if not updates:

@@ -11,6 +11,7 @@ from asgd.client.show.ages import since
 from asgd.client.show.table import table
 from asgd.report import units
 from asgd.spec import dump
+from asgd.spec.autoscaling import wanted
 
 FORMATS = ("wide", "json", "yaml", "name")
 _HEAD = ("NAME", "PHASE", "REASON", "WORKERS", "PROGRESS", "UPDATES", "SAMPLES/S", "LOSS", "AGE")
@@ -43,12 +44,11 @@ def _row(job: Document, now: datetime) -> list[object]:
     status = job.get("status") or {}
     training = status.get("training") or {}
     percent, rate = training.get("progressPercent"), training.get("samplesPerSecond")
-    wanted = part(job, "spec", "workers", "replicas")
     return [
         name_of(job),
         status.get("phase"),
         status.get("reason"),
-        f"{part(status, 'workers', 'ready') or 0}/{wanted}",
+        f"{part(status, 'workers', 'ready') or 0}/{wanted(job)}",
         None if percent is None else f"{percent}%",
         training.get("updates"),
         None if rate is None else units.rate(rate),

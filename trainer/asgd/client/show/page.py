@@ -26,6 +26,7 @@ from asgd.client.show.table import indented, table
 from asgd.report import units
 from asgd.report.summary import staleness
 from asgd.report.troubles import troubles
+from asgd.spec.autoscaling import wanted
 from asgd.spec.status import Status
 
 _EVENTS = 6
@@ -95,10 +96,11 @@ def _figures(job: Document, told: Status | None, now: datetime) -> Iterator[tupl
     yield (
         "workers",
         (
-            f"{workers.get('ready', 0)} of {part(spec, 'workers', 'replicas')} take part"
+            f"{workers.get('ready', 0)} of {wanted(job)} take part"
             f"{_count(workers, 'restarts')}{_count(workers, 'failed', 'given up')}"
         ),
     )
+    yield "autoscale", _autoscale(part(spec, "workers", "autoscale"), workers.get("autoscale") or {}, now)
     yield (
         "servers",
         (
@@ -126,6 +128,17 @@ def _from_shard(told: Status) -> Iterator[tuple[str, str]]:
     yield "saving", told.checkpoint_error and f"the newest checkpoint failed: {told.checkpoint_error}"
     for notice in told.notices[-3:]:
         yield "notice", notice.text
+
+
+def _autoscale(rule: Document | None, found: Document, now: datetime) -> str:
+    """Bounds, the number in force and why, and what waits; empty without autoscaling."""
+    if not rule:
+        return ""
+    why = f": {found['reason']}" if found.get("reason") else ""
+    said = f"{rule.get('min')} to {rule.get('max')}; {found.get('workers', 'no number yet')}{why}"
+    if pending := found.get("pending"):
+        said += f"; {pending.get('workers')} advised for {since(pending.get('since'), now)}"
+    return said
 
 
 def _progress(training: Document, told: Status | None) -> str:

@@ -20,6 +20,8 @@ def announce(job: Job, findings: Findings, output: Path) -> Iterator[str]:
     what = f"the script {spec.entrypoint}" if findings.script else f"{findings.size:,} parameters, {data}"
     servers, workers = spec.parameter_server.shards, spec.workers.replicas
     yield f"{job.name}: {what}, {plural(servers, 'parameter server')}, {plural(workers, 'worker')}"
+    if spec.workers.autoscale:
+        yield f"workers.autoscale: asgd run starts {plural(workers, 'worker')} and leaves it at that; a cluster scales"
     if spec.optimizer.groups and not findings.script:
         sizes = [(name, math.prod(shape)) for name, shape in findings.tensors]
         yield f"parameter groups: {'; '.join(counted(spec.optimizer, sizes))}"

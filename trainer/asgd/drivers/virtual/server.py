@@ -26,6 +26,7 @@ from asgd.server.saves.saver import carry_out
 from asgd.server.saving import StoreFacts, WritePart
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
+from asgd.spec.autoscaling import sized
 from asgd.spec.status import Status
 from asgd.spec.types import Job
 from asgd.wire.messages import OF_AVERAGE, AnyMessage, Beat, Bye, Exchange, Hello, Init, Message, Pull
@@ -228,6 +229,13 @@ class Cluster:
         if before.core:
             self.replaced.append(before)
         self.servers[index] = VirtualServer(self, index, before.starts)
+
+    def resize(self, workers: int) -> None:
+        """The job shall have so many workers; servers that start later know it too."""
+        self.job = sized(self.job, workers)
+        core = self.servers[0].core
+        if core is not None and core.primary is not None:
+            core.primary.change(self.job.spec)
 
     def lost(self, index: int, incarnation: int) -> None:
         """A worker's death was noticed by who had started it."""

@@ -2,7 +2,8 @@
 
 The same inputs give the same bits: no clock of the machine, no threads, all random numbers seeded. Evaluation takes
 no virtual time. `observe` is called with each status worth writing down. Another `network` (with its `clock`) may
-lose or hold back what it is given, and with a `store` servers may crash and come back.
+lose or hold back what it is given, and with a `store` servers may crash and come back. `scaled` is told why the number
+of workers changes (`workers.autoscale`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from asgd.kernel import F32
 from asgd.server.core import TICK_SECONDS, ServerCore
 from asgd.server.improving import improves
 from asgd.server.saves.in_process import MemoryStore
+from asgd.spec.autoscaling import begin, decide
 from asgd.spec.status import BestView, Status
 from asgd.spec.types import AVERAGE_PREFIX, Job
 from asgd.worker.shared import Work
 from asgd.world.models import Mishap, World
 
 OBSERVE_SECONDS = 0.5
+ASK_SECONDS = 10.0
+"""So often the operator asks shard 0, and may scale by what it hears."""
 
 
 class Simulation:
@@ -34,8 +38,9 @@ class Simulation:
         self, job: Job, work: Work, world: World, observe: Callable[[Status], None] = lambda _: None, *,
         clock: Clock | None = None, network: Network | None = None, store: MemoryStore | None = None,
         observe_core: Callable[[ServerCore], None] = lambda core: None,
+        scaled: Callable[[str], None] = lambda why: None,
     ) -> None:  # fmt: skip
-        self.job, self.work, self.world, self._observe = job, work, world, observe
+        self.job, self.work, self.world, self._observe, self._scaled = job, work, world, observe, scaled
         self.clock = clock or Clock()
         self.cluster = Cluster(job, world, self.clock, store, network, observe_core)
         self.cluster.oracle = work.losses
@@ -56,7 +61,10 @@ class Simulation:
         self.over = False
         """The job has ended."""
         late = {mishap.index for mishap in world.joins}
-        for index in range(job.spec.workers.replicas):
+        rule, replicas = job.spec.workers.autoscale, job.spec.workers.replicas
+        self.scale = begin(rule, replicas) if rule else None
+        self.cluster.resize(self.scale.workers if self.scale else replicas)
+        for index in range(self.cluster.job.spec.workers.replicas):
             if index not in late:
                 self._start(index)
         for mishap in world.joins:
@@ -66,6 +74,8 @@ class Simulation:
         self._plan(world.hangs, lambda worker, mishap: worker.hang())
         self._tick()
         self._evaluate_often()
+        if self.scale:
+            self.clock.after(ASK_SECONDS, self._rescale)
 
     # -- workers -----------------------------------------------------------------------------------------------------
 
@@ -80,6 +90,8 @@ class Simulation:
             self.clock.after(mishap.at, partial(strike, mishap))
 
     def _start(self, index: int) -> None:
+        if self.scale and index >= self.scale.workers:
+            return  # it was to come back, and is not wanted any more
         self._incarnations[index] = self._incarnations.get(index, self._former) + 1
         factor = dict(self.world.stragglers).get(index, 1.0)
         how = self._liars.get(index)
@@ -101,6 +113,28 @@ class Simulation:
         self.clock.after(noticed, lambda: self.cluster.lost(worker.index, worker.incarnation))
         if seconds != float("inf"):
             self.clock.after(max(seconds, noticed), lambda: self._start(worker.index))
+
+    def _rescale(self) -> None:
+        """As the operator does."""
+        rule = self.job.spec.workers.autoscale
+        if self.over or rule is None or self.scale is None:
+            return
+        self.clock.after(ASK_SECONDS, self._rescale)
+        up = self.cluster.servers[0].core is not None
+        if not up or self.cluster.coordinator.stop_reason:
+            return
+        before, advice = self.scale.workers, self.cluster.status().advice
+        self.scale = decide(rule, self.job.spec.workers.replicas, self.scale, advice, self.clock.now)
+        now = self.scale.workers
+        if now == before:
+            return
+        self._scaled(f"workers {before} -> {now}: {self.scale.reason}")
+        self.cluster.resize(now)
+        for index in range(before, now):
+            self._start(index)
+        for index in range(now, before):
+            if worker := self.workers.get(index):
+                worker.leave()
 
     def restart_failed(self, seconds: float) -> None:
         """Starts workers that could not go on again, in so many seconds."""

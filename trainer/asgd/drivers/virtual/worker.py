@@ -78,22 +78,22 @@ class VirtualWorker:
         # Made-up problems have nothing to tell beside the loss.
         observer = getattr(work, "observer", lambda worker: None)(index)
         self.core = WorkerCore(
-            spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack, observer=observer
-        )
+            spec, rule, self.vectors, shards, dataset=work.dataset, attack=attack, observer=observer, leaving=self._left
+        )  # fmt: skip
         self._leases = Leases(index, incarnation, self.channels[0])
         self.core.holds, self.core.following = self._leases.holds, following
         self.alive = True
         self.failed = False  # gone because it could not go on: whoever started it starts it again
         self.ended = False
         """Gone because its life was through."""
-        self._hangs = self._ticking = False
+        self._hangs = self._ticking = self._leaves = False
         self._awake_at = 0.0
         """A worker that stands still goes on from then."""
         self._batches: Batches | None = None
         self._granted: Granted | None = None
         self._waits_for: type = wishes.Sleep
         self._beats = self._lane(0)
-        self._life = self.core.life()
+        self._life = self.core.life(drained=self._left)
         self._ways: dict[type[wishes.Wish], Callable[[Any], Any]] = {
             wishes.Join: self._join,
             wishes.Exchange: self._exchange,
@@ -144,6 +144,13 @@ class VirtualWorker:
     def hang(self) -> None:
         """The gradient of this moment never comes, while its heart goes on beating."""
         self._hangs = True
+
+    def leave(self) -> None:
+        """Is told to leave: it finishes its push and says goodbye."""
+        self._leaves = True
+
+    def _left(self) -> bool:
+        return self._leaves
 
     def die(self) -> None:
         """Is gone without a word."""
