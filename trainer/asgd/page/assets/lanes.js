@@ -62,9 +62,10 @@ class Lanes {
     if (this.cursor) this.showCursor(c, x, y0(this), height);
   }
   idle(c, state, worker, x, from, to, bottom) {  // a worker that hangs is busy by its own account
-    const row = state.byWorker.get(worker), idle = state.field(row, "state") === "stalled" ? state.field(row, "idle") : 0, begin = Math.max(from, to - idle);
+    const row = state.byWorker.get(worker), idle = state.field(row, "state") === "stalled" ? state.field(row, "idle") : 0, begin = Math.max(from, Math.min(to, state.t - idle));
     c.fillStyle = colour("bad");
-    if (idle && this.each >= 5) c.fillRect(x(begin), bottom - 4, x(to) - x(begin), 4);
+    const tall = this.each >= 5 ? 4 : this.each + 2;
+    if (idle) c.fillRect(x(begin), bottom - tall + (this.each < 5), x(to) - x(begin), tall);
   }
   axis(c, x, from, to, top, height, width) {
     const step = timeStep(to - from, width);
