@@ -69,9 +69,8 @@ def server() -> Row:
         graph("Requests a second by resource", "Writes follow changes of jobs; a resource that never rests is one"
               " that somebody else changes back.",
               (f"sum by (resource) (rate({asked}[{RATE}]))", "{{resource}}")),
-        graph("Answers that are no success, a second", "Near 0. 404: not made yet, or gone; 409: two writers; 403: a right is"
-              " missing; 422:"
-              " refused; 429, 5xx: the API server is loaded; 0: no answer.",
+        graph("Answers that are no success, a second", "Near 0. 404: not made yet, or gone; 409: two writers; 403: a"
+              " right is missing; 422: refused; 429, 5xx: the API server is loaded; 0: no answer.",
               (f'sum by (verb, code) (rate({asked}{{code!~"2.."}}[{RATE}])) > 0', "{{verb}} {{code}}")),
     ]  # fmt: skip
 
