@@ -83,7 +83,8 @@ class Tab:
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         await self.ask("Emulation.setEmulatedMedia", features=features)
         await self.ask("Page.navigate", url=url)
-        await self.until("document.readyState === 'complete' && !!document.body.dataset.drawn")
+        drawn = "(!document.getElementById('boot') || !!document.body.dataset.drawn)"
+        await self.until(f"document.readyState === 'complete' && location.href !== 'about:blank' && {drawn}")
 
     async def run(self, script: str) -> Any:
         """The value of an expression in the page."""
