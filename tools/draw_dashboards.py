@@ -202,17 +202,15 @@ def _heat(axes: Axes, panel: Series, source: Prometheus) -> None:
 
 def _timeline(axes: Axes, panel: Series, source: Prometheus) -> None:
     found = sorted(_lines(panel, source))
-    for row, (_, at, values) in enumerate(found):
+    for row, (legend, at, values) in enumerate(found):
+        axes.text(0.99 * -source.seconds / 60, row, legend, color=TEXT, size=5.5, va="center", zorder=9)
         axes.plot(at, [row] * len(at), color=COLOURS["transparent"], lw=7, solid_capstyle="butt")
         held = [row if value else math.nan for value in values]
         axes.plot(at, held, color=COLOURS["blue"], lw=7, solid_capstyle="butt")
-    axes.set_yticks(range(len(found)), [legend for legend, _, _ in found])
+    axes.set_yticks([])
     axes.set_xlim(-source.seconds / 60, 0)
     axes.set_ylim(-0.7, len(found) - 0.3)
     _ticks(axes)
-    axes.tick_params(axis="y", pad=-2, labelsize=5.5)
-    for label in axes.get_yticklabels():
-        label.set(ha="left", x=0.01, color=TEXT, zorder=9)
 
 
 def _stat(axes: Axes, panel: Series, source: Prometheus) -> None:
