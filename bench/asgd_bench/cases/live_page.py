@@ -29,7 +29,7 @@ ABOUT = "updates/s of asgd run with the live page off, on, and open"
 SLOW = True
 
 WORKERS = 2
-SECONDS = 8.0
+SECONDS = 5.0
 LOOK_SECONDS = 0.1
 NONE, IDLE, OPEN = "off", "on", "on, and open"
 WHERE = {NONE: OFF, IDLE: DEFAULT, OPEN: DEFAULT}
@@ -41,7 +41,7 @@ def run(plan: Plan) -> list[Table]:
     spent: dict[str, list[Sample | None]] = {name: [] for name in WHERE}
     failures: dict[str, str] = {}
     # NB: the price is less than a percent, which single rounds can't show.
-    for number in plan.turns(1 if plan.tiny else 4):
+    for number in plan.turns(1 if plan.tiny else 2):
         names = list(WHERE)
         for name in names[number % 3 :] + names[: number % 3]:
             plan.progress(f"round {number + 1}: {name}")
