@@ -21,6 +21,14 @@ from typing import Any
 import aiohttp
 
 PATIENCE_SECONDS = 120.0
+_BEYOND = """((width) => {
+  const scrolls = (node) => node && (getComputedStyle(node).overflowX !== "visible" || scrolls(node.parentElement));
+  return [...document.querySelectorAll("body *")].filter((node) => {
+    const own = node.getBoundingClientRect(), section = node.closest("section");
+    const right = Math.min(width, section ? section.getBoundingClientRect().right : width);
+    return own.width && !node.matches(".skip") && !scrolls(node.parentElement) && own.right > right + 1;
+  }).map((node) => `${node.tagName.toLowerCase()}.${node.className} ${node.textContent.trim().slice(0, 60)}`);
+})({})"""
 
 
 def binary() -> str | None:
@@ -37,6 +45,7 @@ class Tab:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self.problems: list[str] = []
         self._measures = False
+        self._width = 0
         self._reader = asyncio.ensure_future(self._read())
 
     async def _read(self) -> None:
@@ -64,6 +73,7 @@ class Tab:
         self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False, scale: float = 1.0
     ) -> None:
         """Shows `url` in a window of this size."""
+        self._width = width
         for domain in ("Page", "Runtime", "Log"):
             await self.ask(f"{domain}.enable")
         await self.ask(
@@ -73,7 +83,8 @@ class Tab:
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         await self.ask("Emulation.setEmulatedMedia", features=features)
         await self.ask("Page.navigate", url=url)
-        await self.until("document.readyState === 'complete' && !!document.body.dataset.drawn")
+        drawn = "(!document.getElementById('boot') || !!document.body.dataset.drawn)"
+        await self.until(f"document.readyState === 'complete' && location.href !== 'about:blank' && {drawn}")
 
     async def run(self, script: str) -> Any:
         """The value of an expression in the page."""
@@ -91,6 +102,10 @@ class Tab:
             await asyncio.sleep(0.1)
         return value
 
+    async def beyond(self) -> list[str]:
+        """What sticks out of its section or of the screen to the right, where nobody can scroll to it."""
+        return list(await self.run(_BEYOND.replace("{}", str(self._width))))
+
     async def seconds_of_work(self) -> float:
         """CPU seconds that the page's thread has worked since the first call."""
         if not self._measures:
@@ -104,18 +119,18 @@ class Tab:
         for kind in ("keyDown", "keyUp"):
             await self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
-    async def picture(self, path: Path, *, whole: bool = False, clip: str = "") -> None:
-        """A PNG of what is shown, of the whole page, or of the element that a selector names."""
-        given: dict[str, Any] = {"format": "png", "captureBeyondViewport": whole or bool(clip)}
-        if clip:
-            box = await self.run(
-                f"(() => {{ const r = document.querySelector({json.dumps(clip)}).getBoundingClientRect();"
-                " return {x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height, scale: 1}; })()"
-            )
-            given["clip"] = box
-        elif whole:
-            size = (await self.ask("Page.getLayoutMetrics"))["cssContentSize"]
-            given["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+    async def picture(self, path: Path, *, down_to: str = "") -> None:
+        """A PNG of what is shown, or of the page down to the end of the element that a selector names."""
+        given: dict[str, Any] = {"format": "png", "captureBeyondViewport": bool(down_to)}
+        if down_to:
+            end = f"document.querySelector({json.dumps(down_to)}).getBoundingClientRect().bottom + scrollY"
+            given["clip"] = {
+                "x": 0,
+                "y": 0,
+                "width": self._width,
+                "height": 12 + await self.run(end),
+                "scale": 1,
+            }
         told = await self.ask("Page.captureScreenshot", **given)
         path.write_bytes(base64.b64decode(told["data"]))
 

@@ -29,7 +29,9 @@ from matplotlib.figure import Figure
 FOLDER = Path(__file__).resolve().parent.parent / "charts/asgd-operator/files/dashboards"
 BACK, PANEL, TEXT, MUTED = "#111217", "#181b1f", "#ccccdc", "#8e8e9b"
 COLOURS = {
-    "green": "#73bf69", "orange": "#ff9830", "red": "#f2495c", "blue": "#5794f2", "transparent": "#2a2d33"
+    "green": "#73bf69", "orange": "#ff9830", "red": "#f2495c", "blue": "#5794f2", "transparent": "#2a2d33",
+    "dark-red": "#c4162a", "semi-dark-red": "#e02f44", "yellow": "#fade2a", "light-blue": "#8ab8ff",
+    "light-green": "#96d98d", "text": "#8e8e9b",
 }  # fmt: skip
 LINES = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#b877d9", "#56a64b", "#e0b400", "#3274d9")
 CELL, ROW = 0.62, 0.36
@@ -129,9 +131,9 @@ def _graph(axes: Axes, panel: Series, source: Prometheus) -> None:
     found, defaults = list(_lines(panel, source)), panel["fieldConfig"]["defaults"]
     custom = defaults["custom"]
     if found and "stacking" in custom:
-        _stacked(axes, found, custom["stacking"]["mode"] == "percent")
+        _stacked(axes, found, custom["stacking"]["mode"] == "percent", _colours(panel, found))
     else:
-        for colour, (legend, at, values) in zip(LINES * 9, found, strict=False):
+        for colour, (legend, at, values) in zip(_colours(panel, found), found, strict=False):
             axes.plot(at, values, color=colour, lw=1.1, label=legend)
     if custom.get("scaleDistribution", {}).get("type") == "log":
         axes.set_yscale("log", base=2)
@@ -151,13 +153,23 @@ def _graph(axes: Axes, panel: Series, source: Prometheus) -> None:
         axes.text(0.5, 0.5, "No data", color=MUTED, ha="center", transform=axes.transAxes)
 
 
-def _stacked(axes: Axes, found: Sequence[tuple[str, list[float], list[float]]], percent: bool) -> None:
+def _colours(panel: Series, found: Sequence[tuple[str, list[float], list[float]]]) -> list[str]:
+    fixed = {
+        each["matcher"]["options"]: COLOURS[each["properties"][0]["value"]["fixedColor"]]
+        for each in panel["fieldConfig"]["overrides"]
+    }
+    return [fixed.get(legend, colour) for colour, (legend, _, _) in zip(LINES * 9, found, strict=False)]
+
+
+def _stacked(
+    axes: Axes, found: Sequence[tuple[str, list[float], list[float]]], percent: bool, colours: list[str]
+) -> None:
     moments = sorted({moment for _, at, _ in found for moment in at})
     rows = [[dict(zip(at, values, strict=True)).get(m, 0.0) for m in moments] for _, at, values in found]
     if percent:
         sums = [sum(column) or 1.0 for column in zip(*rows, strict=True)]
         rows = [[value / total for value, total in zip(row, sums, strict=True)] for row in rows]
-    axes.stackplot(moments, *rows, colors=LINES, labels=[legend for legend, _, _ in found], alpha=0.6)
+    axes.stackplot(moments, *rows, colors=colours, labels=[legend for legend, _, _ in found], alpha=0.6)
     axes.set_ylim(0, 1 if percent else None)
 
 
@@ -190,17 +202,15 @@ def _heat(axes: Axes, panel: Series, source: Prometheus) -> None:
 
 def _timeline(axes: Axes, panel: Series, source: Prometheus) -> None:
     found = sorted(_lines(panel, source))
-    for row, (_, at, values) in enumerate(found):
+    for row, (legend, at, values) in enumerate(found):
+        axes.text(0.99 * -source.seconds / 60, row, legend, color=TEXT, size=5.5, va="center", zorder=9)
         axes.plot(at, [row] * len(at), color=COLOURS["transparent"], lw=7, solid_capstyle="butt")
         held = [row if value else math.nan for value in values]
         axes.plot(at, held, color=COLOURS["blue"], lw=7, solid_capstyle="butt")
-    axes.set_yticks(range(len(found)), [legend for legend, _, _ in found])
+    axes.set_yticks([])
     axes.set_xlim(-source.seconds / 60, 0)
     axes.set_ylim(-0.7, len(found) - 0.3)
     _ticks(axes)
-    axes.tick_params(axis="y", pad=-2, labelsize=5.5)
-    for label in axes.get_yticklabels():
-        label.set(ha="left", x=0.01, color=TEXT, zorder=9)
 
 
 def _stat(axes: Axes, panel: Series, source: Prometheus) -> None:
@@ -241,7 +251,7 @@ def _table(axes: Axes, panel: Series, source: Prometheus) -> None:
     made.set_fontsize(7)
     for (line, _), cell in made.get_celld().items():
         cell.set(edgecolor="#2a2d33")
-        cell.get_text().set_color(COLOURS["blue"] if line == 0 else TEXT)
+        cell.get_text().set(color=COLOURS["blue"] if line == 0 else TEXT, ha="left")
 
 
 def told(value: float, unit: str) -> str:

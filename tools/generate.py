@@ -1,6 +1,6 @@
 """Writes what is made: from the CRD the loader's JSON, the reference and the chart's CRD; from `asgd.spec` its tables;
-from the code that serves metrics theirs; from `dashboards` those for Grafana; from pyproject.toml the version wherever
-else it stands.
+from the code that serves metrics theirs; from `dashboards` those for Grafana; the pictures of docs/concepts.md; from
+pyproject.toml the version wherever else it stands.
 
 `make generate` writes, `make lint` calls it with `--check` and fails when a committed file is out of date.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 import chart_values
 import command_line
 import commands
+import concepts
 import dashboards
 import exposition
 import python_api
@@ -42,6 +43,7 @@ def outputs() -> dict[Path, str]:
         ROOT / "docs/reference/cli.md": command_line.page(),
         ROOT / "docs/reference/python.md": python_api.page(),
         **chart_values.outputs(),
+        **concepts.outputs(),
         **versions.outputs(),
     }
 

@@ -222,7 +222,7 @@ class OperatorMetrics:
 
     def watch_queue(self, depth: Callable[[], float], oldest: Callable[[], float]) -> None:
         """Asked at each scrape."""
-        self._gauge("queue_depth", "Jobs that wait for a pass").set_function(depth)
+        self._gauge("queue_depth", "Jobs whose pass is due or under way").set_function(depth)
         self._gauge("queue_oldest_age_seconds", "How long the first of them is overdue").set_function(oldest)
 
     def passed(self, key: str, seconds: float, error: Exception | None) -> None:

@@ -46,11 +46,13 @@ class Run:
     `start` may be called again to continue; `options` are further arguments of the command.
     """
 
-    def __init__(self, folder: Path, spec: dict[str, Any], *options: str) -> None:
-        self.folder, self.output, self.options = folder, folder / "out", options
+    NAME = "faults"
+
+    def __init__(self, folder: Path, spec: dict[str, Any], *options: str, output: str = "out") -> None:
+        self.folder, self.output, self.options = folder, folder / output, options
         self.job = folder / "job.yaml"
         document = {
-            "apiVersion": "asgd.dev/v1alpha1", "kind": "AsgdJob", "metadata": {"name": "faults"}, "spec": spec
+            "apiVersion": "asgd.dev/v1alpha1", "kind": "AsgdJob", "metadata": {"name": self.NAME}, "spec": spec
         }  # fmt: skip
         self.job.write_text(json.dumps(document), encoding="utf-8")
         self.process: AnyProcess | None = None

@@ -193,13 +193,21 @@ def rooted(size: int = 600, width: int = 65_000) -> Task:
     return Task(model=model, loss=loss, data=Noisy(size))
 
 
-def digits(model: str = "cnn", pace: str = "") -> Task:
-    """The example's digits; each training step sleeps the seconds that stand in the file `pace`, judgements do not."""
-    task = example.task(model)
+def digits(model: str = "cnn", pace: str = "", slow: int = -1, hang: int = 0) -> Task:
+    """The example's digits; each training step sleeps the seconds that stand in the file `pace`, judgements do not.
+
+    Steps of the worker `slow` sleep four times as long. Worker 1's first process never comes back from its `hang`-th.
+    """
+    task, batches = example.task(model), 0
+    worker = int(os.environ.get("ASGD_INDEX", "-1")) if "ASGD_METRICS" in os.environ else -1
 
     def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        nonlocal batches
         if pace and torch.is_grad_enabled():
-            time.sleep(float(Path(pace).read_text(encoding="utf-8")))
+            time.sleep(float(Path(pace).read_text(encoding="utf-8")) * (4 if worker == slow else 1))
+            batches += worker == 1
+            if batches == hang > 0:
+                sleep_for_ever_once(Path(pace).with_name("hung"))
         return task.loss(model, batch)
 
     return replace(task, loss=loss)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from asgd.page import DEFAULT, address
+from asgd.page import DEFAULT, address, record
 from asgd.page.html import document
+from asgd.page.listing import Listing
 from asgd.page.serving import Door, Serving
 from tests.chromium import Tab, binary, browser
 from tests.local.run import Run
@@ -51,7 +52,7 @@ def written(folder: Path, name: str, job: Pretended, until: float | None, *, ove
 async def looked_at(tab: Tab, url: str, **how: Any) -> None:
     await tab.open(url, **how)
     assert tab.problems == []
-    assert await tab.run("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+    assert await tab.beyond() == []
 
 
 def test_states_of_a_job_in_light_dark_and_on_a_phone(tmp_path: Path) -> None:
@@ -125,6 +126,30 @@ def test_rounds_name_who_is_waited_for_and_by_whom(tmp_path: Path) -> None:
                 assert await tab.run(colours("lanes")) >= 5
             waits = "[...document.querySelectorAll('#workers tbody tr')].map(r => r.children[8].textContent).join()"
             assert await tab.run(waits) == "others,others,–,others,others,others"
+
+    asyncio.run(look())
+
+
+def test_the_list_of_runs_leads_to_each_on_a_desk_and_on_a_phone(tmp_path: Path) -> None:
+    for name, how in {"first": {}, "a-long-name-of-a-sweep-lr-0.03-seed-4": {"diverges": 55.0}}.items():
+        (tmp_path / name).mkdir()
+        record.write(Pretended(seconds=75, **how).model(None, over=True), tmp_path / name)
+    index = tmp_path / "index.html"
+    index.write_text(Listing(tmp_path).page(), encoding="utf-8")
+
+    async def look() -> None:
+        async with browser() as tab:
+            shades = set()
+            for width, dark in ((1280, False), (390, True)):
+                await looked_at(tab, index.as_uri(), width=width, dark=dark)
+                shades.add(await tab.run("getComputedStyle(document.body).backgroundColor"))
+                links = await tab.run("[...document.links].map((link) => link.getAttribute('href')).sort()")
+                assert links == ["run/a-long-name-of-a-sweep-lr-0.03-seed-4/", "run/first/"]
+                states = (
+                    "[...document.querySelectorAll('tbody tr')].map((row) => row.cells[3].textContent).sort()"
+                )
+                assert await tab.run(states) == ["diverged", "done (epochs)"]
+            assert len(shades) == 2
 
     asyncio.run(look())
 

@@ -30,6 +30,7 @@ STORIES = {
     "docs/how-to/resume.md": [],
     "docs/how-to/byzantine.md": [],
     "docs/how-to/cost.md": [],
+    "docs/how-to/data.md": ["asgd validate mounted.yaml"],
     "docs/how-to/lightning-and-hugging-face.md": [
         "asgd run lit.yaml --set workers.replicas=1 --set stopAfter.epochs=2",
         "asgd run bert.yaml --set workers.replicas=1 --set stopAfter.epochs=1",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .board import Json, Row, frame, mark, several
-from .panels import BAD, WARN, graph, number, table
+from .panels import BAD, PHASES, WARN, graph, number, table
 
 JOBS = 'namespace=~"$namespace"'
 RATE = "$__rate_interval"
@@ -88,7 +88,8 @@ def history() -> Row:
     name = "{{namespace}}/{{name}}"
     return "Over time", [
         graph("Jobs by phase", "Running, and Succeeded in the end; Stalled, Recovering or WaitingForWorkers for long"
-              " need a look.", ("sum by (phase) (asgd_operator_jobs)", "{{phase}}"), stacked="normal"),
+              " need a look.", ("sum by (phase) (asgd_operator_jobs) > 0", "{{phase}}"), stacked="normal",
+              colours=PHASES),
         graph("Workers", "ready follows desired; a gap for long: a lack of nodes, quota or a crash: see WorkersReady.",
               (f'sum({workers}{{{JOBS}, state="desired"}})', "desired"),
               (f'sum({workers}{{{JOBS}, state="ready"}})', "ready")),
@@ -99,8 +100,8 @@ def history() -> Row:
         graph("Busiest shard", "Under 80 %; a job near 100 % gains nothing from more workers: add shards.",
               (of_job(busiest(RATE)), name), unit="percentunit", limits=[(0.8, WARN), (0.95, BAD)], most=1, wide=12),
         graph("Restarts in an hour", "0; failures cost the jobs' budgets: status.lastFailure has the last words.",
-              (f"sum by (namespace, name, role, reason) (increase(asgd_operator_job_restarts_total{{{JOBS}}}[1h]))"
-               " > 0", name + " {{role}}: {{reason}}"), wide=12),
+              (f"sum by (namespace, name, role, reason) (round(increase("
+               f"asgd_operator_job_restarts_total{{{JOBS}}}[1h]))) > 0", name + " {{role}}: {{reason}}"), wide=12),
         graph("Age of the newest checkpoint", "A saw with small teeth for each job; a line that climbs is a job that"
               " no longer saves.", (of_job(f"asgd_server_checkpoint_age_seconds{{{JOBS}}}"), name), unit="s", wide=12),
     ]  # fmt: skip

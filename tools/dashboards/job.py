@@ -5,7 +5,7 @@ what was lost, is it saved and evaluated.
 from __future__ import annotations
 
 from .board import Json, Row, frame, mark, variable
-from .panels import BAD, WARN, graph, heat, number, table, timeline
+from .panels import BAD, STATES, WARN, graph, heat, number, table, timeline
 
 PODS = 'namespace="$namespace", asgd_dev_job_name="$job"'
 """Series of the job's pods; those of the operator about it have `JOB`."""
@@ -168,7 +168,8 @@ def losses() -> Row:
               (f"sum by (reason) (rate(asgd_server_updates_rejected_total{{{PODS}}}[5m]))", "{{reason}}"), wide=12),
         graph("Workers by state", "All running; hung and lost ones come back by themselves, again and again is a"
               " fault of their code or machine.",
-              (f"max by (state) (asgd_server_workers{{{PODS}}})", "{{state}}"), wide=12, stacked="normal"),
+              (f"max by (state) (asgd_server_workers{{{PODS}}})", "{{state}}"), wide=12, stacked="normal",
+              colours=STATES),
     ]  # fmt: skip
 
 
@@ -183,10 +184,10 @@ def safety() -> Row:
               (by_shard(f"sum by (pod) (asgd_server_checkpoint_duration_seconds{{{PODS}}})"), "shard {{shard}}"),
               (f"max(asgd_server_checkpoint_store_busy_seconds{{{PODS}}})", "store at work since"), unit="s"),
         graph("Checkpoints in an hour", "saved grows steadily, failed is 0; the log of the shard says why one failed.",
-              (f"sum by (result) (increase(asgd_server_checkpoints_total{{{PODS}}}[1h]))", "{{result}}")),
+              (f"sum by (result) (round(increase(asgd_server_checkpoints_total{{{PODS}}}[1h])))", "{{result}}")),
         graph("Restarts in an hour", "0; failures cost the budgets backoffLimit and backoffLimitPerIndex, disruptions"
               " do not. The last words stand in status.lastFailure.",
-              (f"sum by (role, reason) (increase(asgd_operator_job_restarts_total{{{JOB}}}[1h]))",
+              (f"sum by (role, reason) (round(increase(asgd_operator_job_restarts_total{{{JOB}}}[1h])))",
                "{{role}}: {{reason}}")),
         graph("Evaluations that failed", "Flat; a step is an evaluate that raised: the condition Degraded quotes it.",
               (f"max(asgd_server_evaluations_failed_total{{{PODS}}})", "failed so far")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .board import Json, Row, frame, mark
-from .panels import BAD, WARN, graph, number
+from .panels import BAD, PHASES, WARN, graph, number
 
 RATE = "$__rate_interval"
 OWN = "and on (instance) asgd_operator_build_info"
@@ -14,7 +14,8 @@ def now() -> Row:
     return "Does it keep up?", [
         number("Leads", "1; 0 is a second operator that waits, none is no operator: see its pod and /readyz.",
                ("max(asgd_operator_leader)", ""), colour="red", limits=[(1, "green")]),
-        number("Jobs that wait for a look", "Near 0; many for long: raise queue.workers and queue.perSecond.",
+        number("Jobs that wait for a look", "Those whose time has come. Near 0; many for long: raise queue.workers and"
+               " queue.perSecond.",
                ("sum(asgd_operator_queue_depth)", ""), limits=[(50, WARN), (500, BAD)]),
         number("Overdue", "How long the first of them waits beyond its time; seconds at most.",
                ("max(asgd_operator_queue_oldest_age_seconds)", ""), "s", limits=[(30, WARN), (300, BAD)]),
@@ -43,7 +44,7 @@ def passes() -> Row:
               (f"histogram_quantile(0.99, {buckets})", "99 %"), unit="s"),
         graph("Failures in an hour", "0. transient: the API server was away; forbidden: a right is missing; invalid,"
               " bug: report it.",
-              ("sum by (reason) (increase(asgd_operator_reconcile_errors_total[1h]))", "{{reason}}")),
+              ("sum by (reason) (round(increase(asgd_operator_reconcile_errors_total[1h]))) > 0", "{{reason}}")),
         graph("Refused statuses and unreadable objects", "0; an older CRD than the operator's is the usual cause.",
               ("sum by (part) (increase(asgd_operator_status_refused_total[1h])) > 0", "status refused: {{part}}"),
               ("sum by (resource) (increase(asgd_operator_watch_unreadable_total[1h])) > 0",
@@ -51,8 +52,8 @@ def passes() -> Row:
         graph("From a job's start until it trains", "Of the jobs of the last hour; minutes: images are pulled, or"
               " nodes are waited for.",
               (f"histogram_quantile(0.5, {begun})", "median"), (f"histogram_quantile(0.9, {begun})", "90 %"), unit="s"),
-        graph("Jobs by phase", "What the operator looks after.", ("sum by (phase) (asgd_operator_jobs)", "{{phase}}"),
-              stacked="normal"),
+        graph("Jobs by phase", "What the operator looks after.",
+              ("sum by (phase) (asgd_operator_jobs) > 0", "{{phase}}"), stacked="normal", colours=PHASES),
         graph("Newest event of each watch", "Time since; watches that should be busy and stand still were lost, after"
               " which the operator ends with 75 and begins anew.",
               ("time() - max by (resource) (asgd_operator_watch_last_event_timestamp_seconds)",
@@ -68,21 +69,21 @@ def server() -> Row:
         graph("Requests a second by resource", "Writes follow changes of jobs; a resource that never rests is one"
               " that somebody else changes back.",
               (f"sum by (resource) (rate({asked}[{RATE}]))", "{{resource}}")),
-        graph("Answers that are no success, a second", "Near 0. 409: two writers; 403: a right is missing; 422:"
-              " refused; 429, 5xx: the API server is loaded; 0: no answer.",
+        graph("Answers that are no success, a second", "Near 0. 404: not made yet, or gone; 409: two writers; 403: a"
+              " right is missing; 422: refused; 429, 5xx: the API server is loaded; 0: no answer.",
               (f'sum by (verb, code) (rate({asked}{{code!~"2.."}}[{RATE}])) > 0', "{{verb}} {{code}}")),
     ]  # fmt: skip
 
 
 def process() -> Row:
     return "What does it need?", [
-        graph("CPU", "A few hundredths of a core for a hundred jobs; at the limit, looks wait.",
+        graph("CPU, in cores", "A few hundredths of a core for a hundred jobs; at the limit, looks wait.",
               (f"rate(process_cpu_seconds_total[{RATE}]) {OWN}", "{{pod}}"), wide=6),
         graph("Memory", "Under half of resources.limits.memory; 232 MiB among 310 jobs.",
               (f"process_resident_memory_bytes {OWN}", "{{pod}}"), unit="bytes", wide=6),
         graph("Open files", "Tens; one that climbs for days is a leak: report it.",
               (f"process_open_fds {OWN}", "{{pod}}"), wide=6),
-        graph("Runs since", "It climbs; a fall to 0 is a restart: exit code 75 in its log is a lost watch or Lease.",
+        graph("Has run for", "It climbs; a fall to 0 is a restart: exit code 75 in its log is a lost watch or Lease.",
               (f"time() - process_start_time_seconds {OWN}", "{{pod}}"), unit="s", wide=6),
     ]  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
@@ -13,13 +13,22 @@ Query = tuple[str, str]
 Limits = Sequence[tuple[float, str]]
 """(value, colour from there on); below the first it is green."""
 BAD, WARN = "red", "orange"
+PHASES = {
+    "Running": "green", "Succeeded": "blue", "Failed": BAD, "Invalid": "dark-red", "Stalled": "semi-dark-red",
+    "Recovering": WARN, "WaitingForWorkers": "yellow", "Starting": "light-blue", "Completing": "light-green",
+    "Suspended": "text", "Suspending": "text", "Terminating": "text",
+}  # fmt: skip
+"""Of jobs; a phase that needs a look has a warm colour."""
+STATES = {"running": "green", "stalled": WARN, "hung": BAD, "lost": "dark-red", "left": "blue"}
+"""Of workers."""
 
 
 def graph(
     title: str, says: str, *queries: Query, unit: str = "short", limits: Limits = (), stacked: str = "",
     most: float | None = None, least: float | None = 0, wide: int = 8, tall: int = 8, log: bool = False,
+    colours: Mapping[str, str] | None = None,
 ) -> Json:  # fmt: skip
-    """Lines over time. `stacked`: normal | percent. `limits` are drawn as dashed lines."""
+    """Lines over time. `stacked`: normal | percent. `limits` are drawn as dashed lines. `colours`: {legend: colour}."""
     custom: Json = {
         "lineWidth": 1,
         "fillOpacity": 60 if stacked else 8,
@@ -37,7 +46,11 @@ def graph(
     defaults |= {"max": most} if most is not None else {}
     legend = {"showLegend": True, "displayMode": "list", "placement": "bottom", "calcs": []}
     options = {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
-    return _panel("timeseries", title, says, queries, wide, tall, defaults, options)
+    made = _panel("timeseries", title, says, queries, wide, tall, defaults, options)
+    for name, colour in (colours or {}).items():
+        fixed = {"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}
+        made["fieldConfig"]["overrides"].append(_override(name, [fixed]))
+    return made
 
 
 def number(

@@ -15,6 +15,7 @@ ORDER = [
     "memory",
     "encoders",
     "exporter",
+    "live_page",
     "join",
     "recovery",
     "checkpoint",

@@ -28,8 +28,9 @@ class Agenda:
     _due: dict[str, tuple[float, Lane]] = field(default_factory=dict)
     _heaps: dict[Lane, list[tuple[float, str]]] = field(default_factory=lambda: {lane: [] for lane in Lane})
 
-    def __len__(self) -> int:
-        return len(self._due)
+    def due(self, now: float) -> int:
+        """How many keys wait: their time has come. All others are planned for later."""
+        return sum(due <= now for due, _ in self._due.values())
 
     def plan(self, key: str, due: float, lane: Lane = Lane.NEWS) -> bool:
         """Whether this is news: earlier than what was planned for `key`, or no longer routine."""

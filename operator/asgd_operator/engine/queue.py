@@ -99,7 +99,8 @@ class WorkQueue:
 
     @property
     def depth(self) -> int:
-        return len(self._agenda) + len(self._running)
+        """Keys that are due or are worked on; not those whose next look is planned for later."""
+        return self._agenda.due(asyncio.get_running_loop().time()) + len(self._running)
 
     def oldest_age(self) -> float:
         """Seconds for which the longest waiting key is overdue."""

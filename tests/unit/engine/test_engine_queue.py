@@ -54,6 +54,20 @@ def test_a_flock_of_events_is_one_piece_of_work() -> None:
     assert play(lambda q: [q.add("a") for _ in range(100)] and None, 10) == [(0.1, "a")]
 
 
+def test_the_depth_counts_what_is_due_and_not_what_is_planned_for_later() -> None:
+    depths: list[int] = []
+
+    def script(queue: WorkQueue) -> None:
+        for number in range(20):
+            queue.add(f"due-{number}")
+            queue.add(f"routine-{number}", after=60.0)
+        for moment in (0.05, 0.15, 50.0, 60.5):
+            asyncio.get_running_loop().call_later(moment, lambda: depths.append(queue.depth))
+
+    play(script, 70, takes=1.0)
+    assert depths == [0, 20, 0, 20]
+
+
 def test_a_key_is_never_worked_on_twice_at_a_time_and_once_more_after_a_change() -> None:
     def script(queue: WorkQueue) -> None:
         queue.add("a")

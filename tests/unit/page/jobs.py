@@ -172,7 +172,7 @@ class Pretended:
         slow = 3 if worker == 2 and self.workers > 2 else 1
         for _ in range(self.random.randint(8, 12) // slow):
             stale = max(
-                0, min(self.bound or 99, round(self.random.gauss(self.workers - 1 + 2 * (slow > 1), 1.2)))
+                0, min(self.bound or 10**9, round(self.random.gauss(self.workers - 1 + 2 * (slow > 1), 1.2)))
             )
             self.histogram[stale] += 1
             self.pushes[worker] += 1

@@ -14,7 +14,7 @@ from asgd.page.heat import COLUMNS_MOST, Heat, letter, value
 from asgd.page.lanes import COARSE_MOST, Lanes
 from asgd.page.model import About, Model
 from asgd.page.record import resume
-from asgd.page.waits import held_open
+from asgd.page.waits import Waits, held_open
 from asgd.spec.phases import COMPUTE, DATA, LEVELS, MIXES, PUSH, UNKNOWN, WAIT, plausible, shares, together
 from asgd.spec.phases import letter as phase_letter
 from asgd.spec.status import PhasesView, WorkerView
@@ -153,6 +153,30 @@ def test_who_neither_waits_nor_lacks_data_and_has_done_least_is_waited_for() -> 
     ) == {1: [0, 3]}
     assert held_open([worker(0, "data"), worker(1)]) == {}
     assert held_open([worker(0, "others")]) == {}
+
+
+def test_rounds_shorter_than_a_second_are_told_by_what_was_seen_in_several_looks() -> None:
+    def workers(*parked: int) -> list[WorkerView]:
+        return [
+            WorkerView(i, "running", 0.0, waits="others" if i in parked else "", idle_seconds=float(i == 2))
+            for i in range(4)
+        ]
+
+    waits = Waits()
+    assert waits.lately() == {}
+    for parked in ((0, 1, 3), (), (0, 1), (0, 3)):
+        waits.tell(workers(*parked))
+    waits.tell(workers())
+    assert waits.lately() == {2: [0, 1, 3]}, "though nobody waits at this moment"
+    for _ in range(20):
+        waits.tell(workers())
+    assert waits.lately() == {}
+    waits.tell(workers(0))
+    assert waits.lately() == {}, "once is no habit"
+    for _ in range(9):
+        waits.tell(workers(0))
+    waits.tell([msgspec.structs.replace(worker, state="left", ended=1.0) for worker in workers(0)])
+    assert waits.lately() == {}, "all have left"
 
 
 def test_a_snapshot_is_json_without_nan_and_small_after_hours() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from asgd.errors import UserError
-from asgd.page import DEFAULT, address, file, record
+from asgd.page import DEFAULT, OFF, address, file, record
 from asgd.page.listing import Listing
 from asgd.page.past import state_of
 from asgd.page.serving import Door, Serving
@@ -146,3 +146,15 @@ def test_what_a_job_is_called_is_never_markup(tmp_path: Path) -> None:
     assert "a<b>" not in page
     text = file.write(folder, folder).read_text()
     assert "<b>" not in text.partition("<body>")[2].partition("<script>")[0].partition('id="boot">')[2]
+
+
+def test_a_page_that_nobody_looks_at_takes_less_than_a_hundredth_of_a_core(tmp_path: Path) -> None:
+    job = Pretended(8, seconds=100)
+    statuses = [job.status(float(t)) for t in range(60)]
+    serving = Serving(job.about, tmp_path, Door(OFF), lambda line: None)
+    began = time.thread_time()
+    for status in statuses:
+        serving.tell(status)
+        serving.look()
+    spent = (time.thread_time() - began) / len(statuses)
+    assert spent < 0.01, f"{1000 * spent:.1f} ms of each second; 0.9 were measured"

@@ -16,19 +16,22 @@ from asgd.page.past import state_of
 from asgd.report import units
 
 RUNS_MOST = 500
+UNDONE = ("diverged", "interrupted", "suspended", "stopped")
+"""Ends that no stop rule has asked for."""
 _CSS = """\
 :root { color-scheme: light dark; --page: #f7f8fa; --card: #fff; --ink: #1b1f24; --muted: #57606a; --line: #d8dee4;
-  --link: #0b5cad; }
+  --link: #0b5cad; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --page: #101316; --card: #191d21; --ink: #e7ebef; --muted: #9aa4ae;
-  --line: #2d333a; --link: #79b8ff; } }
+  --line: #2d333a; --link: #79b8ff; --bad: #ff8a80; } }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 1100px; margin: 0 auto; padding: 32px 20px; }
-h1 { font-size: 22px; margin: 0 0 4px; } p { margin: 0 0 20px; color: var(--muted); }
+h1 { font-size: 22px; margin: 0 0 4px; overflow-wrap: anywhere; } p { margin: 0 0 20px; color: var(--muted); }
 .table { background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 10px 14px; border-bottom: 1px solid var(--line); white-space: nowrap; }
-tr:last-child > * { border-bottom: 0; } th { color: var(--muted); font-weight: 600; } .n { text-align: right; }
-a { color: var(--link); }
+tbody tr:last-child > * { border-bottom: 0; } th { color: var(--muted); font-weight: 600; } .n { text-align: right; }
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 130px; } a { color: var(--link); }
+.bad { color: var(--bad); font-weight: 600; }
 """
 
 
@@ -93,7 +96,8 @@ class Listing:
 
 def _listed(path: Path, state: dict[str, Any]) -> Listed:
     now = state.get("now") or {}
-    phase = now.get("stopReason") or now.get("phase", "")
+    reason = now.get("stopReason") or ""
+    phase = f"done ({reason})" if reason and reason not in UNDONE else reason or now.get("phase", "")
     return Listed(
         path.name, now.get("job", ""), now.get("algorithm", ""), phase, now.get("updates", 0), now.get("loss"),
         now.get("metrics", {}), _changed(path),
@@ -104,9 +108,10 @@ def _row(run: Listed) -> str:
     metrics = ", ".join(f"{name} {units.number(value)}" for name, value in run.metrics.items())
     changed = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.changed))
     name = escape(run.name)
+    bad = ' class="bad"' if run.state in ("diverged", "damaged") else ""
     return (
         f'<tr><td><a href="run/{escape(run.name, quote=True)}/">{name}</a></td><td>{escape(run.job)}</td>'
-        f'<td>{escape(run.algorithm)}</td><td>{escape(run.state)}</td><td class="n">{run.updates:,}</td>'
+        f'<td>{escape(run.algorithm)}</td><td{bad}>{escape(run.state)}</td><td class="n">{run.updates:,}</td>'
         f'<td class="n">{units.number(run.loss)}</td><td>{escape(metrics)}</td><td>{changed}</td></tr>'
     )
 

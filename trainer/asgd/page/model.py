@@ -20,7 +20,7 @@ from asgd.page.heat import Heat
 from asgd.page.lanes import LATE_SECONDS, Lanes
 from asgd.page.rates import Rates
 from asgd.page.sentence import SILENT_SECONDS, Seen, findings, headline, unreadable
-from asgd.page.waits import held_open
+from asgd.page.waits import Waits
 from asgd.spec.phases import shares
 from asgd.spec.status import Status, WorkerView
 
@@ -70,6 +70,7 @@ class Model:
         """Why what shard 0 answers cannot be read; empty while it can."""
         self.t = 0.0
         self._heard = 0.0
+        self._waits = Waits()
         self._waits_since: float | None = None
         self._waits_until = 0.0
         self._rows: list[list[Any]] = []
@@ -94,7 +95,7 @@ class Model:
         self.moments = events.merged(self.moments, new)
         if fresh:
             self.rates.tell(status, t)
-        waits = held_open(status.workers)
+        self._waits.tell(status.workers)
         staleness = self._tell_workers(status, t)
         # NB: at the end nothing comes late any more.
         slot, letters = self.lanes.settle(t + LATE_SECONDS * self.over)
@@ -114,7 +115,7 @@ class Model:
             "lanes": {"slot": slot, "coarseSeconds": self.lanes.coarse_seconds, "letters": letters},
             "heat": self.heat.newest(),
             "rates": self.rates.told(),
-            "waits": waits,
+            "waits": self._waits.lately(),
             "moments": self.moments[-40:] if new else [],
             "evaluations": self._new_evaluation(status, row),
         }
@@ -208,7 +209,7 @@ class Model:
             shares=self._shares(),
             busy=self.rates.busy,
             bound=self.about.bound,
-            waits=held_open(self.status.workers),
+            waits=self._waits.lately(),
             heard_ago=0.0 if self.over else t - self._heard,
             unread=self.unread,
         )
@@ -241,7 +242,7 @@ class Model:
             "lanes": self.lanes.told(),
             "heat": self.heat.told(),
             "rates": self.rates.told(),
-            "waits": held_open(self.status.workers) if self.status else {},
+            "waits": self._waits.lately(),
         }
 
 

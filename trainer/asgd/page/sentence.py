@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from asgd.report import units
 from asgd.spec.phases import DATA, PUSH, WAIT
 from asgd.spec.status import Status
+from asgd.spec.types import StopAfter
 
 WINDOW_SECONDS = 30.0
 """A trend compares the newest third of so long, or of the whole run, with the third before."""
@@ -107,18 +108,38 @@ def _reached(status: Status) -> str:
 
 
 def _ended(status: Status) -> str:
-    took = f"after {units.seconds(status.seconds)} and {units.plural(status.updates, 'update')}"
+    took = f"after {spelled(status.seconds)} and {units.plural(status.updates, 'update')}"
     if status.stop_reason == "diverged":
         return f"It diverged {took}"
     if status.stop_reason in ("interrupted", "suspended", "stopped"):
         return f"It was {status.stop_reason} {took}{_loss(status, ', loss')}"
-    return f"It is done {took} ({status.stop_reason}){_loss(status, ', loss')}"
+    return f"It is done {took} ({_rule(status)}){_loss(status, ', loss')}"
+
+
+def _rule(status: Status) -> str:
+    """The stop rule that has ended it."""
+    rule = status.stop_after
+    asked = {
+        "epochs": StopAfter(epochs=rule.epochs), "updates": StopAfter(updates=rule.updates),
+        "samples": StopAfter(samples=rule.samples), "metric": StopAfter(metric=rule.metric),
+        "patience": StopAfter(patience=rule.patience), "seconds": StopAfter(seconds=rule.seconds),
+    }.get(status.stop_reason)  # fmt: skip
+    said = units.stop_rule(asked) if asked else ""
+    return f"stop rule: {said}" if said else status.stop_reason
+
+
+def spelled(seconds: float) -> str:
+    """A duration, alike in the sentence and in the figures that the page's scripts write."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def _until(status: Status) -> str:
     if status.eta_seconds is not None and status.progress is not None:
-        left = max(1.0, status.eta_seconds)
-        return f"; {status.progress:.0%} done, about {units.seconds(left).replace('.0s', 's')} left"
+        return f"; {status.progress:.0%} done, about {spelled(max(1.0, status.eta_seconds))} left"
     metric = status.stop_after.metric
     return f"; until {units.target(metric)}" if metric else "; until it is stopped"
 
@@ -162,7 +183,8 @@ def _of_going_on(status: Status, seen: Seen) -> Iterator[Finding]:
             "It is started again by itself; its log says why it went.", "shard", 0,
         )  # fmt: skip
     stalled = [worker.index for worker in status.workers if worker.state == "stalled"]
-    if status.waiting_for and (status.updates or not stalled):
+    named = len(stalled) == 1 and status.waiting_for.startswith(f"worker {stalled[0]} ")
+    if status.waiting_for and not named and (status.updates or not stalled):
         yield Finding(
             "bad" if status.updates else "warn", f"It waits: {status.waiting_for}",
             "If this is not expected, look at the log of who is waited for.",
@@ -171,6 +193,7 @@ def _of_going_on(status: Status, seen: Seen) -> Iterator[Finding]:
     for index in stalled[:4]:
         yield Finding(
             "bad", f"Worker {index} makes no progress",
+            f"{status.waiting_for.replace('worker', 'Worker', 1)}. Its log ends where it stands." if named else
             "Its log ends where it stands; it is given up and started again by itself.", "worker", index,
         )  # fmt: skip
     if status.checkpoint_error:
@@ -198,13 +221,13 @@ def _of_losses(status: Status) -> Iterator[Finding]:
     if refused > 0.02 * (status.updates + refused):
         worst = max(status.refused, key=lambda reason: status.refused[reason])
         do = {
-            "stale": "Allow more staleness, or run fewer workers.",
+            "stale": "Allow more (exchange.staleness.max), scale them (policy: Scale), or run fewer workers.",
             "nonfinite": "A smaller learning rate or optimizer.clipNorm; look at the data of the workers named.",
             "outlier": "Look at the workers named below.",
         }.get(worst, "The table of losses says which.")
         yield Finding(
             "warn", f"{refused / (status.updates + refused):.0%} of all pushes are refused, most as {worst}",
-            do, "losses",
+            do, "" if worst == "stale" else "losses",
         )  # fmt: skip
     if status.rejected_workers:
         names = ", ".join(map(str, status.rejected_workers[:8]))
@@ -242,8 +265,8 @@ def _of_speed(status: Status, seen: Seen) -> Iterator[Finding]:
             "It is slower than the others: give it their hardware, or more staleness to the rest.", "worker",
             slowest,
         )  # fmt: skip
-    if seen.bound is not None and status.staleness.p99 >= seen.bound > 0:
+    told = status.refused.get("stale", 0) > 0.02 * status.updates
+    if seen.bound is not None and status.staleness.p99 >= seen.bound > 0 and not told:
         yield Finding(
             "warn", f"Staleness has reached its bound of {seen.bound}", "Pushes beyond it are refused, scaled or wait.",
-            "losses",
         )  # fmt: skip

@@ -23,7 +23,10 @@ class Charts {
     this.plot("rate", [x, take("rate")], ["samples/s"], anew);
     this.plot("stale", [x, take("staleness")], ["staleness"], anew, false, false, state.about.bound);
     const names = [...new Set(state.evaluations.flatMap((point) => Object.keys(point.metrics)))].slice(0, 4);
-    text("metrics-name", names.length ? names.join(", ") : "metrics: no evaluation yet");
+    if (anew || this.named !== names.join()) {
+      this.named = names.join();
+      put("metrics-name", ...(names.length > 1 ? names.map((name, at) => el("span", {}, el("i", { style: `border-top: 2px ${at ? "dashed" : "solid"} var(--s${at % 4})` }), name + " ")) : [names[0] || "metrics: no evaluation yet"]));
+    }
     const points = [...state.evaluations].sort((a, b) => a[this.x] - b[this.x]);
     this.plot("metrics", [points.map((point) => point[this.x]), ...names.map((name) => points.map((point) => point.metrics[name] ?? null))], names, anew, false, true);
   }
@@ -44,19 +47,19 @@ class Charts {
       this.shapes[id] = shape;
     } else {
       this.plots[id].setData(data);
-      if (this.plots[id].width !== width) this.plots[id].setSize({ width, height: node.clientHeight - (names.length > 1 ? 26 : 0) });
+      if (this.plots[id].width !== width) this.plots[id].setSize({ width, height: node.clientHeight });
     }
   }
   options(id, names, width, height, log, marked, bound) {
     const ink = colour("muted"), grid = { stroke: colour("line"), width: 1 }, small = "11px system-ui, 'DejaVu Sans', sans-serif";
     const format = (value) => (this.x === "t" ? clock(value) : this.x === "bytes" ? bytes(value) : compact(value));
     return {
-      width, height: height - (names.length > 1 ? 26 : 0), cursor: { y: false, sync: { key: id === "metrics" ? null : "asgd" } },
-      legend: { show: names.length > 1 }, padding: [8, 8, 0, 0],
-      scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: bound && !log ? (u, low, high) => [0, Math.max(bound * 1.1, high)] : undefined } },
+      width, height, cursor: { y: false, sync: { key: id === "metrics" ? null : "asgd" } },
+      legend: { show: false }, padding: [8, 18, 0, 0],
+      scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: id === "rate" || id === "stale" ? (u, low, high) => [0, Math.max(bound ? bound * 1.25 : 0, high * 1.1, 1)] : undefined } },
       axes: [
         { stroke: ink, grid: { show: false }, ticks: grid, font: small, size: 28, values: (u, splits) => splits.map(format), incrs: this.x === "t" ? STEPS : undefined },
-        { stroke: ink, grid, ticks: { show: false }, font: small, size: 52, values: (u, splits) => splits.map((value) => (value === null ? "" : compact(value))) },
+        { stroke: ink, grid: { ...grid, filter: (u, splits) => splits.map((value) => (!log || Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9 ? value : null)) }, ticks: { show: false }, font: small, size: 52, values: (u, splits) => splits.map((value) => (value === null ? "" : compact(value))) },
       ],
       series: [
         { label: this.x === "t" ? "time" : this.x, value: (u, value) => (value === null ? "–" : format(value)) },
@@ -64,7 +67,7 @@ class Charts {
           points: { show: id === "metrics", size: 6 }, spanGaps: id === "stale" || id === "metrics", value: (u, value) => number(value) })),
       ],
       hooks: {
-        setCursor: [(u) => { const at = u.cursor.idx; text(id + "-at", at === null || at === undefined ? "" : `${number(u.data[1][at])} at ${format(u.data[0][at])}`); }],
+        setCursor: [(u) => { const at = u.cursor.idx; text(id + "-at", at === null || at === undefined ? "" : `${u.data.slice(1).map((row) => number(row[at])).join(", ")} at ${format(u.data[0][at])}`); }],
         draw: [(u) => { if (marked) this.marks(u); if (bound) this.bound(u, bound); }],
       },
     };
@@ -97,7 +100,7 @@ class Charts {
     const y = u.valToPos(bound, "y", true), c = u.ctx, ratio = devicePixelRatio || 1;
     c.save(); c.strokeStyle = c.fillStyle = colour("flag-bad"); c.lineWidth = 1.5 * ratio; c.setLineDash([6 * ratio, 4 * ratio]);
     c.beginPath(); c.moveTo(u.bbox.left, y); c.lineTo(u.bbox.left + u.bbox.width, y); c.stroke();
-    c.font = 11 * ratio + "px system-ui, sans-serif"; c.textAlign = "left"; c.fillText("bound " + bound, u.bbox.left + 4 * ratio, y - 4 * ratio); c.restore();
+    c.font = 11 * ratio + "px system-ui, sans-serif"; c.textAlign = "left"; c.textBaseline = "alphabetic"; c.fillText("bound " + bound, u.bbox.left + 4 * ratio, y - 4 * ratio); c.restore();
   }
 }
 function compact(value) {

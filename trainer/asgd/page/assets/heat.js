@@ -21,19 +21,20 @@ class Heat {
     const [c, width] = canvas("heat", height), left = 30, pace = this.ramp();
     const values = workers.flatMap((worker) => [...heat.rows[worker]].map(stalenessOf)).filter((value) => value !== null);
     const most = (this.most = Math.max(state.about.bound || 0, values.reduce((a, b) => Math.max(a, b), 1)));
-    const wide = (width - left) / Math.max(1, heat.columns), part = (value) => Math.log2(1 + value) / Math.log2(1 + most);
+    const begin = Math.min(heat.columns - 1, ...workers.map((worker) => Math.max(0, heat.rows[worker].search(/[^ ]/)))), columns = Math.max(1, heat.columns - begin);
+    const wide = (width - left) / columns, part = (value) => Math.log2(1 + value) / Math.log2(1 + most);
     workers.forEach((worker, at) => {
       [...heat.rows[worker]].forEach((letter, column) => {
         const value = stalenessOf(letter);
         if (value === null) return;
-        c.fillStyle = pace(part(value)); c.fillRect(left + column * wide, at * each, wide + 0.4, each > 3 ? each - 1 : each);
+        c.fillStyle = pace(part(value)); c.fillRect(left + (column - begin) * wide, at * each, wide + 0.4, each > 3 ? each - 1 : each);
       });
       if (at % Math.ceil(14 / each) === 0) { c.fillStyle = colour("muted"); c.textAlign = "right"; c.textBaseline = "middle"; c.fillText(worker, left - 6, at * each + each / 2); }
     });
-    const span = heat.columns * heat.seconds, step = timeStep(span || 1, width);
+    const from = begin * heat.seconds, span = columns * heat.seconds, step = timeStep(span, width), x = (t) => left + ((t - from) / span) * (width - left);
     c.textBaseline = "alphabetic"; c.textAlign = "center"; c.fillStyle = colour("muted");
-    for (let t = 0; t <= span; t += step) if (left + (t / span) * (width - left) < width - 12) c.fillText(clock(t), left + (t / span) * (width - left), height - 4);
-    put("heat-key", el("span", {}, "0"), el("i", { class: "ramp" }), el("span", {}, number(most, 2) + " updates"));
+    for (let t = Math.ceil(from / step) * step; t <= from + span; t += step) if (x(t) < width - 12) c.fillText(clock(t), x(t), height - 4);
+    put("heat-key", el("span", {}, "0"), el("i", { class: "ramp" }), el("span", {}, `${number(most, 2)} update${most === 1 ? "" : "s"}`));
     const latest = workers.map((worker) => [worker, stalenessOf(heat.rows[worker].trimEnd().slice(-1) || " ")]).filter(([, value]) => value !== null).sort((a, b) => b[1] - a[1])[0];
     $("heat").setAttribute("aria-label", latest ? `Staleness by worker and time; the stalest lately is worker ${latest[0]} with ${number(latest[1], 2)} updates` : "No push yet");
   }

@@ -13,7 +13,7 @@ class Lanes {
     this.choose = chooser("window", WINDOWS, 60, (value) => { this.span = value; this.draw(this.state); });
     const names = { compute: "compute", data: "read data", push: "push (and pull at once)", wait: "pull or wait" };
     put("phases", ...PHASES.map((phase) => el("span", {}, el("i", { style: `background: var(--${phase})` }), names[phase])),
-      el("span", {}, el("i", { style: "border-color: var(--line)" }), "away"),
+      el("span", {}, el("i", { style: "border-color: var(--line)" }), "away"), el("span", {}, el("i", { style: "background: var(--bad); height: 4px" }), "no progress"),
       ...Object.values(FLAGS).map(([kind, tone, name]) => el("span", {}, glyph(kind, tone), name)));
     const plot = $("lanes-plot");
     plot.addEventListener("pointermove", (event) => this.point(event));
@@ -21,11 +21,16 @@ class Lanes {
     plot.addEventListener("pointerleave", () => { this.cursor = null; this.draw(this.state); });
     plot.addEventListener("keydown", (event) => this.key(event));
   }
-  height(count) { return count <= 24 ? 24 : count <= 60 ? 14 : count <= 150 ? 7 : count <= 320 ? 3 : 2; }
+  height(count) { return count <= 24 ? 24 : count <= 60 ? 14 : count <= 150 ? 7 : count <= 320 ? 2 : 1; }
   range() {
     const state = this.state, newest = state.over ? state.t : Math.max(state.lanes.settled, state.t - 3);
-    const span = this.span || Math.max(10, newest);
-    return [Math.max(this.span ? newest - span : 0, newest < span ? 0 : newest - span), newest < span && this.span ? Math.min(span, Math.max(20, newest)) : newest];
+    if (!this.span) return this.whole(newest);
+    const span = this.span;
+    return [Math.max(0, newest - span), newest < span ? Math.max(20, newest) : newest];
+  }
+  whole(newest) {  // from the first worker on: what was before is the start of the processes
+    const first = [...this.state.livesOf.values()].reduce((least, lives) => Math.min(least, ...lives.map(([, joined]) => joined)), newest);
+    return [Math.min(Math.max(0, first - 1), Math.max(0, newest - 10)), Math.max(10, newest)];
   }
   draw(state) {
     this.state = state;
@@ -44,6 +49,7 @@ class Lanes {
       const y = top + at * (each + gap);
       const rows = state.rowsOfLanes.get(worker);
       if (rows && each >= 5) this.letters(c, rows, x, from, to, y, each, tones);
+      if (ill[at]) this.idle(c, state, worker, x, from, to, y + each);
       // Who is in trouble has a name among however many; others beside it have none.
       const named = each >= 7 || (at % apart === 0 && !ill.slice(Math.max(0, at - apart + 1), at + apart).some(Boolean));
       if (ill[at] && each < 7) { c.fillStyle = colour("bad"); c.fillRect(left - 5, y - 1, 4, each + 2); }
@@ -54,6 +60,12 @@ class Lanes {
     });
     this.flags(c, state, x, from, to, top, height);
     if (this.cursor) this.showCursor(c, x, y0(this), height);
+  }
+  idle(c, state, worker, x, from, to, bottom) {  // a worker that hangs is busy by its own account
+    const row = state.byWorker.get(worker), idle = state.field(row, "state") === "stalled" ? state.field(row, "idle") : 0, begin = Math.max(from, Math.min(to, state.t - idle));
+    c.fillStyle = colour("bad");
+    const tall = this.each >= 5 ? 4 : this.each + 2;
+    if (idle) c.fillRect(x(begin), bottom - tall + (this.each < 5), x(to) - x(begin), tall);
   }
   axis(c, x, from, to, top, height, width) {
     const step = timeStep(to - from, width);

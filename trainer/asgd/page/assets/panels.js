@@ -26,17 +26,19 @@ function showSay(state) {
   bar.hidden = now.progress === null || now.progress === undefined;
   if (!bar.hidden) { bar.setAttribute("aria-valuenow", Math.round(100 * now.progress)); bar.firstChild.style.width = 100 * now.progress + "%"; }
   const alive = [...state.byWorker.values()].filter((row) => ["running", "stalled"].includes(state.field(row, "state"))).length;
+  const over = now.phase === "finished" && now.seconds > 0, mean = over ? ", mean" : "";
+  const speed = over ? now.samples / now.seconds : now.samplesPerSecond, pace = over ? now.updates / now.seconds : now.updatesPerSecond;
   const loads = (now.bytesSent + now.bytesReceived) || 0;
   put("figures", ...[
     ["loss", number(now.loss), ""],
     ...Object.entries(now.metrics || {}).slice(0, 3).map(([name, value]) => [name, number(value), now.best && now.best.metric === name ? "best " + number(now.best.value) : "at update " + whole(now.metricsAtUpdates)]),
-    ["updates", whole(now.updates), now.updatesPerSecond ? number(now.updatesPerSecond, 3) + " a second" : ""],
+    ["updates", whole(now.updates), pace ? number(pace, 3) + " a second" : ""],
     ["samples", whole(now.samples), now.epochs ? now.epochs.toFixed(1) + " epochs" : ""],
-    ["speed", number(now.samplesPerSecond, 3), "samples a second"],
+    ["speed", number(speed, 3), "samples/s" + mean],
     ["trained for", seconds(now.seconds), now.etaSeconds ? seconds(now.etaSeconds) + " left" : ""],
     ["workers", alive || (now.phase === "finished" ? "ended" : "0"), now.workersSeen ? now.workersSeen + " joined" : ""],
     ["staleness", number(now.staleness.mean, 3), "99 % within " + now.staleness.p99],
-    ["traffic", bytes(loads), now.bytesSaved > 0 ? bytes(now.bytesSaved) + " saved by codecs" : "payload, both ways"],
+    ["traffic", bytes(loads), now.bytesSaved > 0 ? bytes(now.bytesSaved) + " saved by codecs" : "both ways"],
   ].map(([name, value, small]) => el("div", {}, el("dt", {}, name), el("dd", {}, value, small ? el("small", {}, small) : null))));
 }
 
@@ -48,7 +50,7 @@ function showWaits(state) {
   const waits = Object.entries(state.waits || {}), shares = state.say.shares || [0, 0, 0, 0], parts = [];
   for (const [worker, others] of waits)
     parts.push(el("p", {}, el("b", {}, `worker ${worker}`), ` holds it open: ${plural(others.length, "worker")} wait${others.length === 1 ? "s" : ""} for it (${others.slice(0, 12).join(", ")}${others.length > 12 ? ", …" : ""})`));
-  if (!waits.length) parts.push(el("p", { class: "muted" }, state.now && state.now.phase === "finished" ? "The job is over: nobody waits." : "Nobody waits for another worker at this moment."));
+  if (!waits.length) parts.push(el("p", { class: "muted" }, state.now && state.now.phase === "finished" ? "The job is over: nobody waits." : "In the last seconds nobody has waited for another worker."));
   const data = [...state.byWorker.values()].filter((row) => state.field(row, "waits") === "data").map((row) => row[0]);
   if (data.length) parts.push(el("p", {}, `Without data now: ${data.slice(0, 12).join(", ")}`));
   if (state.now && state.now.waitingFor) parts.push(el("p", {}, "The job waits for " + state.now.waitingFor));
@@ -68,7 +70,7 @@ function showWorkers(state) {
   const ill = (row) => ILL.has(state.field(row, "state")), many = state.byWorker.size > 24;
   const rows = [...state.byWorker.values()].sort((a, b) => (many && ill(b) - ill(a)) || a[0] - b[0]);
   const fast = Math.max(1, ...rows.map((row) => state.field(row, "rate") || 0));
-  table("workers", ["worker", "state", "samples/s", "samples", "loss", "staleness", "samples held", "idle", "waits for", "starts", "not finite", "over", "node"],
+  table("workers", ["worker", "state", "samples/s", "samples", "loss", "staleness", "samples held", "idle", "waits for", "starts", "not finite", "lane", "node"],
     rows.slice(0, 600).map((row) => {
       const get = (name) => state.field(row, name);
       return [`${get("index")}`, el("span", { class: "state " + get("state") }, get("state")),
