@@ -67,7 +67,7 @@ RUN python=python3.$(python3 -c 'import sys; print(sys.version_info[1])') \
       | grep -vE '^/\.$|/gconv/|/share/(man|info|locale|lintian|perl5)/|/share/doc/[^/]+/[^c]' | xargs ls -d 2>/dev/null \
       | tar -C / --no-recursion -cPf - -T - | tar -C /slim -xf - \
  && cp -a --parents /etc/passwd /etc/group /etc/nsswitch.conf /etc/ssl/certs /etc/ssl/openssl.cnf /usr/lib/ssl/certs /usr/lib/ssl/openssl.cnf /slim \
- && for applet in $(busybox --list); do [ -e /slim/usr/bin/$applet ] || ln -s busybox /slim/usr/bin/$applet; done \
+ && for applet in $(busybox --list | grep -vE '^(dpkg|dpkg-deb|rpm|rpm2cpio)$'); do [ -e /slim/usr/bin/$applet ] || ln -s busybox /slim/usr/bin/$applet; done \
  && mkdir -p /slim/var/lib/dpkg && dpkg-query -s $packages > /slim/var/lib/dpkg/status \
  && python3 -m compileall -q --invalidation-mode unchecked-hash -s /slim -p / /slim/usr/lib/python3*
 
