@@ -45,13 +45,14 @@ FROM builder AS slim-builder
 ARG SSL_CERT_FILE UV_DEFAULT_INDEX
 # Removed is what nobody here imports: the Kubernetes client's models and calls (the operator sends plain manifests), CEL's
 # extensions, numpy's tools to build extensions, tests, stubs of types, and symbols where they take megabytes.
-RUN UV_COMPILE_BYTECODE=0 /uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator --extra page \
+RUN UV_COMPILE_BYTECODE=0 /uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator --extra page --extra s3 --extra tracing \
  && cd /opt/asgd/lib/python3*/site-packages \
  && find kubernetes/client/models kubernetes/client/api kubernetes/aio/client/models kubernetes/aio/client/api \
       -name '*.py' ! -name __init__.py -delete \
  && rm -rf cel_expr_python/ext bazel-project numpy/f2py numpy/distutils numpy/_core/include numpy/typing/tests \
  && find . -type d -name tests -prune -exec rm -rf {} + \
  && find . -name '*.pyi' -delete \
+ && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -rf {} + \
  && find cel_expr_python cryptography aiohttp yaml multidict -name '*.so' -exec strip --strip-unneeded {} + \
  && python3 -m compileall -q --invalidation-mode unchecked-hash .
 
@@ -75,7 +76,7 @@ FROM builder AS trainer-builder
 ARG SSL_CERT_FILE UV_DEFAULT_INDEX PIP_VERSION=26.3
 # With pip inside, for the images that users build on top of this one.
 RUN /uv/bin/uv venv /opt/asgd && /uv/bin/uv pip install -q --python /opt/asgd/bin/python pip==${PIP_VERSION} \
- && /uv/bin/uv sync --frozen --inexact --no-dev --no-install-project --extra trainer --extra examples
+ && /uv/bin/uv sync --frozen --inexact --no-dev --no-install-project --extra trainer --extra examples --extra s3 --extra tracing
 
 FROM base AS trainer
 COPY --from=trainer-builder /opt/asgd /opt/asgd

@@ -2,7 +2,8 @@
 SHELL := bash
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PY := .venv/bin/python
-PYTEST := $(PY) -m pytest -n 2 --dist worksteal
+# NB: three on two cores: many tests wait for processes.
+PYTEST := $(PY) -m pytest -n 3 --dist worksteal
 SOURCES := trainer operator bench tests
 TESTS := tests/unit tests/checks tests/local tests/users
 
@@ -16,10 +17,14 @@ help: ## say what the targets do
 .tools/bin/uv:
 	python3 -m venv .tools && .tools/bin/pip install --quiet uv
 
-# NB: bytecode of all packages, once: each process of a test would compile torch's 1.5 s worth of Python anew where Python may not write it.
+# NB: bytecode of what most processes of a test import, once: each would compile torch's 1.5 s worth of Python anew where
+# Python may not write it. The other packages are compiled when somebody imports them; all of them would take 40 s.
+IMPORTED := torch numpy scipy sklearn matplotlib kubernetes aiohttp msgspec yaml zmq pytest _pytest hypothesis
+
 .venv/.ready: pyproject.toml bench/pyproject.toml uv.lock $(wildcard trainer/asgd/kernel/*.[ch]) | $(filter .tools/bin/uv,$(UV))
-	$(UV) sync --quiet --all-extras --compile-bytecode
-	@$(PY) -m compileall -q trainer operator bench
+	$(UV) sync --quiet --all-extras
+	@site=$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	$(PY) -m compileall -q -j 0 -x py312 trainer operator bench $(IMPORTED:%=$$site/%)
 	@touch $@
 
 # What only the docs need, beside the project's own environment.
@@ -33,9 +38,8 @@ run: .venv/.ready ## train the digits example: 2 parameter servers, 4 workers
 test: .venv/.ready ## lint, types, units, checks and the promises of the README by real processes; no Go, no root, no cluster
 	@$(MAKE) --no-print-directory -j2 lint fast
 
-# NB: three on two cores: many of these tests wait for processes.
 fast: .venv/.ready
-	$(PY) -m pytest -n 3 --dist worksteal -m "not slow" --durations=10 --durations-min=5 $(TESTS)
+	$(PYTEST) -m "not slow" --durations=10 --durations-min=5 $(TESTS)
 
 test-all: test test-python cluster-api .venv-docs/.ready ## what `make test` leaves out, too: slow cases, more examples, a real API server, charts; needs Go
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "slow or hypothesis" $(TESTS)

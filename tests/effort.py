@@ -19,7 +19,7 @@ from hypothesis import settings
 from hypothesis.internal.conjecture.providers import Constants, HypothesisProvider
 
 USUAL_EXAMPLES = 100
-FACTORS = {"fast": 0.4, "thorough": 3.0}
+FACTORS = {"fast": 0.4, "thorough": 2.0}
 
 
 def load() -> None:

@@ -18,7 +18,7 @@ from asgd.server import metrics as server
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
 from asgd.spec import job_from_json
-from asgd.spec.status import CheckpointView, Status, WorkerView
+from asgd.spec.status import Advice, CheckpointView, Status, WorkerView
 from asgd.worker.meters import Meters
 from asgd_operator.metrics import JobFigures, OperatorMetrics
 
@@ -115,6 +115,7 @@ def _server() -> Iterable[Metric]:
         metrics={"accuracy": 0.9},
         workers=[WorkerView(index=0, state="running", joined=0.0)],
         checkpoint=CheckpointView(updates=1),
+        advice=Advice(6, ""),
     )
     return (*server.collect(shard, traffic, 0), *job_metrics.collect(told, spec))
 

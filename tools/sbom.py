@@ -16,7 +16,10 @@ from urllib.parse import quote
 
 from packaging.markers import Marker
 
-IMAGES = {"slim": ["operator", "page"], "trainer": ["trainer", "examples"]}
+IMAGES = {
+    "slim": ["operator", "page", "s3", "tracing"],
+    "trainer": ["trainer", "examples", "s3", "tracing"],
+}
 """{target of the Dockerfile: extras that it installs}."""
 PLATFORM = {
     "implementation_name": "cpython",

@@ -87,6 +87,9 @@ class Condition(StrEnum):
     FAILED = "Failed"
 
 
+KSTATUS = ("Stalled", "Reconciling")
+"""Further types, for tools alone: `plan/kstatus.py`."""
+
 UNKNOWN_REASON = "NotObserved"
 """The one reason of a condition that is Unknown, allowed for each of them."""
 

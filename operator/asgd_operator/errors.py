@@ -65,9 +65,3 @@ class LeaseLost(OperatorError):
     """Another process may lead now; this one must stop at once."""
 
     reason = "lease_lost"
-
-
-class SettingsError(OperatorError):
-    """The operator's own configuration is wrong; it does not start."""
-
-    reason = "settings"

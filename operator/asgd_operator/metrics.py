@@ -30,7 +30,7 @@ from prometheus_client.registry import Collector
 from asgd.spec import schema
 from asgd.spec.types import JobSpec
 from asgd_operator import __version__
-from asgd_operator.constants import Condition, Role
+from asgd_operator.constants import KSTATUS, Condition, Role
 from asgd_operator.errors import OperatorError
 from asgd_operator.plan import times
 from asgd_operator.plan.actions import Plan
@@ -83,6 +83,7 @@ class JobFigures:
             conditions=tuple(
                 (str(item["type"]), str(item["status"]), str(item.get("reason", "")))
                 for item in status["conditions"]
+                if item["type"] not in KSTATUS
             ),
             workers={state: float(workers.get(state, 0)) for state in ("desired", "ready")},
             restarts=restarts,

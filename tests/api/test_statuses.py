@@ -111,7 +111,8 @@ def status(**training: Any) -> dict[str, Any]:
     failed = {"type": "Failed", "status": "True", "reason": "FatalExitCode", "message": "It ended 🚀."}
     degraded = {"type": "Degraded", "status": "False", "reason": "AsExpected", "message": ""}
     stamps = {"lastTransitionTime": "2026-11-01T12:00:00Z", "observedGeneration": 1}
-    return {"phase": "Failed", "training": training, "conditions": [degraded | stamps, failed | stamps]}
+    conditions = [degraded | stamps, failed | stamps]
+    return {"observedGeneration": 1, "phase": "Failed", "training": training, "conditions": conditions}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ CASES: dict[str, tuple[World, dict[str, Any]]] = {
     "two shards serve, each all messages": (world(server_seconds=0.04), {"parameterServer": {"shards": 2}}),
     "one of the asynchronous workers is slow": (world(server_seconds=0.06, stragglers=((0, 3.0),)), {}),
 }
-QUICK = 2
+QUICK = 1
 """So many of the cases run in each test run."""
 
 

@@ -53,6 +53,7 @@ def test_a_seed_fails_again_to_the_same_bits() -> None:
     assert rehearse(job, 7) == rehearse(job, 7)
 
 
+@pytest.mark.slow
 def test_a_seed_comes_out_alike_in_another_process() -> None:
     told = "from tools.faults import Case; from asgd.drivers.virtual.faults.rehearsal import rehearse;"
     told += "print([rehearse(Case('safeguard', 3).job(), seed) for seed in (9, 21)])"

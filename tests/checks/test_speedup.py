@@ -22,6 +22,7 @@ def seconds_to_95_percent(workers: int, seeds: range) -> float:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", first([range(1), range(5)]))
 def test_four_workers_are_three_and_a_half_times_as_fast_as_one_and_eight_six_and_a_half_times(
     seeds: range,

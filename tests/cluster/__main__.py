@@ -67,7 +67,8 @@ def _build(arguments: argparse.Namespace) -> None:
         debian.install_packages()
     else:
         debian.need_openssl()
-    binaries.build(binaries.NODE_TIER if arguments.tier == "node" else binaries.API_TIER)
+    everything = [*binaries.NODE_TIER, *binaries.BESIDE]
+    binaries.build(everything if arguments.tier == "node" else binaries.API_TIER)
     if arguments.tier == "node":
         debian.image_archives()
 

@@ -37,9 +37,11 @@ class Program:
     tags: str = ""
 
     def stamp(self) -> Path:
-        """The empty file beside the binary that says which go.mod and go.sum it was built from."""
+        """The empty file beside the binary that says what it was built from: go.mod, go.sum and own sources."""
         folder = MODULES / self.module
-        digest = hashlib.sha256((folder / "go.mod").read_bytes() + (folder / "go.sum").read_bytes())
+        own = sorted(folder.glob("*.go"))
+        parts = [path.read_bytes() for path in (folder / "go.mod", folder / "go.sum", *own)]
+        digest = hashlib.sha256(b"".join(parts))
         return cache() / "bin" / f".{self.name}.{digest.hexdigest()[:12]}"
 
     def built(self) -> bool:
@@ -68,6 +70,11 @@ NODE_TIER = [
     Program("metrics-server", "metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
     *map(_prometheus, ("prometheus", "promtool")),
 ]
+BESIDE = [
+    Program("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw"),
+    Program("kstatus", "kstatus", "."),
+]
+"""What single tests need and no cluster: an S3 server, and kstatus' own verdict on objects."""
 
 
 def missing(programs: list[Program]) -> list[Program]:
@@ -92,7 +99,7 @@ def find(name: str) -> Path:
     """Path of the program `name`: from $KUBEBUILDER_ASSETS when it is there, else from the cache."""
     if asset := _asset(name):
         return asset
-    program = next(program for program in NODE_TIER if program.name == name)
+    program = next(program for program in (*NODE_TIER, *BESIDE) if program.name == name)
     if not program.built():
         raise ClusterError(f"{name} is not built yet: run `python3 -m tests.cluster build`")
     return cache() / "bin" / name

@@ -38,12 +38,6 @@ class Damaged(UserError):
     """Its number; 0: it has none."""
 
 
-class Diverged(AsgdError):
-    """Training produced non-finite values and kept doing so."""
-
-    exit_code = exitcodes.DIVERGED
-
-
 class TryAgain(AsgdError):
     """Something outside is missing for now: a server that does not answer, a store that cannot be reached."""
 

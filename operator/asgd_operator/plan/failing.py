@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from asgd_operator.constants import Condition, EventReason
-from asgd_operator.plan import conditions, fitting, refused
+from asgd_operator.plan import conditions, fitting, kstatus, refused
 from asgd_operator.plan.actions import Event, Plan
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.model import Observed, Problem
@@ -40,7 +40,8 @@ def notice(o: Observed, found: Problem) -> Plan:
     """The status as it stood with the failure in it: nothing else can be said of a job that cannot be looked at."""
     before = o.condition(Condition.DEGRADED)
     known = (before.get("status"), before.get("reason")) == ("True", found.reason)
-    status = fitting.fit({**o.status, "conditions": conditions.merge(o, [_judgement(found)])})
+    judged = [*conditions.merge(o, [_judgement(found)]), *kstatus.kept(o)]
+    status = fitting.fit({**o.status, "conditions": judged})
     return Plan(status=status, events=() if known else (event(found),))
 
 

@@ -240,7 +240,7 @@ class Observed:
     def child(self, kind: str, name: str) -> Child | None:
         return next((child for child in self.others if (child.kind, child.name) == (kind, name)), None)
 
-    def condition(self, kind: Condition) -> Mapping[str, Any]:
+    def condition(self, kind: str) -> Mapping[str, Any]:
         """The condition as the previous status has it; empty when it has none."""
         return next((item for item in self.status.get("conditions", ()) if item.get("type") == kind), {})
 

@@ -13,7 +13,17 @@ from typing import Any
 
 from asgd.spec.status import Status
 from asgd_operator.constants import JOB_LABEL, ROLE_LABEL, Condition, Phase, Role
-from asgd_operator.plan import conditions, deadlines, evidence, fitting, members, success, suspend, times
+from asgd_operator.plan import (
+    conditions,
+    deadlines,
+    evidence,
+    fitting,
+    kstatus,
+    members,
+    success,
+    suspend,
+    times,
+)
 from asgd_operator.plan.judge import judge
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.summary import summary
@@ -26,16 +36,17 @@ TRAINING_SECONDS = 30.0
 def derive(o: Observed, verdict: Verdict | None, *, rescued: bool = False) -> dict[str, Any]:
     """The status as it should stand now. `rescued`: this pass restarts shard 0 because of a stall."""
     now, judged = phase(o, verdict), conditions.merge(o, judge(o, verdict))
+    why = summary(now, judged)
     status: dict[str, Any] = {
         "observedGeneration": o.generation,
         "phase": now.value,
-        **summary(now, judged),
+        **why,
         "selector": f"{JOB_LABEL}={o.name},{ROLE_LABEL}={Role.WORKER.value}",
         **_times(o, verdict),
         "parameterServer": _servers(o, rescued),
         "workers": _workers(o),
         "lastFailure": dict(evidence.derive(o)),
-        "conditions": judged,
+        "conditions": [*judged, *kstatus.conditions(o, now, why)],
     }
     return fitting.fit(status | _training(o))
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 def test_every_condition_stands_from_the_first_pass() -> None:
     found = make_job().plan()
     assert found.status is not None
-    assert [item["type"] for item in found.status["conditions"]] == [kind.value for kind in Condition]
+    assert [item["type"] for item in found.status["conditions"]] == [*Condition, "Reconciling"]
     assert {item["observedGeneration"] for item in found.status["conditions"]} == {1}
 
 

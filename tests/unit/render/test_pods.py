@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+from msgspec.structs import replace
 
 from asgd.errors import UserError
+from asgd.spec import load_job
 from asgd_operator.constants import QUEUE_LABEL
-from asgd_operator.render import Manifest
-from tests.unit.render.builders import container, environment, pod, rendered
+from asgd_operator.render import Manifest, Owner, children
+from tests.unit.render.builders import KEYS, SETTINGS, container, environment, pod, rendered
 from tests.unit.render.golden import names
 
 
@@ -206,3 +211,31 @@ def test_each_pod_learns_its_index_from_its_label() -> None:
     assert "apps.kubernetes.io/pod-index" in servers["fieldRef"]["fieldPath"]
     assert "batch.kubernetes.io/job-completion-index" in workers["fieldRef"]["fieldPath"]
     assert evaluator == "0"
+
+
+def test_every_pod_of_a_job_may_pull_from_the_registries_of_the_installation_and_of_its_template() -> None:
+    own = "podTemplate.spec.imagePullSecrets=[{name: team}, {name: all}]"
+    settings = replace(SETTINGS, image_pull_secrets=("all", "mirror"))
+    made = rendered(f"workers.{own}", f"parameterServer.{own}", "page.enabled=true", settings=settings)
+    for workload in (made.servers, made.workers, made.evaluator):
+        assert pod(workload)["imagePullSecrets"] == [{"name": "all"}, {"name": "mirror"}, {"name": "team"}]
+    assert "page" in {item["name"] for item in pod(made.servers)["containers"]}
+    assert pod(rendered(settings=settings).workers)["imagePullSecrets"] == [
+        {"name": "all"},
+        {"name": "mirror"},
+    ]
+
+
+def test_the_job_of_the_page_on_s3_gives_bucket_and_certificate_to_every_pod(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "s3.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    (tmp_path / "bucket.yaml").write_text(block)
+    found = load_job(tmp_path / "bucket.yaml")
+    made = children(found, Owner("1", found.name, "train"), SETTINGS, KEYS)
+    for workload in (made.servers, made.workers, made.evaluator):
+        main = container(workload)
+        assert main["envFrom"] == [{"secretRef": {"name": "bucket"}}]
+        mount = {"name": "bucket", "mountPath": "/etc/bucket", "readOnly": True}
+        assert mount in main["volumeMounts"] and len(main["volumeMounts"]) > 1
+        secret = {"secretName": "bucket", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+        assert {"name": "bucket", "secret": secret} in pod(workload)["volumes"]

@@ -11,7 +11,7 @@ from asgd.server.job_metrics import WORKERS_MOST, collect
 from asgd.server.metrics import STALENESS_BUCKETS, _staleness
 from asgd.server.shard import Shard
 from asgd.spec import job_from_json
-from asgd.spec.status import CheckpointView, Status, WorkerView
+from asgd.spec.status import Advice, CheckpointView, Status, WorkerView
 
 SPEC = job_from_json(
     b'{"metadata": {"name": "digits"}, "spec": {"entrypoint": "m:f", "exchange": {"staleness": {"max": 10}}}}'
@@ -34,8 +34,16 @@ def worker(index: int, state: str = "running", **changes: Any) -> WorkerView:
 
 def test_what_is_not_known_has_no_series() -> None:
     found = {name for name, *_ in told(metrics={"accuracy": None}, loss=float("nan"))}
-    assert not found & {"loss", "progress_ratio", "eta_seconds", "checkpoint_age_seconds", "evaluation"}
+    assert not found & {
+        "loss",
+        "progress_ratio",
+        "eta_seconds",
+        "checkpoint_age_seconds",
+        "evaluation",
+        "advised_workers",
+    }
     assert told(checkpoint=CheckpointView(seconds_ago=7.0))["checkpoint_age_seconds",] == 7
+    assert told(advice=Advice(6, "because"))["advised_workers",] == 6
 
 
 def test_series_of_a_worker_end_when_it_leaves_and_its_next_start_goes_on_in_them() -> None:

@@ -235,6 +235,7 @@ def test_a_job_survives_restarts_of_any_server_between_any_two_steps() -> None:
     run_state_machine_as_test(Restarts, settings=RUNS)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_a_job_of_own_loops_ends_whatever_server_is_started_again() -> None:
     run_state_machine_as_test(OwnLoops, settings=RUNS)

@@ -58,3 +58,34 @@ def test_pulls_that_lag_are_warned_of_where_rounds_begin_with_them() -> None:
     (line,) = said(algorithm={"name": "local-sgd"}, codec={"pull": "topk"})
     assert line.startswith("spec.codec.pull: topk with local-sgd")
     assert said(algorithm={"name": "local-sgd"}, codec={"pull": "int8"}) == said(codec={"pull": "topk"}) == []
+
+
+NAMES = [
+    "nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb", "nvidia.com/mig-1g.10gb.me", "amd.com/gpu",
+    "amd.com/cpx_nps4", "gpu.intel.com/i915", "gpu.intel.com/xe",
+]  # fmt: skip
+"""As the device plugins of NVIDIA, AMD and Intel advertise them."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_of_a_gpu_may_be_asked_for(name: str) -> None:
+    lines = said(workers={"devices": {"count": 1, "resourceName": name}})
+    assert len(lines) == name.startswith("gpu.intel.com"), lines
+
+
+def test_a_gpu_among_the_limits_is_not_one_that_is_trained_on() -> None:
+    (line,) = said(workers={"resources": {"limits": {"memory": "1Gi", "nvidia.com/mig-1g.10gb": 1}}})
+    assert line.startswith("spec.workers.resources.limits: nvidia.com/mig-1g.10gb is taken")
+    assert "workers.devices: {count: 1, resourceName: nvidia.com/mig-1g.10gb}" in line
+    assert said(workers={"resources": {"limits": {"memory": "1Gi", "rdma/hca": 1}}}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("nvidia.com/mig-1g.10gb", "one MIG slice only"), ("nvidia.com/gpu.shared", "take 1")]
+)
+def test_several_slices_or_shares_are_warned_of(name: str, why: str) -> None:
+    (line,) = said(workers={"devices": {"count": 2, "resourceName": name}})
+    assert line.startswith(f"spec.workers.devices.count: 2 of {name}") and why in line
+    (line,) = said(evaluation={"devices": {"count": 2, "resourceName": name}})
+    assert line.startswith("spec.evaluation.devices.count: 2 of ")
+    assert said(workers={"devices": {"count": 2}}) == []

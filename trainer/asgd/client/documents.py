@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asgd import exitcodes
-from asgd.client.access import JOB_LABEL, ROLE_LABEL
+from asgd.client.access import ROLE_LABEL
 
 Document = dict[str, Any]
 ROLES = ("server", "worker", "evaluator")
@@ -93,10 +93,6 @@ def shard_pod(job: Document, shard: int = 0) -> str:
 
 def role_of(pod: Document) -> str:
     return str(part(pod, "metadata", "labels", ROLE_LABEL) or "")
-
-
-def job_of_pod(pod: Document) -> str:
-    return str(part(pod, "metadata", "labels", JOB_LABEL) or "")
 
 
 def index_of(pod: Document) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -202,12 +201,3 @@ class Run(BaseRun):
     def __repr__(self) -> str:
         figures = "" if self._told is None else f", {self._told.updates:,} updates"
         return f"<asgd.client.Run {self.access.namespace}/{self.name}{figures}>"
-
-
-def await_pods(run: Run, workers: int, seconds: float = 300.0) -> None:
-    """Returns when so many workers take part. Raises TimeoutError."""
-    deadline = time.monotonic() + seconds
-    while int(part(run.job, "status", "workers", "ready") or 0) < workers:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{run.name} has fewer than {workers} workers after {seconds:g} s")
-        time.sleep(1.0)

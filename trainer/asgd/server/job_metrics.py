@@ -39,6 +39,8 @@ def _learning(told: Status) -> Iterator[Metric]:
         "progress_ratio", "Progress towards the stop rule that is reached first.", told.progress
     )
     yield from _maybe("eta_seconds", "Until that rule is reached, at the present rate.", told.eta_seconds)
+    advised = float(told.advice.workers) if told.advice else None
+    yield from _maybe("advised_workers", "So many workers learn as fast as any more would.", advised)
     evaluation = GaugeMetricFamily(
         "asgd_server_evaluation", "What the newest evaluation has given, by metric.", labels=["metric"]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cmath
 import math
 
+from asgd.spec import devices
 from asgd.spec.groups import kinds
 from asgd.spec.types import Job
 
@@ -26,6 +27,7 @@ def advice(job: Job) -> list[str]:
         *_words(job),
         *_floors(job),
         *_lagging(job),
+        *devices.warnings(job),
     ]
 
 

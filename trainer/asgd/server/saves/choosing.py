@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any, TypeVar
 
-import fsspec
-
 from asgd.errors import Damaged, TryAgain, UserError
 from asgd.server.manifest import Manifest
+from asgd.server.saves.opening import open_uri
 from asgd.server.saves.reading import prove, read_manifest
 from asgd.server.saves.store import Store
 
@@ -32,7 +31,7 @@ def locate(
         return None
     if restore not in ("Latest", "None") and not own:
         try:
-            fs, folder = fsspec.core.url_to_fs(restore)
+            fs, folder = open_uri(restore)
         except (OSError, ValueError, ImportError) as error:
             raise UserError(f"spec.checkpoint.restore: {restore!r} cannot be read: {error}") from error
         return fs, folder, read_manifest(fs, folder)

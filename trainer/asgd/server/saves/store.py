@@ -22,7 +22,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +32,7 @@ from asgd.host.files import UNSEALED, sealed, sync_folder
 from asgd.kernel import F32
 from asgd.server.manifest import Manifest
 from asgd.server.saves.blocks import KEY, block_sums, pack
+from asgd.server.saves.opening import open_uri
 from asgd.server.saves.reading import read_manifest
 from asgd.wire.reports import Part
 
@@ -53,7 +53,7 @@ class Store:
         self.uri = uri
         self._run = ""
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(uri)
+            self.fs, self.root = open_uri(uri)
             if make:
                 self.fs.makedirs(self.root, exist_ok=True)
         except (OSError, ValueError, ImportError) as error:
