@@ -119,8 +119,8 @@ class Builder:
         for target, line in zip(sbom.IMAGES, built.splitlines(), strict=True):
             archive = Path(shutil.copy(line.split()[1], folder))
             packages = (self.target / f"sbom-{target}.cdx.json").read_text()
-            debian = image_parts.text(archive, "var/lib/dpkg/status")
-            archive.with_suffix(".cdx.json").write_text(sbom.with_debian(packages, debian))
+            debian, files = image_parts.text(archive, "var/lib/dpkg/status"), image_parts.sizes(archive)
+            archive.with_suffix(".cdx.json").write_text(sbom.with_found(packages, debian, files))
         checksums(folder, "SHA256SUMS")
 
     def _run(self, *words: str | Path, stdout: int | None = None, **environ: str) -> str:

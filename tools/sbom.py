@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -31,7 +32,9 @@ PLATFORM = {
     "sys_platform": "linux",
 }
 """Debian trixie's Python, on which the images are built."""
+PROJECT = "asgd-operator"
 _FIELD = re.compile(r"^(Package|Version|Architecture): (.+)$", re.M)
+_INSTALLED = re.compile(r"/site-packages/([^/]+)-([^/-]+)\.dist-info/METADATA$")
 
 
 def of_image(account: str, image: str, version: str, epoch: int) -> str:
@@ -40,7 +43,7 @@ def of_image(account: str, image: str, version: str, epoch: int) -> str:
     bom["components"] = [component for component in bom["components"] if _installed(component)]
     known = {component["bom-ref"] for component in bom["components"]}
     root = bom["metadata"]["component"]
-    root.update({"type": "container", "name": f"asgd-operator/{image}", "version": version})
+    root.update({"type": "container", "name": f"{PROJECT}/{image}", "version": version})
     bom["dependencies"] = [
         {**found, "dependsOn": [ref for ref in found.get("dependsOn", ()) if ref in known]}
         for found in bom["dependencies"]
@@ -50,9 +53,18 @@ def of_image(account: str, image: str, version: str, epoch: int) -> str:
     return _written(bom)
 
 
-def with_debian(bom_text: str, status: str) -> str:
-    """An SBOM with Debian's packages as well, as an image's /var/lib/dpkg/status lists them."""
+def with_found(bom_text: str, status: str, paths: Iterable[str]) -> str:
+    """An SBOM with what else an image holds: Debian's packages, as its /var/lib/dpkg/status lists them, and Python
+    packages that have their .dist-info among its `paths` and do not stand in uv.lock.
+    """
     bom: dict[str, Any] = json.loads(bom_text)
+    known = {component["name"] for component in bom["components"]} | {PROJECT}
+    held = sorted(
+        {(found[1].replace("_", "-").lower(), found[2]) for found in map(_INSTALLED.search, paths) if found}
+    )
+    bom["components"] += [
+        _component(name, version, f"pkg:pypi/{name}@{version}") for name, version in held if name not in known
+    ]
     bom["components"] += [
         _debian(dict(_FIELD.findall(entry))) for entry in status.split("\n\n") if entry.strip()
     ]
@@ -62,6 +74,10 @@ def with_debian(bom_text: str, status: str) -> str:
 def _debian(fields: dict[str, str]) -> dict[str, Any]:
     name, version = fields["Package"], fields["Version"]
     purl = f"pkg:deb/debian/{name}@{quote(version, safe='')}?arch={fields['Architecture']}"
+    return _component(name, version, purl)
+
+
+def _component(name: str, version: str, purl: str) -> dict[str, Any]:
     return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 

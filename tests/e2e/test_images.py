@@ -35,6 +35,7 @@ def test_a_shell_opens_in_the_operator_and_files_come_out_of_it(release: Release
     )
     assert told.split()[:2] == ["65532", "/opt/asgd/bin/asgd-operator"]
     assert "Read-only file system" in told
+    assert release.kubectl(*INSIDE, "sh", "-c", "command -v apt dpkg perl bash gcc || true").strip() == ""
     assert "asgd:x:65532" in release.kubectl(*INSIDE, "tar", "-cf", "-", "-C", "/etc", "passwd")
 
 

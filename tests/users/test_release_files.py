@@ -123,18 +123,21 @@ def test_an_image_s_list_names_the_extras_that_its_dockerfile_installs() -> None
     assert {image: re.findall(r"--extra (\w+)", stage) for image, stage in stages.items()} == sbom.IMAGES
 
 
-def test_debian_s_packages_join_the_list_of_an_image_and_change_its_number() -> None:
+def test_what_else_an_image_holds_joins_its_list_and_changes_its_number() -> None:
     root = {"name": "asgd-operator/slim", "version": "1"}
-    before = json.dumps({"components": [{"name": "numpy"}], "metadata": {"component": root}})
+    before = json.dumps({"components": [{"name": "msgspec"}], "metadata": {"component": root}})
     entry = "Package: libc6\nArchitecture: amd64\nVersion: 2.41-12+deb13u5\nDescription: C\n Version: no\n"
-    after = [json.loads(sbom.with_debian(before, status)) for status in (entry, f"{entry}\n", "")]
-    assert [[found["name"] for found in bom["components"]] for bom in after] == [
-        ["numpy", "libc6"],
-        ["numpy", "libc6"],
-        ["numpy"],
+    names = ("msgspec-0.22.0", "pip-26.3", "asgd_operator-0.1.0")
+    paths = [f"opt/asgd/lib/python3.13/site-packages/{name}.dist-info/METADATA" for name in names]
+    texts = [sbom.with_found(before, *held) for held in ((entry, paths), (f"{entry}\n", paths), ("", ()))]
+    full, same, plain = map(json.loads, texts)
+    assert full == same
+    assert [found["name"] for found in full["components"]] == ["msgspec", "pip", "libc6"]
+    assert [found["purl"] for found in full["components"][1:]] == [
+        "pkg:pypi/pip@26.3",
+        "pkg:deb/debian/libc6@2.41-12%2Bdeb13u5?arch=amd64",
     ]
-    assert after[0]["components"][1]["purl"] == "pkg:deb/debian/libc6@2.41-12%2Bdeb13u5?arch=amd64"
-    assert after[0]["serialNumber"] == after[1]["serialNumber"] != after[2]["serialNumber"]
+    assert plain["components"] == [{"name": "msgspec"}] and plain["serialNumber"] != full["serialNumber"]
 
 
 def packed(files: dict[str, bytes]) -> bytes:
