@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from botocore.exceptions import SSLError
 
 from asgd.client import assembling
 from asgd.commands.check import run as check
 from asgd.errors import TryAgain, UserError
 from asgd.server.saves.restore import open_store
-from asgd.server.saves.s3 import S3
+from asgd.server.saves.s3 import S3, trouble
 from asgd.server.saves.store import Store
 from tests.local.run import Counting
 from tests.s3 import BUCKET, S3Server, s3_server
@@ -72,7 +73,7 @@ def test_a_run_with_killed_servers_is_kept_there_resumed_from_there_and_its_mode
         trained = run.model()
     assert not list((s3.data / BUCKET).glob("**/*.partial"))
     assert json.loads(manifests(s3)[-1].read_text())["updates"] == run.summary().updates
-    assert check([URI]) == 0
+    assert check(URI) == 0
     assert capsys.readouterr().out.count(" whole ") == 2
     assembling.latest(URI, tmp_path / "fetched" / "model.safetensors")
     fetched = Counting.model_in(tmp_path / "fetched")
@@ -96,18 +97,32 @@ WRONG = {
         f"s3://{BUCKET}",
         f"it names no folder in the bucket; allowed: s3://{BUCKET}/FOLDER",
     ),
-    "unknown authority": ({"AWS_CA_BUNDLE": ""}, URI, "PORT is not trusted (SSL validation failed"),
+    "unknown authority": (
+        {"AWS_CA_BUNDLE": ""},
+        URI,
+        "PORT is not trusted: unable to get local issuer certificate; name the file of its authority in AWS_CA_BUNDLE",
+    ),
     "no such file": (
         {"AWS_CA_BUNDLE": "/no/ca.crt"},
         URI,
         "AWS_CA_BUNDLE: '/no/ca.crt' cannot be read: No such file",
     ),
+    "no certificate": (
+        {"AWS_CA_BUNDLE": "/etc/hostname"},
+        URI,
+        "AWS_CA_BUNDLE: '/etc/hostname' holds no certificate",
+    ),
+    "no such name": ({}, "s3://Under_score!/digits", "'Under_score!' is no name of a bucket"),
     "wrong secret": (
         {"AWS_SECRET_ACCESS_KEY": "x"},
         URI,
         "refuses these credentials (SignatureDoesNotMatch)",
     ),
-    "unknown key": ({"AWS_ACCESS_KEY_ID": "x"}, URI, "refuses these credentials (InvalidAccessKeyId)"),
+    "unknown key": (
+        {"AWS_ACCESS_KEY_ID": "x"},
+        URI,
+        "refuses: XAdminUserNotFound (No user exists with the provided access key ID.)",
+    ),
     "no key": (
         {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
         URI,
@@ -130,6 +145,13 @@ def test_what_only_the_user_can_mend_is_said_in_one_sentence(
         open_store(uri)
     assert sentence.replace("PORT", str(s3.port)) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_authority_is_asked_for_only_where_one_is_missing() -> None:
+    said = "Cannot connect [SSLCertVerificationError: (1, '[SSL: X] certificate verify failed: {} (_ssl.c:1006)')]"
+    why = "Hostname mismatch, certificate is not valid for 'store'."
+    told = trouble(SSLError(endpoint_url="https://store", error=said.format(why)), "team", "https://store")
+    assert told == f"the certificate of https://store is not trusted: {why.rstrip('.')}"
 
 
 def test_asgd_run_and_asgd_check_end_with_2_for_them(

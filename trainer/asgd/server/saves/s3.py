@@ -9,6 +9,8 @@ not kept, because several processes write to one store.
 from __future__ import annotations
 
 import os
+import re
+import ssl
 from typing import Any
 
 import s3fs
@@ -17,10 +19,11 @@ from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
     SSLError,
-)  # fmt: skip
+)
 from fsspec.asyn import sync_wrapper
 
 from asgd.errors import UserError
@@ -29,6 +32,8 @@ _CA = "AWS_CA_BUNDLE"
 _REFUSED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _UNNAMED = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound)
 _ACTIONS = "list, get, put and delete objects"
+_PASSING = {408, 409, 425, 429}
+"""HTTP statuses that speak of this moment, unlike the other ones below 500."""
 
 
 class S3(s3fs.S3FileSystem):  # type: ignore[misc]
@@ -67,24 +72,46 @@ def open_s3(uri: str) -> tuple[S3, str]:
     except OSError as error:
         where = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
         if text := trouble(error.__cause__, bucket, where):
-            raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be used: {text}") from error
+            # NB: an OSError as its cause would tell servers to wait for a better time.
+            raise UserError(f"spec.checkpoint.uri: {uri!r} cannot be used: {text}") from None
         raise
     return fs, root
 
 
 def trouble(cause: BaseException | None, bucket: str, where: str) -> str:
     """What the user has to mend, if it is that; '' for what may pass. `where` is the endpoint."""
-    if isinstance(cause, SSLError):
-        return f"the certificate of {where} is not trusted ({_flat(cause)}); name the file of its authority in {_CA}"
+    match cause:
+        case SSLError():
+            return _distrust(str(cause), where)
+        case ParamValidationError():
+            return f"{bucket!r} is no name of a bucket"
+        case ClientError():
+            return _refusal(cause.response, bucket, where)
     if isinstance(cause, _UNNAMED):
         return f"{_flat(cause)}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role"
-    if not isinstance(cause, ClientError):
-        return ""
-    code = str(cause.response.get("Error", {}).get("Code", ""))
-    if code in ("NoSuchBucket", "404"):
+    return ""
+
+
+def _distrust(said: str, where: str) -> str:
+    """OpenSSL's reason, and what helps where an authority is missing; a wrong name or an old certificate needs more."""
+    found = re.search(r"certificate verify failed: (.*?)[.\s]*\(_ssl", said)
+    reason = found[1] if found else " ".join(said.split())
+    unknown = "issuer" in reason or "self-signed" in reason
+    return f"the certificate of {where} is not trusted: {reason}" + (
+        f"; name the file of its authority in {_CA}" if unknown else ""
+    )
+
+
+def _refusal(response: dict[str, Any], bucket: str, where: str) -> str:
+    error = response.get("Error", {})
+    code = str(error.get("Code", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+    if code == "NoSuchBucket":
         return f"{where} has no bucket {bucket!r}; make it first, or mend the name"
-    if code in _REFUSED:
+    if code in _REFUSED or status == 403:
         return f"{where} refuses these credentials ({code}); allowed: a key that may {_ACTIONS} in {bucket!r}"
+    if 300 <= status < 500 and status not in _PASSING:
+        return f"{where} refuses: {code} ({' '.join(str(error.get('Message', '')).split())})"
     return ""
 
 
@@ -93,11 +120,13 @@ def _check_ca() -> None:
     if not path:
         return
     try:
-        with open(path, "rb"):  # noqa: PTH123
-            pass
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise UserError(f"{_CA}: {path!r} holds no certificate") from None
     except OSError as error:
-        raise UserError(f"{_CA}: {path!r} cannot be read: {error.strerror}") from error
+        raise UserError(f"{_CA}: {path!r} cannot be read: {error.strerror}") from None
 
 
 def _flat(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    """One line, without what was asked for in an address."""
+    return re.sub(r'\?[^\s"]*(?=["\s]|$)', "", " ".join(str(error).split())).rstrip(".")
