@@ -39,7 +39,7 @@ COPY trainer trainer
 COPY operator operator
 RUN /uv/bin/uv venv -q /opt/asgd \
  && /uv/bin/uv build -q --wheel --out-dir /dist \
- && /uv/bin/uv pip install -q --no-deps --python /opt/asgd/bin/python --prefix /app /dist/*.whl
+ && /uv/bin/uv pip install -q --no-deps --no-index --find-links /dist --python /opt/asgd/bin/python --prefix /app asgd-operator
 
 FROM builder AS slim-builder
 ARG SSL_CERT_FILE UV_DEFAULT_INDEX
