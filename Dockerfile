@@ -39,12 +39,12 @@ COPY trainer trainer
 COPY operator operator
 RUN /uv/bin/uv venv -q /opt/asgd \
  && /uv/bin/uv build -q --wheel --out-dir /dist \
- && /uv/bin/uv pip install -q --no-deps --python /opt/asgd/bin/python --prefix /app /dist/*.whl
+ && /uv/bin/uv pip install -q --no-deps --no-index --find-links /dist --python /opt/asgd/bin/python --prefix /app asgd-operator
 
 FROM builder AS slim-builder
 ARG SSL_CERT_FILE UV_DEFAULT_INDEX
 # Removed is what nobody here imports: the Kubernetes client's models and calls (the operator sends plain manifests), CEL's
-# extensions, numpy's tools to build extensions, tests, stubs of types, a second set of time zones (Debian's is there), and
+# extensions, numpy's tools to build extensions, tests, what only compilers and type checkers read, a second set of time zones (Debian's is there), and
 # symbols where they take megabytes.
 RUN UV_COMPILE_BYTECODE=0 /uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator --extra page --extra s3 --extra tracing \
  && cd /opt/asgd/lib/python3*/site-packages \
@@ -52,7 +52,7 @@ RUN UV_COMPILE_BYTECODE=0 /uv/bin/uv sync --frozen --no-dev --no-install-project
       -name '*.py' ! -name __init__.py -delete \
  && rm -rf cel_expr_python/ext bazel-project numpy/f2py numpy/distutils numpy/_core/include numpy/_core/_simd.* tzdata/zoneinfo \
  && find . -type d -name tests -prune -exec rm -rf {} + \
- && find . \( -name '*.pyi' -o -name '*.a' \) -delete \
+ && find . -regex '.*\.\(pyi\|a\|c\|pxd\|proto\)' -delete \
  && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -rf {} + \
  && find cel_expr_python cryptography aiohttp yaml multidict propcache frozenlist wrapt -name '*.so' -exec strip --strip-unneeded {} + \
  && python3 -m compileall -q --invalidation-mode unchecked-hash .
@@ -66,7 +66,7 @@ RUN python=python3.$(python3 -c 'import sys; print(sys.version_info[1])') \
       | sed -n 's|.* => /[^o].*/\(.*\) (.*|*/\1|p' | sort -u) \
  && packages=$( (echo $packages | tr ' ' '\n'; dpkg -S $loaded | grep -v ^diversion | cut -d: -f1; dpkg-query -Wf '${Package}\n' 'gcc-*-base') | sort -u) \
  && mkdir /slim && (printf '%s\n' /bin /sbin /lib /lib64; dpkg -L $packages | sort -u) \
-      | grep -vE '^/\.$|/gconv/|/share/(man|info|locale|lintian|perl5)/|/python3[.0-9]*/test/|/share/doc/[^/]+/[^c]' | xargs ls -d 2>/dev/null \
+      | grep -vE '^/\.$|/gconv/|/share/(man|info|locale|lintian|perl5)/|/python3[.0-9]*/(test|pydoc_data)/|/share/doc/[^/]+/[^c]' | xargs ls -d 2>/dev/null \
       | tar -C / --no-recursion -cPf - -T - | tar -C /slim -xf - \
  && cp -a --parents /etc/passwd /etc/group /etc/nsswitch.conf /etc/ssl/certs /etc/ssl/openssl.cnf /usr/lib/ssl/certs /usr/lib/ssl/openssl.cnf /slim \
  && for applet in $(busybox --list | grep -vE '^(dpkg|dpkg-deb|rpm|rpm2cpio)$'); do [ -e /slim/usr/bin/$applet ] || ln -s busybox /slim/usr/bin/$applet; done \
