@@ -63,6 +63,7 @@ jobs:
       {{- include "asgd.selectorLabels" . | nindent 6 }}
   prometheus: {{ toJson .Values.jobs.prometheus }}
   page: {{ .Values.jobs.page.enabled }}
+  tracing: {{ toJson .Values.tracing }}
   podMonitor: {{ .Values.jobs.podMonitor.enabled }}
   podMonitorLabels: {{ toJson .Values.jobs.podMonitor.labels }}
 watch: {{ toJson .Values.watch }}
