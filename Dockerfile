@@ -39,14 +39,14 @@ RUN /uv/bin/uv venv -q /opt/asgd \
 
 FROM builder AS slim-builder
 ARG SSL_CERT_FILE UV_DEFAULT_INDEX
-RUN /uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator --extra page \
+RUN /uv/bin/uv sync --frozen --no-dev --no-install-project --extra operator --extra page --extra tracing \
  && find /opt/asgd -type d \( -name tests -o -name bazel-project \) -prune -exec rm -rf {} +
 
 FROM builder AS trainer-builder
 ARG SSL_CERT_FILE UV_DEFAULT_INDEX
 # With pip inside, for the images that users build on top of this one.
 RUN /uv/bin/uv venv --seed /opt/asgd \
- && /uv/bin/uv sync --frozen --inexact --no-dev --no-install-project --extra trainer --extra examples
+ && /uv/bin/uv sync --frozen --inexact --no-dev --no-install-project --extra trainer --extra examples --extra tracing
 
 FROM base AS trainer
 COPY --from=trainer-builder /opt/asgd /opt/asgd

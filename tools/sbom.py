@@ -13,7 +13,7 @@ from typing import Any
 
 from packaging.markers import Marker
 
-IMAGES = {"slim": ["operator"], "trainer": ["trainer", "examples"]}
+IMAGES = {"slim": ["operator", "page", "tracing"], "trainer": ["trainer", "examples", "tracing"]}
 """{target of the Dockerfile: extras that it installs}."""
 PLATFORM = {
     "implementation_name": "cpython",

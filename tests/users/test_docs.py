@@ -72,6 +72,8 @@ NOT_RUN = {
         "import asgd.client",
     ): "tests/unit/client/test_client_run.py makes these calls",
     ("docs/how-to/monitoring.md", "helm upgrade"): CLUSTER,
+    ("docs/how-to/tracing.md", "pip install"): INSTALLS,
+    ("docs/how-to/tracing.md", "helm upgrade"): CLUSTER,
     ("docs/how-to/from-python.md", "import asgd"): OWN,
     ("docs/how-to/from-python.md", "simulated = "): "tests/users/test_from_python.py makes these calls",
     (
