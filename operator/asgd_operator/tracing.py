@@ -27,7 +27,7 @@ Work = Callable[[str], Awaitable[float | None]]
 @dataclass
 class _Request:
     name: str
-    about: dict[str, str | int | float | bool]
+    about: Mapping[str, str | bool]
     began: int
     ended: int
     error: str
@@ -65,7 +65,11 @@ def traced(work: Work, spans: Spans) -> Work:
         finally:
             _PASS.reset(token)
             namespace, _, name = key.partition("/")
-            about = {"k8s.namespace.name": namespace, "asgd.job": name, "asgd.requests": len(this.requests)}
+            about: dict[str, str | int] = {
+                "k8s.namespace.name": namespace,
+                "asgd.job": name,
+                "asgd.requests": len(this.requests),
+            }
             span = spans.add(
                 "asgd.reconcile", began, nanoseconds(), trace=trace, attributes=about, error=error
             )
@@ -87,8 +91,8 @@ class TracedKube(Kube):
         this = _PASS.get()
         if this is None:
             return await super()._request(method, path, kind, query=query, **more)
-        about = {"http.request.method": method, "url.path": path, "k8s.kind": kind}
-        about |= {"asgd.dry_run": True} if query and "dryRun" in query else {}
+        about: dict[str, str | bool] = {"http.request.method": method, "url.path": path, "k8s.kind": kind}
+        about["asgd.dry_run"] = query is not None and "dryRun" in query
         began, error = this.clock(), ""
         try:
             return await super()._request(method, path, kind, query=query, **more)
