@@ -11,8 +11,10 @@ import time
 
 import pytest
 
+from asgd.tracing.ids import ids_of
 from asgd.tracing.opening import open_spans
-from asgd.tracing.spans import CLOSE_SECONDS, SERVER, Spans, nanoseconds
+from asgd.tracing.settings import Settings
+from asgd.tracing.spans import CLOSE_SECONDS, SERVER, Spans, _sampler, nanoseconds
 from tests.collector import Collector, collecting
 
 
@@ -66,6 +68,20 @@ def test_what_users_code_draws_is_as_without_spans_and_ids_differ_after_the_same
     random.seed(1)
     assert drawn == [random.random()] * 2
     assert len({span.id for span in collector.spans}) == len({span.trace for span in collector.spans}) == 2
+
+
+@pytest.mark.parametrize("base", ["", "parentbased_"])
+@pytest.mark.parametrize(("name", "share"), [("always_on", 1), ("always_off", 0), ("traceidratio", 0.3)])
+def test_spans_are_wanted_of_the_traces_that_the_sampler_would_take(
+    base: str, name: str, share: float
+) -> None:
+    settings = Settings(base + name, share, 10, "http://c:4318")
+    spans = Spans("asgd-worker", {}, settings, print)
+    sampler = _sampler(settings)
+    traces = [ids_of("digits", 0, 1, number, 0).trace for number in range(1, 501)]
+    taken = [sampler.should_sample(None, trace, "x").decision.is_sampled() for trace in traces]
+    assert [spans.wants(trace) for trace in traces] == taken
+    assert abs(sum(taken) / 500 - share) < 0.1
 
 
 def test_a_service_s_own_name_wins(monkeypatch: pytest.MonkeyPatch) -> None:

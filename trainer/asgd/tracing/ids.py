@@ -21,19 +21,20 @@ class Ids:
 
     def push(self, shard: int) -> int:
         """The worker's span of its push to a shard: the parent of what the shard does about it."""
-        return _number(f"push {shard}", self.trace, 8)
+        return _number(f"push {shard}", self.trace)
 
     def pull(self, shard: int, request: int) -> int:
         """The same of its pull, which is number `request`."""
-        return _number(f"pull {shard} {request}", self.trace, 8)
+        return _number(f"pull {shard} {request}", self.trace)
 
 
 def ids_of(job: str, worker: int, incarnation: int, sequence: int, request: int) -> Ids:
     """Of the newest push, number `sequence`; 0: there was none yet, and it is the pull number `request` alone."""
     about = f"{job} {worker} {incarnation} {sequence or f'pull {request}'}"
-    return Ids(_number(f"trace {about}", 0, 16), _number(f"exchange {about}", 0, 8))
+    found = blake2b(about.encode(), digest_size=24).digest()
+    return Ids(int.from_bytes(found[:16], "big") or 1, int.from_bytes(found[16:], "big") or 1)
 
 
-def _number(text: str, within: int, size: int) -> int:
-    digest = blake2b(text.encode(), digest_size=size, key=within.to_bytes(16, "big") if within else b"")
+def _number(text: str, within: int) -> int:
+    digest = blake2b(text.encode(), digest_size=8, key=within.to_bytes(16, "big"))
     return int.from_bytes(digest.digest(), "big") or 1

@@ -57,12 +57,18 @@ class Spans:
             shutdown_on_exit=False, id_generator=self._ids,
         )  # fmt: skip
         self._provider.add_span_processor(self._queue)
+        shares = {ALWAYS_ON: 1.0, ALWAYS_OFF: 0.0, RATIO: settings.share}
+        share = shares[settings.sampler.removeprefix("parentbased_")]
+        self._bound = sampling.TraceIdRatioBased.get_bound_for_rate(share)
         self._tracer = self._provider.get_tracer(_PROGRAM, __version__)
         self._warn = warn
 
     def wants(self, trace: int) -> bool:
-        """Whether this trace is sampled."""
-        return self._provider.sampler.should_sample(None, trace, _PROGRAM).decision.is_sampled()
+        """Whether this trace is sampled.
+
+        NB: what the sampler says, too, but in a tenth of the time: every exchange asks.
+        """
+        return trace & sampling.TraceIdRatioBased.TRACE_ID_LIMIT < self._bound
 
     def fresh(self) -> int:
         """A trace id that nobody else has."""
