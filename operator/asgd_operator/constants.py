@@ -33,6 +33,8 @@ ROLE_LABEL = f"{GROUP}/role"
 SPEC_HASH = f"{GROUP}/spec-hash"
 """Annotation: the hash of the job's frozen fields. Another value on a live Job means: delete it and make it
 anew."""
+TOLD_FIELDS = f"{GROUP}/live-fields"
+"""Annotation of shard 0's pod: the hash of the live fields that the operator has told it of last."""
 RENDERED_HASH = f"{GROUP}/rendered-hash"
 """Annotation: the hash of this object as rendered. An equal value on the live object means: nothing to
 apply."""

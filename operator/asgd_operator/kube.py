@@ -156,6 +156,16 @@ class Kube:
             # NB: a conflict is another object under this name, which nobody asked to delete.
             return
 
+    async def annotate_pod(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str]) -> None:
+        """Sets annotations of the pod with this UID; one that is gone needs none."""
+        metadata = {"name": name, "namespace": namespace, "uid": uid, "annotations": dict(annotations)}
+        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+        try:
+            await self._apply(manifest, _path(manifest), c.MANAGER)
+        except (NotFound, Conflict):
+            # NB: a conflict is another pod under this name, which has read the newest of all at its start.
+            return
+
     async def fail_pod(self, namespace: str, name: str, uid: str, message: str) -> None:
         """Writes phase Failed and the condition DisruptionTarget, as Kubernetes' own pod garbage collector does."""
         await self._disrupt(namespace, name, uid, ("NodeLost", message), phase="Failed")

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from asgd import exitcodes
-from asgd.errors import UserError
+from asgd.errors import UserError, folder_gone
 from asgd.spec import load_job, with_files
 from asgd_operator import __version__, logs, settings
 from asgd_operator.errors import OperatorError
@@ -34,6 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return int(options.command(options))
+    except FileNotFoundError:
+        if not (gone := folder_gone()):
+            raise
+        print(gone, file=sys.stderr)
+        return exitcodes.USER_ERROR
     except UserError as error:
         print(error, file=sys.stderr)
         return exitcodes.USER_ERROR

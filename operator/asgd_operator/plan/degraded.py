@@ -75,13 +75,22 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
             "HighStaleness",
             "The 99th percentile of staleness is far above the number of workers.",
         )
-    if o.report is not None and o.report.rollbacks:
+    if o.report is not None and gone_back(o.report):
         return Judgement(kind, True, "RolledBack", _sentence(o.report.rollback_detail))
     if pinned(o):
         return Judgement(
             kind, True, "Outdated", "It runs from a former spec; suspend and resume it to apply the edit."
         )
     return Judgement(kind, False, "AsExpected")
+
+
+def gone_back(report: Status) -> bool:
+    """The job went back to a checkpoint, and none has been saved yet from beyond where it had diverged.
+
+    Until then the job could come to the same point again and lose the same work.
+    """
+    saved = report.checkpoint.updates if report.checkpoint else 0
+    return report.rollbacks > 0 and saved <= report.diverged_at
 
 
 def _children(o: Observed) -> tuple[str, str] | None:

@@ -62,10 +62,15 @@ def _made(o: Observed, wanted: Wanted) -> list[Action]:
 
 
 def _needed(o: Observed, wanted: Wanted) -> bool:
+    return o.child(wanted.kind, wanted.name) is None or changed(o, wanted)
+
+
+def changed(o: Observed, wanted: Wanted) -> bool:
+    """A support is there, and is to be applied anew."""
     child = o.child(wanted.kind, wanted.name)
-    if child is None:
-        return True
-    return not wanted.immutable and not child.deleting and child.rendered_hash != wanted.rendered_hash
+    if child is None or wanted.immutable or child.deleting:
+        return False
+    return child.rendered_hash != wanted.rendered_hash
 
 
 def pinned(o: Observed) -> bool:

@@ -41,9 +41,10 @@ def test_a_lost_service_is_made_again() -> None:
 
 def test_an_edit_of_the_target_reaches_the_servers_by_one_config_map() -> None:
     edited = make_job().running().having(stopAfter={"epochs": 3}).edited()
-    (action,) = edited.actions()
+    action, _ = edited.actions()
     assert isinstance(action, Apply)
     assert action.child.name == "x-live"
+    assert names(edited.actions()) == ["Apply ConfigMap", "Annotate x-server-0"]
 
 
 def test_a_running_job_keeps_its_workloads_when_this_version_renders_them_otherwise() -> None:
