@@ -19,6 +19,7 @@ from asgd_operator.plan import (
     failure,
     keys,
     nodeloss,
+    queueing,
     scale,
     start,
     status,
@@ -96,7 +97,15 @@ def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
     if start.outdated(o):
         return [start.step(o), nodeloss.step(o)]
     # NB: what cannot be put back must not keep the rest from being done.
-    return [start.step(o), scale.step(o), excuse.step(o), nodeloss.step(o), keys.step(o), drift.step(o)]
+    return [
+        start.step(o),
+        queueing.step(o),
+        scale.step(o),
+        excuse.step(o),
+        nodeloss.step(o),
+        keys.step(o),
+        drift.step(o),
+    ]
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Action, ...]:
