@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from asgd.client.cli import main
+from asgd.spec.status import Status
 from tests.api.acting import Job, OperatorProcess, ShardZero, until
 from tests.api.kubelet import Kubelet
 from tests.cluster import api_tier, binaries, fixtures
@@ -206,7 +207,7 @@ def test_two_jobs_over_one_quota_run_one_after_the_other(
     first.edit(runPolicy={"suspend": False})
     first.phase("Queued")
     assert first.get("statefulset", "first-server")["spec"]["replicas"] == 0
-    second.shard.status.stop_reason, second.shard.status.phase = "epochs", "finished"
+    second.shard.status = Status(job="second", phase="finished", algorithm="asgd", stop_reason="epochs")
     second.end_pods("worker", "Succeeded", 0)
     second.phase("Succeeded")
     first.phase("Running")
@@ -234,7 +235,7 @@ def test_a_job_that_is_preempted_says_so_keeps_its_servers_and_comes_back(
 def test_an_elastic_job_grows_as_far_as_its_queue_lets_it_and_shrinks(
     kubectl: Kubectl, running: OperatorProcess, elastic: None, pods_run: None, jobs: Any
 ) -> None:
-    make_queue(kubectl, "elastic", 3)
+    make_queue(kubectl, "elastic", 4)  # three workers, and the evaluator, which asks for as much as one
     job = jobs("grows", "elastic")
     job.phase("Running")
     uids = {pod["metadata"]["uid"] for pod in job.pods("worker")}

@@ -131,6 +131,11 @@ MORE = {
     "its bound is kept": ("AsgdStalenessHigh", stale(32, workers=4, bound=32), False),
     "rounds close without the slowest": ("AsgdPushesRefused", pushes(50, 50, "late"), False),
     "a long interval": ("AsgdCheckpointOld", checkpoint("0+60x60", interval=3600), False),
+    "it waits in its queue": (
+        "AsgdJobNotTraining",
+        [*WAITS, condition("Suspended", "false"), reason("Running", "Queued")],
+        False,
+    ),
     "a job that was suspended": ("AsgdOperatorNotReconciling", [one_of(PASSES, "7x60")], False),
     "went back long ago": ("AsgdJobRolledBack", [reason("Degraded", "RolledBack", "1x130")], False),
 }

@@ -51,7 +51,9 @@ def why(workload: Workload) -> str:
         return ""
     if workload.get("spec", {}).get("active") is False:
         return f"somebody, or Kueue, has set spec.active of Workload {workload['metadata']['name']} to false"
-    quota = conditions.get("QuotaReserved", {})
+    evicted, quota = conditions.get("Evicted", {}), conditions.get("QuotaReserved", {})
+    if evicted.get("status") == "True":
+        return str(evicted.get("message", ""))  # who has its place, which it says until it has one again
     if quota.get("status") != "True":
         return str(quota.get("message", ""))
     return "; ".join(_checks(status))
