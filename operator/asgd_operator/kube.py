@@ -128,6 +128,19 @@ class Kube:
         found = await self._request("GET", f"/{place}/namespaces/{namespace}/{plural}", "Event", query=query)
         return list(found.get("items", ()))
 
+    async def served(self, group: str) -> str:
+        """The version of this API group that the cluster prefers; empty where it does not know the group."""
+        try:
+            found = await self._request("GET", f"/apis/{group}", "APIGroup")
+        except NotFound:
+            return ""
+        return str(found["preferredVersion"]["version"])
+
+    async def labelled(self, path: str, kind: str, selector: str) -> list[Manifest]:
+        """What of the list at `path`, whose items are of `kind`, has these labels."""
+        found = await self._request("GET", f"/{path}", kind, query={"labelSelector": selector})
+        return list(found.get("items", ()))
+
     async def may_list(self, kind: str, namespace: str) -> str:
         """Why objects of `kind` cannot be listed in `namespace` (empty: in the cluster); empty when they can.
 

@@ -137,6 +137,11 @@ MORE = {
         [reason("CheckpointReady", "SaveFailed", phase="Suspended")],
         False,
     ),
+    "it waits in its queue": (
+        "AsgdJobNotTraining",
+        [*WAITS, condition("Suspended", "false"), reason("Running", "Queued")],
+        False,
+    ),
     "a job that was suspended": ("AsgdOperatorNotReconciling", [one_of(PASSES, "7x60")], False),
     "went back long ago": ("AsgdJobRolledBack", [reason("Degraded", "RolledBack", "1x130")], False),
 }
