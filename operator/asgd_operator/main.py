@@ -17,8 +17,9 @@ from pathlib import Path
 import yaml
 
 from asgd import exitcodes
-from asgd.errors import UserError, folder_gone
+from asgd.errors import UserError
 from asgd.spec import load_job, with_files
+from asgd.standing import folder_gone
 from asgd_operator import __version__, logs, settings
 from asgd_operator.errors import OperatorError
 from asgd_operator.render import Owner, children

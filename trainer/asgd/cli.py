@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from asgd import __version__, exitcodes
 from asgd.commands import options
-from asgd.errors import AsgdError, UserError, folder_gone
+from asgd.errors import AsgdError, UserError
 from asgd.host import commands as others
 from asgd.page import DEFAULT as PAGE
+from asgd.standing import folder_gone
 
 if TYPE_CHECKING:
     from asgd.drivers.display import MakeDisplay

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from asgd import exitcodes
-
-
-def folder_gone() -> str:
-    """A sentence where the current directory has been removed, on which every command stumbles at another place."""
-    try:
-        os.getcwd()  # noqa: PTH109  # as cheap as can be, for this module is imported by all
-    except FileNotFoundError:
-        return "the current directory has been removed; change to one that exists, and call the command again"
-    return ""
 
 
 class AsgdError(Exception):

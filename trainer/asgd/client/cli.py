@@ -16,7 +16,8 @@ from asgd.client.access import Access, connect_to
 from asgd.client.commands import changing, getting, looking, opening, sending, shells, tell, waits
 from asgd.client.commands.base import common
 from asgd.client.commands.explaining import add_commands as add_explain
-from asgd.errors import AsgdError, folder_gone
+from asgd.errors import AsgdError
+from asgd.standing import folder_gone
 
 Connect = Callable[..., Access]
 _PROG = "kubectl asgd"
