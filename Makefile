@@ -10,7 +10,7 @@ TESTS := tests/unit tests/checks tests/local tests/users
 # NB: tests are compiled with their asserts rewritten, for 10 s in each process of pytest; the next ones find it.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help run test fast test-all test-python e2e cluster matrix crossings pictures docs release lint format generate cluster-api clean
+.PHONY: help run test fast test-all test-python e2e cluster matrix crossings pictures docs release lint format generate cluster-api cluster-queues clean
 help: ## say what the targets do
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -69,6 +69,9 @@ release: .venv/.ready ## the newest commit as wheel, sdist, chart, install.yaml,
 cluster: ## build what the two-node cluster needs: its Go programs, once, into a cache, and both images
 	python3 -m tests.cluster build
 	tools/build_images.sh slim trainer
+
+cluster-queues: ## build Kueue and the coscheduling scheduler, for the tests of queues and gangs, once, into a cache
+	python3 -m tests.cluster build-queues
 
 cluster-api: ## build the API server's programs from their Go modules, once, into a cache
 	python3 -m tests.cluster build --tier api

@@ -86,6 +86,7 @@ class _Given(Collector):
 def _operator() -> Iterable[Metric]:
     made = OperatorMetrics()
     made.watch_queue(lambda: 0, lambda: 0)
+    made.watch_spans(None)
     made.passed("n/digits", 0.1, None)
     made.requested("GET", "pods", 200)
     made.unreadable.labels("pods").inc()

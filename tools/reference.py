@@ -34,6 +34,8 @@ ENVIRONMENT_END = """
 What torchrun tells its own processes means nothing among the workers of a job: {}. `asgd run`, `asgd simulate`,
 `asgd replay` and `asgd worker --join` keep those of the caller's shell from users' code, and say so. What a pod
 template sets stays.
+
+Workers, servers and the operator also heed OpenTelemetry's own `OTEL_*`: [traces](../how-to/tracing.md).
 """
 
 COLUMNS = "| field | type | default | allowed | meaning |\n|---|---|---|---|---|\n"

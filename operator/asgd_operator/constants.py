@@ -33,13 +33,18 @@ ROLE_LABEL = f"{GROUP}/role"
 SPEC_HASH = f"{GROUP}/spec-hash"
 """Annotation: the hash of the job's frozen fields. Another value on a live Job means: delete it and make it
 anew."""
+TOLD_FIELDS = f"{GROUP}/live-fields"
+"""Annotation of shard 0's pod: the hash of the live fields that the operator has told it of last."""
 RENDERED_HASH = f"{GROUP}/rendered-hash"
 """Annotation: the hash of this object as rendered. An equal value on the live object means: nothing to
 apply."""
 RENDERED_BY = f"{GROUP}/rendered-by"
 """Annotation: the operator's version. A running job keeps the templates of the version that started it."""
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-ELASTIC_ANNOTATION = "kueue.x-k8s.io/elastic-job"
+QUEUE_GROUP = "kueue.x-k8s.io"
+QUEUE_LABEL = f"{QUEUE_GROUP}/queue-name"
+QUEUED_UID_LABEL = f"{QUEUE_GROUP}/job-uid"
+"""Label of Kueue's Workloads: the UID of the Job that each stands for."""
+ELASTIC_ANNOTATION = f"{QUEUE_GROUP}/elastic-job"
 
 # Containers.
 CONTAINER = "asgd"
@@ -116,17 +121,20 @@ REASONS: dict[Condition, frozenset[str]] = {
             "QuotaExceeded",
             "StorageNotFound",
             "SourceNotFound",
+            "QueueNotFound",
         }
     ),
     Condition.SUSPENDED: frozenset({"SuspendedByUser", "Suspending", "Resumed", "NotSuspended"}),
-    Condition.SERVERS_READY: TROUBLES | {"AllReady", "Starting", "Restoring", "Suspended", "Removed"},
+    Condition.SERVERS_READY: TROUBLES
+    | {"AllReady", "Starting", "Restoring", "Queued", "Suspended", "Removed"},
     Condition.WORKERS_READY: TROUBLES
-    | {"EnoughReady", "BelowMinimum", "NotStarted", "NotJoined", "Suspended", "Removed"},
+    | {"EnoughReady", "BelowMinimum", "NotStarted", "Queued", "NotJoined", "Suspended", "Removed"},
     Condition.RUNNING: frozenset(
         {
             "TrainingProgressing",
             "WaitingForParameterServers",
             "WaitingForWorkers",
+            "Queued",
             "Stalled",
             "Completing",
             "Suspended",
@@ -186,6 +194,7 @@ class Phase(StrEnum):
     SUSPENDING = "Suspending"
     SUSPENDED = "Suspended"
     COMPLETING = "Completing"
+    QUEUED = "Queued"
     STARTING = "Starting"
     RECOVERING = "Recovering"
     WAITING_FOR_WORKERS = "WaitingForWorkers"
@@ -222,6 +231,8 @@ class EventReason(StrEnum):
     ROLLED_BACK = "RolledBack"
     DATA_CHANGED = "DataChanged"
     BELOW_MINIMUM = "WorkersBelowMinimum"
+    QUEUED = "Queued"
+    ADMITTED = "Admitted"
     TRAINING_STARTED = "TrainingStarted"
     TRAINING_STALLED = "TrainingStalled"
     HIGH_STALENESS = "HighStaleness"

@@ -128,6 +128,19 @@ class Kube:
         found = await self._request("GET", f"/{place}/namespaces/{namespace}/{plural}", "Event", query=query)
         return list(found.get("items", ()))
 
+    async def served(self, group: str) -> str:
+        """The version of this API group that the cluster prefers; empty where it does not know the group."""
+        try:
+            found = await self._request("GET", f"/apis/{group}", "APIGroup")
+        except NotFound:
+            return ""
+        return str(found["preferredVersion"]["version"])
+
+    async def labelled(self, path: str, kind: str, selector: str) -> list[Manifest]:
+        """What of the list at `path`, whose items are of `kind`, has these labels."""
+        found = await self._request("GET", f"/{path}", kind, query={"labelSelector": selector})
+        return list(found.get("items", ()))
+
     async def may_list(self, kind: str, namespace: str) -> str:
         """Why objects of `kind` cannot be listed in `namespace` (empty: in the cluster); empty when they can.
 
@@ -154,6 +167,16 @@ class Kube:
             await self._request("DELETE", path, kind, body=body)
         except (NotFound, Conflict):
             # NB: a conflict is another object under this name, which nobody asked to delete.
+            return
+
+    async def annotate_pod(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str]) -> None:
+        """Sets annotations of the pod with this UID; one that is gone needs none."""
+        metadata = {"name": name, "namespace": namespace, "uid": uid, "annotations": dict(annotations)}
+        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+        try:
+            await self._apply(manifest, _path(manifest), c.MANAGER)
+        except (NotFound, Conflict):
+            # NB: a conflict is another pod under this name, which has read the newest of all at its start.
             return
 
     async def fail_pod(self, namespace: str, name: str, uid: str, message: str) -> None:

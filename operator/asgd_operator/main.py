@@ -19,6 +19,7 @@ import yaml
 from asgd import exitcodes
 from asgd.errors import UserError
 from asgd.spec import load_job, with_files
+from asgd.standing import folder_gone
 from asgd_operator import __version__, logs, settings
 from asgd_operator.errors import OperatorError
 from asgd_operator.render import Owner, children
@@ -34,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return int(options.command(options))
+    except FileNotFoundError:
+        if not (gone := folder_gone()):
+            raise
+        print(gone, file=sys.stderr)
+        return exitcodes.USER_ERROR
     except UserError as error:
         print(error, file=sys.stderr)
         return exitcodes.USER_ERROR

@@ -29,6 +29,7 @@ from prometheus_client.registry import Collector
 
 from asgd.spec import schema
 from asgd.spec.types import JobSpec
+from asgd.tracing.counted import Counted, spans_metric
 from asgd_operator import __version__
 from asgd_operator.constants import KSTATUS, Condition, Role
 from asgd_operator.errors import OperatorError
@@ -174,6 +175,14 @@ class JobSeries(Collector):
         return family
 
 
+class _SpanSeries(Collector):
+    def __init__(self, spans: Counted | None) -> None:
+        self._spans = spans
+
+    def collect(self) -> Iterator[Metric]:
+        yield spans_metric(f"{PREFIX}spans", self._spans)
+
+
 class OperatorMetrics:
     """One object a process; `text` is what a scrape gets."""
 
@@ -224,6 +233,10 @@ class OperatorMetrics:
         """Asked at each scrape."""
         self._gauge("queue_depth", "Jobs whose pass is due or under way").set_function(depth)
         self._gauge("queue_oldest_age_seconds", "How long the first of them is overdue").set_function(oldest)
+
+    def watch_spans(self, spans: Counted | None) -> None:
+        """Asked at each scrape; None: nothing is traced."""
+        self.registry.register(_SpanSeries(spans))
 
     def passed(self, key: str, seconds: float, error: Exception | None) -> None:
         """A pass over `key` ended."""

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import cycle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import kopf
@@ -40,6 +40,10 @@ from asgd_operator.kube import Kube, connect
 from asgd_operator.lease import Lease
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.settings import OperatorSettings
+from asgd_operator.tracing import TracedKube, spans_of_operator, traced
+
+if TYPE_CHECKING:
+    from asgd.tracing.spans import Spans
 
 LOOK_SECONDS = 15.0
 """How often it is asked whether everything can be watched; also how long a start waits before it asks again."""
@@ -61,6 +65,8 @@ class Operator:
     settings: OperatorSettings
     api: client.ApiClient
     session: aiohttp.ClientSession
+    spans: Spans | None = None
+    """Where reconciles are traced."""
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     led_since: float | None = None
@@ -73,7 +79,8 @@ class Operator:
     """It leads, or is about to, and has asked what can be watched."""
 
     def __post_init__(self) -> None:
-        self.kube = Kube(self.api, self.settings.queue.request_timeout_seconds, self.metrics.requested)
+        made = TracedKube if self.spans else Kube
+        self.kube = made(self.api, self.settings.queue.request_timeout_seconds, self.metrics.requested)
         asks_per_second = POLLS_SHARE * self.settings.queue.per_second
         self.reports = Reports(
             self.session,
@@ -83,13 +90,14 @@ class Operator:
         writer = Writer(self.kube, self.metrics)
         self.reconciler = Reconciler(writer, Indices(), self.settings.jobs, self.reports, self.metrics)
         self.queue = WorkQueue(
-            self.reconciler,
+            traced(self.reconciler, self.spans) if self.spans else self.reconciler,
             known=lambda: self.reconciler.indices.keys(),
             pace=self.settings.pace(),
             on_result=self.metrics.passed,
             on_failure=self.reconciler.failed,
         )
         self.metrics.watch_queue(lambda: self.queue.depth, self.queue.oldest_age)
+        self.metrics.watch_spans(self.spans)
 
     async def work(self) -> None:
         """Watches and reconciles until a signal comes. Raises what ended it otherwise."""
@@ -215,7 +223,10 @@ async def run(settings: OperatorSettings) -> None:
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(await connect())
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        operator = Operator(settings, api, session)
+        spans = spans_of_operator()
+        if spans:
+            stack.push_async_callback(asyncio.to_thread, spans.close)
+        operator = Operator(settings, api, session, spans)
         server = await health.serve(settings.port, operator.metrics.text, operator.sick, operator.unready)
         stack.push_async_callback(server.cleanup)
         log.info("started with settings %s", settings.describe())

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 
 import yaml
 
+from asgd import exitcodes
 from asgd_operator.constants import MANAGED_SELECTOR
 
 Object = dict[str, Any]
@@ -111,13 +112,29 @@ class Kubelet:
         metadata = pod["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         if event != "DELETED" and "deletionTimestamp" in metadata:
-            self._client.request("DELETE", path, {"gracePeriodSeconds": 0})
-        elif event != "DELETED" and metadata["uid"] not in self._seen:
+            self._end(path, pod)
+        elif event != "DELETED" and metadata["uid"] not in self._seen and not _gated(pod):
             self._seen.add(metadata["uid"])
             status = {"phase": "Running", "podIP": self._address(pod), "conditions": [READY]}
             self._client.request(
                 "PATCH", f"{path}/status", {"status": status}, "application/merge-patch+json"
             )
+
+    def _end(self, path: str, pod: Object) -> None:
+        """NB: a Job lets go of a pod only when it has failed or succeeded."""
+        if pod["status"]["phase"] not in ("Failed", "Succeeded"):
+            ended = {"exitCode": exitcodes.DRAINED, "finishedAt": "2026-01-01T00:00:00Z"}
+            container = {"name": "asgd", "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
+            states = [container | {"state": {"terminated": ended}}]
+            status = {"phase": "Failed", "containerStatuses": states, "conditions": []}
+            self._client.request(
+                "PATCH", f"{path}/status", {"status": status}, "application/merge-patch+json"
+            )
+        self._client.request("DELETE", path, {"gracePeriodSeconds": 0})
+
+
+def _gated(pod: Object) -> bool:
+    return bool(pod["spec"].get("schedulingGates"))
 
 
 @dataclass

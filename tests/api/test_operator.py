@@ -101,6 +101,32 @@ def test_scaling_changes_the_size_of_the_worker_job_and_nothing_else(
     }
 
 
+def test_an_edit_of_a_live_field_annotates_the_pod_of_shard_0_once(
+    kubectl: Kubectl, running: OperatorProcess, shard: ShardZero
+) -> None:
+    job = Job(kubectl, "prompt", shard.port)
+    job.create()
+    job.start_pods("server", 1)
+    job.start_pods("worker", 4)
+
+    def told() -> str:
+        return str(job.pods("server")[0]["metadata"].get("annotations", {}).get("asgd.dev/live-fields", ""))
+
+    assert told() == ""
+    seen = []
+    for updates in (1000, 2000):
+        job.edit(stopAfter={"updates": updates})
+        until(lambda: told() not in ("", *seen), "the pod is annotated anew")
+        seen.append(told())
+        fields = job.get("configmap", "prompt-live")["data"]
+        assert str(updates) in next(iter(fields.values()))
+    version = job.pods("server")[0]["metadata"]["resourceVersion"]
+    passes = running.passes()
+    job.edit(stopAfter={"updates": 2000}, workers={"minReplicas": 1})
+    until(lambda: running.passes() >= passes + 2, "it was looked at again")
+    assert (job.pods("server")[0]["metadata"]["resourceVersion"], told()) == (version, seen[-1])
+
+
 def test_the_status_carries_what_shard_0_says(
     kubectl: Kubectl, running: OperatorProcess, shard: ShardZero
 ) -> None:

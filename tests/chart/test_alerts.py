@@ -36,9 +36,9 @@ def condition(kind: str, status: str, values: str = "1x60") -> dict[str, str]:
     return one_of(f'job_condition{{{JOB}, type="{kind}", status="{status}"}}', values)
 
 
-def reason(kind: str, why: str, values: str = "1x60") -> dict[str, str]:
+def reason(kind: str, why: str, values: str = "1x60", phase: str = "Running") -> dict[str, str]:
     """Why a condition needs a look, as the operator tells it."""
-    return one_of(f'job_reason{{{JOB}, phase="Running", type="{kind}", reason="{why}"}}', values)
+    return one_of(f'job_reason{{{JOB}, phase="{phase}", type="{kind}", reason="{why}"}}', values)
 
 
 def shard(metric: str, values: str, labels: str = "") -> dict[str, str]:
@@ -131,6 +131,17 @@ MORE = {
     "its bound is kept": ("AsgdStalenessHigh", stale(32, workers=4, bound=32), False),
     "rounds close without the slowest": ("AsgdPushesRefused", pushes(50, 50, "late"), False),
     "a long interval": ("AsgdCheckpointOld", checkpoint("0+60x60", interval=3600), False),
+    "only its condition says so": ("AsgdCheckpointOld", [reason("CheckpointReady", "SaveFailed")], True),
+    "a job that is suspended": (
+        "AsgdCheckpointOld",
+        [reason("CheckpointReady", "SaveFailed", phase="Suspended")],
+        False,
+    ),
+    "it waits in its queue": (
+        "AsgdJobNotTraining",
+        [*WAITS, condition("Suspended", "false"), reason("Running", "Queued")],
+        False,
+    ),
     "a job that was suspended": ("AsgdOperatorNotReconciling", [one_of(PASSES, "7x60")], False),
     "went back long ago": ("AsgdJobRolledBack", [reason("Degraded", "RolledBack", "1x130")], False),
 }

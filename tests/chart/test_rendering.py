@@ -245,3 +245,14 @@ def test_what_artifact_hub_shows_is_the_crd_of_the_project_and_a_job_that_it_tak
     )
     for example in yaml.safe_load(shown["crdsExamples"]):
         assert job_of(example).name == example["metadata"]["name"]
+
+
+def test_the_operator_and_its_jobs_are_told_of_a_collector(tmp_path: Path) -> None:
+    told = {"endpoint": "http://c.monitoring:4318", "exchanges": 0.1}
+    objects = template({"tracing": told})
+    (tmp_path / "config.yaml").write_text(configuration(objects))
+    read = settings.load(tmp_path / "config.yaml").jobs.tracing
+    assert (read.endpoint, read.exchanges) == ("http://c.monitoring:4318", 0.1)
+    env = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://c.monitoring:4318"} in env
+    assert "OTEL" not in str(one(template(), "Deployment"))

@@ -28,7 +28,7 @@ def test_secrets_are_created_and_never_read() -> None:
 def test_nothing_is_granted_by_a_wildcard_and_pods_are_never_created_or_entered() -> None:
     granted = _granted(one(template(), "ClusterRole", CLUSTER_ROLE))
     assert not any("*" in {key, *verbs} for key, verbs in granted.items())
-    assert granted["pods"] == {"get", "list", "watch", "delete"}
+    assert granted["pods"] == {"get", "list", "watch", "delete", "patch"}
     assert granted["pods/status"] == {"patch"}
     assert granted["events"] == {"create", "list"}
     assert not granted.keys() & {"pods/exec", "pods/log", "asgdjobs/finalizers", "customresourcedefinitions"}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster import api_tier, binaries, debian, node_tier
+from tests.cluster import api_tier, binaries, debian, node_tier, queues
 from tests.cluster.layout import api_state, cache, node_state, nodes
 from tests.cluster.shell import ClusterError, say
 
@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         command(name, action, text).add_argument("--tier", choices=["api", "node"], default="node")
 
     tiered("build", _build, "make what is missing in the cache")
+    command("build-queues", lambda _: queues.build(), "make Kueue and coscheduling, for the tests of queues")
     tiered("up", _up, "start a cluster; prints shell exports to evaluate")
     tiered("down", _down, "remove the cluster and everything of it")
     tiered("kubeconfig", _kubeconfig, "print the path of the kubeconfig")

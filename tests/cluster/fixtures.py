@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import api_tier, binaries, debian, node_tier
+from tests.cluster import api_tier, binaries, debian, node_tier, queues
 from tests.cluster.access import Cluster, unavailable
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.layout import cache
@@ -25,7 +25,7 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     if theirs := os.environ.get("ASGD_TEST_KUBECONFIG"):
         yield Kubectl(Path(theirs))
         return
-    _need(binaries.API_TIER)
+    need(binaries.API_TIER)
     state = tmp_path_factory.mktemp("api-server") / "state"
     try:
         yield api_tier.up(state, tied=True).kubectl
@@ -36,7 +36,7 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
 @pytest.fixture(scope="session")
 def api_programs() -> None:
     """For a test that starts API servers of its own: the programs are there."""
-    _need(binaries.API_TIER)
+    need(binaries.API_TIER)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def cluster() -> Iterator[Cluster]:
     if theirs := os.environ.get("ASGD_TEST_KUBECONFIG"):
         yield Cluster(Kubectl(Path(theirs)), ours=False)
         return
-    _need(binaries.NODE_TIER)
+    need(binaries.NODE_TIER)
     if os.getuid() != 0:
         unavailable("a cluster with nodes needs root")
     if packages := debian.missing_packages():
@@ -60,7 +60,14 @@ def cluster() -> Iterator[Cluster]:
                 node_tier.down()
 
 
-def _need(programs: list[binaries.Program]) -> None:
+def need_queues(*wanted: binaries.Program | queues.Manifests) -> None:
+    """Skips, in CI too, when one of these is not there: a fresh machine builds them only when it is told to."""
+    if missing := [item.name for item in wanted if not item.built()]:
+        pytest.skip(f"not built: {', '.join(missing)}; run `make cluster-queues`")
+
+
+def need(programs: list[binaries.Program]) -> None:
+    """Skips, or fails in CI, with the names of those that are not built."""
     if missing := binaries.missing(programs):
         names = ", ".join(program.name for program in missing)
         unavailable(f"not built yet: {names}; run `python3 -m tests.cluster build`")

@@ -19,10 +19,13 @@ from asgd.errors import TryAgain, UserError
 from asgd.server.saves.restore import open_store
 from asgd.server.saves.s3 import S3, trouble
 from asgd.server.saves.store import Store
-from tests.local.run import Counting
+from tests.local.run import PATIENCE_SECONDS, Counting
 from tests.s3 import BUCKET, S3Server, s3_server
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]  # a run and its resume, on a machine that may be busy
 URI = f"s3://{BUCKET}/digits"
 
 
@@ -68,7 +71,7 @@ def test_a_run_with_killed_servers_is_kept_there_resumed_from_there_and_its_mode
         assert run.model()["first"].min() >= 6
         assert len(manifests(s3)) == 2, "older ones are removed"
         run.start("--set", "stopAfter.epochs=8", "--set", "checkpoint.restore=Latest")
-        assert run.finish() == 0, run.words()
+        assert run.wait(2 * PATIENCE_SECONDS) == 0, run.words()
         assert run.summary().epochs == pytest.approx(8.0)
         trained = run.model()
     assert not list((s3.data / BUCKET).glob("**/*.partial"))

@@ -75,6 +75,8 @@ NOT_RUN = {
     ("docs/how-to/monitoring.md", "helm upgrade"): CLUSTER,
     ("docs/how-to/s3.md", "$ pip install"): "tests/local/test_s3.py does this with an S3 server",
     ("docs/how-to/s3.md", "kubectl create secret"): "tests/unit/render/test_pods.py renders its pods",
+    ("docs/how-to/tracing.md", "pip install"): INSTALLS,
+    ("docs/how-to/tracing.md", "helm upgrade"): CLUSTER,
     ("docs/how-to/from-python.md", "import asgd"): OWN,
     ("docs/how-to/from-python.md", "simulated = "): "tests/users/test_from_python.py makes these calls",
     (

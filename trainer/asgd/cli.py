@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from asgd import __version__, exitcodes
 from asgd.commands import options
-from asgd.errors import AsgdError
+from asgd.errors import AsgdError, UserError
 from asgd.host import commands as others
 from asgd.page import DEFAULT as PAGE
+from asgd.standing import folder_gone
 
 if TYPE_CHECKING:
     from asgd.drivers.display import MakeDisplay
 
 _RUNS_USERS_CODE = ("worker", "evaluate", "replay", "simulate")
 """Commands that do so in their own process."""
+_CONTAINERS = ("server", "worker", "evaluate", "page")
+"""What they need is told by absolute paths."""
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -159,6 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from asgd.host.hashseed import settle_hash_seed  # not needed by who asks for help
 
             settle_hash_seed()
+        if arguments.command not in _CONTAINERS and (gone := folder_gone()):
+            raise UserError(gone)
         return _dispatch(arguments)
     except AsgdError as error:
         print("\n".join(f"asgd: {line}" for line in str(error).splitlines()), file=sys.stderr)

@@ -63,6 +63,7 @@ jobs:
       {{- include "asgd.selectorLabels" . | nindent 6 }}
   prometheus: {{ toJson .Values.jobs.prometheus }}
   page: {{ .Values.jobs.page.enabled }}
+  tracing: {{ toJson .Values.tracing }}
   podMonitor: {{ .Values.jobs.podMonitor.enabled }}
   podMonitorLabels: {{ toJson .Values.jobs.podMonitor.labels }}
 watch: {{ toJson .Values.watch }}
@@ -123,7 +124,8 @@ capabilities: {drop: [ALL]}
   verbs: [get]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  # Patched by an annotation of shard 0's pod, at which its kubelet reads the live fields at once instead of within a minute.
+  verbs: [get, list, watch, delete, patch]
 # To say of a pod whose node is lost that it failed, and of one that somebody deletes that its end costs no budget.
 - apiGroups: [""]
   resources: [pods/status]
@@ -132,6 +134,10 @@ capabilities: {drop: [ALL]}
 - apiGroups: [""]
   resources: [events]
   verbs: [create, list]
+# Listed by the UID of a Job that waits: only Kueue's Workload says what its queue is short of.
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list]
 {{- if .Values.jobs.podMonitor.enabled }}
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]

@@ -13,6 +13,7 @@ from typing import Any
 
 from asgd.spec.types import JobSpec
 from asgd_operator import constants as c
+from asgd_operator.engine import queues
 from asgd_operator.engine.together import all_of
 from asgd_operator.engine.views import owner_uid
 from asgd_operator.errors import Conflict, Forbidden, Invalid, NotFound, Transient
@@ -27,7 +28,8 @@ async def problem(kube: Kube, o: Observed) -> Problem | None:
     """What stands against the job, or None. Raises OperatorError where the question could not be asked."""
     asked = [_of_child(kube, o, wanted, exists=exists) for wanted, exists in _unproved(o)]
     # NB: all are heard, and the first in their order decides, so that a job says the same each time.
-    return next((found for found in await all_of(*asked, _no_storage(kube, o)) if found), None)
+    heard = await all_of(*asked, _no_storage(kube, o), queues.problem(kube, o))
+    return next((found for found in heard if found), None)
 
 
 async def taken(kube: Kube, o: Observed, planned: Plan) -> dict[tuple[str, str], str]:

@@ -17,7 +17,7 @@ from asgd.errors import UserError
 from asgd.spec import Job
 from asgd_operator import curve
 from asgd_operator.constants import MANAGED_BY, EventReason
-from asgd_operator.engine import accept, sources, views
+from asgd_operator.engine import accept, queues, sources, views
 from asgd_operator.engine.observe import Indices, observe, with_newer_status
 from asgd_operator.engine.reading import read
 from asgd_operator.engine.reports import Reports
@@ -28,7 +28,7 @@ from asgd_operator.engine.wanted import wanted
 from asgd_operator.engine.writer import Writer
 from asgd_operator.errors import Forbidden, Invalid, OperatorError
 from asgd_operator.metrics import OperatorMetrics
-from asgd_operator.plan import autoscale, failing, plan, trouble
+from asgd_operator.plan import autoscale, failing, plan, queueing, trouble
 from asgd_operator.plan.actions import Event, Plan
 from asgd_operator.plan.keys import unheld
 from asgd_operator.plan.model import Observed, Problem
@@ -156,7 +156,17 @@ class Reconciler:
                 said[uid] = views.complaint(await self.writer.kube.warnings(found.namespace, uid))
             except OperatorError as error:
                 log.debug("no events about %s: %s", name, error)
-        return replace(found, complaints={uid: words for uid, words in said.items() if words})
+        found = replace(found, complaints={uid: words for uid, words in said.items() if words})
+        return replace(found, queue_says=await self._queue_says(found))
+
+    async def _queue_says(self, found: Observed) -> dict[str, str]:
+        said = {}
+        for uid, name in queueing.puzzling(found):
+            try:
+                said[uid] = await queues.says(self.writer.kube, found, uid, name)
+            except OperatorError as error:
+                log.debug("Kueue was not asked about %s: %s", name, error)
+        return {uid: words for uid, words in said.items() if words}
 
     async def _namespace_ends(self, found: Observed) -> bool:
         metadata = {

@@ -173,6 +173,7 @@ def pod(body: Body) -> Pod:
         end=_bad_end([item for item in _containers(status) if item["name"] != c.PAGE_CONTAINER]),
         unschedulable=_reason(conditions, "PodScheduled", "False") == "Unschedulable",
         unscheduled=bounded(str(conditions.get("PodScheduled", {}).get("message", ""))),
+        gated=_reason(conditions, "PodScheduled", "False") == "SchedulingGated",
         disrupted=conditions.get("DisruptionTarget", {}).get("status") == "True",
     )
 

@@ -12,12 +12,13 @@ from asgd_operator.engine.healing import Healing
 from asgd_operator.engine.statuses import Statuses
 from asgd_operator.engine.together import all_of
 from asgd_operator.engine.views import owned
-from asgd_operator.errors import Conflict, Invalid, OperatorError
+from asgd_operator.errors import Conflict, Invalid, LeaseLost, OperatorError
 from asgd_operator.kube import Kube
 from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.plan import drift
 from asgd_operator.plan.actions import (
     Action,
+    Annotate,
     Apply,
     ApplyLive,
     CreateOnce,
@@ -90,6 +91,8 @@ class Writer:
                 await self.kube.fail_pod(o.namespace, name, uid, message)
             case ExcusePod(name, uid, message):
                 await self.kube.excuse_pod(o.namespace, name, uid, message)
+            case Annotate():
+                await self._annotate(o, action)
             case DeleteSelf():
                 await self.kube.delete("AsgdJob", o.namespace, o.name, o.uid)
 
@@ -135,6 +138,17 @@ class Writer:
             return
         if answer is not None and self.healing.done(o, action, owned(answer)):
             await self._tell(o, action.event)
+
+    async def _annotate(self, o: Observed, action: Annotate) -> None:
+        """NB: it makes something happen sooner that happens anyway; a role without the right must fail no pass."""
+        try:
+            await self.kube.annotate_pod(
+                o.namespace, action.name, action.uid, {action.annotation: action.value}
+            )
+        except LeaseLost:
+            raise
+        except OperatorError as error:
+            log.info("pod %s was not annotated: %s", action.name, error)
 
     async def _create_once(self, manifest: Mapping[str, Any]) -> None:
         try:

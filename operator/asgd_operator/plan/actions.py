@@ -96,11 +96,23 @@ class ExcusePod:
 
 
 @dataclass(frozen=True, slots=True)
+class Annotate:
+    """Write an annotation of a pod, if it still has this UID; nothing depends on it, so it may fail."""
+
+    name: str
+    uid: str
+    annotation: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteSelf:
     """Delete the job itself; its children follow it."""
 
 
-Action = Apply | Heal | CreateOnce | ApplyLive | Delete | DeletePod | FailPod | ExcusePod | DeleteSelf
+Action = (
+    Apply | Heal | CreateOnce | ApplyLive | Delete | DeletePod | FailPod | ExcusePod | Annotate | DeleteSelf
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,8 @@ def _left(o: Observed, pod: Pod, seconds: float) -> float:
 def _of_pod(pod: Pod) -> str:
     if pod.deletion is not None:
         return f"{pod.name} is ending; another one takes its place then."
+    if pod.gated:
+        return f"{pod.name} waits until its queue lets it go."
     if pod.phase == "Pending" and not pod.node:
         return f"{pod.name} waits for the scheduler."
     if pod.phase == "Pending" and (pod.waiting in CREATING or not pod.waiting):

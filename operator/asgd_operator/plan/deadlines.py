@@ -110,8 +110,7 @@ def latest(moments: Iterable[datetime | None]) -> datetime | None:
 
 def _starting(o: Observed) -> bool:
     """NB: a job that waits in a queue for its turn has not been started yet."""
-    waits = o.queued and (o.workers is None or o.workers.suspended)
-    return "runningTime" not in o.status and not waits
+    return "runningTime" not in o.status and not o.waits_in_queue
 
 
 def _progress_left(o: Observed) -> float | None:
@@ -127,8 +126,7 @@ def _missing(o: Observed) -> Condition | None:
         return None
     if not o.servers_ready:
         return Condition.SERVERS_READY
-    waits_its_turn = o.queued and (o.workers is None or o.workers.suspended)
-    return None if o.enough_workers or waits_its_turn else Condition.WORKERS_READY
+    return None if o.enough_workers or o.waits_in_queue else Condition.WORKERS_READY
 
 
 def _stuck_left(o: Observed) -> float | None:

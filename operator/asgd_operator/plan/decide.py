@@ -20,6 +20,8 @@ from asgd_operator.plan import (
     failure,
     keys,
     nodeloss,
+    prompt,
+    queueing,
     scale,
     start,
     status,
@@ -97,7 +99,7 @@ def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
     if start.outdated(o):
         return [start.step(o), nodeloss.step(o)]
     # NB: what cannot be put back must not keep the rest from being done.
-    sized = [scale.step(o), autoscale.step(o)]
+    sized = [queueing.step(o), scale.step(o), autoscale.step(o), prompt.step(o)]
     return [start.step(o), *sized, excuse.step(o), nodeloss.step(o), keys.step(o), drift.step(o)]
 
 

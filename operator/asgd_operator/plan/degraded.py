@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from asgd.spec.status import Status
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition
-from asgd_operator.plan import deadlines, drift, ending, failing, keys, success
+from asgd_operator.plan import deadlines, drift, ending, failing, keys, queueing, success
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.model import BatchJob, Observed
 from asgd_operator.plan.start import pinned
@@ -43,7 +43,7 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
             f"{missing.value} has been False for more than runPolicy.progressDeadlineSeconds, {limit} s."
         )
         return Judgement(kind, True, "Stalled", sentence)
-    if spec.run_policy.suspend or not o.launched or success.completing(o):
+    if spec.run_policy.suspend or not o.launched or o.waits_in_queue or success.completing(o):
         return Judgement(kind, False, "AsExpected")
     if o.servers_ready and deadlines.stalled(o) and deadlines.tried(o):
         return Judgement(
@@ -63,11 +63,12 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
         return Judgement(kind, True, "PushesRefused", refused(o.report.refused_lately))
     if o.report is not None and o.report.evaluation_error:
         return Judgement(kind, True, "EvaluationFailing", _said(o.report.evaluation_error))
-    if sentence := spent(o.evaluator):
+    if sentence := spent(o.evaluator) or queueing.evaluator_waits(o):
         return Judgement(kind, True, "EvaluationFailing", sentence)
     if o.workers is not None and o.workers.ready + o.workers.succeeded < spec.workers.replicas:
         who = "workers.autoscale" if spec.workers.autoscale else "workers.replicas"
-        return Judgement(kind, True, "FewerThanDesired", f"Fewer workers are ready than {who} asks for.")
+        fewer = f"Fewer workers are ready than {who} asks for. {queueing.some_wait(o)}"
+        return Judgement(kind, True, "FewerThanDesired", fewer.strip())
     if stale(o, spec):
         return Judgement(
             kind,
@@ -75,13 +76,22 @@ def degraded(o: Observed, spec: JobSpec) -> Judgement:
             "HighStaleness",
             "The 99th percentile of staleness is far above the number of workers.",
         )
-    if o.report is not None and o.report.rollbacks:
+    if o.report is not None and gone_back(o.report):
         return Judgement(kind, True, "RolledBack", _sentence(o.report.rollback_detail))
     if pinned(o):
         return Judgement(
             kind, True, "Outdated", "It runs from a former spec; suspend and resume it to apply the edit."
         )
     return Judgement(kind, False, "AsExpected")
+
+
+def gone_back(report: Status) -> bool:
+    """The job went back to a checkpoint, and none has been saved yet from beyond where it had diverged.
+
+    Until then the job could come to the same point again and lose the same work.
+    """
+    saved = report.checkpoint.updates if report.checkpoint else 0
+    return report.rollbacks > 0 and saved <= report.diverged_at
 
 
 def _children(o: Observed) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Condition, Role
-from asgd_operator.plan import deadlines, failing, success, suspend
+from asgd_operator.plan import deadlines, failing, queueing, success, suspend
 from asgd_operator.plan.coming import coming, unready
 from asgd_operator.plan.conditions import Judgement
 from asgd_operator.plan.degraded import degraded, saving, unread
@@ -65,6 +65,8 @@ def servers(o: Observed, spec: JobSpec) -> Judgement:
     shards = spec.parameter_server.shards
     if o.servers_ready:
         return Judgement(kind, True, "AllReady")
+    if o.waits_in_queue and not o.launched:
+        return Judgement(kind, False, "Queued", "Parameter servers start when the queue lets the workers go.")
     ready = o.servers.ready if o.servers else 0
     waits = _replaced(o.servers) or unready(o, Role.SERVER) or coming(o, Role.SERVER, o.servers)
     plain = ("Restoring" if o.launched else "Starting", waits)
@@ -78,12 +80,11 @@ def workers(o: Observed, spec: JobSpec) -> Judgement:
     kind = Condition.WORKERS_READY
     if spec.run_policy.suspend:
         return Judgement(kind, False, "Suspended")
-    if not o.launched or o.workers is None:
+    if o.waits_in_queue:
+        return Judgement(kind, False, "Queued", queueing.sentence(o))
+    if o.workers is None or not (o.launched or o.queued) or o.workers.deleting:
         waits = "Workers start when all parameter servers are ready."
         sentence = _replaced(o.workers) or ("Workers are being started." if o.servers_ready else waits)
-        return Judgement(kind, False, "NotStarted", sentence)
-    if o.queued and o.workers.suspended:
-        sentence = f"Queue {spec.scheduling.queue_name} has not let the workers start yet."
         return Judgement(kind, False, "NotStarted", sentence)
     if o.enough_workers:
         return Judgement(kind, True, "EnoughReady")
@@ -103,6 +104,8 @@ def running(o: Observed, spec: JobSpec, verdict: Verdict | None) -> Judgement:
         return Judgement(kind, False, "Suspended")
     if success.completing(o):
         return Judgement(kind, False, "Completing", _completing(o))
+    if o.waits_in_queue:
+        return Judgement(kind, False, "Queued")
     if not o.launched or not o.servers_ready:
         return Judgement(kind, False, "WaitingForParameterServers")
     if not o.enough_workers:

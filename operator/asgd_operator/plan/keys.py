@@ -27,7 +27,8 @@ def step(o: Observed) -> Step:
 def due(o: Observed, secret: Wanted) -> bool:
     """Whether the Secret is to be there before what comes next. Making it again is no harm while it is there."""
     starts = o.servers is None or (o.servers.replicas == 0 and unheld(o))
-    return secret.kind == "Secret" and starts
+    waits = o.waits_in_queue and o.workers is not None
+    return secret.kind == "Secret" and starts and not waits
 
 
 def unheld(o: Observed) -> bool:

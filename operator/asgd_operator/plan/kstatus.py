@@ -14,7 +14,7 @@ from asgd_operator.plan import times
 from asgd_operator.plan.model import Observed
 
 STALLED, RECONCILING = KSTATUS
-_COMING = {Phase.STARTING, Phase.RECOVERING, Phase.WAITING_FOR_WORKERS, Phase.SUSPENDING}
+_COMING = {Phase.QUEUED, Phase.STARTING, Phase.RECOVERING, Phase.WAITING_FOR_WORKERS, Phase.SUSPENDING}
 _OVER = {Phase.FAILED, Phase.INVALID}
 
 

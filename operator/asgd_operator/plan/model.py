@@ -146,6 +146,8 @@ class Pod:
     unschedulable: bool = False
     unscheduled: str = ""
     """The scheduler's sentence about that."""
+    gated: bool = False
+    """Not to be scheduled yet: a queue has not let it go."""
     disrupted: bool = False
     """Evicted, preempted, or deleted with its node: no fault of its own."""
 
@@ -233,6 +235,8 @@ class Observed:
     """{(kind, name) of a child that is to be made: why it cannot be}: an object of somebody else has the name."""
     healed: Mapping[tuple[str, str], Healed] = field(default_factory=dict)
     """By (kind, name) of the child."""
+    queue_says: Mapping[str, str] = field(default_factory=dict)
+    """{UID of a Job: why its queue does not let its pods go}, as far as `queueing.puzzling` asked for it."""
 
     def wanted_at(self, stage: str) -> tuple[Wanted, ...]:
         return tuple(item for item in self.wanted if item.stage == stage)
@@ -265,18 +269,28 @@ class Observed:
         return self.spec is not None and bool(self.spec.scheduling.queue_name)
 
     @property
+    def waits_in_queue(self) -> bool:
+        """A queue has not let the workers go yet, or has taken them back."""
+        job = self.workers
+        held = job is None or (job.suspended and not (job.deleting or job.finished))
+        return self.queued and held
+
+    @property
     def started(self) -> bool:
         """There are servers, or workers that have been let go."""
         return self.launched or (self.servers is not None and self.servers.replicas > 0)
 
     @property
     def launched(self) -> bool:
-        """Workers have been let go since the last start, so the servers were all ready once."""
-        return (
-            self.workers is not None
-            and not self.workers.deleting
-            and (self.queued or not self.workers.suspended)
-        )
+        """Workers have been let go since the last start, and the servers were all ready once."""
+        job = self.workers
+        if job is None or job.deleting:
+            return False
+        if not self.queued:
+            return not job.suspended
+        # NB: a queue lets workers go before there are servers, and takes them back while these stay.
+        once = "runningTime" in self.status or self.holds(Condition.SERVERS_READY)
+        return self.servers_ready or (once and self.servers is not None and self.servers.replicas > 0)
 
     @property
     def servers_ready(self) -> bool:

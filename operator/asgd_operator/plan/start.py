@@ -1,13 +1,13 @@
 """Start and resume: supporting objects, then servers, and workers only when every server is ready.
 
-GPUs are asked for by workers, so a job whose servers wait for room never holds any. Workloads of a running
-job are left as they are, whatever this version would render today; only a stopped one whose frozen fields
-were edited is removed, and made anew when it is really gone.
+GPUs are asked for by workers, so a job whose servers wait for room never holds any. In a queue it is the other way
+round: see `queueing`. Workloads of a running job are left as they are, whatever this version would render today; only
+a stopped one whose frozen fields were edited is removed, and made anew when it is really gone.
 """
 
 from __future__ import annotations
 
-from asgd_operator.constants import EventReason
+from asgd_operator.constants import Condition, EventReason
 from asgd_operator.plan import keys, success
 from asgd_operator.plan.actions import Action, Apply, ApplyLive, CreateOnce, Delete, Event, Step
 from asgd_operator.plan.model import BatchJob, Observed, ServerSet, Wanted
@@ -22,9 +22,15 @@ def step(o: Observed) -> Step:
     if stale:
         return Step(tuple(stale))
     events: list[Event] = []
-    actions = [*_supports(o), *_servers(o, events)]
-    if o.servers_ready:
-        actions += [*_workers(o), *_evaluator(o)]
+    actions = _supports(o)
+    if o.queued:
+        actions += _workers(o)
+    if not o.waits_in_queue:
+        actions += _servers(o, events)
+    if o.servers_ready and not o.queued:
+        actions += _workers(o)
+    if o.servers_ready and not o.waits_in_queue:
+        actions += _evaluator(o)
     return Step(tuple(actions), tuple(events))
 
 
@@ -49,7 +55,8 @@ def _supports(o: Observed) -> list[Action]:
             # NB: never applied over existing keys, or pods of two times would not understand each other.
             found += [CreateOnce(wanted)] if keys.due(o, wanted) else []
         elif wanted.once:
-            found += _made(o, wanted) if o.servers is None else []
+            first = o.servers is None and o.workers is None
+            found += _made(o, wanted) if first or (wanted.kind == "PodGroup" and _edited(o)) else []
         elif _needed(o, wanted):
             child = o.child(wanted.kind, wanted.name)
             found += [Apply(wanted, child.uid)] if child is not None else _made(o, wanted)
@@ -61,11 +68,21 @@ def _made(o: Observed, wanted: Wanted) -> list[Action]:
     return [] if (wanted.kind, wanted.name) in o.taken else [Apply(wanted)]
 
 
+def _edited(o: Observed) -> bool:
+    """NB: a group that asks for more workers than there are keeps a worker that is started again from any node."""
+    return bool(o.condition(Condition.ACCEPTED).get("observedGeneration") != o.generation)
+
+
 def _needed(o: Observed, wanted: Wanted) -> bool:
+    return o.child(wanted.kind, wanted.name) is None or changed(o, wanted)
+
+
+def changed(o: Observed, wanted: Wanted) -> bool:
+    """A support is there, and is to be applied anew."""
     child = o.child(wanted.kind, wanted.name)
-    if child is None:
-        return True
-    return not wanted.immutable and not child.deleting and child.rendered_hash != wanted.rendered_hash
+    if child is None or wanted.immutable or child.deleting:
+        return False
+    return child.rendered_hash != wanted.rendered_hash
 
 
 def pinned(o: Observed) -> bool:

@@ -68,6 +68,8 @@ def phase(o: Observed, verdict: Verdict | None) -> Phase:
         return Phase.SUSPENDED if suspend.stopped(o) else Phase.SUSPENDING
     if success.completing(o):
         return Phase.COMPLETING
+    if o.waits_in_queue:
+        return Phase.QUEUED
     if not o.servers_ready or not o.launched:
         return Phase.RECOVERING if o.launched else Phase.STARTING
     if not o.enough_workers:
@@ -87,6 +89,9 @@ def _times(o: Observed, verdict: Verdict | None) -> dict[str, Any]:
         return _kept(o, "startTime", "runningTime")
     if o.spec is None or (o.spec.run_policy.suspend and suspend.stopped(o)):
         return {}
+    waits = o.waits_in_queue and o.workers_stopped
+    if waits and verdict is None and not success.completing(o):
+        return {}  # as of a Kubernetes Job: time in a queue is none in which it ran
     found = _kept(o, "startTime", "runningTime")
     if o.problem is None and not o.spec.run_policy.suspend:
         found = {"startTime": now} | found

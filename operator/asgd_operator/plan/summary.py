@@ -17,6 +17,7 @@ _EXPLAINS = {
     Phase.SUSPENDING: Condition.SUSPENDED,
     Phase.SUSPENDED: Condition.SUSPENDED,
     Phase.COMPLETING: Condition.RUNNING,
+    Phase.QUEUED: Condition.WORKERS_READY,
     Phase.STARTING: Condition.SERVERS_READY,
     Phase.RECOVERING: Condition.SERVERS_READY,
     Phase.WAITING_FOR_WORKERS: Condition.WORKERS_READY,

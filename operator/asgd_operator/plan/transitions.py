@@ -82,6 +82,7 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
     if o.holds(Condition.WORKERS_READY) and after["phase"] == Phase.WAITING_FOR_WORKERS:
         message = _find(after, Condition.WORKERS_READY).get("message", "")
         yield Event(Reason.BELOW_MINIMUM, message, warning=True)
+    yield from _queue(o, after)
     rejected = after.get("training", {}).get("rejectedWorkers", [])
     if fresh := sorted({*rejected} - {*o.status.get("training", {}).get("rejectedWorkers", [])}):
         yield Event(Reason.WORKER_REJECTED, degraded.rejected(fresh), warning=True)
@@ -95,6 +96,16 @@ def _training(o: Observed, after: Status) -> Iterator[Event]:
         yield Event(reason, now["message"], warning=True)
 
 
+def _queue(o: Observed, after: Status) -> Iterator[Event]:
+    now, before = after["phase"], o.status.get("phase")
+    if now == Phase.QUEUED and before != Phase.QUEUED:
+        back = "runningTime" in o.status
+        yield Event(Reason.QUEUED, _find(after, Condition.WORKERS_READY).get("message", ""), warning=back)
+    if before == Phase.QUEUED and now in _LET_GO and o.spec is not None:
+        yield Event(Reason.ADMITTED, f"Queue {o.spec.scheduling.queue_name} lets the workers start.")
+
+
+_LET_GO = frozenset({Phase.STARTING, Phase.RECOVERING, Phase.WAITING_FOR_WORKERS, Phase.RUNNING})
 _NOTICES = {
     "worker": Reason.WORKER_HUNG,
     "evaluator": Reason.EVALUATOR_HUNG,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from asgd.errors import UserError
 from asgd.spec.environment import HASH_SEED, Env
+from asgd.tracing import settings
 from asgd_operator import constants as c
 from asgd_operator.constants import Role
 from asgd_operator.render import names
@@ -46,6 +47,7 @@ def environment(scope: Scope, role: Role) -> list[Manifest]:
         {"name": "HOME", "value": "/tmp"},
         {"name": "USER", "value": "asgd"},
         *({"name": name, "value": value} for name, value in HASH_SEED.items()),
+        *(_tracing(scope) if role is not Role.EVALUATOR else ()),
     ]
 
 
@@ -99,6 +101,20 @@ def checkpoint_dir(scope: Scope) -> str | None:
             "use an absolute path such as file:///checkpoints, or remove the volume"
         )
     return None
+
+
+def _tracing(scope: Scope) -> list[Manifest]:
+    """OpenTelemetry's own variables: a user's pod template may say otherwise."""
+    told = scope.settings.tracing
+    if not told.endpoint:
+        return []
+    values = {
+        settings.ENDPOINTS[-1]: told.endpoint,
+        settings.SAMPLER: f"parentbased_{settings.RATIO}",
+        settings.SAMPLER_ARG: f"{told.exchanges:g}",
+        "OTEL_RESOURCE_ATTRIBUTES": f"k8s.namespace.name={scope.owner.namespace}",
+    }
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def _server(scope: Scope) -> dict[Env, str]:

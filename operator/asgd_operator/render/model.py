@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from asgd.spec.types import Job, JobSpec
+from asgd.tracing.opening import EXCHANGES
 from asgd_operator import constants as c
 
 Manifest = dict[str, Any]
@@ -50,6 +51,15 @@ class Peer(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     pod_labels: dict[str, str] = {}
 
 
+class Tracing(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """Where servers and workers of jobs send spans of their exchanges (docs/how-to/tracing.md)."""
+
+    endpoint: str = ""
+    """Base URL of a collector that takes OTLP over HTTP; empty: nowhere."""
+    exchanges: Annotated[float, Meta(ge=0, le=1)] = EXCHANGES
+    """Share of the exchanges that is traced."""
+
+
 class Settings(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     """What an installation decides for all of its jobs."""
 
@@ -64,6 +74,7 @@ class Settings(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     prometheus: Peer = Peer(pod_labels={"app.kubernetes.io/name": "prometheus"})
     page: bool = True
     """A container beside each job's shard 0 that serves its page, where the job does not say."""
+    tracing: Tracing = Tracing()
     pod_monitor: bool = False
     """One PodMonitor a job; needs the Prometheus operator's CRDs."""
     pod_monitor_labels: dict[str, str] = {}

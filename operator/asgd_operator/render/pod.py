@@ -14,7 +14,7 @@ from asgd.errors import UserError
 from asgd.spec.types import Devices
 from asgd_operator import constants as c
 from asgd_operator.constants import Role
-from asgd_operator.render import env, object_meta
+from asgd_operator.render import env, gang, object_meta
 from asgd_operator.render.merge import merge
 from asgd_operator.render.model import Manifest, Scope
 
@@ -119,7 +119,7 @@ def _spec(scope: Scope, plan: PodPlan) -> Manifest:
         **plan.extra,
     }
     optional = {
-        "schedulerName": scope.spec.scheduling.scheduler_name,
+        "schedulerName": gang.scheduler(scope),
         "priorityClassName": plan.priority_class,
         "imagePullSecrets": [{"name": name} for name in scope.settings.image_pull_secrets],
     }

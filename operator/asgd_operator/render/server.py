@@ -50,7 +50,7 @@ def servers(scope: Scope, replicas: int) -> Manifest:
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": object_meta.metadata(scope, name, Role.SERVER, object_meta.queue_labels(scope)),
+        "metadata": object_meta.metadata(scope, name, Role.SERVER),
         "spec": {
             "replicas": replicas,
             "serviceName": name,

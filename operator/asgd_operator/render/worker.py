@@ -31,7 +31,7 @@ PROBES: Manifest = {
 
 
 def workers(scope: Scope, replicas: int, suspended: bool) -> Manifest:
-    """The Job of all workers. `spec.suspend` is Kueue's when the job names a queue, and then not rendered."""
+    """The Job of all workers."""
     name = names.child(scope.owner.name, Role.WORKER)
     metadata = object_meta.metadata(scope, name, Role.WORKER, object_meta.queue_labels(scope))
     if scope.spec.scheduling.queue_name:
@@ -50,8 +50,11 @@ def workers(scope: Scope, replicas: int, suspended: bool) -> Manifest:
 
 
 def suspension(scope: Scope, suspended: bool) -> Manifest:
-    """`spec.suspend` of a Job, unless a queue owns it."""
-    return {} if scope.spec.scheduling.queue_name else {"suspend": suspended}
+    """`spec.suspend` of a Job as it is made; a queue changes its own.
+
+    NB: also where Kueue is away or does not manage the namespace, a job that names a queue starts nothing.
+    """
+    return {"suspend": suspended or bool(scope.spec.scheduling.queue_name)}
 
 
 def failure_policy(scope: Scope) -> Manifest:

@@ -154,15 +154,31 @@ MADE = (
     ),
     Row(
         workers(
-            "NotStarted",
-            "Queue team-a has not let the workers start yet.",
+            "Queued",
+            "Queue team-a has not let the workers start yet: insufficient quota for cpu in flavor any.",
             spec={"scheduling": {"queueName": "team-a"}},
         ),
         "waiting in a queue",
         K.QUEUE,
         "scheduling.queueName",
-        ("queue team-a",),
+        ("queue team-a", "insufficient quota for cpu in flavor any"),
         ("team-a",),
+    ),
+    Row(
+        facts(
+            condition(
+                "Accepted",
+                "QueueNotFound",
+                "spec.scheduling.queueName: this cluster has no Kueue, so nobody would let the workers start;"
+                " install it, or name no queue.",
+                False,
+            )
+        ),
+        N,
+        K.QUEUE,
+        "scheduling.queueName",
+        ("no Kueue",),
+        ("Install Kueue",),
     ),
     Row(pulled(GONE), N, K.NO_IMAGE, "image", ("not found",), ("Mend spec.image", "push the image hub/me:1")),
     Row(

@@ -260,3 +260,17 @@ def test_the_client_starts_without_torch_and_without_the_cluster_client() -> Non
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "[]\n"
+
+
+def test_what_needs_no_cluster_needs_no_kubeconfig(tmp_path: Path, capsys: Printed) -> None:
+    def nowhere(**_: Any) -> Any:
+        raise AssertionError("a cluster was asked for")
+
+    file = tmp_path / "train.py"
+    file.write_text("def task():\n    pass\n")
+    assert main(["submit", str(file), "--dry-run=client", "-o", "name"], nowhere) == 0
+    assert capsys.readouterr().out == "asgdjob.asgd.dev/train\n"
+    assert main(["validate", str(file), "--offline"], nowhere) == 0
+    assert capsys.readouterr().out == f"{file}: ok (train)\n"
+    with pytest.raises(AssertionError, match="a cluster was asked for"):
+        main(["submit", str(file), "--dry-run=server"], nowhere)

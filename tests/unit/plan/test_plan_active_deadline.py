@@ -31,14 +31,9 @@ PHASES: dict[str, tuple[str, Callable[[], Scene]]] = {
         "Starting",
         lambda: unschedulable(limited().with_supports().with_servers(ready=0)),
     ),
-    "in a queue": (
-        "WaitingForWorkers",
-        lambda: (
-            limited(scheduling={"queueName": "gpu"})
-            .with_supports()
-            .with_servers()
-            .with_workers(ready=0, suspended=True)
-        ),
+    "let go by a queue": (
+        "Starting",
+        lambda: limited(scheduling={"queueName": "gpu"}).with_supports().with_workers(ready=0),
     ),
     "workers starting": (
         "WaitingForWorkers",

@@ -22,13 +22,6 @@ def test_the_startup_deadline_says_what_was_missing() -> None:
     assert found["message"].endswith(says)
 
 
-def test_waiting_in_a_queue_is_not_starting() -> None:
-    queued = make_job().having(scheduling={"queueName": "gpu"}).with_supports().with_servers().written()
-    waiting = queued.with_workers(ready=0, suspended=True).after(5000)
-    assert condition(waiting.plan(), Condition.FAILED)["status"] == "False"
-    assert condition(waiting.with_workers(ready=0).plan(), Condition.FAILED)["status"] == "True"
-
-
 def test_the_startup_deadline_is_over_once_training_began() -> None:
     later = make_job().running().after(5000).with_report(updates=10_000)
     assert condition(later.plan(), Condition.FAILED)["status"] == "False"

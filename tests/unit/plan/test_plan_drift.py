@@ -137,5 +137,5 @@ def test_a_name_that_something_else_has_is_not_applied_over() -> None:
 
 def test_what_is_applied_to_a_child_that_is_there_names_its_uid() -> None:
     edited = make_job().running().having(stopAfter={"epochs": 3}).edited()
-    (action,) = edited.actions()
+    action, _ = edited.actions()
     assert isinstance(action, Apply) and action.uid == "u-ConfigMap"

@@ -1,14 +1,14 @@
 """Scaling a running job: one write, of two numbers."""
 
 from asgd_operator.constants import Condition
-from asgd_operator.plan.actions import Apply, ApplyLive
+from asgd_operator.plan.actions import Annotate, Apply, ApplyLive
 from tests.unit.plan.builders import condition, make_job, told
 
 
 def test_an_edit_of_replicas_changes_only_the_size_of_the_job() -> None:
     for size, event in ((9, "WorkersScaledUp"), (2, "WorkersScaledDown")):
         scene = make_job().running().workers(size).edited()
-        workloads = [action for action in scene.actions() if not isinstance(action, Apply)]
+        workloads = [action for action in scene.actions() if not isinstance(action, Apply | Annotate)]
         assert workloads == [
             ApplyLive(
                 "Job", "x-worker", "u-workers", {"parallelism": size, "completions": size, "suspend": False}

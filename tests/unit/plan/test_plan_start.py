@@ -41,9 +41,10 @@ def test_a_lost_service_is_made_again() -> None:
 
 def test_an_edit_of_the_target_reaches_the_servers_by_one_config_map() -> None:
     edited = make_job().running().having(stopAfter={"epochs": 3}).edited()
-    (action,) = edited.actions()
+    action, _ = edited.actions()
     assert isinstance(action, Apply)
     assert action.child.name == "x-live"
+    assert names(edited.actions()) == ["Apply ConfigMap", "Annotate x-server-0"]
 
 
 def test_a_running_job_keeps_its_workloads_when_this_version_renders_them_otherwise() -> None:
@@ -99,12 +100,6 @@ def test_the_config_of_former_frozen_fields_goes_when_nothing_reads_it() -> None
     assert scene.actions() == (Delete("ConfigMap", "x-spec-old", "u-old"),)
 
 
-def test_kueue_keeps_its_hands_on_the_start_of_a_queued_job() -> None:
-    queued = make_job().having(scheduling={"queueName": "gpu"}).with_supports().with_servers()
-    waiting = queued.with_workers(ready=0, suspended=True).with_evaluator()
-    assert waiting.actions() == ()
-
-
 def test_other_devices_of_the_evaluator_replace_the_evaluator_alone() -> None:
     edited = make_job().running().having(evaluation={"devices": {"count": 1}})
     assert Delete("Job", "x-evaluator", "u-eval") in edited.actions()
@@ -125,3 +120,14 @@ def test_an_edit_that_was_never_seen_suspended_leaves_running_servers_alone_and_
     edited = make_job().running().with_report(updates=1).shards(3)
     assert not any("StatefulSet" in name or "Job" in name for name in names(edited.actions()))
     assert condition(edited.plan(), Condition.DEGRADED)["reason"] == "Outdated"
+
+
+def test_a_gang_follows_an_edit_of_the_least_number_of_workers() -> None:
+    """Its PodGroup would keep a worker that is started again from any node while there are fewer than it asks for."""
+    running = make_job().having(scheduling={"gang": {}}).workers(4, minimum=3).running()
+    assert running.actions() == ()
+    fewer = running.workers(2, minimum=1).edited()
+    (group,) = (item.child for item in fewer.actions() if isinstance(item, Apply) and item.child.once)
+    assert (group.kind, group.manifest["spec"]["minMember"]) == ("PodGroup", 1)
+    done = fewer.with_workers().with_supports().written()
+    assert done.actions() == (), "once for each edit"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from asgd.spec.status import Notice
+from asgd.spec.status import CheckpointView, Notice
 from asgd_operator.constants import Condition
 from tests.unit.plan.builders import condition, make_job
 
@@ -88,6 +88,18 @@ def test_a_job_that_went_back_to_a_checkpoint_says_so_in_its_status_a_condition_
     assert [(event.reason, event.message) for event in plan.events] == [("RolledBack", f"I{why[1:]}.")]
     training = plan.status["training"]
     assert (training["rollbacks"], training["rateFactor"]) == (1, 0.5)
+
+
+def test_a_job_that_went_back_is_as_expected_again_when_it_has_saved_what_lies_beyond() -> None:
+    told = {"rollbacks": 1, "rollback_detail": "it went back", "diverged_at": 9}
+    scene = make_job().running().with_report(updates=5, **told).written()
+    reasons = []
+    for saved in (5, 9, 10):
+        view = CheckpointView(updates=saved, seconds_ago=1.0)
+        scene = scene.after(60).with_report(updates=saved + 5, checkpoint=view, **told).written()
+        reasons.append(next(c for c in scene.seen.status["conditions"] if c["type"] == "Degraded")["reason"])
+    assert reasons == ["RolledBack", "RolledBack", "AsExpected"]
+    assert scene.seen.status["training"]["rollbacks"] == 1
 
 
 def test_the_job_is_as_expected_again_when_no_push_was_refused_lately_and_the_counts_remain() -> None:

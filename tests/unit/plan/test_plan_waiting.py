@@ -52,15 +52,6 @@ def test_a_job_refused_before_its_start_holds_nothing_and_may_wait() -> None:
     assert found.requeue_after == 30
 
 
-def test_a_job_in_a_queue_says_so() -> None:
-    queued = make_job().having(scheduling={"queueName": "gpu"}).with_supports().with_servers().written()
-    found = condition(queued.with_workers(ready=0, suspended=True).plan(), Condition.WORKERS_READY)
-    assert (found["reason"], found["message"]) == (
-        "NotStarted",
-        "Queue gpu has not let the workers start yet.",
-    )
-
-
 # A deletion that a frozen edit asked for.
 def test_servers_that_are_removed_for_an_edit_are_named_and_bounded_by_the_startup_deadline() -> None:
     edited = make_job().stopped().shards(3).suspended(False).written()

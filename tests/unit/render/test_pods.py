@@ -100,11 +100,12 @@ def test_a_suspended_job_has_no_servers_and_suspended_jobs() -> None:
     assert made.workers["spec"]["suspend"] is made.evaluator["spec"]["suspend"] is True
 
 
-def test_a_queue_owns_suspend_and_gets_every_workload() -> None:
+def test_a_queue_gets_the_jobs_which_wait_from_the_first_moment_and_not_the_servers() -> None:
     made = rendered("scheduling.queueName=team-a")
-    for workload in (made.servers, made.workers, made.evaluator):
+    for workload in (made.workers, made.evaluator):
         assert workload["metadata"]["labels"][QUEUE_LABEL] == "team-a"
-        assert "suspend" not in workload["spec"]
+        assert workload["spec"]["suspend"] is True
+    assert QUEUE_LABEL not in made.servers["metadata"]["labels"]
     assert made.workers["metadata"]["annotations"]["kueue.x-k8s.io/elastic-job"] == "true"
 
 
@@ -121,6 +122,9 @@ def test_volcano_gets_its_own_kind_of_group() -> None:
     assert made.gang is not None and made.gang["apiVersion"] == "scheduling.volcano.sh/v1beta1"
     annotations = made.workers["spec"]["template"]["metadata"]["annotations"]
     assert annotations["scheduling.k8s.io/group-name"] == "digits-worker"
+    assert pod(made.workers)["schedulerName"] == pod(made.servers)["schedulerName"] == "volcano"
+    own = rendered("scheduling={schedulerName: mine, gang: {provider: volcano}}")
+    assert pod(own.workers)["schedulerName"] == "mine"
 
 
 @pytest.mark.parametrize(

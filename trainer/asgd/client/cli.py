@@ -17,6 +17,7 @@ from asgd.client.commands import changing, getting, looking, opening, sending, s
 from asgd.client.commands.base import common
 from asgd.client.commands.explaining import add_commands as add_explain
 from asgd.errors import AsgdError
+from asgd.standing import folder_gone
 
 Connect = Callable[..., Access]
 _PROG = "kubectl asgd"
@@ -51,8 +52,15 @@ def main(argv: Sequence[str] | None = None, connect: Connect = connect_to) -> in
     try:
         arguments = parser().parse_args(settled(sys.argv[1:] if argv is None else argv))
         offline = getattr(arguments, "offline", None)
-        code: int = offline(arguments) if offline else arguments.run(_access(arguments, connect), arguments)
+        code: int | None = offline(arguments) if offline else None
+        if code is None:
+            code = arguments.run(_access(arguments, connect), arguments)
         return code
+    except FileNotFoundError:
+        if not (gone := folder_gone()):
+            raise
+        print(f"error: {gone}", file=sys.stderr)
+        return exitcodes.USER_ERROR
     except AsgdError as error:
         print(_sentence(error), file=sys.stderr)
         return error.exit_code

@@ -22,6 +22,7 @@ _UNSEEN_SECONDS = 10.0
 _QUIET = ("AsExpected", "FewerThanDesired", "MetricsUnavailable")
 """Reasons of Degraded that pass by themselves while a job starts, grows or ends."""
 WORDS = {
+    "Queued": "waits in its queue",
     "Starting": "starts",
     "Recovering": "waits for servers that come back",
     "WaitingForWorkers": "waits for workers",

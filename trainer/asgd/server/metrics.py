@@ -13,6 +13,7 @@ from asgd.server import job_metrics
 from asgd.server.core import ServerCore
 from asgd.server.shard import Shard
 from asgd.server.traffic import SECONDS_BUCKETS, Traffic
+from asgd.tracing.counted import Counted, spans_metric
 
 _REASONS = ("stale", "nonfinite", "outlier", "rollback", "norm")
 """Shown also while there is none; strategies and rounds have more."""
@@ -20,15 +21,15 @@ STALENESS_BUCKETS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 """Beside the job's own bound: 4 updates a worker (HighStaleness) still lie within for 500 workers."""
 
 
-def of_server(core: ServerCore) -> Iterator[Metric]:
+def of_server(core: ServerCore, spans: Counted | None = None) -> Iterator[Metric]:
     """What a scrape of this server finds: its own figures, and on shard 0 the job's."""
-    yield from collect(core.shard, core.traffic, len(core.parked))
+    yield from collect(core.shard, core.traffic, len(core.parked), spans)
     primary = core.primary
     if primary and primary.told:
         yield from job_metrics.collect(primary.told, primary.coordinator.spec)
 
 
-def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
+def collect(shard: Shard, traffic: Traffic, parked: int, spans: Counted | None = None) -> Iterator[Metric]:
     """All metrics of one shard at this moment."""
     state = shard.state
     yield _counter("updates", "Pushes accepted by this shard.", state.version)
@@ -83,6 +84,7 @@ def collect(shard: Shard, traffic: Traffic, parked: int) -> Iterator[Metric]:
         messages.add_metric([peer, reason], count)
     yield messages
     yield _strategy(shard)
+    yield spans_metric("asgd_server_spans", spans)
     yield build_info("asgd_server_build_info", "numpy")
 
 

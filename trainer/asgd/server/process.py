@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -15,6 +17,7 @@ from asgd.errors import ProtocolError, UserError
 from asgd.host.allocator import keep_freed_memory
 from asgd.host.available import available_bytes
 from asgd.host.env import ProcessConfig, read_config
+from asgd.host.say import say
 from asgd.record.shard import recorder
 from asgd.server.bulk import open_bulk
 from asgd.server.core import ServerCore
@@ -26,25 +29,34 @@ from asgd.server.saves.saver import Saver
 from asgd.server.saves.store import Store
 from asgd.server.saving import Restored, StoreFacts
 from asgd.server.service import Ports, Service
+from asgd.tracing.opening import open_spans
 from asgd.wire import control
+
+if TYPE_CHECKING:
+    from asgd.tracing.spans import Spans
 
 
 def main() -> int:
     """Runs one server as its environment says. Raises UserError, TryAgain, Fenced."""
     keep_freed_memory()
     config = read_config()
-    service = open_service(config)
-    while back := service.run():
-        service = open_service(config, back, service)
+    spans = open_spans("asgd-server", {"asgd.job": config.job.name, "asgd.shard": config.index}, say)
+    try:
+        service = open_service(config, spans=spans)
+        while back := service.run():
+            service = open_service(config, back, service, spans=spans)
+    finally:
+        if spans:
+            spans.close()
     return exitcodes.DONE
 
 
 def open_service(
-    config: ProcessConfig, back: Rollback | None = None, before: Service | None = None
-) -> Service:
+    config: ProcessConfig, back: Rollback | None = None, before: Service | None = None, *, spans: Spans | None = None
+) -> Service:  # fmt: skip
     """The server of shard `config.index`, listening. Raises UserError on a bad address or save, TryAgain.
 
-    With `back` it begins by going back to a save, in the place of the service `before`.
+    With `back` it begins by going back to a save, in the place of the service `before`. `spans`: it is traced.
     """
     spec = config.job.spec
     store = open_store(config.checkpoint) if config.checkpoint else None
@@ -70,7 +82,15 @@ def open_service(
     core.knowledge.room, core.knowledge.started = available_bytes(), (config.incarnation, time.monotonic())
     _restore(core, found)
     ports.saver = Saver(store) if store else None
-    return Service(config, core, ports, before)
+    return _made(spans)(config, core, ports, before)
+
+
+def _made(spans: Spans | None) -> Callable[..., Service]:
+    if spans is None:
+        return Service
+    from asgd.server.traced import TracedService  # its library is loaded by those alone who are traced
+
+    return partial(TracedService, spans=spans)
 
 
 def _open_ports(config: ProcessConfig) -> Ports:

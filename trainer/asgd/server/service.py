@@ -31,6 +31,7 @@ from asgd.server.rollback import Rollback
 from asgd.server.saves.in_memory import Memory
 from asgd.server.saves.saver import Saver
 from asgd.spec.live import merge
+from asgd.tracing.counted import Counted
 from asgd.wire import control
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Welcome, decode, encode
 
@@ -60,6 +61,8 @@ class Service(Dispatch):
     """Drives `core` by `ports`. `before`: the service of this process in whose place it serves, which has ended."""
 
     now = staticmethod(time.monotonic)
+    spans: Counted | None = None
+    """Where this process is traced (`TracedService`)."""
 
     def __init__(
         self, config: ProcessConfig, core: ServerCore, ports: Ports, before: Service | None = None
@@ -81,7 +84,7 @@ class Service(Dispatch):
     def _views(self) -> Views:
         core = self.core
         return Views(
-            collect=lambda: metrics.of_server(core),
+            collect=lambda: metrics.of_server(core, self.spans),
             status=lambda: core.primary.status_json if core.primary else b"{}",
             ready=lambda: True,
         )

@@ -140,6 +140,7 @@ def _rollbacks(coordinator: Coordinator) -> dict[str, Any]:
     return {
         "rollbacks": coordinator.rollbacks,
         "rollback_detail": coordinator.rollback_detail,
+        "diverged_at": coordinator.diverged_at,
         "rate_factor": rate_factor(coordinator.spec, coordinator.rollbacks),
     }
 

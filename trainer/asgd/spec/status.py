@@ -262,6 +262,8 @@ class Totals(Struct, rename="camel", frozen=True, kw_only=True):
     """How often the job diverged and has gone back to a checkpoint (`onDivergence: Rollback`)."""
     rollback_detail: str = ""
     """Why it did so last, whose pushes it were, and where it goes on from, in a sentence without a full stop."""
+    diverged_at: int = 0
+    """The update at which it had diverged before it went back last."""
     rate_factor: float = 1.0
     """What rollbacks have left of `optimizer.learningRate`, as a factor."""
     suspects: list[int] = []

@@ -303,7 +303,7 @@ class RunPolicy(Spec, frozen=True):
 
 
 class Gang(Spec, frozen=True):
-    """Servers and the least workers start together or not at all."""
+    """The least workers find nodes together or not at all."""
 
     provider: str = "coscheduling"
     timeout_seconds: int = 300

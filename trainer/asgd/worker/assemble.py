@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -22,6 +24,7 @@ from asgd.record.worker import WorkerRecorder, recorder
 from asgd.spec.environment import Env
 from asgd.spec.types import JobSpec, Optimizer
 from asgd.task import Task
+from asgd.tracing.opening import open_spans
 from asgd.wire.reports import WorkerReport
 from asgd.worker.core import WorkerCore
 from asgd.worker.device.accelerator import Staging
@@ -42,6 +45,9 @@ from asgd.worker.sending.overlap import Overlap, worthwhile
 from asgd.worker.sending.patience import Patience
 from asgd.worker.task.probing import Probe
 from asgd.worker.wishes import Following, Observer
+
+if TYPE_CHECKING:
+    from asgd.tracing.spans import Spans
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,12 +165,14 @@ def assemble(
         own_loop=about.own_loop, rule=about.rule, edges=tuple(rule.edges),
         cuts=shard_cuts(spec, flat.layout, len(config.servers)),
     )  # fmt: skip
+    spans = open_spans("asgd-worker", {"asgd.job": config.job.name, "asgd.worker": config.index}, say)
     centre = open_centre(
         config.servers, config.keys, identity, spec.codec,
         split=halves(spec).pulls_wait, patience=patience,
-        lane=spec.exchange.lane, recorder=told,
+        lane=spec.exchange.lane, recorder=told, made=_made(spans),
     )  # fmt: skip
     meters = Meters(overlapped=overlaps(spec, rule))
+    meters.spans = spans
     meters.ways = lambda: centre.ways
     if os.environ.get(Env.PROFILE):
         from asgd.worker.profiling import profile_as_told  # not needed by others
@@ -183,6 +191,14 @@ def assemble(
     )
     heartbeat.report = lambda: _report(replica, buffers)
     return Assembled(replica, told, patience, noted)
+
+
+def _made(spans: Spans | None) -> Callable[..., Centre]:
+    if spans is None:
+        return Centre
+    from asgd.worker.sending.traced import TracedCentre  # its library is loaded by those alone who are traced
+
+    return partial(TracedCentre, spans=spans)
 
 
 def _staging(flat: Flat, centre: Centre) -> tuple[Staging, Staging]:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -14,12 +15,16 @@ from asgd.host.versions import build_info
 from asgd.spec.durations import Durations
 from asgd.spec.phases import COMPUTE, DATA, PUSH, WAIT
 from asgd.spec.status import WorkerTimes
+from asgd.tracing.counted import spans_metric
 from asgd.wire import limits
 from asgd.wire.reports import WorkerReport
 from asgd.worker.phases import Phases
 from asgd.worker.scalars import Scalars
 from asgd.worker.sending.headers import Outcome
 from asgd.worker.wishes import Observer
+
+if TYPE_CHECKING:
+    from asgd.tracing.spans import Spans
 
 _BUCKETS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 STAGES = ("data", "compute", "exchange", "wait")
@@ -57,6 +62,8 @@ class Meters(Observer):
         """What bulk to each shard goes over."""
         self.stepped: Callable[[], None] = lambda: None
         """Called after each step, in the thread that computes."""
+        self.spans: Spans | None = None
+        """Where this worker is traced."""
         self.mark: Callable[[str], AbstractContextManager[object]] = nullcontext
         """Around each stage, for a profiler to name it."""
         self._last = time.perf_counter()
@@ -163,6 +170,7 @@ class Meters(Observer):
             "asgd_worker_batches_dropped", "Batches left out: their loss or gradient was not finite.",
             value=self.batches_dropped,
         )  # fmt: skip
+        yield spans_metric("asgd_worker_spans", self.spans)
         yield build_info("asgd_worker_build_info", "torch")
 
     def _durations(self) -> Metric:

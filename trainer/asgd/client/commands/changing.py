@@ -45,7 +45,7 @@ def add_commands(commands: Commands) -> None:
         _stop,
         "end a job well, with what it has reached",
         "Ends a job well: workers finish their push, then come the last checkpoint and evaluation, and it is Complete.",
-        epilog="It sets stopAfter.updates to what is reached; the pods hear of it within a minute or so.",
+        epilog="It sets stopAfter.updates to what is reached; shard 0 hears of it within seconds.",
     )
     add_job(stop)
     _add_wait(stop, "until it is complete")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from asgd.client.access import Access
+from asgd.client.access import Access, Document
 from asgd.client.commands.base import Arguments, Commands, add, add_format, add_job, count, refuse
 from asgd.client.documents import keeps_checkpoints
 from asgd.client.packing import Packed, pack
@@ -46,6 +46,7 @@ def add_commands(commands: Commands) -> None:
         "--dry-run", choices=("none", "client", "server"), default="none", help="send nothing that stays"
     )
     add_format(submit, "json", "yaml", "name")
+    submit.set_defaults(offline=_submit_here)
 
     follow = add(commands, "follow", _follow, "show a job's progress until its end")
     add_job(follow)
@@ -61,6 +62,7 @@ def add_commands(commands: Commands) -> None:
     validate.add_argument(
         "--offline", dest="here", action="store_true", help="only here: no cluster is asked"
     )
+    validate.set_defaults(offline=_validate_here)
 
     render = add(commands, "render", _rendered, "print the objects that the operator would make of a job")
     _add_sources(render)
@@ -105,22 +107,22 @@ def kept_on(place: str) -> list[str]:
     return ["checkpoint.uri=file:///checkpoints", f"checkpoint.volume={{pvc: {place}}}"]
 
 
+def _submit_here(arguments: Arguments) -> int | None:
+    """What needs no cluster, and so no kubeconfig."""
+    if arguments.dry_run != "client":
+        return None
+    found = _packed_to_send(arguments)
+    namespace_for(found.document, getattr(arguments, "namespace", ""), "default")
+    _tell_made(found.document, arguments)
+    return 0
+
+
 def _submit(access: Access, arguments: Arguments) -> int:
-    found = packed(arguments)
-    _warn([*found.warnings, *_kept_nowhere(found)])
+    found = _packed_to_send(arguments)
     asked = getattr(arguments, "namespace", "")
     place = access.within(namespace_for(found.document, asked, access.namespace))
-    if arguments.dry_run == "client":
-        made = found.document
-    else:
-        made = send(place, found, dry_run=arguments.dry_run == "server")
-    if arguments.output == "name":
-        print(listing.full_name(made))
-    elif arguments.output:
-        print((listing.as_json if arguments.output == "json" else listing.as_yaml)([made], many=False))
-    else:
-        dry = {"client": " (dry run)", "server": " (server dry run)"}.get(arguments.dry_run, "")
-        print(f"{listing.full_name(made)} created{dry}")
+    made = send(place, found, dry_run=arguments.dry_run == "server")
+    _tell_made(made, arguments)
     if arguments.dry_run != "none":
         return 0
     name = made["metadata"]["name"]
@@ -131,18 +133,40 @@ def _submit(access: Access, arguments: Arguments) -> int:
     return 0
 
 
+def _packed_to_send(arguments: Arguments) -> Packed:
+    found = packed(arguments)
+    _warn([*found.warnings, *_kept_nowhere(found)])
+    return found
+
+
+def _tell_made(made: Document, arguments: Arguments) -> None:
+    if arguments.output == "name":
+        print(listing.full_name(made))
+    elif arguments.output:
+        print((listing.as_json if arguments.output == "json" else listing.as_yaml)([made], many=False))
+    else:
+        dry = {"client": " (dry run)", "server": " (server dry run)"}.get(arguments.dry_run, "")
+        print(f"{listing.full_name(made)} created{dry}")
+
+
 def _follow(access: Access, arguments: Arguments) -> int:
     access.job(arguments.name)
     return attend(access, arguments.name, logs=arguments.logs)
+
+
+def _validate_here(arguments: Arguments) -> int | None:
+    if not arguments.here:
+        return None
+    found = packed(arguments)
+    _warn(found.warnings)
+    print(f"{arguments.path}: ok ({found.document['metadata']['name']})")
+    return 0
 
 
 def _validate(access: Access, arguments: Arguments) -> int:
     found = packed(arguments)
     _warn(found.warnings)
     name = found.document["metadata"]["name"]
-    if arguments.here:
-        print(f"{arguments.path}: ok ({name})")
-        return 0
     place = access.within(
         namespace_for(found.document, getattr(arguments, "namespace", ""), access.namespace)
     )

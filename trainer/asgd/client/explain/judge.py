@@ -93,7 +93,7 @@ def _resting(facts: Facts) -> Iterator[Answer]:
         yield Verdict.DEGRADED if facts.holds("Running") else Verdict.NOT_RUNNING, refusals.job(facts)
     if facts.suspended:
         yield Verdict.SUSPENDED, hindered[1] if hindered else well.suspended(facts)
-    if facts.reason("WorkersReady") == "NotStarted" and facts.message("WorkersReady").startswith("Queue "):
+    if facts.reason("WorkersReady") == "Queued":
         yield Verdict.QUEUED, well.queued(facts)
 
 

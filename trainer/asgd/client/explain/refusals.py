@@ -106,6 +106,11 @@ def job(facts: Facts) -> Found:
             f"Create the ConfigMap {name} with the entrypoint's file, or mend {path or 'sourceFrom'}.",
             facts.kubectl("get", "configmaps"), path or "sourceFrom",
         )  # fmt: skip
+    if reason == "QueueNotFound":
+        return Found(
+            Kind.QUEUE, text, "Install Kueue, or take scheduling.queueName out of the job.",
+            "kubectl get crd clusterqueues.kueue.x-k8s.io", "scheduling.queueName",
+        )  # fmt: skip
     if reason == "NameTaken":
         return taken(facts, text)
     kind = Kind.INVALID_SPEC

@@ -60,10 +60,10 @@ def suspended(facts: Facts) -> Found:
 
 
 def queued(facts: Facts) -> Found:
-    """Of a job whose workers Kueue has not let go."""
+    """Of a job whose workers Kueue has not let go, or has taken back."""
     name = facts.at("scheduling.queueName")
     return Found(
-        Kind.QUEUE, f"queue {name} has not let its workers start yet",
+        Kind.QUEUE, clause(facts.message("WorkersReady")),
         f"Wait for its turn, or look at what the queue {name} is short of.",
         facts.kubectl("get", "workloads.kueue.x-k8s.io"), "scheduling.queueName",
     )  # fmt: skip

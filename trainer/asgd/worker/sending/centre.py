@@ -164,11 +164,12 @@ class Centre:
 def open_centre(
     servers: Sequence[str], keys: Keys | None, identity: PeerIdentity, codec: Codec, *,
     split: bool = False, patience: Patience | None = None, lane: str = "auto", recorder: WorkerRecorder | None = None,
+    made: Callable[..., Centre] = Centre,
 ) -> Centre:  # fmt: skip
     """Opens a lane to every shard. `split`: the strategy may hold pulls back (`ServerStrategy.pulls_wait`).
 
     `lane`: auto, or the only lane to ask for beside ZeroMQ (`spec.exchange.lane`). `patience`: 300 s of silence if
-    not given.
+    not given. `made`: what becomes of them.
     """
     context: zmq.Context[Any] = zmq.Context()
     told = recorder or WorkerRecorder()
@@ -179,7 +180,7 @@ def open_centre(
     shards = Shards.over(lanes, identity, codec, split=split, joins_chunks=not told.records)
     for way, channel in zip(lanes, shards.channels, strict=True):
         way.place = channel.place
-    return Centre(
+    return made(
         context, lanes, shards, identity, segment=segment, patience=patience or Patience(300.0),
         recorder=told,
     )  # fmt: skip

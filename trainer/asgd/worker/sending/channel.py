@@ -84,7 +84,7 @@ class Channel:
         """Chunks of the exchange under way."""
         self._ready: Callable[[int], bool] = at_once
         self._deadline = 0.0
-        self._requests = 0
+        self.requests = 0  # exchanges that were begun: the number of the newest one's pull
         self._scratch = np.empty(min(CHUNK, max(1, part.size)), np.float32)
         self._pull: F32 | None = None
         self._placed: memoryview | None = None
@@ -112,7 +112,7 @@ class Channel:
         self._next, self._done = 0, 0
         self._ready = ready
         self.outgoing.start(push, meta.part, meta.parts, self._count)
-        self._requests += 1
+        self.requests += 1
         self.taken = []
         self.verdict = ""
         self.busy = True
@@ -306,7 +306,7 @@ class Channel:
         held = self._mirror.state(chunk) if self._mirror else 0
         if not self.pushing:
             pull = Pull(
-                role=who.role, index=who.index, incarnation=who.incarnation, chunk=chunk, request=self._requests,
+                role=who.role, index=who.index, incarnation=who.incarnation, chunk=chunk, request=self.requests,
                 answer=codec.pull, held=held, of=meta.of, part=meta.part, parts=meta.parts,
             )  # fmt: skip
             self.lane.send(pull)
@@ -336,7 +336,7 @@ class Channel:
         """Whether this is the reply that comes next."""
         if message.term < self.term or not self.joined or not self.busy:
             return False
-        expected = self._meta.sequence if self.pushing else self._requests
+        expected = self._meta.sequence if self.pushing else self.requests
         # NB: pushes and pulls are numbered apart; a late answer to one may bear the other's number.
         next_one = message.sequence == expected and message.chunk == self._done
         return next_one and (message.verdict == "pulled") != self.pushing
