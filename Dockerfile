@@ -39,7 +39,8 @@ COPY trainer trainer
 COPY operator operator
 RUN /uv/bin/uv venv -q /opt/asgd \
  && /uv/bin/uv build -q --wheel --out-dir /dist \
- && /uv/bin/uv pip install -q --no-deps --no-index --find-links /dist --python /opt/asgd/bin/python --prefix /app asgd-operator
+ && /uv/bin/uv pip install -q --no-deps --python /opt/asgd/bin/python --prefix /app /dist/*.whl \
+ && cd /app/lib/python3*/site-packages/asgd_operator-*.dist-info && rm uv_cache.json && sed -i /uv_cache.json/d RECORD
 
 FROM builder AS slim-builder
 ARG SSL_CERT_FILE UV_DEFAULT_INDEX
