@@ -122,7 +122,8 @@ class Kubelet:
 
     def _end(self, path: str, pod: Object) -> None:
         """NB: a Job lets go of a pod only when it has failed or succeeded."""
-        if pod["status"]["phase"] not in ("Failed", "Succeeded"):
+        of_job = pod["metadata"]["ownerReferences"][0]["kind"] == "Job"
+        if of_job and pod["status"]["phase"] not in ("Failed", "Succeeded"):
             ended = {"exitCode": exitcodes.DRAINED, "finishedAt": "2026-01-01T00:00:00Z"}
             container = {"name": "asgd", "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
             states = [container | {"state": {"terminated": ended}}]
