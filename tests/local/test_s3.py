@@ -22,7 +22,10 @@ from asgd.server.saves.store import Store
 from tests.local.run import PATIENCE_SECONDS, Counting
 from tests.s3 import BUCKET, S3Server, s3_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a run and its resume, on a machine that may be busy
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]  # a run and its resume, on a machine that may be busy
 URI = f"s3://{BUCKET}/digits"
 
 
