@@ -288,7 +288,10 @@ def test_a_job_of_another_manager_is_left_alone(kubectl: Kubectl, running: Opera
     job.create(managedBy="kueue.x-k8s.io/multikueue")
     seen = running.passes()
     until(lambda: running.passes() > seen + 5, "the operator has gone round")
-    assert job.status == {} and job.list("configmaps")[0]["metadata"]["name"] == "kube-root-ca.crt"
+    assert (
+        job.status == {"observedGeneration": -1}
+        and job.list("configmaps")[0]["metadata"]["name"] == "kube-root-ca.crt"
+    )
 
 
 def test_a_job_is_deleted_when_its_time_to_live_is_over(kubectl: Kubectl, running: OperatorProcess) -> None:
