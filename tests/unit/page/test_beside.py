@@ -15,6 +15,7 @@ import zmq
 
 from asgd.errors import ProtocolError, TryAgain, UserError, VersionMismatch
 from asgd.page import asking, beside, record, serving
+from asgd.page.about import about_pods
 from asgd.page.asking import Beside
 from asgd.page.model import LATE_PAGE
 from asgd.page.serving import Door
@@ -318,3 +319,22 @@ def test_what_a_shard_tells_is_a_protocol_error_where_it_is_no_status() -> None:
 
     with pytest.raises(ProtocolError, match=r"^malformed status: "):
         status_of(Done(b'{"updates": []}'))
+
+
+@pytest.mark.parametrize(
+    ("workers", "command"),
+    [
+        ({}, "kubectl -n train scale asgdjob digits --replicas=8"),
+        (
+            {"autoscale": {"min": 1, "max": 4}},
+            "kubectl -n train patch asgdjob digits --type=merge -p "
+            """'{"spec":{"workers":{"autoscale":{"max":8}}}}'""",
+        ),
+    ],
+)
+def test_the_command_for_more_workers_is_one_that_the_api_server_takes(
+    workers: dict[str, Any], command: str
+) -> None:
+    document = JOB | {"spec": {"entrypoint": "asgd.examples.digits:task", "workers": workers}}
+    about = about_pods(job_from_json(json.dumps(document).encode()), "uid-1", "")
+    assert about.commands["workers"] == command

@@ -30,7 +30,7 @@ def about_pods(job: Job, run: str, text: str) -> About:
     """An AsgdJob on a cluster; `run`: its UID, `text`: the job as YAML."""
     return About(
         job=job.name, where="cluster", spec=text, bound=bound_of(job.spec), wall=time.time(), run=run,
-        commands=Cluster(job.namespace, job.name).told(),
+        commands=Cluster(job.namespace, job.name, job.spec.workers.autoscale is not None).told(),
     )  # fmt: skip
 
 

@@ -46,10 +46,11 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Of AsgdJob `job` in `namespace`."""
+    """Of AsgdJob `job` in `namespace`. `autoscaled`: its number of workers is set by advice."""
 
     namespace: str
     job: str
+    autoscaled: bool = False
 
     def told(self) -> dict[str, str]:
         """{what: command}"""
@@ -61,7 +62,7 @@ class Cluster:
             + ",batch.kubernetes.io/job-completion-index={}",
             "shard": words(*kubectl, "logs", "--tail=50", "-l", f"{labels},asgd.dev/role=server")
             + ",apps.kubernetes.io/pod-index={}",
-            "workers": words(*kubectl, "scale", "asgdjob", job, "--replicas=8"),
+            "workers": words(*kubectl, *self._sized()),
             "data": words(*kubectl, "get", "asgdjob", job, "-o", "jsonpath={.status.training}"),
             "curves": words(*kubectl, "get", "asgdjob", job, "-w"),
             "events": words(*kubectl, "events", "--for", f"asgdjob/{job}"),
@@ -73,3 +74,10 @@ class Cluster:
             "again": words(*kubectl, "describe", "asgdjob", job),
             "spec": words(*kubectl, "get", "asgdjob", job, "-o", "yaml"),
         }  # fmt: skip
+
+    def _sized(self) -> tuple[str, ...]:
+        """NB: while `workers.autoscale` is set the API server refuses another `replicas`."""
+        if not self.autoscaled:
+            return "scale", "asgdjob", self.job, "--replicas=8"
+        bounds = '{"spec":{"workers":{"autoscale":{"max":8}}}}'
+        return "patch", "asgdjob", self.job, "--type=merge", "-p", bounds
