@@ -32,9 +32,11 @@ def test_a_reconcile_is_a_span_with_its_requests_below(
     for span in passes.values():
         below = [s for s in requests if s.parent == span.id]
         assert span.attributes["asgd.requests"] == len(below) and span.service == "asgd-operator"
-        assert (span.attributes["k8s.namespace.name"], span.attributes["asgd.job"]) == ("traced", "traced")
         assert all(s.trace == span.trace and span.began <= s.began <= s.ended <= span.ended for s in below)
     assert requests and {s.parent for s in requests} <= set(passes)
+    # NB: jobs that other tests have left at this API server are looked at as well.
+    named = {(span.attributes["k8s.namespace.name"], span.attributes["asgd.job"]) for span in passes.values()}
+    assert ("traced", "traced") in named
     made = next(s for s in requests if s.name == "PATCH StatefulSet")
     assert made.attributes["http.request.method"] == "PATCH" and made.kind == 3
     assert str(made.attributes["url.path"]).endswith("/namespaces/traced/statefulsets/traced-server")
