@@ -28,6 +28,7 @@ from asgd.host.say import say
 from asgd.host.warned import tell_warnings
 from asgd.kernel import F32
 from asgd.loggers.beside import Beside
+from asgd.server.evaluations import wanted_metrics
 from asgd.spec.types import AVERAGE_PREFIX
 from asgd.task import Task
 from asgd.wire.ask import Asker
@@ -247,14 +248,12 @@ def main() -> int:
     tell_warnings()
     limit_threads(config.job.spec)
     leaving = catch_term()
-    loggers = Beside.begin(config)
-    if loggers and is_script(config.job.spec.entrypoint):
-        return loggers.alone(lambda: bool(leaving))
+    loggers, entrypoint = Beside.begin(config), config.job.spec.entrypoint
+    if is_script(entrypoint):
+        return _nothing(config, loggers, leaving, f"{entrypoint} is a script, which evaluates by itself")
     task = build_task(config.job.spec)
     if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
-        if loggers:
-            return loggers.alone(lambda: bool(leaving))
-        raise UserError(f"spec.entrypoint: {config.job.spec.entrypoint}: the Task has no `evaluate`")
+        return _nothing(config, loggers, leaving, f"{entrypoint} returns a Task without `evaluate`")
     looked = look(task)
     start_training(task.model)
     evaluator = Evaluator(config, task, looked)
@@ -271,6 +270,19 @@ def main() -> int:
         loggers.close()
     # NB: one that was told to leave before the end has to come back, elsewhere perhaps.
     return exitcodes.DONE if final else exitcodes.DRAINED
+
+
+def _nothing(config: ProcessConfig, loggers: Beside | None, leaving: list[int], why: str) -> int:
+    """There is nothing to evaluate: no fault, unless a field goes by a metric. Raises UserError then.
+
+    NB: pods have an evaluator before anybody has seen the user's code.
+    """
+    for field in wanted_metrics(config.job.spec):
+        raise UserError(f"spec.{field.rpartition('.')[0]}: {why}")
+    if loggers:
+        return loggers.alone(lambda: bool(leaving))
+    say(f"nothing is evaluated: {why}")
+    return exitcodes.DONE
 
 
 def watch(evaluator: Evaluator, leaving: object) -> bool:
