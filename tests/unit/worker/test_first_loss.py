@@ -132,7 +132,8 @@ def test_a_loss_that_draws_is_left_out_and_the_log_says_so(
 
 
 def test_a_loss_that_is_random_by_itself_is_left_out() -> None:
-    own, plain = random.Random(), labelled()
+    # NB: of chance alone two draws in fifty are as near to each other as two devices' losses may be.
+    own, plain = random.Random(1), labelled()
     assert told(task_of(lambda model, batch: plain(model, batch) + own.random())) == []
 
 
