@@ -13,7 +13,8 @@ from torch.utils.data import IterableDataset, TensorDataset
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.batch_norm import recompute
-from asgd.worker.device.buffers import LEAST_STEPS, Buffers
+from asgd.worker.device.buffers import Buffers
+from asgd.worker.left import LEAST_STEPS
 
 SPEC = JobSpec(entrypoint="mine:task", batch_size=10)
 SAMPLES = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) * 2 + 5

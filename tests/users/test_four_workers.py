@@ -182,7 +182,8 @@ def accuracies(folder: Path, workers: int, seed: int, updates: int, **args: Any)
     }  # fmt: skip
     ran = run_spec(folder, spec)
     assert ran.summary["stopReason"] == "updates"
-    assert ran.summary["restarts"].get("worker", 0) == 0
+    # NB: who is lost for being silent on a busy machine joins again; no process may have ended.
+    assert "starts again" not in ran.said and "is killed" not in ran.said, ran.said
     return [
         float(ran.log(f"worker-{index}").rpartition("accuracy ")[2].split()[0]) for index in range(workers)
     ]

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from asgd.errors import UserError
 from asgd.spec.types import JobSpec
 from asgd.worker.device.backward import backward
-from asgd.worker.device.buffers import LEAST_STEPS
 from asgd.worker.device.flat import Flat
+from asgd.worker.left import LEAST_STEPS
 from asgd.worker.reading.data import open_batches
 from asgd.worker.task.build import build_task
 from asgd.worker.task.check import look

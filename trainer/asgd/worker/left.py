@@ -16,6 +16,9 @@ import numpy.typing as npt
 from safetensors import safe_open
 
 Tensors = dict[str, npt.NDArray[Any]]
+LEAST_STEPS = 50
+"""So many steps of its own until a worker's buffers count: with batch norm's usual momentum 0.1 nothing is left of the
+values that the entrypoint built."""
 
 
 class Left(NamedTuple):
@@ -62,7 +65,7 @@ def gather(extras: Path, policy: str) -> Left:
     if of_frozen(extras).exists():
         tensors |= _read(of_frozen(extras))[0]
     told = [_read(path) for path in files]
-    tensors |= _settled([part for part, _ in told], policy)
+    tensors |= _settled(_trained(told), policy)
     tensors |= of_model(extras, average=False)
     if not told:
         return Left(tensors, {}, None)
@@ -76,6 +79,16 @@ def _index(path: Path) -> int:
 def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
     with safe_open(path, "np") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _trained(told: list[tuple[Tensors, dict[str, str]]]) -> list[Tensors]:
+    """Those of workers with `LEAST_STEPS` steps; where none has as many, of the one with the most.
+
+    NB: a worker that joined shortly before the end has batch norm's statistics of a step or two.
+    """
+    steps = [int(about["steps"]) for _, about in told]
+    least = min(LEAST_STEPS, max(steps, default=0))
+    return [part for (part, _), count in zip(told, steps, strict=True) if count >= least]
 
 
 def _settled(parts: list[Tensors], policy: str) -> Tensors:

@@ -18,10 +18,7 @@ from torch import nn
 from asgd.host.say import say
 from asgd.kernel import F32
 from asgd.wire.limits import BUFFERS_MOST
-
-LEAST_STEPS = 50
-"""So many steps of its own until a worker tells its buffers: with batch norm's usual momentum 0.1 nothing is left
-of the values that the entrypoint built."""
+from asgd.worker.left import LEAST_STEPS
 
 
 class Buffers:

@@ -255,7 +255,8 @@ class Loop:
             handed.told()
 
     def _leave_extras(self) -> None:
-        leave_extras(self._model, self._replica.vectors.flat, self._joining.extras, self.index)
+        flat, steps = self._replica.vectors.flat, self._replica.core.steps
+        leave_extras(self._model, flat, self._joining.extras, self.index, steps)
 
     def _take_visits(self) -> list[tuple[int, int, int]]:
         if self._dealing is None:
