@@ -113,13 +113,14 @@ def test_logs_and_last_checkpoint_are_copied_by_one_pod_and_the_job_is_executed_
 
 
 def test_weights_of_another_run_in_the_store_are_not_what_the_replay_has_to_come_to(
-    run: Run, tmp_path: Path, here: None, capfd: Printed
+    run: Run, tmp_path: Path
 ) -> None:
     document = recorded(run)
     document["metadata"]["uid"] = "another"
     cluster = Claims(run, tmp_path / "claim", document)
-    assert main(["replay", "digits", "--to", str(tmp_path / "again")], cluster.access) == 0
-    assert "the run left no final weights to compare" in capfd.readouterr().out
+    client.fetch(cluster.access(), document, tmp_path / "again", print)
+    told = recording.read(tmp_path / "again" / "replay")
+    assert (told.save, told.weights, told.not_replayable) == (0, "", "")
 
 
 def refused(cluster: Cluster, *words: str) -> int:
@@ -175,9 +176,11 @@ def test_what_the_logs_say_against_a_replay_is_said_in_the_words_of_asgd_run(
 
 
 def test_the_end_of_the_servers_is_awaited_and_not_for_ever(
-    run: Run, tmp_path: Path, here: None, capfd: Printed, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_GONE_SECONDS", 0.5)
-    cluster = Claims(run, tmp_path / "claim", recorded(run), pod("server"))
-    assert refused(cluster, "--to", str(tmp_path / "again")) == 0
-    assert "for the end of the servers of digits" in capfd.readouterr().err
+    document = recorded(run)
+    cluster, said = Claims(run, tmp_path / "claim", document, pod("server")), list[str]()
+    client.fetch(cluster.access(), document, tmp_path / "again", said.append)
+    assert said[0] == "waiting    at most 0 s for the end of the servers of digits"
+    assert recording.read(tmp_path / "again" / "replay").weights == run.summary().weights_sha256
