@@ -24,6 +24,7 @@ from tests.local.run import HERE, Run
 from tests.local.test_replay import noisy
 from tests.unit.client.cluster import Cluster, Document, ended, job, pod
 
+pytestmark = pytest.mark.slow
 Printed = pytest.CaptureFixture[str]
 TEMPLATE = {"spec": {"template": {"spec": {"containers": [{"name": "asgd", "image": "slim"}]}}}}
 SERVERS = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "digits-server"}, **TEMPLATE}

@@ -64,6 +64,9 @@ def test_the_helper_pod_reads_only_as_the_jobs_own_pods_do_and_goes_with_the_job
     assert (spec["securityContext"], spec["imagePullSecrets"]) == (security, [{"name": "s"}])
     assert container["volumeMounts"] == [{"name": "claim-0", "mountPath": "/checkpoints", "readOnly": True}]
     assert spec["volumes"][0]["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
+    twice = helper_pod(job(), template, [Mounted("models", "/a"), Mounted("models", "/b")], "abc")["spec"]
+    assert [mount["name"] for mount in twice["containers"][0]["volumeMounts"]] == ["claim-0", "claim-0"]
+    assert len(twice["volumes"]) == 1, "of two volumes of one claim some drivers never mount the second"
     assert spec["activeDeadlineSeconds"] and spec["automountServiceAccountToken"] is False
 
 
