@@ -47,6 +47,7 @@ def _unevaluated(o: Observed) -> Verdict | None:
         and o.spec.stop_after.only_evaluated
         and o.evaluator is not None
         and o.evaluator.failure
+        and not o.servers_stopped  # NB: that one failed before the job was suspended
     ):
         why = f"its evaluator has failed for good: {o.evaluator.failure[1].rstrip('.')}"
     else:
