@@ -1,4 +1,4 @@
-"""A script's job against a real API server and Job controller: no evaluator, until there are loggers for one to run."""
+"""A script's job against a real API server and Job controller: it has an evaluator for its loggers, or none."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ def workloads(job: Job) -> set[str]:
     return {item["metadata"]["name"] for item in job.list("jobs")}
 
 
-def suspend(job: Job) -> None:
-    job.edit(runPolicy={"suspend": True})
-    job.kubectl.wait(f"asgdjob/{job.name}", "condition=Suspended", "-n", job.name)
-
-
-def resume(job: Job) -> None:
-    job.edit(runPolicy={"suspend": False})
+def start(job: Job) -> None:
     job.start_pods("server", 1)
     job.start_pods("worker", 2)
     job.phase("Running")
@@ -32,24 +26,19 @@ def test_a_script_has_an_evaluator_while_it_has_loggers_and_completes_without_on
     kubectl: Kubectl, running: OperatorProcess, shard: ShardZero
 ) -> None:
     job = Job(kubectl, "script", shard.port)
-    job.create(entrypoint="train.py", workers={"replicas": 2})
-    job.start_pods("server", 1)
-    job.start_pods("worker", 2)
-    job.phase("Running")
-    passes = running.passes()
-    until(lambda: running.passes() >= passes + 5, "it was looked at again")
-    assert workloads(job) == {"script-worker"}
-
-    suspend(job)
-    job.edit(logging=[{"tensorboard": {}}])
-    resume(job)
+    job.create(entrypoint="train.py", workers={"replicas": 2}, logging=[{"tensorboard": {}}])
+    start(job)
     until(lambda: workloads(job) == {"script-worker", "script-evaluator"}, "its loggers have a place")
     job.start_pods("evaluator", 1)
 
-    suspend(job)
+    job.edit(runPolicy={"suspend": True}, logging=[])
+    kubectl.wait("asgdjob/script", "condition=Suspended", "-n", "script")
+    job.edit(runPolicy={"suspend": False})
+    start(job)
+    passes = running.passes()
+    until(lambda: running.passes() >= passes + 3, "it was looked at again")
     assert workloads(job) == {"script-worker"}
-    job.edit(logging=[])
-    resume(job)
+
     shard.status = Status(job="script", phase="finished", algorithm="asgd", updates=40, stop_reason="epochs")
     job.phase("Completing")
     job.end_pods("worker", "Succeeded", 0)
