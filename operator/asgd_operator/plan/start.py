@@ -126,7 +126,7 @@ def _workers(o: Observed) -> list[Action]:
 
 
 def _former_evaluator(o: Observed) -> list[Action]:
-    """One that ended before the job was suspended, and has kept its log until now. Another one comes if one is wanted."""
+    """One that ended before the job was suspended, and has kept its log since; another comes if it is wanted."""
     job, rested = o.evaluator, o.servers_stopped and o.workers_stopped
     if job is None or job.deleting or not job.finished or not rested or success.completing(o):
         return []
