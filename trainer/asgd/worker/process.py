@@ -15,6 +15,7 @@ from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
 from asgd.host.warned import tell_warnings
+from asgd.spec.evaluators import is_script
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.rule import with_rule
@@ -37,7 +38,6 @@ from asgd.worker.sending.asked import AskedLeases
 from asgd.worker.sending.leases import Leases
 from asgd.worker.task.build import build_task
 from asgd.worker.task.calling import Calling, silent
-from asgd.worker.task.entrypoint import is_script
 from asgd.worker.told import Told
 
 OWN_STATE_SECONDS = 60.0
