@@ -37,7 +37,7 @@ _MESSAGES_AND_LINKS = [
     Goal("slow-link", _SLOW, "ours, int8+EF both ways", 3.8, "ours"),
     Goal("slow-link", _SLOW, "ours, top 1 %+EF, pull top 5 %", 15.0, "ours"),
     Goal("exporter", "TCP, 5,000 parameters, 2 workers", "on, scraped every second", 0.99, "off"),
-    Goal("page", "asgd run, digits, 4,810 parameters, 2 workers", "on", 0.99, "off"),
+    Goal("page", "CPU of asgd run, digits, 4,810 parameters, 2 workers", "on", 0.99, "off"),
 ]
 
 _CHOICES = ("bf16", "int8+EF both ways", "top 1 %+EF, pull top 5 %")

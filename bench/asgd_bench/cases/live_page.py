@@ -1,8 +1,9 @@
 """The price of the live page: updates/s of `asgd run` without it, with it, and while somebody has it open.
 
 Whole runs of a small model for a fixed time, in turn: what the page costs is in the launcher, beside servers and
-workers that want the same cores. Its CPU time there is told beside, since it varies less than the speed of a run. A
-reader takes the state and all deltas, as a browser does, and draws nothing.
+workers that want the same cores. So the price is in the CPU time of all processes for an update, which varies far less
+than the speed of a run and is what the goal goes by; the launcher's own is told beside. A reader takes the state and
+all deltas, as a browser does, and draws nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ WHERE = {NONE: OFF, IDLE: DEFAULT, OPEN: DEFAULT}
 
 
 def run(plan: Plan) -> list[Table]:
-    """Two tables."""
+    """Three tables."""
     found: dict[str, list[Sample | None]] = {name: [] for name in WHERE}
     spent: dict[str, list[Sample | None]] = {name: [] for name in WHERE}
     failures: dict[str, str] = {}
@@ -53,11 +54,19 @@ def run(plan: Plan) -> list[Table]:
                 failures[name] = str(error)
     lines = [Line(name, samples, failures.get(name, "")) for name, samples in found.items()]
     title = f"asgd run, digits, 4,810 parameters, {WORKERS} workers"
+    cost = [
+        Line(name, [_per_cpu(s) for s in samples], failures.get(name, "")) for name, samples in found.items()
+    ]
     launcher = [Line(name, samples, failures.get(name, "")) for name, samples in spent.items()]
     return [
         Table(title, "updates/s", lines, NONE),
+        Table(f"CPU of {title}", "updates a CPU-second", cost, NONE),
         Table(f"the launcher of {title}", "ms of CPU a second", launcher, less_is_better=True),
     ]
+
+
+def _per_cpu(sample: Sample | None) -> Sample | None:
+    return Sample(1 / sample.cpu_seconds) if sample and sample.cpu_seconds else None
 
 
 def once(name: str, seconds: float) -> tuple[Sample, Sample]:

@@ -8,6 +8,7 @@ Budgets: each worker index has its own, kept by the Job controller; the servers 
 from __future__ import annotations
 
 from asgd.exitcodes import DIVERGED as DIVERGED_CODE
+from asgd.spec.status import DIVERGED, UNEVALUATED
 from asgd.spec.types import JobSpec
 from asgd_operator.constants import Role
 from asgd_operator.plan import evidence, members, success
@@ -31,7 +32,7 @@ def verdict(o: Observed) -> Verdict | None:
 
 
 def _diverged(o: Observed, spec: JobSpec) -> Verdict | None:
-    if o.report is not None and o.report.stop_reason == success.DIVERGED:
+    if o.report is not None and o.report.stop_reason == DIVERGED:
         why = o.report.stop_detail or "gradients stayed non-finite"
         return failed("Diverged", f"Training diverged after {o.report.updates} updates: {why}.")
     ended = (pod for pod in o.pods if pod.exit_code == DIVERGED_CODE and _ended_fatally(pod, spec))
@@ -40,13 +41,14 @@ def _diverged(o: Observed, spec: JobSpec) -> Verdict | None:
 
 
 def _unevaluated(o: Observed) -> Verdict | None:
-    if o.report is not None and o.report.stop_reason == success.UNEVALUATED:
+    if o.report is not None and o.report.stop_reason == UNEVALUATED:
         why = o.report.stop_detail
     elif (
         o.spec is not None
         and o.spec.stop_after.only_evaluated
         and o.evaluator is not None
         and o.evaluator.failure
+        and not o.servers_stopped  # NB: that one failed before the job was suspended
     ):
         why = f"its evaluator has failed for good: {o.evaluator.failure[1].rstrip('.')}"
     else:

@@ -207,6 +207,7 @@ class Observed:
     servers: ServerSet | None = None
     workers: BatchJob | None = None
     evaluator: BatchJob | None = None
+    """None also where the job has none: its spec has nothing for one (`asgd.spec.evaluators`)."""
     others: tuple[Child, ...] = ()
     pods: tuple[Pod, ...] = ()
     nodes: Mapping[str, Node] | None = None

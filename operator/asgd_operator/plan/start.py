@@ -22,7 +22,7 @@ def step(o: Observed) -> Step:
     if stale:
         return Step(tuple(stale))
     events: list[Event] = []
-    actions = _supports(o)
+    actions = [*_supports(o), *_former_evaluator(o)]
     if o.queued:
         actions += _workers(o)
     if not o.waits_in_queue:
@@ -125,9 +125,17 @@ def _workers(o: Observed) -> list[Action]:
     return []
 
 
+def _former_evaluator(o: Observed) -> list[Action]:
+    """One that ended before the job was suspended, and has kept its log since; another comes if it is wanted."""
+    job, rested = o.evaluator, o.servers_stopped and o.workers_stopped
+    if job is None or job.deleting or not job.finished or not rested or success.completing(o):
+        return []
+    return [Delete(job.kind, job.name, job.uid)]
+
+
 def _evaluator(o: Observed) -> list[Action]:
-    """Made beside the workers; made anew when its devices changed, removed when nothing is to be evaluated
-    any more.
+    """Made beside the workers if the job has one; made anew when its devices changed, removed when the spec has
+    nothing for it any more.
     """
     wanted, job = o.wanted_at("evaluator"), o.evaluator
     if job is None:

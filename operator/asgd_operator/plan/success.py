@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from asgd.spec.status import DIVERGED, STOPPED_FOR_NOW, UNEVALUATED
 from asgd_operator.constants import Condition
 from asgd_operator.plan import times
 from asgd_operator.plan.model import Observed
 from asgd_operator.plan.verdict import Verdict, complete
 
-STOPPED_FOR_NOW = frozenset({"", "interrupted", "suspended"})
-"""Stop reasons after which the job goes on when its servers are started again."""
 KINDS = {"seconds": "WallClockReached", "patience": "NoImprovement"}
 """Reasons of Complete by shard 0's stop reason, where it is not TargetReached."""
-DIVERGED, UNEVALUATED = "diverged", "unevaluated"
 FINISHED = "finished"
 """Shard 0's word for a job that is saved and evaluated."""
 MARGIN_SECONDS = 60.0

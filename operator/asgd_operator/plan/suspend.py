@@ -41,7 +41,7 @@ def workers_off(o: Observed) -> list[Action]:
 
 def evaluator_off(o: Observed) -> list[Action]:
     """The evaluator keeps nothing of its own: it is deleted, and made anew on resume. One that ended keeps
-    its log.
+    its log until then.
     """
     job = o.evaluator
     return [] if job is None or job.deleting or job.finished else [Delete(job.kind, job.name, job.uid)]

@@ -55,7 +55,7 @@ def children(
         gang=_optional(gang.gang(scope)),
         servers=_stamp(server.servers(scope, 0 if suspended else job.spec.parameter_server.shards)),
         workers=_stamp(worker.workers(scope, job.spec.workers.replicas, suspended)),
-        evaluator=_stamp(evaluator.evaluator(scope, suspended)),
+        evaluator=_optional(evaluator.evaluator(scope, suspended)),
     )
 
 

@@ -113,7 +113,7 @@ class Children:
     gang: Manifest | None
     servers: Manifest
     workers: Manifest
-    evaluator: Manifest
+    evaluator: Manifest | None
 
     def all(self) -> tuple[Manifest, ...]:
         """Every child that the job has, in order of application."""

@@ -14,7 +14,7 @@ from asgd_operator.constants import REASONS, TROUBLES, Condition
 from tests.unit.client.causes_hampered import ALL_WELL, HAMPERED
 from tests.unit.client.causes_made import MADE
 from tests.unit.client.causes_real import REAL
-from tests.unit.client.seen import Row, condition, degraded, ended, facts, running, workers
+from tests.unit.client.seen import Row, condition, degraded, ended, facts, report, running, workers
 
 ROWS = [
     *REAL.items(),
@@ -138,6 +138,39 @@ def test_a_job_that_ends_is_fine_though_its_workers_are_gone() -> None:
     gone = condition("WorkersReady", "BelowMinimum", "0 workers are ready.", False)
     saves = condition("Running", "Completing", "The stop rule is met; the last state is saved.", False)
     assert told(Row(facts(gone, saves), "", "")).verdict == "fine"
+
+
+@pytest.mark.parametrize(
+    ("stopped", "says"),
+    [
+        ("epochs evaluating", "its stop rule is met after 1,000 updates; the final weights are evaluated"),
+        ("metric saving", "its stop rule is met after 1,000 updates; the last state is saved"),
+        ("stopped stopping", "somebody has stopped it after 1,000 updates; its workers hand in their work"),
+        ("seconds finished", "stopAfter.seconds is over after 1,000 updates; all is saved, and its pods end"),
+    ],
+)
+@pytest.mark.parametrize("seen", ["TrainingProgressing", "Completing"])
+def test_a_job_that_ends_is_told_no_speed_also_where_shard_0_alone_knows_of_it(
+    seen: str, stopped: str, says: str
+) -> None:
+    reason, phase = stopped.split()
+    says_so = condition("Running", seen, "The stop rule is met; workers end.", seen != "Completing")
+    found = told(Row(running(says_so, report=report(stopReason=reason, phase=phase)), "", ""))
+    assert (found.verdict, found.kind) == ("fine", Kind.ENDING)
+    assert found.sentence == f"digits is fine: {says}."
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"), [("diverged", Kind.DIVERGED), ("unevaluated", Kind.EVALUATION_FAILED)]
+)
+def test_a_job_that_shard_0_has_given_up_is_not_said_to_train(reason: str, kind: Kind) -> None:
+    given_up = report(stopReason=reason, phase="stopping", stopDetail="worker 1 pushed NaN 20 times")
+    found = told(Row(running(report=given_up), "", ""))
+    assert (found.verdict, found.kind) == ("failed", kind) and "worker 1 pushed NaN" in found.sentence
+
+
+def test_servers_that_a_suspension_ends_leave_the_job_as_it_is() -> None:
+    assert told(Row(running(report=report(stopReason="interrupted")), "", "")).kind is Kind.TRAINS
 
 
 def test_a_job_that_trains_on_though_its_claim_is_gone_is_degraded() -> None:

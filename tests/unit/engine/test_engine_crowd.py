@@ -100,7 +100,7 @@ def test_a_new_job_asks_for_each_child_once_makes_it_and_writes_its_status_once(
     async def script(o: Operator) -> None:
         await o.see("jobs", body("x"))
         await o.until(lambda: len(o.api.events("x")) == 2, "it is told of")
-        assert o.queue.depth == 0
+        await o.until(lambda: not o.queue.depth, "the look is over")
         methods = [method for method, _ in o.api.requests]
         assert {method: methods.count(method) for method in methods} == {
             "DRYRUN": 8,

@@ -163,7 +163,8 @@ class Scene:
 
     def running(self) -> Scene:
         """Everything is there, and the status of a first pass over it is written."""
-        return self.with_supports().with_servers().with_workers().with_evaluator(active=1).written()
+        scene = self.with_supports().with_servers().with_workers()
+        return (scene.with_evaluator(active=1) if scene.needs_evaluator else scene).written()
 
     def stopped(self) -> Scene:
         """Suspended, with workloads that have no pods, and that written."""
@@ -193,6 +194,10 @@ class Scene:
     def observed(self) -> Observed:
         given = self._read().spec.workers.replicas
         return replace(self.seen, spec=self.job, wanted=self.wanted(), start_workers=given)
+
+    @property
+    def needs_evaluator(self) -> bool:
+        return any(item.stage == "evaluator" for item in self.wanted())
 
     def plan(self) -> Plan:
         return plan(self.observed())

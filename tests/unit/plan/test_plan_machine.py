@@ -56,6 +56,18 @@ class AnyInterleaving(RuleBasedStateMachine):
     def change_shards(self, shards: int) -> None:
         self.world.scene = self.world.scene.shards(shards).edited()
 
+    @precondition(lambda self: self.world.scene.spec.get("runPolicy", {}).get("suspend"))
+    @rule(entrypoint=st.sampled_from(["m:f", "m.py"]), loggers=st.sampled_from([[], [{"tensorboard": {}}]]))
+    def change_code(self, entrypoint: str, loggers: list[object]) -> None:
+        """A script that is not logged has no evaluator."""
+        self.world.scene = self.world.scene.having(entrypoint=entrypoint, logging=loggers).edited()
+
+    @rule(ending=st.sampled_from([{"complete": True}, {"failure": ("BackoffLimitExceeded", "It fails.")}]))
+    def evaluator_ends(self, ending: dict[str, object]) -> None:
+        job = self.world.scene.seen.evaluator
+        if job is not None and not job.finished:
+            self.world._set(evaluator=replace(job, active=0, **ending))
+
     @rule(seconds=st.sampled_from([1, 45, 700]))
     def wait(self, seconds: int) -> None:
         self.world.pass_time(seconds)
@@ -133,6 +145,13 @@ class AnyInterleaving(RuleBasedStateMachine):
         found = world.look()
         assert (found.actions, found.events) == ((), ())
         assert found.status == world.scene.seen.status
+        if found.status is not None and found.status["phase"] == "Running":
+            evaluator = world.scene.seen.evaluator
+            there = [evaluator.spec_hash] if evaluator is not None else []
+            assert there == self._evaluators(), "it has the evaluator that its spec asks for, or none"
+
+    def _evaluators(self) -> list[str]:
+        return [item.spec_hash for item in self.world.scene.wanted() if item.stage == "evaluator"]
 
 
 AnyInterleaving.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)

@@ -39,16 +39,24 @@ def evaluate(tmp_path: Path, entrypoint: str, **spec: Any) -> subprocess.Complet
 
 
 @pytest.mark.parametrize(
-    ("entrypoint", "why"),
+    ("entrypoint", "rules", "why"),
     [
-        ("mine.py", "mine.py is a script, which evaluates by itself"),
-        ("mine.py:task", "mine.py:task returns a Task without `evaluate`"),
+        ("mine.py:task", {}, "mine.py:task returns a Task without `evaluate`"),
+        ("mine.py", {}, "mine.py is a script, which evaluates by itself"),
+        ("mine.py", {"stopAfter": {"patience": PATIENCE}}, "mine.py is a script, which evaluates by itself"),
     ],
 )
-def test_nothing_to_evaluate_is_said_and_is_no_failure(tmp_path: Path, entrypoint: str, why: str) -> None:
-    done = evaluate(tmp_path, entrypoint)
+def test_nothing_to_evaluate_is_said_and_is_no_failure(
+    tmp_path: Path, entrypoint: str, rules: dict[str, Any], why: str
+) -> None:
+    """Rules of a script go by what it tells by `optimizer.report`."""
+    done = evaluate(tmp_path, entrypoint, **rules)
     assert done.returncode == 0, done.stderr
     assert f"nothing is evaluated: {why}" in done.stdout + done.stderr
-    asked = evaluate(tmp_path, entrypoint, stopAfter={"patience": PATIENCE})
+
+
+def test_a_rule_about_a_metric_that_no_task_gives_is_refused(tmp_path: Path) -> None:
+    asked = evaluate(tmp_path, "mine.py:task", stopAfter={"patience": PATIENCE})
+    why = "mine.py:task returns a Task without `evaluate`"
     assert asked.returncode == 2 and f"spec.stopAfter.patience: {why}" in asked.stderr
     assert "Traceback" not in asked.stderr

@@ -18,7 +18,6 @@ from asgd.client.documents import ended, name_of, part
 from asgd.client.fetching import PACK, Mounted, helper, unpack, way
 from asgd.errors import UserError
 from asgd.record import pods
-from asgd.worker.task.entrypoint import is_script
 
 _PLACE = "/recording"
 _GONE_SECONDS = 150.0
@@ -73,8 +72,7 @@ def fetch(access: Access, job: Document, target: Path, say: Callable[[str], obje
             run = Path(place) / "run"
             run.mkdir()
             save, weights = _copy(access, job, run, Path(place) / "store", say)
-            script = is_script(str(part(job, "spec", "entrypoint")))
-            if obstacle := pods.close(run / "replay", save, weights, script=script):
+            if obstacle := pods.close(run / "replay", save, weights):
                 raise UserError(f"{name_of(job)} cannot be replayed: {obstacle}")
             if target.exists():
                 shutil.rmtree(target)

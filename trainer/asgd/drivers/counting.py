@@ -19,13 +19,14 @@ from asgd.errors import UserError
 from asgd.host.ranks import without_ranks
 from asgd.spec import Job, job_to_json
 from asgd.spec.environment import Env
+from asgd.spec.evaluators import is_script
 from asgd.spec.groups import counted
 from asgd.worker.task.connecting import connected
 
 
 def parameter_lines(job: Job, folder: Path) -> list[str]:
     """Lines about `job`, whose file lies in `folder`. Raises UserError where a group is left without a parameter."""
-    script = [model_line(job, folder)] if job.spec.entrypoint.endswith(".py") else []
+    script = [model_line(job, folder)] if is_script(job.spec.entrypoint) else []
     return [*script, *group_lines(job, folder)]
 
 
@@ -69,7 +70,7 @@ def group_lines(job: Job, folder: Path) -> list[str]:
     """
     if not job.spec.optimizer.groups:
         return []
-    if job.spec.entrypoint.endswith(".py"):
+    if is_script(job.spec.entrypoint):
         return ["parameter groups: not counted, for a script's parameters are known when it runs"]
     with tempfile.TemporaryDirectory(prefix="asgd-validate-") as private:
         try:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from asgd.errors import UserError
 from asgd.record import run as recording
 from asgd.spec import load_job
+from asgd.spec.evaluators import is_script
 from asgd.worker.device.flat import plain
 from asgd.worker.device.randomness import random_state, set_random_state
 from asgd.worker.task.build import build_task
-from asgd.worker.task.entrypoint import code_in, is_script
+from asgd.worker.task.entrypoint import code_in
 from asgd.worker.task.sent import FILE
 
 

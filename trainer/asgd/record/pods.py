@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from asgd.errors import UserError
 from asgd.record import run as recording
 from asgd.record.format import AnyRecord, Head, Joined, Restored, read_log
+from asgd.spec.evaluators import is_script
 from asgd.spec.load import job_from_json, job_to_json
 from asgd.spec.types import Job, JobSpec
 from asgd.wire.limits import WORKERS_MOST
@@ -68,18 +69,18 @@ def _leave(folder: Path | None, name: str, data: bytes) -> None:
 # -- where it was copied to ------------------------------------------------------------------------
 
 
-def close(folder: Path, save: int, weights: str, *, script: bool) -> str:
+def close(folder: Path, save: int, weights: str) -> str:
     """Makes a recording of what the pods of a job have left in `folder`; returns why it can't be replayed, or ''.
 
-    `save` holds the final weights, whose hash is `weights` (0 and '': there are none). `script`: the entrypoint is one.
-    Raises UserError where a file is damaged.
+    `save` holds the final weights, whose hash is `weights` (0 and '': there are none). Raises UserError where a
+    file is damaged.
     """
     jobs = sorted(folder.glob("job-*.json"))
     if len(jobs) != 1:
         return _no_job(len(jobs))
     job = _read_job(jobs[0])
     found = [_process(path) for path in sorted(folder.glob("worker-*.json"))]
-    obstacle = _obstacle(job.spec, folder, found, script)
+    obstacle = _obstacle(job.spec, folder, found)
     told = found[0] if found else Process(1, {})
     try:
         jobs[0].replace(folder / JOB)
@@ -102,7 +103,7 @@ def _no_job(count: int) -> str:
     return "the recording is empty: shard 0 could not write to the claim"
 
 
-def _obstacle(spec: JobSpec, folder: Path, found: list[Process], script: bool) -> str:
+def _obstacle(spec: JobSpec, folder: Path, found: list[Process]) -> str:
     logs = [read_log(path) for path in sorted(folder.glob("*.log"))]
     joined = [
         record for log in logs for record in log if isinstance(record, Joined) and record.role == "worker"
@@ -110,7 +111,9 @@ def _obstacle(spec: JobSpec, folder: Path, found: list[Process], script: bool) -
     if not joined:
         return "no worker has joined it"
     dataset = None if any(worker.dataset is None for worker in joined) else joined[0].dataset
-    known = recording.obstacle(spec, script=script, dataset=dataset, restored=_restored(logs))
+    known = recording.obstacle(
+        spec, script=is_script(spec.entrypoint), dataset=dataset, restored=_restored(logs)
+    )
     return known or _unrecorded(logs, joined) or _unlike(found)
 
 

@@ -13,17 +13,20 @@ _SLICE = "nvidia.com/mig-"
 _SHARED = ".shared"
 
 
+def is_gpu(resource: str) -> bool:
+    """Whether a device plugin calls a GPU, or a part of one, by this name of a resource."""
+    return _GPU.match(resource) is not None
+
+
 def warnings(job: Job) -> Iterator[str]:
     """Of workers and evaluator."""
     workers = job.spec.workers
     limits = workers.resources.get("limits") or {}
-    named = (
-        next((name for name in limits if _GPU.match(str(name))), None) if isinstance(limits, dict) else None
-    )
+    named = next((name for name in limits if is_gpu(str(name))), None) if isinstance(limits, dict) else None
     if named and not workers.devices.count:
         yield (
-            f"spec.workers.resources.limits: {named} is taken by workers and evaluator alike, and their models are"
-            " trained on the CPU, unless a script of your own moves its model; ask by workers.devices: {count: 1,"
+            f"spec.workers.resources.limits: {named} is taken by each worker, whose model is trained on the CPU, unless"
+            " a script of your own moves it; ask by workers.devices: {count: 1,"
             f" resourceName: {named}}}"
         )
     for path, devices in (("workers", workers.devices), ("evaluation", job.spec.evaluation.devices)):

@@ -15,6 +15,11 @@ from msgspec import Struct, field
 from asgd.spec.durations import Spread
 from asgd.spec.types import StopAfter
 
+STOPPED_FOR_NOW = frozenset({"", "interrupted", "suspended"})
+"""Stop reasons after which a job goes on when its servers are started again."""
+DIVERGED, UNEVALUATED = "diverged", "unevaluated"
+"""Stop reasons of jobs that have failed; all others are of jobs that are done."""
+
 
 class StalenessView(Struct, rename="camel", frozen=True):
     """Staleness of accepted pushes in updates (shard version at apply - version computed from), over all shards."""

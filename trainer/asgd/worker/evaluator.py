@@ -29,6 +29,7 @@ from asgd.host.warned import tell_warnings
 from asgd.kernel import F32
 from asgd.loggers.beside import Beside
 from asgd.server.evaluations import wanted_metrics
+from asgd.spec.evaluators import may_evaluate
 from asgd.spec.types import AVERAGE_PREFIX
 from asgd.task import Task
 from asgd.wire.ask import Asker
@@ -55,7 +56,6 @@ from asgd.worker.sending.patience import Patience
 from asgd.worker.task.agreeing import Looked, look
 from asgd.worker.task.build import build_task
 from asgd.worker.task.calling import Calling
-from asgd.worker.task.entrypoint import is_script
 from asgd.worker.task.first_loss import first_loss
 from asgd.worker.task.measuring import measured
 from asgd.worker.told_evaluator import EvaluatorTold
@@ -248,12 +248,15 @@ def main() -> int:
     tell_warnings()
     limit_threads(config.job.spec)
     leaving = catch_term()
-    loggers, entrypoint = Beside.begin(config), config.job.spec.entrypoint
-    if is_script(entrypoint):
-        return _nothing(config, loggers, leaving, f"{entrypoint} is a script, which evaluates by itself")
-    task = build_task(config.job.spec)
-    if task.evaluate is None and not halves(config.job.spec).strategy.oracle:
-        return _nothing(config, loggers, leaving, f"{entrypoint} returns a Task without `evaluate`")
+    loggers, spec = Beside.begin(config), config.job.spec
+    if not may_evaluate(spec):
+        return _nothing(loggers, leaving, f"{spec.entrypoint} is a script, which evaluates by itself")
+    task = build_task(spec)
+    if task.evaluate is None and not halves(spec).strategy.oracle:
+        why = f"{spec.entrypoint} returns a Task without `evaluate`"
+        for field in wanted_metrics(spec):
+            raise UserError(f"spec.{field.rpartition('.')[0]}: {why}")
+        return _nothing(loggers, leaving, why)
     looked = look(task)
     start_training(task.model)
     evaluator = Evaluator(config, task, looked)
@@ -272,13 +275,11 @@ def main() -> int:
     return exitcodes.DONE if final else exitcodes.DRAINED
 
 
-def _nothing(config: ProcessConfig, loggers: Beside | None, leaving: list[int], why: str) -> int:
-    """There is nothing to evaluate: no fault, unless a field goes by a metric. Raises UserError then.
+def _nothing(loggers: Beside | None, leaving: list[int], why: str) -> int:
+    """There is nothing to evaluate, which is no fault; loggers are looked after until the job is over.
 
-    NB: pods have an evaluator before anybody has seen the user's code.
+    NB: a task has an evaluator's pod before anybody has seen its code.
     """
-    for field in wanted_metrics(config.job.spec):
-        raise UserError(f"spec.{field.rpartition('.')[0]}: {why}")
     if loggers:
         return loggers.alone(lambda: bool(leaving))
     say(f"nothing is evaluated: {why}")

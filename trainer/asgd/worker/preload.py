@@ -21,9 +21,10 @@ import asgd.worker.task.script  # noqa: F401
 from asgd.host.forkserver import settle
 from asgd.host.warned import tell_warnings
 from asgd.spec import job_from_json
+from asgd.spec.evaluators import is_script
 from asgd.spec.types import JobSpec
 from asgd.worker.device.accelerator import limit_threads
-from asgd.worker.task.entrypoint import expose, find_file, is_script, load_entrypoint
+from asgd.worker.task.entrypoint import expose, find_file, load_entrypoint
 from asgd.worker.task.imports import watching
 from asgd.worker.task.script import arguments
 

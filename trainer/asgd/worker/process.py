@@ -16,6 +16,7 @@ from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
 from asgd.host.warned import tell_warnings
 from asgd.record import pods
+from asgd.spec.evaluators import is_script
 from asgd.task import Task
 from asgd.wire.ask import Asker
 from asgd.wire.rule import with_rule
@@ -38,7 +39,6 @@ from asgd.worker.sending.asked import AskedLeases
 from asgd.worker.sending.leases import Leases
 from asgd.worker.task.build import build_task
 from asgd.worker.task.calling import Calling, silent
-from asgd.worker.task.entrypoint import is_script
 from asgd.worker.told import Told
 
 OWN_STATE_SECONDS = 60.0

@@ -17,7 +17,7 @@ from asgd.client.show import listing
 from asgd.client.submitting import namespace_for, send
 from asgd.client.watching import attend
 from asgd.record.run import obstacle
-from asgd.worker.task.entrypoint import is_script
+from asgd.spec.evaluators import is_script
 
 _SHORT = {
     "workers": "workers.replicas",

@@ -14,6 +14,7 @@ from asgd.client.explain.facts import Facts
 from asgd.client.explain.kinds import Explanation, Found, Kind, Verdict
 from asgd.client.explain.unseen import unseen
 from asgd.client.explain.words import clause, full
+from asgd.spec.status import DIVERGED, STOPPED_FOR_NOW, UNEVALUATED
 
 Answer = tuple[Verdict, Found]
 ALSO_MOST = 4
@@ -73,8 +74,7 @@ def _answers(facts: Facts, now: datetime) -> Iterator[Answer]:
         yield Verdict.FINE, well.done(facts)
     yield from _resting(facts)
     # NB: while a job ends, pods that are gone are no trouble.
-    if facts.reason("Running") == "Completing":
-        yield Verdict.FINE, well.ending(facts, facts.message("Running"))
+    yield from _stopping(facts)
     yield from _starting(facts)
     yield from _stalled(facts)
     if answer := degraded.degraded(facts):
@@ -95,6 +95,16 @@ def _resting(facts: Facts) -> Iterator[Answer]:
         yield Verdict.SUSPENDED, hindered[1] if hindered else well.suspended(facts)
     if facts.reason("WorkersReady") == "Queued":
         yield Verdict.QUEUED, well.queued(facts)
+
+
+def _stopping(facts: Facts) -> Iterator[Answer]:
+    """The job is on its way to its end; shard 0 knows so before the operator has asked it."""
+    reason = facts.report.stop_reason if facts.report else ""
+    if failed := {DIVERGED: "Diverged", UNEVALUATED: "EvaluationFailed"}.get(reason):
+        detail = facts.report.stop_detail if facts.report else ""
+        yield Verdict.FAILED, verdicts.of(facts, failed, detail or "shard 0 has stopped the job")
+    elif reason not in STOPPED_FOR_NOW or facts.reason("Running") == "Completing":
+        yield Verdict.FINE, well.completing(facts)
 
 
 def _starting(facts: Facts) -> Iterator[Answer]:

@@ -17,7 +17,11 @@ _BUDGETS = {
 
 def failed(facts: Facts) -> Found:
     """Of a job whose condition Failed holds."""
-    reason, message = facts.reason("Failed"), facts.message("Failed")
+    return of(facts, facts.reason("Failed"), facts.message("Failed"))
+
+
+def of(facts: Facts, reason: str, message: str) -> Found:
+    """Of a job that has failed by a reason of the condition Failed."""
     text = clause(message)
     if reason == "Diverged":
         return ends.diverged(facts, text)

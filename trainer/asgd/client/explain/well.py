@@ -11,7 +11,20 @@ from asgd.client.explain.facts import Facts, age
 from asgd.client.explain.kinds import Found, Kind
 from asgd.client.explain.words import clause
 from asgd.report import units
+from asgd.spec.status import STOPPED_FOR_NOW
 from asgd.spec.types import StopAfter
+
+_STOPS = {
+    "seconds": "stopAfter.seconds is over", "patience": "its metric got no better",
+    "stopped": "somebody has stopped it", "ended": "all workers' own loops have ended",
+}  # fmt: skip
+_DOES = {
+    "stopping": "its workers hand in their work",
+    "saving": "the last state is saved",
+    "evaluating": "the final weights are evaluated",
+    "finished": "all is saved, and its pods end",
+}
+"""{phase of the report: what is done then}"""
 
 
 def trains(facts: Facts, now: datetime) -> Found:
@@ -69,8 +82,18 @@ def queued(facts: Facts) -> Found:
     )  # fmt: skip
 
 
+def completing(facts: Facts) -> Found:
+    """Its stop rule is met, and it is not Complete yet: what is done meanwhile, for nothing is trained any more."""
+    report = facts.report
+    if report is None or report.stop_reason in STOPPED_FOR_NOW:
+        return ending(facts, facts.message("Running"))
+    why = _STOPS.get(report.stop_reason, "its stop rule is met")
+    counts = f"{why} after {units.plural(report.updates, 'update')}"
+    return ending(facts, f"{', '.join([counts, *_figures(facts)])}; {_DOES.get(report.phase, 'it ends')}")
+
+
 def ending(facts: Facts, message: str) -> Found:
-    """The stop rule is met, or somebody has deleted it."""
+    """It is about to end, by itself or because somebody has deleted it."""
     return Found(Kind.ENDING, clause(message), "Wait: it ends by itself.", facts.own("status"))
 
 

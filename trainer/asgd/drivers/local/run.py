@@ -54,6 +54,7 @@ from asgd.record import run as recording
 from asgd.report.history import HistoryWriter
 from asgd.spec import Job, advice, dump_job
 from asgd.spec.environment import Env
+from asgd.spec.evaluators import may_evaluate
 from asgd.spec.status import Status
 from asgd.wire.ask import Asker, status_of
 from asgd.wire.control import Keys
@@ -61,7 +62,6 @@ from asgd.wire.lanes import shm
 from asgd.wire.messages import Bye, Command
 from asgd.worker import left
 from asgd.worker.task.check import Findings
-from asgd.worker.task.entrypoint import is_script
 
 POLL_SECONDS = 0.1
 FINISH_SECONDS = 120.0
@@ -103,9 +103,8 @@ class LocalRun:
         self.watch = Watch(job.spec, self.children, display.note, self._tell)
         self._loggers = loggers_of(job, self._private, output, display.note)
         self._warned = Warned(self._private / "warnings.jsonl", output.file("logs"))
-        script = is_script(job.spec.entrypoint)
         told = threads_told(job.spec, os.environ)
-        self._threads = told or share(job.spec, available_cores(), evaluator=not script)
+        self._threads = told or share(job.spec, available_cores(), evaluator=may_evaluate(job.spec))
         self._stop_reason = ""
         self._before: dict[str, int] | None = None
         """Restarts in earlier runs of the job."""
@@ -203,7 +202,7 @@ class LocalRun:
             for index, endpoint in enumerate(self._servers)
         }
         envs |= {("worker", index): self._env(ports.next()) for index in range(spec.workers.replicas)}
-        if findings.evaluates or halves(spec).strategy.oracle:
+        if may_evaluate(spec) and (findings.evaluates or halves(spec).strategy.oracle):
             envs["evaluator", 0] = self._env(ports.next())
         for name, more in self.profile.env(self.output).items() if self.profile else ():
             envs[name] |= more

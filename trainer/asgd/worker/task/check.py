@@ -67,9 +67,9 @@ def look(
     When a trial takes too long, `tell` gets what was found, and this process ends. `document`: the job's.
     """
     from asgd.algorithms.registry import halves
+    from asgd.spec.evaluators import is_script
     from asgd.worker.compute import refuse_stages_of_script
     from asgd.worker.device.accelerator import choose_devices
-    from asgd.worker.task.entrypoint import is_script
 
     halves(spec)
     choose_devices(spec.workers.devices.count, 0)

@@ -27,11 +27,6 @@ from asgd.spec.types import JobSpec
 from asgd.worker.users_code import sentence
 
 
-def is_script(entrypoint: str) -> bool:
-    """`train.py` is a script that calls asgd.connect() itself; `train.py:task` and `module:task` give a Task."""
-    return entrypoint.endswith(".py")
-
-
 def load_entrypoint(spec: JobSpec) -> Callable[..., Any]:
     """The callable that `spec.entrypoint` names. Raises UserError when there is none, or importing it fails."""
     place, _, name = spec.entrypoint.rpartition(":")

@@ -15,6 +15,7 @@ import msgspec
 
 from asgd.errors import AsgdError, UserError
 from asgd.spec import job_from_json
+from asgd.spec.evaluators import is_script
 from asgd.spec.types import JobSpec
 
 Layout = list[tuple[str, list[int]]]
@@ -71,7 +72,7 @@ def main() -> int:
     asked, answer = map(Path, sys.argv[1:3])
     try:
         spec = job_from_json(asked.read_bytes()).spec
-        found = of_script(spec) if spec.entrypoint.endswith(".py") else of_task(spec)
+        found = of_script(spec) if is_script(spec.entrypoint) else of_task(spec)
         answer.write_bytes(msgspec.json.encode(found))
     except (UserError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
