@@ -76,6 +76,7 @@ DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 """Annotation: the container that `kubectl logs` and `exec` mean."""
 DEFAULT_CHECKPOINT_DIR = "/var/lib/asgd/checkpoints"
 SHARED_MEMORY_DIR = "/var/lib/asgd/shared-memory"
+RECORD_DIR = "/var/lib/asgd/recording"
 
 
 class Condition(StrEnum):

@@ -243,6 +243,7 @@ def test_a_bad_pod_template_is_a_sentence_and_no_child(
             {"checkpoint": {"uri": "file:///ckpt", "volume": {"pvc": "models"}}},
         ),
         ("memory", "spec.exchange.sharedMemory.pvc", {"exchange": {"sharedMemory": {"pvc": "models"}}}),
+        ("logs", "spec.record.pvc", {"record": {"pvc": "models"}, "checkpoint": {"uri": "s3://bucket/run"}}),
     ],
 )
 def test_a_claim_that_does_not_exist_is_waited_for(

@@ -39,6 +39,25 @@ def task():
     found.loss = paced
     return found
 """
+_IN_PODS = """\
+import pathlib
+import time
+
+from asgd.examples import digits
+
+def task():
+    found = digits.task(model="mlp")
+    loss = found.loss
+
+    def paced(model, batch):
+        if pathlib.Path("/etc/asgd").exists():
+            time.sleep(0.1)
+        return loss(model, batch)
+
+    found.loss = paced
+    return found
+"""
+"""Slow in pods alone."""
 _SMALL = (
     "--set=workers.resources={requests: {cpu: 50m, memory: 384Mi}}",
     "--set=parameterServer.resources={requests: {cpu: 50m, memory: 160Mi}}",
@@ -124,6 +143,40 @@ def test_a_script_is_submitted_followed_scaled_stopped_and_its_model_comes_here(
     finally:
         follow.kill()
         follow.wait()
+        job.delete()
+
+
+def test_a_recorded_job_whose_pods_were_killed_comes_to_the_same_bits_here(
+    release: Release, plugin: Plugin
+) -> None:
+    job: Job = release.job("recorded", "plugin")
+    job.claim("logs")
+    (plugin.folder / "recorded.py").write_text(_IN_PODS)
+    words = ("recorded.py", "--workers", "2", "--shards", "2", "--epochs", "1000")
+    claims = ("--checkpoints", "logs", "--record", "logs", "--set", "checkpoint.everySeconds=2")
+    plugin("submit", *words, *claims, *_SMALL)
+    try:
+        until(lambda: job.updates() > 30, "it trains")
+        for role, number in (("worker", 1), ("server", 1)):
+            before = job.updates()
+            (victim,) = (
+                pod for pod in job.pods(role) if pod["metadata"]["name"].find(f"-{role}-{number}") > 0
+            )
+            job.run("delete", "pod", victim["metadata"]["name"], "--force", "--grace-period=0")
+            job.trains_with(2)
+            until(lambda before=before: job.updates() > before + 30, f"it goes on after {role} {number}")  # type: ignore[misc]
+        # NB: the stop rule is a live field: what pods have read says nothing of it.
+        assert "recorded is Complete (TargetReached)" in plugin("stop", "recorded", "--wait")
+        told = json.loads(plugin("replay", "recorded", "--json"))
+        assert told["equal"] is True and told["updates"] == job.status["training"]["updates"]
+        logs = {
+            path.name.rpartition("-")[0]
+            for path in (plugin.folder / "recorded-recording/replay").glob("*.log")
+        }
+        assert logs == {"shard-0", "shard-1", "worker-0", "worker-1"}
+        assert len(list((plugin.folder / "recorded-recording/replay").glob("worker-1-*.log"))) == 2
+        assert (plugin.folder / "recorded-recording/replay/shard-1-2.log").exists()
+    finally:
         job.delete()
 
 

@@ -83,6 +83,7 @@ NOT_RUN = {
         "docs/how-to/replay.md",
         "asgd replay runs/digits --until",
     ): "tests/local/test_replay.py: a moment is looked at",
+    ("docs/how-to/replay.md", "kubectl asgd submit"): "tests/e2e/test_kubectl.py types these on two nodes",
     ("docs/how-to/migrate.md", "# train_ddp.py, before"): "another system's code",
     ("docs/how-to/migrate.md", "# train_hvd.py, before"): "another system's code",
     ("docs/how-to/migrate.md", "# train_tf.py, before"): "another system's code",

@@ -125,6 +125,8 @@ def _claims(spec: JobSpec) -> Iterator[tuple[str, str]]:
         yield "checkpoint.volume.pvc", volume.pvc
     if memory is not None:
         yield "exchange.sharedMemory.pvc", memory.pvc
+    if spec.record is not None:
+        yield "record.pvc", spec.record.pvc
 
 
 def _renamed(manifest: Mapping[str, Any]) -> Mapping[str, Any]:

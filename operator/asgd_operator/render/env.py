@@ -35,6 +35,9 @@ def environment(scope: Scope, role: Role) -> list[Manifest]:
     }
     if scope.spec.exchange.shared_memory is not None and role is not Role.EVALUATOR:
         common[Env.SHM] = c.SHARED_MEMORY_DIR
+    if scope.spec.record is not None and role is not Role.EVALUATOR:
+        # NB: a job that was deleted and made again under its name has a UID of its own.
+        common[Env.RECORD] = f"{c.RECORD_DIR}/replay/{scope.owner.name}-{scope.owner.uid}"
     values = common | (_server(scope) if role is Role.SERVER else {})
     if role is Role.EVALUATOR and scope.spec.checkpoint.best is not None:
         values |= _store(scope)

@@ -92,6 +92,20 @@ def shared_memory(scope: Scope) -> tuple[Mount, ...]:
     return (Mount("shared-memory", c.SHARED_MEMORY_DIR, source),)
 
 
+def recording(scope: Scope, role: Role) -> tuple[Mount, ...]:
+    """Where a process writes down what reached it, if the job is recorded.
+
+    NB: a claim that the servers have for their checkpoints already is mounted twice, and is one volume: of two, some
+    drivers of storage never mount the second.
+    """
+    record, volume = scope.spec.record, scope.spec.checkpoint.volume
+    if record is None:
+        return ()
+    shared = role is Role.SERVER and volume is not None and volume.pvc == record.pvc
+    source = {"persistentVolumeClaim": {"claimName": record.pvc}}
+    return (Mount("checkpoint" if shared else "recording", c.RECORD_DIR, source),)
+
+
 def probe(path: str, period: int, failures: int) -> Manifest:
     """An HTTP probe of the metrics port: given up after `failures` times `period` seconds."""
     request = {"path": path, "port": c.METRICS_PORT_NAME}
@@ -99,7 +113,7 @@ def probe(path: str, period: int, failures: int) -> Manifest:
 
 
 def _spec(scope: Scope, plan: PodPlan) -> Manifest:
-    volumes = [{"name": mount.name, **mount.source} for mount in plan.mounts]
+    volumes = {mount.name: {"name": mount.name, **mount.source} for mount in plan.mounts}
     spec: Manifest = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -115,7 +129,7 @@ def _spec(scope: Scope, plan: PodPlan) -> Manifest:
         },
         "tolerations": [_node_loss(condition) for condition in ("not-ready", "unreachable")],
         "containers": [_container(scope, plan), *plan.beside],
-        "volumes": [env.config_volume(scope, plan.role), *volumes, *plan.volumes],
+        "volumes": [env.config_volume(scope, plan.role), *volumes.values(), *plan.volumes],
         **plan.extra,
     }
     optional = {

@@ -76,7 +76,7 @@ def _plan(scope: Scope) -> pod.PodPlan:
         restart_policy="Always",
         template=server.pod_template,
         priority_class=server.priority_class_name,
-        mounts=mounts + pod.shared_memory(scope),
+        mounts=mounts + pod.shared_memory(scope) + pod.recording(scope, Role.SERVER),
         probes={
             "startupProbe": pod.probe("/healthz", period=2, failures=150),
             "readinessProbe": pod.probe("/readyz", period=2, failures=2),

@@ -94,7 +94,7 @@ def _plan(scope: Scope) -> pod.PodPlan:
         restart_policy="Never",
         template=gang.member(scope, scope.spec.workers.pod_template),
         devices=scope.spec.workers.devices,
-        mounts=mounts() + pod.shared_memory(scope),
+        mounts=mounts() + pod.shared_memory(scope) + pod.recording(scope, Role.WORKER),
         probes=PROBES,
     )
 

@@ -46,6 +46,7 @@ def test_a_job_that_does_not_exist_is_one_sentence_and_exit_code_1(capsys: Print
         ("scale", "x", "2"),
         ("stop", "x"),
         ("model", "x"),
+        ("replay", "x"),
     ):
         assert run(Cluster(), *words) == 1
         assert capsys.readouterr().err == 'Error from server (NotFound): asgdjobs.asgd.dev "x" not found\n'
@@ -213,6 +214,24 @@ def test_submit_refuses_what_the_api_server_would_refuse_with_its_line(
     assert run(cluster, "submit", str(tmp_path / "train.py"), "--set", "batchSise=3") == 2
     assert "spec.batchSise: unknown field; did you mean batchSize?" in capsys.readouterr().err
     assert changes(cluster) == []
+
+
+def test_submit_asks_for_a_recording_and_says_where_none_can_be_replayed(
+    tmp_path: Path, capsys: Printed
+) -> None:
+    (tmp_path / "train.py").write_text("def task(): ...\n")
+    words, kept = ("submit", str(tmp_path / "train.py"), "--record", "logs"), ("--checkpoints", "models")
+    cluster = Cluster()
+    assert run(cluster, *words) == 2
+    assert "spec.record: needs checkpoints that outlive the pods" in capsys.readouterr().err
+    assert run(cluster, *words, *kept) == 0
+    assert changes(cluster)[-1][2]["spec"]["record"] == {"pvc": "logs"}
+    assert capsys.readouterr().err == ""
+    assert run(cluster, *words, *kept, "--set", "workers.devices.count=1") == 0
+    assert (
+        "Warning: spec.record: the recording cannot be replayed: it computes on GPUs"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_namespace_of_a_file_must_be_the_one_that_is_asked_for(tmp_path: Path, capsys: Printed) -> None:

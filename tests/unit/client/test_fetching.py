@@ -15,7 +15,7 @@ import pytest
 from asgd.client import fetching
 from asgd.client.commands.getting import download
 from asgd.client.errors import ApiError
-from asgd.client.fetching import _PACK, Way, helper_pod, unpack, way
+from asgd.client.fetching import PACK, Mounted, Way, helper_pod, unpack, way
 from asgd.errors import UserError
 from tests.unit.client.cluster import Cluster, ended, job, pod
 
@@ -57,15 +57,16 @@ def test_the_helper_pod_reads_only_as_the_jobs_own_pods_do_and_goes_with_the_job
             {"name": "asgd", "image": "slim:1", "securityContext": {"readOnlyRootFilesystem": True}}
         ],
     }
-    made = helper_pod(job(), template, Way("claim", "/checkpoints", (), "models"), "abc")
+    made = helper_pod(job(), template, [Mounted("models", "/checkpoints")], "abc")
     spec, container = made["spec"], made["spec"]["containers"][0]
     assert made["metadata"]["name"] == "digits-model-abc"
     assert made["metadata"]["ownerReferences"][0]["uid"] == "uid-digits"
     assert (spec["securityContext"], spec["imagePullSecrets"]) == (security, [{"name": "s"}])
-    assert container["volumeMounts"] == [
-        {"name": "checkpoint", "mountPath": "/checkpoints", "readOnly": True}
-    ]
+    assert container["volumeMounts"] == [{"name": "claim-0", "mountPath": "/checkpoints", "readOnly": True}]
     assert spec["volumes"][0]["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
+    twice = helper_pod(job(), template, [Mounted("models", "/a"), Mounted("models", "/b")], "abc")["spec"]
+    assert [mount["name"] for mount in twice["containers"][0]["volumeMounts"]] == ["claim-0", "claim-0"]
+    assert len(twice["volumes"]) == 1, "of two volumes of one claim some drivers never mount the second"
     assert spec["activeDeadlineSeconds"] and spec["automountServiceAccountToken"] is False
 
 
@@ -83,7 +84,7 @@ def packing(root: Path) -> Any:
 
     def packed(pod: str, command: Sequence[str]) -> Iterator[bytes]:
         _, _, script, _, *rest = command
-        assert script == _PACK
+        assert script == PACK
         yield subprocess.run(
             [sys.executable, "-c", script, str(root), *rest], stdout=subprocess.PIPE, check=True
         ).stdout
@@ -133,7 +134,7 @@ def test_a_helper_pod_that_does_not_start_is_deleted_and_the_scheduler_is_quoted
         return create(method, path, **options)
 
     monkeypatch.setattr(cluster, "call", call)
-    place = Way("claim", "/checkpoints", (), "models")
+    place = [Mounted("models", "/checkpoints")]
     with (
         pytest.raises(ApiError, match=r"which would read the claim, is Pending: 0/2 nodes are available."),
         fetching.helper(cluster.access(), job(), place),

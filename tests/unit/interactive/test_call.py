@@ -158,7 +158,7 @@ def test_a_launcher_that_breaks_is_told_by_its_last_line(
 
 
 def test_a_replay_of_no_run_fails_by_the_command_lines_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match=r"summary\.json cannot be read: No such file or directory") as failed:
+    with pytest.raises(RunFailed, match=r"run\.json cannot be read: No such file or directory") as failed:
         asgd.replay(tmp_path)
     assert failed.value.exit_code == 2
 

@@ -204,6 +204,35 @@ def test_pods_of_a_job_without_shared_memory_look_for_none() -> None:
         assert all("persistentVolumeClaim" not in item for item in pod(workload)["volumes"])
 
 
+RECORDED = ("record={pvc: logs}", "checkpoint={uri: /checkpoints, volume: {pvc: models}}")
+
+
+@pytest.mark.parametrize(
+    ("sets", "of_servers", "claims"),
+    [
+        (RECORDED, "recording", ["models", "logs"]),
+        ((*RECORDED, "record.pvc=models"), "checkpoint", ["models"]),
+    ],
+)
+def test_servers_and_workers_of_a_recorded_job_write_into_a_folder_of_the_job_on_its_claim(
+    sets: tuple[str, ...], of_servers: str, claims: list[str]
+) -> None:
+    made = rendered(*sets)
+    for workload, volume in ((made.servers, of_servers), (made.workers, "recording")):
+        mounts = [item for item in container(workload)["volumeMounts"] if "recording" in item["mountPath"]]
+        assert mounts == [{"name": volume, "mountPath": "/var/lib/asgd/recording"}]
+        assert (
+            environment(workload)["ASGD_RECORD"]
+            == "/var/lib/asgd/recording/replay/digits-11111111-2222-3333-4444-555555555555"
+        )
+    named = [item.get("persistentVolumeClaim", {}).get("claimName") for item in pod(made.servers)["volumes"]]
+    assert [claim for claim in named if claim] == claims
+    assert "ASGD_RECORD" not in environment(made.evaluator)
+    page = rendered(*sets, "page.enabled=true").servers["spec"]["template"]["spec"]["containers"][1]
+    assert not any("recording" in mount["mountPath"] for mount in page["volumeMounts"])
+    assert all("ASGD_RECORD" not in environment(each) for each in _workloads())
+
+
 def test_priority_class_scheduler_and_spread_reach_the_servers() -> None:
     spec = pod(rendered("parameterServer.priorityClassName=high", "scheduling.schedulerName=mine").servers)
     assert (spec["priorityClassName"], spec["schedulerName"]) == ("high", "mine")

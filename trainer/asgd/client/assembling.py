@@ -10,6 +10,7 @@ from pathlib import Path
 from asgd.drivers.model_file import check_model, write_model
 from asgd.errors import UserError
 from asgd.kernel import F32
+from asgd.record.run import weights_hash
 from asgd.server.manifest import Manifest
 from asgd.server.saves import best
 from asgd.server.saves.choosing import Found, take
@@ -45,6 +46,21 @@ def latest(uri: str, target: Path) -> Written:
     }
     _write(target, lambda: write_model(target, tensors, about))
     return Written(target, manifest.updates, manifest.size, "; ".join(skipped))
+
+
+def final(uri: str, run: str) -> tuple[int, str]:
+    """Number of the save that holds the final weights of `run`, and their hash; (0, '') where there is none.
+
+    Raises UserError, TryAgain.
+    """
+
+    def read(found: Found) -> tuple[Manifest, str]:
+        return found[2], weights_hash(assemble(*found).values())
+
+    taken = take(Store(uri, make=False), "Latest", "", read, lambda skipped: None)
+    if taken is None or taken[0].run != run:
+        return 0, ""
+    return taken[0].save, taken[1]
 
 
 def best_of(uri: str, target: Path) -> Written:

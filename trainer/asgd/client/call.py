@@ -9,7 +9,7 @@ from typing import Any
 
 from asgd.client.access import connect_to
 from asgd.client.coding import code_of
-from asgd.client.commands.sending import kept_on
+from asgd.client.commands.sending import kept_on, recorded_on
 from asgd.client.packing import Packed, Values, of_code, of_document, pack
 from asgd.client.run import Run
 from asgd.client.submitting import namespace_for, send
@@ -25,6 +25,7 @@ def submit(
     kubeconfig: str = "",
     name: str | None = None,
     checkpoints: str = "",
+    record: str = "",
     set: Mapping[str, Any] | None = None,
     wait: bool = False,
     quiet: bool = False,
@@ -36,13 +37,14 @@ def submit(
                  or of a folder; or a mapping: a job or its spec
     namespace    and context, kubeconfig: as kubectl takes them; inside a pod, that of the pod
     checkpoints  a PersistentVolumeClaim or a URI, so that checkpoints and the model outlive the pods
+    record       a PersistentVolumeClaim for what `kubectl asgd replay` reads; needs `checkpoints`
     wait         shows the run and returns at its end
     name, set    and fields: as for `asgd.run`
 
     Raises UserError for a wrong name or value, ApiError where the cluster refuses, RunFailed with `wait` when it fails.
     """
     values = values_of(fields, set)
-    packed = packed_of(task_or_job, name or "", kept_on(checkpoints), values)
+    packed = packed_of(task_or_job, name or "", [*kept_on(checkpoints), *recorded_on(record)], values)
     access = connect_to(namespace=namespace, context=context, kubeconfig=kubeconfig)
     place = access.within(namespace_for(packed.document, namespace, access.namespace))
     made = send(place, packed)

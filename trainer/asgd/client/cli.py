@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from asgd import __version__, exitcodes
 from asgd.client.access import Access, connect_to
-from asgd.client.commands import changing, getting, looking, opening, sending, shells, tell, waits
+from asgd.client.commands import changing, getting, looking, opening, replaying, sending, shells, tell, waits
 from asgd.client.commands.base import common
 from asgd.client.commands.explaining import add_commands as add_explain
 from asgd.errors import AsgdError
@@ -22,7 +22,7 @@ from asgd.standing import folder_gone
 Connect = Callable[..., Access]
 _PROG = "kubectl asgd"
 _COMMON = ("-n", "--namespace", "--context", "--kubeconfig", "--request-timeout")
-_PARTS = (sending, looking, tell, changing, waits, getting, opening, shells)
+_PARTS = (sending, looking, tell, changing, waits, getting, replaying, opening, shells)
 
 
 class _Parser(argparse.ArgumentParser):

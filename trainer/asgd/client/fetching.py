@@ -28,7 +28,7 @@ _LOCAL = ("", "file", "local")
 _POD_SECONDS = 120.0
 _LIFE_SECONDS = 1800
 """How long a helper pod lives at most, whatever becomes of us."""
-_PACK = """
+PACK = """
 import io, json, os, sys, tarfile
 root, which, wanted = sys.argv[1:4]
 def saves():
@@ -45,6 +45,14 @@ for n in names:
 out.close()
 """
 """Runs in a pod: packs the newest whole save, or the one that is wanted, or the best model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A claim, and where a helper pod mounts it."""
+
+    claim: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,7 @@ def fetch(access: Access, job: Document, way_: Way, which: str, folder: Path) ->
     if way_.how == "pods":
         _copy_all(access, way_.pods, way_.place, which, folder)
     else:
-        with helper(access, job, way_) as pod:
+        with helper(access, job, [Mounted(way_.claim, way_.place)]) as pod:
             _copy_all(access, (pod,), way_.place, which, folder)
     return str(folder)
 
@@ -105,14 +113,14 @@ def fetch(access: Access, job: Document, way_: Way, which: str, folder: Path) ->
 def _copy_all(access: Access, pods: Sequence[str], place: str, which: str, folder: Path) -> None:
     save = ""
     for pod in pods:
-        names = unpack(access.execute(pod, ["python", "-c", _PACK, place, which, save]), folder)
+        names = unpack(access.execute(pod, ["python", "-c", PACK, place, which, save]), folder)
         if not names:
             what = "best model" if which == "best" else f"checkpoint {save}".strip()
             raise UserError(f"{place} in pod {pod} holds no {what} yet")
         save = save or sorted(names)[-1]
 
 
-def unpack(pieces: Iterator[bytes], folder: Path) -> set[str]:
+def unpack(pieces: Iterator[bytes], folder: Path, what: str = "the checkpoint") -> set[str]:
     """Writes a tar's files below `folder`, and nothing outside of it; returns the names of its folders."""
     names = set()
     with tempfile.TemporaryFile() as file:
@@ -125,14 +133,14 @@ def unpack(pieces: Iterator[bytes], folder: Path) -> set[str]:
                     names.add(member.name.split("/")[0])
                     tar.extract(member, folder, filter="data")
         except (tarfile.TarError, OSError) as error:
-            raise UserError(f"the copy of the checkpoint cannot be read: {error}") from error
+            raise UserError(f"the copy of {what} cannot be read: {error}") from error
     return names
 
 
 @contextmanager
-def helper(access: Access, job: Document, way_: Way) -> Iterator[str]:
-    """A pod that mounts the claim, until the block ends."""
-    pod = helper_pod(job, template_of(access, job), way_, secrets.token_hex(3))
+def helper(access: Access, job: Document, mounts: Sequence[Mounted]) -> Iterator[str]:
+    """A pod that mounts claims of the job, until the block ends."""
+    pod = helper_pod(job, template_of(access, job), mounts, secrets.token_hex(3))
     access.create(pod)
     name = name_of(pod)
     try:
@@ -151,9 +159,13 @@ def template_of(access: Access, job: Document) -> Document:
     raise UserError(f"{name_of(job)} has neither servers nor workers left, whose image could read its claim")
 
 
-def helper_pod(job: Document, template: Document, way_: Way, token: str) -> Document:
-    """Pure: as little as can read the claim, under the `restricted` standard, with the servers' user."""
+def helper_pod(job: Document, template: Document, mounts: Sequence[Mounted], token: str) -> Document:
+    """Pure: as little as can read the claims, under the `restricted` standard, with the servers' user."""
     main = next(each for each in template["containers"] if each["name"] == CONTAINER)
+    # NB: a claim that is mounted twice is one volume: of two, some drivers of storage never mount the second.
+    volumes = {
+        claim: f"claim-{number}" for number, claim in enumerate(dict.fromkeys(m.claim for m in mounts))
+    }
     kept = ("securityContext", "imagePullSecrets", "nodeSelector", "tolerations", "serviceAccountName")
     container = {
         "name": CONTAINER,
@@ -161,9 +173,10 @@ def helper_pod(job: Document, template: Document, way_: Way, token: str) -> Docu
         "command": ["python", "-c", f"import time; time.sleep({_LIFE_SECONDS})"],
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
         "securityContext": main.get("securityContext") or {},
-        "volumeMounts": [{"name": "checkpoint", "mountPath": way_.place, "readOnly": True}],
+        "volumeMounts": [
+            {"name": volumes[each.claim], "mountPath": each.path, "readOnly": True} for each in mounts
+        ],
     }
-    claim = {"claimName": way_.claim, "readOnly": True}
     owner = {key: job[key] for key in ("apiVersion", "kind")} | {
         key: job["metadata"][key] for key in ("name", "uid")
     }
@@ -182,7 +195,10 @@ def helper_pod(job: Document, template: Document, way_: Way, token: str) -> Docu
             "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": False,
             "containers": [container],
-            "volumes": [{"name": "checkpoint", "persistentVolumeClaim": claim}],
+            "volumes": [
+                {"name": name, "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+                for claim, name in volumes.items()
+            ],
         },
     }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asgd.errors import UserError
+from asgd.record import pods
 from asgd.record import run as recording
 from asgd.record.format import (
     AnyRecord,
@@ -21,7 +22,6 @@ from asgd.record.format import (
     Welcomed,
     read_log,
 )
-from asgd.report import summary
 from asgd.spec import load_job, with_files
 from asgd.spec.types import Job
 
@@ -77,16 +77,22 @@ def answers_of(numbers: list[int]) -> Iterator[tuple[int, int, int]]:
 
 def load(folder: Path) -> Recording:
     """The recording of the run in `folder`. Raises UserError when there is none, or it can't be replayed."""
-    told = summary.read(folder / "summary.json")
-    if not told.replayable:
-        reason = told.not_replayable or "it has no recording"
-        raise UserError(f"{folder} cannot be replayed: {reason}")
     place = folder / "replay"
     run = recording.read(place)
+    if run.not_replayable:
+        raise UserError(f"{folder} cannot be replayed: {run.not_replayable}")
     recording.check(place, run)
-    job = with_files(load_job(folder / "job.yaml"), folder / "job.yaml")
+    job = _job(folder)
     shards, workers = read_logs(place, run.files, job.spec.parameter_server.shards)
     return Recording(job, run, shards, workers)
+
+
+def _job(folder: Path) -> Job:
+    """As its processes had it: `asgd run` leaves it as YAML, pods as the JSON that they read."""
+    yaml = folder / "job.yaml"
+    if yaml.exists():
+        return with_files(load_job(yaml), yaml)
+    return pods.read_job(folder / "replay")
 
 
 def read_logs(

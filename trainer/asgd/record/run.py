@@ -22,6 +22,8 @@ from asgd.kernel import F32
 from asgd.record.format import Ended, read_log
 from asgd.spec.types import JobSpec
 
+INCOMPLETE = "the recording is incomplete: a parameter server did not end in order"
+
 
 class RunRecord(Struct, rename="camel"):
     """replay/run.json."""
@@ -38,6 +40,8 @@ class RunRecord(Struct, rename="camel"):
     """The save that holds the final weights; 0: there are none."""
     weights: str = ""
     """sha256 of the final weights, float32 in the layout's order."""
+    not_replayable: str = "it did not come to its end, or goes on"
+    """Why this run can't be replayed; "" when it can."""
     crc32: str = ""
     """Of this file, with "00000000" in this place."""
 
@@ -65,23 +69,27 @@ def begin(folder: Path, job_folder: Path, threads: int) -> None:
         job_folder = job_folder.resolve().relative_to(run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, RunRecord(str(job_folder), str(threads), packages()))
+        write(folder, RunRecord(str(job_folder), str(threads), packages()))
     except OSError:
         return
 
 
-def seal(folder: Path, shards: int, save: int, weights: str) -> str:
-    """The run is over; `save` holds its final weights, whose hash is `weights`. Returns why it can't be replayed."""
+def seal(folder: Path, shards: int, save: int, weights: str, obstacle: str = "") -> str:
+    """The run is over; `save` holds its final weights, whose hash is `weights`. Returns why it can't be replayed.
+
+    `obstacle`: the reason that is known already, if there is one.
+    """
     try:
         record = read(folder)
         for path in sorted(folder.glob("*.log")):
             record.files[path.name] = _digest(path)
-        record.save, record.weights = save, weights
-        _write(folder, record)
         whole = all(_whole(folder, shard) for shard in range(shards))
+        record.save, record.weights = save, weights
+        record.not_replayable = obstacle or ("" if whole else INCOMPLETE)
+        write(folder, record)
     except (OSError, UserError) as error:
-        return f"the recording was not written: {error}"
-    return "" if whole else "the recording is incomplete: a parameter server did not end in order"
+        return obstacle or f"the recording was not written: {error}"
+    return record.not_replayable
 
 
 def _whole(folder: Path, shard: int) -> bool:
@@ -108,7 +116,8 @@ def read(folder: Path) -> RunRecord:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
-def _write(folder: Path, record: RunRecord) -> None:
+def write(folder: Path, record: RunRecord) -> None:
+    """Puts run.json, with its own checksum, into `folder`. Raises OSError."""
     record.crc32 = UNSEALED
     text = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
     (folder / "run.json").write_bytes(sealed(text))

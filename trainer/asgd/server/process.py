@@ -18,6 +18,7 @@ from asgd.host.allocator import keep_freed_memory
 from asgd.host.available import available_bytes
 from asgd.host.env import ProcessConfig, read_config
 from asgd.host.say import say
+from asgd.record import pods
 from asgd.record.shard import recorder
 from asgd.server.bulk import open_bulk
 from asgd.server.core import ServerCore
@@ -40,6 +41,8 @@ def main() -> int:
     """Runs one server as its environment says. Raises UserError, TryAgain, Fenced."""
     keep_freed_memory()
     config = read_config()
+    if not config.index:
+        pods.leave_job(config.record, config.job)
     spans = open_spans("asgd-server", {"asgd.job": config.job.name, "asgd.shard": config.index}, say)
     try:
         service = open_service(config, spans=spans)

@@ -88,7 +88,11 @@ class Env(StrEnum):
         "ASGD_RUN",
         "which start of the job this is (the AsgdJob's UID on a cluster): what a restore asked for happens once a run",
     )
-    RECORD = "ASGD_RECORD", "folder for the logs that `asgd replay` reads; not set: nothing is recorded"
+    RECORD = (
+        "ASGD_RECORD",
+        "folder for the logs that `asgd replay` reads (on a cluster on the claim of spec.record); not set: nothing is"
+        " recorded",
+    )
     PROFILE = (
         "ASGD_PROFILE",
         "FIRST:LAST:PATH: this worker profiles these steps of its own and leaves PATH.json and PATH.txt; not set: none",

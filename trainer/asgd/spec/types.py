@@ -91,8 +91,8 @@ class Staleness(Spec, frozen=True):
     policy: str = "Refuse"
 
 
-class SharedMemory(Spec, frozen=True):
-    """A volume in which the pods of one node see the same memory."""
+class Claim(Spec, frozen=True):
+    """A PersistentVolumeClaim by its name."""
 
     pvc: str
 
@@ -103,7 +103,7 @@ class Exchange(Spec, frozen=True):
     ahead: int = 0
     lane: str = "auto"
     read_in_place: bool = False
-    shared_memory: SharedMemory | None = None
+    shared_memory: Claim | None = None
     overlap: bool = True
     warm_start: WarmStart = field(default_factory=WarmStart)
     staleness: Staleness = field(default_factory=Staleness)
@@ -377,6 +377,8 @@ class JobSpec(Spec, frozen=True):
     metrics: Metrics = field(default_factory=Metrics)
     page: Page | None = None
     """None: as the installation has it."""
+    record: Claim | None = None
+    """Where pods write down what `asgd replay` reads; `asgd run` always does, in its output."""
     chaos: Chaos = field(default_factory=Chaos)
     managed_by: str = "asgd.dev/asgd-operator"
 

@@ -15,6 +15,7 @@ from asgd.host.env import ProcessConfig, read_config
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
 from asgd.host.warned import tell_warnings
+from asgd.record import pods
 from asgd.spec.evaluators import is_script
 from asgd.task import Task
 from asgd.wire.ask import Asker
@@ -48,7 +49,8 @@ def main() -> int:
     """Runs one worker as its environment says. Raises UserError, TryAgain."""
     config = read_config()
     tell_warnings()
-    limit_threads(config.job.spec)
+    threads = limit_threads(config.job.spec)
+    pods.leave_process(config.record, config.index, config.incarnation, threads)
     keep_freed_memory()
     os.environ.update(worker_environment(config.job.spec, config.index))
     if is_script(config.job.spec.entrypoint):

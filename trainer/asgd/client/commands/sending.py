@@ -16,6 +16,8 @@ from asgd.client.packing import Packed, pack
 from asgd.client.show import listing
 from asgd.client.submitting import namespace_for, send
 from asgd.client.watching import attend
+from asgd.record.run import obstacle
+from asgd.spec.evaluators import is_script
 
 _SHORT = {
     "workers": "workers.replicas",
@@ -89,6 +91,12 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         metavar="CLAIM",
         help="where they and the model outlive the pods: a PersistentVolumeClaim, or a URI as s3://bucket/run",
     )
+    command.add_argument(
+        "--record",
+        default="",
+        metavar="CLAIM",
+        help="a PersistentVolumeClaim on which it is recorded, for `kubectl asgd replay`; needs --checkpoints",
+    )
     command.add_argument("--image", metavar="IMAGE", help="of workers and evaluator; default: the chart's")
 
 
@@ -96,7 +104,7 @@ def packed(arguments: Arguments) -> Packed:
     """Of the options of `_add_sources`. Raises UserError."""
     short = {field: getattr(arguments, name) for name, field in _SHORT.items()}
     sets = [f"{field}={value}" for field, value in short.items() if value is not None]
-    sets += kept_on(arguments.checkpoints)
+    sets += kept_on(arguments.checkpoints) + recorded_on(arguments.record)
     return pack(arguments.path, [*sets, *arguments.set], entrypoint=arguments.entrypoint, name=arguments.name)
 
 
@@ -105,6 +113,11 @@ def kept_on(place: str) -> list[str]:
     if not place or "://" in place:
         return [f"checkpoint.uri={place}"] if place else []
     return ["checkpoint.uri=file:///checkpoints", f"checkpoint.volume={{pvc: {place}}}"]
+
+
+def recorded_on(claim: str) -> list[str]:
+    """The settings by which a job is recorded on a claim; none for ''."""
+    return [f"record.pvc={claim}"] if claim else []
 
 
 def _submit_here(arguments: Arguments) -> int | None:
@@ -135,7 +148,7 @@ def _submit(access: Access, arguments: Arguments) -> int:
 
 def _packed_to_send(arguments: Arguments) -> Packed:
     found = packed(arguments)
-    _warn([*found.warnings, *_kept_nowhere(found)])
+    _warn([*found.warnings, *_kept_nowhere(found), *_recorded_in_vain(found)])
     return found
 
 
@@ -199,6 +212,15 @@ def _kept_nowhere(found: Packed) -> list[str]:
     if keeps_checkpoints(found.document):
         return []
     return ["its checkpoints and its model go with its pods; --checkpoints CLAIM keeps them"]
+
+
+def _recorded_in_vain(found: Packed) -> list[str]:
+    spec = found.job.spec
+    if spec.record is None:
+        return []
+    # NB: of the data nobody knows before the code runs.
+    why = obstacle(spec, script=is_script(spec.entrypoint), dataset=0, restored=False)
+    return [f"spec.record: the recording cannot be replayed: {why}"] if why else []
 
 
 def _with_others(found: Packed) -> str:

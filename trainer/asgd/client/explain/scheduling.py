@@ -45,8 +45,10 @@ def _worst(text: str) -> str:
 def _claim(facts: Facts, text: str, role: str, match: re.Match[str]) -> Found:
     name = match[1]
     path = f"{BLOCKS[role]}.podTemplate"
-    if facts.at("checkpoint.volume.pvc") == name:
-        path = "checkpoint.volume.pvc"
+    for field in ("checkpoint.volume.pvc", "record.pvc"):
+        if facts.at(field) == name:
+            path = field
+            break
     return Found(
         Kind.NO_CLAIM, text,
         f"Create the PersistentVolumeClaim {name} in namespace {facts.namespace}, or mend its name in {path}.",

@@ -71,7 +71,7 @@ def leave_files(
     if status.best and (trouble := export_best(output, checkpoint_uri)):
         missing["model-best.safetensors"] = trouble
     shards = job.spec.parameter_server.shards
-    obstacle = obstacle or recording.seal(output.recording, shards, saved.save, saved.sha256)
+    obstacle = recording.seal(output.recording, shards, saved.save, saved.sha256, obstacle)
     whole = replace(told, replayable=not obstacle, not_replayable=obstacle, weights_sha256=saved.sha256)
     _attempt("summary.json", lambda: summary.write(whole, output.file("summary.json")), missing)
     for line in summary.describe(whole, output.folder):

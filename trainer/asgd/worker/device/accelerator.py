@@ -43,15 +43,17 @@ def choose_device(count: int, index: int) -> torch.device:
     return choose_devices(count, index)[0]
 
 
-def limit_threads(spec: JobSpec) -> None:
+def limit_threads(spec: JobSpec) -> int:
     """As many threads as are this process's share of the cores, unless users' code has set a number of its own.
 
+    Returns how many there are now.
     NB: more threads than cores are over 100 times slower: they spin. Twice is no harm, nor after users' code.
     """
     global _threads
     if torch.get_num_threads() == _threads:
         _threads = threads_told(spec, os.environ) or limited_cores() or 1
         torch.set_num_threads(_threads)
+    return torch.get_num_threads()
 
 
 _threads = torch.get_num_threads()
