@@ -1,8 +1,9 @@
 """The two ConfigMaps of a job: the frozen spec, immutable, with its hash in the name; and the live fields,
 mutable.
 
-A pod that restarts must read exactly what its peers read, hence the immutable one. Shard 0 reads the live one
-again and again, so the target, the deadlines and the checkpoint interval change without restarting anything.
+A pod that restarts must read exactly what its peers read, hence the immutable one. All pods read the live one when they
+start, and servers again and again, so the target, the deadlines and the checkpoint interval change without restarting
+anything.
 Which fields are live is written once, in `asgd.spec.live`.
 """
 

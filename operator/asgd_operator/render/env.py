@@ -25,10 +25,11 @@ COMMAND = {
 
 def environment(scope: Scope, role: Role) -> list[Manifest]:
     """Environment of the main container of a role. Nothing here depends on a live field: pods never restart
-    for one."""
+    for one, and read them from a file."""
     servers = names.server_addresses(scope.owner, scope.spec.parameter_server.shards)
     common = {
         Env.JOB: f"{c.CONFIG_DIR}/{c.JOB_FILE}",
+        Env.LIVE: f"{c.LIVE_DIR}/{c.LIVE_FILE}",
         Env.KEYS: f"{c.CONFIG_DIR}/{c.KEYS_PATH}",
         Env.SERVERS: ",".join(servers),
         Env.METRICS: f"0.0.0.0:{scope.spec.metrics.port}",
@@ -122,7 +123,6 @@ def _tracing(scope: Scope) -> list[Manifest]:
 
 def _server(scope: Scope) -> dict[Env, str]:
     return {
-        Env.LIVE: f"{c.LIVE_DIR}/{c.LIVE_FILE}",
         Env.BIND: f"tcp://0.0.0.0:{c.EXCHANGE_PORT}",
         Env.BULK: f"tcp://0.0.0.0:{c.BULK_PORT}",
         **_store(scope),

@@ -93,7 +93,7 @@ def _plan(scope: Scope) -> pod.PodPlan:
         restart_policy="Never",
         template=_template(scope),
         devices=scope.spec.evaluation.devices if may_evaluate(scope.spec) else Devices(),
-        mounts=worker.mounts() + _store(scope),
+        mounts=worker.mounts(scope) + _store(scope),
     )
 
 

@@ -14,7 +14,7 @@ from asgd.errors import UserError
 from asgd.spec.types import Devices
 from asgd_operator import constants as c
 from asgd_operator.constants import Role
-from asgd_operator.render import env, gang, object_meta
+from asgd_operator.render import env, gang, names, object_meta
 from asgd_operator.render.merge import merge
 from asgd_operator.render.model import Manifest, Scope
 
@@ -90,6 +90,12 @@ def shared_memory(scope: Scope) -> tuple[Mount, ...]:
         return ()
     source = {"persistentVolumeClaim": {"claimName": memory.pvc}}
     return (Mount("shared-memory", c.SHARED_MEMORY_DIR, source),)
+
+
+def live(scope: Scope) -> Mount:
+    """The live fields, as a directory, so that edits reach a running container."""
+    source = {"configMap": {"name": names.live(scope.owner.name)}}
+    return Mount("live", c.LIVE_DIR, source, read_only=True)
 
 
 def recording(scope: Scope, role: Role) -> tuple[Mount, ...]:

@@ -89,9 +89,8 @@ def _plan(scope: Scope) -> pod.PodPlan:
 
 
 def _mounts(scope: Scope) -> tuple[pod.Mount, ...]:
-    live = {"configMap": {"name": names.live(scope.owner.name)}}
     mounts = (
-        pod.Mount("live", c.LIVE_DIR, live, read_only=True),
+        pod.live(scope),
         # In memory: parameters kept there outlive a restart of the container, and nothing is written to a
         # disk.
         pod.Mount("tmp", "/tmp", {"emptyDir": {"medium": "Memory"}}),

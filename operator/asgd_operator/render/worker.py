@@ -72,9 +72,10 @@ def image(scope: Scope) -> str:
     return scope.spec.image or scope.settings.trainer_image
 
 
-def mounts() -> tuple[pod.Mount, ...]:
-    """Scratch for downloads and compile caches, and shared memory for DataLoader processes."""
+def mounts(scope: Scope) -> tuple[pod.Mount, ...]:
+    """Live fields, scratch for downloads and compile caches, and shared memory for DataLoader processes."""
     return (
+        pod.live(scope),
         pod.Mount("tmp", "/tmp", {"emptyDir": {}}),
         pod.Mount("shm", "/dev/shm", {"emptyDir": {"medium": "Memory"}}),
     )
@@ -94,7 +95,7 @@ def _plan(scope: Scope) -> pod.PodPlan:
         restart_policy="Never",
         template=gang.member(scope, scope.spec.workers.pod_template),
         devices=scope.spec.workers.devices,
-        mounts=mounts() + pod.shared_memory(scope) + pod.recording(scope, Role.WORKER),
+        mounts=mounts(scope) + pod.shared_memory(scope) + pod.recording(scope, Role.WORKER),
         probes=PROBES,
     )
 

@@ -194,6 +194,10 @@ class ServerStrategy(ABC):
         self.spec = replace(self.spec, optimizer=rule)
         self.hyper = self.hyper.moved(rule)
 
+    def expect(self, workers: int) -> None:
+        """From now on the job wants so many workers: `spec.workers.replicas` has changed."""
+        self.spec = replace(self.spec, workers=replace(self.spec.workers, replicas=workers))
+
     def admit(self, push: Push, state: ShardState) -> str:
         """Called before a push's first chunk. Returns '' to accept the push, else the reason of its refusal.
 
@@ -360,6 +364,8 @@ class Strategy:
     answer: str = "centre"
     oracle: bool = False
     """Its rounds are judged by losses that the evaluator computes (`RoundServer.oracle`)."""
+    majority: bool = False
+    """It computes with `spec.workers.replicas`, as with a majority of them; so a recording needs that live field."""
     fields: tuple[str, ...] = ()
     """Names of its own fields beside `algorithm.name`."""
     groups: bool = False

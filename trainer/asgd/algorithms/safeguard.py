@@ -240,6 +240,7 @@ STRATEGY = Strategy(
     "safeguard",
     SafeguardServer,
     GradientWorker,
+    majority=True,
     fields=(
         "shortWindow",
         "longWindow",

@@ -16,6 +16,7 @@ from asgd.errors import UserError
 from asgd.host.say import say
 from asgd.spec import Job, job_from_json
 from asgd.spec.environment import Env
+from asgd.spec.live import with_live
 from asgd.wire.control import Keys, is_local
 
 
@@ -91,12 +92,21 @@ def read_config(env: Mapping[str, str] = os.environ) -> ProcessConfig:
 
 
 def read_job(env: Mapping[str, str]) -> Job:
-    """The job. Raises UserError when it is not told, or can't be read."""
-    path = Path(_need(env, Env.JOB))
+    """The job, with its live fields as they are now. Raises UserError when it is not told, or can't be read.
+
+    NB: pods share a file that has no live fields, and whoever took their defaults for what the user has given would
+    refuse the job by another stop rule, share data among another number of workers, or trust other majorities.
+    """
+    job = job_from_json(_text(env, Env.JOB))
+    return with_live(job, _text(env, Env.LIVE)) if env.get(Env.LIVE) else job
+
+
+def _text(env: Mapping[str, str], name: Env) -> bytes:
+    path = Path(_need(env, name))
     try:
-        return job_from_json(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{Env.JOB}: {path} cannot be read: {error}") from error
+        raise UserError(f"{name}: {path} cannot be read: {error}") from error
 
 
 def _need(env: Mapping[str, str], name: str) -> str:

@@ -4,8 +4,9 @@ Shard 0 leaves the job as it read it, a worker the threads and the packages that
 the folder makes a recording of it as `asgd run` leaves one (`close`). Beside a `run.json` nothing is left: `asgd run`
 has written the same there.
 
-NB: live fields are not part of what pods read, and may change while the job runs. They decide when shard 0 saves, gives
-out data and ends the job, and all that stands in the logs; so a replay needs none of them.
+NB: live fields may change while the job runs. They decide when shard 0 saves, gives out data and ends the job, and all
+that stands in the logs; so the job is left without them. The one exception is the number of workers where the strategy
+computes with it.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from asgd.algorithms.registry import halves
 from asgd.errors import UserError
 from asgd.record import run as recording
 from asgd.record.format import AnyRecord, Head, Joined, Restored, read_log
 from asgd.spec.evaluators import is_script
+from asgd.spec.live import split
 from asgd.spec.load import job_from_json, job_to_json
 from asgd.spec.types import Job, JobSpec
 from asgd.wire.limits import WORKERS_MOST
@@ -42,8 +46,8 @@ class Process(Struct, rename="camel"):
 
 
 def leave_job(folder: Path | None, job: Job) -> None:
-    """Shard 0's. A job that was edited while it was suspended leaves one file more. `folder` None: not recorded."""
-    data = job_to_json(job)
+    """Shard 0's. An edit of what a replay computes with leaves one file more. `folder` None: not recorded."""
+    data = job_to_json(replace(job, document={**job.document, "spec": _computed(job)}))
     _leave(folder, f"job-{hashlib.sha256(data).hexdigest()[:12]}.json", data)
 
 
@@ -51,6 +55,14 @@ def leave_process(folder: Path | None, index: int, incarnation: int, threads: in
     """A worker's. `folder` None: not recorded."""
     data = msgspec.json.encode(Process(threads, recording.packages()))
     _leave(folder, f"worker-{index}-{incarnation}.json", data)
+
+
+def _computed(job: Job) -> dict[str, Any]:
+    """The spec that a replay computes with."""
+    spec, _ = split(job.document["spec"])
+    if halves(job.spec).strategy.majority:
+        spec["workers"] = {**spec.get("workers", {}), "replicas": job.spec.workers.replicas}
+    return spec
 
 
 def _leave(folder: Path | None, name: str, data: bytes) -> None:
@@ -99,7 +111,10 @@ def read_job(folder: Path) -> Job:
 
 def _no_job(count: int) -> str:
     if count:
-        return "its spec was edited while it was suspended, so its logs are of more than one job"
+        return (
+            "its spec was edited while it was suspended, or workers.replicas where the strategy computes with them, so"
+            " its logs are of more than one job"
+        )
     return "the recording is empty: shard 0 could not write to the claim"
 
 

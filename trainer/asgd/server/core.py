@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from asgd.algorithms.base import ServerStrategy
 from asgd.algorithms.registry import halves
 from asgd.algorithms.rounds import RoundServer
@@ -28,7 +30,7 @@ from asgd.server.round_closing import RoundClosing
 from asgd.server.saving import Outcome, Publish, Restored, Saving, StoreFacts, Wish
 from asgd.server.shard import Parked, Shard, asker, named
 from asgd.server.traffic import Traffic
-from asgd.spec.types import Job
+from asgd.spec.types import Job, JobSpec
 from asgd.wire.messages import (
     AnyMessage,
     Beat,
@@ -188,6 +190,12 @@ class ServerCore:
                 return Fault("layout", f"{how}, and {error}; allowed: the same optimizer", shard.term)
         shard.rule_earlier = False
         return None
+
+    def change(self, spec: JobSpec) -> None:
+        """Live fields of the spec have changed."""
+        self.job = replace(self.job, spec=spec)
+        self.shard.strategy.expect(spec.workers.replicas)
+        self._duty.change(spec)
 
     def _take_rule(self, rule: bytes) -> None:
         """Raises ProtocolError where the weights are of a checkpoint that lacks what this optimizer needs."""

@@ -6,12 +6,14 @@ Pure. They never wait for shard 0: while it is away they go on serving with what
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from asgd.server.facts import shard_report
 from asgd.server.manifest import Manifest
 from asgd.server.saving import KeepOwn, Saving
 from asgd.server.shard import Shard
 from asgd.server.traffic import Traffic
-from asgd.spec.types import Job
+from asgd.spec.types import Job, JobSpec
 from asgd.wire.limits import TEXT_MOST
 from asgd.wire.messages import Beat, Beaten
 from asgd.wire.partition import named_tensors
@@ -37,6 +39,10 @@ class Participant:
     def stop(self) -> str:
         """Why the job stops; empty while it runs."""
         return self._heard.stop
+
+    def change(self, spec: JobSpec) -> None:
+        """Live fields of the spec have changed."""
+        self._job = replace(self._job, spec=spec)
 
     def hear(self, message: Beaten) -> None:
         """Shard 0 has answered a report."""

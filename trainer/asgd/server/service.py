@@ -22,6 +22,7 @@ from asgd.errors import Fenced, FencedByOther, ProtocolError, UserError
 from asgd.host.env import ProcessConfig
 from asgd.host.exporter import Exporter, Views
 from asgd.host.say import say
+from asgd.record import pods
 from asgd.server import metrics
 from asgd.server.answers import PRIMARY, Answers
 from asgd.server.bulk import Bulk, Connection
@@ -30,7 +31,7 @@ from asgd.server.dispatch import Dispatch
 from asgd.server.rollback import Rollback
 from asgd.server.saves.in_memory import Memory
 from asgd.server.saves.saver import Saver
-from asgd.spec.live import merge
+from asgd.spec.live import with_live
 from asgd.tracing.counted import Counted
 from asgd.wire import control
 from asgd.wire.messages import AnyMessage, Exchange, Fault, Hello, Message, Pull, Welcome, decode, encode
@@ -254,7 +255,7 @@ class Service(Dispatch):
         now = time.monotonic()
         if self.told_to_leave:
             self.core.leave(now)
-        if self.config.live and self.core.primary:
+        if self.config.live:
             self._look_at_live_fields(self.config.live)
         self.tick(self.core)
         if self.bulk:
@@ -268,12 +269,14 @@ class Service(Dispatch):
             text = path.read_bytes()
         except OSError:
             return
-        primary = self.core.primary
-        if text == self._live or primary is None:
+        if text == self._live:
             return
         self._live = text
         try:
-            primary.change(merge(self.config.job.spec, text))
+            job = with_live(self.config.job, text)
+            self.core.change(job.spec)
+            if not self.config.index:
+                pods.leave_job(self.config.record, job)
         except UserError as error:
             say(f"{path} is damaged and changes nothing: {error}")
 

@@ -48,7 +48,7 @@ class Env(StrEnum):
     )
     CHECKPOINT = "ASGD_CHECKPOINT", "URI of the checkpoint store"
     ANNOUNCE = "ASGD_ANNOUNCE", "file that gets {pid, metrics} as soon as the process serves"
-    LIVE = "ASGD_LIVE", "file with the live fields of the spec, read again when it changes"
+    LIVE = "ASGD_LIVE", "file with the live fields of the spec; servers read it again when it changes"
     JOB_FOLDER = (
         "ASGD_JOB_FOLDER",
         "folder of the user's job file, where entrypoints and their imports are looked for last",

@@ -1,8 +1,8 @@
-"""Live fields: what may change while a job runs, and how it travels to shard 0.
+"""Live fields: what may change while a job runs, and how it travels to the job's processes.
 
-The operator splits the spec: the frozen part goes to all pods in a ConfigMap that never changes, the live part to
-shard 0 in one that does. Shard 0 puts the live part over the spec that it started with. The CRD decides which fields
-are live (it has a rule that freezes each of the others); a test holds `LIVE` against those rules.
+The operator splits the spec: the frozen part goes to all pods in a ConfigMap that never changes, the live part in one
+that does. Each process begins with both; servers read the live part again when it changes. The CRD decides which
+fields are live (it has a rule that freezes each of the others); a test holds `LIVE` against those rules.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from asgd.errors import UserError
-from asgd.spec.types import JobSpec
+from asgd.spec.types import Job, JobSpec
 
 LIVE: tuple[tuple[str, ...], ...] = (
     ("workers", "replicas"),
@@ -69,6 +69,14 @@ def joined(frozen: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]
             target = target.setdefault(parent, {})
         target[leaf] = source[leaf]
     return whole
+
+
+def with_live(job: Job, live: bytes) -> Job:
+    """`job` with the live part that `split` made, as JSON, in place of its own. Raises UserError as `merge`."""
+    spec = merge(job.spec, live)
+    frozen, _ = split(job.document["spec"])
+    document = {**job.document, "spec": joined(frozen, msgspec.json.decode(live, type=dict[str, Any]))}
+    return msgspec.structs.replace(job, spec=spec, document=document)
 
 
 def merge(spec: JobSpec, live: bytes) -> JobSpec:
