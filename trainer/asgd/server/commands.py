@@ -37,8 +37,14 @@ class Commands:
                 return Fault("protocol", f"unknown command {unknown!r}; known: {', '.join(KNOWN)}")
         return Done()
 
+    def tick(self) -> None:
+        """Who has left while others train on has no say in the answer: its buffers are of weights of long ago."""
+        members = self._coordinator.members
+        if members and not self._coordinator.stop_reason and self.buffers.keys() - members.keys():
+            self.buffers = {index: told for index, told in self.buffers.items() if index in members}
+
     def _told_buffers(self) -> list[bytes]:
-        """Buffers of the live workers, lowest first; of those that were, when none is left."""
+        """Buffers of the live workers, lowest first; of those that were there last, when none is left."""
         told = sorted(self.buffers.items())
         live = [buffers for index, buffers in told if index in self._coordinator.members]
         return live or [buffers for _, buffers in told]

@@ -334,6 +334,7 @@ class Primary:
         self._ticked = now
         for member in coordinator.tick(now):
             self.shard.leave(member.index, member.incarnation)
+        self._commands.tick()
         if self.collecting:
             if self.collecting.newest is None and not self.collecting.under_way and not self.collecting.error:
                 self.collecting.ask(now)
