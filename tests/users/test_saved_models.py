@@ -201,6 +201,15 @@ def test_a_worker_that_joined_shortly_before_the_end_has_no_say_in_the_buffers(
     assert left.gather(path, policy).tensors["seen"].tolist() == [seen, seen]
 
 
+def test_with_a_slow_batch_norm_a_worker_needs_more_steps_until_its_buffers_are_saved(tmp_path: Path) -> None:
+    path = tmp_path / "extras.safetensors"
+    for index, (steps, value) in enumerate([(60, 1.0), (700, 2.0)]):
+        model = Small(value)
+        model.add_module("norm", nn.BatchNorm1d(2, momentum=0.01))
+        leave_extras(model, Flat(model, CPU), path, index, steps)
+    assert left.gather(path, "local").tensors["seen"].tolist() == [2.0, 2.0]
+
+
 @pytest.mark.parametrize("policy", ["local", "average"])
 def test_of_workers_with_few_steps_the_one_with_the_most_leaves_its_buffers(
     tmp_path: Path, policy: str

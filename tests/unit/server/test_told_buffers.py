@@ -23,7 +23,11 @@ def told(one: Members) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "goodbye", [Bye("worker", 0, STARTED, reason="drained"), Bye("worker", 0, STARTED, lost=True), Bye("worker", 0, STARTED)],
+    "goodbye",
+    [
+        Bye("worker", 0, STARTED, reason="drained"), Bye("worker", 0, STARTED, lost=True),
+        Bye("worker", 0, STARTED),
+    ],
     ids=["drained", "killed", "its loop ended"],
 )  # fmt: skip
 def test_a_worker_that_left_while_others_train_has_no_say_in_the_final_buffers(goodbye: Bye) -> None:

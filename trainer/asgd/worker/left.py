@@ -17,8 +17,8 @@ from safetensors import safe_open
 
 Tensors = dict[str, npt.NDArray[Any]]
 LEAST_STEPS = 50
-"""So many steps of its own until a worker's buffers count: with batch norm's usual momentum 0.1 nothing is left of the
-values that the entrypoint built."""
+"""So many steps of its own until a worker's buffers count, at batch norm's usual momentum 0.1: nothing is left then of
+the values that the entrypoint built."""
 
 
 class Left(NamedTuple):
@@ -82,12 +82,13 @@ def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
 
 
 def _trained(told: list[tuple[Tensors, dict[str, str]]]) -> list[Tensors]:
-    """Those of workers with `LEAST_STEPS` steps; where none has as many, of the one with the most.
+    """Those of workers with enough steps (`buffers.least_steps`); where none has as many, of the one with the most.
 
     NB: a worker that joined shortly before the end has batch norm's statistics of a step or two.
     """
     steps = [int(about["steps"]) for _, about in told]
-    least = min(LEAST_STEPS, max(steps, default=0))
+    enough = min((int(about["least"]) for _, about in told), default=0)
+    least = min(enough, max(steps, default=0))
     return [part for (part, _), count in zip(told, steps, strict=True) if count >= least]
 
 

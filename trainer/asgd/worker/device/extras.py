@@ -19,6 +19,7 @@ from torch import nn
 
 from asgd.host.say import say
 from asgd.worker import left
+from asgd.worker.device.buffers import least_steps
 from asgd.worker.device.flat import Flat, plain
 
 WIDE_FLOATS = (torch.float16, torch.float32, torch.float64)
@@ -78,6 +79,7 @@ def leave_extras(model: nn.Module, flat: Flat, path: Path | None, index: int, st
     tensors = {name: value for name, value in found.items() if _storable(value)}
     frozen = {name: value for name, value in tensors.items() if name in parameters}
     told = {"aliases": json.dumps(aliases(model)), "names": json.dumps(sorted(found)), "steps": str(steps)}
+    told["least"] = str(least_steps(model))
     try:
         buffers = {name: _common(value) for name, value in tensors.items() if name not in frozen}
         _write(buffers, left.of_worker(path, index), told)
