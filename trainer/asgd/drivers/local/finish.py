@@ -38,6 +38,8 @@ class _Saved:
     sha256: str = ""
     trouble: str = ""
     """Why it is not the newest checkpoint's."""
+    lacks: str = ""
+    """What of the model's state nobody has left."""
 
 
 class Picture:
@@ -78,6 +80,8 @@ def leave_files(
         print(line)
     if status.stop_reason == "diverged" and saved.updates is not None:
         print(f"model      of update {saved.updates:,}, the newest checkpoint from before it diverged")
+    if saved.lacks:
+        print(f"lacks      model.safetensors has no {saved.lacks}")
     sys.stdout.flush()
     trouble = status.checkpoint_error or saved.trouble
     if status.stop_reason == "diverged" or not trouble or saved.updates == status.updates:
@@ -124,19 +128,20 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers
     if average:
         models["model-ema"] = average, found.tensors | left.of_model(output.extras, average=True)
     left.sweep(output.extras)
+    lacks = ""
     try:
         for name, (parameters, others) in models.items():
-            _write(output, name, newest, parameters, others, findings, found)
+            lacks = _write(output, name, newest, parameters, others, findings, found)
     except OSError as error:
         return _Saved(save=newest.save, sha256=sha256, trouble=str(error))
-    return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped))
+    return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped), lacks)
 
 
 def _write(
     output: Output, name: str, save: Manifest, parameters: dict[str, F32], others: left.Tensors, findings: Findings,
     found: left.Left,
-) -> None:  # fmt: skip
-    """Writes one model file. Raises OSError."""
+) -> str:  # fmt: skip
+    """Writes one model file; returns what it lacks. Raises OSError."""
     tensors: left.Tensors = {**parameters}
     aliases = findings.aliases | found.aliases
     tensors |= {second: tensors[first].copy() for second, first in aliases.items() if first in tensors}
@@ -144,5 +149,6 @@ def _write(
     lacks = ", ".join(name for name in found.names or findings.extras if name not in tensors)
     if findings.script and found.names is None:
         lacks = "buffers and frozen parameters, if the script's model has any"
-    about = {"updates": str(save.updates), "job": save.job, "lacks": lacks}
+    about = found.about | {"updates": str(save.updates), "job": save.job, "lacks": lacks}
     write_model(output.file(f"{name}.safetensors"), tensors, about)
+    return lacks
