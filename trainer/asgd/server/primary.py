@@ -215,8 +215,9 @@ class Primary:
             case Evaluated():
                 at = self.coordinator.counts_of(message.version)
                 self.coordinator.evaluated(
-                    at.updates, message.metrics, message.final, now, message.error, epochs=at.epochs
-                )
+                    at.updates, message.metrics, message.final, now, message.error, epochs=at.epochs,
+                    of_script=message.role == "worker",
+                )  # fmt: skip
                 if message.role == "evaluator":
                     self._best_kept(message)
                 return Done(str(at.updates).encode())
