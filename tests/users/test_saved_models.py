@@ -196,7 +196,7 @@ def test_the_lowest_workers_buffers_are_saved_or_the_mean_and_one_copy_of_frozen
     path = tmp_path / "extras.safetensors"
     for index in (11, 2):
         model = Small(1.0 if index == 2 else 3.0)
-        leave_extras(model, Flat(model, CPU), path, index, 50)
+        leave_extras(model, Flat(model, CPU), path, index, 50, 8)
     found = left.gather(path, policy)
     assert found.tensors["seen"].tolist() == [seen, seen]
     assert (found.tensors["seen"].dtype, found.tensors["steps"]) == (np.float16, 1)
@@ -213,7 +213,18 @@ def test_a_worker_that_joined_shortly_before_the_end_has_no_say_in_the_buffers(
     path = tmp_path / "extras.safetensors"
     for index, (steps, value) in enumerate([(1, 1.0), (50, 2.0), (700, 4.0), (49, 8.0)]):
         model = Small(value)
-        leave_extras(model, Flat(model, CPU), path, index, steps)
+        leave_extras(model, Flat(model, CPU), path, index, steps, 8)
+    assert left.gather(path, policy).tensors["seen"].tolist() == [seen, seen]
+
+
+@pytest.mark.parametrize(("policy", "seen"), [("local", 2.0), ("average", 3.0)])
+def test_a_worker_whose_loop_ended_long_before_the_job_has_no_say_in_the_buffers(
+    tmp_path: Path, policy: str, seen: float
+) -> None:
+    path = tmp_path / "extras.safetensors"
+    for index, (samples, value) in enumerate([(700, 1.0), (970, 2.0), (1000, 4.0)]):
+        model = Small(value)
+        leave_extras(model, Flat(model, CPU), path, index, 60, samples)
     assert left.gather(path, policy).tensors["seen"].tolist() == [seen, seen]
 
 
@@ -222,7 +233,7 @@ def test_with_a_slow_batch_norm_a_worker_needs_more_steps_until_its_buffers_are_
     for index, (steps, value) in enumerate([(60, 1.0), (700, 2.0)]):
         model = Small(value)
         model.add_module("norm", nn.BatchNorm1d(2, momentum=0.01))
-        leave_extras(model, Flat(model, CPU), path, index, steps)
+        leave_extras(model, Flat(model, CPU), path, index, steps, 8)
     assert left.gather(path, "local").tensors["seen"].tolist() == [2.0, 2.0]
 
 
@@ -233,7 +244,7 @@ def test_of_workers_with_few_steps_the_one_with_the_most_leaves_its_buffers(
     path = tmp_path / "extras.safetensors"
     for index, (steps, value) in enumerate([(0, 1.0), (9, 2.0), (3, 4.0)]):
         model = Small(value)
-        leave_extras(model, Flat(model, CPU), path, index, steps)
+        leave_extras(model, Flat(model, CPU), path, index, steps, 8)
     assert left.gather(path, policy).tensors["seen"].tolist() == [2.0, 2.0]
 
 
@@ -241,7 +252,7 @@ def left_by(path: Path, *workers: tuple[int, float]) -> left.Left:
     """What workers leave after (steps) with buffers of (value), all together."""
     for index, (steps, value) in enumerate(workers):
         model = Small(value)
-        leave_extras(model, Flat(model, CPU), path, index, steps)
+        leave_extras(model, Flat(model, CPU), path, index, steps, 8)
     return left.gather(path, "local")
 
 
@@ -293,7 +304,7 @@ def test_the_evaluators_file_goes_before_the_workers(tmp_path: Path) -> None:
     path = tmp_path / "extras.safetensors"
     model = Small(1.0)
     flat = Flat(model, CPU)
-    leave_extras(model, flat, path, 0, 1)
+    leave_extras(model, flat, path, 0, 1, 8)
     model.get_buffer("seen").fill_(9.0)
     save_extras(model, {name for name, _ in flat.layout}, path)
     assert left.gather(path, "local").tensors["seen"].tolist() == [9.0, 9.0]
@@ -317,7 +328,7 @@ def test_what_no_file_of_tensors_holds_is_named_and_leaves_the_rest(tmp_path: Pa
     model = Told(1.0)
     flat = Flat(model, CPU)
     path = tmp_path / "extras.safetensors"
-    leave_extras(model, flat, path, 0, 1)
+    leave_extras(model, flat, path, 0, 1, 8)
     found = left.gather(path, "local")
     assert found.names == sorted(rest(model, [name for name, _ in flat.layout]))
     assert {*found.names} - found.tensors.keys() == {"_extra_state"}
@@ -325,7 +336,7 @@ def test_what_no_file_of_tensors_holds_is_named_and_leaves_the_rest(tmp_path: Pa
 
 def test_a_full_disk_ends_no_worker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = Small(1.0)
-    leave_extras(model, Flat(model, CPU), tmp_path / "nowhere" / "extras.safetensors", 3, 1)
+    leave_extras(model, Flat(model, CPU), tmp_path / "nowhere" / "extras.safetensors", 3, 1, 8)
     assert "worker 3: buffers and frozen parameters are not saved: " in capsys.readouterr().out
 
 

@@ -25,6 +25,9 @@ LEAST_STEPS = 50
 """So many steps of its own until a worker's buffers count, at batch norm's usual momentum 0.1: nothing is left then of
 the values that the entrypoint built."""
 
+LAST_PART = 0.9
+"""Buffers of a worker whose loop ended before so much of the job are of weights of long ago."""
+
 
 class Left(NamedTuple):
     """What was found."""
@@ -48,6 +51,11 @@ class _Part(NamedTuple):
     def steps(self) -> int:
         """That its buffers have seen."""
         return int(self.about["steps"])
+
+    @property
+    def samples(self) -> int:
+        """Of the job when it was written."""
+        return int(self.about["samples"])
 
     @property
     def counts(self) -> bool:
@@ -148,15 +156,16 @@ def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
 
 
 def _chosen(told: list[_Part], earlier: _Part | None) -> list[_Part]:
-    """Whose buffers count: those of workers with enough steps (`buffers.least_steps`); where none has as many, of the
-    one with the most, which may be the run before this one.
+    """Whose buffers count: those of workers that were there at the end with enough steps (`buffers.least_steps`); where
+    none has as many, of the one with the most, which may be the run before this one.
 
     NB: a worker that joined shortly before the end has batch norm's statistics of a step or two, and so has each worker
     of a run that goes on for a few steps.
     """
     sound = [part for part in told if part.sound]
     if enough := [part for part in sound if part.counts]:
-        return enough
+        end = LAST_PART * max(part.samples for part in enough)
+        return [part for part in enough if part.samples >= end]
     if earlier and _fits(earlier, told):
         sound.append(earlier)
     return [max(sound or told, key=lambda part: part.steps)] if sound or told else []
