@@ -40,6 +40,8 @@ class _Saved:
     """Why it is not the newest checkpoint's."""
     lacks: str = ""
     """What of the model's state nobody has left."""
+    statistics: bool = False
+    """Running means of batch norm are in it."""
 
 
 class Picture:
@@ -79,7 +81,9 @@ def leave_files(
     for line in summary.describe(whole, output.folder):
         print(line)
     if status.stop_reason == "diverged" and saved.updates is not None:
-        print(f"model      of update {saved.updates:,}, the newest checkpoint from before it diverged")
+        # NB: nobody has the statistics of that update, and those of the end look like any others.
+        but = "; its batch norm's statistics are of the end: estimate them anew" if saved.statistics else ""
+        print(f"model      of update {saved.updates:,}, the newest checkpoint from before it diverged{but}")
     if saved.lacks:
         print(f"lacks      model.safetensors has no {saved.lacks}")
     sys.stdout.flush()
@@ -134,7 +138,8 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers
             lacks = _write(output, name, newest, parameters, others, findings, found)
     except OSError as error:
         return _Saved(save=newest.save, sha256=sha256, trouble=str(error))
-    return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped), lacks)
+    statistics = any(name.endswith("running_mean") for name in found.tensors)
+    return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped), lacks, statistics)
 
 
 def _write(
