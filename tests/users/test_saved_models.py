@@ -175,6 +175,19 @@ def test_a_tasks_model_loads_strictly_after_asgd_simulate(
         assert model.get_buffer("steps") > 10
 
 
+@pytest.mark.parametrize("policy", ["local", "average"])
+@pytest.mark.parametrize(
+    "mishap", [["--death", "0@2"], ["--death", "0@2+8.5"]], ids=["dead for good", "back for the end"]
+)
+def test_a_simulated_worker_that_was_not_there_long_enough_has_no_say_in_the_saved_buffers(
+    in_folder: Path, policy: str, mishap: list[str]
+) -> None:
+    spec = SPEC | {"entrypoint": "tasks.py:task", "args": {"evaluates": False}, "buffers": policy}
+    job, out = write_job(in_folder, spec), str(in_folder / "out")
+    assert main(["simulate", str(job), "--output", out, "--quiet", "--compute", "constant:0.1", *mishap]) == 0
+    assert loaded(in_folder).get_buffer("seen")[0] >= 100, "steps of worker 1 alone"
+
+
 # -- how the files add up --------------------------------------------------------------------------
 
 
