@@ -230,6 +230,15 @@ def test_a_worker_that_joined_shortly_before_the_end_has_no_say_in_the_buffers(
     assert left.gather(path, policy).tensors["seen"].tolist() == [seen, seen]
 
 
+def test_a_worker_that_the_strategy_rejects_has_no_say_in_the_buffers_unless_there_is_nobody_else(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "extras.safetensors"
+    left_by(path, (60, 1.0), (60, 2.0))
+    for rejected, seen in (([0], 2.0), ([1], 1.0), ([0, 1], 1.0)):
+        assert left.gather(path, "local", rejected).tensors["seen"].tolist() == [seen, seen]
+
+
 @pytest.mark.parametrize(("policy", "seen"), [("local", 2.0), ("average", 3.0)])
 def test_a_worker_whose_loop_ended_long_before_the_job_has_no_say_in_the_buffers(
     tmp_path: Path, policy: str, seen: float

@@ -62,3 +62,17 @@ def test_of_a_job_whose_last_worker_is_away_the_newest_buffers_stay() -> None:
         one.say("parent", Bye("worker", worker, STARTED, lost=True))
         one.core.tick(NOW + 0.1)
     assert told(one) == [1]
+
+
+def test_a_worker_that_the_strategy_rejects_has_no_say_unless_there_is_nobody_else() -> None:
+    one = Members()
+    assert one.core.primary is not None
+    one.core.shard.state.facts["rejected"] = [0]
+    one.core.tick(NOW + 10)
+    tell(one, 0)
+    assert told(one) == [0]
+    tell(one, 1)
+    assert told(one) == [1]
+    one.core.shard.state.facts["rejected"] = []
+    one.core.tick(NOW + 20)
+    assert told(one) == [0, 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from asgd.server.collecting import Collecting
@@ -18,6 +20,8 @@ class Commands:
         self._coordinator, self._collecting = coordinator, collecting
         self.buffers: dict[int, bytes] = {}
         """{worker: its newest float buffers}, for the evaluator."""
+        self.rejected: Collection[int] = ()
+        """Workers that the strategy does not listen to."""
 
     def serve(self, message: Command, status: bytes, now: float) -> Done | Fault:
         """The answer to a command; `status`: the job's newest one, as JSON."""
@@ -46,5 +50,6 @@ class Commands:
     def _told_buffers(self) -> list[bytes]:
         """Buffers of the live workers, lowest first; of those that were there last, when none is left."""
         told = sorted(self.buffers.items())
+        told = [one for one in told if one[0] not in self.rejected] or told
         live = [buffers for index, buffers in told if index in self._coordinator.members]
         return live or [buffers for _, buffers in told]

@@ -348,6 +348,7 @@ class Primary:
             facts = self.facts(now)
             if coordinator.phase == "running" and not coordinator.stop_reason:
                 self._advising.look(coordinator.members, facts, now)
+            self._commands.rejected = facts.rejected
             self.told = build_status(coordinator, facts, now)
             self.status_json = msgspec.json.encode(self.told)
 

@@ -115,9 +115,13 @@ def sweep(extras: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def gather(extras: Path, policy: str) -> Left:
-    """All files together; `policy`: `spec.buffers`, by which workers' float buffers become one."""
+def gather(extras: Path, policy: str, rejected: Collection[int] = ()) -> Left:
+    """All files together; `policy`: `spec.buffers`, by which workers' float buffers become one.
+
+    `rejected`: workers that the strategy did not listen to in the end.
+    """
     files = sorted(extras.parent.glob(f"{extras.stem}-worker-*{extras.suffix}"), key=_index)
+    files = [path for path in files if _index(path) not in rejected] or files
     told = [_Part(*_read(path)) for path in files]
     earlier = _earlier(extras, {name for part in told for name in part.tensors})
     tensors: Tensors = {} if told or earlier is None else dict(earlier.tensors)

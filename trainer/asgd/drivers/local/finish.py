@@ -71,7 +71,7 @@ def leave_files(
     if picture:
         _attempt("curves.png", picture.write, missing)
     # NB: also of a job that diverged: weights that looked ruined were never saved.
-    saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
+    saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers, status.rejected_workers)
     if status.best and (trouble := export_best(output, checkpoint_uri)):
         missing["model-best.safetensors"] = trouble
     shards = job.spec.parameter_server.shards
@@ -108,7 +108,9 @@ def _attempt(name: str, write: Callable[[], None], missing: dict[str, str]) -> N
         missing[name] = error.strerror or str(error)
 
 
-def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers: str) -> _Saved:
+def _save_model(
+    output: Output, checkpoint_uri: str, findings: Findings, buffers: str, rejected: list[int]
+) -> _Saved:
     """Writes the newest checkpoint's model, and the moving average where there is one, if there is a checkpoint.
 
     Parameters stand under all their names, with what processes left of the model's other state; `lacks` in the
@@ -127,7 +129,7 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers
         return _Saved()
     newest, tensors, average = taken
     sha256 = recording.weights_hash(tensors.values())
-    found = left.gather(output.extras, buffers)
+    found = left.gather(output.extras, buffers, rejected)
     models = {"model": (tensors, found.tensors)}
     if average:
         models["model-ema"] = average, found.tensors | left.of_model(output.extras, average=True)
