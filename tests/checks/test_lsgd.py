@@ -14,6 +14,8 @@ from asgd.algorithms.base import NOTHING, Contribution, Push, ShardState
 from asgd.algorithms.easgd import EasgdWorker
 from asgd.algorithms.lsgd import LsgdServer
 from asgd.drivers.virtual.simulation import Simulation
+from asgd.worker.reading.leased import LeasedBatch, NextLease
+from asgd.worker.shared import Batches
 from asgd.world.models import ComputeTime, Mishap, World
 from tests.checks.virtual import CONSTANT, Problem, digits, job, simulation, train
 
@@ -214,6 +216,42 @@ def test_the_answer_is_the_mean_of_the_workers_as_they_were_when_the_job_ended()
     assert run.answer() == pytest.approx(
         np.mean([one.weights for one in run.workers.values()], axis=0), rel=1e-6
     )
+
+
+class Short(Problem):
+    """Worker 0 has data for six steps, the others without end."""
+
+    def open(self, worker: int, lease: NextLease) -> Batches:
+        return Six() if worker == 0 else super().open(worker, lease)
+
+
+class Six:
+    def __init__(self) -> None:
+        self.left = 6
+
+    def next(self) -> LeasedBatch | None:
+        self.left -= 1
+        return LeasedBatch(None, 1, ()) if self.left >= 0 else None
+
+    def load(self, item: LeasedBatch) -> LeasedBatch:
+        return item
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_worker_whose_data_ended_long_before_the_job_is_not_in_the_mean(asynchronous: bool) -> None:
+    hill = Short(np.zeros(5), lambda w, i: np.full_like(w, -1), lambda w: float(-w[0]))
+    seen: list[float] = []
+    made = job(
+        algorithm={"name": "lsgd", "period": 3, "asynchronous": asynchronous}, stopAfter={"updates": 60},
+        workers={"replicas": 3}, evaluation={"everySeconds": 5},
+    )  # fmt: skip
+    run = simulation(made, hill)
+    hill.evaluate = lambda weights: {"height": seen.append(float(weights[0])) or 0.0}  # type: ignore[method-assign]
+    run.run()
+    ends = places(run)
+    assert ends[0] < 1 and min(ends[1:]) > 4, "worker 0 stands where it was after six steps"
+    assert run.answer() == pytest.approx(np.mean(ends[1:]), rel=1e-6)
+    assert seen[-2] > 3, "and evaluations before the end did not stay with it"
 
 
 def test_nobody_waits_for_a_leader_that_died_before_it_sent_its_weights() -> None:

@@ -147,6 +147,21 @@ def blobs(size: int = 600) -> Task:
     return Task(model=model, loss=loss, data=torch.utils.data.TensorDataset(points, given), evaluate=evaluate)
 
 
+def explodes(steps: int = 300) -> Task:
+    """`blobs` with batch norm and no evaluation, whose loss is a million times as large after so many `steps`."""
+    task, made = blobs(), 0
+
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        nonlocal made
+        made += 1
+        time.sleep(0.002)
+        found: Tensor = task.loss(model, batch) * (1.0 if made <= steps else 1e6)
+        return found
+
+    model = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
+    return replace(task, model=model, loss=loss, evaluate=None)
+
+
 class Noisy(Dataset[tuple[Tensor, int]]):
     """Points of three clouds, each time moved by the worker's own random numbers."""
 

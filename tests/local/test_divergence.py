@@ -58,6 +58,23 @@ def test_a_learning_rate_far_too_high_ends_as_diverged(tmp_path: Path, case: str
 
 
 @pytest.mark.slow
+def test_of_a_diverged_run_it_is_said_that_batch_norms_statistics_are_not_of_the_saved_weights(
+    tmp_path: Path,
+) -> None:
+    spec = {
+        "entrypoint": "tasks:explodes", "workers": {"replicas": 1}, "stopAfter": {"updates": 1_000_000},
+        "checkpoint": {"everySeconds": 0.2}, "batchSize": 8,
+    }  # fmt: skip
+    with Run(tmp_path, spec) as run:
+        assert run.wait() == 78, run.words()
+        assert run.model()["1.running_var"].max() > 1e6, "as the worker had them in the end"
+        assert (
+            "from before it diverged; its batch norm's statistics are of the end: estimate them anew"
+            in run.said
+        )
+
+
+@pytest.mark.slow
 def test_a_job_that_may_go_back_trains_to_its_end_and_can_be_replayed(tmp_path: Path) -> None:
     spec = {
         "entrypoint": "asgd.examples.digits:task",

@@ -13,8 +13,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 from asgd.spec.types import JobSpec
 from asgd.task import Task
 from asgd.worker.device.batch_norm import recompute
-from asgd.worker.device.buffers import Buffers
-from asgd.worker.left import LEAST_STEPS
+from asgd.worker.device.buffers import Buffers, least_steps
 
 SPEC = JobSpec(entrypoint="mine:task", batch_size=10)
 SAMPLES = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) * 2 + 5
@@ -98,13 +97,26 @@ def test_a_worker_tells_its_buffers_once_they_mean_something_at_the_pace_of_eval
 ):
     model = Net()
     buffers = Buffers(model)
-    assert buffers.report(LEAST_STEPS - 1, 10.0, final=True) == b""
-    assert buffers.report(LEAST_STEPS, 0.0, final=False) == b""
+    least = least_steps(model)
+    assert buffers.report(least - 1, 10.0, final=True) == b""
+    assert buffers.report(least, 0.0, final=False) == b""
     model.norm.running_mean = torch.full((3,), 4.0)
-    first = buffers.report(LEAST_STEPS, 1000.0, final=False)
+    first = buffers.report(least, 1000.0, final=False)
     assert np.frombuffer(first, np.float32).tolist() == [1, 2, 4, 4, 4, 1, 1, 1]
-    assert buffers.report(LEAST_STEPS, 1000.0, final=False) == b""
-    assert buffers.report(LEAST_STEPS, 1000.0, final=True)
+    assert buffers.report(least, 1000.0, final=False) == b""
+    assert buffers.report(least, 1000.0, final=True)
+
+
+@pytest.mark.parametrize("momentum", [0.1, 0.9, 1.0, None, 0.01, 0.001])
+def test_a_workers_buffers_count_once_nothing_is_left_of_what_batch_norm_began_with(
+    momentum: float | None,
+) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, momentum=momentum))
+    steps = least_steps(model)
+    assert steps >= 50
+    left = (1 - (momentum or 1.0)) ** steps
+    assert left <= 0.0052
+    assert steps == 50 or (1 - (momentum or 1.0)) ** (steps - 2) > 0.0051, "and no step later"
 
 
 NAN = float("nan")

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 import asgd
 import tests.users.odd_loops  # noqa: F401  # adds to the lists
 from tests.users.alone import Plain, PlainSGD, only_worker, work_alone
 from tests.users.loops import LOOPS, PARTS, Part
-from tests.users.toys import Texts
+from tests.users.toys import Texts, net, points
 
 pytestmark = pytest.mark.timeout(120)
 UPDATES = 14
@@ -29,6 +30,27 @@ def test_a_loop_in_one_worker_has_the_loss_curve_of_plain_pytorch(
     with only_worker(tmp_path, monkeypatch) as joined:
         found = LOOPS[name](joined)
     alike(found, expected)
+
+
+def after(steps: int, script: Any) -> Tensor:
+    """The weights that `script` (plain PyTorch, or the worker) has after so many steps, which it does not count."""
+    model = net()
+    optimizer = script.connect(model)
+    for _, batch in zip(range(steps), optimizer.until_stopped(DataLoader(points(400), 8)), strict=False):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step(loss=loss)
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+
+def test_at_the_end_of_the_job_a_script_has_the_weights_with_its_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_worker(tmp_path, monkeypatch, stopAfter={"updates": 9}) as joined:
+        found = after(1000, joined)
+    assert found == pytest.approx(after(9, Plain()), abs=1e-6)
+    assert not torch.allclose(found, after(8, Plain()), atol=1e-3)
 
 
 def alike(found: list[float], expected: list[float]) -> None:

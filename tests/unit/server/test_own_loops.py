@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from asgd.server.coordinator import Coordinator
 from asgd.server.pool import Pool
-from asgd.wire.messages import Bye, Fault, Granted, Lease, Welcome
+from asgd.wire.limits import FIGURES_MOST
+from asgd.wire.messages import Bye, Done, Evaluated, Fault, Granted, Lease, Welcome
 from tests.checks.harness import job_spec
 from tests.unit.server.members import SAMPLES, STARTED, Members, hello, is_fault
 
@@ -111,3 +112,25 @@ def test_a_hello_that_comes_again_after_the_goodbye_of_its_process_brings_nobody
     again = replace(hello(0), incarnation=STARTED + 1)
     assert isinstance(members.say("next", again), Welcome)
     assert chief.finished_loops == set()
+
+
+def test_what_a_script_reports_of_the_same_weights_in_several_calls_adds_up() -> None:
+    members = Members(stopAfter={"metric": {"name": "f1", "atLeast": 0.9}})
+    assert members.core.primary is not None
+    chief = members.core.primary.coordinator
+
+    def report(version: int, **metrics: float) -> dict[str, float]:
+        told = Evaluated(version, 8, metrics, False, "worker", 0, STARTED)
+        assert isinstance(members.say(0, told), Done)
+        return chief.metrics
+
+    report(10, accuracy=0.5)
+    notices = [notice.text for notice in chief.notices.newest]
+    assert notices == [
+        "spec.stopAfter.metric.name: f1 is nothing that the script reports; it reports accuracy"
+    ]
+    assert report(10, f1=0.3) == {"accuracy": 0.5, "f1": 0.3}
+    assert report(10, f1=0.4) == {"accuracy": 0.5, "f1": 0.4}
+    assert report(11, f1=0.5) == {"f1": 0.5}, "of other weights"
+    many = [f"{number}" for number in range(FIGURES_MOST)]
+    assert report(11, **dict.fromkeys(many, 0.0)).keys() == {*many}, "no more than a status holds"

@@ -45,6 +45,8 @@ class AsyncLsgdServer(Parting, ServerStrategy):
         self.owing: set[int] = set()
         """Whose next report brings its weights along, for somebody asked for the job's answer."""
         self.told: dict[int, F32] = {}
+        self.over = False
+        """Workers have left their weights, and nobody has trained since."""
 
     def _group(self, state: ShardState, worker: int) -> str:
         return str(group_of(self.groups, worker, state.nodes))
@@ -66,6 +68,7 @@ class AsyncLsgdServer(Parting, ServerStrategy):
     def finish(self, state: ShardState, push: Push) -> None:
         if "parting" in push.meta:
             self.part(state, push.worker)
+            self.over = True
         elif push.steps:
             self._report(state, push)
         elif "onward" in push.meta:
@@ -74,7 +77,7 @@ class AsyncLsgdServer(Parting, ServerStrategy):
             self._lead(state, push.worker, int(push.meta["send"]))
 
     def _report(self, state: ShardState, push: Push) -> None:
-        worker = push.worker
+        worker, self.over = push.worker, False
         if not push.bare and worker in state.kept:
             self.told[worker] = state.kept.pop(worker)
             self.owing.discard(worker)
@@ -148,7 +151,7 @@ class AsyncLsgdServer(Parting, ServerStrategy):
     def _gather(self, state: ShardState, span: slice) -> None:
         """The answer is the mean of what workers told; whoever asks makes them tell anew."""
         self.owing = set(state.clocks)
-        if self.told and not self.parted:
+        if self.told and not self.over:
             total = np.zeros_like(state.weights[span])
             for worker in sorted(self.told):
                 total += self.told[worker][span]

@@ -31,13 +31,22 @@ GONE = -1
 """Key in `ShardState.kept` of what workers have left at parting, summed up; those of workers are from 0."""
 
 
+LAST_PART = 0.9
+"""Weights that a worker left before so much of the job, since its own loop was over, are of long ago."""
+
+
 class Parting:
     """The job is over: the answer is the mean of the weights that workers leave (kept[worker]), in their order."""
 
     parted = 0
+    parted_at = 0
+    """Samples of the job when the first of them left."""
 
     def part(self, state: ShardState, worker: int) -> None:
         """One more worker has left its weights."""
+        if self.parted_at < LAST_PART * state.samples:
+            state.kept.pop(GONE, None)
+            self.parted, self.parted_at = 0, state.samples
         total = state.kept.setdefault(GONE, np.zeros_like(state.weights))
         total += state.kept.pop(worker)
         self.parted += 1

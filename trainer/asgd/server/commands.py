@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from asgd.server.collecting import Collecting
@@ -18,6 +20,8 @@ class Commands:
         self._coordinator, self._collecting = coordinator, collecting
         self.buffers: dict[int, bytes] = {}
         """{worker: its newest float buffers}, for the evaluator."""
+        self.rejected: Collection[int] = ()
+        """Workers that the strategy does not listen to."""
 
     def serve(self, message: Command, status: bytes, now: float) -> Done | Fault:
         """The answer to a command; `status`: the job's newest one, as JSON."""
@@ -37,8 +41,15 @@ class Commands:
                 return Fault("protocol", f"unknown command {unknown!r}; known: {', '.join(KNOWN)}")
         return Done()
 
+    def tick(self) -> None:
+        """Who has left while others train on has no say in the answer: its buffers are of weights of long ago."""
+        members = self._coordinator.members
+        if members and not self._coordinator.stop_reason and self.buffers.keys() - members.keys():
+            self.buffers = {index: told for index, told in self.buffers.items() if index in members}
+
     def _told_buffers(self) -> list[bytes]:
-        """Buffers of the live workers, lowest first; of those that were, when none is left."""
+        """Buffers of the live workers, lowest first; of those that were there last, when none is left."""
         told = sorted(self.buffers.items())
+        told = [one for one in told if one[0] not in self.rejected] or told
         live = [buffers for index, buffers in told if index in self._coordinator.members]
         return live or [buffers for _, buffers in told]

@@ -12,6 +12,7 @@ from asgd.server.rhythm import Counts, passed
 from asgd.server.suspects import Suspects
 from asgd.spec.status import BestView
 from asgd.spec.types import JobSpec, Metric
+from asgd.wire.limits import FIGURES_MOST
 from asgd.wire.reports import BestReport
 
 PULLS_KEPT = 64
@@ -77,14 +78,20 @@ class Evaluations(Suspects):
 
     def evaluated(
         self, updates: int, metrics: dict[str, float], final: bool, now: float, error: str = "", *,
-        epochs: float | None = None,
+        epochs: float | None = None, of_script: bool = False,
     ) -> None:  # fmt: skip
-        """The evaluator's result on the weights after so many updates and epochs; `error`: why it has none."""
+        """The evaluator's result on the weights after so many updates and epochs; `error`: why it has none.
+
+        A script may tell of the same weights in several calls (`of_script`), which add up.
+        """
         self.evaluated_at = Counts(updates, self.counts.epochs if epochs is None else epochs)
+        together = self.metrics | metrics
+        if of_script and updates == self.metrics_at and len(together) <= FIGURES_MOST:
+            metrics = together
         if not error:
             self.metrics, self.metrics_at, self.evaluation_error = dict(metrics), updates, ""
             self.evaluator.failed = 0
-            self._name_missing(metrics)
+            self._name_missing(metrics, "the script reports" if of_script else "`evaluate` gives")
         self.evaluator.told(self.spec.evaluation.seconds, now)
         if error:
             self._evaluation_failed(error, now)
@@ -103,11 +110,11 @@ class Evaluations(Suspects):
             self.stop_detail = why
             self.stop("patience", now)
 
-    def _name_missing(self, metrics: dict[str, float]) -> None:
-        """A field goes by a metric that `evaluate` does not give: told once."""
+    def _name_missing(self, metrics: dict[str, float], by: str) -> None:
+        """A field goes by a metric that is not told: told once. `by`: `evaluate` gives."""
         for field, name in wanted_metrics(self.spec).items():
             gives = ", ".join(sorted(metrics)) or "nothing"
-            text = f"spec.{field}: {name} is nothing that `evaluate` gives; it gives {gives}"
+            text = f"spec.{field}: {name} is nothing that {by}; it {by.split()[-1]} {gives}"
             if name not in metrics and all(notice.text != text for notice in self.notices.newest):
                 self.notices.add(text, "evaluation")
 

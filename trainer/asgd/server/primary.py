@@ -215,8 +215,9 @@ class Primary:
             case Evaluated():
                 at = self.coordinator.counts_of(message.version)
                 self.coordinator.evaluated(
-                    at.updates, message.metrics, message.final, now, message.error, epochs=at.epochs
-                )
+                    at.updates, message.metrics, message.final, now, message.error, epochs=at.epochs,
+                    of_script=message.role == "worker",
+                )  # fmt: skip
                 if message.role == "evaluator":
                     self._best_kept(message)
                 return Done(str(at.updates).encode())
@@ -334,6 +335,7 @@ class Primary:
         self._ticked = now
         for member in coordinator.tick(now):
             self.shard.leave(member.index, member.incarnation)
+        self._commands.tick()
         if self.collecting:
             if self.collecting.newest is None and not self.collecting.under_way and not self.collecting.error:
                 self.collecting.ask(now)
@@ -346,6 +348,7 @@ class Primary:
             facts = self.facts(now)
             if coordinator.phase == "running" and not coordinator.stop_reason:
                 self._advising.look(coordinator.members, facts, now)
+            self._commands.rejected = facts.rejected
             self.told = build_status(coordinator, facts, now)
             self.status_json = msgspec.json.encode(self.told)
 

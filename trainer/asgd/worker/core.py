@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from asgd import kernel
 from asgd.algorithms.attacks import Attack
-from asgd.algorithms.base import Turn, WorkerStrategy
+from asgd.algorithms.base import NOTHING, Turn, WorkerStrategy
 from asgd.algorithms.schedule import learning_rate, of_rule
 from asgd.errors import TryAgain
 from asgd.kernel import F32
@@ -147,8 +147,7 @@ class WorkerCore:
         if visits and not self.stop:
             self.sequence += 1
             yield Exchange(None, False, self._nothing(sum(b - a for _, a, b in visits), 0, visits, rollbacks))
-            outcome: Outcome = yield AWAIT
-            self._take(outcome)
+            self._take((yield AWAIT))
 
     def _nothing(self, samples: int, steps: int, visits: Visits, rollbacks: int) -> PushHeader:
         """Of a push without a vector, which tells that work on `visits` has come to nothing."""
@@ -380,8 +379,9 @@ class WorkerCore:
     def _merge(self, outcome: Outcome) -> Turn:
         """Takes in what an exchange brought; what follows it at once."""
         self._take(outcome)
-        if self.stop or self._undone:
-            return Turn(push=False, pull=False)
+        # NB: a script goes on to evaluate and save; where servers step, its last step comes with the stop.
+        if self._undone or (self.stop and (not self.rule.raw or self.stop == "diverged")):
+            return NOTHING
         if self._pulling:
             if not outcome.empty and not self._ruined:
                 rule = self.rule
@@ -390,7 +390,7 @@ class WorkerCore:
                 )
                 rule.incoming(self.vectors.weights, self.vectors.landed())
             self._own.pulled(outcome)
-        return self.rule.follow()
+        return NOTHING if self.stop else self.rule.follow()
 
     def _take(self, outcome: Outcome) -> None:
         self.samples = outcome.samples

@@ -141,7 +141,8 @@ def _live(
         if keeping:
             keeping.save()
     if reason or not leaving:
-        leave_extras(task.model, computation.flat, config.extras, index, replica.core.steps)
+        core = replica.core
+        leave_extras(task.model, computation.flat, config.extras, index, core.steps, core.samples)
     replica.close("drained" if leaving else reason)
     if keeping:
         keeping.close(config.job.spec.workers.drain_seconds / 10 if leaving else None)

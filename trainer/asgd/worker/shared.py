@@ -20,10 +20,12 @@ from asgd.spec.types import JobSpec
 from asgd.wire.rule import with_rule
 from asgd.worker.device.backward import backward
 from asgd.worker.device.batch_norm import recompute
+from asgd.worker.device.buffers import least_steps
 from asgd.worker.device.extras import WholeModel, whole_model
 from asgd.worker.device.flat import Flat, layout_hash, layout_of
 from asgd.worker.device.modes import start_training
 from asgd.worker.device.randomness import Randomness, Turns, random_state, set_random_state
+from asgd.worker.left import LAST_PART
 from asgd.worker.optimizing.following import Following
 from asgd.worker.optimizing.of_task import equip, rule_of
 from asgd.worker.oracle import Oracle
@@ -105,6 +107,7 @@ class TorchWork:
         self._buffers = list(self.task.model.buffers())
         self._fresh = [buffer.clone() for buffer in self._buffers]
         self._persons: dict[int, _Person] = {}
+        self._samples = 0
         self._turns = Turns()
         self._pieces = pieces_of(self.task, spec)
         self._judge = build_task(spec)
@@ -151,6 +154,8 @@ class TorchWork:
             beside = self._persons[worker].scalars
             loss = backward(self.task, self.flat, CPU, item, pieces=self._pieces, beside=beside)
             out[:] = self.flat.gather().numpy()
+        self._samples += item.samples
+        self._persons[worker].stepped(self._samples)
         return loss
 
     def observer(self, worker: int) -> Observer:
@@ -185,8 +190,12 @@ class TorchWork:
         return whole_model(model, answer)
 
     def _settle(self) -> None:
-        """Nothing was evaluated: the model's buffers are the lowest worker's, or their mean."""
-        people = [self._persons[index].buffers for index in sorted(self._persons)] or [self._fresh]
+        """Nothing was evaluated: the model's buffers are the lowest worker's, or their mean, as in `left.gather`."""
+        least, end = least_steps(self.task.model), LAST_PART * self._samples
+        everybody = [self._persons[index] for index in sorted(self._persons)]
+        enough = [one for one in everybody if one.steps >= least and one.samples >= end]
+        chosen = enough or sorted(everybody, key=lambda one: -one.steps)[:1]
+        people = [one.buffers for one in chosen] or [self._fresh]
         for buffer, *own in zip(self._buffers, *people, strict=True):
             mean = self.spec.buffers == "average" and buffer.is_floating_point()
             buffer.copy_(torch.stack(own).double().mean(0) if mean else own[0])
@@ -204,8 +213,14 @@ class _Person:
 
     def __init__(self, buffers: list[torch.Tensor]) -> None:
         self.buffers = buffers
+        self.steps = self.samples = 0
+        """Steps that these buffers have seen, and samples of the job at the newest one."""
         self.random = Randomness()
         self.scalars = Scalars()
+
+    def stepped(self, samples: int) -> None:
+        """One more, when the job had `samples` samples."""
+        self.steps, self.samples = self.steps + 1, samples
 
 
 class _Beside(Observer):

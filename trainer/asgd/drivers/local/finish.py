@@ -38,6 +38,10 @@ class _Saved:
     sha256: str = ""
     trouble: str = ""
     """Why it is not the newest checkpoint's."""
+    lacks: str = ""
+    """What of the model's state nobody has left."""
+    statistics: bool = False
+    """Running means of batch norm are in it."""
 
 
 class Picture:
@@ -67,7 +71,7 @@ def leave_files(
     if picture:
         _attempt("curves.png", picture.write, missing)
     # NB: also of a job that diverged: weights that looked ruined were never saved.
-    saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers)
+    saved = _save_model(output, checkpoint_uri, findings, job.spec.buffers, status.rejected_workers)
     if status.best and (trouble := export_best(output, checkpoint_uri)):
         missing["model-best.safetensors"] = trouble
     shards = job.spec.parameter_server.shards
@@ -77,7 +81,11 @@ def leave_files(
     for line in summary.describe(whole, output.folder):
         print(line)
     if status.stop_reason == "diverged" and saved.updates is not None:
-        print(f"model      of update {saved.updates:,}, the newest checkpoint from before it diverged")
+        # NB: nobody has the statistics of that update, and those of the end look like any others.
+        but = "; its batch norm's statistics are of the end: estimate them anew" if saved.statistics else ""
+        print(f"model      of update {saved.updates:,}, the newest checkpoint from before it diverged{but}")
+    if saved.lacks:
+        print(f"lacks      model.safetensors has no {saved.lacks}")
     sys.stdout.flush()
     trouble = status.checkpoint_error or saved.trouble
     if status.stop_reason == "diverged" or not trouble or saved.updates == status.updates:
@@ -100,7 +108,9 @@ def _attempt(name: str, write: Callable[[], None], missing: dict[str, str]) -> N
         missing[name] = error.strerror or str(error)
 
 
-def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers: str) -> _Saved:
+def _save_model(
+    output: Output, checkpoint_uri: str, findings: Findings, buffers: str, rejected: list[int]
+) -> _Saved:
     """Writes the newest checkpoint's model, and the moving average where there is one, if there is a checkpoint.
 
     Parameters stand under all their names, with what processes left of the model's other state; `lacks` in the
@@ -119,24 +129,26 @@ def _save_model(output: Output, checkpoint_uri: str, findings: Findings, buffers
         return _Saved()
     newest, tensors, average = taken
     sha256 = recording.weights_hash(tensors.values())
-    found = left.gather(output.extras, buffers)
+    found = left.gather(output.extras, buffers, rejected)
     models = {"model": (tensors, found.tensors)}
     if average:
         models["model-ema"] = average, found.tensors | left.of_model(output.extras, average=True)
     left.sweep(output.extras)
+    lacks = ""
     try:
         for name, (parameters, others) in models.items():
-            _write(output, name, newest, parameters, others, findings, found)
+            lacks = _write(output, name, newest, parameters, others, findings, found)
     except OSError as error:
         return _Saved(save=newest.save, sha256=sha256, trouble=str(error))
-    return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped))
+    statistics = any(name.endswith("running_mean") for name in found.tensors)
+    return _Saved(newest.updates, newest.save, sha256, "; ".join(skipped), lacks, statistics)
 
 
 def _write(
     output: Output, name: str, save: Manifest, parameters: dict[str, F32], others: left.Tensors, findings: Findings,
     found: left.Left,
-) -> None:  # fmt: skip
-    """Writes one model file. Raises OSError."""
+) -> str:  # fmt: skip
+    """Writes one model file; returns what it lacks. Raises OSError."""
     tensors: left.Tensors = {**parameters}
     aliases = findings.aliases | found.aliases
     tensors |= {second: tensors[first].copy() for second, first in aliases.items() if first in tensors}
@@ -144,5 +156,6 @@ def _write(
     lacks = ", ".join(name for name in found.names or findings.extras if name not in tensors)
     if findings.script and found.names is None:
         lacks = "buffers and frozen parameters, if the script's model has any"
-    about = {"updates": str(save.updates), "job": save.job, "lacks": lacks}
+    about = found.about | {"updates": str(save.updates), "job": save.job, "lacks": lacks}
     write_model(output.file(f"{name}.safetensors"), tensors, about)
+    return lacks

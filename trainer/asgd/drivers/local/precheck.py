@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 
 import msgspec
 
@@ -20,6 +21,7 @@ from asgd.server.saves.reading import array_names
 from asgd.server.saves.store import Store
 from asgd.spec import Job
 from asgd.wire.agreement import layout_difference
+from asgd.worker import left
 from asgd.worker.task.check import Findings
 
 
@@ -75,6 +77,14 @@ def optimizer_states(uri: str, output: Output) -> Path:
     """Where workers keep what their own optimizers remember: beside the checkpoints, if those are in a folder."""
     store = Store(uri)
     return Path(store.root) / "optimizers" if store.local else output.file("optimizers")
+
+
+def take_up(restored: bool, uri: str, output: Output) -> None:
+    """A run that was `restored` goes on with what the one before it has left; one that was not has nothing of it."""
+    if restored:
+        left.keep_earlier(output.file("model.safetensors"), output.extras)
+    else:
+        rmtree(optimizer_states(uri, output), ignore_errors=True)
 
 
 def check_checkpoint(job: Job, findings: Findings, uri: str, run: str, note: Callable[[str], None]) -> bool:

@@ -13,7 +13,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from shutil import rmtree
 
 import msgspec
 
@@ -34,6 +33,7 @@ from asgd.drivers.local.precheck import (
     check_ports,
     lock_store,
     optimizer_states,
+    take_up,
 )
 from asgd.drivers.local.profile import Profile
 from asgd.drivers.local.signals import Interrupts
@@ -136,8 +136,7 @@ class LocalRun:
         restored = check_checkpoint(
             self.job, findings, self.checkpoint_uri, self._private.name, self.display.warn
         )
-        if not restored:
-            rmtree(optimizer_states(self.checkpoint_uri, self.output), ignore_errors=True)
+        take_up(restored, self.checkpoint_uri, self.output)
         self.obstacle = recording.obstacle(
             self.job.spec, script=findings.script, dataset=findings.dataset, restored=restored
         )

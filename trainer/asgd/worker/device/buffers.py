@@ -14,11 +14,28 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from asgd.host.say import say
 from asgd.kernel import F32
 from asgd.wire.limits import BUFFERS_MOST
 from asgd.worker.left import LEAST_STEPS
+
+USUAL_MOMENTUM = 0.1
+
+
+def least_steps(model: nn.Module) -> int:
+    """So many steps of its own until a worker's buffers count: `LEAST_STEPS`, or more where `model` has a batch norm of
+    a momentum below the usual 0.1, until as little is left of what its statistics began with."""
+    momenta = [
+        layer.momentum
+        for layer in model.modules()
+        if isinstance(layer, _NormBase) and layer.track_running_stats and layer.momentum is not None
+    ]
+    slowest = min((m for m in momenta if m > 0), default=USUAL_MOMENTUM)
+    if slowest >= USUAL_MOMENTUM:
+        return LEAST_STEPS
+    return math.ceil(LEAST_STEPS * math.log1p(-USUAL_MOMENTUM) / math.log1p(-slowest))
 
 
 class Buffers:
@@ -28,6 +45,7 @@ class Buffers:
         self._model = model
         self._told = -math.inf
         self._warned = False
+        self._least = least_steps(model)
         self.size = sum(b.numel() for b in self._tensors())
         sent = 4 * self.size <= BUFFERS_MOST
         self._first = [b.detach().clone() for b in self._tensors()] if sent else []
@@ -48,7 +66,7 @@ class Buffers:
         """What goes along with a worker's heartbeat after `steps` steps: now and then its buffers, and at the end."""
         now = time.monotonic()
         due = final or 0 < every_seconds <= now - self._told
-        if not due or not self.size or steps < LEAST_STEPS or self._too_large():
+        if not due or not self.size or steps < self._least or self._too_large():
             return b""
         self._told = now
         return self.gather()

@@ -19,6 +19,7 @@ from torch import nn
 
 from asgd.host.say import say
 from asgd.worker import left
+from asgd.worker.device.buffers import least_steps
 from asgd.worker.device.flat import Flat, plain
 
 WIDE_FLOATS = (torch.float16, torch.float32, torch.float64)
@@ -68,8 +69,13 @@ def save_extras(model: nn.Module, trained: Collection[str], path: Path) -> None:
     _write(extras(model, trained), path)
 
 
-def leave_extras(model: nn.Module, flat: Flat, path: Path | None, index: int, steps: int) -> None:
-    """Worker `index` leaves its share beside `path` after `steps` steps; a full disk is said, and ends nobody."""
+def leave_extras(
+    model: nn.Module, flat: Flat, path: Path | None, index: int, steps: int, samples: int
+) -> None:
+    """Worker `index` leaves its share beside `path` after `steps` steps, when the job is at `samples` samples.
+
+    A full disk is said, and ends nobody.
+    """
     if path is None:
         return
     trained = {name for name, _ in flat.layout}
@@ -78,6 +84,7 @@ def leave_extras(model: nn.Module, flat: Flat, path: Path | None, index: int, st
     tensors = {name: value for name, value in found.items() if _storable(value)}
     frozen = {name: value for name, value in tensors.items() if name in parameters}
     told = {"aliases": json.dumps(aliases(model)), "names": json.dumps(sorted(found)), "steps": str(steps)}
+    told |= {"least": str(least_steps(model)), "samples": str(samples)}
     try:
         buffers = {name: _common(value) for name, value in tensors.items() if name not in frozen}
         _write(buffers, left.of_worker(path, index), told)

@@ -255,8 +255,8 @@ class Loop:
             handed.told()
 
     def _leave_extras(self) -> None:
-        flat, steps = self._replica.vectors.flat, self._replica.core.steps
-        leave_extras(self._model, flat, self._joining.extras, self.index, steps)
+        flat, core = self._replica.vectors.flat, self._replica.core
+        leave_extras(self._model, flat, self._joining.extras, self.index, core.steps, core.samples)
 
     def _take_visits(self) -> list[tuple[int, int, int]]:
         if self._dealing is None:
