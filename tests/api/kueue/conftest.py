@@ -12,7 +12,7 @@ import pytest
 from tests.api.acting import ShardZero
 from tests.api.conftest import with_jobs
 from tests.api.kubelet import Kubelet
-from tests.api.kueue.queued import ELASTIC, VERSION, Queued, spec
+from tests.api.kueue.queued import ELASTIC, Queued, spec
 from tests.cluster import api_tier, binaries, fixtures
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.kueue import install, kueue
@@ -48,12 +48,13 @@ class Controllers:
 
     def __init__(self, kubectl: Kubectl, port: int, folder: Path) -> None:
         self._kubectl, self._port, self._folder = kubectl, port, folder
-        self._running, self._gates = ExitStack(), ("none yet",)
+        self._running, self._gates, self._count = ExitStack(), ("none yet",), 0
 
     def run(self, *gates: str) -> None:
         if gates != self._gates:
             self.close()
-            folder = self._folder / ("-".join(gates) or "plain")
+            self._count += 1
+            folder = self._folder / str(self._count)
             self._running.enter_context(kueue(self._kubectl, self._port, folder, *gates))
             self._gates = gates
 
@@ -99,9 +100,8 @@ def jobs(kubectl: Kubectl) -> Iterator[Any]:
             shards.callback(shard.close)
             job = Queued(kubectl, name, metrics_port=shard.port)
             job.shard = shard
-            local = {"metadata": {"name": "team"}, "spec": {"clusterQueue": queue}}
             kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-            kubectl.apply({"apiVersion": VERSION, "kind": "LocalQueue", **local}, namespace=name)
+            job.join(queue)
             job.apply(**spec(**workers))
             return job
 

@@ -15,6 +15,11 @@ ELASTIC = "ElasticJobsViaWorkloadSlices"
 class Queued(Job):
     shard: ShardZero
 
+    def join(self, queue: str) -> None:
+        """Makes the LocalQueue that the job names, of this ClusterQueue."""
+        local = {"metadata": {"name": "team"}, "spec": {"clusterQueue": queue}}
+        self.kubectl.apply({"apiVersion": VERSION, "kind": "LocalQueue", **local}, namespace=self.name)
+
     @property
     def says(self) -> str:
         return str(self.status.get("message", ""))
@@ -52,6 +57,15 @@ def spec(**workers: Any) -> dict[str, Any]:
         "parameterServer": {"shards": 1},
         "evaluation": {"everySeconds": 0},
     }
+
+
+def rule(window_seconds: int = 300) -> dict[str, int]:
+    return {"min": 2, "max": 8, "stabilizationWindowSeconds": window_seconds}
+
+
+def size(job: Queued) -> int:
+    """Workers that its Job is told to have; 0 while there is none."""
+    return int(job.worker_job().get("spec", {}).get("parallelism", 0))
 
 
 def make_queue(kubectl: Kubectl, name: str, cpus: int) -> None:

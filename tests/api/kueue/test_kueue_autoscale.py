@@ -8,19 +8,11 @@ import pytest
 
 from asgd.client.cli import main
 from tests.api.acting import OperatorProcess, until
-from tests.api.kueue.queued import Queued, make_queue
+from tests.api.kueue.queued import make_queue, rule, size
 from tests.cluster.kubectl import Kubectl
 
 pytest_plugins = ["tests.cluster.fixtures"]
 pytestmark = [pytest.mark.timeout(240), pytest.mark.slow]
-
-
-def rule(window_seconds: int = 300) -> dict[str, int]:
-    return {"min": 2, "max": 8, "stabilizationWindowSeconds": window_seconds}
-
-
-def size(job: Queued) -> int:
-    return int(job.worker_job()["spec"]["parallelism"])
 
 
 def explained(kubectl: Kubectl, name: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -89,18 +81,3 @@ def test_a_job_that_is_preempted_while_it_asks_for_more_leaves_its_place_and_com
     job.ready(2)
     assert not before & job.workers()
     assert job.status["workers"]["failed"] == 0
-
-
-def test_without_kueues_elastic_jobs_the_number_stays_and_says_why(
-    kubectl: Kubectl, running: OperatorProcess, plain: None, pods_run: None, jobs: Any
-) -> None:
-    make_queue(kubectl, "rigid", 8)
-    job = jobs("rigid", "rigid", autoscale=rule(0))
-    job.ready(2)
-    before = job.workers()
-    job.advise(4, 2)
-    why = "queue team would start all workers anew for another number"
-    until(lambda: job.number.get("reason", "").startswith(why), "it is told")
-    passes = running.passes()
-    until(lambda: running.passes() > passes + 3, "nothing is done about it")
-    assert (size(job), job.workers()) == (2, before)

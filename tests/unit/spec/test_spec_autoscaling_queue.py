@@ -102,6 +102,11 @@ def test_a_worker_that_waits_for_a_moment_as_it_is_started_again_gives_nothing_b
     assert decide(RULE, 2, whole, None, 9999.0, queue=moment).workers == 4
 
 
+def test_the_first_workers_that_a_queue_lets_go_one_after_the_other_are_no_refusal() -> None:
+    first = begin(RULE, 4)
+    assert decide(RULE, 4, first, None, 9999.0, queue=queue(1, 4)) == first
+
+
 def test_the_least_that_its_user_wants_is_asked_for_as_long_as_it_takes() -> None:
     raised = decide(Autoscale(6, 64), 2, Scale(2, 2, granted=2), None, 10.0, queue=queue(2, 2))
     assert raised.workers == 6
