@@ -45,6 +45,11 @@ QUEUE_LABEL = f"{QUEUE_GROUP}/queue-name"
 QUEUED_UID_LABEL = f"{QUEUE_GROUP}/job-uid"
 """Label of Kueue's Workloads: the UID of the Job that each stands for."""
 ELASTIC_ANNOTATION = f"{QUEUE_GROUP}/elastic-job"
+"""Asks Kueue to let a Job grow and shrink while it runs."""
+ELASTIC_GATE = ELASTIC_ANNOTATION
+"""Scheduling gate that Kueue puts on the pods of such a Job where it does so."""
+SLICE_ANNOTATION = f"{QUEUE_GROUP}/workload-slice-name"
+"""Kueue's, of the pods of such a Job from its start on."""
 
 # Containers.
 CONTAINER = "asgd"

@@ -189,7 +189,7 @@ class Job:
 class ShardZero:
     """Serves `/status` as shard 0 does, from the trainer's own type; tests set `status`."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.status = Status(job="x", phase="running", algorithm="asgd")
         shard = self
 
@@ -202,7 +202,7 @@ class ShardZero:
             def log_message(self, format: str, *args: Any) -> None:
                 return
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = http.server.ThreadingHTTPServer((host, 0), Handler)
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

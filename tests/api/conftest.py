@@ -13,11 +13,16 @@ from tests.cluster.kubectl import Kubectl
 CRD = Path(__file__).parents[2] / "crds" / "asgdjobs.asgd.dev.yaml"
 
 
+def with_jobs(kubectl: Kubectl) -> Kubectl:
+    """`kubectl` of an API server that knows AsgdJobs from now on."""
+    kubectl("apply", "--server-side", "-f", str(CRD))
+    until(lambda: kubectl.succeeds("get", "asgdjobs", "-A"), "the kind is served")
+    return kubectl
+
+
 @pytest.fixture(scope="module")
 def kubectl(api_server: Kubectl) -> Kubectl:
-    api_server("apply", "--server-side", "-f", str(CRD))
-    until(lambda: api_server.succeeds("get", "asgdjobs", "-A"), "the kind is served")
-    return api_server
+    return with_jobs(api_server)
 
 
 @pytest.fixture(scope="module")

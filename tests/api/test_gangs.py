@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from asgd.spec.status import Advice, Status
 from tests.api.acting import Job, OperatorProcess, ShardZero, until
 from tests.cluster.coscheduling import NAME, add_node, scheduler
 from tests.cluster.fixtures import need_queues
@@ -89,3 +90,32 @@ def test_workers_of_a_gang_get_nodes_when_there_is_room_for_the_least_of_them(
         assert bound(job) == 0, "one had room, or the evaluator, which is no member; three had not"
         add_node(kubectl, "two", 8)
         until(lambda: bound(job) >= 3, "the least number of workers have nodes together")
+
+
+def test_a_gang_that_autoscaling_makes_larger_keeps_its_least_number_and_takes_others_one_by_one(
+    kubectl: Kubectl, running: OperatorProcess, shard: ShardZero, nodes: None, tmp_path: Path
+) -> None:
+    need_queues(COSCHEDULING, COSCHEDULING_MANIFESTS)
+    kubectl("apply", "--server-side", "-f", str(COSCHEDULING_MANIFESTS.kept))
+    job = Job(kubectl, "gang-grows", metrics_port=shard.port)
+    spec = gang("coscheduling", schedulerName=NAME)
+    spec["workers"] |= {"replicas": 2, "minReplicas": 2, "autoscale": {"min": 2, "max": 8}}
+    with scheduler(kubectl, tmp_path / "scheduler"):
+        add_node(kubectl, "one", 3)
+        job.create(**spec)
+        job.start_pods("server", 1)
+        until(lambda: bound(job) == 2, "both workers have nodes")
+        job.start_pods("worker", 2)
+        job.phase("Running")
+        first = {pod["metadata"]["uid"] for pod in job.pods("worker")}
+        advice = Advice(4, "4 are better than 2", 2)
+        shard.status = Status(job=job.name, phase="running", algorithm="asgd", updates=9, advice=advice)
+        until(lambda: len(job.pods("worker")) == 4, "two more are made")
+        until(
+            lambda: job.condition("Degraded").get("reason") == "FewerThanDesired", "there is no room for both"
+        )
+        assert group(job, "coscheduling")["spec"]["minMember"] == 2
+        add_node(kubectl, "two", 8)
+        until(lambda: bound(job) == 4, "there is now")
+    assert first < {pod["metadata"]["uid"] for pod in job.pods("worker")}
+    assert job.status["phase"] == "Running" and job.status["workers"]["failed"] == 0

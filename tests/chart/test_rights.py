@@ -3,11 +3,13 @@ themselves."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from tests.chart.helm import Values, one, template
+from tests.chart.helm import CHART, Values, one, template
 
 CLUSTER_ROLE = "asgd-asgd-operator-asgd-system"
+VERBS = {"get", "list", "watch", "create", "patch", "update", "delete"}
 CREATES_ONLY = {"secrets": {"create"}}
 NAMESPACED: Values = {"watch": {"namespaces": ["a", "b"], "nodes": False}, "rbac": {"aggregate": False}}
 
@@ -75,3 +77,19 @@ def test_view_and_edit_of_the_cluster_include_jobs() -> None:
     assert editor["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
     assert _granted(viewer)["asgdjobs"] == {"get", "list", "watch"}
     assert "asgdjobs/status" not in _granted(editor)
+
+
+def test_the_role_for_notebooks_is_what_the_docs_name_for_users_of_the_client_and_reads_no_secret() -> None:
+    role = one(template(), "ClusterRole", f"{CLUSTER_ROLE}-jobs-client")
+    assert not any("aggregate" in label for label in role["metadata"]["labels"])
+    page = (CHART.parents[1] / "docs" / "how-to" / "kubectl.md").read_text(encoding="utf-8")
+    rows = page.split("\n## Rights\n")[1].split("\n## ")[0].splitlines()
+    told: dict[str, set[str]] = {}
+    for row in rows:
+        if row.startswith("| ") and not row.startswith(("| to ", "| open ")):
+            for clause in re.split(r"; |, or |; of a claim |; for a job with `sourceFrom` ", row):
+                verbs, on, kinds = clause.partition(" on ")
+                for kind in re.findall(r"`([\w/]+)`", kinds) if on else ():
+                    told.setdefault(kind, set()).update(set(re.findall(r"`(\w+)`", verbs)) & VERBS)
+    assert told == _granted(role)
+    assert "secrets" not in told

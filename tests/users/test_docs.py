@@ -71,7 +71,7 @@ NOT_RUN = {
     (
         "docs/how-to/kubectl.md",
         "import asgd.client",
-    ): "tests/unit/client/test_client_run.py makes these calls",
+    ): "tests/unit/client/test_client_run.py and tests/api/test_client_in_a_pod.py make these calls",
     ("docs/how-to/monitoring.md", "helm upgrade"): CLUSTER,
     ("docs/how-to/s3.md", "$ pip install"): "tests/local/test_s3.py does this with an S3 server",
     ("docs/how-to/s3.md", "kubectl create secret"): "tests/unit/render/test_pods.py renders its pods",

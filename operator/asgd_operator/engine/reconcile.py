@@ -31,7 +31,7 @@ from asgd_operator.metrics import OperatorMetrics
 from asgd_operator.plan import autoscale, failing, plan, queueing, trouble
 from asgd_operator.plan.actions import Event, Plan
 from asgd_operator.plan.keys import unheld
-from asgd_operator.plan.model import Observed, Problem
+from asgd_operator.plan.model import Held, Observed, Problem
 from asgd_operator.render import Owner, Settings, children
 
 log = logging.getLogger(__name__)
@@ -159,14 +159,14 @@ class Reconciler:
         found = replace(found, complaints={uid: words for uid, words in said.items() if words})
         return replace(found, queue_says=await self._queue_says(found))
 
-    async def _queue_says(self, found: Observed) -> dict[str, str]:
+    async def _queue_says(self, found: Observed) -> dict[str, Held]:
         said = {}
         for uid, name in queueing.puzzling(found):
             try:
                 said[uid] = await queues.says(self.writer.kube, found, uid, name)
             except OperatorError as error:
                 log.debug("Kueue was not asked about %s: %s", name, error)
-        return {uid: words for uid, words in said.items() if words}
+        return said
 
     async def _namespace_ends(self, found: Observed) -> bool:
         metadata = {

@@ -118,6 +118,7 @@ def server_set(body: Body) -> ServerSet:
 
 def batch_job(body: Body) -> BatchJob:
     spec, status = body.get("spec", {}), body.get("status", {})
+    template = spec.get("template", {})
     ends = {item["type"]: item for item in status.get("conditions", ()) if item.get("status") == "True"}
     failed, complete = ends.get("Failed"), ends.get("Complete")
     return BatchJob(
@@ -125,6 +126,10 @@ def batch_job(body: Body) -> BatchJob:
         parallelism=spec.get("parallelism", 1),
         completions=spec.get("completions", 0),
         suspended=bool(spec.get("suspend")),
+        in_place=any(
+            gate["name"] == c.ELASTIC_GATE for gate in template.get("spec", {}).get("schedulingGates", ())
+        ),
+        used=c.SLICE_ANNOTATION in (template.get("metadata", {}).get("annotations") or {}),
         active=status.get("active", 0),
         ready=status.get("ready", 0),
         succeeded=status.get("succeeded", 0),

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from asgd.spec.autoscaling import Pending, Scale, begin, decide, look_again, sized
+from asgd.spec.autoscaling import Pending, Queue, Refused, Scale, begin, decide, look_again, sized
 from asgd.spec.types import Autoscale, Job
+from asgd_operator.constants import Role
 from asgd_operator.plan import success, times
 from asgd_operator.plan.actions import Step
 from asgd_operator.plan.model import Observed
@@ -42,11 +43,14 @@ def derive(o: Observed) -> dict[str, Any]:
     found: dict[str, Any] = {"workers": now.workers, "start": now.start}
     found |= {name: value for name in ("reason", "direction") if (value := getattr(now, name))}
     if now.pending is not None:
-        since = times.write(times.after_epoch(now.pending.since))
-        found["pending"] = {"workers": now.pending.workers, "since": since}
-    if before and now.workers != before.get("workers"):
-        return found | {"changeTime": times.write(o.now)}
-    return found | {name: before[name] for name in ("changeTime",) if name in before}
+        found["pending"] = {"workers": now.pending.workers, "since": _written(now.pending.since)}
+    if now.changed:
+        found["changeTime"] = _written(now.changed)
+    if now.granted:
+        found["granted"] = now.granted
+    if now.refused is not None:
+        found["refused"] = {"workers": now.refused.workers, "time": _written(now.refused.at)}
+    return found
 
 
 def decided(o: Observed, rule: Autoscale) -> Scale:
@@ -54,7 +58,28 @@ def decided(o: Observed, rule: Autoscale) -> Scale:
     before = _read(o.status.get("workers", {}).get("autoscale", {}))
     gone = o.workers.failed_indexes if o.workers is not None else 0
     advice = o.report.advice if o.report is not None and _trains(o) else None
-    return decide(rule, o.start_workers, before, advice, o.now.timestamp(), given_up=gone)
+    now = o.now.timestamp()
+    return decide(rule, o.start_workers, before, advice, now, given_up=gone, queue=_queue(o, before))
+
+
+def _queue(o: Observed, before: Scale | None) -> Queue | None:
+    """What the queue makes of the workers; None where the job names none."""
+    name = o.spec.scheduling.queue_name if o.spec else ""
+    if not name:
+        return None
+    if o.workers is None or o.waits_in_queue:
+        return Queue(name, waits=True)
+    changed, pods = before.changed if before else 0.0, o.pods_of(Role.WORKER)
+    # NB: a pod that has ended may be left from before the number was changed.
+    mine = [pod for pod in pods if not pod.over or (pod.created and pod.created.timestamp() >= changed)]
+    said = o.queue_says.get(o.workers.uid)
+    return Queue(
+        name,
+        in_place=o.workers.in_place,
+        waiting={pod.index for pod in mine if pod.gated},
+        started={pod.index for pod in mine if not pod.gated},
+        reserved=said is not None and said.reserved,
+    )
 
 
 def step(o: Observed) -> Step:
@@ -77,8 +102,25 @@ def _read(block: Block) -> Scale | None:
     workers, start = block.get("workers"), block.get("start")
     if not isinstance(workers, int) or not isinstance(start, int):
         return None
-    waits = block.get("pending", {})
-    since, pending = times.read(waits.get("since")), None
-    if since is not None and isinstance(waits.get("workers"), int):
-        pending = Pending(waits["workers"], since.timestamp())
-    return Scale(workers, start, str(block.get("reason", "")), str(block.get("direction", "")), pending)
+    waits, refused = _dated(block.get("pending", {}), "since"), _dated(block.get("refused", {}), "time")
+    changed, granted = times.read(block.get("changeTime")), block.get("granted", 0)
+    return Scale(
+        workers,
+        start,
+        str(block.get("reason", "")),
+        str(block.get("direction", "")),
+        Pending(*waits) if waits else None,
+        changed.timestamp() if changed else 0.0,
+        granted if isinstance(granted, int) else 0,
+        Refused(*refused) if refused else None,
+    )
+
+
+def _dated(block: Block, name: str) -> tuple[int, float] | None:
+    """A number of workers, and the time that stands beside it under `name`."""
+    workers, at = block.get("workers"), times.read(block.get(name))
+    return (workers, at.timestamp()) if isinstance(workers, int) and at is not None else None
+
+
+def _written(seconds: float) -> str:
+    return times.write(times.after_epoch(seconds))

@@ -99,7 +99,8 @@ def _steps(o: Observed, verdict: Verdict | None) -> list[Step]:
     if start.outdated(o):
         return [start.step(o), nodeloss.step(o)]
     # NB: what cannot be put back must not keep the rest from being done.
-    sized = [queueing.step(o), scale.step(o), autoscale.step(o), prompt.step(o)]
+    resized = [] if queueing.needs_another_job(o) else [scale.step(o)]
+    sized = [queueing.step(o), *resized, autoscale.step(o), prompt.step(o)]
     return [start.step(o), *sized, excuse.step(o), nodeloss.step(o), keys.step(o), drift.step(o)]
 
 

@@ -74,6 +74,10 @@ class BatchJob(Child):
     parallelism: int = 0
     completions: int = 0
     suspended: bool = False
+    in_place: bool = False
+    """Its queue can let more of its pods start, or fewer stay, and leave the others alone."""
+    used: bool = False
+    """Its template names the Workload with which its queue has let it go, and that it goes with no other."""
     active: int = 0
     ready: int = 0
     succeeded: int = 0
@@ -186,6 +190,17 @@ class Healed:
     """What was ours after it, when the API server had nothing to change: that much is all that can be ours."""
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What Kueue says of a Job whose pods it does not let go, or not all of them."""
+
+    why: str = ""
+    reserved: bool = False
+    """It has quota for all of them; an admission check is not done yet."""
+    evicted: bool = False
+    """The quota of those that run was taken back, and they were left running."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """A job and everything that its next step depends on."""
@@ -236,7 +251,7 @@ class Observed:
     """{(kind, name) of a child that is to be made: why it cannot be}: an object of somebody else has the name."""
     healed: Mapping[tuple[str, str], Healed] = field(default_factory=dict)
     """By (kind, name) of the child."""
-    queue_says: Mapping[str, str] = field(default_factory=dict)
+    queue_says: Mapping[str, Held] = field(default_factory=dict)
     """{UID of a Job: why its queue does not let its pods go}, as far as `queueing.puzzling` asked for it."""
 
     def wanted_at(self, stage: str) -> tuple[Wanted, ...]:

@@ -4,6 +4,10 @@ Kueue counts a Job as a whole, and knows nothing of jobs that belong together. S
 waits for: were the servers to queue too, many jobs could hold a quota with servers whose workers find no room in it.
 Workers that a queue takes back leave as from a suspension; the servers stay, for they hold the weights and none of what
 the queue counts. The evaluator goes, and is made anew.
+
+Two faults of Kueue 0.17 are made good here, by deleting the workers' Job; a new one queues. From a job that waits for
+more quota it takes back what that has, and leaves its workers running. And a job that has grown and was then taken back
+it never starts again: it finds the name of a former Workload in the Job's template.
 """
 
 from __future__ import annotations
@@ -21,8 +25,21 @@ AGAIN_SECONDS = 30.0
 
 def step(o: Observed) -> Step:
     """The evaluator of a job whose workers were taken back has nothing to evaluate."""
-    back = o.waits_in_queue and o.workers is not None
-    return Step(tuple(suspend.evaluator_off(o)) if back else (), look_again=look_again(o))
+    anew = needs_another_job(o)
+    back = anew or (o.waits_in_queue and o.workers is not None)
+    actions = [*(suspend.workers_off(o) if anew else ()), *(suspend.evaluator_off(o) if back else ())]
+    return Step(tuple(actions), look_again=None if anew else look_again(o))
+
+
+def needs_another_job(o: Observed) -> bool:
+    """Its queue will not do with the workers' Job what is due."""
+    job = o.workers
+    if not o.queued or job is None or job.deleting or job.finished:
+        return False
+    if job.suspended:
+        return job.used and o.workers_stopped
+    found = o.queue_says.get(job.uid)
+    return found is not None and found.evicted
 
 
 def puzzling(o: Observed) -> list[tuple[str, str]]:
@@ -57,15 +74,20 @@ def some_wait(o: Observed) -> str:
 def evaluator_waits(o: Observed) -> str:
     """Of an evaluator that waits for long; else empty."""
     job = o.evaluator
-    if not o.queued or job is None or not job.suspended or not o.queue_says.get(job.uid):
+    if not o.queued or job is None or not job.suspended or not _said(o, job):
         return ""
     return _sentence(o, "has not let the evaluator start yet", job)
 
 
 def _sentence(o: Observed, what: str, job: BatchJob | None) -> str:
     queue = o.spec.scheduling.queue_name if o.spec else ""
-    said = o.queue_says.get(job.uid, "") if job is not None else ""
+    said = _said(o, job)
     return f"Queue {queue} {what}{': ' if said else ''}{said.rstrip('.')}."
+
+
+def _said(o: Observed, job: BatchJob | None) -> str:
+    found = o.queue_says.get(job.uid) if job is not None else None
+    return found.why if found is not None else ""
 
 
 def _held(o: Observed) -> list[BatchJob]:

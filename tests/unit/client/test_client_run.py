@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 import msgspec
@@ -87,6 +88,32 @@ def test_the_async_run_awaits_the_same() -> None:
         assert [line async for line in its.logs()] == ["joined", "left"]
         with pytest.raises(AttributeError, match=r"await run.get\('phase'\)"):
             _ = its.phase
+
+    asyncio.run(use())
+
+
+def test_a_wait_that_is_cancelled_looks_at_the_job_no_more() -> None:
+    run, cluster = run_of(job())
+
+    async def use() -> int:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(AsyncRun(run).wait(), 0.2)
+        return len(cluster.asked)
+
+    began = time.monotonic()
+    asked = asyncio.run(use())
+    assert time.monotonic() - began < 5, "the loop does not wait for the thread of it"
+    assert asked and len(cluster.asked) <= asked + 1
+
+
+def test_the_awaited_end_is_that_of_the_run() -> None:
+    async def use() -> None:
+        well = AsyncRun(run_of(ended())[0])
+        assert await well.wait() is await well.follow() is await well.stop() is well
+        with pytest.raises(RunFailed):
+            await AsyncRun(run_of(ended(end="Failed", reason="Diverged"))[0]).wait()
+        with pytest.raises(TimeoutError, match="digits goes on after 0 s"):
+            await AsyncRun(run_of(job())[0]).wait(timeout=0)
 
     asyncio.run(use())
 

@@ -75,3 +75,23 @@ def test_inside_a_pod_its_own_account_and_namespace_are_used(
     place = connect(environ=address)
     assert (place.namespace, place.context) == ("team", "")
     assert place.configuration.host == "https://198.51.100.9:443"
+
+
+def test_a_pod_without_a_token_is_told_how_to_get_one_also_for_a_user_without_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kubernetes.config import incluster_config
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "198.51.100.9")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    with pytest.raises(
+        UserError, match=r"this pod has no service account to use \(Service token file does not exist"
+    ):
+        connect(environ={"KUBERNETES_SERVICE_HOST": "198.51.100.9"})
+    with pytest.raises(UserError, match=r"no cluster to talk to: ~/\.kube/config does not exist"):
+        connect(environ={})

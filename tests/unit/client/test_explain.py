@@ -134,6 +134,26 @@ def test_where_the_number_of_workers_is_set_by_autoscale_its_bound_is_the_field_
     assert found.field == "workers.autoscale.max"
 
 
+def test_a_job_that_autoscaling_would_make_larger_says_that_its_queue_has_no_room() -> None:
+    document = copy.deepcopy(dict(REAL["fewer"].facts.job or {}))
+    document["spec"] |= {"scheduling": {"queueName": "team"}}
+    document["spec"]["workers"]["autoscale"] = {"min": 1, "max": 8}
+    number = {"workers": 4, "start": 1, "granted": 1}
+    document["status"]["workers"] |= {"ready": 1, "desired": 4, "autoscale": number}
+    says = "Fewer workers are ready than workers.autoscale asks for. Queue team has not let x-worker-1 and 2 more start"
+    (degraded,) = (item for item in document["status"]["conditions"] if item["type"] == "Degraded")
+    degraded["message"] = f"{says} yet: insufficient quota."
+    asking = replace(REAL["fewer"], facts=replace(REAL["fewer"].facts, job=document, pods=(), events=()))
+    found = told(asking)
+    assert (found.verdict, found.kind, found.field) == ("slow", "queue", "workers.autoscale.max")
+    assert "1 of 4 workers train: queue team has not let x-worker-1 and 2 more start yet" in found.sentence
+    degraded |= {"status": "False", "reason": "AsExpected"}
+    number |= {"workers": 1, "reason": "queue team has no room for 4 workers"}
+    assert "1 of 1 workers (queue team has no room for 4 workers)" in told(asking).sentence
+    number["reason"] = "1 worker is best"
+    assert "queue" not in told(asking).sentence
+
+
 def test_a_job_that_ends_is_fine_though_its_workers_are_gone() -> None:
     gone = condition("WorkersReady", "BelowMinimum", "0 workers are ready.", False)
     saves = condition("Running", "Completing", "The stop rule is met; the last state is saved.", False)

@@ -136,6 +136,9 @@ def test_the_number_that_autoscaling_has_set_is_shown_with_its_reason_and_what_w
     assert "7/8" in listing.listing([document], AT)
     found["pending"] = {"workers": 6, "since": "2026-01-01T00:09:00Z"}
     assert page.page(document, [], [], None, AT).count("; 6 advised for 60s") == 1
+    assert "the queue" not in page.page(document, [], [], None, AT)
+    found["granted"] = 4
+    assert "; the queue lets 4 of them start so far; 6 advised" in page.page(document, [], [], None, AT)
     del document["status"]["workers"]["autoscale"]
     assert "autoscale  2 to 8; no number yet" in page.page(document, [], [], None, AT)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from asgd_operator.engine.queues import why
+from asgd_operator.engine.queues import held, why
+from asgd_operator.plan.model import Held
 
 SHORT = (
     "couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor any, 1 more needed"
@@ -15,8 +16,9 @@ PREEMPTED = (
 RESERVED = "Quota reserved in ClusterQueue research"
 
 
-def condition(kind: str, message: str = "", status: str = "True") -> dict[str, str]:
-    return {"type": kind, "status": status, "reason": "R", "message": message}
+def condition(kind: str, message: str = "", status: str = "True", at: str = "12:00:00") -> dict[str, str]:
+    when = f"2026-11-01T{at}Z"
+    return {"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": when}
 
 
 def workload(*conditions: dict[str, str], active: bool = True, **status: Any) -> dict[str, Any]:
@@ -60,3 +62,36 @@ def test_one_that_has_quota_and_waits_for_checks_names_them() -> None:
 def test_one_that_is_deactivated_says_which_field_to_look_at() -> None:
     found = why(workload(condition("Evicted", "The workload is deactivated"), active=False))
     assert found == "somebody, or Kueue, has set spec.active of Workload job-x-worker-684cf to false"
+
+
+# A job that asks for more has a Workload for each number.
+GRANTED = workload(condition("QuotaReserved", RESERVED), condition("Admitted"))
+ASKED = workload(condition("QuotaReserved", SHORT, "False"))
+
+
+def test_of_a_job_that_asks_for_more_the_workload_that_waits_is_told() -> None:
+    assert held([GRANTED, ASKED]) == Held(SHORT)
+    assert held([GRANTED]) == Held()
+
+
+def test_one_that_has_quota_and_waits_for_a_check_is_not_refused() -> None:
+    checks = [{"name": "room", "state": "Pending", "message": "nodes are being made"}]
+    prepared = workload(condition("QuotaReserved", RESERVED), admissionChecks=checks)
+    assert held([GRANTED, prepared]).reserved
+    assert not held([GRANTED]).reserved
+
+
+def test_quota_that_was_taken_back_from_a_job_that_asks_for_more_is_seen() -> None:
+    evicted = workload(
+        condition("QuotaReserved", RESERVED),
+        condition("Evicted", PREEMPTED),
+        condition("Finished", "The workload slice is out of sync with its parent job", at="12:05:00"),
+    )
+    earlier = workload(condition("Finished", "Replaced to accommodate a workload", at="12:03:00"))
+    later = workload(condition("Finished", "Replaced to accommodate a workload", at="12:07:00"))
+    assert held([earlier, evicted, ASKED]) == Held(SHORT, evicted=True)
+    assert not held([evicted, later, ASKED]).evicted, (
+        "it was let go again since, and makes room for its successor"
+    )
+    assert not held([earlier, ASKED]).evicted, "its successor is admitted next"
+    assert not held([evicted, GRANTED]).evicted

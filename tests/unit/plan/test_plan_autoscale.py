@@ -104,13 +104,6 @@ def test_the_first_number_is_replicas_brought_within_the_bounds() -> None:
     assert made.manifest["spec"]["parallelism"] == made.manifest["spec"]["completions"] == 6
 
 
-def test_kueue_gets_the_number_as_from_anybody_else() -> None:
-    scene = make_job().having(scheduling={"queueName": "gpu"}, workers={"autoscale": {"min": 2, "max": 12}})
-    scene = advised(scene.running().with_report(updates=9).written(), 8, 4).written()
-    (action,) = [a for a in scene.actions() if isinstance(a, ApplyLive)]
-    assert dict(action.spec) == {"parallelism": 8, "completions": 8}
-
-
 def test_what_is_missing_is_said_of_the_number_in_force() -> None:
     scene = advised(autoscaled(), 8, 4).written().with_workers(ready=5).with_supports()
     found = condition(scene.plan(), Condition.DEGRADED)

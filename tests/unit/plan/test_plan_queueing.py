@@ -5,6 +5,7 @@ from dataclasses import replace
 from asgd_operator.constants import Condition, Role
 from asgd_operator.plan import queueing
 from asgd_operator.plan.actions import Apply, ApplyLive, Delete
+from asgd_operator.plan.model import Held
 from tests.unit.plan.builders import Scene, condition, make_job, names, pod, told
 
 SHORT = "couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor small, 1 more needed"
@@ -70,6 +71,31 @@ def test_workers_that_a_queue_takes_back_leave_their_servers_and_take_the_evalua
     assert names(again.actions()) == ["Apply Job"], "the evaluator comes back with the workers"
 
 
+def test_workers_that_run_on_without_quota_are_sent_back_to_the_queue_as_a_new_job() -> None:
+    """Kueue 0.17 leaves them running when it takes quota back from a job that waits for more of it."""
+    held = pod(Role.WORKER, 4, ready=False, gated=True, node="", phase="Pending")
+    grown = training().workers(5).with_workers(ready=4).with_pods(held).with_evaluator(active=1).written()
+    evicted = grown.seeing(queue_says={"u-workers": Held(SHORT, evicted=True)}).workers(6)
+    gone = [Delete("Job", "x-worker", "u-workers"), Delete("Job", "x-evaluator", "u-eval")]
+    writes = [action for action in evicted.actions() if isinstance(action, Delete | ApplyLive)]
+    assert writes == gone, "it is not resized as well"
+    assert evicted.seen.workers is not None
+    leaving = evicted.seeing(workers=replace(evicted.seen.workers, deleting=True), evaluator=None)
+    assert not [action for action in leaving.actions() if isinstance(action, Delete)], "it is deleted once"
+    back = leaving.seeing(workers=None, queue_says={}).written()
+    assert "Apply Job" in names(back.actions())
+    assert back.seen.status["phase"] == "Queued"
+
+
+def test_a_job_that_kueue_would_not_start_again_is_made_anew_when_its_workers_have_left() -> None:
+    """Kueue 0.17 does not start a Job whose template names another Workload, as that of a job that has grown does."""
+    back = taken_back().seeing(evaluator=None)
+    used = back.with_workers(ready=0, suspended=True, used=True)
+    assert used.actions() == (Delete("Job", "x-worker", "u-workers"),)
+    assert used.with_pods(pod(Role.WORKER, 0)).actions() == (), "while workers leave it stays"
+    assert training().with_workers(used=True).actions() == (), "a running job is left alone"
+
+
 def test_a_queued_job_that_is_resumed_waits_for_its_turn_before_its_servers_come() -> None:
     stopped = queued().suspended().with_supports().with_servers(replicas=0, ready=0).written()
     resumed = stopped.suspended(False)
@@ -97,7 +123,7 @@ def test_kueue_is_asked_for_its_reason_when_the_wait_is_longer_than_a_moment() -
     assert scene.after(4).plan().requeue_after == 6
     assert queueing.puzzling(scene.after(10).observed()) == [("u-workers", "x-worker")]
     assert scene.after(10).plan().requeue_after == queueing.AGAIN_SECONDS
-    told_why = scene.after(10).seeing(queue_says={"u-workers": SHORT}).plan()
+    told_why = scene.after(10).seeing(queue_says={"u-workers": Held(SHORT)}).plan()
     says = f"Queue gpu has not let the workers start yet: {SHORT}."
     assert condition(told_why, Condition.WORKERS_READY)["message"] == says
 
@@ -140,7 +166,7 @@ def test_workers_on_their_way_while_the_servers_start_are_not_said_to_wait_for_t
 def test_workers_that_a_queue_holds_after_a_job_grew_are_named() -> None:
     held = (pod(Role.WORKER, index, ready=False, gated=True, node="", phase="Pending") for index in (4, 5))
     grown = training().workers(6).with_workers(ready=4).with_pods(*held).written()
-    asked = grown.seeing(queue_says={"u-workers": SHORT})
+    asked = grown.seeing(queue_says={"u-workers": Held(SHORT)})
     assert queueing.puzzling(grown.observed()) == [("u-workers", "x-worker")]
     found = condition(asked.plan(), Condition.DEGRADED)
     assert found["reason"] == "FewerThanDesired"
@@ -151,7 +177,7 @@ def test_workers_that_a_queue_holds_after_a_job_grew_are_named() -> None:
 def test_an_evaluator_that_its_queue_holds_is_told_of() -> None:
     held = training().with_evaluator(suspended=True)
     assert queueing.puzzling(held.observed()) == [("u-eval", "x-evaluator")]
-    found = condition(held.seeing(queue_says={"u-eval": SHORT}).plan(), Condition.DEGRADED)
+    found = condition(held.seeing(queue_says={"u-eval": Held(SHORT)}).plan(), Condition.DEGRADED)
     assert found["reason"] == "EvaluationFailing"
     assert found["message"] == f"Queue gpu has not let the evaluator start yet: {SHORT}."
 

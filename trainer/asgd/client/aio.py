@@ -1,4 +1,4 @@
-"""The same for asyncio: each call runs in a thread, so that the event loop goes on.
+"""The same for asyncio: each call runs in a thread, so that the event loop goes on. A wait that is cancelled ends.
 
 run = await aio.submit(task, workers=4)
 await run.wait()
@@ -7,9 +7,10 @@ await run.wait()
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from asgd.client.call import submit as submit_now
 from asgd.client.run import Run
@@ -20,6 +21,10 @@ async def submit(task_or_job: Any, **options: Any) -> AsyncRun:
     return AsyncRun(await asyncio.to_thread(partial(submit_now, task_or_job, **options)))
 
 
+class _NobodyWaits(Exception):
+    """Ends the thread of a wait that was cancelled; nobody sees it."""
+
+
 class AsyncRun:
     """A `Run` whose methods are awaited: wait, follow, stop, scale, suspend, resume, delete, download, model,
     state_dict; `get(name)` awaits one of its properties, as `await run.get("metrics")`.
@@ -28,6 +33,29 @@ class AsyncRun:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.name = run.name
+
+    async def wait(self, timeout: float | None = None) -> Self:
+        """As `Run.wait`; when it is cancelled, as by `asyncio.wait_for`, the job is looked at no more."""
+        over = threading.Event()
+
+        def pause(seconds: float) -> None:
+            if over.wait(seconds):
+                raise _NobodyWaits
+
+        try:
+            await asyncio.to_thread(self.run.attend, timeout, pause)
+        finally:
+            over.set()
+        return self
+
+    async def follow(self, timeout: float | None = None) -> Self:
+        """As `wait`."""
+        return await self.wait(timeout)
+
+    async def stop(self, *, wait: bool = True) -> Self:
+        """As `Run.stop`."""
+        await asyncio.to_thread(partial(self.run.stop, wait=False))
+        return await self.wait() if wait else self
 
     async def get(self, name: str) -> Any:
         """The property `name` of the run."""

@@ -15,6 +15,10 @@ from typing import Any
 from asgd.errors import UserError
 
 _IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_NO_ACCOUNT = (
+    "this pod has no service account to use ({}): let its token be mounted (automountServiceAccountToken), or name a"
+    " kubeconfig by KUBECONFIG"
+)
 _MISSING = "the package kubernetes is not installed, which this needs: pip install 'asgd-operator[client]' installs it"
 
 
@@ -39,10 +43,13 @@ def connect(kubeconfig: str = "", context: str = "", environ: Mapping[str, str] 
     except ImportError as error:
         raise UserError(_MISSING) from error
     configuration = client.Configuration()
-    files = kubeconfig or environ.get("KUBECONFIG", "") or str(Path.home() / ".kube" / "config")
-    there = any(Path(each).expanduser().is_file() for each in files.split(os.pathsep) if each)
+    files = kubeconfig or environ.get("KUBECONFIG", "") or _own_file()
+    there = any(_is_file(each) for each in files.split(os.pathsep) if each)
     if not there and not kubeconfig and not context and environ.get("KUBERNETES_SERVICE_HOST"):
-        config.load_incluster_config(client_configuration=configuration)
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except (config.ConfigException, OSError) as error:
+            raise UserError(_NO_ACCOUNT.format(str(error).rstrip("."))) from error
         return Place(configuration, "", _namespace_of_pod(), "")
     if not there:
         raise UserError(
@@ -60,6 +67,20 @@ def connect(kubeconfig: str = "", context: str = "", environ: Mapping[str, str] 
     except (config.ConfigException, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{files} is no usable kubeconfig: {' '.join(str(error).split())}") from error
     return Place(configuration, chosen, str(known[chosen].get("namespace") or "default"), files)
+
+
+def _own_file() -> str:
+    try:
+        return str(Path.home() / ".kube" / "config")
+    except RuntimeError:  # a user of a container that has neither a home nor a name
+        return "~/.kube/config"
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_file()
+    except RuntimeError:
+        return False
 
 
 def _namespace_of_pod() -> str:

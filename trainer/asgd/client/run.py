@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -83,9 +84,13 @@ class Run(BaseRun):
 
         Raises RunFailed when it ended otherwise than well, TimeoutError when `timeout` seconds are over before.
         """
+        return self.attend(timeout, time.sleep)
+
+    def attend(self, timeout: float | None, sleep: Callable[[float], None]) -> Self:
+        """The same with a pause between two looks of its caller's, which may raise to end it."""
         view = NotebookView() if in_notebook() and not self._quiet else None
         with Display(quiet=self._quiet, view=view) as display:
-            job = Follower(self.access, self.name, display, self._note).follow(timeout)
+            job = Follower(self.access, self.name, display, self._note, sleep=sleep).follow(timeout)
         if job is None:
             raise TimeoutError(f"{self.name} goes on after {timeout:g} s")
         if ended(job) == "Failed":

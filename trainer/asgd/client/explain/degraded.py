@@ -35,6 +35,13 @@ def fewer(facts: Facts, text: str) -> Found:
     counts = f"{ready} of {wanted} workers train"
     found = pods.trouble(facts, "worker")
     cause = troubles.explained(facts, *found) if found else None
+    queue = facts.at("scheduling.queueName")
+    if cause is None and queue and (held := re.search(rf"Queue {re.escape(queue)} has not let .*", text)):
+        return Found(
+            Kind.QUEUE, f"{counts}: {clause(held[0])}",
+            f"Wait until the queue has room for them, or ask for less ({facts.workers_field}).",
+            facts.kubectl("get", "workloads.kueue.x-k8s.io"), facts.workers_field,
+        )  # fmt: skip
     if cause is None:
         return Found(
             Kind.FEWER_WORKERS, f"{counts}, and nothing is said against the others: their pods are on their way",

@@ -30,7 +30,7 @@ _DOES = {
 def trains(facts: Facts, now: datetime) -> Found:
     """How fast, how far, until when."""
     workers = facts.status.get("workers", {})
-    many = f"{workers.get('ready', 0)} of {facts.workers_wanted} workers"
+    many = f"{workers.get('ready', 0)} of {facts.workers_wanted} workers{_kept_by_queue(facts)}"
     report, told = facts.report, facts.status.get("training", {})
     updates = report.updates if report else told.get("updates", 0)
     if not updates:
@@ -41,6 +41,14 @@ def trains(facts: Facts, now: datetime) -> Found:
     seen = age(told.get("observedTime"), now)
     old = f" ({seen:.0f} s ago)" if report is None and seen is not None else ""
     return Found(Kind.TRAINS, f"{', '.join(parts)}{old}; {_until(facts)}", "", facts.own("top"))
+
+
+def _kept_by_queue(facts: Facts) -> str:
+    """Why autoscaling does not ask for more; empty where no queue is the reason."""
+    said = str(facts.status.get("workers", {}).get("autoscale", {}).get("reason", ""))
+    queue = facts.at("scheduling.queueName")
+    limited = facts.at("workers.autoscale") and queue and f"queue {queue} " in said
+    return f" ({said})" if limited else ""
 
 
 def done(facts: Facts) -> Found:

@@ -136,6 +136,9 @@ def _autoscale(rule: Document | None, found: Document, now: datetime) -> str:
         return ""
     why = f": {found['reason']}" if found.get("reason") else ""
     said = f"{rule.get('min')} to {rule.get('max')}; {found.get('workers', 'no number yet')}{why}"
+    granted, number = found.get("granted", 0), found.get("workers", 0)
+    if 0 < granted < number:
+        said += f"; the queue lets {granted} of them start so far"
     if pending := found.get("pending"):
         said += f"; {pending.get('workers')} advised for {since(pending.get('since'), now)}"
     return said
