@@ -131,6 +131,14 @@ def test_fewer_than_can_outvote_all_liars_judge_nobody() -> None:
         assert table.round({0: truth, 1: truth, 6: lie, 7: lie, 8: lie})["rejected"] == []
 
 
+def test_a_job_that_is_scaled_goes_by_the_majority_of_its_new_number() -> None:
+    table = Table(4, shortFloor=0.01, longFloor=0.01)
+    table.server.expect(10)
+    lie, truth = (-1.0, 0.0), (1.0, 0.0)
+    for _ in range(50):
+        assert table.round({0: truth, 1: truth, 6: lie, 7: lie, 8: lie})["rejected"] == []
+
+
 @pytest.mark.parametrize(
     ("workers", "present", "near"),
     [(10, 10, 6), (9, 9, 5), (10, 9, 5), (10, 5, 5), (10, 3, 5), (1, 1, 1), (4, 12, 7)],

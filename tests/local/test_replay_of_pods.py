@@ -22,6 +22,7 @@ from asgd.spec.live import split
 from asgd.spec.load import job_from_json
 from asgd.spec.types import Job
 from tests import warm
+from tests.checks.virtual import job as job_of
 from tests.local.run import HERE, Run
 from tests.local.test_replay import _samples, go, noisy
 
@@ -150,6 +151,16 @@ def test_what_cannot_be_replayed_says_why(
     if (left / "run.json").exists():
         with pytest.raises(UserError, match=sentence):
             load(left.parent)
+
+
+def test_the_number_of_workers_belongs_to_the_job_where_the_strategy_computes_with_it(tmp_path: Path) -> None:
+    for name, files in (("asgd", 1), ("safeguard", 2)):
+        for replicas in (4, 4, 9):
+            job = job_of(
+                algorithm={"name": name}, workers={"replicas": replicas}, stopAfter={"updates": replicas}
+            )
+            pods.leave_job(tmp_path / name, job)
+        assert len([*(tmp_path / name).iterdir()]) == files
 
 
 def test_a_damaged_file_is_named(run: Run, left: Path) -> None:

@@ -35,12 +35,24 @@ def test_a_process_reads_its_part(environment: dict[str, str]) -> None:
     assert config.live is None and config.memory is None and config.keys is None
 
 
+def test_a_process_begins_with_the_live_fields_as_they_are_now(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    live = tmp_path / "live.json"
+    live.write_text('{"stopAfter": {"updates": 50}, "workers": {"replicas": 9, "autoscale": null}}')
+    job = read_config(environment | {"ASGD_LIVE": str(live)}).job
+    assert (job.spec.stop_after.updates, job.spec.stop_after.epochs) == (50, None)
+    assert job.spec.workers.replicas == job.document["spec"]["workers"]["replicas"] == 9
+    assert "autoscale" not in job.document["spec"]["workers"]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
         ("ASGD_INDEX", "", "not set"),
         ("ASGD_INDEX", "-1", "'-1' is not a whole number from 0"),
         ("ASGD_JOB", "/no/such/job.json", "cannot be read"),
+        ("ASGD_LIVE", "/no/such/live.json", "cannot be read"),
         ("ASGD_SERVERS", "ipc://a,ipc://b", "2 endpoints, but the job has 1 shards"),
         ("ASGD_SERVERS", "tcp://10.0.0.1:7077", "needs the job's keys"),
         ("ASGD_JOIN_TIMEOUT", "soon", "'soon' is not a number of seconds from 0"),

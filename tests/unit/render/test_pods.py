@@ -233,6 +233,14 @@ def test_servers_and_workers_of_a_recorded_job_write_into_a_folder_of_the_job_on
     assert all("ASGD_RECORD" not in environment(each) for each in _workloads())
 
 
+def test_every_process_of_a_job_begins_with_its_live_fields() -> None:
+    for workload in _workloads():
+        (mount,) = (item for item in container(workload)["volumeMounts"] if item["name"] == "live")
+        (volume,) = (item for item in pod(workload)["volumes"] if item["name"] == "live")
+        assert environment(workload)["ASGD_LIVE"] == f"{mount['mountPath']}/live.json"
+        assert volume["configMap"] == {"name": "digits-live"} and mount["readOnly"]
+
+
 def test_priority_class_scheduler_and_spread_reach_the_servers() -> None:
     spec = pod(rendered("parameterServer.priorityClassName=high", "scheduling.schedulerName=mine").servers)
     assert (spec["priorityClassName"], spec["schedulerName"]) == ("high", "mine")

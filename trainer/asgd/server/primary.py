@@ -315,6 +315,7 @@ class Primary:
 
     def change(self, spec: JobSpec) -> None:
         """Live fields of the spec have changed."""
+        self.job = msgspec.structs.replace(self.job, spec=spec)
         self.coordinator.change(spec)
         self._advising.spec = spec
 
