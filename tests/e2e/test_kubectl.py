@@ -58,6 +58,22 @@ def task():
     return found
 """
 """Slow in pods alone."""
+_OWN_DATA = """\
+import os
+
+import torch
+
+import asgd
+
+model = torch.nn.Linear(3, 1)
+optimizer = asgd.connect(model)
+print("readers:", os.environ["ASGD_WORKERS"], flush=True)
+while not optimizer.stopped:
+    optimizer.zero_grad()
+    model(torch.ones(8, 3)).square().mean().backward()
+    optimizer.step()
+"""
+"""Nobody deals its data out, so it can't be told to stop after epochs."""
 _SMALL = (
     "--set=workers.resources={requests: {cpu: 50m, memory: 384Mi}}",
     "--set=parameterServer.resources={requests: {cpu: 50m, memory: 160Mi}}",
@@ -176,6 +192,20 @@ def test_a_recorded_job_whose_pods_were_killed_comes_to_the_same_bits_here(
         assert logs == {"shard-0", "shard-1", "worker-0", "worker-1"}
         assert len(list((plugin.folder / "recorded-recording/replay").glob("worker-1-*.log"))) == 2
         assert (plugin.folder / "recorded-recording/replay/shard-1-2.log").exists()
+    finally:
+        job.delete()
+
+
+def test_a_script_with_data_of_its_own_ends_by_its_stop_rule_and_knows_how_many_read_with_it(
+    release: Release, plugin: Plugin
+) -> None:
+    job: Job = release.job("own", "plugin")
+    (plugin.folder / "own.py").write_text(_OWN_DATA)
+    plugin("submit", "own.py", "--workers", "2", "--set", "stopAfter={updates: 300}", *_SMALL)
+    try:
+        assert "own is Complete (TargetReached)" in plugin("wait", "own", "--timeout", "2m")
+        assert 300 <= job.status["training"]["updates"] < 310
+        assert plugin("logs", "own", "--role", "worker").count("readers: 2") == 2
     finally:
         job.delete()
 
