@@ -27,13 +27,18 @@ SPEC = {
     "workers": {"replicas": WORKERS},
     "parameterServer": {"shards": 1},
 }
-WITH_DATA_OF_ITS_OWN = """
-    import os, torch, asgd
+MEET = f"""
+    import itertools, os, pathlib, time, torch, asgd
 
+    def meet():  # the first one would be at the end before the others begin
+        pathlib.Path(f"told-{{os.environ['ASGD_WORKER_INDEX']}}").write_text(os.environ["ASGD_WORKERS"])
+        while len([*pathlib.Path().glob("told-*")]) < {WORKERS}:
+            time.sleep(0.001)
+"""
+WITH_DATA_OF_ITS_OWN = """
     model = torch.nn.Linear(3, 1)
     optimizer = asgd.connect(model)
-    with open(f"told-{os.environ['ASGD_WORKER_INDEX']}", "w") as file:
-        file.write(os.environ["ASGD_WORKERS"])
+    meet()
     while not optimizer.stopped:
         optimizer.zero_grad()
         loss = model(torch.ones(8, 3)).square().mean()
@@ -41,11 +46,9 @@ WITH_DATA_OF_ITS_OWN = """
         optimizer.step(loss=loss)
 """
 STREAM = """
-    import itertools, os, pathlib, torch, asgd
-
     class Endless(torch.utils.data.IterableDataset):
         def __iter__(self):
-            pathlib.Path(f"told-{os.environ['ASGD_WORKER_INDEX']}").write_text(os.environ["ASGD_WORKERS"])
+            meet()
             return itertools.repeat(torch.ones(3))
 
     def task():
@@ -76,7 +79,7 @@ class Pods(Processes):
 @contextmanager
 def pods(folder: Path, code: str, spec: dict[str, Any]) -> Iterator[Pods]:
     folder.mkdir()
-    (folder / "train.py").write_text(dedent(code), encoding="utf-8")
+    (folder / "train.py").write_text(dedent(MEET) + dedent(code), encoding="utf-8")
     with Pods(folder, spec) as job:
         yield job
 
