@@ -117,6 +117,32 @@ def test_a_script_that_goes_on_after_the_end_of_the_job_is_ended_by_its_next_ste
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("enough", [False, True])
+def test_a_script_that_is_busy_after_its_loop_is_waited_for_and_nobody_is_stopped_without_a_word(
+    tmp_path: Path, enough: bool
+) -> None:
+    write(
+        tmp_path,
+        busy="""
+        import time, torch, asgd
+        model = torch.nn.Linear(3, 1)
+        optimizer = asgd.connect(model)
+        while not optimizer.stopped:
+            optimizer.zero_grad()
+            model(torch.ones(8, 3)).mean().backward()
+            optimizer.step()
+        time.sleep(10)
+        open("mine.txt", "w").write("done")
+        """,
+    )
+    workers = {"replicas": 1, "drainSeconds": 60 if enough else 3}
+    ran = run_spec(tmp_path, {"entrypoint": "busy.py", "stopAfter": {"updates": 20}, "workers": workers})
+    stopped = "warning: worker-0 did not end within 3 s (spec.workers.drainSeconds) when the job was over"
+    assert (stopped in ran.said, (tmp_path / "mine.txt").exists()) == (not enough, enough)
+    assert ("the job is over; worker-0 may take 3 s to end (spec.workers.drainSeconds)" in ran.said) != enough
+
+
+@pytest.mark.slow
 def test_warnings_of_imports_loops_and_torch_are_said_on_the_terminal_once_for_all_workers(
     tmp_path: Path,
 ) -> None:

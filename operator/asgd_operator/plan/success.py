@@ -22,6 +22,8 @@ FINISHED = "finished"
 """Shard 0's word for a job that is saved and evaluated."""
 MARGIN_SECONDS = 60.0
 """Beside the drain time: what the final checkpoint, the last evaluation and the end of the pods may take."""
+NAMED = 5
+"""Workers whose indices are told."""
 REPORT_SECONDS = 120.0
 """How long shard 0 may stay silent after all workers ended well."""
 UNTOLD_SECONDS = 600.0
@@ -44,7 +46,8 @@ def verdict(o: Observed) -> Verdict | None:
     reason, done = target(o), all_ended(o) and _through(o)
     cut = "" if done else _cut_short(o)
     if reason and (done or cut or _waited_long(o)):
-        return complete(KINDS.get(reason, "TargetReached"), f"{_sentence(o, reason)}{cut}")
+        late = "" if done or cut else _late(o)
+        return complete(KINDS.get(reason, "TargetReached"), f"{_sentence(o, reason)}{cut}{late}")
     left = _unsaid_left(o)
     if left is None or (left > 0 and not cut):
         return None
@@ -89,6 +92,18 @@ def _cut_short(o: Observed) -> str:
         return ""
     before = "before all had ended and the last state was said to be saved"
     return f" runPolicy.activeDeadlineSeconds, {limit} s, passed {before}."
+
+
+def _late(o: Observed) -> str:
+    """A sentence, when workers have had their time and still run; else empty."""
+    if not o.running_workers or o.spec is None:
+        return ""
+    seconds = o.spec.workers.drain_seconds + MARGIN_SECONDS
+    named = ", ".join(str(pod.index) for pod in o.running_workers[:NAMED])
+    return (
+        f" {len(o.running_workers)} of its workers ({named}) had not ended {seconds:g} s after that"
+        " (workers.drainSeconds and 60 s): what a script does after its training loop has no more time than that."
+    )
 
 
 def _unsaid_left(o: Observed) -> float | None:

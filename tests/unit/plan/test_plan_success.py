@@ -81,6 +81,8 @@ def test_workers_that_do_not_end_hold_the_job_no_longer_than_their_drain_and_a_m
     assert condition(reached.after(91).plan(), Condition.COMPLETE)["status"] == "True"
     wait = reached.after(85).plan().requeue_after
     assert wait is not None and wait <= 5
+    said = "of its workers (0, 1, 2, 3) had not ended 90 s after that (workers.drainSeconds and 60 s)"
+    assert said in condition(reached.after(91).plan(), Condition.COMPLETE)["message"]
 
 
 def test_workers_that_all_ended_well_complete_the_job_though_shard_0_fell_silent() -> None:

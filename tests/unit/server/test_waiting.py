@@ -156,7 +156,10 @@ def stopped(**fields: Any) -> Coordinator:
 def test_a_stopping_job_says_whose_push_it_waits_for_and_a_saving_one_what_keeps_it() -> None:
     chief = stopped()
     told = waits(chief, 12.0)
-    assert told == "worker 0 to finish the push under way: at most 30 s (workers.drainSeconds)"
+    assert told == (
+        "worker 0 to finish the push under way, or what a script does after its loop: at most 30 s"
+        " (workers.drainSeconds)"
+    )
     chief.bye(0, 1, False, 12.0)
     tick(chief, 12.0)
     assert chief.phase == "saving"

@@ -94,7 +94,8 @@ def _from_whom(coordinator: Coordinator) -> str:
 
 def _stopping(coordinator: Coordinator, now: float) -> str:
     names, limit = _names(coordinator.members.values()), coordinator.spec.workers.drain_seconds
-    return f"{names} to finish the push under way: at most {limit:g} s (workers.drainSeconds)"
+    end = "to finish the push under way, or what a script does after its loop"
+    return f"{names} {end}: at most {limit:g} s (workers.drainSeconds)"
 
 
 def _evaluating(coordinator: Coordinator, now: float) -> str:

@@ -12,8 +12,8 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from asgd.spec.environment import Env
 
 _OF_A_STACK = ('File "', "Thread 0x", "Current thread ", "Extension modules: ")
 """How lines begin that `faulthandler` writes after what has happened."""
+SILENT_SECONDS = 2.0
+"""Waiting for workers that end is said after so long."""
 _COMMANDS = {"server": "server", "worker": "worker", "evaluator": "evaluate"}
 
 
@@ -200,18 +202,34 @@ class Children:
                 found.append({**told, "restarts": 0})
         return found
 
-    def end(self, roles: tuple[str, ...], patience_seconds: float) -> None:
-        """SIGTERM to all of `roles`, SIGKILL to what is left when patience ends."""
+    def end_servers(self) -> None:
+        """SIGTERM to all, SIGKILL to what is left after 30 s."""
+        for child in _left(self._terminated(("server",)), 30.0):
+            child.process.kill()
+            child.process.wait()
+
+    def end_trainers(self, seconds: float, note: Callable[[str], None]) -> None:
+        """SIGTERM to workers and evaluator, SIGKILL to what is left after `seconds`; neither without a word."""
+        running = self._terminated(("worker", "evaluator"))
+        late = _left(running, min(SILENT_SECONDS, seconds))
+        if late and seconds > SILENT_SECONDS:
+            note(f"the job is over; {_names(late)} may take {seconds:g} s to end (spec.workers.drainSeconds)")
+            late = _left(late, seconds - SILENT_SECONDS)
+        if late:
+            note(
+                f"warning: {_names(late)} did not end within {seconds:g} s (spec.workers.drainSeconds) when the job was"
+                f" over, so the run stops {'it' if len(late) == 1 else 'them'}; what a script does after its training"
+                " loop may need more"
+            )
+        for child in late:
+            child.process.kill()
+            child.process.wait()
+
+    def _terminated(self, roles: tuple[str, ...]) -> list[Child]:
         running = [c for c in self.all.values() if c.role in roles and c.process.poll() is None]
         for child in running:
             child.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + patience_seconds
-        for child in running:
-            try:
-                child.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
+        return running
 
     def kill_one(self, child: Child) -> None:
         """Ends a process at once, with what it has started itself."""
@@ -227,6 +245,19 @@ class Children:
             kill_group(process.pid)
         for process in running:
             process.wait()
+
+
+def _left(children: Sequence[Child], seconds: float) -> list[Child]:
+    """Those that have not ended within `seconds`."""
+    deadline = time.monotonic() + seconds
+    for child in children:
+        with suppress(subprocess.TimeoutExpired):
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+    return [child for child in children if child.process.poll() is None]
+
+
+def _names(children: Sequence[Child]) -> str:
+    return " and ".join(child.name for child in children)
 
 
 @contextmanager

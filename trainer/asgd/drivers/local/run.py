@@ -188,8 +188,8 @@ class LocalRun:
         self.page.close()
         if self.status and self.status.updates:
             self.picture = finish.Picture(self.output, self.job.name)
-        self.children.end(("worker", "evaluator"), self.job.spec.workers.drain_seconds)
-        self.children.end(("server",), 30.0)
+        self.children.end_trainers(self.job.spec.workers.drain_seconds, self.display.note)
+        self.children.end_servers()
         self._loggers.finish()
         return self._exit_code()
 
