@@ -18,6 +18,7 @@ import pytest
 from asgd.spec import Job
 from asgd.spec.live import split
 from tests.checks.processes import Processes
+from tests.users.jobs import MEET
 
 pytestmark = pytest.mark.timeout(200)
 WORKERS = 3
@@ -27,18 +28,17 @@ SPEC = {
     "workers": {"replicas": WORKERS},
     "parameterServer": {"shards": 1},
 }
-MEET = f"""
-    import itertools, os, pathlib, time, torch, asgd
+TELL = f"""
+    import itertools, torch, asgd
 
-    def meet():  # the first one would be at the end before the others begin
+    def tell():
         pathlib.Path(f"told-{{os.environ['ASGD_WORKER_INDEX']}}").write_text(os.environ["ASGD_WORKERS"])
-        while len([*pathlib.Path().glob("told-*")]) < {WORKERS}:
-            time.sleep(0.001)
+        meet({WORKERS})
 """
 WITH_DATA_OF_ITS_OWN = """
     model = torch.nn.Linear(3, 1)
     optimizer = asgd.connect(model)
-    meet()
+    tell()
     while not optimizer.stopped:
         optimizer.zero_grad()
         loss = model(torch.ones(8, 3)).square().mean()
@@ -48,7 +48,7 @@ WITH_DATA_OF_ITS_OWN = """
 STREAM = """
     class Endless(torch.utils.data.IterableDataset):
         def __iter__(self):
-            meet()
+            tell()
             return itertools.repeat(torch.ones(3))
 
     def task():
@@ -79,7 +79,7 @@ class Pods(Processes):
 @contextmanager
 def pods(folder: Path, code: str, spec: dict[str, Any]) -> Iterator[Pods]:
     folder.mkdir()
-    (folder / "train.py").write_text(dedent(MEET) + dedent(code), encoding="utf-8")
+    (folder / "train.py").write_text(dedent(MEET) + dedent(TELL) + dedent(code), encoding="utf-8")
     with Pods(folder, spec) as job:
         yield job
 

@@ -23,6 +23,19 @@ ROOT = Path(__file__).resolve().parents[2]
 ASGD = str(Path(sys.executable).with_name("asgd"))
 PATIENCE_SECONDS = 240.0
 """Far above what a run takes: a busy machine is no failure."""
+MEET = """
+    import os, pathlib, time
+
+    def meet(workers, step=0):
+        pathlib.Path(f"at-{os.environ['ASGD_WORKER_INDEX']}").write_text(str(step))
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            at = [path.read_text() for path in pathlib.Path().glob("at-*")]
+            if len(at) == workers and all(int(each or 0) >= step for each in at):
+                return
+            time.sleep(0.001)
+"""
+"""For scripts in which no worker may be at the end before another one begins, or is at the same `step`."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.users.jobs import run_spec, write
+from tests.users.jobs import MEET, run_spec, write
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -38,7 +38,8 @@ SCRIPT = """
 def test_two_workers_go_through_one_schedule_together_and_the_run_says_whose_optimizer_it_is(
     tmp_path: Path,
 ) -> None:
-    write(tmp_path, train=SCRIPT.replace("DECAY", "0.01"))
+    script = SCRIPT.replace("DECAY", "0.01").replace("    for epoch", "    meet(2)\n    for epoch")
+    write(tmp_path, train=MEET + script)
     ran = run_spec(
         tmp_path, {"entrypoint": "train.py", "stopAfter": {"epochs": 10}, "workers": {"replicas": 2}}
     )
